@@ -1,0 +1,83 @@
+//! The problem types that several parts of Portico raise. A type that one slice raises stands beside that slice.
+
+use crate::ProblemType;
+
+/// The request cannot be read: bad JSON, a bad header, a bad path.
+pub const MALFORMED_REQUEST: ProblemType =
+    ProblemType::new("malformed-request", 400, "The request cannot be read");
+/// No valid credentials came with the request.
+pub const UNAUTHENTICATED: ProblemType =
+    ProblemType::new("unauthenticated", 401, "Authentication is required");
+/// The caller is known, and may not do this.
+pub const FORBIDDEN: ProblemType = ProblemType::new("forbidden", 403, "This is not allowed");
+/// There is no such thing, or the caller may not know of it.
+pub const NOT_FOUND: ProblemType = ProblemType::new("not-found", 404, "There is no such resource");
+/// The resource exists, the method does not.
+pub const METHOD_NOT_ALLOWED: ProblemType = ProblemType::new(
+    "method-not-allowed",
+    405,
+    "The resource does not support this method",
+);
+/// The request took too long to arrive.
+pub const REQUEST_TIMEOUT: ProblemType =
+    ProblemType::new("request-timeout", 408, "The request took too long");
+/// The request contradicts the state of the resource.
+pub const CONFLICT: ProblemType =
+    ProblemType::new("conflict", 409, "The request conflicts with the current state");
+/// The body is larger than this route takes.
+pub const PAYLOAD_TOO_LARGE: ProblemType =
+    ProblemType::new("payload-too-large", 413, "The body is too large");
+/// The request target is longer than this route takes.
+pub const TARGET_TOO_LONG: ProblemType =
+    ProblemType::new("target-too-long", 414, "The request target is too long");
+/// The body is not of a type that this route reads.
+pub const UNSUPPORTED_MEDIA_TYPE: ProblemType =
+    ProblemType::new("unsupported-media-type", 415, "The content type is not supported");
+/// The request reached a server that does not serve its host.
+pub const MISDIRECTED: ProblemType =
+    ProblemType::new("misdirected-request", 421, "This host is not served here");
+/// The body was understood, and breaks the rules of the operation.
+pub const VALIDATION_FAILED: ProblemType =
+    ProblemType::new("validation-failed", 422, "The request is not valid");
+/// A rate limit is used up (draft-ietf-httpapi-ratelimit-headers).
+pub const RATE_LIMITED: ProblemType = ProblemType::registered(
+    "https://iana.org/assignments/http-problem-types#quota-exceeded",
+    "rate-limited",
+    429,
+    "Too many requests",
+);
+/// The request head is larger than this server takes.
+pub const HEAD_TOO_LARGE: ProblemType =
+    ProblemType::new("request-head-too-large", 431, "The request head is too large");
+/// Something is wrong on our side; the log knows what.
+pub const INTERNAL: ProblemType = ProblemType::new("internal", 500, "Internal error");
+/// The service behind the gateway gave no usable answer.
+pub const UPSTREAM_UNAVAILABLE: ProblemType =
+    ProblemType::new("upstream-unavailable", 502, "The service gave no usable answer");
+/// The service cannot answer now and may soon.
+pub const UNAVAILABLE: ProblemType = ProblemType::new("unavailable", 503, "The service is not available now");
+/// The service behind the gateway did not answer in time.
+pub const UPSTREAM_TIMEOUT: ProblemType =
+    ProblemType::new("upstream-timeout", 504, "The service did not answer in time");
+
+/// All of the above, for documentation and tests.
+pub const ALL: [ProblemType; 18] = [
+    MALFORMED_REQUEST,
+    UNAUTHENTICATED,
+    FORBIDDEN,
+    NOT_FOUND,
+    METHOD_NOT_ALLOWED,
+    REQUEST_TIMEOUT,
+    CONFLICT,
+    PAYLOAD_TOO_LARGE,
+    TARGET_TOO_LONG,
+    UNSUPPORTED_MEDIA_TYPE,
+    MISDIRECTED,
+    VALIDATION_FAILED,
+    RATE_LIMITED,
+    HEAD_TOO_LARGE,
+    INTERNAL,
+    UPSTREAM_UNAVAILABLE,
+    UNAVAILABLE,
+    UPSTREAM_TIMEOUT,
+];

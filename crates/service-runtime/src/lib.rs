@@ -1,0 +1,15 @@
+//! What every Portico service shares: settings, telemetry, health, shutdown and the HTTP layers around a router.
+//!
+//! This crate knows nothing of banking, policies or keys.
+
+#![warn(missing_docs)]
+
+pub mod clock;
+pub mod crypto;
+pub mod health;
+pub mod http;
+pub mod metrics;
+pub mod private;
+pub mod settings;
+pub mod shutdown;
+pub mod telemetry;

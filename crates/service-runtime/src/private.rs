@@ -1,0 +1,71 @@
+//! The private listener of a service: metrics and health, for operators and never for the public.
+
+use std::net::SocketAddr;
+
+use anyhow::Context as _;
+#[expect(
+    clippy::disallowed_types,
+    reason = "answers only: nothing is read from a body"
+)]
+use axum::Json;
+use axum::Router;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use http::{StatusCode, header};
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+
+use crate::health::Readiness;
+use crate::metrics;
+use crate::shutdown::Shutdown;
+
+/// Serves `/metrics`, `/health/live` and `/health/ready`. Returns the bound address (port 0 picks one) and the task,
+/// which ends when `shutdown` is triggered.
+///
+/// # Errors
+/// When the address cannot be bound.
+pub async fn serve(
+    address: SocketAddr,
+    readiness: Readiness,
+    shutdown: Shutdown,
+) -> anyhow::Result<(SocketAddr, JoinHandle<()>)> {
+    let listener = TcpListener::bind(address)
+        .await
+        .with_context(|| format!("private listener: cannot bind {address}"))?;
+    let bound = listener.local_addr()?;
+    let router = Router::new()
+        .route("/metrics", get(show_metrics))
+        .route(
+            "/health/live",
+            get(|| async { Json(serde_json::json!({"status": "live"})) }),
+        )
+        .route("/health/ready", get(show_readiness))
+        .with_state(readiness);
+    let stop = shutdown.clone();
+    let task = shutdown.spawn(async move {
+        let serving =
+            axum::serve(listener, router).with_graceful_shutdown(async move { stop.cancelled().await });
+        if let Err(error) = serving.await {
+            tracing::error!(%error, "the private listener failed");
+        }
+    });
+    Ok((bound, task))
+}
+
+async fn show_metrics() -> Response {
+    match metrics::render() {
+        Ok(text) => ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response(),
+        Err(error) => problem::Problem::internal(error).into_response(),
+    }
+}
+
+async fn show_readiness(State(readiness): State<Readiness>) -> Response {
+    let report = readiness.report().await;
+    let status = if report.is_ready() {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
+    (status, Json(report)).into_response()
+}

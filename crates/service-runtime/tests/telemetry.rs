@@ -1,0 +1,130 @@
+//! Error reports and traces against local fakes: what arrives, what must not, and that a dead endpoint costs nothing.
+
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
+
+use service_runtime::settings::{Environment, Secret};
+use service_runtime::telemetry::{TelemetrySettings, init};
+
+/// A server that answers 200 to everything and hands over what it was sent: request head and body.
+fn collector() -> (SocketAddr, Receiver<Vec<u8>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let (sender, received) = channel();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let mut bytes = Vec::new();
+            let mut buffer = [0; 4096];
+            while !is_complete(&bytes) {
+                match stream.read(&mut buffer) {
+                    Ok(0) | Err(_) => break,
+                    Ok(count) => bytes.extend_from_slice(&buffer[..count]),
+                }
+            }
+            drop(stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{}"));
+            drop(sender.send(bytes));
+        }
+    });
+    (address, received)
+}
+
+fn is_complete(bytes: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(bytes).to_lowercase();
+    let Some((head, _)) = text.split_once("\r\n\r\n") else {
+        return false;
+    };
+    let length = head
+        .lines()
+        .find_map(|line| line.strip_prefix("content-length: "))
+        .and_then(|length| length.trim().parse::<usize>().ok())
+        .unwrap_or(0);
+    let body_starts = bytes.windows(4).position(|window| window == b"\r\n\r\n").unwrap() + 4;
+    bytes.len() - body_starts >= length
+}
+
+fn sentry_to(address: SocketAddr) -> TelemetrySettings {
+    let dsn = format!("http://public@{address}/1");
+    TelemetrySettings {
+        sentry_dsn: Some(Secret::from(dsn)),
+        ..TelemetrySettings::default()
+    }
+}
+
+#[test]
+fn an_error_line_becomes_a_report_with_its_ids_and_without_its_data() {
+    service_runtime::crypto::install_provider();
+    let (address, received) = collector();
+    let guard = init(&sentry_to(address), "core-api", Environment::Test).unwrap();
+
+    let request = tracing::info_span!("request", request_id = "r-42", email = "canary@example.com");
+    request.in_scope(|| {
+        tracing::error!(target: "core_api::transfers", card = "canary-card", "posting failed");
+        tracing::warn!(target: "core_api::transfers", "canary-warning");
+    });
+    drop(guard);
+
+    let report =
+        String::from_utf8_lossy(&received.recv_timeout(Duration::from_secs(10)).unwrap()).into_owned();
+    assert!(
+        report.contains("posting failed") && report.contains("r-42"),
+        "{report}"
+    );
+    assert!(!report.contains("canary"), "{report}");
+}
+
+#[test]
+fn a_span_becomes_a_trace() {
+    service_runtime::crypto::install_provider();
+    let (address, received) = collector();
+    let settings = TelemetrySettings {
+        otlp_endpoint: Some(format!("http://{address}")),
+        ..TelemetrySettings::default()
+    };
+    let guard = init(&settings, "gateway", Environment::Test).unwrap();
+
+    tracing::info_span!("a span to look for").in_scope(|| ());
+    drop(guard);
+
+    let export = received.recv_timeout(Duration::from_secs(10)).unwrap();
+    let text = String::from_utf8_lossy(&export);
+    assert!(text.starts_with("POST /v1/traces"), "{text}");
+    assert!(
+        text.contains("a span to look for") && text.contains("gateway"),
+        "{text}"
+    );
+}
+
+#[test]
+fn dead_endpoints_cost_a_request_nothing() {
+    service_runtime::crypto::install_provider();
+    // Bound and never accepted: connections hang rather than being refused, the worse of the two.
+    let hole = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut settings = sentry_to(hole.local_addr().unwrap());
+    settings.otlp_endpoint = Some(format!("http://{}", hole.local_addr().unwrap()));
+    let guard = init(&settings, "gateway", Environment::Test).unwrap();
+
+    let started = Instant::now();
+    for _ in 0..1_000 {
+        tracing::info_span!("request").in_scope(|| tracing::error!("failed"));
+    }
+    drop(guard);
+    let spent = started.elapsed();
+
+    // One time-out of the network for each line would take minutes: the bound only tells the two apart.
+    assert!(spent < Duration::from_secs(20), "{spent:?}");
+}
+
+#[test]
+fn a_wrong_level_is_refused_by_name() {
+    let settings = TelemetrySettings {
+        level: "info,=".to_owned(),
+        ..TelemetrySettings::default()
+    };
+    let refused = init(&settings, "gateway", Environment::Test)
+        .unwrap_err()
+        .to_string();
+    assert!(refused.starts_with("telemetry.level"), "{refused}");
+}
