@@ -1,0 +1,161 @@
+//! The claims of an access token (RFC 9068 §2.2) and the rules of their form.
+
+use serde::ser::SerializeMap;
+use serde::{Serialize, Serializer};
+
+use crate::TokenRefusal;
+use crate::json::{Json, Object};
+
+/// Longest identifier (`sub`, `jti`, `sid`, `tid`) in bytes (J30).
+const MAX_IDENTIFIER_BYTES: usize = 255;
+
+/// What a verified token says. Times are Unix seconds. Serialised in the form of a token: `aud` as one string when it has
+/// one member, `scope` space-separated.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Claims {
+    /// Who issued the token.
+    pub iss: String,
+    /// Whom it speaks for: `usr_…`.
+    pub sub: String,
+    /// For whom it is meant.
+    pub aud: Vec<String>,
+    /// From when on it is refused.
+    pub exp: i64,
+    /// When it was issued.
+    pub iat: i64,
+    /// Before when it is refused.
+    pub nbf: Option<i64>,
+    /// Its own identifier.
+    pub jti: String,
+    /// The session it belongs to: `ses_…`.
+    pub sid: Option<String>,
+    /// The tenant it belongs to: `ten_…`.
+    pub tid: Option<String>,
+    /// What it allows, each scope once as written (RFC 6749 §3.3).
+    pub scope: Vec<String>,
+}
+
+impl Claims {
+    /// Whether the token carries exactly this scope: `payments:write` is not `payments:write2` (J32).
+    #[must_use]
+    pub fn has_scope(&self, scope: &str) -> bool {
+        self.scope.iter().any(|granted| granted == scope)
+    }
+
+    /// Reads the claims of a payload whose signature has been verified (J24, J25, J28–J33).
+    pub(crate) fn read(payload: &mut Object) -> Result<Self, TokenRefusal> {
+        // A bound token proves nothing without its key, and nothing here can check the key (J33).
+        if payload.contains("cnf") {
+            return Err(TokenRefusal::Claims);
+        }
+        Ok(Self {
+            iss: issuer(payload)?,
+            aud: audience(payload)?,
+            exp: time(payload, "exp")?.ok_or(TokenRefusal::Claims)?,
+            iat: time(payload, "iat")?.ok_or(TokenRefusal::Claims)?,
+            nbf: time(payload, "nbf")?,
+            sub: identifier(payload, "sub")?.ok_or(TokenRefusal::Claims)?,
+            jti: identifier(payload, "jti")?.ok_or(TokenRefusal::Claims)?,
+            sid: identifier(payload, "sid")?,
+            tid: identifier(payload, "tid")?,
+            scope: scope(payload)?,
+        })
+    }
+}
+
+fn issuer(payload: &mut Object) -> Result<String, TokenRefusal> {
+    match payload.take("iss") {
+        Some(Json::String(issuer)) => Ok(issuer),
+        _ => Err(TokenRefusal::Issuer),
+    }
+}
+
+fn audience(payload: &mut Object) -> Result<Vec<String>, TokenRefusal> {
+    match payload.take("aud") {
+        Some(Json::String(audience)) => Ok(vec![audience]),
+        Some(Json::Array(members)) if !members.is_empty() => members
+            .into_iter()
+            .map(|member| match member {
+                Json::String(audience) => Ok(audience),
+                _ => Err(TokenRefusal::Audience),
+            })
+            .collect(),
+        _ => Err(TokenRefusal::Audience),
+    }
+}
+
+/// A NumericDate that is a whole, non-negative number: never a string, a fraction, a null (J24).
+fn time(payload: &mut Object, name: &str) -> Result<Option<i64>, TokenRefusal> {
+    match payload.take(name) {
+        None => Ok(None),
+        Some(Json::Integer(seconds)) if seconds >= 0 => Ok(Some(seconds)),
+        Some(_) => Err(TokenRefusal::Claims),
+    }
+}
+
+fn identifier(payload: &mut Object, name: &str) -> Result<Option<String>, TokenRefusal> {
+    match payload.take(name) {
+        None => Ok(None),
+        Some(Json::String(text)) if is_identifier(&text) => Ok(Some(text)),
+        Some(_) => Err(TokenRefusal::Claims),
+    }
+}
+
+/// Identifiers travel in header fields and logs: printable ASCII without spaces.
+fn is_identifier(text: &str) -> bool {
+    !text.is_empty() && text.len() <= MAX_IDENTIFIER_BYTES && text.bytes().all(|byte| byte.is_ascii_graphic())
+}
+
+fn scope(payload: &mut Object) -> Result<Vec<String>, TokenRefusal> {
+    match payload.take("scope") {
+        None => Ok(Vec::new()),
+        Some(Json::String(text)) if text.is_empty() => Ok(Vec::new()),
+        Some(Json::String(text)) => text
+            .split(' ')
+            .map(|token| {
+                if is_scope_token(token) {
+                    Ok(token.to_owned())
+                } else {
+                    Err(TokenRefusal::Claims)
+                }
+            })
+            .collect(),
+        Some(_) => Err(TokenRefusal::Claims),
+    }
+}
+
+/// `scope-token` of RFC 6749 §3.3.
+fn is_scope_token(token: &str) -> bool {
+    !token.is_empty()
+        && token
+            .bytes()
+            .all(|byte| matches!(byte, 0x21 | 0x23..=0x5b | 0x5d..=0x7e))
+}
+
+impl Serialize for Claims {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("iss", &self.iss)?;
+        map.serialize_entry("sub", &self.sub)?;
+        match self.aud.as_slice() {
+            [only] => map.serialize_entry("aud", only)?,
+            several => map.serialize_entry("aud", several)?,
+        }
+        map.serialize_entry("exp", &self.exp)?;
+        map.serialize_entry("iat", &self.iat)?;
+        if let Some(nbf) = self.nbf {
+            map.serialize_entry("nbf", &nbf)?;
+        }
+        map.serialize_entry("jti", &self.jti)?;
+        if let Some(sid) = &self.sid {
+            map.serialize_entry("sid", sid)?;
+        }
+        if let Some(tid) = &self.tid {
+            map.serialize_entry("tid", tid)?;
+        }
+        if !self.scope.is_empty() {
+            map.serialize_entry("scope", &self.scope.join(" "))?;
+        }
+        map.end()
+    }
+}

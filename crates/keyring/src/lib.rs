@@ -1,0 +1,29 @@
+//! Signing keys and the tokens they sign: key sets, sealing at rest, signing, and strict verification.
+//!
+//! The control plane makes and publishes keys, core-api signs with the active one, the gateway and core-api verify.
+//! This crate knows neither clocks, nor sockets, nor databases: time is a parameter in Unix seconds.
+//!
+//! **Invariant:** the algorithm of a verification comes from the key, never from the token (J8); a token is refused
+//! unless every rule of [`Verifier::verify`] holds.
+
+#![warn(missing_docs)]
+
+mod algorithm;
+mod claims;
+mod compact;
+mod json;
+mod keyset;
+mod refusal;
+mod seal;
+mod signing;
+mod state;
+mod verify;
+
+pub use algorithm::{Algorithm, UnknownAlgorithm, thumbprint};
+pub use claims::Claims;
+pub use keyset::{KeySet, KeySetError, MAX_KEYS, PublicKey};
+pub use refusal::TokenRefusal;
+pub use seal::{KeyEncryptionKey, SealError, open, seal};
+pub use signing::{SigningError, SigningKey};
+pub use state::{Bounds, Event, KeyState, Ring, RingKey, RingRefusal, UnknownKeyState, step};
+pub use verify::{Expectations, MAX_LEEWAY_S, MAX_TOKEN_BYTES, Verifier};

@@ -1,0 +1,222 @@
+//! Strict verification of access tokens: every rule has its own test, named after it.
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::{HashMap, HashSet};
+
+use aws_lc_rs::signature::ParsedPublicKey;
+
+use crate::compact::Compact;
+use crate::json::Object;
+use crate::keyset::is_kid;
+use crate::{Algorithm, Claims, KeySet, KeySetError, TokenRefusal};
+
+/// Longest token that is looked at, in bytes (J2).
+pub const MAX_TOKEN_BYTES: usize = 8 * 1024;
+/// Largest clock allowance in seconds; a larger `leeway_s` counts as this (J26).
+pub const MAX_LEEWAY_S: u32 = 120;
+
+/// Header members that would let a token bring its own key (J12), or that say it is something else (J13).
+const FORBIDDEN_MEMBERS: [&str; 8] = ["jku", "x5u", "jwk", "x5c", "x5t", "x5t#S256", "zip", "enc"];
+
+/// What a token must be to be accepted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Expectations {
+    /// The exact `iss` (J28).
+    pub issuer: String,
+    /// The audiences this verifier is; `aud` must name one of them (J29).
+    pub audiences: Vec<String>,
+    /// The accepted algorithms (J7).
+    pub algorithms: Vec<Algorithm>,
+    /// The `typ`, without `application/`: `at+jwt` (J11).
+    pub token_type: String,
+    /// Longest accepted `exp - iat` in seconds, whatever the issuer did (J27).
+    pub max_lifetime_s: u32,
+    /// Clock allowance in seconds, 0 to [`MAX_LEEWAY_S`], applied once to each bound (J26).
+    pub leeway_s: u32,
+}
+
+/// A key set made ready for verification. Immutable; a new set makes a new verifier.
+#[derive(Debug)]
+pub struct Verifier {
+    keys: HashMap<String, VerificationKey>,
+    revoked: HashSet<String>,
+    seq: u64,
+}
+
+#[derive(Debug)]
+struct VerificationKey {
+    algorithm: Algorithm,
+    parsed: ParsedPublicKey,
+    sign_until: Option<i64>,
+    verify_until: Option<i64>,
+}
+
+impl Verifier {
+    /// Validates the set and parses its keys, once.
+    ///
+    /// # Errors
+    ///
+    /// A set that breaks [`KeySet::validate`] is refused whole (J16).
+    pub fn new(set: KeySet) -> Result<Self, KeySetError> {
+        set.validate()?;
+        let keys = set
+            .keys
+            .into_iter()
+            .map(|key| {
+                let parsed = key.parse()?;
+                let ready = VerificationKey {
+                    algorithm: key.algorithm,
+                    parsed,
+                    sign_until: key.sign_until,
+                    verify_until: key.verify_until,
+                };
+                Ok((key.kid, ready))
+            })
+            .collect::<Result<_, KeySetError>>()?;
+        Ok(Self {
+            keys,
+            revoked: set.revoked_kids.into_iter().collect(),
+            seq: set.seq,
+        })
+    }
+
+    /// The `seq` of the key set behind this verifier.
+    #[must_use]
+    pub const fn seq(&self) -> u64 {
+        self.seq
+    }
+
+    /// Verifies a token at `now_unix` (Unix seconds) and gives its claims.
+    ///
+    /// The order is: shape, header, key, signature, and only then claims (J19).
+    ///
+    /// # Errors
+    ///
+    /// The first rule that is broken. Nothing of a refused token is returned.
+    pub fn verify(
+        &self,
+        token: &str,
+        expectations: &Expectations,
+        now_unix: i64,
+    ) -> Result<Claims, TokenRefusal> {
+        let leeway = i64::from(expectations.leeway_s.min(MAX_LEEWAY_S));
+        let compact = Compact::parse(token)?;
+        let algorithm = accepted_algorithm(&compact.header, expectations)?;
+        let key = self.key(&compact.header, algorithm, now_unix)?;
+        key.parsed
+            .verify_sig(compact.signing_input.as_bytes(), &compact.signature()?)
+            .map_err(|_| TokenRefusal::Signature)?;
+
+        let claims = Claims::read(&mut compact.payload()?)?;
+        // First of the claims: a stolen old key must raise its alarm whatever else is wrong with the token (INV-3).
+        if key
+            .sign_until
+            .is_some_and(|sign_until| claims.iat > sign_until.saturating_add(leeway))
+        {
+            return Err(TokenRefusal::SignedAfterRetirement);
+        }
+        check_parties(&claims, expectations)?;
+        check_times(&claims, expectations, leeway, now_unix)?;
+        Ok(claims)
+    }
+
+    /// Finds the key a header names; a map lookup and nothing else (J14).
+    fn key(
+        &self,
+        header: &Object,
+        algorithm: Algorithm,
+        now_unix: i64,
+    ) -> Result<&VerificationKey, TokenRefusal> {
+        let kid = header
+            .text("kid")
+            .filter(|kid| is_kid(kid))
+            .ok_or(TokenRefusal::Malformed)?;
+        if self.revoked.contains(kid) {
+            return Err(TokenRefusal::RevokedKey);
+        }
+        let key = self.keys.get(kid).ok_or(TokenRefusal::UnknownKey)?;
+        if key.algorithm != algorithm {
+            return Err(TokenRefusal::Algorithm);
+        }
+        if key
+            .verify_until
+            .is_some_and(|verify_until| now_unix > verify_until)
+        {
+            return Err(TokenRefusal::RetiredKey);
+        }
+        Ok(key)
+    }
+}
+
+/// Checks the header (J7, J10–J13) and gives the algorithm it names, which must then be that of the key (J8).
+fn accepted_algorithm(header: &Object, expectations: &Expectations) -> Result<Algorithm, TokenRefusal> {
+    if header.contains("crit") || header.contains("b64") {
+        return Err(TokenRefusal::Critical);
+    }
+    if FORBIDDEN_MEMBERS.iter().any(|name| header.contains(name)) {
+        return Err(TokenRefusal::Malformed);
+    }
+    if header.contains("cty") || !is_type(header.text("typ"), &expectations.token_type) {
+        return Err(TokenRefusal::Type);
+    }
+    header
+        .text("alg")
+        .and_then(|name| name.parse().ok())
+        .filter(|algorithm| expectations.algorithms.contains(algorithm))
+        .ok_or(TokenRefusal::Algorithm)
+}
+
+/// Media types compare without case, and `application/` may be left out (RFC 7515 §4.1.9).
+fn is_type(found: Option<&str>, expected: &str) -> bool {
+    const PREFIX: &str = "application/";
+    found.is_some_and(|found| {
+        let short = match found.split_at_checked(PREFIX.len()) {
+            Some((prefix, rest)) if prefix.eq_ignore_ascii_case(PREFIX) => rest,
+            _ => found,
+        };
+        short.eq_ignore_ascii_case(expected)
+    })
+}
+
+/// `iss` and `aud` by exact comparison (J28, J29).
+fn check_parties(claims: &Claims, expectations: &Expectations) -> Result<(), TokenRefusal> {
+    if claims.iss != expectations.issuer {
+        return Err(TokenRefusal::Issuer);
+    }
+    if !claims
+        .aud
+        .iter()
+        .any(|audience| expectations.audiences.contains(audience))
+    {
+        return Err(TokenRefusal::Audience);
+    }
+    Ok(())
+}
+
+/// `exp`, `nbf`, `iat` and the lifetime (J24–J27). RFC 7519 §4.1.4: on or after `exp` a token is refused.
+fn check_times(
+    claims: &Claims,
+    expectations: &Expectations,
+    leeway: i64,
+    now_unix: i64,
+) -> Result<(), TokenRefusal> {
+    let lifetime = claims.exp.saturating_sub(claims.iat);
+    if lifetime <= 0 || lifetime > i64::from(expectations.max_lifetime_s) {
+        return Err(TokenRefusal::Lifetime);
+    }
+    if now_unix >= claims.exp.saturating_add(leeway) {
+        return Err(TokenRefusal::Expired);
+    }
+    if claims
+        .nbf
+        .is_some_and(|nbf| nbf > now_unix.saturating_add(leeway))
+    {
+        return Err(TokenRefusal::NotYetValid);
+    }
+    if claims.iat > now_unix.saturating_add(leeway) {
+        return Err(TokenRefusal::IssuedInFuture);
+    }
+    Ok(())
+}
