@@ -1,0 +1,138 @@
+//! Connection pools: one per service, with deadlines on everything.
+
+use std::time::Duration;
+
+use anyhow::Context as _;
+use serde::Deserialize;
+use service_runtime::settings::Secret;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::{ConnectOptions as _, PgPool};
+use tracing::log::LevelFilter;
+
+/// How a service reaches the database.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DatabaseSettings {
+    /// Address, as `file:/path` or `env:NAME`; it holds a password.
+    pub url: Secret,
+    /// Role to act as after connecting, where the address names another user.
+    pub role: Option<String>,
+    /// Most connections at once.
+    pub max_connections: u32,
+    /// How long a request waits for a connection, milliseconds.
+    pub acquire_timeout_ms: u64,
+    /// How long one statement may run, milliseconds; PostgreSQL cancels it then.
+    pub statement_timeout_ms: u64,
+    /// A statement that takes longer is logged, without its values, milliseconds.
+    pub slow_query_ms: u64,
+}
+
+impl Default for DatabaseSettings {
+    fn default() -> Self {
+        Self {
+            url: Secret::default(),
+            role: None,
+            max_connections: 16,
+            acquire_timeout_ms: 2_000,
+            statement_timeout_ms: 5_000,
+            slow_query_ms: 250,
+        }
+    }
+}
+
+impl DatabaseSettings {
+    /// What is wrong with these settings, one line each.
+    #[must_use]
+    pub fn faults(&self) -> Vec<String> {
+        let mut faults = Vec::new();
+        if self.url.is_empty() {
+            faults.push("database.url: is required, as `file:/path/to/it` or `env:NAME`".to_owned());
+        } else if parse(self.url.expose()).is_err() {
+            faults.push("database.url: is not a PostgreSQL address".to_owned());
+        }
+        for (name, value) in [
+            ("max_connections", u64::from(self.max_connections)),
+            ("acquire_timeout_ms", self.acquire_timeout_ms),
+            ("statement_timeout_ms", self.statement_timeout_ms),
+        ] {
+            if value == 0 {
+                faults.push(format!("database.{name}: must be above 0"));
+            }
+        }
+        faults
+    }
+}
+
+/// Opens a pool. A database that is down now may come up later, so that is said in the log and is no error: readiness
+/// says it too, and the pool connects when it can. A wrong password, role or database is an error.
+///
+/// # Errors
+/// When the address cannot be read or PostgreSQL refuses the login.
+pub async fn connect(settings: &DatabaseSettings, application_name: &str) -> anyhow::Result<PgPool> {
+    let mut options = parse(settings.url.expose())?
+        .application_name(application_name)
+        .options([
+            ("statement_timeout", settings.statement_timeout_ms.to_string()),
+            (
+                "lock_timeout",
+                settings.statement_timeout_ms.min(2_000).to_string(),
+            ),
+            ("idle_in_transaction_session_timeout", "5000".to_owned()),
+            ("timezone", "UTC".to_owned()),
+            ("jit", "off".to_owned()),
+        ])
+        .log_statements(LevelFilter::Trace)
+        .log_slow_statements(LevelFilter::Warn, Duration::from_millis(settings.slow_query_ms));
+    if let Some(role) = &settings.role {
+        options = options.options([("role", role)]);
+    }
+    let pool = PgPoolOptions::new()
+        .max_connections(settings.max_connections)
+        .acquire_timeout(Duration::from_millis(settings.acquire_timeout_ms))
+        .connect_lazy_with(options);
+    match pool.acquire().await {
+        Ok(connection) => drop(connection),
+        Err(error @ sqlx::Error::Database(_)) if !is_starting(&error) => {
+            return Err(error).context("the database refuses the login");
+        }
+        Err(error) => tracing::warn!(%error, "the database cannot be reached yet"),
+    }
+    Ok(pool)
+}
+
+/// Reads a database address without ever repeating it in an error: it may hold a password.
+pub(crate) fn parse(url: &str) -> anyhow::Result<PgConnectOptions> {
+    let options: Result<PgConnectOptions, sqlx::Error> = url.parse();
+    options.map_err(|_| {
+        anyhow::anyhow!("the database address cannot be read: it must look like postgresql://user@host/name")
+    })
+}
+
+/// Whether the server answered that it is starting, stopping or full: class 57P, and 53300 (PostgreSQL, Appendix A).
+pub(crate) fn is_starting(error: &sqlx::Error) -> bool {
+    let code = error
+        .as_database_error()
+        .and_then(sqlx::error::DatabaseError::code);
+    code.is_some_and(|code| code.starts_with("57P") || code == "53300")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unreadable_address_is_not_repeated() {
+        let error = parse("postgres//user:hunter2@x").unwrap_err();
+        assert!(!format!("{error:?}").contains("hunter2"), "{error:?}");
+    }
+
+    #[test]
+    fn settings_report_every_fault() {
+        let settings = DatabaseSettings {
+            max_connections: 0,
+            acquire_timeout_ms: 0,
+            ..DatabaseSettings::default()
+        };
+        assert_eq!(settings.faults().len(), 3);
+    }
+}
