@@ -1,0 +1,89 @@
+//! The control plane: it makes, publishes, rotates and retires the keys that sign Portico's tokens.
+//!
+//! It is in no request path: gateways and core-api go on with what they have while it is down. It owns the schema
+//! `control`, listens on a unix socket of mode 0600 for operators and gateways, and on a private address for metrics and
+//! health.
+//!
+//! **Invariant:** every transition of a key is one transaction on database time; a crash between any two statements leaves
+//! the ring as it was.
+
+#![warn(missing_docs)]
+
+mod extract;
+mod router;
+mod settings;
+mod signing_keys;
+mod state;
+#[cfg(test)]
+mod tests;
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use service_runtime::settings::{Environment, SettingsError};
+use service_runtime::shutdown::Shutdown;
+use service_runtime::{crypto, http, private, telemetry};
+
+pub use settings::{RotationSettings, Settings, TokenSettings};
+
+use crate::state::AppState;
+
+/// The name of this service in logs, metrics and settings.
+const SERVICE: &str = "control-plane";
+/// How long background work may take to end after the last request.
+const DRAIN: Duration = Duration::from_secs(5);
+
+/// Runs the control plane until SIGTERM or SIGINT.
+///
+/// # Errors
+///
+/// When a setting is wrong, the database refuses the login, or a listener cannot be made. A database that is down is no
+/// error: the process waits for it and says so in its readiness.
+pub fn run(settings: Settings, environment: Environment) -> anyhow::Result<()> {
+    let faults = settings.faults(environment);
+    if !faults.is_empty() {
+        return Err(SettingsError(faults).into());
+    }
+    let _telemetry = telemetry::init(&settings.telemetry, SERVICE, environment)?;
+    crypto::install_provider();
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()?
+        .block_on(async { serve(settings, Shutdown::on_signals()?).await })
+}
+
+/// Serves until `shutdown`, then ends what is under way.
+async fn serve(settings: Settings, shutdown: Shutdown) -> anyhow::Result<()> {
+    let db = database::connect(&settings.database, SERVICE).await?;
+    let (state, changes) = AppState::new(&settings, db.clone(), shutdown.clone())?;
+    shutdown.spawn(signing_keys::follow(state.clone(), changes));
+    shutdown.spawn(signing_keys::maintain(
+        state.clone(),
+        settings.rotation.maintenance_interval(),
+    ));
+
+    let readiness = signing_keys::readiness(&state);
+    let (private_address, _) = private::serve(settings.private_listen, readiness, shutdown.clone()).await?;
+    if let Some(file) = &settings.endpoints_file {
+        write_endpoints(file, &settings.socket, private_address)?;
+    }
+    let router = http::layers(router::router(state), SERVICE);
+    http::serve_unix(&settings.socket, router, shutdown.clone()).await?;
+    // Also when the listener ended by itself: nothing must outlive it.
+    shutdown.trigger();
+    if !shutdown.wait_for_tasks(DRAIN).await {
+        tracing::warn!("background work did not end in time");
+    }
+    db.close().await;
+    Ok(())
+}
+
+/// Says where this process really listens. Written beside and renamed, so that a reader never sees half of it.
+fn write_endpoints(file: &Path, socket: &Path, private: std::net::SocketAddr) -> anyhow::Result<()> {
+    let text = serde_json::json!({ "private": private.to_string(), "socket": socket }).to_string();
+    let draft = file.with_extension(format!("{}.tmp", std::process::id()));
+    std::fs::write(&draft, text).with_context(|| format!("endpoints file {}", draft.display()))?;
+    std::fs::rename(&draft, file).with_context(|| format!("endpoints file {}", file.display()))
+}

@@ -1,0 +1,16 @@
+//! Every route of the control plane's unix socket, on one page.
+
+use axum::Router;
+use axum::routing::{get, post};
+
+use crate::signing_keys;
+use crate::state::AppState;
+
+/// The routes. Whoever can open the socket may call all of them: its mode is the authorisation.
+pub(crate) fn router(state: AppState) -> Router {
+    Router::new()
+        .route("/internal/keys", get(signing_keys::list_keys))
+        .route("/internal/keys/rotate", post(signing_keys::rotate_keys))
+        .route("/internal/keyset", get(signing_keys::show_keyset))
+        .with_state(state)
+}

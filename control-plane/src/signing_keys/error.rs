@@ -1,0 +1,116 @@
+//! Every way in which key work fails, and what a client is told of it.
+
+use problem::{Problem, ProblemType, catalogue};
+
+use super::vault::VaultError;
+
+/// The standby has not been published long enough: some verifier may not know it yet.
+const ROTATION_TOO_EARLY: ProblemType = ProblemType::new(
+    "rotation-too-early",
+    409,
+    "The standby key has not been published long enough",
+);
+/// The standby cannot be opened, so it must not become the key that signs.
+const STANDBY_UNUSABLE: ProblemType =
+    ProblemType::new("standby-unusable", 409, "The standby key cannot be opened");
+/// A holder has a newer key set than the database.
+const KEYSET_AHEAD: ProblemType = ProblemType::new(
+    "keyset-ahead",
+    409,
+    "The database knows an older key set than the caller",
+);
+
+/// Why key work failed.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum KeyError {
+    /// Guard G2.
+    #[error("the standby may be activated in {retry_after_s} s")]
+    TooEarly { retry_after_s: u64 },
+    /// The sealed standby does not open under our key-encryption key.
+    #[error("the standby key cannot be opened")]
+    StandbyUnusable(#[source] VaultError),
+    /// The ring has no key that signs, or no standby.
+    #[error("the key ring is not initialised")]
+    NotInitialised,
+    /// The caller holds `after`, the database has less: it was restored from an older copy.
+    #[error("a holder has key set {after}, the database has {seq}")]
+    KeySetAhead { after: i64, seq: i64 },
+    /// A row breaks a rule that only this service could have broken.
+    #[error("inconsistent key ring: {0}")]
+    Inconsistent(String),
+    /// A new key cannot be made.
+    #[error("a key cannot be made")]
+    Vault(#[from] VaultError),
+    /// PostgreSQL.
+    #[error("database failure")]
+    Database(#[from] sqlx::Error),
+}
+
+impl From<KeyError> for Problem {
+    fn from(error: KeyError) -> Self {
+        match error {
+            KeyError::TooEarly { retry_after_s } => Self::new(ROTATION_TOO_EARLY)
+                .detail("verifiers may still hold a key set without it; nothing was changed")
+                .retry_after(retry_after_s),
+            KeyError::StandbyUnusable(cause) => standby_unusable(&cause),
+            KeyError::NotInitialised => Self::new(catalogue::UNAVAILABLE)
+                .detail("the key ring has no keys yet")
+                .retry_after(1),
+            KeyError::KeySetAhead { after, seq } => keyset_ahead(after, seq),
+            KeyError::Database(source) if is_unavailable(&source) => database_unavailable(&source),
+            error => Self::internal(Chain(error)),
+        }
+    }
+}
+
+fn standby_unusable(cause: &VaultError) -> Problem {
+    tracing::error!(%cause, "the standby key cannot be opened: is the key-encryption key the right one?");
+    Problem::new(STANDBY_UNUSABLE).detail("check the key-encryption key; nothing was changed")
+}
+
+fn keyset_ahead(after: i64, seq: i64) -> Problem {
+    tracing::error!(
+        after,
+        seq,
+        "a verifier holds a newer key set: was the database restored?"
+    );
+    Problem::new(KEYSET_AHEAD).member("seq", seq)
+}
+
+fn database_unavailable(source: &sqlx::Error) -> Problem {
+    tracing::warn!(error = %source, "the database is not available");
+    Problem::new(catalogue::UNAVAILABLE).retry_after(1)
+}
+
+/// Shows an error with its sources: what the log needs, and no client sees.
+#[derive(Debug)]
+struct Chain(KeyError);
+
+impl std::fmt::Display for Chain {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.0)?;
+        let mut source = std::error::Error::source(&self.0);
+        while let Some(cause) = source {
+            write!(f, ": {cause}")?;
+            source = cause.source();
+        }
+        Ok(())
+    }
+}
+
+/// Whether trying again may help: no connection, a server that starts or stops (57P), one that is full (53300), a lock or
+/// statement that took too long (55P03, 57014), a deadlock or serialisation failure (40).
+fn is_unavailable(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Io(_)
+        | sqlx::Error::PoolTimedOut
+        | sqlx::Error::PoolClosed
+        | sqlx::Error::WorkerCrashed => true,
+        sqlx::Error::Database(database) => database.code().is_some_and(|code| {
+            code.starts_with("57P")
+                || code.starts_with("40")
+                || ["53300", "55P03", "57014"].contains(&code.as_ref())
+        }),
+        _ => false,
+    }
+}

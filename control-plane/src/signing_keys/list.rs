@@ -1,0 +1,127 @@
+//! `GET /internal/keys`: the ring as operators see it, and whether it is fit to work.
+
+use axum::extract::State;
+use chrono::{DateTime, Utc};
+use keyring::KeyState;
+use problem::Problem;
+use serde::Serialize;
+use service_runtime::health::Readiness;
+
+use super::error::KeyError;
+use super::store::KeyRow;
+use super::{ACCESS_RING, store};
+use crate::extract::Json;
+use crate::state::AppState;
+
+/// A ring and its keys. Never a private part, sealed or not.
+#[derive(Debug, Serialize)]
+pub(crate) struct RingView {
+    /// Its name.
+    ring: &'static str,
+    /// Its `seq`.
+    seq: i64,
+    /// The database's time when this was read.
+    now: DateTime<Utc>,
+    /// Seconds until a rotation is possible; 0 when it is, null when there is no standby.
+    rotatable_in_s: Option<i64>,
+    /// Its keys, newest first, 200 at most.
+    keys: Vec<KeyView>,
+}
+
+/// One key. A time is null until the key gets there.
+#[derive(Debug, Serialize)]
+struct KeyView {
+    kid: String,
+    algorithm: String,
+    state: String,
+    kek_version: i32,
+    /// Whether the sealed private part still exists.
+    has_private_part: bool,
+    created_at: DateTime<Utc>,
+    published_at: Option<DateTime<Utc>>,
+    activated_at: Option<DateTime<Utc>>,
+    retiring_at: Option<DateTime<Utc>>,
+    /// Tokens issued later are not this key's.
+    sign_until: Option<DateTime<Utc>>,
+    /// After this the key verifies nothing.
+    verify_until: Option<DateTime<Utc>>,
+    retired_at: Option<DateTime<Utc>>,
+    revoked_at: Option<DateTime<Utc>>,
+}
+
+impl From<KeyRow> for KeyView {
+    fn from(row: KeyRow) -> Self {
+        Self {
+            kid: row.kid,
+            algorithm: row.algorithm,
+            state: row.state,
+            kek_version: row.kek_version,
+            has_private_part: row.has_private_part,
+            created_at: row.created_at,
+            published_at: row.published_at,
+            activated_at: row.activated_at,
+            retiring_at: row.retiring_at,
+            sign_until: row.sign_until,
+            verify_until: row.verify_until,
+            retired_at: row.retired_at,
+            revoked_at: row.revoked_at,
+        }
+    }
+}
+
+/// Lists the keys of the ring with their states and times. 503 before the ring exists.
+pub(crate) async fn list_keys(State(state): State<AppState>) -> Result<Json<RingView>, Problem> {
+    Ok(Json(list(&state).await?))
+}
+
+async fn list(state: &AppState) -> Result<RingView, KeyError> {
+    let mut conn = state.db.acquire().await?;
+    let seq = store::seq(&mut conn, ACCESS_RING)
+        .await?
+        .ok_or(KeyError::NotInitialised)?;
+    let keys = store::list(&mut conn, ACCESS_RING).await?;
+    let now = store::database_time(&mut conn).await?;
+    let dwell_s = i64::from(state.bounds.standby_dwell_s);
+    let rotatable_in_s = store::standby_wait_s(&mut conn, ACCESS_RING, now, dwell_s).await?;
+    let keys = keys.into_iter().map(KeyView::from).collect();
+    Ok(RingView {
+        ring: ACCESS_RING,
+        seq,
+        now,
+        rotatable_in_s,
+        keys,
+    })
+}
+
+/// What must hold before this process counts as ready: the database answers, and the ring has an active key and a standby
+/// that both open.
+pub(crate) fn readiness(state: &AppState) -> Readiness {
+    let (database, ring) = (state.clone(), state.clone());
+    Readiness::new()
+        .check("database", move || {
+            let state = database.clone();
+            Box::pin(async move {
+                let mut conn = state.db.acquire().await.map_err(|error| error.to_string())?;
+                store::database_time(&mut conn)
+                    .await
+                    .map(drop)
+                    .map_err(|error| error.to_string())
+            })
+        })
+        .check("signing_keys", move || {
+            let state = ring.clone();
+            Box::pin(async move { check_ring(&state).await.map_err(|error| error.to_string()) })
+        })
+}
+
+/// Opens the key that signs and the key that will sign next.
+pub(super) async fn check_ring(state: &AppState) -> Result<(), KeyError> {
+    let mut conn = state.db.acquire().await?;
+    for wanted in [KeyState::Active, KeyState::Published] {
+        let row = store::sealed_key(&mut conn, ACCESS_RING, wanted.as_str()).await?;
+        state
+            .vault
+            .prove(ACCESS_RING, &row.ok_or(KeyError::NotInitialised)?)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,167 @@
+//! The whole process, but for its signals: real sockets, a real database, readiness, and an orderly end.
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use database::DatabaseSettings;
+use serde_json::Value;
+use service_runtime::settings::{Secret, SecretBytes};
+use sqlx::{AssertSqlSafe, Executor as _};
+use test_support::TestDatabase;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::net::{TcpStream, UnixStream};
+
+use super::*;
+
+/// Nothing here takes this long; it only ends a test that would hang.
+const DEADLINE: Duration = Duration::from_secs(20);
+
+fn settings(database: &TestDatabase, dir: &Path) -> Settings {
+    Settings {
+        socket: dir.join("control-plane.sock"),
+        endpoints_file: Some(dir.join("endpoints.json")),
+        database: DatabaseSettings {
+            url: Secret::from(database.url_as("portico_control")),
+            ..DatabaseSettings::default()
+        },
+        kek: SecretBytes::from(vec![7; 32]),
+        ..Settings::default()
+    }
+}
+
+/// Sends one request and reads the answer to its end: status and JSON body.
+async fn call<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, method: &str, path: &str) -> (u16, Value) {
+    let request = format!(
+        "{method} {path} HTTP/1.1\r\nhost: control-plane\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
+    );
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+    (status, serde_json::from_str(body).unwrap_or(Value::Null))
+}
+
+/// Waits until the process is ready, and gives the address of its private listener.
+async fn ready(dir: &Path) -> String {
+    loop {
+        tokio::task::yield_now().await;
+        let Ok(text) = std::fs::read_to_string(dir.join("endpoints.json")) else {
+            continue;
+        };
+        let endpoints: Value = serde_json::from_str(&text).unwrap();
+        let private = endpoints["private"].as_str().unwrap().to_owned();
+        let (status, report) = call(
+            TcpStream::connect(&private).await.unwrap(),
+            "GET",
+            "/health/ready",
+        )
+        .await;
+        if status == 200 && UnixStream::connect(dir.join("control-plane.sock")).await.is_ok() {
+            assert_eq!(report["checks"]["signing_keys"], "ok", "{report}");
+            return private;
+        }
+    }
+}
+
+/// Waits until a connection of the process has run a statement like this, and has been given back.
+async fn until_idle_after(database: &TestDatabase, statement: &str) {
+    let owner = database.owner_pool();
+    let sql = format!(
+        "SELECT FROM pg_stat_activity
+          WHERE datname = current_database() AND usename = 'portico_control' AND state = 'idle' AND query LIKE '%{statement}%'"
+    );
+    let start = Instant::now();
+    while owner
+        .fetch_all(sqlx::raw_sql(AssertSqlSafe(sql.as_str())))
+        .await
+        .unwrap()
+        .is_empty()
+    {
+        assert!(start.elapsed() < DEADLINE, "never: {statement}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_process_serves_its_socket_says_when_it_is_ready_and_stops_in_order() {
+    let database = TestDatabase::create().await;
+    let dir = tempfile::tempdir().unwrap();
+    let shutdown = Shutdown::new();
+    // Not one of the tasks that `serve` itself waits for.
+    let mut process = tokio::task::JoinSet::new();
+    process.spawn(serve(settings(&database, dir.path()), shutdown.clone()));
+
+    let private = tokio::time::timeout(DEADLINE, ready(dir.path())).await.unwrap();
+    let socket = dir.path().join("control-plane.sock");
+    assert_eq!(
+        std::fs::metadata(&socket).unwrap().permissions().mode() & 0o777,
+        0o600
+    );
+    let (status, keys) = call(
+        UnixStream::connect(&socket).await.unwrap(),
+        "GET",
+        "/internal/keys",
+    )
+    .await;
+    assert_eq!((status, keys["keys"].as_array().unwrap().len()), (200, 2));
+    let (status, _) = call(
+        TcpStream::connect(&private).await.unwrap(),
+        "GET",
+        "/internal/keys",
+    )
+    .await;
+    assert_eq!(status, 404, "the private listener is not the admin socket");
+
+    let mut metrics = TcpStream::connect(&private).await.unwrap();
+    metrics
+        .write_all(b"GET /metrics HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+        .await
+        .unwrap();
+    let mut text = String::new();
+    metrics.read_to_string(&mut text).await.unwrap();
+    for line in [
+        r#"portico_signing_key_state{ring="access",state="active"} 1"#,
+        r#"portico_signing_key_state{ring="access",state="published"} 1"#,
+        r#"portico_signing_key_rotations_total{ring="access"} 0"#,
+        r#"portico_keyset_seq{ring="access"} 1"#,
+    ] {
+        assert!(text.contains(line), "{line} is not in\n{text}");
+    }
+
+    // A verifier that waits must not hold the process up.
+    let waiting = UnixStream::connect(&socket).await.unwrap();
+    let (answer, ()) = tokio::join!(
+        call(waiting, "GET", "/internal/keyset?after=1&wait_s=60"),
+        async {
+            until_idle_after(&database, "LEFT JOIN control.signing_key").await;
+            shutdown.trigger();
+        }
+    );
+    assert_eq!(answer.0, 204);
+    let ended = tokio::time::timeout(DEADLINE, process.join_next()).await.unwrap();
+    ended.unwrap().unwrap().unwrap();
+    assert!(UnixStream::connect(&socket).await.is_err());
+}
+
+#[tokio::test]
+async fn a_wrong_key_encryption_key_is_seen_before_work_is_taken() {
+    let database = TestDatabase::create().await;
+    let dir = tempfile::tempdir().unwrap();
+    let right = settings(&database, dir.path());
+    let db = database.pool_as("portico_control");
+    let (state, _) = AppState::new(&right, db.clone(), Shutdown::new()).unwrap();
+    signing_keys::complete(&state).await;
+    assert!(signing_keys::readiness(&state).report().await.is_ready());
+
+    let wrong = Settings {
+        kek: SecretBytes::from(vec![8; 32]),
+        ..right
+    };
+    let (state, _) = AppState::new(&wrong, db, Shutdown::new()).unwrap();
+    let report = signing_keys::readiness(&state).report().await;
+    assert!(
+        !report.is_ready() && report.checks["database"] == "ok",
+        "{report:?}"
+    );
+}
