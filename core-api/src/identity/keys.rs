@@ -1,0 +1,198 @@
+//! The `access` signing keys: public ones to verify with, the active private one to sign with.
+//!
+//! **Invariant:** without a key set nothing verifies. A set that cannot be read leaves the last good one in place, and
+//! its keys still end at their own `verify_until`.
+
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, Instant};
+
+use keyring::{
+    Algorithm, Claims, Expectations, KeyEncryptionKey, KeySet, KeyState, PublicKey, SigningKey, TokenRefusal,
+    Verifier,
+};
+use sqlx::PgPool;
+
+use super::store;
+
+const RING: &str = "access";
+/// Between two reads that unknown kids ask for: unsigned tokens with random kids must not become database load.
+const COOLDOWN: Duration = Duration::from_secs(1);
+/// Unsealed keys kept: the active one and those of repeated answers.
+const MAX_SIGNERS: usize = 4;
+
+/// Why a key is not at hand.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum KeyError {
+    /// The database did not answer.
+    #[error("the key ring cannot be read")]
+    Database(#[from] sqlx::Error),
+    /// The published set breaks a rule of key sets.
+    #[error("the key ring is not valid")]
+    Set(#[from] keyring::KeySetError),
+    /// The sealed key does not open with our key-encryption key.
+    #[error("the sealed signing key does not open")]
+    Seal(#[from] keyring::SealError),
+    /// What was sealed is no private key.
+    #[error("the signing key is not valid")]
+    Signing(#[from] keyring::SigningError),
+    /// A word in the table that this version does not know.
+    #[error("the key ring has an unknown algorithm or state")]
+    Unknown,
+    /// No key may sign, or the wanted one does not any more.
+    #[error("there is no active signing key")]
+    NoActive,
+}
+
+/// Why a token is not accepted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verification {
+    /// It breaks a rule.
+    Refused(TokenRefusal),
+    /// We have no key set: nobody can tell whether it is good.
+    NoKeys,
+}
+
+/// The keys of this process.
+#[derive(Debug)]
+pub(crate) struct Keys {
+    db: PgPool,
+    kek: KeyEncryptionKey,
+    verifier: RwLock<Option<Arc<Verifier>>>,
+    signers: RwLock<HashMap<String, Arc<SigningKey>>>,
+    last_read: tokio::sync::Mutex<Option<Instant>>,
+}
+
+impl Keys {
+    /// Keys of the ring in this database. Nothing is read yet.
+    pub(crate) fn new(db: PgPool, kek: KeyEncryptionKey) -> Self {
+        Self {
+            db,
+            kek,
+            verifier: RwLock::new(None),
+            signers: RwLock::new(HashMap::new()),
+            last_read: tokio::sync::Mutex::new(None),
+        }
+    }
+
+    /// Reads the ring again.
+    pub(crate) async fn reload(&self) -> Result<(), KeyError> {
+        let seq = store::ring_seq(&self.db).await?.unwrap_or_default();
+        let mut set = KeySet {
+            seq: seq.unsigned_abs(),
+            keys: Vec::new(),
+            revoked_kids: Vec::new(),
+        };
+        for row in store::published_keys(&self.db).await? {
+            let algorithm: Algorithm = row.algorithm.parse().map_err(|_| KeyError::Unknown)?;
+            let state: KeyState = row.state.parse().map_err(|_| KeyError::Unknown)?;
+            if state == KeyState::Revoked {
+                set.revoked_kids.push(row.kid);
+                continue;
+            }
+            let mut key = PublicKey::new(algorithm, &row.public_key, state);
+            key.kid = row.kid; // validated against the thumbprint below
+            key.sign_until = row.sign_until.map(|at| at.timestamp());
+            key.verify_until = row.verify_until.map(|at| at.timestamp());
+            set.keys.push(key);
+        }
+        let verifier = Verifier::new(set)?;
+        *self.verifier.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(verifier));
+        Ok(())
+    }
+
+    /// Verifies an access token (RFC 9068 §4). An unknown key is looked up once, not more often than the cool-down allows.
+    pub(crate) async fn verify(
+        &self,
+        token: &str,
+        expectations: &Expectations,
+        now_unix: i64,
+    ) -> Result<Claims, Verification> {
+        let first = self.verify_now(token, expectations, now_unix);
+        if !matches!(
+            first,
+            Err(Verification::NoKeys | Verification::Refused(TokenRefusal::UnknownKey))
+        ) {
+            return first;
+        }
+        let mut last_read = self.last_read.lock().await;
+        if last_read.is_none_or(|at| at.elapsed() >= COOLDOWN) {
+            if let Err(error) = self.reload().await {
+                tracing::warn!(%error, "the signing keys cannot be read");
+            }
+            *last_read = Some(Instant::now());
+        }
+        drop(last_read);
+        self.verify_now(token, expectations, now_unix)
+    }
+
+    fn verify_now(
+        &self,
+        token: &str,
+        expectations: &Expectations,
+        now_unix: i64,
+    ) -> Result<Claims, Verification> {
+        let verifier = self
+            .verifier
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        let verifier = verifier.ok_or(Verification::NoKeys)?;
+        verifier
+            .verify(token, expectations, now_unix)
+            .map_err(Verification::Refused)
+    }
+
+    /// The private key with this kid, unsealed. Only the active one can be read; earlier ones may still be in memory.
+    pub(crate) async fn signer(&self, kid: &str) -> Result<Arc<SigningKey>, KeyError> {
+        if let Some(signer) = self.known_signer(kid) {
+            return Ok(signer);
+        }
+        let row = store::active_key(&self.db).await?.ok_or(KeyError::NoActive)?;
+        if row.kid != kid {
+            return Err(KeyError::NoActive);
+        }
+        let algorithm: Algorithm = row.algorithm.parse().map_err(|_| KeyError::Unknown)?;
+        let document = keyring::open(&self.kek, RING, &row.kid, algorithm, row.kek_version, &row.sealed)?;
+        let signer = Arc::new(SigningKey::from_pkcs8(algorithm, &document)?);
+        if signer.kid() != kid {
+            return Err(KeyError::Unknown);
+        }
+        // What this process is about to issue it must accept, without waiting for the next look at the ring.
+        self.reload().await?;
+        let mut signers = self.signers.write().unwrap_or_else(PoisonError::into_inner);
+        if signers.len() >= MAX_SIGNERS {
+            signers.clear();
+        }
+        signers.insert(row.kid, Arc::clone(&signer));
+        Ok(signer)
+    }
+
+    fn known_signer(&self, kid: &str) -> Option<Arc<SigningKey>> {
+        self.signers
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(kid)
+            .cloned()
+    }
+
+    /// Whether this process can issue and verify tokens now; the error is for operators.
+    pub(crate) async fn check(&self) -> Result<(), String> {
+        let active = store::active_key(&self.db)
+            .await
+            .map_err(|_| "the key ring cannot be read".to_owned())?;
+        let active = active.ok_or_else(|| "there is no active signing key".to_owned())?;
+        self.signer(&active.kid)
+            .await
+            .map_err(|error| error.to_string())?;
+        if self
+            .verifier
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .is_none()
+        {
+            self.reload().await.map_err(|error| error.to_string())?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,153 @@
+//! Log-in.
+
+use axum::extract::State;
+use axum::http::request::Parts;
+use axum::response::{IntoResponse, Response};
+use http::{HeaderValue, header};
+use problem::Problem;
+use serde::Deserialize;
+use utoipa::ToSchema;
+use uuid::Uuid;
+use zeroize::Zeroizing;
+
+use super::caller;
+use super::error::{INVALID_CREDENTIALS, LoginErrors, crypto_failure, hashing_busy, no_signing_key};
+use super::profile::{Email, normal_password};
+use super::store::{self, NewSession};
+use super::tokens::{AccessGrant, RefreshToken, TokenPair};
+use crate::extract::Json;
+use crate::ids::{SessionId, TenantId, TokenId, UserId};
+use crate::state::AppState;
+use crate::{database_problem, metrics};
+
+/// Longest password that is looked at, in bytes; longer ones match nobody.
+const MAX_PASSWORD_BYTES: usize = 1_024;
+
+/// The two things that a person knows.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({"email": "alice@example.com", "password": "correct horse battery"}))]
+pub(super) struct Credentials {
+    /// The address given at registration.
+    #[schema(format = Email, max_length = 254)]
+    email: String,
+    /// The password.
+    #[schema(format = Password, max_length = 1024, value_type = String)]
+    #[serde(deserialize_with = "super::secret_text::deserialize")]
+    password: Zeroizing<String>,
+}
+
+/// Log in
+///
+/// Opens a session. An unknown address, a wrong password and a user who is not active get the same 401, after the same
+/// work. The access token lives for minutes; the refresh token gets the next pair, once.
+#[utoipa::path(
+    post, path = "/api/v1/auth/login", tag = "identity", operation_id = "login",
+    request_body = Credentials,
+    responses((status = OK, description = "Logged in", body = TokenPair), LoginErrors)
+)]
+pub(super) async fn login(
+    State(state): State<AppState>,
+    parts: Parts,
+    Json(credentials): Json<Credentials>,
+) -> Result<Response, Problem> {
+    let request_id = caller::request_id(&parts);
+    let email = Email::parse(&credentials.email);
+    let candidate = match &email {
+        Some(email) => store::login_candidate(&state.db, email.as_str())
+            .await
+            .map_err(database_problem)?,
+        None => None,
+    };
+    let password = if credentials.password.len() <= MAX_PASSWORD_BYTES {
+        normal_password(&credentials.password)
+    } else {
+        Zeroizing::new(String::new()) // no stored password is empty
+    };
+    let stored = candidate
+        .as_ref()
+        .map(|candidate| candidate.password_hash.clone());
+    let comparison = state
+        .identity
+        .passwords
+        .compare(password, stored)
+        .await
+        .map_err(|error| {
+            metrics::login("unavailable");
+            hashing_busy(error)
+        })?;
+    let user_id = candidate.as_ref().map(|candidate| candidate.user_id);
+    match candidate {
+        Some(candidate) if comparison.matches && candidate.status == "active" => {
+            open(
+                &state,
+                candidate.user_id,
+                comparison.renewed.as_deref(),
+                &request_id,
+            )
+            .await
+        }
+        _ => refuse(&state, user_id, &request_id).await,
+    }
+}
+
+async fn refuse(state: &AppState, user_id: Option<Uuid>, request_id: &str) -> Result<Response, Problem> {
+    metrics::login("refused");
+    store::refuse_login(&state.db, user_id, request_id)
+        .await
+        .map_err(database_problem)?;
+    Err(Problem::new(INVALID_CREDENTIALS)
+        .header(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")))
+}
+
+async fn open(
+    state: &AppState,
+    user_id: Uuid,
+    rehashed: Option<&str>,
+    request_id: &str,
+) -> Result<Response, Problem> {
+    let now = state.now();
+    let refresh = RefreshToken::generate(now).map_err(crypto_failure)?;
+    let (session, token) = (SessionId::new(now), TokenId::new(now));
+    let new_session = NewSession {
+        user_id,
+        session_id: session.uuid(),
+        refresh_id: refresh.id(),
+        secret_hash: &refresh.secret_hash(),
+        access_id: token.uuid(),
+        idle_s: state.identity.idle_s,
+        absolute_s: state.identity.absolute_s,
+        rehashed,
+    };
+    let opened = store::open_session(&state.db, new_session, request_id)
+        .await
+        .map_err(database_problem)?;
+    let Some(opened) = opened else {
+        return refuse(state, Some(user_id), request_id).await; // deactivated while we hashed
+    };
+    let kid = opened.kid.ok_or_else(no_signing_key)?;
+    let grant = AccessGrant {
+        user: UserId::from_uuid(user_id),
+        session,
+        tenant: TenantId::from_uuid(opened.tenant_id),
+        token,
+        issued_at: opened.issued_at,
+    };
+    let access = state
+        .identity
+        .terms
+        .sign(&state.identity.keys, &kid, &grant)
+        .await
+        .map_err(Problem::internal)?;
+    metrics::login("success");
+    Ok(answer(state.identity.terms.pair(access, &refresh)))
+}
+
+/// Tokens are for one reader: nobody may keep the answer (RFC 6749 §5.1).
+pub(super) fn answer(pair: TokenPair) -> Response {
+    (
+        [(header::CACHE_CONTROL, HeaderValue::from_static("no-store"))],
+        Json(pair),
+    )
+        .into_response()
+}

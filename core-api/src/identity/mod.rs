@@ -1,0 +1,149 @@
+//! Identity: people register, log in, refresh their tokens, log out.
+//!
+//! **Invariant:** the database decides whether a session is live, in the statement that acts on it. A valid signature
+//! alone reads and moves nothing.
+
+mod caller;
+mod error;
+mod hash_pool;
+mod keys;
+mod login;
+mod logout;
+mod me;
+mod password_hash;
+mod profile;
+mod refresh;
+mod register;
+mod secret_text;
+mod store;
+#[cfg(test)]
+mod tests;
+mod tokens;
+
+use std::time::Duration;
+
+use keyring::{Algorithm, Expectations, KeyEncryptionKey};
+use service_runtime::shutdown::Shutdown;
+use sqlx::PgPool;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+pub(crate) use self::caller::{
+    AccountsRead, AccountsWrite, Caller, CashWrite, SESSION_ENDED, TransfersRead, TransfersWrite,
+    session_ended,
+};
+use self::hash_pool::HashPool;
+use self::keys::Keys;
+use self::password_hash::Recipe;
+use self::tokens::TokenTerms;
+use crate::metrics;
+use crate::settings::Settings;
+use crate::state::AppState;
+
+/// Verifiers and clocks differ by a little; more than this is wrong (J26).
+const LEEWAY_S: u32 = 30;
+/// The largest lifetime that is believed, whatever the issuer did (J27).
+const MAX_LIFETIME_S: u32 = 900;
+/// A user counts as active for this long after the last log-in or refresh, seconds.
+const ACTIVE_WINDOW_S: i32 = 900;
+/// How often active users are counted.
+const COUNT_EVERY: Duration = Duration::from_secs(15);
+
+/// What every customer's token allows.
+const CUSTOMER_SCOPES: [&str; 4] = [
+    "accounts:read",
+    "accounts:write",
+    "transfers:read",
+    "transfers:write",
+];
+
+/// Everything that identity needs at run time.
+#[derive(Debug)]
+pub(crate) struct Identity {
+    pub(crate) keys: Keys,
+    expectations: Expectations,
+    terms: TokenTerms,
+    passwords: HashPool,
+    min_password_length: usize,
+    auto_activate: bool,
+    idle_s: i32,
+    absolute_s: i32,
+}
+
+impl Identity {
+    /// Starts the hashing threads; reads no key yet.
+    pub(crate) fn start(settings: &Settings, db: PgPool) -> anyhow::Result<Self> {
+        let mut scopes: Vec<String> = CUSTOMER_SCOPES.map(str::to_owned).to_vec();
+        if settings.self_service_cash {
+            scopes.push("cash:write".to_owned());
+        }
+        let password = &settings.password;
+        let recipe = Recipe::new(
+            password.memory_kib,
+            password.iterations,
+            password.pepper.expose().as_bytes(),
+        );
+        let deadline = Duration::from_millis(password.deadline_ms);
+        Ok(Self {
+            keys: Keys::new(db, KeyEncryptionKey::parse(settings.kek.expose())?),
+            expectations: Expectations {
+                issuer: settings.tokens.issuer.clone(),
+                audiences: vec![settings.tokens.audience.clone()],
+                algorithms: vec![Algorithm::EdDSA, Algorithm::ES256],
+                token_type: "at+jwt".to_owned(),
+                max_lifetime_s: MAX_LIFETIME_S,
+                leeway_s: LEEWAY_S,
+            },
+            terms: TokenTerms {
+                issuer: settings.tokens.issuer.clone(),
+                audience: settings.tokens.audience.clone(),
+                lifetime_s: settings.tokens.lifetime_s,
+                scopes,
+            },
+            passwords: HashPool::start(&recipe, password.max_parallel, password.queue, deadline)?,
+            min_password_length: password.min_length,
+            auto_activate: settings.auto_activate,
+            idle_s: i32::try_from(settings.sessions.idle_s)?,
+            absolute_s: i32::try_from(settings.sessions.absolute_s)?,
+        })
+    }
+}
+
+/// Reads the signing keys again and again, so that a rotation is known before its first token arrives.
+pub(crate) async fn refresh_keys(state: AppState, every: Duration, shutdown: Shutdown) {
+    let mut ticks = tokio::time::interval(every);
+    loop {
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            _ = ticks.tick() => {}
+        }
+        if let Err(error) = state.identity.keys.reload().await {
+            tracing::warn!(%error, "the signing keys cannot be read; the last ones stay in use");
+        }
+    }
+}
+
+/// Keeps `portico_active_users` up to date.
+pub(crate) async fn count_active_users(db: PgPool, shutdown: Shutdown) {
+    let mut ticks = tokio::time::interval(COUNT_EVERY);
+    loop {
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            _ = ticks.tick() => {}
+        }
+        match store::active_users(&db, ACTIVE_WINDOW_S).await {
+            Ok(count) => metrics::active_users(count),
+            Err(error) => tracing::warn!(%error, "active users cannot be counted"),
+        }
+    }
+}
+
+/// The routes of this slice.
+pub(crate) fn routes() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new()
+        .routes(routes!(register::register))
+        .routes(routes!(login::login))
+        .routes(routes!(refresh::refresh))
+        .routes(routes!(logout::logout))
+        .routes(routes!(me::show_me))
+}

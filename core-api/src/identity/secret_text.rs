@@ -1,0 +1,9 @@
+//! Secrets in request bodies: wiped from memory when dropped.
+
+use serde::{Deserialize, Deserializer};
+use zeroize::Zeroizing;
+
+/// Reads a JSON string as a secret.
+pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Zeroizing<String>, D::Error> {
+    String::deserialize(deserializer).map(Zeroizing::new)
+}

@@ -1,0 +1,268 @@
+//! Queries of the identity slice. Each function is one statement; writes go through the definer functions.
+
+use chrono::{DateTime, Utc};
+use sqlx::{PgConnection, PgExecutor};
+use uuid::Uuid;
+
+/// A user who wants to register.
+pub(super) struct NewUser<'a> {
+    pub(super) user_id: Uuid,
+    pub(super) email: &'a str,
+    pub(super) full_name: &'a str,
+    pub(super) password_hash: &'a str,
+    pub(super) active: bool,
+    pub(super) created_at: DateTime<Utc>,
+}
+
+/// Registers a user; false when the address is known already.
+pub(super) async fn register(
+    db: impl PgExecutor<'_>,
+    user: NewUser<'_>,
+    request_id: &str,
+) -> sqlx::Result<bool> {
+    sqlx::query_scalar!(
+        r#"SELECT core.register_user($1, $2, $3, $4, $5, $6, $7) AS "created!""#,
+        user.user_id,
+        user.email,
+        user.full_name,
+        user.password_hash,
+        user.active,
+        user.created_at,
+        request_id,
+    )
+    .fetch_one(db)
+    .await
+}
+
+/// What a log-in needs to know of an address.
+pub(super) struct Candidate {
+    pub(super) user_id: Uuid,
+    pub(super) status: String,
+    pub(super) password_hash: String,
+}
+
+pub(super) async fn login_candidate(db: impl PgExecutor<'_>, email: &str) -> sqlx::Result<Option<Candidate>> {
+    sqlx::query_as!(
+        Candidate,
+        r#"SELECT user_id AS "user_id!", status AS "status!", password_hash AS "password_hash!"
+             FROM core.login_candidate($1)"#,
+        email,
+    )
+    .fetch_optional(db)
+    .await
+}
+
+/// Leaves the audit row of a refused log-in.
+pub(super) async fn refuse_login(
+    db: impl PgExecutor<'_>,
+    user_id: Option<Uuid>,
+    request_id: &str,
+) -> sqlx::Result<()> {
+    sqlx::query!("SELECT core.refuse_login($1, $2)", user_id as _, request_id)
+        .fetch_one(db)
+        .await
+        .map(drop)
+}
+
+/// The secrets and times of a session about to open.
+pub(super) struct NewSession<'a> {
+    pub(super) user_id: Uuid,
+    pub(super) session_id: Uuid,
+    pub(super) refresh_id: Uuid,
+    pub(super) secret_hash: &'a [u8],
+    pub(super) access_id: Uuid,
+    pub(super) idle_s: i32,
+    pub(super) absolute_s: i32,
+    pub(super) rehashed: Option<&'a str>,
+}
+
+/// What the issuer stamps on the access token of a new session.
+pub(super) struct Opened {
+    pub(super) tenant_id: Uuid,
+    /// None: there is no active signing key, and no session was opened.
+    pub(super) kid: Option<String>,
+    pub(super) issued_at: DateTime<Utc>,
+}
+
+/// Opens a session; None when the user is not active any more.
+pub(super) async fn open_session(
+    db: impl PgExecutor<'_>,
+    session: NewSession<'_>,
+    request_id: &str,
+) -> sqlx::Result<Option<Opened>> {
+    sqlx::query_as!(
+        Opened,
+        r#"SELECT tenant_public_id AS "tenant_id!", kid, issued_at AS "issued_at!"
+             FROM core.open_session($1, $2, $3, $4, $5, $6, $7, $8, $9)"#,
+        session.user_id,
+        session.session_id,
+        session.refresh_id,
+        session.secret_hash,
+        session.access_id,
+        session.idle_s,
+        session.absolute_s,
+        session.rehashed as _,
+        request_id,
+    )
+    .fetch_optional(db)
+    .await
+}
+
+/// A refresh token that was presented, and the successor to put in its place.
+pub(super) struct Rotation<'a> {
+    pub(super) refresh_id: Uuid,
+    pub(super) secret_hash: &'a [u8],
+    pub(super) new_refresh_id: Uuid,
+    pub(super) new_secret_hash: &'a [u8],
+    pub(super) new_access_id: Uuid,
+    pub(super) request_key_hash: Option<&'a [u8]>,
+    pub(super) replay_sealed: &'a [u8],
+    pub(super) idle_s: i32,
+}
+
+/// What became of a rotation; the meaning of `outcome` stands with the function in the migrations.
+pub(super) struct Rotated {
+    pub(super) outcome: String,
+    pub(super) user_id: Option<Uuid>,
+    pub(super) tenant_id: Option<Uuid>,
+    pub(super) session_id: Option<Uuid>,
+    pub(super) access_id: Option<Uuid>,
+    pub(super) kid: Option<String>,
+    pub(super) issued_at: DateTime<Utc>,
+    pub(super) replay_sealed: Option<Vec<u8>>,
+}
+
+pub(super) async fn rotate(
+    db: impl PgExecutor<'_>,
+    rotation: Rotation<'_>,
+    request_id: &str,
+) -> sqlx::Result<Rotated> {
+    sqlx::query_as!(
+        Rotated,
+        r#"SELECT outcome AS "outcome!", user_id, tenant_public_id AS tenant_id, session_id, access_token_id AS access_id,
+                  kid, issued_at AS "issued_at!", replay_sealed
+             FROM core.rotate_refresh_token($1, $2, $3, $4, $5, $6, $7, $8, $9)"#,
+        rotation.refresh_id,
+        rotation.secret_hash,
+        rotation.new_refresh_id,
+        rotation.new_secret_hash,
+        rotation.new_access_id,
+        rotation.request_key_hash as _,
+        rotation.replay_sealed,
+        rotation.idle_s,
+        request_id,
+    )
+    .fetch_one(db)
+    .await
+}
+
+/// Ends a session; false when it was over already.
+pub(super) async fn end_session(
+    db: impl PgExecutor<'_>,
+    session_id: Uuid,
+    user_id: Uuid,
+    request_id: &str,
+) -> sqlx::Result<bool> {
+    sqlx::query_scalar!(
+        r#"SELECT core.end_session($1, $2, $3) AS "ended!""#,
+        session_id,
+        user_id,
+        request_id
+    )
+    .fetch_one(db)
+    .await
+}
+
+/// Checks a session and binds the transaction to its tenant and user; false when it is over.
+pub(super) async fn enter_session(
+    conn: &mut PgConnection,
+    session_id: Uuid,
+    user_id: Uuid,
+    tenant_id: Uuid,
+) -> sqlx::Result<bool> {
+    sqlx::query_scalar!(
+        r#"SELECT core.enter_session($1, $2, $3) AS "live!""#,
+        session_id,
+        user_id,
+        tenant_id
+    )
+    .fetch_one(conn)
+    .await
+}
+
+/// The caller's own record.
+pub(super) struct Me {
+    pub(super) user_id: Uuid,
+    pub(super) email: String,
+    pub(super) full_name: String,
+    pub(super) status: String,
+    pub(super) tenant_id: Uuid,
+    pub(super) tenant_name: String,
+    pub(super) created_at: DateTime<Utc>,
+}
+
+/// Reads the one user that row-level security shows.
+pub(super) async fn me(conn: &mut PgConnection) -> sqlx::Result<Me> {
+    sqlx::query_as!(
+        Me,
+        r#"SELECT u.user_id, u.email, u.full_name, u.status, t.public_id AS tenant_id, t.name AS tenant_name, u.created_at
+             FROM core.user u JOIN core.tenant t ON t.tenant_id = u.tenant_id"#
+    )
+    .fetch_one(conn)
+    .await
+}
+
+/// How many users were active within the window, seconds.
+pub(super) async fn active_users(db: impl PgExecutor<'_>, window_s: i32) -> sqlx::Result<i64> {
+    sqlx::query_scalar!(r#"SELECT core.active_user_count($1) AS "count!""#, window_s)
+        .fetch_one(db)
+        .await
+}
+
+/// One key of the ring as verifiers need it.
+pub(super) struct PublishedKey {
+    pub(super) kid: String,
+    pub(super) algorithm: String,
+    pub(super) state: String,
+    pub(super) public_key: Vec<u8>,
+    pub(super) sign_until: Option<DateTime<Utc>>,
+    pub(super) verify_until: Option<DateTime<Utc>>,
+}
+
+/// Every key of the `access` ring that verifies or is revoked.
+pub(super) async fn published_keys(db: impl PgExecutor<'_>) -> sqlx::Result<Vec<PublishedKey>> {
+    sqlx::query_as!(
+        PublishedKey,
+        "SELECT kid, algorithm, state, public_key, sign_until, verify_until
+           FROM control.signing_key
+          WHERE ring = 'access' AND state IN ('published', 'active', 'retiring', 'revoked')
+          ORDER BY published_at DESC NULLS LAST"
+    )
+    .fetch_all(db)
+    .await
+}
+
+/// The `seq` of the `access` ring.
+pub(super) async fn ring_seq(db: impl PgExecutor<'_>) -> sqlx::Result<Option<i64>> {
+    sqlx::query_scalar!("SELECT seq FROM control.key_ring WHERE ring = 'access'")
+        .fetch_optional(db)
+        .await
+}
+
+/// The active key with its sealed private part.
+pub(super) struct SealedKey {
+    pub(super) kid: String,
+    pub(super) algorithm: String,
+    pub(super) kek_version: i32,
+    pub(super) sealed: Vec<u8>,
+}
+
+pub(super) async fn active_key(db: impl PgExecutor<'_>) -> sqlx::Result<Option<SealedKey>> {
+    sqlx::query_as!(
+        SealedKey,
+        r#"SELECT kid AS "kid!", algorithm AS "algorithm!", kek_version AS "kek_version!", sealed_private_key AS "sealed!"
+             FROM control.active_signing_key WHERE ring = 'access'"#
+    )
+    .fetch_optional(db)
+    .await
+}

@@ -1,0 +1,185 @@
+//! From settings to a serving process, and back to nothing.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use service_runtime::clock::Clock;
+use service_runtime::settings::{Environment, SettingsError};
+use service_runtime::shutdown::Shutdown;
+use service_runtime::{http, private, telemetry};
+use sqlx::PgPool;
+
+use crate::cursor::CursorKey;
+use crate::identity::Identity;
+use crate::ledger::Poster;
+use crate::settings::Settings;
+use crate::state::AppState;
+use crate::{health, idempotency, identity, router};
+
+const SERVICE: &str = "core-api";
+/// How long background tasks may take to end.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// Runs core-api until SIGTERM or SIGINT.
+///
+/// # Errors
+/// When the settings are wrong (all faults in one error), or something that serving needs cannot be had.
+pub fn run(settings: Settings, environment: Environment) -> anyhow::Result<()> {
+    let faults = settings.faults(environment);
+    if !faults.is_empty() {
+        return Err(SettingsError(faults).into());
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(serve(settings, environment))
+}
+
+async fn serve(settings: Settings, environment: Environment) -> anyhow::Result<()> {
+    let _telemetry = telemetry::init(&settings.telemetry, SERVICE, environment)?;
+    let shutdown = Shutdown::on_signals()?;
+    let db = database::connect(&settings.database, SERVICE)
+        .await
+        .context("cannot connect to the database")?;
+    let state = state(&settings, db.clone(), Clock::system(), &shutdown)?;
+    let served = serve_state(&settings, state, &shutdown).await;
+    // Also after an error: whatever is still under way is finished or given back before the pool goes.
+    shutdown.trigger();
+    if !shutdown.wait_for_tasks(GRACE).await {
+        tracing::warn!("some background tasks did not end in time");
+    }
+    db.close().await;
+    tracing::info!("core-api has stopped");
+    served
+}
+
+async fn serve_state(settings: &Settings, state: AppState, shutdown: &Shutdown) -> anyhow::Result<()> {
+    start_jobs(settings, &state, shutdown);
+    let readiness = health::readiness(&state);
+    let (bound, private) = private::serve(settings.private_listen, readiness, shutdown.clone()).await?;
+    if let Some(file) = &settings.endpoints_file {
+        write_endpoints(file, bound)?;
+    }
+    let api = http::layers(router::router(state)?, SERVICE);
+    tracing::info!(socket = %settings.socket.display(), %bound, "core-api serves");
+    http::serve_unix(&settings.socket, api, shutdown.clone()).await?;
+    private.await.context("the private listener")
+}
+
+/// Builds what the handlers use. The posting lanes start here; they end when the last clone of the state is dropped.
+pub(crate) fn state(
+    settings: &Settings,
+    db: PgPool,
+    clock: Clock,
+    shutdown: &Shutdown,
+) -> anyhow::Result<AppState> {
+    let ttl_s = i32::try_from(settings.idempotency.ttl_s)?;
+    Ok(AppState {
+        identity: Arc::new(Identity::start(settings, db.clone())?),
+        poster: Poster::start(&db, &settings.posting, ttl_s, shutdown),
+        cursors: Arc::new(CursorKey::derive(settings.kek.expose())),
+        clock,
+        db,
+    })
+}
+
+fn start_jobs(settings: &Settings, state: &AppState, shutdown: &Shutdown) {
+    let keys_every = Duration::from_secs(settings.tokens.keys_refresh_s);
+    let purge_every = Duration::from_secs(settings.idempotency.purge_every_s);
+    shutdown.spawn(identity::refresh_keys(
+        state.clone(),
+        keys_every,
+        shutdown.clone(),
+    ));
+    shutdown.spawn(identity::count_active_users(state.db.clone(), shutdown.clone()));
+    shutdown.spawn(idempotency::purge_expired(
+        state.db.clone(),
+        purge_every,
+        shutdown.clone(),
+    ));
+}
+
+fn write_endpoints(file: &Path, private: std::net::SocketAddr) -> anyhow::Result<()> {
+    let text = serde_json::json!({ "private": private.to_string() }).to_string();
+    // Renamed into place: a reader sees the whole file or none.
+    let draft = file.with_extension("new");
+    std::fs::write(&draft, text).with_context(|| format!("cannot write {}", draft.display()))?;
+    std::fs::rename(&draft, file).with_context(|| format!("cannot write {}", file.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::{TcpStream, UnixStream};
+
+    use super::*;
+    use crate::tests::bank::{TestBank, settings};
+
+    const REQUEST: &[u8] = b"GET /health HTTP/1.1\r\nhost: core\r\nconnection: close\r\n\r\n";
+
+    async fn over_socket(path: &Path) -> Option<String> {
+        let mut stream = UnixStream::connect(path).await.ok()?;
+        stream.write_all(REQUEST).await.ok()?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.ok()?;
+        Some(answer)
+    }
+
+    async fn readiness(file: &Path) -> String {
+        let endpoints: serde_json::Value = serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap();
+        let mut stream = TcpStream::connect(endpoints["private"].as_str().unwrap())
+            .await
+            .unwrap();
+        let request = b"GET /health/ready HTTP/1.1\r\nhost: core\r\nconnection: close\r\n\r\n";
+        stream.write_all(request).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        answer
+    }
+
+    #[tokio::test]
+    async fn the_service_serves_until_it_is_told_to_stop() {
+        let bank = TestBank::with(settings()).await;
+        let directory = tempfile::tempdir().unwrap();
+        let mut settings = settings();
+        settings.socket = directory.path().join("core.sock");
+        settings.endpoints_file = Some(directory.path().join("core.json"));
+        let shutdown = Shutdown::new();
+        let state = state(
+            &settings,
+            bank.db.pool_as("portico_core"),
+            Clock::system(),
+            &shutdown,
+        )
+        .unwrap();
+        let (told, socket) = (shutdown.clone(), settings.socket.clone());
+        let file = settings.endpoints_file.clone().unwrap();
+        let client = async {
+            let answer = loop {
+                match over_socket(&socket).await {
+                    Some(answer) => break answer,
+                    None => tokio::task::yield_now().await,
+                }
+            };
+            assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+            // Not ready without a key to sign with; ready once there is one.
+            let before = readiness(&file).await;
+            assert!(
+                before.starts_with("HTTP/1.1 503") && before.contains("signing_key"),
+                "{before}"
+            );
+            bank.activate_key(&keyring::SigningKey::generate(keyring::Algorithm::EdDSA).unwrap())
+                .await;
+            let after = readiness(&file).await;
+            assert!(after.starts_with("HTTP/1.1 200"), "{after}");
+            told.trigger();
+        };
+        let (served, ()) = futures::future::join(serve_state(&settings, state, &shutdown), client).await;
+        served.unwrap();
+        assert!(
+            shutdown.wait_for_tasks(Duration::from_secs(10)).await,
+            "a background task did not end"
+        );
+        assert_eq!(over_socket(&socket).await, None);
+    }
+}

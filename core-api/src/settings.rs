@@ -1,0 +1,382 @@
+//! How this process runs. Read once; every mistake is reported together, before anything listens.
+
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::path::PathBuf;
+
+use database::DatabaseSettings;
+use serde::Deserialize;
+use service_runtime::settings::{Environment, Secret, SecretBytes};
+use service_runtime::telemetry::TelemetrySettings;
+
+/// Settings of core-api.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Settings {
+    /// The unix socket to serve the API on (mode 0600).
+    pub socket: PathBuf,
+    /// Address of metrics and health for operators; port 0 picks one.
+    pub private_listen: SocketAddr,
+    /// Where to write the bound private address as JSON, once listening.
+    pub endpoints_file: Option<PathBuf>,
+    /// The database and its pool.
+    pub database: DatabaseSettings,
+    /// The key-encryption key that opens the sealed signing keys: 32 bytes raw, in hexadecimal or base64.
+    pub kek: SecretBytes,
+    /// What access tokens say and how long they live.
+    pub tokens: TokenSettings,
+    /// How long sessions live.
+    pub sessions: SessionSettings,
+    /// How passwords are hashed.
+    pub password: PasswordSettings,
+    /// How movements of money are batched.
+    pub posting: PostingSettings,
+    /// How long answers are kept for repetition.
+    pub idempotency: IdempotencySettings,
+    /// Logs, traces and errors.
+    pub telemetry: TelemetrySettings,
+    /// Grants customers `cash:write`, so that they deposit and withdraw themselves. Production refuses it.
+    pub self_service_cash: bool,
+    /// Makes new users active without the mailbox round trip. Production refuses it.
+    pub auto_activate: bool,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            socket: PathBuf::from("core-api.sock"),
+            private_listen: SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0)),
+            endpoints_file: None,
+            database: DatabaseSettings::default(),
+            kek: SecretBytes::default(),
+            tokens: TokenSettings::default(),
+            sessions: SessionSettings::default(),
+            password: PasswordSettings::default(),
+            posting: PostingSettings::default(),
+            idempotency: IdempotencySettings::default(),
+            telemetry: TelemetrySettings::default(),
+            self_service_cash: false,
+            auto_activate: false,
+        }
+    }
+}
+
+/// Access tokens (RFC 9068).
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TokenSettings {
+    /// `iss`, exactly.
+    pub issuer: String,
+    /// `aud`.
+    pub audience: String,
+    /// Lifetime of an access token, seconds.
+    pub lifetime_s: u32,
+    /// How often the signing keys are read again, seconds.
+    pub keys_refresh_s: u64,
+}
+
+impl Default for TokenSettings {
+    fn default() -> Self {
+        Self {
+            issuer: "https://api.bank.example".to_owned(),
+            audience: "core-api".to_owned(),
+            lifetime_s: 600,
+            keys_refresh_s: 5,
+        }
+    }
+}
+
+/// Sessions: one log-in and the refresh tokens that follow from it.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SessionSettings {
+    /// A refresh token that is not used for this long is over, seconds.
+    pub idle_s: u32,
+    /// A session is over after this long, whatever happens, seconds.
+    pub absolute_s: u32,
+}
+
+impl Default for SessionSettings {
+    fn default() -> Self {
+        Self {
+            idle_s: 7 * 86_400,
+            absolute_s: 30 * 86_400,
+        }
+    }
+}
+
+/// Argon2id (RFC 9106) as a bounded resource.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PasswordSettings {
+    /// Memory of one hash, KiB.
+    pub memory_kib: u32,
+    /// Passes over that memory.
+    pub iterations: u32,
+    /// A secret that is mixed into every hash and is not in the database.
+    pub pepper: Secret,
+    /// How many hashes run at once; 0 is one fewer than the cores, and at least one.
+    pub max_parallel: usize,
+    /// How many requests may wait for a hash; more are answered 503.
+    pub queue: usize,
+    /// How long a request waits for its hash, milliseconds; then 503.
+    pub deadline_ms: u64,
+    /// Fewest characters of a new password.
+    pub min_length: usize,
+}
+
+impl Default for PasswordSettings {
+    fn default() -> Self {
+        Self {
+            memory_kib: 47_104,
+            iterations: 2,
+            pepper: Secret::default(),
+            max_parallel: 0,
+            queue: 32,
+            deadline_ms: 8_000,
+            min_length: 12,
+        }
+    }
+}
+
+/// The batcher in front of the ledger.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PostingSettings {
+    /// How many batches may be under way at once.
+    pub lanes: usize,
+    /// How many movements may wait in one lane; more are answered 503.
+    pub queue: usize,
+    /// Most movements of one batch.
+    pub max_batch: usize,
+    /// How long a request waits for its movement, milliseconds; then 503, and the same key tells what became of it.
+    pub deadline_ms: u64,
+}
+
+impl Default for PostingSettings {
+    fn default() -> Self {
+        Self {
+            lanes: 2,
+            queue: 1_024,
+            max_batch: 256,
+            deadline_ms: 10_000,
+        }
+    }
+}
+
+/// Repetition of answers under one `Idempotency-Key`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct IdempotencySettings {
+    /// How long an answer is kept, seconds.
+    pub ttl_s: u32,
+    /// How often expired answers are removed, seconds.
+    pub purge_every_s: u64,
+}
+
+impl Default for IdempotencySettings {
+    fn default() -> Self {
+        Self {
+            ttl_s: 86_400,
+            purge_every_s: 60,
+        }
+    }
+}
+
+/// The OWASP floor for Argon2id: (KiB, passes).
+const FLOOR: [(u32, u32); 2] = [(19_456, 2), (47_104, 1)];
+/// What this process would refuse to verify, it must not make.
+const MAX_MEMORY_KIB: u32 = 131_072;
+const MAX_ITERATIONS: u32 = 10;
+/// What verifiers accept as the largest lifetime (J27).
+const MAX_LIFETIME_S: u32 = 900;
+/// Legs of one posting statement, at most.
+const MAX_LEGS: usize = 512;
+
+/// The faults among rules, each with whether it is broken.
+fn broken<const N: usize>(rules: [(bool, &str); N]) -> impl Iterator<Item = String> {
+    rules
+        .into_iter()
+        .filter(|(is_broken, _)| *is_broken)
+        .map(|(_, fault)| fault.to_owned())
+}
+
+impl Settings {
+    /// Everything that is wrong with these settings in this environment, one line each.
+    #[must_use]
+    pub fn faults(&self, environment: Environment) -> Vec<String> {
+        let mut faults = self.database.faults();
+        faults.extend(broken([(
+            keyring::KeyEncryptionKey::parse(self.kek.expose()).is_err(),
+            "kek: is required: `file:/path/to/it` with 32 bytes, raw, in hexadecimal or base64",
+        )]));
+        faults.extend(self.tokens.faults());
+        faults.extend(self.sessions.faults());
+        faults.extend(self.password.faults());
+        faults.extend(self.posting.faults());
+        faults.extend(self.idempotency.faults());
+        if environment == Environment::Production {
+            faults.extend(broken([
+                (self.self_service_cash, "self_service_cash: is for development"),
+                (self.auto_activate, "auto_activate: is for development"),
+                (
+                    self.password.is_below_floor(),
+                    "password: below the OWASP floor for Argon2id (19456 KiB with 2 passes, or 47104 KiB with 1)",
+                ),
+                (self.idempotency.ttl_s < 86_400, "idempotency.ttl_s: must be at least one day"),
+            ]));
+        }
+        faults
+    }
+}
+
+impl TokenSettings {
+    fn faults(&self) -> impl Iterator<Item = String> {
+        broken([
+            (self.issuer.is_empty(), "tokens.issuer: must not be empty"),
+            (self.audience.is_empty(), "tokens.audience: must not be empty"),
+            (
+                !(30..=MAX_LIFETIME_S).contains(&self.lifetime_s),
+                "tokens.lifetime_s: must be between 30 and 900",
+            ),
+            (self.keys_refresh_s == 0, "tokens.keys_refresh_s: must be above 0"),
+        ])
+    }
+}
+
+impl SessionSettings {
+    fn faults(&self) -> impl Iterator<Item = String> {
+        broken([
+            (
+                self.idle_s == 0 || self.idle_s > self.absolute_s,
+                "sessions.idle_s: must be above 0 and at most sessions.absolute_s",
+            ),
+            (
+                self.absolute_s > 366 * 86_400,
+                "sessions.absolute_s: must be at most one year",
+            ),
+        ])
+    }
+}
+
+impl PasswordSettings {
+    fn faults(&self) -> impl Iterator<Item = String> {
+        broken([
+            (
+                self.pepper.expose().len() < 16,
+                "password.pepper: is required, at least 16 characters",
+            ),
+            (
+                !(8..=MAX_MEMORY_KIB).contains(&self.memory_kib),
+                "password.memory_kib: must be between 8 and 131072",
+            ),
+            (
+                !(1..=MAX_ITERATIONS).contains(&self.iterations),
+                "password.iterations: must be between 1 and 10",
+            ),
+            (self.queue == 0, "password.queue: must be above 0"),
+            (self.deadline_ms == 0, "password.deadline_ms: must be above 0"),
+            (
+                !(12..=64).contains(&self.min_length),
+                "password.min_length: must be between 12 and 64",
+            ),
+        ])
+    }
+
+    fn is_below_floor(&self) -> bool {
+        !FLOOR
+            .iter()
+            .any(|(memory, passes)| self.memory_kib >= *memory && self.iterations >= *passes)
+    }
+}
+
+impl PostingSettings {
+    fn faults(&self) -> impl Iterator<Item = String> {
+        broken([
+            (
+                !(1..=8).contains(&self.lanes),
+                "posting.lanes: must be between 1 and 8",
+            ),
+            (self.queue == 0, "posting.queue: must be above 0"),
+            (
+                !(1..=MAX_LEGS).contains(&self.max_batch),
+                "posting.max_batch: must be between 1 and 512",
+            ),
+            (self.deadline_ms == 0, "posting.deadline_ms: must be above 0"),
+        ])
+    }
+}
+
+impl IdempotencySettings {
+    fn faults(&self) -> impl Iterator<Item = String> {
+        broken([
+            (
+                !(60..=2_592_000).contains(&self.ttl_s),
+                "idempotency.ttl_s: must be between 60 and 2592000",
+            ),
+            (
+                self.purge_every_s == 0,
+                "idempotency.purge_every_s: must be above 0",
+            ),
+        ])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn good() -> Settings {
+        let mut settings = Settings {
+            kek: SecretBytes::from(vec![7; 32]),
+            ..Settings::default()
+        };
+        settings.database.url = Secret::from("postgres://localhost/portico".to_owned());
+        settings.password.pepper = Secret::from("0123456789abcdef".to_owned());
+        settings
+    }
+
+    #[test]
+    fn the_defaults_are_fit_for_production_once_the_secrets_are_there() {
+        assert_eq!(good().faults(Environment::Production), Vec::<String>::new());
+        assert_eq!(Settings::default().faults(Environment::Production).len(), 3);
+    }
+
+    #[test]
+    fn production_refuses_what_development_may_do() {
+        let mut settings = good();
+        settings.self_service_cash = true;
+        settings.auto_activate = true;
+        settings.password.memory_kib = 64;
+        assert_eq!(settings.faults(Environment::Development), Vec::<String>::new());
+        assert_eq!(settings.faults(Environment::Production).len(), 3);
+    }
+
+    #[test]
+    fn the_owasp_floor_is_a_floor() {
+        for (memory_kib, iterations, allowed) in [
+            (19_456, 2, true),
+            (19_455, 2, false),
+            (19_456, 1, false),
+            (47_104, 1, true),
+            (47_103, 1, false),
+        ] {
+            let mut settings = good();
+            settings.password.memory_kib = memory_kib;
+            settings.password.iterations = iterations;
+            assert_eq!(
+                settings.faults(Environment::Production).is_empty(),
+                allowed,
+                "{memory_kib} {iterations}"
+            );
+        }
+    }
+
+    #[test]
+    fn secrets_do_not_print() {
+        let text = format!("{:?}", good());
+        assert!(
+            !text.contains("0123456789abcdef") && !text.contains("7, 7"),
+            "{text}"
+        );
+    }
+}

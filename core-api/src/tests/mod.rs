@@ -1,0 +1,7 @@
+//! Tests through the router, on real PostgreSQL: a bank of its own for each.
+
+pub(crate) mod bank;
+mod concurrency;
+mod documentation;
+mod isolation;
+pub(crate) mod store;
