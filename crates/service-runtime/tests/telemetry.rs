@@ -1,5 +1,7 @@
 //! Error reports and traces against local fakes: what arrives, what must not, and that a dead endpoint costs nothing.
 
+#![cfg(test)]
+
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener};
 use std::sync::mpsc::{Receiver, channel};

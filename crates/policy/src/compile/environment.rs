@@ -1,0 +1,288 @@
+//! What an environment may change, and what production refuses.
+
+use crate::{
+    diagnostic::{Findings, Span, code},
+    document::{Document, OverlayDocument, RateDocument, RateOverlay},
+    plan::{Count, UpstreamAddress},
+    read::{At, Named, Rate, is_loopback_host},
+    suggest,
+};
+
+/// An overlay file.
+pub(super) struct Overlay {
+    pub(super) file: usize,
+    /// From the name of the file.
+    pub(super) name: String,
+    pub(super) document: Option<OverlayDocument>,
+}
+
+/// Whether an environment is for real: only these two may be looser than the base.
+fn is_strict(environment: &str) -> bool {
+    !matches!(environment, "development" | "test")
+}
+
+/// Checks every overlay and applies the one of `environment`; answers its file.
+pub(super) fn apply(
+    document: &mut Document,
+    overlays: &[Overlay],
+    environment: &str,
+    findings: &mut Findings,
+) -> Option<usize> {
+    for overlay in overlays {
+        if let Some(written) = &overlay.document {
+            check(document, overlay, written, findings);
+        }
+    }
+    let chosen = overlays.iter().find(|overlay| overlay.name == environment);
+    if let Some(written) = chosen.and_then(|overlay| overlay.document.as_ref()) {
+        merge(document, written);
+    }
+    if chosen.is_none() && environment != "production" {
+        let mut names: Vec<&str> = overlays.iter().map(|overlay| overlay.name.as_str()).collect();
+        names.push("production");
+        names.sort_unstable();
+        names.dedup();
+        findings
+            .error(
+                code::UNKNOWN_ENVIRONMENT,
+                Span::bundle(),
+                format!("there is no environment `{environment}`"),
+            )
+            .why("a misspelt environment would run with rules that nobody chose")
+            .fix(suggest::fix(environment, &names));
+    }
+    if is_strict(environment) {
+        refuse_development(document, environment, findings);
+    }
+    chosen.map(|overlay| overlay.file)
+}
+
+fn check(document: &Document, overlay: &Overlay, written: &OverlayDocument, findings: &mut Findings) {
+    if let Some(environment) = written
+        .environment
+        .as_ref()
+        .filter(|named| named.value != overlay.name)
+    {
+        findings
+            .error(
+                code::OVERLAY_NAME,
+                environment.at,
+                format!("this file is for `{}`, not for `{}`", overlay.name, environment.value),
+            )
+            .why("the name of the file chooses the overlay; a copy under another name would be applied by mistake")
+            .fix(format!("write `environment: {}`, or rename the file", overlay.name));
+    }
+    for listener in &written.listeners {
+        let Some(base) = find(
+            &document.listeners,
+            listener,
+            "listeners",
+            document.is_partial,
+            findings,
+        ) else {
+            continue;
+        };
+        let http = listener
+            .value
+            .as_ref()
+            .and_then(|listener| listener.http.as_ref());
+        let base_has_http = base.value.as_ref().is_none_or(|base| base.http.is_some());
+        if let Some(http) = http.filter(|_| !base_has_http) {
+            findings
+                .error(
+                    code::NO_EFFECT,
+                    http.at,
+                    format!("{} has no `http` side", base.path),
+                )
+                .why("an overlay moves a listener, it cannot add one")
+                .fix("add `http` to the listener in the base file, or remove it here")
+                .related(base.at, "defined here");
+        }
+    }
+    let rates: Vec<Named<RateDocument>> = document.rates().cloned().collect();
+    // A limit that is not found may be in a route or a floor that could not be read.
+    let is_partial = document.is_partial
+        || document.routes.iter().any(|route| route.value.is_none())
+        || document.floor.as_ref().is_some_and(|(_, floor)| floor.is_none());
+    for rate in &written.rates {
+        let base = find(&rates, rate, "rate", is_partial, findings);
+        let numbers = base.and_then(|base| base.value.as_ref()).zip(rate.value.as_ref());
+        if let Some((before, after)) = numbers {
+            check_rate(before, after, rate, &overlay.name, findings);
+        }
+    }
+    if let Some((_, hosts)) = written.hosts.as_ref().filter(|_| is_strict(&overlay.name)) {
+        refuse_hosts(hosts, &overlay.name, findings);
+    }
+}
+
+fn find<'d, T, U>(
+    definitions: &'d [Named<T>],
+    named: &Named<U>,
+    section: &str,
+    is_partial: bool,
+    findings: &mut Findings,
+) -> Option<&'d Named<T>> {
+    let found = definitions
+        .iter()
+        .find(|definition| definition.name == named.name);
+    if found.is_none() && !is_partial {
+        let names: Vec<&str> = definitions
+            .iter()
+            .map(|definition| definition.name.as_str())
+            .collect();
+        findings
+            .error(
+                code::UNDEFINED_NAME,
+                named.at,
+                format!("`{}` is not defined in `{section}` of any base file", named.name),
+            )
+            .why("an overlay changes what the base defines; it adds nothing")
+            .fix(suggest::fix(&named.name, &names));
+    }
+    found
+}
+
+fn check_rate(
+    before: &RateDocument,
+    after: &RateOverlay,
+    named: &Named<RateOverlay>,
+    environment: &str,
+    findings: &mut Findings,
+) {
+    let is_looser = is_faster(after.rate.value, before.rate.value) || after.burst.value > before.burst.value;
+    let name = &named.name;
+    if is_looser && before.count == Count::Failures {
+        findings
+            .error(
+                code::FAILURE_LIMIT_RELAXED,
+                named.at,
+                format!("`{name}` counts failures and is made looser"),
+            )
+            .why("it is what stands between a guesser and an account, in every environment")
+            .fix("remove it here; a limit on failures can only be tightened")
+            .related(before.rate.at, "the base says");
+    } else if is_looser && is_strict(environment) {
+        findings
+            .error(
+                code::RELAXED_IN_PRODUCTION,
+                named.at,
+                format!("`{name}` is looser in `{environment}` than in the base"),
+            )
+            .why("only development and test may be looser than what was reviewed")
+            .fix("tighten it, or change the base file")
+            .related(before.rate.at, "the base says");
+    } else if is_looser && after.because.is_none() {
+        findings
+            .error(
+                code::RELAXED_WITHOUT_REASON,
+                named.at,
+                format!("`{name}` is made looser without a reason"),
+            )
+            .why("whoever reads this overlay must see why it is safe here")
+            .fix("add `because: \"…\"`")
+            .related(before.rate.at, "the base says");
+    } else if let Some(because) = after.because.as_ref().filter(|_| !is_looser) {
+        findings
+            .error(
+                code::NO_EFFECT,
+                because.at,
+                format!("`{name}` is not looser, so `because` has no effect"),
+            )
+            .why("reasons belong to exceptions")
+            .fix("remove `because`");
+    }
+}
+
+fn is_faster(a: Rate, b: Rate) -> bool {
+    let speed = |rate: Rate, other: Rate| u128::from(rate.limit).saturating_mul(other.period.as_nanos());
+    speed(a, b) > speed(b, a)
+}
+
+fn merge(document: &mut Document, overlay: &OverlayDocument) {
+    for changed in &overlay.listeners {
+        let base = document
+            .listeners
+            .iter_mut()
+            .find(|listener| listener.name == changed.name);
+        let both = base
+            .and_then(|base| base.value.as_mut())
+            .zip(changed.value.as_ref());
+        let Some((base, changed)) = both else { continue };
+        if base.http.is_some() && changed.http.is_some() {
+            base.http.clone_from(&changed.http);
+        }
+        if let Some(https) = &changed.https {
+            base.https.bind = https.clone();
+        }
+    }
+    if let Some(hosts) = &overlay.hosts {
+        document.hosts = Some(hosts.clone());
+    }
+    for changed in &overlay.rates {
+        let base = document.rates_mut().find(|rate| rate.name == changed.name);
+        let Some((base, numbers)) = base.zip(changed.value.as_ref()) else {
+            continue;
+        };
+        if let Some(rate) = base.value.as_mut() {
+            rate.rate = numbers.rate.clone();
+            rate.burst = numbers.burst.clone();
+            // From here on the overlay is the line that decides.
+            base.at = changed.at;
+            base.path.clone_from(&changed.path);
+        }
+    }
+}
+
+fn refuse_development(document: &Document, environment: &str, findings: &mut Findings) {
+    if let Some((_, hosts)) = &document.hosts {
+        refuse_hosts(hosts, environment, findings);
+    }
+    for upstream in document
+        .upstreams
+        .iter()
+        .filter_map(|upstream| upstream.value.as_ref())
+    {
+        if let UpstreamAddress::Http(address) = &upstream.address.value
+            && !address.ip().is_loopback()
+        {
+            findings
+                .error(
+                    code::DEVELOPMENT_ONLY,
+                    upstream.address.at,
+                    format!("`{environment}` sends nothing in clear over a network"),
+                )
+                .why("tokens and identities would cross the network unprotected")
+                .fix("use a unix socket or a loopback address");
+        }
+    }
+    for cors in document.cors.iter().filter_map(|cors| cors.value.as_ref()) {
+        for origin in cors
+            .origins
+            .iter()
+            .filter(|origin| origin.value.starts_with("http://"))
+        {
+            findings
+                .error(
+                    code::DEVELOPMENT_ONLY,
+                    origin.at,
+                    format!("`{environment}` trusts no origin that is served in clear"),
+                )
+                .why("whoever is on the path of that page could act as its user")
+                .fix("write the https origin");
+        }
+    }
+}
+
+fn refuse_hosts(hosts: &[At<String>], environment: &str, findings: &mut Findings) {
+    for host in hosts.iter().filter(|host| is_loopback_host(&host.value)) {
+        findings
+            .error(
+                code::DEVELOPMENT_ONLY,
+                host.at,
+                format!("`{}` is no host of `{environment}`", host.value),
+            )
+            .why("it names whatever machine the caller is on")
+            .fix("write the public name; keep loopback names in environments/development.yaml");
+    }
+}

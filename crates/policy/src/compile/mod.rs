@@ -1,0 +1,221 @@
+//! From files to a plan: parse everything, apply the overlay, resolve names, report all findings at once.
+
+mod environment;
+mod parts;
+mod routes;
+mod tighten;
+
+use crate::{
+    Diagnostic, Plan, SourceFile,
+    diagnostic::{Findings, Span, code},
+    document::{Document, OverlayDocument},
+    plan::Rule,
+    read::{At, Named},
+    suggest, yaml,
+};
+use aws_lc_rs::digest;
+use std::{collections::HashSet, fmt::Write};
+
+/// Folder of the overlays.
+const OVERLAYS: &str = "environments/";
+
+/// Compiles a bundle for one environment. `files` are all files of the policy folder, overlays included; their
+/// order does not matter.
+///
+/// # Errors
+/// Every finding of every file, by file and line. Nothing of a wrong bundle is ever used.
+pub fn compile(files: &[SourceFile], environment: &str) -> Result<Plan, Vec<Diagnostic>> {
+    let mut findings = Findings::default();
+    let mut document = Document::default();
+    let mut overlays = Vec::new();
+    for (index, file) in files.iter().enumerate() {
+        let root = yaml::parse(index, file, &mut findings);
+        match (file.name.strip_prefix(OVERLAYS), root) {
+            (Some(name), root) => {
+                let name = name.strip_suffix(".yaml").unwrap_or(name).to_owned();
+                let overlay = root.and_then(|root| OverlayDocument::read(&root, &mut findings));
+                overlays.push(environment::Overlay {
+                    file: index,
+                    name,
+                    document: overlay,
+                });
+            }
+            (None, Some(root)) => document.add(&root, &mut findings),
+            (None, None) => document.is_partial = true,
+        }
+    }
+    if !files.iter().any(|file| !file.name.starts_with(OVERLAYS)) {
+        findings
+            .error(code::MISSING_KEY, Span::bundle(), "there are no policy files")
+            .why("without a policy nothing is permitted")
+            .fix("give the folder that holds the policy files");
+    }
+    let overlay = environment::apply(&mut document, &overlays, environment, &mut findings);
+    let compiler = Compiler {
+        files,
+        document: &document,
+        environment,
+        used: HashSet::new(),
+        findings,
+    };
+    compiler.plan(overlay)
+}
+
+/// State of one compilation.
+struct Compiler<'d> {
+    files: &'d [SourceFile],
+    document: &'d Document,
+    environment: &'d str,
+    used: HashSet<(&'static str, &'d str)>,
+    findings: Findings,
+}
+
+/// A section with definitions that others refer to.
+struct Section<'d, T> {
+    name: &'static str,
+    definitions: &'d [Named<T>],
+}
+
+impl<'d> Compiler<'d> {
+    fn plan(mut self, overlay: Option<usize>) -> Result<Plan, Vec<Diagnostic>> {
+        let listeners = self.listeners();
+        let hosts = self.hosts();
+        let upstreams = self.upstreams();
+        let providers = self.providers();
+        let profiles = self.profiles();
+        let cors = self.cors_profiles();
+        self.rate_names();
+        let floor = self.floor(&profiles);
+        let parts = parts::Parts {
+            upstreams,
+            providers,
+            profiles,
+            cors,
+        };
+        let (routes, matcher) = self.routes(&parts, floor.as_ref());
+        self.unused();
+        match floor {
+            Some((floor, headers)) if self.findings.len() == 0 => Ok(Plan {
+                hash: self.hash(overlay),
+                environment: self.environment.to_owned(),
+                listeners: listeners.into_values().collect(),
+                hosts,
+                upstreams: parts.upstreams.into_values().collect(),
+                identity_providers: parts.providers.into_values().collect(),
+                routes,
+                matcher,
+                floor,
+                floor_headers: headers,
+            }),
+            _ => Err(self.findings.into_diagnostics(self.files)),
+        }
+    }
+
+    /// The definition that a reference means; reports a name that nothing defines.
+    fn resolve<T>(&mut self, section: &Section<'d, T>, name: &At<String>) -> Option<&'d Named<T>> {
+        let found = section
+            .definitions
+            .iter()
+            .find(|definition| definition.name == name.value);
+        match found {
+            Some(definition) => {
+                self.used.insert((section.name, &definition.name));
+            }
+            None if self.document.is_partial => {}
+            None => {
+                let names: Vec<&str> = section
+                    .definitions
+                    .iter()
+                    .map(|definition| definition.name.as_str())
+                    .collect();
+                self.findings
+                    .error(
+                        code::UNDEFINED_NAME,
+                        name.at,
+                        format!("`{}` is not defined in `{}`", name.value, section.name),
+                    )
+                    .why("a reference to nothing would protect nothing")
+                    .fix(suggest::fix(&name.value, &names));
+            }
+        }
+        found
+    }
+
+    /// Definitions without a use; told only when nothing else is wrong, since a slip elsewhere may be the cause.
+    fn unused(&mut self) {
+        if self.findings.len() > 0 {
+            return;
+        }
+        let document = self.document;
+        let upstreams = document
+            .upstreams
+            .iter()
+            .map(|named| ("upstreams", &named.name, named.at));
+        let providers = document
+            .providers
+            .iter()
+            .map(|named| ("identity", &named.name, named.at));
+        let profiles = document
+            .profiles
+            .iter()
+            .map(|named| ("headers", &named.name, named.at));
+        let cors = document.cors.iter().map(|named| ("cors", &named.name, named.at));
+        for (section, name, at) in upstreams.chain(providers).chain(profiles).chain(cors) {
+            if !self.used.contains(&(section, name.as_str())) {
+                self.findings
+                    .error(code::UNUSED, at, format!("nothing uses `{section}.{name}`"))
+                    .why("it looks like protection and has no effect")
+                    .fix("refer to it, or remove it");
+            }
+        }
+    }
+
+    fn rule(&self, at: Span, key: &str) -> Rule {
+        let file = self.files.get(at.file).map_or("", |file| file.name.as_str());
+        Rule::written(file, at.line, key)
+    }
+
+    fn missing_section(&mut self, name: &str, example: &str) {
+        if !self.document.is_partial {
+            self.findings
+                .error(
+                    code::MISSING_KEY,
+                    Span::bundle(),
+                    format!("no file has the section `{name}`"),
+                )
+                .why("there is no default: what is enforced must be written")
+                .fix(format!("add `{example}`"));
+        }
+    }
+
+    /// SHA-256 over the environment and every file that this plan was made of, by name.
+    fn hash(&self, overlay: Option<usize>) -> String {
+        let mut parts: Vec<&SourceFile> = self
+            .files
+            .iter()
+            .enumerate()
+            .filter(|(index, file)| !file.name.starts_with(OVERLAYS) || overlay == Some(*index))
+            .map(|(_, file)| file)
+            .collect();
+        parts.sort_by(|a, b| a.name.cmp(&b.name));
+        let mut context = digest::Context::new(&digest::SHA256);
+        let mut add = |text: &str| {
+            // The length goes first, so that no two bundles can run together to the same bytes.
+            context.update(&u64::try_from(text.len()).unwrap_or(u64::MAX).to_be_bytes());
+            context.update(text.as_bytes());
+        };
+        add(self.environment);
+        for file in parts {
+            add(&file.name);
+            add(&file.text);
+        }
+        context
+            .finish()
+            .as_ref()
+            .iter()
+            .fold(String::with_capacity(64), |mut hex, byte| {
+                let _ = write!(hex, "{byte:02x}");
+                hex
+            })
+    }
+}

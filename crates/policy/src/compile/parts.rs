@@ -1,0 +1,288 @@
+//! Everything but routes: listeners, hosts, upstreams, providers, header and CORS profiles, the floor.
+
+use super::{Compiler, Section};
+use crate::{
+    diagnostic::{Span, code},
+    document::{FloorDocument, RateDocument},
+    gcra,
+    plan::{
+        Cors, Floor, HttpListener, HttpsListener, IdentityProvider, Limits, Listener, Profile, RateKey,
+        RateLimit, Timeouts, Upstream,
+    },
+    read::{At, Named},
+};
+use http::HeaderValue;
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+    time::Duration,
+};
+
+/// What routes refer to, by name. A name whose definition is wrong is missing here.
+pub(super) struct Parts {
+    pub(super) upstreams: BTreeMap<String, Arc<Upstream>>,
+    pub(super) providers: BTreeMap<String, Arc<IdentityProvider>>,
+    pub(super) profiles: BTreeMap<String, Arc<Profile>>,
+    pub(super) cors: BTreeMap<String, Arc<Cors>>,
+}
+
+impl Compiler<'_> {
+    pub(super) fn listeners(&mut self) -> BTreeMap<String, Arc<Listener>> {
+        if self.document.listeners.is_empty() {
+            self.missing_section("listeners", "listeners: { public: { https: … } }");
+        }
+        let mut taken = HashMap::new();
+        let mut listeners = BTreeMap::new();
+        for named in &self.document.listeners {
+            let Some(written) = &named.value else { continue };
+            let binds = written.http.iter().chain([&written.https.bind]);
+            for bind in binds.filter(|bind| bind.value.port() != 0) {
+                if let Some(first) = taken.insert(bind.value, bind.at) {
+                    self.findings
+                        .error(
+                            code::BAD_ADDRESS,
+                            bind.at,
+                            format!("`{}` is bound twice", bind.value),
+                        )
+                        .why("only one of them could listen")
+                        .fix("give it another port")
+                        .related(first, "first bound here");
+                }
+            }
+            let listener = Listener {
+                name: named.name.clone(),
+                http: written.http.as_ref().map(|bind| HttpListener {
+                    bind: bind.value,
+                    rule: self.rule(bind.at, &format!("{}.http", named.path)),
+                }),
+                https: HttpsListener {
+                    bind: written.https.bind.value,
+                    tls_min: written.https.tls_min,
+                    certificate: written.https.certificate.clone(),
+                    rule: self.rule(written.https.bind.at, &format!("{}.https", named.path)),
+                },
+                rule: self.rule(named.at, &named.path),
+            };
+            listeners.insert(named.name.clone(), Arc::new(listener));
+        }
+        listeners
+    }
+
+    pub(super) fn hosts(&mut self) -> Vec<String> {
+        match &self.document.hosts {
+            Some((_, hosts)) => hosts.iter().map(|host| host.value.clone()).collect(),
+            None => {
+                self.missing_section("hosts", "hosts: [api.bank.example]");
+                Vec::new()
+            }
+        }
+    }
+
+    pub(super) fn upstreams(&mut self) -> BTreeMap<String, Arc<Upstream>> {
+        let mut upstreams = BTreeMap::new();
+        for named in &self.document.upstreams {
+            let Some(written) = &named.value else { continue };
+            let zero = Duration::ZERO;
+            let timeout = |written: &Option<At<Duration>>| written.as_ref().map_or(zero, |at| at.value);
+            let timeouts = Timeouts {
+                connect: timeout(&written.timeouts.connect),
+                read: timeout(&written.timeouts.read),
+                total: timeout(&written.timeouts.total),
+            };
+            if timeouts.connect > timeouts.total || timeouts.read > timeouts.total {
+                self.timeout_order(named.at, &named.path);
+            }
+            let upstream = Upstream {
+                name: named.name.clone(),
+                address: written.address.value.clone(),
+                timeouts,
+                authorization: written.authorization,
+                rule: self.rule(named.at, &named.path),
+            };
+            upstreams.insert(named.name.clone(), Arc::new(upstream));
+        }
+        upstreams
+    }
+
+    pub(super) fn timeout_order(&mut self, at: Span, path: &str) {
+        self.findings
+            .error(
+                code::TIMEOUT_ORDER,
+                at,
+                format!("{path}: `connect` or `read` is longer than `total`"),
+            )
+            .why("the longer one would have no effect")
+            .fix("make `total` the longest");
+    }
+
+    pub(super) fn providers(&mut self) -> BTreeMap<String, Arc<IdentityProvider>> {
+        let mut providers = BTreeMap::new();
+        for named in &self.document.providers {
+            if named.name == "none" {
+                self.findings
+                    .error(code::BAD_NAME, named.at, "a provider cannot be called `none`")
+                    .why("`auth: none` means that anyone may come")
+                    .fix("give it another name");
+            }
+            let Some(written) = &named.value else { continue };
+            let provider = IdentityProvider {
+                name: named.name.clone(),
+                issuer: written.issuer.clone(),
+                audiences: written.audiences.clone(),
+                algorithms: written.algorithms.clone(),
+                token_type: written.token_type.clone(),
+                max_lifetime: written.max_lifetime,
+                leeway: written.leeway,
+                keys: written.keys,
+                rule: self.rule(named.at, &named.path),
+            };
+            providers.insert(named.name.clone(), Arc::new(provider));
+        }
+        providers
+    }
+
+    pub(super) fn profiles(&mut self) -> BTreeMap<String, Arc<Profile>> {
+        let mut profiles = BTreeMap::new();
+        for named in &self.document.profiles {
+            let Some(written) = &named.value else { continue };
+            let over_https: Vec<_> = written
+                .set
+                .iter()
+                .map(|(name, value)| (name.value.clone(), value.clone()))
+                .collect();
+            let remove = written.remove.iter().map(|name| name.value.clone()).collect();
+            let profile = Profile::new(over_https, remove, self.rule(named.at, &named.path));
+            profiles.insert(named.name.clone(), Arc::new(profile));
+        }
+        profiles
+    }
+
+    pub(super) fn cors_profiles(&mut self) -> BTreeMap<String, Arc<Cors>> {
+        let mut profiles = BTreeMap::new();
+        for named in &self.document.cors {
+            let Some(written) = &named.value else { continue };
+            let join = |words: Vec<&str>| HeaderValue::from_str(&words.join(", ")).ok();
+            let names = (
+                join(written.methods.iter().map(http::Method::as_str).collect()),
+                join(written.headers.iter().map(http::HeaderName::as_str).collect()),
+                join(written.expose.iter().map(http::HeaderName::as_str).collect()),
+            );
+            let (Some(allow_methods), Some(allow_headers), Some(expose)) = names else {
+                continue;
+            };
+            let origins = written.origins.iter().map(|origin| origin.value.as_str());
+            let cors = Cors {
+                origins: origins
+                    .filter_map(|origin| Some((origin.to_owned(), HeaderValue::from_str(origin).ok()?)))
+                    .collect(),
+                methods: written.methods.clone(),
+                headers: written.headers.clone(),
+                allow_methods,
+                allow_headers,
+                expose,
+                credentials: written.credentials,
+                max_age: HeaderValue::from(written.max_age.as_secs()),
+                rule: self.rule(named.at, &named.path),
+            };
+            profiles.insert(named.name.clone(), Arc::new(cors));
+        }
+        profiles
+    }
+
+    /// A limit's name is its identity: counters live under it across reloads.
+    pub(super) fn rate_names(&mut self) {
+        let mut seen: HashMap<&str, &Named<RateDocument>> = HashMap::new();
+        for named in self.document.rates() {
+            match seen.get(named.name.as_str()) {
+                Some(first) => {
+                    self.findings
+                        .error(
+                            code::DEFINED_TWICE,
+                            named.at,
+                            format!("the limit `{}` is defined twice", named.name),
+                        )
+                        .why("both would count in the same place")
+                        .fix("rename one of them")
+                        .related(first.at, "first defined here");
+                }
+                None => {
+                    seen.insert(&named.name, named);
+                }
+            }
+        }
+    }
+
+    pub(super) fn floor(
+        &mut self,
+        profiles: &BTreeMap<String, Arc<Profile>>,
+    ) -> Option<(Floor, Arc<Profile>)> {
+        let Some((at, written)) = &self.document.floor else {
+            self.missing_section(
+                "floor",
+                "floor: { limits: …, timeouts: …, rate: …, headers: api }",
+            );
+            return None;
+        };
+        let written = written.as_ref()?;
+        let section = Section {
+            name: "headers",
+            definitions: &self.document.profiles,
+        };
+        let profile = self.resolve(&section, &written.headers);
+        let rate = self.floor_rates(written);
+        let limits = Limits {
+            head: written.limits.head.as_ref()?.value,
+            headers: written.limits.headers.as_ref()?.value,
+            target: written.limits.target.as_ref()?.value,
+            body: written.limits.body.as_ref()?.value,
+        };
+        let floor = Floor {
+            limits,
+            head_timeout: written.head_timeout,
+            body_timeout: written.body_timeout,
+            rate,
+            rule: self.rule(*at, "floor"),
+        };
+        let profile = profiles.get(&profile?.name)?;
+        Some((floor, Arc::clone(profile)))
+    }
+
+    fn floor_rates(&mut self, floor: &FloorDocument) -> Vec<Arc<RateLimit>> {
+        for named in &floor.rates {
+            let keys = named.value.iter().flat_map(|rate| &rate.keys);
+            for key in keys.filter(|key| key.value != RateKey::Address) {
+                self.findings
+                    .error(
+                        code::KEY_NOT_AVAILABLE,
+                        key.at,
+                        "a limit of the floor can only count by `address`",
+                    )
+                    .why("it also counts requests that no route matches, which have no subject and no body")
+                    .fix("move the limit to the routes that have one");
+            }
+        }
+        self.rates(&floor.rates)
+    }
+
+    /// Compiles limits that were read without fault.
+    pub(super) fn rates(&self, written: &[Named<RateDocument>]) -> Vec<Arc<RateLimit>> {
+        let compile = |named: &Named<RateDocument>| {
+            let rate = named.value.as_ref()?;
+            let (limit, period, burst) = (rate.rate.value.limit, rate.rate.value.period, rate.burst.value);
+            let window_s = period.as_secs().max(1);
+            let policy_field = format!("\"{}\";q={limit};w={window_s}", named.name);
+            Some(Arc::new(RateLimit {
+                name: named.name.clone(),
+                limit,
+                period,
+                burst,
+                keys: rate.keys.iter().map(|key| key.value.clone()).collect(),
+                count: rate.count,
+                gcra: gcra::Limit::new(limit, period, burst)?,
+                policy_field: HeaderValue::from_str(&policy_field).ok()?,
+                rule: self.rule(named.at, &named.path),
+            }))
+        };
+        written.iter().filter_map(compile).collect()
+    }
+}

@@ -1,0 +1,144 @@
+//! What a route may only make tighter: sizes, timeouts, limits.
+
+use super::{Compiler, routes::FloorParts};
+use crate::{
+    diagnostic::{Span, code},
+    document::{RouteDocument, TimeoutsDocument},
+    plan::{Floor, Limits, RateKey, RateLimit, Timeouts, Upstream},
+    read::{At, Named},
+};
+use http::Method;
+use std::{sync::Arc, time::Duration};
+
+impl Compiler<'_> {
+    pub(super) fn limits(
+        &mut self,
+        named: &Named<RouteDocument>,
+        written: &RouteDocument,
+        floor: &Floor,
+    ) -> Option<Limits> {
+        let before = self.findings.len();
+        let floor_document = self
+            .document
+            .floor
+            .as_ref()
+            .and_then(|(_, floor)| floor.as_ref())?;
+        let mut tighten = |key: &str, route: Option<&At<u64>>, floor: Option<&At<u64>>, value: u64| {
+            let Some(route) = route else { return value };
+            if route.value > value {
+                let finding = self.findings.error(
+                    code::LOOSER_THAN_FLOOR,
+                    route.at,
+                    format!("{}.limits.{key} is looser than the floor", named.path),
+                );
+                finding
+                    .why("the floor is what every route can rely on")
+                    .fix("tighten it, or raise the floor for all");
+                if let Some(floor) = floor {
+                    finding.related(floor.at, "the floor says");
+                }
+            }
+            route.value
+        };
+        let (own, base) = (&written.limits, &floor_document.limits);
+        let limits = Limits {
+            head: tighten("head", own.head.as_ref(), base.head.as_ref(), floor.limits.head),
+            headers: tighten(
+                "headers",
+                own.headers.as_ref(),
+                base.headers.as_ref(),
+                floor.limits.headers,
+            ),
+            target: tighten(
+                "target",
+                own.target.as_ref(),
+                base.target.as_ref(),
+                floor.limits.target,
+            ),
+            body: tighten("body", own.body.as_ref(), base.body.as_ref(), floor.limits.body),
+        };
+        (self.findings.len() == before).then_some(limits)
+    }
+
+    pub(super) fn timeouts(
+        &mut self,
+        named: &Named<RouteDocument>,
+        written: Option<&(Span, TimeoutsDocument)>,
+        upstream: &Upstream,
+    ) -> Timeouts {
+        let Some((at, written)) = written else {
+            return upstream.timeouts;
+        };
+        let mut tighten = |key: &str, own: Option<&At<Duration>>, most: Duration| {
+            let Some(own) = own else { return most };
+            if own.value > most {
+                self.findings
+                    .error(
+                        code::LOOSER_THAN_FLOOR,
+                        own.at,
+                        format!(
+                            "{}.timeouts.{key} is longer than that of upstream `{}`",
+                            named.path, upstream.name
+                        ),
+                    )
+                    .why("the upstream's timeout is the longest that anyone waits for it")
+                    .fix(format!("at most {}ms", most.as_millis()));
+            }
+            own.value
+        };
+        let timeouts = Timeouts {
+            connect: tighten("connect", written.connect.as_ref(), upstream.timeouts.connect),
+            read: tighten("read", written.read.as_ref(), upstream.timeouts.read),
+            total: tighten("total", written.total.as_ref(), upstream.timeouts.total),
+        };
+        // What the route leaves out follows its own total.
+        let total = timeouts.total;
+        let explicit_over = [&written.connect, &written.read]
+            .into_iter()
+            .flatten()
+            .any(|own| own.value > total);
+        if explicit_over {
+            self.timeout_order(*at, &named.path);
+        }
+        Timeouts {
+            connect: timeouts.connect.min(total),
+            read: timeouts.read.min(total),
+            total,
+        }
+    }
+
+    pub(super) fn rate_keys(&mut self, written: &RouteDocument) {
+        let is_open = written.auth.value == "none";
+        let has_body = matches!(written.method.value, Method::POST | Method::PUT | Method::PATCH);
+        for key in written
+            .rates
+            .iter()
+            .filter_map(|rate| rate.value.as_ref())
+            .flat_map(|rate| &rate.keys)
+        {
+            let (what, fix) = match &key.value {
+                RateKey::Subject if is_open => ("a route for anyone has no subject", "count by `address`"),
+                RateKey::Body(_) if !has_body => {
+                    ("this method has no body", "count by `address` or `subject`")
+                }
+                RateKey::Address | RateKey::Subject | RateKey::Body(_) => continue,
+            };
+            self.findings
+                .error(code::KEY_NOT_AVAILABLE, key.at, what)
+                .why("everyone would share one counter")
+                .fix(fix);
+        }
+    }
+
+    /// Limits that need only the address come before authentication, the others after it.
+    pub(super) fn split_rates(
+        &self,
+        written: &RouteDocument,
+        floor: Option<&FloorParts>,
+    ) -> (Vec<Arc<RateLimit>>, Vec<Arc<RateLimit>>) {
+        let by_address = |limit: &Arc<RateLimit>| limit.keys.iter().all(|key| *key == RateKey::Address);
+        let (own, fine): (Vec<_>, Vec<_>) = self.rates(&written.rates).into_iter().partition(by_address);
+        let floor = floor.map(|(floor, _)| floor.rate.clone()).unwrap_or_default();
+        (floor.into_iter().chain(own).collect(), fine)
+    }
+}

@@ -1,0 +1,218 @@
+//! One finding about a policy file: where it is, what is wrong, why it matters and how to mend it.
+
+use crate::source::SourceFile;
+use serde::Serialize;
+
+/// How bad a finding is. Any error stops compilation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// The policy does not compile.
+    Error,
+    /// The policy compiles, and someone should look.
+    Warning,
+}
+
+/// A finding with its exact position. A code never changes its meaning between versions.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Diagnostic {
+    /// Stable code, `P1001` and up; listed in `docs/policy-language.md`.
+    pub code: &'static str,
+    /// Whether the policy still compiles.
+    pub severity: Severity,
+    /// Name of the file as given in [`crate::SourceFile`]; empty when the finding is about no file.
+    pub file: String,
+    /// Line, from 1; 0 when the finding is about the whole file.
+    pub line: u32,
+    /// Column in characters, from 1; 0 when the finding is about the whole file.
+    pub column: u32,
+    /// How many characters of that line the finding covers.
+    pub length: u32,
+    /// What is wrong, in one line.
+    pub message: String,
+    /// What would happen if this were let through.
+    pub why: String,
+    /// What to write instead.
+    pub fix: Option<String>,
+    /// A second place that belongs to the finding, such as the first definition of a duplicate.
+    pub related: Option<Related>,
+}
+
+/// A second place that belongs to a finding.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Related {
+    /// Name of the file.
+    pub file: String,
+    /// Line, from 1.
+    pub line: u32,
+    /// Column in characters, from 1.
+    pub column: u32,
+    /// What is there.
+    pub message: String,
+}
+
+/// A place in the bundle: file by its index, line and column from 1, length in characters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Span {
+    pub(crate) file: usize,
+    pub(crate) line: u32,
+    pub(crate) column: u32,
+    pub(crate) length: u32,
+}
+
+impl Span {
+    /// A file as a whole.
+    pub(crate) const fn whole(file: usize) -> Self {
+        Self {
+            file,
+            line: 0,
+            column: 0,
+            length: 0,
+        }
+    }
+
+    /// The bundle as a whole.
+    pub(crate) const fn bundle() -> Self {
+        Self::whole(usize::MAX)
+    }
+}
+
+/// Collects findings while the compiler goes on, so that one run reports all of them.
+#[derive(Debug, Default)]
+pub(crate) struct Findings {
+    list: Vec<Finding>,
+}
+
+/// A finding under construction.
+#[derive(Debug)]
+pub(crate) struct Finding {
+    code: &'static str,
+    at: Span,
+    message: String,
+    why: String,
+    fix: Option<String>,
+    related: Option<(Span, String)>,
+}
+
+impl Finding {
+    /// Says what would happen if this were let through.
+    pub(crate) fn why(&mut self, why: impl Into<String>) -> &mut Self {
+        self.why = why.into();
+        self
+    }
+
+    /// Says what to write instead.
+    pub(crate) fn fix(&mut self, fix: impl Into<String>) -> &mut Self {
+        self.fix = Some(fix.into());
+        self
+    }
+
+    /// Names a second place.
+    pub(crate) fn related(&mut self, at: Span, message: impl Into<String>) -> &mut Self {
+        self.related = Some((at, message.into()));
+        self
+    }
+}
+
+impl Findings {
+    /// Adds an error; the answer takes its `why` and `fix`.
+    pub(crate) fn error(&mut self, code: &'static str, at: Span, message: impl Into<String>) -> &mut Finding {
+        let finding = Finding {
+            code,
+            at,
+            message: message.into(),
+            why: String::new(),
+            fix: None,
+            related: None,
+        };
+        self.list.push_mut(finding)
+    }
+
+    /// How many there are.
+    pub(crate) const fn len(&self) -> usize {
+        self.list.len()
+    }
+
+    /// The findings for the caller, by file, line and column, each once.
+    pub(crate) fn into_diagnostics(self, files: &[SourceFile]) -> Vec<Diagnostic> {
+        let name = |file: usize| files.get(file).map(|file| file.name.clone()).unwrap_or_default();
+        let mut diagnostics: Vec<Diagnostic> = self
+            .list
+            .into_iter()
+            .map(|finding| Diagnostic {
+                code: finding.code,
+                severity: Severity::Error,
+                file: name(finding.at.file),
+                line: finding.at.line,
+                column: finding.at.column,
+                length: finding.at.length,
+                message: finding.message,
+                why: finding.why,
+                fix: finding.fix,
+                related: finding.related.map(|(at, message)| Related {
+                    file: name(at.file),
+                    line: at.line,
+                    column: at.column,
+                    message,
+                }),
+            })
+            .collect();
+        diagnostics
+            .sort_by(|a, b| (&a.file, a.line, a.column, a.code).cmp(&(&b.file, b.line, b.column, b.code)));
+        diagnostics.dedup();
+        diagnostics
+    }
+}
+
+/// Every code, each with one meaning for ever.
+pub(crate) mod code {
+    /// P10xx: the text itself.
+    pub(crate) const FILE_TOO_LARGE: &str = "P1001";
+    pub(crate) const NOT_YAML: &str = "P1002";
+    pub(crate) const DUPLICATE_KEY: &str = "P1003";
+    pub(crate) const UNKNOWN_KEY: &str = "P1004";
+    pub(crate) const MISSING_KEY: &str = "P1005";
+    pub(crate) const WRONG_TYPE: &str = "P1006";
+    pub(crate) const NOT_IN_LANGUAGE: &str = "P1007";
+    pub(crate) const BAD_NAME: &str = "P1008";
+    pub(crate) const DEFINED_TWICE: &str = "P1009";
+    pub(crate) const BAD_VERSION: &str = "P1010";
+
+    /// P20xx: single values.
+    pub(crate) const BAD_DURATION: &str = "P2001";
+    pub(crate) const BAD_SIZE: &str = "P2002";
+    pub(crate) const BAD_RATE: &str = "P2003";
+    pub(crate) const BAD_NUMBER: &str = "P2004";
+    pub(crate) const NOT_A_CHOICE: &str = "P2005";
+    pub(crate) const BAD_ADDRESS: &str = "P2006";
+    pub(crate) const BAD_HOST: &str = "P2007";
+    pub(crate) const BAD_ORIGIN: &str = "P2008";
+    pub(crate) const BAD_HEADER: &str = "P2009";
+    pub(crate) const BAD_PATH: &str = "P2010";
+    pub(crate) const BAD_RATE_KEY: &str = "P2011";
+    pub(crate) const BAD_LIST: &str = "P2012";
+    pub(crate) const BAD_TEXT: &str = "P2013";
+
+    /// P30xx: how the parts fit together.
+    pub(crate) const UNDEFINED_NAME: &str = "P3001";
+    pub(crate) const NO_AUTH: &str = "P3002";
+    pub(crate) const NO_BECAUSE: &str = "P3003";
+    pub(crate) const NO_EFFECT: &str = "P3004";
+    pub(crate) const SAME_ROUTE: &str = "P3005";
+    pub(crate) const LOOSER_THAN_FLOOR: &str = "P3006";
+    pub(crate) const NO_TARGET: &str = "P3007";
+    pub(crate) const KEY_NOT_AVAILABLE: &str = "P3008";
+    pub(crate) const DROPS_FLOOR_HEADER: &str = "P3009";
+    pub(crate) const CREDENTIALS_FOR_ANYONE: &str = "P3010";
+    pub(crate) const UNUSED: &str = "P3011";
+    pub(crate) const NO_SCOPES: &str = "P3012";
+    pub(crate) const TIMEOUT_ORDER: &str = "P3013";
+
+    /// P40xx: environments.
+    pub(crate) const UNKNOWN_ENVIRONMENT: &str = "P4001";
+    pub(crate) const RELAXED_IN_PRODUCTION: &str = "P4002";
+    pub(crate) const RELAXED_WITHOUT_REASON: &str = "P4003";
+    pub(crate) const FAILURE_LIMIT_RELAXED: &str = "P4004";
+    pub(crate) const DEVELOPMENT_ONLY: &str = "P4005";
+    pub(crate) const OVERLAY_NAME: &str = "P4006";
+}

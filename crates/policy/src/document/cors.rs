@@ -1,0 +1,118 @@
+//! `cors`: which other origins may read answers in a browser (Fetch standard, CORS protocol).
+
+use crate::{
+    diagnostic::{Findings, code},
+    read::{At, Field, Mapping},
+};
+use http::{HeaderName, Method};
+use std::time::Duration;
+
+/// One CORS profile as written.
+#[derive(Debug, Clone)]
+pub(crate) struct CorsDocument {
+    pub(crate) origins: Vec<At<String>>,
+    pub(crate) methods: Vec<Method>,
+    pub(crate) headers: Vec<HeaderName>,
+    pub(crate) expose: Vec<HeaderName>,
+    pub(crate) credentials: bool,
+    pub(crate) max_age: Duration,
+}
+
+impl CorsDocument {
+    /// Reads one profile.
+    pub(crate) fn read(field: &Field<'_>, findings: &mut Findings) -> Option<Self> {
+        let keys = [
+            "origins",
+            "methods",
+            "headers",
+            "expose",
+            "credentials",
+            "max_age",
+        ];
+        let cors = Mapping::open(field, &keys, findings)?;
+        let origins = cors
+            .required("origins", "origins: [https://app.bank.example]", findings)
+            .and_then(|field| field.list(findings, Field::origin));
+        let methods = cors
+            .required("methods", "methods: [GET, POST]", findings)
+            .and_then(|field| field.list(findings, method));
+        let headers = cors
+            .required("headers", "headers: [Authorization, Content-Type]", findings)
+            .and_then(|field| field.list(findings, Field::header_name));
+        let expose = cors
+            .required(
+                "expose",
+                "expose: [RateLimit, RateLimit-Policy, Retry-After]",
+                findings,
+            )
+            .and_then(|field| field.list(findings, Field::header_name));
+        let credentials = cors
+            .optional("credentials")
+            .map_or(Some(None), |field| field.boolean(findings).map(Some));
+        let max_age = cors
+            .required("max_age", "max_age: 10min", findings)
+            .and_then(|field| field.duration(Duration::from_hours(24), findings));
+        let (origins, credentials) = (origins?, credentials?);
+        check_wildcard(&origins, credentials.as_ref(), findings)?;
+        Some(Self {
+            origins,
+            methods: methods?.into_iter().map(|item| item.value).collect(),
+            headers: headers?.into_iter().map(|item| item.value).collect(),
+            expose: expose?.into_iter().map(|item| item.value).collect(),
+            credentials: credentials.is_some_and(|credentials| credentials.value),
+            max_age: max_age?.value,
+        })
+    }
+}
+
+fn check_wildcard(
+    origins: &[At<String>],
+    credentials: Option<&At<bool>>,
+    findings: &mut Findings,
+) -> Option<()> {
+    let Some(anyone) = origins.iter().find(|origin| origin.value == "*") else {
+        return Some(());
+    };
+    if origins.len() > 1 {
+        findings
+            .error(code::NO_EFFECT, anyone.at, "`*` beside other origins")
+            .why("the others would have no effect")
+            .fix("write `*` alone, or only exact origins");
+        return None;
+    }
+    if let Some(credentials) = credentials.filter(|credentials| credentials.value) {
+        findings
+            .error(
+                code::CREDENTIALS_FOR_ANYONE,
+                credentials.at,
+                "credentials for any origin",
+            )
+            .why("every web site could act as the signed-in user; browsers refuse it too")
+            .fix("list exact origins, or remove `credentials`")
+            .related(anyone.at, "any origin here");
+        return None;
+    }
+    Some(())
+}
+
+fn method(field: &Field<'_>, findings: &mut Findings) -> Option<At<Method>> {
+    let choices = [
+        ("GET", Some(Method::GET)),
+        ("HEAD", Some(Method::HEAD)),
+        ("POST", Some(Method::POST)),
+        ("PUT", Some(Method::PUT)),
+        ("PATCH", Some(Method::PATCH)),
+        ("DELETE", Some(Method::DELETE)),
+    ];
+    let words: Vec<(&str, usize)> = choices
+        .iter()
+        .enumerate()
+        .map(|(index, (word, _))| (*word, index))
+        .collect();
+    let chosen = field.choice(&words, findings)?;
+    let method = choices.get(chosen.value).and_then(|(_, method)| method.clone())?;
+    Some(At {
+        value: method,
+        at: chosen.at,
+    })
+}

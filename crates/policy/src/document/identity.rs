@@ -1,0 +1,106 @@
+//! `identity`: who issues tokens, and what a good one looks like.
+
+use crate::{
+    diagnostic::{Findings, code},
+    plan::{Algorithm, KeySource},
+    read::{At, Field, Mapping},
+};
+use std::time::Duration;
+
+/// One provider as written.
+#[derive(Debug, Clone)]
+pub(crate) struct ProviderDocument {
+    pub(crate) issuer: String,
+    pub(crate) audiences: Vec<String>,
+    pub(crate) algorithms: Vec<Algorithm>,
+    pub(crate) token_type: String,
+    pub(crate) max_lifetime: Duration,
+    pub(crate) leeway: Duration,
+    pub(crate) keys: KeySource,
+}
+
+const KEYS: [&str; 7] = [
+    "issuer",
+    "audiences",
+    "algorithms",
+    "type",
+    "max_lifetime",
+    "leeway",
+    "keys",
+];
+
+impl ProviderDocument {
+    /// Reads one provider.
+    pub(crate) fn read(field: &Field<'_>, findings: &mut Findings) -> Option<Self> {
+        let provider = Mapping::open(field, &KEYS, findings)?;
+        let issuer = provider
+            .required("issuer", "issuer: https://api.bank.example", findings)
+            .and_then(|field| issuer(&field, findings));
+        let audiences = provider
+            .required("audiences", "audiences: [core-api]", findings)
+            .and_then(|field| {
+                field.list(findings, |item, findings| {
+                    item.word("an audience", |byte| byte.is_ascii_graphic(), findings)
+                })
+            });
+        let algorithms = provider
+            .required("algorithms", "algorithms: [EdDSA, ES256]", findings)
+            .and_then(|field| field.list(findings, algorithm));
+        let token_type = provider
+            .required("type", "type: at+jwt", findings)
+            .and_then(|field| field.word("a token type", |byte| byte.is_ascii_graphic(), findings));
+        let max_lifetime = provider
+            .required("max_lifetime", "max_lifetime: 15min", findings)
+            .and_then(|field| field.duration(Duration::from_hours(24), findings));
+        let leeway = provider
+            .required("leeway", "leeway: 30s", findings)
+            .and_then(|field| field.duration(Duration::from_mins(2), findings));
+        let keys = provider
+            .required("keys", "keys: portico", findings)
+            .and_then(|field| field.choice(&[("portico", KeySource::Portico)], findings));
+        Some(Self {
+            issuer: issuer?.value,
+            audiences: audiences?.into_iter().map(|item| item.value).collect(),
+            algorithms: algorithms?.into_iter().map(|item| item.value).collect(),
+            token_type: token_type?.value,
+            max_lifetime: max_lifetime?.value,
+            leeway: leeway?.value,
+            keys: keys?.value,
+        })
+    }
+}
+
+fn issuer(field: &Field<'_>, findings: &mut Findings) -> Option<At<String>> {
+    let issuer = field.word("an issuer", |byte| byte.is_ascii_graphic(), findings)?;
+    if !issuer.value.starts_with("https://") {
+        findings
+            .error(
+                code::BAD_TEXT,
+                issuer.at,
+                format!("issuer `{}` is not an https URL", issuer.value),
+            )
+            .why("an issuer names itself by a URL that only it controls (RFC 8414 §2)")
+            .fix("write the exact `iss` of its tokens: `https://api.bank.example`");
+        return None;
+    }
+    Some(issuer)
+}
+
+fn algorithm(field: &Field<'_>, findings: &mut Findings) -> Option<At<Algorithm>> {
+    let text = field.text(findings)?;
+    if text.value.starts_with("HS") || text.value.eq_ignore_ascii_case("none") {
+        findings
+            .error(
+                code::NOT_A_CHOICE,
+                text.at,
+                format!("algorithm `{}` is refused", text.value),
+            )
+            .why("whoever can check such a token can also make one (RFC 8725 §3.1)")
+            .fix("one of: EdDSA, ES256");
+        return None;
+    }
+    field.choice(
+        &[("EdDSA", Algorithm::EdDsa), ("ES256", Algorithm::Es256)],
+        findings,
+    )
+}

@@ -1,0 +1,111 @@
+//! `environments/<name>.yaml`: the few things an environment may change.
+
+use super::{rates::MOST_BURST, version};
+use crate::{
+    diagnostic::{Findings, Span},
+    read::{At, Field, Mapping, Named, Rate},
+    yaml::Node,
+};
+use std::net::SocketAddr;
+
+/// One overlay as written.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct OverlayDocument {
+    pub(crate) environment: Option<At<String>>,
+    pub(crate) listeners: Vec<Named<ListenerOverlay>>,
+    pub(crate) hosts: Option<(Span, Vec<At<String>>)>,
+    pub(crate) rates: Vec<Named<RateOverlay>>,
+}
+
+/// Other addresses for a listener.
+#[derive(Debug, Clone)]
+pub(crate) struct ListenerOverlay {
+    pub(crate) http: Option<At<SocketAddr>>,
+    pub(crate) https: Option<At<SocketAddr>>,
+}
+
+/// Other numbers for a limit.
+#[derive(Debug, Clone)]
+pub(crate) struct RateOverlay {
+    pub(crate) rate: At<Rate>,
+    pub(crate) burst: At<u64>,
+    pub(crate) because: Option<At<String>>,
+}
+
+impl OverlayDocument {
+    /// Reads one overlay file.
+    pub(crate) fn read(root: &Node, findings: &mut Findings) -> Option<Self> {
+        let keys = ["version", "environment", "listeners", "hosts", "rates"];
+        let overlay = Mapping::open(&Field::root(root), &keys, findings)?;
+        version(&overlay, findings);
+        let environment = overlay
+            .required("environment", "environment: development", findings)
+            .and_then(|field| field.text(findings));
+        let listeners = overlay
+            .optional("listeners")
+            .map(|field| named(&field, listener, findings));
+        let hosts = overlay.optional("hosts").and_then(|field| {
+            field
+                .list(findings, Field::host)
+                .map(|hosts| (field.key_at, hosts))
+        });
+        let rates = overlay
+            .optional("rates")
+            .map(|field| named(&field, rate, findings));
+        Some(Self {
+            environment,
+            listeners: listeners.unwrap_or_default(),
+            hosts,
+            rates: rates.unwrap_or_default(),
+        })
+    }
+}
+
+fn named<T>(
+    field: &Field<'_>,
+    read: fn(&Field<'_>, &mut Findings) -> Option<T>,
+    findings: &mut Findings,
+) -> Vec<Named<T>> {
+    let fields = field.named(findings);
+    fields
+        .into_iter()
+        .map(|(name, field)| Named {
+            name,
+            at: field.key_at,
+            value: read(&field, findings),
+            path: field.path,
+        })
+        .collect()
+}
+
+fn listener(field: &Field<'_>, findings: &mut Findings) -> Option<ListenerOverlay> {
+    let listener = Mapping::open(field, &["http", "https"], findings)?;
+    let mut bind = |key: &str| {
+        let field = listener.optional(key)?;
+        let side = Mapping::open(&field, &["bind"], findings)?;
+        side.required("bind", "bind: \"127.0.0.1:8443\"", findings)?
+            .socket_address(findings)
+    };
+    Some(ListenerOverlay {
+        http: bind("http"),
+        https: bind("https"),
+    })
+}
+
+fn rate(field: &Field<'_>, findings: &mut Findings) -> Option<RateOverlay> {
+    let limit = Mapping::open(field, &["limit", "burst", "because"], findings)?;
+    let rate = limit
+        .required("limit", "limit: 100/min", findings)
+        .and_then(|field| field.rate(findings));
+    let burst = limit
+        .required("burst", "burst: 20", findings)
+        .and_then(|field| field.number(1..=MOST_BURST, findings));
+    let because = limit
+        .optional("because")
+        .and_then(|field| field.sentence(findings));
+    Some(RateOverlay {
+        rate: rate?,
+        burst: burst?,
+        because,
+    })
+}

@@ -1,0 +1,88 @@
+//! `rate`: named limits, in the floor and in routes.
+
+use crate::{
+    diagnostic::{Findings, code},
+    plan::{Count, RateKey},
+    read::{At, Field, Mapping, Named, Rate},
+};
+
+/// One limit as written.
+#[derive(Debug, Clone)]
+pub(crate) struct RateDocument {
+    pub(crate) rate: At<Rate>,
+    pub(crate) burst: At<u64>,
+    pub(crate) keys: Vec<At<RateKey>>,
+    pub(crate) count: Count,
+}
+
+/// Highest burst.
+pub(crate) const MOST_BURST: u64 = 10_000_000;
+
+/// Reads a `rate` mapping.
+pub(crate) fn read(field: &Field<'_>, findings: &mut Findings) -> Vec<Named<RateDocument>> {
+    field
+        .named(findings)
+        .into_iter()
+        .map(|(name, field)| {
+            let value = RateDocument::read(&field, findings);
+            Named {
+                name,
+                at: field.key_at,
+                path: field.path,
+                value,
+            }
+        })
+        .collect()
+}
+
+impl RateDocument {
+    fn read(field: &Field<'_>, findings: &mut Findings) -> Option<Self> {
+        let limit = Mapping::open(field, &["limit", "burst", "key", "count"], findings)?;
+        let rate = limit
+            .required("limit", "limit: 100/min", findings)
+            .and_then(|field| field.rate(findings));
+        let burst = limit
+            .required("burst", "burst: 20", findings)
+            .and_then(|field| field.number(1..=MOST_BURST, findings));
+        let keys = limit
+            .required("key", "key: [address]", findings)
+            .and_then(|field| field.list(findings, key));
+        let count = limit.optional("count").map_or(Some(Count::Requests), |field| {
+            let choices = [("requests", Count::Requests), ("failures", Count::Failures)];
+            field.choice(&choices, findings).map(|count| count.value)
+        });
+        Some(Self {
+            rate: rate?,
+            burst: burst?,
+            keys: keys?,
+            count: count?,
+        })
+    }
+}
+
+fn key(field: &Field<'_>, findings: &mut Findings) -> Option<At<RateKey>> {
+    let text = field.text(findings)?;
+    let key = match text.value.as_str() {
+        "address" => Some(RateKey::Address),
+        "subject" => Some(RateKey::Subject),
+        other => other
+            .strip_prefix("body.")
+            .filter(|pointer| pointer.starts_with('/') && pointer.len() > 1 && pointer.len() <= 128)
+            .map(|pointer| RateKey::Body(pointer.to_owned())),
+    };
+    if key.is_none() {
+        let fix = match crate::suggest::nearest(&text.value, ["address", "subject"]) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => "`address`, `subject`, or `body.` and a JSON pointer: `body./email`".to_owned(),
+        };
+        findings
+            .error(
+                code::BAD_RATE_KEY,
+                text.at,
+                format!("`{}` cannot be counted by", text.value),
+            )
+            .why("everyone would share one counter, or have none")
+            .fix(fix);
+    }
+    key.map(|value| At { value, at: text.at })
+}

@@ -1,0 +1,224 @@
+//! `routes`: the ways through the gateway.
+
+use super::{
+    floor::LimitsDocument,
+    rates::{self, RateDocument},
+    upstreams::TimeoutsDocument,
+};
+use crate::{
+    diagnostic::{Findings, Span, code},
+    plan::Served,
+    read::{At, Field, Mapping, Named},
+    route_path::Template,
+};
+use http::Method;
+
+/// One route as written.
+#[derive(Debug, Clone)]
+pub(crate) struct RouteDocument {
+    pub(crate) method: At<Method>,
+    pub(crate) path: At<Template>,
+    pub(crate) auth: At<String>,
+    pub(crate) because: Option<At<String>>,
+    pub(crate) scopes: Option<(Span, Vec<String>)>,
+    pub(crate) rates: Vec<Named<RateDocument>>,
+    pub(crate) limits: LimitsDocument,
+    pub(crate) timeouts: Option<(Span, TimeoutsDocument)>,
+    pub(crate) headers: Option<At<String>>,
+    pub(crate) cors: Option<At<String>>,
+    pub(crate) target: At<TargetDocument>,
+}
+
+/// Where it leads, as written.
+#[derive(Debug, Clone)]
+pub(crate) enum TargetDocument {
+    Upstream(String),
+    Serve(Served),
+}
+
+const KEYS: [&str; 11] = [
+    "match", "auth", "because", "scopes", "rate", "limits", "timeouts", "headers", "cors", "upstream",
+    "serve",
+];
+
+impl RouteDocument {
+    /// Reads one route.
+    pub(crate) fn read(field: &Field<'_>, findings: &mut Findings) -> Option<Self> {
+        let route = Mapping::open(field, &KEYS, findings)?;
+        let before = findings.len();
+        let matched = route
+            .required("match", "match: { method: GET, path: /api/v1/me }", findings)
+            .and_then(|field| matched(&field, findings));
+        let auth = auth(&route, findings);
+        let target = target(&route, findings);
+        let because = route
+            .optional("because")
+            .and_then(|field| field.sentence(findings));
+        let scopes = route
+            .optional("scopes")
+            .and_then(|field| scopes(&field, findings));
+        let rates = route
+            .optional("rate")
+            .map(|field| rates::read(&field, findings))
+            .unwrap_or_default();
+        let limits = route
+            .optional("limits")
+            .and_then(|field| LimitsDocument::read(&field, false, findings));
+        let timeouts = route.optional("timeouts").and_then(|field| {
+            TimeoutsDocument::read(&field, false, findings).map(|timeouts| (field.key_at, timeouts))
+        });
+        let headers = route.optional("headers").and_then(|field| field.text(findings));
+        let cors = route.optional("cors").and_then(|field| field.text(findings));
+        let (method, path) = matched?;
+        let (auth, target) = (auth?, target?);
+        (findings.len() == before).then(|| Self {
+            method,
+            path,
+            auth,
+            because,
+            scopes,
+            rates,
+            limits: limits.unwrap_or_default(),
+            timeouts,
+            headers,
+            cors,
+            target,
+        })
+    }
+}
+
+fn matched(field: &Field<'_>, findings: &mut Findings) -> Option<(At<Method>, At<Template>)> {
+    let matched = Mapping::open(field, &["method", "path"], findings)?;
+    let method = matched
+        .required("method", "method: GET", findings)
+        .and_then(|field| method(&field, findings));
+    let path = matched
+        .required("path", "path: /api/v1/me", findings)
+        .and_then(|field| {
+            let text = field.text(findings)?;
+            match Template::parse(&text.value) {
+                Ok(template) => Some(At {
+                    value: template,
+                    at: text.at,
+                }),
+                Err(fault) => {
+                    findings
+                        .error(
+                            code::BAD_PATH,
+                            text.at,
+                            format!("`{}` is not a path template", text.value),
+                        )
+                        .why(fault)
+                        .fix("static parts and whole parts in braces: `/api/v1/accounts/{id}/entries`");
+                    None
+                }
+            }
+        });
+    Some((method?, path?))
+}
+
+fn method(field: &Field<'_>, findings: &mut Findings) -> Option<At<Method>> {
+    let choices = [
+        ("GET", Method::GET),
+        ("POST", Method::POST),
+        ("PUT", Method::PUT),
+        ("PATCH", Method::PATCH),
+        ("DELETE", Method::DELETE),
+    ];
+    let text = field.text(findings)?;
+    let method = choices
+        .iter()
+        .find(|(word, _)| *word == text.value)
+        .map(|(_, method)| method.clone());
+    if method.is_none() {
+        let fix = match text.value.as_str() {
+            "HEAD" => "write `GET`: a GET route answers HEAD too".to_owned(),
+            "OPTIONS" => "remove the route: `cors` answers preflights".to_owned(),
+            other => crate::suggest::fix(other, &choices.each_ref().map(|(word, _)| *word)),
+        };
+        findings
+            .error(
+                code::NOT_A_CHOICE,
+                text.at,
+                format!("{} cannot be `{}`", field.path, text.value),
+            )
+            .why("a method without a meaning would never match")
+            .fix(fix);
+    }
+    method.map(|value| At { value, at: text.at })
+}
+
+fn auth(route: &Mapping<'_>, findings: &mut Findings) -> Option<At<String>> {
+    let Some(field) = route.optional("auth") else {
+        if route.has_or_means("auth") {
+            return None;
+        }
+        findings
+            .error(code::NO_AUTH, route.at, format!("{} has no `auth`", route.path))
+            .why("nobody has decided who may use this route, so nobody may")
+            .fix("add `auth:` with the name of an identity provider, or `auth: none` with `because:`");
+        return None;
+    };
+    field.text(findings)
+}
+
+fn target(route: &Mapping<'_>, findings: &mut Findings) -> Option<At<TargetDocument>> {
+    let upstream = route.optional("upstream");
+    let serve = route.optional("serve");
+    match (upstream, serve) {
+        (Some(upstream), None) => {
+            let text = upstream.text(findings)?;
+            Some(At {
+                value: TargetDocument::Upstream(text.value),
+                at: text.at,
+            })
+        }
+        (None, Some(serve)) => {
+            let choices = [
+                ("jwks", Served::Jwks),
+                ("live", Served::Live),
+                ("ready", Served::Ready),
+            ];
+            let served = serve.choice(&choices, findings)?;
+            Some(At {
+                value: TargetDocument::Serve(served.value),
+                at: served.at,
+            })
+        }
+        (Some(_), Some(serve)) => {
+            findings
+                .error(
+                    code::NO_TARGET,
+                    serve.key_at,
+                    format!("{} has both `upstream` and `serve`", route.path),
+                )
+                .why("a request can go to one place only")
+                .fix("keep one of them");
+            None
+        }
+        (None, None) if route.has_or_means("upstream") || route.has_or_means("serve") => None,
+        (None, None) => {
+            findings
+                .error(code::NO_TARGET, route.at, format!("{} leads nowhere", route.path))
+                .why("a permitted request must have exactly one place to go")
+                .fix("add `upstream: core`, or `serve: jwks|live|ready`");
+            None
+        }
+    }
+}
+
+fn scopes(field: &Field<'_>, findings: &mut Findings) -> Option<(Span, Vec<String>)> {
+    // An empty list is a decision: any signed-in principal may.
+    if field.items(findings)?.is_empty() {
+        return Some((field.key_at, Vec::new()));
+    }
+    // RFC 6749 §3.3: scope-token.
+    let is_scope = |byte: u8| byte.is_ascii_graphic() && byte != b'"' && byte != b'\\';
+    let scopes = field.list(findings, |item, findings| {
+        item.word("a scope", is_scope, findings)
+    })?;
+    Some((
+        field.key_at,
+        scopes.into_iter().map(|scope| scope.value).collect(),
+    ))
+}

@@ -1,0 +1,116 @@
+//! `upstreams`: the services behind the gateway.
+
+use crate::{
+    diagnostic::{Findings, code},
+    plan::{UpstreamAddress, UpstreamAuthorization},
+    read::{At, Field, Mapping},
+};
+use std::time::Duration;
+
+const LONGEST: Duration = Duration::from_mins(5);
+
+/// One upstream as written.
+#[derive(Debug, Clone)]
+pub(crate) struct UpstreamDocument {
+    pub(crate) address: At<UpstreamAddress>,
+    pub(crate) authorization: UpstreamAuthorization,
+    pub(crate) timeouts: TimeoutsDocument,
+}
+
+/// Timeouts of an upstream (all three) or of a route (those it tightens).
+#[derive(Debug, Clone, Default)]
+pub(crate) struct TimeoutsDocument {
+    pub(crate) connect: Option<At<Duration>>,
+    pub(crate) read: Option<At<Duration>>,
+    pub(crate) total: Option<At<Duration>>,
+}
+
+impl UpstreamDocument {
+    /// Reads one upstream.
+    pub(crate) fn read(field: &Field<'_>, findings: &mut Findings) -> Option<Self> {
+        let upstream = Mapping::open(field, &["address", "authorization", "timeouts"], findings)?;
+        let address = upstream
+            .required("address", "address: unix:core-api.sock", findings)
+            .and_then(|field| address(&field, findings));
+        let authorization = upstream
+            .required("authorization", "authorization: forward", findings)
+            .and_then(|field| {
+                let choices = [
+                    ("forward", UpstreamAuthorization::Forward),
+                    ("strip", UpstreamAuthorization::Strip),
+                ];
+                field.choice(&choices, findings)
+            });
+        let timeouts = upstream
+            .required(
+                "timeouts",
+                "timeouts: { connect: 1s, read: 15s, total: 30s }",
+                findings,
+            )
+            .and_then(|field| TimeoutsDocument::read(&field, true, findings));
+        Some(Self {
+            address: address?,
+            authorization: authorization?.value,
+            timeouts: timeouts?,
+        })
+    }
+}
+
+impl TimeoutsDocument {
+    /// Reads timeouts; `complete` asks for all three.
+    pub(crate) fn read(field: &Field<'_>, complete: bool, findings: &mut Findings) -> Option<Self> {
+        let timeouts = Mapping::open(field, &["connect", "read", "total"], findings)?;
+        let mut one = |key: &str, example: &str| {
+            let field = if complete {
+                timeouts.required(key, example, findings)
+            } else {
+                timeouts.optional(key)
+            };
+            field.and_then(|field| field.duration(LONGEST, findings))
+        };
+        let read = Self {
+            connect: one("connect", "connect: 1s"),
+            read: one("read", "read: 15s"),
+            total: one("total", "total: 30s"),
+        };
+        let is_complete = read.connect.is_some() && read.read.is_some() && read.total.is_some();
+        (is_complete || !complete).then_some(read)
+    }
+}
+
+fn address(field: &Field<'_>, findings: &mut Findings) -> Option<At<UpstreamAddress>> {
+    let text = field.text(findings)?;
+    let unix = text
+        .value
+        .strip_prefix("unix:")
+        .filter(|name| is_socket_name(name));
+    let http = text
+        .value
+        .strip_prefix("http://")
+        .and_then(|address| address.parse().ok());
+    let address = match (unix, http) {
+        (Some(name), _) => Some(UpstreamAddress::Unix(name.to_owned())),
+        (None, Some(address)) => Some(UpstreamAddress::Http(address)),
+        (None, None) => None,
+    };
+    if address.is_none() {
+        findings
+            .error(
+                code::BAD_ADDRESS,
+                text.at,
+                format!("`{}` is not the address of an upstream", text.value),
+            )
+            .why("the gateway connects to exactly what is written: no names, no paths")
+            .fix("`unix:` and a file name in the socket folder, or `http://` with an IP address and a port");
+    }
+    address.map(|value| At { value, at: text.at })
+}
+
+fn is_socket_name(name: &str) -> bool {
+    !name.is_empty()
+        && name.len() <= 64
+        && !name.starts_with('.')
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
+}

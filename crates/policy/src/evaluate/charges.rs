@@ -1,0 +1,194 @@
+//! Limits: which counters a request touches, by which key, and the 429 that names them.
+
+use super::{Charge, Denial, DenialKind, Evaluation, LimitState, Phase, Principal, Stop, cors::Preflight};
+use crate::plan::{Count, RateKey, RateLimit, Route, Rule};
+use http::{HeaderValue, header};
+use std::{net::IpAddr, sync::Arc};
+
+static RULE_COUNTERS: Rule = Rule::of_language("language: limits are counted or the answer is no");
+static RULE_NO_LIMITS: Rule = Rule::of_language("language: no limit here");
+
+/// Whether any limit of a route is keyed by a part of the body.
+pub(super) fn reads_body(route: &Route) -> bool {
+    route
+        .fine
+        .iter()
+        .any(|limit| limit.keys.iter().any(|key| matches!(key, RateKey::Body(_))))
+}
+
+impl Evaluation<'_> {
+    /// Limits by address: before any signature is checked. A request without a route counts against the floor,
+    /// and so does a preflight: it must not use up what the request after it needs.
+    pub(super) fn coarse_limits(&mut self) -> Result<(), Stop> {
+        let route = self.route.clone().filter(|_| Preflight::of(self.head).is_none());
+        let limits = route
+            .as_ref()
+            .map_or(&self.plan.floor.rate, |route| &route.coarse);
+        self.charge(Phase::Limits, limits, None)
+    }
+
+    /// Limits by subject or body: after authentication.
+    pub(super) fn subject_limits(
+        &mut self,
+        route: &Route,
+        principal: Option<&Principal>,
+    ) -> Result<(), Stop> {
+        if reads_body(route) && self.head.body.is_none() {
+            // The caller did not ask `body_needed`; guessing a key would let everyone share or dodge it.
+            return Err(self.refuse(
+                DenialKind::Unavailable,
+                Phase::SubjectLimits,
+                &RULE_COUNTERS,
+                "the request cannot be decided now",
+            ));
+        }
+        self.charge(Phase::SubjectLimits, &route.fine, principal)
+    }
+
+    fn charge(
+        &mut self,
+        phase: Phase,
+        limits: &[Arc<RateLimit>],
+        principal: Option<&Principal>,
+    ) -> Result<(), Stop> {
+        let Some(first) = limits.first() else {
+            self.skip(phase, &RULE_NO_LIMITS, "nothing to count");
+            return Ok(());
+        };
+        let keys = KeyParts::new(self.head.client, principal, self.head.body, limits);
+        let charges: Vec<Charge> = limits
+            .iter()
+            .map(|limit| Charge {
+                limit: Arc::clone(limit),
+                key: keys.key(limit),
+            })
+            .collect();
+        let states = self.evidence.charge(&charges);
+        let answers_match = states.len() == charges.len()
+            && states
+                .iter()
+                .zip(&charges)
+                .all(|(state, charge)| state.limit.name == charge.limit.name);
+        if !answers_match {
+            return Err(self.refuse(
+                DenialKind::Unavailable,
+                phase,
+                &RULE_COUNTERS,
+                "the request cannot be decided now",
+            ));
+        }
+        let refused = states.iter().any(|state| !state.granted);
+        if refused {
+            let denial = limited(phase, &states);
+            self.limits.extend(states);
+            return Err(self.deny(denial));
+        }
+        self.limits.extend(states);
+        self.failure_charges.extend(
+            charges
+                .into_iter()
+                .filter(|charge| charge.limit.count == Count::Failures),
+        );
+        self.pass(phase, &first.rule, "within every limit");
+        Ok(())
+    }
+}
+
+fn limited(phase: Phase, states: &[LimitState]) -> Denial {
+    let refused = || states.iter().filter(|state| !state.granted);
+    let longest = refused().max_by_key(|state| state.retry_after);
+    let rule = longest.map_or_else(|| RULE_COUNTERS.clone(), |state| state.limit.rule.clone());
+    let seconds = longest.map_or(1, LimitState::retry_after_seconds);
+    let mut denial = Denial::new(
+        DenialKind::RateLimited,
+        phase,
+        rule,
+        "too many requests; try again later",
+    );
+    denial
+        .headers
+        .push((header::RETRY_AFTER, HeaderValue::from(seconds)));
+    denial.retry_after_s = Some(seconds);
+    denial.violated_policies = refused().map(|state| state.limit.name.clone()).collect();
+    denial
+}
+
+/// What keys are made of, taken from the request once.
+struct KeyParts<'r> {
+    client: IpAddr,
+    subject: Option<&'r str>,
+    body: Option<serde_json::Value>,
+}
+
+const ADDRESS_V4: u8 = 4;
+const ADDRESS_V6: u8 = 6;
+const SUBJECT: u8 = b's';
+const BODY_TEXT: u8 = b't';
+const BODY_OTHER: u8 = b'o';
+const ABSENT: u8 = b'-';
+
+impl<'r> KeyParts<'r> {
+    fn new(
+        client: IpAddr,
+        principal: Option<&'r Principal>,
+        body: Option<&[u8]>,
+        limits: &[Arc<RateLimit>],
+    ) -> Self {
+        let reads_body = limits
+            .iter()
+            .any(|limit| limit.keys.iter().any(|key| matches!(key, RateKey::Body(_))));
+        Self {
+            // AD-4: the same client must not have two keys by writing its address in two ways.
+            client: client.to_canonical(),
+            subject: principal.map(|principal| principal.subject.as_str()),
+            body: body
+                .filter(|_| reads_body)
+                .and_then(|body| serde_json::from_slice(body).ok()),
+        }
+    }
+
+    fn key(&self, limit: &RateLimit) -> Vec<u8> {
+        let mut key = Vec::with_capacity(64);
+        append(&mut key, SUBJECT, limit.name.as_bytes());
+        for part in &limit.keys {
+            match part {
+                RateKey::Address => match self.client {
+                    IpAddr::V4(address) => append(&mut key, ADDRESS_V4, &address.octets()),
+                    // One customer line has a whole /64: a limit by single addresses would be none.
+                    IpAddr::V6(address) => {
+                        append(
+                            &mut key,
+                            ADDRESS_V6,
+                            address.octets().first_chunk::<8>().map_or(&[], |half| half),
+                        );
+                    }
+                },
+                RateKey::Subject => match self.subject {
+                    Some(subject) => append(&mut key, SUBJECT, subject.as_bytes()),
+                    None => append(&mut key, ABSENT, &[]),
+                },
+                RateKey::Body(pointer) => self.append_body(&mut key, pointer),
+            }
+        }
+        key
+    }
+
+    /// A part of the body; text without its case and outer spaces, so that `A@b.example ` is `a@b.example`.
+    /// What is absent is a key of its own: never skipped.
+    fn append_body(&self, key: &mut Vec<u8>, pointer: &str) {
+        match self.body.as_ref().and_then(|body| body.pointer(pointer)) {
+            Some(serde_json::Value::String(text)) => {
+                append(key, BODY_TEXT, text.trim().to_lowercase().as_bytes());
+            }
+            Some(other) => append(key, BODY_OTHER, other.to_string().as_bytes()),
+            None => append(key, ABSENT, &[]),
+        }
+    }
+}
+
+/// Kind, length, bytes: no two keys can run together to the same bytes.
+fn append(key: &mut Vec<u8>, kind: u8, bytes: &[u8]) {
+    key.push(kind);
+    key.extend_from_slice(&super::framing::length(bytes.len()).to_be_bytes());
+    key.extend_from_slice(bytes);
+}

@@ -1,0 +1,105 @@
+//! What a pure function cannot know: whether a signature is good, and how much of a limit is used.
+
+use crate::plan::{IdentityProvider, RateLimit};
+use http::HeaderValue;
+use std::{sync::Arc, time::Duration};
+
+/// Clock, keys and counters, behind one trait. The gateway gives the real ones, `explain` and tests fakes.
+pub trait Evidence {
+    /// Checks a bearer token against a provider's rules.
+    ///
+    /// # Errors
+    /// [`TokenFailure`] when the token is refused or cannot be checked; both deny.
+    fn authenticate(&self, provider: &IdentityProvider, token: &str) -> Result<Principal, TokenFailure>;
+
+    /// Consumes one unit of every charge, or of none when any is over its limit. Answers one state for each
+    /// charge, in the same order; anything else denies the request.
+    fn charge(&self, charges: &[Charge]) -> Vec<LimitState>;
+}
+
+/// Whom a good token speaks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Principal {
+    /// `sub`.
+    pub subject: String,
+    /// `sid`.
+    pub session: Option<String>,
+    /// `tid`.
+    pub tenant: Option<String>,
+    /// Scopes, each exactly as in the token.
+    pub scopes: Vec<String>,
+}
+
+/// Why a token gives no principal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TokenFailure {
+    /// The token is bad; the word is for metrics and the log, never for the client.
+    Refused(&'static str),
+    /// The token cannot be checked now, for example because no key set was ever received: 503.
+    Unavailable(&'static str),
+}
+
+/// One unit of one limit for one key.
+#[derive(Debug, Clone)]
+pub struct Charge {
+    /// The limit.
+    pub limit: Arc<RateLimit>,
+    /// Name of the limit and every part of its key, each with its length: equal for equal clients, different
+    /// for different ones. Personal data: hash it before keeping it, never log it.
+    pub key: Vec<u8>,
+}
+
+/// A limit after (or, when refused, at) a charge.
+#[derive(Debug, Clone)]
+pub struct LimitState {
+    /// The limit.
+    pub limit: Arc<RateLimit>,
+    /// Whether there was room.
+    pub granted: bool,
+    /// Requests left right now.
+    pub remaining: u64,
+    /// Until the full burst is back.
+    pub reset: Duration,
+    /// Until the next request would be granted; zero when granted.
+    pub retry_after: Duration,
+}
+
+impl LimitState {
+    /// The `RateLimit` field: `"per-address";r=12;t=9`.
+    #[must_use]
+    pub fn rate_limit_field(&self) -> HeaderValue {
+        HeaderValue::from_str(&format!(
+            "\"{}\";r={};t={}",
+            self.limit.name,
+            self.remaining,
+            self.reset_seconds()
+        ))
+        .unwrap_or_else(|_| HeaderValue::from_static(""))
+    }
+
+    /// The `RateLimit-Policy` field: `"per-address";q=100;w=60`.
+    #[must_use]
+    pub fn policy_field(&self) -> HeaderValue {
+        self.limit.policy_field.clone()
+    }
+
+    /// `Retry-After` in whole seconds, at least 1 (RFC 9110 §10.2.3).
+    #[must_use]
+    pub fn retry_after_seconds(&self) -> u64 {
+        seconds_up(self.retry_after).max(1)
+    }
+
+    fn reset_seconds(&self) -> u64 {
+        if self.granted {
+            seconds_up(self.reset)
+        } else {
+            self.retry_after_seconds()
+        }
+    }
+}
+
+fn seconds_up(duration: Duration) -> u64 {
+    duration
+        .as_secs()
+        .saturating_add(u64::from(duration.subsec_nanos() > 0))
+}

@@ -1,0 +1,142 @@
+//! Framing: sizes of the head, and a host that the policy knows.
+
+use super::{DenialKind, Evaluation, Phase, Stop};
+use crate::plan::{Limits, Rule};
+use http::header;
+
+static RULE_HOST: Rule = Rule::of_language("language: hosts");
+static RULE_HEAD: Rule = Rule::of_language("language: one value per header FR-6");
+
+impl<'e> Evaluation<'e> {
+    /// Checks the floor's sizes and the host; answers the host as the policy spells it.
+    pub(super) fn framing(&mut self) -> Result<&'e str, Stop> {
+        let floor = &self.plan.floor;
+        self.head_sizes(&floor.limits, &floor.rule)?;
+        let host = self.host()?;
+        self.pass(
+            Phase::Framing,
+            &self.plan.floor.rule,
+            "known host, head within limits",
+        );
+        Ok(host)
+    }
+
+    /// Sizes of the request line and the headers; 414 and 431.
+    pub(super) fn head_sizes(&mut self, limits: &Limits, rule: &Rule) -> Result<(), Stop> {
+        let target = length(self.head.target.len());
+        if target > limits.target {
+            return Err(self.refuse(
+                DenialKind::TargetTooLong,
+                Phase::Framing,
+                rule,
+                "the target is too long",
+            ));
+        }
+        // Each line has `: ` and CRLF beside its name and value; the request line has spaces and a version.
+        let lines = self.head.headers.iter().map(|(name, value)| {
+            length(name.as_str().len())
+                .saturating_add(length(value.len()))
+                .saturating_add(4)
+        });
+        let head = lines.fold(
+            target
+                .saturating_add(length(self.head.method.len()))
+                .saturating_add(12),
+            u64::saturating_add,
+        );
+        if head > limits.head || length(self.head.headers.len()) > limits.headers {
+            return Err(self.refuse(
+                DenialKind::HeadTooLarge,
+                Phase::Framing,
+                rule,
+                "the request has too many or too large headers",
+            ));
+        }
+        Ok(())
+    }
+
+    fn host(&mut self) -> Result<&'e str, Stop> {
+        if self.head.headers.get_all(header::HOST).iter().count() > 1 {
+            return Err(self.refuse(
+                DenialKind::MalformedRequest,
+                Phase::Framing,
+                &RULE_HEAD,
+                "more than one Host",
+            ));
+        }
+        let Some(host) = without_port(self.head.host) else {
+            return Err(self.refuse(
+                DenialKind::MalformedRequest,
+                Phase::Framing,
+                &RULE_HOST,
+                "the request needs one well-formed Host",
+            ));
+        };
+        let known = self
+            .plan
+            .hosts
+            .iter()
+            .find(|known| known.eq_ignore_ascii_case(host))
+            .map(String::as_str);
+        known.ok_or_else(|| {
+            self.refuse(
+                DenialKind::MisdirectedRequest,
+                Phase::Framing,
+                &RULE_HOST,
+                "this host is not served here",
+            )
+        })
+    }
+}
+
+pub(super) fn length(bytes: usize) -> u64 {
+    u64::try_from(bytes).unwrap_or(u64::MAX)
+}
+
+/// The host of `host[:port]`; `None` when it is empty or malformed (RFC 9110 §7.2).
+fn without_port(host: &str) -> Option<&str> {
+    let end = if host.starts_with('[') {
+        host.find(']')?.checked_add(1)?
+    } else {
+        host.find(':').unwrap_or(host.len())
+    };
+    let (name, port) = host.split_at_checked(end)?;
+    let is_port = match port.strip_prefix(':') {
+        Some(digits) => {
+            digits.len() <= 5 && !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit())
+        }
+        None => port.is_empty(),
+    };
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"-._[]:".contains(&byte);
+    (is_port && !name.is_empty() && name.bytes().all(fits)).then_some(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::without_port;
+
+    #[test]
+    fn hosts_lose_their_port() {
+        let cases = [
+            ("api.bank.example", Some("api.bank.example")),
+            ("API.bank.example:8443", Some("API.bank.example")),
+            ("127.0.0.1:1", Some("127.0.0.1")),
+            ("[::1]:8443", Some("[::1]")),
+            ("[::1]", Some("[::1]")),
+            ("", None),
+            (":80", None),
+            ("a:", None),
+            ("a:b", None),
+            ("a:1:2", None),
+            ("a:123456", None),
+            ("user@a", None),
+            ("a/b", None),
+            ("[::1", None),
+            ("[::1]x", None),
+            ("a b", None),
+        ];
+        for (host, expected) in cases {
+            assert_eq!(without_port(host), expected, "{host}");
+        }
+    }
+}

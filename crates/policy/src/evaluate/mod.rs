@@ -1,0 +1,326 @@
+//! Deciding one request: the fixed phases, one function each.
+//!
+//! **Invariant:** a [`Permit`] is made in one place only, after every phase has passed; everything that cannot
+//! be decided ends as a [`Denial`].
+
+mod access;
+mod charges;
+mod cors;
+mod evidence;
+mod framing;
+mod outcome;
+mod request;
+
+pub use evidence::{Charge, Evidence, LimitState, Principal, TokenFailure};
+pub use outcome::{
+    Action, Answer, Decision, Denial, DenialKind, Outcome, Permit, Phase, PhaseResult, PhaseTrace,
+};
+pub use request::{RequestHead, Scheme};
+
+use crate::{
+    path::{self, Target},
+    plan::{Listener, Plan, Route, Rule},
+    route_path::TwoReadings,
+};
+use http::{HeaderValue, Method, header};
+use std::{borrow::Cow, sync::Arc};
+
+/// Why evaluation ends before a permit.
+type Stop = Box<Decision>;
+
+/// Which route a request is for.
+enum Found {
+    Route(Arc<Route>),
+    /// The path exists with other methods.
+    OtherMethods(Vec<Arc<Route>>),
+    Nothing,
+}
+
+/// State of one evaluation.
+struct Evaluation<'e> {
+    plan: &'e Plan,
+    head: &'e RequestHead<'e>,
+    evidence: &'e dyn Evidence,
+    route: Option<Arc<Route>>,
+    trace: Vec<PhaseTrace>,
+    limits: Vec<LimitState>,
+    failure_charges: Vec<Charge>,
+}
+
+static RULE_LISTENER: Rule = Rule::of_language("language: listener");
+static RULE_ROUTES: Rule = Rule::of_language("language: routes");
+static RULE_PATH: Rule = Rule::of_language("language: path PA-1");
+static RULE_ADDRESS: Rule = Rule::of_language("language: address AD-1");
+static RULE_IN_CLEAR: Rule = Rule::of_language("language: redirect RD-1");
+
+/// Decides one request.
+pub(crate) fn run(plan: &Plan, head: &RequestHead<'_>, evidence: &dyn Evidence) -> Outcome {
+    let mut evaluation = Evaluation {
+        plan,
+        head,
+        evidence,
+        route: None,
+        trace: Vec::with_capacity(Phase::ALL.len()),
+        limits: Vec::new(),
+        failure_charges: Vec::new(),
+    };
+    let decision = evaluation.decide().unwrap_or_else(|stop| *stop);
+    Outcome {
+        decision,
+        route: evaluation.route,
+        trace: evaluation.trace,
+        limits: evaluation.limits,
+    }
+}
+
+/// Whether a limit of the matched route reads the body, and how much of it at most.
+pub(crate) fn body_needed(plan: &Plan, head: &RequestHead<'_>) -> Option<u64> {
+    if head.scheme == Scheme::Http {
+        return None;
+    }
+    let target = path::target(head.target).ok()?;
+    let Ok(Found::Route(route)) = find(plan, target.path, head.method) else {
+        return None;
+    };
+    charges::reads_body(&route).then_some(route.limits.body)
+}
+
+/// The route for a canonical path; HEAD is answered where GET is (RFC 9110 §9.3.2).
+fn find(plan: &Plan, path: &str, method: &str) -> Result<Found, TwoReadings> {
+    let Some(routes) = plan.matcher.find(path)? else {
+        return Ok(Found::Nothing);
+    };
+    let wanted = if method == "HEAD" { "GET" } else { method };
+    let by_method = routes.iter().find(|(method, _)| method.as_str() == wanted);
+    let route = |(_, index): &(Method, usize)| plan.routes.get(*index).map(Arc::clone);
+    Ok(match by_method.and_then(route) {
+        Some(route) => Found::Route(route),
+        None => Found::OtherMethods(routes.iter().filter_map(route).collect()),
+    })
+}
+
+impl<'e> Evaluation<'e> {
+    fn decide(&mut self) -> Result<Decision, Stop> {
+        let listener = self.connection()?;
+        let host = self.framing()?;
+        let (target, found) = self.path()?;
+        self.pass(Phase::Address, &RULE_ADDRESS, "the peer is the client");
+        self.coarse_limits()?;
+        if self.head.scheme == Scheme::Http {
+            return Err(self.in_clear(listener, host, target));
+        }
+        let route = self.matched(found)?;
+        self.cors(&route)?;
+        let principal = self.authentication(&route)?;
+        self.subject_limits(&route, principal.as_ref())?;
+        self.authorization(&route, principal.as_ref())?;
+        self.body(&route)?;
+        self.pass(Phase::Upstream, &route.rules.target, "goes where the route leads");
+        self.pass(
+            Phase::Headers,
+            &route.headers.rule,
+            "the answer carries this profile",
+        );
+        Ok(Decision::Permit(Permit {
+            route,
+            canonical_path: target.path.to_owned(),
+            query: target.query.map(str::to_owned),
+            principal,
+            failure_charges: std::mem::take(&mut self.failure_charges),
+        }))
+    }
+
+    fn connection(&mut self) -> Result<&'e Listener, Stop> {
+        let listener = self
+            .plan
+            .listeners
+            .iter()
+            .find(|listener| listener.name == self.head.listener);
+        let Some(listener) = listener else {
+            return Err(self.refuse(
+                DenialKind::Unavailable,
+                Phase::Connection,
+                &RULE_LISTENER,
+                "this listener is not part of the policy",
+            ));
+        };
+        let rule = match (self.head.scheme, &listener.http) {
+            (Scheme::Https, _) => &listener.https.rule,
+            (Scheme::Http, Some(http)) => &http.rule,
+            (Scheme::Http, None) => {
+                return Err(self.refuse(
+                    DenialKind::HttpsRequired,
+                    Phase::Connection,
+                    &listener.rule,
+                    "this listener takes no request in clear",
+                ));
+            }
+        };
+        self.pass(Phase::Connection, rule, "known listener");
+        Ok(listener)
+    }
+
+    /// Canonical path (PA-1 to PA-4) and the route for it. That no route matches is told only after the coarse
+    /// limits, so that a scan of the paths is limited too.
+    fn path(&mut self) -> Result<(Target<'e>, Found), Stop> {
+        let target = match path::target(self.head.target) {
+            Ok(target) => target,
+            Err(fault) => {
+                return Err(self.refuse(
+                    DenialKind::MalformedRequest,
+                    Phase::Path,
+                    &Rule::of_language(fault.rule),
+                    fault.detail,
+                ));
+            }
+        };
+        if self.head.scheme == Scheme::Http {
+            self.pass(
+                Phase::Path,
+                &RULE_PATH,
+                "canonical; in clear no route is looked for",
+            );
+            return Ok((target, Found::Nothing));
+        }
+        // A preflight is for the route that it asks about.
+        let method = cors::Preflight::of(self.head).map_or(self.head.method, |preflight| preflight.method);
+        let Ok(found) = find(self.plan, target.path, method) else {
+            return Err(self.refuse(
+                DenialKind::MalformedRequest,
+                Phase::Path,
+                &RULE_PATH,
+                "the path means something else once its escapes are decoded",
+            ));
+        };
+        match &found {
+            Found::Route(route) => {
+                self.route = Some(Arc::clone(route));
+                self.pass(Phase::Path, &route.rules.matched, "canonical and matched");
+            }
+            Found::OtherMethods(_) => self.pass(Phase::Path, &RULE_ROUTES, "canonical; another method"),
+            Found::Nothing => self.pass(Phase::Path, &RULE_ROUTES, "canonical; no route"),
+        }
+        Ok((target, found))
+    }
+
+    /// The route, or 404 or 405.
+    fn matched(&mut self, found: Found) -> Result<Arc<Route>, Stop> {
+        match found {
+            Found::Route(route) => Ok(route),
+            Found::Nothing => Err(self.refuse(
+                DenialKind::NotFound,
+                Phase::Path,
+                &RULE_ROUTES,
+                "there is nothing here",
+            )),
+            Found::OtherMethods(routes) => Err(self.other_method(&routes)),
+        }
+    }
+
+    /// 405 names what the path allows (RFC 9110 §15.5.6).
+    fn other_method(&mut self, routes: &[Arc<Route>]) -> Stop {
+        let mut allowed: Vec<&str> = routes.iter().map(|route| route.method.as_str()).collect();
+        if allowed.contains(&"GET") {
+            allowed.push("HEAD");
+        }
+        if routes.iter().any(|route| route.cors.is_some()) {
+            allowed.push("OPTIONS");
+        }
+        allowed.sort_unstable();
+        let rule = routes
+            .first()
+            .map_or_else(|| RULE_ROUTES.clone(), |route| route.rules.matched.clone());
+        let mut denial = Denial::new(
+            DenialKind::MethodNotAllowed,
+            Phase::Path,
+            rule,
+            "this path does not take this method",
+        );
+        if let Ok(allow) = HeaderValue::from_str(&allowed.join(", ")) {
+            denial.headers.push((header::ALLOW, allow));
+        }
+        self.deny(denial)
+    }
+
+    /// In clear the only answer is where HTTPS is, and that only for what carries nothing of value (RD-1).
+    fn in_clear(&mut self, listener: &Listener, host: &str, target: Target<'_>) -> Stop {
+        let rule = listener.http.as_ref().map_or(&RULE_IN_CLEAR, |http| &http.rule);
+        let headers = self.head.headers;
+        let has_credentials = [header::AUTHORIZATION, header::COOKIE, header::PROXY_AUTHORIZATION]
+            .iter()
+            .any(|name| headers.contains_key(name));
+        if has_credentials {
+            return self.refuse(
+                DenialKind::HttpsRequired,
+                Phase::Upstream,
+                rule,
+                "credentials were sent in clear; treat them as known to others and use https",
+            );
+        }
+        if !matches!(self.head.method, "GET" | "HEAD") {
+            return self.refuse(DenialKind::HttpsRequired, Phase::Upstream, rule, "use https");
+        }
+        let port = match self.head.https_port {
+            443 => String::new(),
+            port => format!(":{port}"),
+        };
+        let query = target.query.map(|query| format!("?{query}")).unwrap_or_default();
+        // RD-2: `host` is our own spelling from the allow-list, never what the client wrote.
+        let location = format!("https://{host}{port}{}{query}", target.path);
+        let Ok(location) = HeaderValue::from_str(&location) else {
+            return self.refuse(
+                DenialKind::MalformedRequest,
+                Phase::Upstream,
+                rule,
+                "the target cannot be redirected",
+            );
+        };
+        self.record(
+            Phase::Upstream,
+            PhaseResult::Answered,
+            rule,
+            "redirected to https",
+        );
+        Box::new(Decision::Respond(Answer {
+            status: 308,
+            headers: vec![(header::LOCATION, location)],
+        }))
+    }
+
+    fn pass(&mut self, phase: Phase, rule: &Rule, detail: &'static str) {
+        self.record(phase, PhaseResult::Passed, rule, detail);
+    }
+
+    fn skip(&mut self, phase: Phase, rule: &Rule, detail: &'static str) {
+        self.record(phase, PhaseResult::Skipped, rule, detail);
+    }
+
+    fn record(
+        &mut self,
+        phase: Phase,
+        result: PhaseResult,
+        rule: &Rule,
+        detail: impl Into<Cow<'static, str>>,
+    ) {
+        self.trace.push(PhaseTrace {
+            phase,
+            result,
+            rule: rule.clone(),
+            detail: detail.into(),
+        });
+    }
+
+    fn refuse(&mut self, kind: DenialKind, phase: Phase, rule: &Rule, detail: &'static str) -> Stop {
+        self.deny(Denial::new(kind, phase, rule.clone(), detail))
+    }
+
+    fn deny(&mut self, denial: Denial) -> Stop {
+        self.record(
+            denial.phase,
+            PhaseResult::Refused,
+            &denial.rule,
+            denial.detail.clone(),
+        );
+        Box::new(Decision::Deny(denial))
+    }
+}

@@ -1,0 +1,358 @@
+//! What evaluation answers.
+
+use super::evidence::{Charge, LimitState, Principal};
+use crate::plan::{Route, RouteTarget, Rule, Served, Timeouts, Upstream};
+use http::{HeaderName, HeaderValue};
+use std::{borrow::Cow, sync::Arc};
+
+/// The fixed phases, in order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Phase {
+    /// Which listener, in clear or not.
+    Connection,
+    /// Host and sizes of the head.
+    Framing,
+    /// Canonical path and route.
+    Path,
+    /// Client address.
+    Address,
+    /// Limits keyed by address.
+    Limits,
+    /// Cross-origin rules.
+    Cors,
+    /// Who is it.
+    Authentication,
+    /// Limits keyed by subject or body.
+    SubjectLimits,
+    /// May it.
+    Authorization,
+    /// Size of the body.
+    Body,
+    /// Where it goes.
+    Upstream,
+    /// What the answer carries.
+    Headers,
+}
+
+impl Phase {
+    /// Every phase in the order of evaluation.
+    pub const ALL: [Self; 12] = [
+        Self::Connection,
+        Self::Framing,
+        Self::Path,
+        Self::Address,
+        Self::Limits,
+        Self::Cors,
+        Self::Authentication,
+        Self::SubjectLimits,
+        Self::Authorization,
+        Self::Body,
+        Self::Upstream,
+        Self::Headers,
+    ];
+
+    /// Name for people, logs and metrics.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Connection => "connection",
+            Self::Framing => "framing",
+            Self::Path => "path",
+            Self::Address => "address",
+            Self::Limits => "limits",
+            Self::Cors => "cors",
+            Self::Authentication => "authentication",
+            Self::SubjectLimits => "subject_limits",
+            Self::Authorization => "authorization",
+            Self::Body => "body",
+            Self::Upstream => "upstream",
+            Self::Headers => "headers",
+        }
+    }
+}
+
+/// What a phase came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PhaseResult {
+    /// The request goes on.
+    Passed,
+    /// Nothing to do here for this request.
+    Skipped,
+    /// The request ends here, refused.
+    Refused,
+    /// The request ends here, answered by the gateway (redirect, preflight).
+    Answered,
+}
+
+impl PhaseResult {
+    /// Name for people and JSON.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Passed => "passed",
+            Self::Skipped => "skipped",
+            Self::Refused => "refused",
+            Self::Answered => "answered",
+        }
+    }
+}
+
+/// One line of `policy explain`.
+#[derive(Debug, Clone)]
+pub struct PhaseTrace {
+    /// The phase.
+    pub phase: Phase,
+    /// What it came to.
+    pub result: PhaseResult,
+    /// The line that decided.
+    pub rule: Rule,
+    /// What happened, for people.
+    pub detail: Cow<'static, str>,
+}
+
+/// Everything evaluation has to say about one request.
+#[derive(Debug)]
+pub struct Outcome {
+    /// The decision.
+    pub decision: Decision,
+    /// The matched route, also when it refused.
+    pub route: Option<Arc<Route>>,
+    /// Every phase that ran, in order.
+    pub trace: Vec<PhaseTrace>,
+    /// Every limit that was asked, in order.
+    pub limits: Vec<LimitState>,
+}
+
+impl Outcome {
+    /// The limit to report in `RateLimit`: one that refused, else the one with the fewest requests left.
+    #[must_use]
+    pub fn tightest(&self) -> Option<&LimitState> {
+        self.limits.iter().min_by_key(|state| {
+            (
+                state.granted,
+                std::cmp::Reverse(state.retry_after),
+                state.remaining,
+                std::cmp::Reverse(state.reset),
+            )
+        })
+    }
+}
+
+/// What to do with the request.
+#[derive(Debug)]
+pub enum Decision {
+    /// Let it through.
+    Permit(Permit),
+    /// Answer with a problem document.
+    Deny(Denial),
+    /// Answer without a body: a preflight (204) or a redirect (308).
+    Respond(Answer),
+}
+
+/// An answer without a body that the gateway gives by itself.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    /// 204 or 308.
+    pub status: u16,
+    /// `Location`, or the CORS fields.
+    pub headers: Vec<(HeaderName, HeaderValue)>,
+}
+
+/// The only way to an upstream. Evaluation alone can make one: there is no public constructor.
+#[derive(Debug)]
+pub struct Permit {
+    pub(super) route: Arc<Route>,
+    pub(super) canonical_path: String,
+    pub(super) query: Option<String>,
+    pub(super) principal: Option<Principal>,
+    pub(super) failure_charges: Vec<Charge>,
+}
+
+/// Where a permit leads.
+#[derive(Debug, Clone, Copy)]
+pub enum Action<'p> {
+    /// To a service.
+    Upstream(&'p Arc<Upstream>),
+    /// The gateway answers by itself.
+    Serve(Served),
+}
+
+impl Permit {
+    /// The route.
+    #[must_use]
+    pub fn route(&self) -> &Arc<Route> {
+        &self.route
+    }
+
+    /// Where to go.
+    #[must_use]
+    pub fn action(&self) -> Action<'_> {
+        match &self.route.target {
+            RouteTarget::Upstream(upstream, _) => Action::Upstream(upstream),
+            RouteTarget::Serve(served) => Action::Serve(*served),
+        }
+    }
+
+    /// The path to forward (PA-1): what was matched is what is sent.
+    #[must_use]
+    pub fn canonical_path(&self) -> &str {
+        &self.canonical_path
+    }
+
+    /// The query to forward, without `?`.
+    #[must_use]
+    pub fn query(&self) -> Option<&str> {
+        self.query.as_deref()
+    }
+
+    /// Whom the token speaks for; `None` on a route for anyone.
+    #[must_use]
+    pub const fn principal(&self) -> Option<&Principal> {
+        self.principal.as_ref()
+    }
+
+    /// Whether the `Authorization` header is passed on; never on a route for anyone.
+    #[must_use]
+    pub fn forwards_authorization(&self) -> bool {
+        match &self.route.target {
+            RouteTarget::Upstream(upstream, _) => {
+                self.principal.is_some()
+                    && upstream.authorization == crate::plan::UpstreamAuthorization::Forward
+            }
+            RouteTarget::Serve(_) => false,
+        }
+    }
+
+    /// Most bytes of body to forward; more is 413.
+    #[must_use]
+    pub fn body_limit(&self) -> u64 {
+        self.route.limits.body
+    }
+
+    /// How long to wait for the upstream; `None` when the gateway answers by itself.
+    #[must_use]
+    pub fn timeouts(&self) -> Option<Timeouts> {
+        match &self.route.target {
+            RouteTarget::Upstream(_, timeouts) => Some(*timeouts),
+            RouteTarget::Serve(_) => None,
+        }
+    }
+
+    /// Charges that were reserved for a failure. Refund each of them unless the upstream answers with a 4xx.
+    #[must_use]
+    pub fn failure_charges(&self) -> &[Charge] {
+        &self.failure_charges
+    }
+}
+
+/// The closed list of refusals. The gateway maps each to its problem type.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum DenialKind {
+    /// 400: host, path, query or header in a form that is not accepted.
+    MalformedRequest,
+    /// 401.
+    Unauthenticated,
+    /// 403: a scope is missing.
+    InsufficientScope,
+    /// 403: the request came in clear.
+    HttpsRequired,
+    /// 403: a preflight for an origin, method or header that is not allowed.
+    CorsRefused,
+    /// 404.
+    NotFound,
+    /// 405, with `Allow`.
+    MethodNotAllowed,
+    /// 413.
+    PayloadTooLarge,
+    /// 414.
+    TargetTooLong,
+    /// 421: a host that this listener does not serve.
+    MisdirectedRequest,
+    /// 429.
+    RateLimited,
+    /// 431.
+    HeadTooLarge,
+    /// 503: cannot be decided now, so no.
+    Unavailable,
+}
+
+impl DenialKind {
+    /// HTTP status.
+    #[must_use]
+    pub const fn status(self) -> u16 {
+        match self {
+            Self::MalformedRequest => 400,
+            Self::Unauthenticated => 401,
+            Self::InsufficientScope | Self::HttpsRequired | Self::CorsRefused => 403,
+            Self::NotFound => 404,
+            Self::MethodNotAllowed => 405,
+            Self::PayloadTooLarge => 413,
+            Self::TargetTooLong => 414,
+            Self::MisdirectedRequest => 421,
+            Self::RateLimited => 429,
+            Self::HeadTooLarge => 431,
+            Self::Unavailable => 503,
+        }
+    }
+
+    /// Word for logs and metrics, and the end of the problem type.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::MalformedRequest => "malformed-request",
+            Self::Unauthenticated => "unauthenticated",
+            Self::InsufficientScope => "insufficient-scope",
+            Self::HttpsRequired => "https-required",
+            Self::CorsRefused => "cors-refused",
+            Self::NotFound => "not-found",
+            Self::MethodNotAllowed => "method-not-allowed",
+            Self::PayloadTooLarge => "payload-too-large",
+            Self::TargetTooLong => "target-too-long",
+            Self::MisdirectedRequest => "misdirected-request",
+            Self::RateLimited => "rate-limited",
+            Self::HeadTooLarge => "head-too-large",
+            Self::Unavailable => "unavailable",
+        }
+    }
+}
+
+/// Why a request is refused.
+#[derive(Debug, Clone)]
+pub struct Denial {
+    /// What kind of refusal.
+    pub kind: DenialKind,
+    /// Where it ended.
+    pub phase: Phase,
+    /// The line that decided.
+    pub rule: Rule,
+    /// For the client; holds nothing about anyone.
+    pub detail: Cow<'static, str>,
+    /// One word for metrics and the log; never for the client.
+    pub reason: &'static str,
+    /// `Allow`, `WWW-Authenticate`, `Retry-After`.
+    pub headers: Vec<(HeaderName, HeaderValue)>,
+    /// The same number as `Retry-After`, in seconds.
+    pub retry_after_s: Option<u64>,
+    /// Names of the limits that were exceeded (`violated-policies`).
+    pub violated_policies: Vec<String>,
+}
+
+impl Denial {
+    pub(super) fn new(
+        kind: DenialKind,
+        phase: Phase,
+        rule: Rule,
+        detail: impl Into<Cow<'static, str>>,
+    ) -> Self {
+        Self {
+            kind,
+            phase,
+            rule,
+            detail: detail.into(),
+            reason: kind.as_str(),
+            headers: Vec::new(),
+            retry_after_s: None,
+            violated_policies: Vec::new(),
+        }
+    }
+}

@@ -1,0 +1,33 @@
+//! The policy language of Portico: parse, check, compile and evaluate. Pure: no clock, no I/O, no async.
+//!
+//! **Invariant:** only [`Plan::evaluate`] can make a [`Permit`], and whatever cannot be decided is denied.
+#![doc = include_str!("../README.md")]
+#![warn(missing_docs)]
+#![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
+
+mod compile;
+mod diagnostic;
+mod document;
+mod evaluate;
+pub mod gcra;
+mod path;
+mod plan;
+mod read;
+pub mod render;
+mod route_path;
+mod source;
+mod suggest;
+mod yaml;
+
+pub use compile::compile;
+pub use diagnostic::{Diagnostic, Related, Severity};
+pub use evaluate::{
+    Action, Answer, Charge, Decision, Denial, DenialKind, Evidence, LimitState, Outcome, Permit, Phase,
+    PhaseResult, PhaseTrace, Principal, RequestHead, Scheme, TokenFailure,
+};
+pub use plan::{
+    Algorithm, Count, Floor, HttpListener, HttpsListener, IdentityProvider, KeySource, Limits, Listener,
+    Plan, RateKey, RateLimit, ResponseHeaders, Route, RouteAuth, RouteTarget, Rule, Served, Timeouts,
+    TlsVersion, Upstream, UpstreamAddress, UpstreamAuthorization, is_failure,
+};
+pub use source::{INBOUND_HEADERS_REMOVED, SourceFile};

@@ -1,0 +1,271 @@
+//! Typed reading of the tree: each reader says what is wrong and lets the others go on.
+
+mod names;
+mod values;
+
+pub(crate) use names::{header_name, is_loopback_host};
+pub(crate) use values::Rate;
+
+use crate::{
+    diagnostic::{Findings, Span, code},
+    suggest,
+    yaml::{Entry, Node, Value},
+};
+
+/// A value with its place.
+#[derive(Debug, Clone)]
+pub(crate) struct At<T> {
+    pub(crate) value: T,
+    pub(crate) at: Span,
+}
+
+/// One key with its value, and its full name such as `routes.login.auth`.
+#[derive(Debug, Clone)]
+pub(crate) struct Field<'n> {
+    pub(crate) path: String,
+    pub(crate) key_at: Span,
+    pub(crate) node: &'n Node,
+}
+
+/// A mapping whose keys are known.
+#[derive(Debug)]
+pub(crate) struct Mapping<'n> {
+    pub(crate) path: String,
+    pub(crate) at: Span,
+    entries: &'n [Entry],
+    /// Keys that an unknown key was probably meant to be: they are not missing as well.
+    misspelt: Vec<String>,
+}
+
+/// One definition of a section: it has its name even when its content is wrong, so that references to it are
+/// not reported as well.
+#[derive(Debug, Clone)]
+pub(crate) struct Named<T> {
+    pub(crate) name: String,
+    pub(crate) at: Span,
+    pub(crate) path: String,
+    pub(crate) value: Option<T>,
+}
+
+impl<'n> Mapping<'n> {
+    /// Opens a mapping and reports every key that it cannot have.
+    pub(crate) fn open(field: &Field<'n>, keys: &[&str], findings: &mut Findings) -> Option<Self> {
+        let entries = field.entries(findings)?;
+        let mut misspelt = Vec::new();
+        for entry in entries.iter().filter(|entry| !keys.contains(&entry.key.as_str())) {
+            let place = if field.path.is_empty() {
+                "a policy file"
+            } else {
+                &field.path
+            };
+            findings
+                .error(
+                    code::UNKNOWN_KEY,
+                    entry.key_at,
+                    format!("unknown key `{}` in {place}", entry.key),
+                )
+                .why("what it asks for would not be enforced")
+                .fix(suggest::fix(&entry.key, keys));
+            misspelt.extend(suggest::nearest(&entry.key, keys.iter().copied()).map(str::to_owned));
+        }
+        Some(Self {
+            path: field.path.clone(),
+            at: field.key_at,
+            entries,
+            misspelt,
+        })
+    }
+
+    /// Whether the key is there, or was probably meant to be.
+    pub(crate) fn has_or_means(&self, key: &str) -> bool {
+        self.entries.iter().any(|entry| entry.key == key) || self.misspelt.iter().any(|meant| meant == key)
+    }
+
+    /// A key that may be left out.
+    pub(crate) fn optional(&self, key: &str) -> Option<Field<'n>> {
+        self.entries
+            .iter()
+            .find(|entry| entry.key == key)
+            .map(|entry| Field {
+                path: joined(&self.path, key),
+                key_at: entry.key_at,
+                node: &entry.value,
+            })
+    }
+
+    /// A key that must be there; `example` shows what to write.
+    pub(crate) fn required(&self, key: &str, example: &str, findings: &mut Findings) -> Option<Field<'n>> {
+        let field = self.optional(key);
+        if !self.has_or_means(key) {
+            let place = if self.path.is_empty() {
+                "this file"
+            } else {
+                &self.path
+            };
+            findings
+                .error(
+                    code::MISSING_KEY,
+                    self.at,
+                    format!("missing key `{key}` in {place}"),
+                )
+                .why("there is no default: what is enforced must be written")
+                .fix(format!("add `{example}`"));
+        }
+        field
+    }
+}
+
+impl<'n> Field<'n> {
+    /// The whole of a file.
+    pub(crate) const fn root(node: &'n Node) -> Self {
+        Self {
+            path: String::new(),
+            key_at: node.at,
+            node,
+        }
+    }
+
+    fn entries(&self, findings: &mut Findings) -> Option<&'n [Entry]> {
+        match &self.node.value {
+            Value::Map(entries) => Some(entries),
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::Text(_) | Value::List(_) => {
+                self.wrong_type("a mapping", findings);
+                None
+            }
+        }
+    }
+
+    /// Every entry of a mapping from names to definitions.
+    pub(crate) fn named(&self, findings: &mut Findings) -> Vec<(String, Self)> {
+        let Some(entries) = self.entries(findings) else {
+            return Vec::new();
+        };
+        if entries.is_empty() {
+            self.wrong_type("at least one definition", findings);
+        }
+        let mut fields = Vec::with_capacity(entries.len());
+        for entry in entries {
+            if !is_name(&entry.key) {
+                findings
+                    .error(
+                        code::BAD_NAME,
+                        entry.key_at,
+                        format!("`{}` cannot be a name", entry.key),
+                    )
+                    .why("names appear in header fields, logs and metrics")
+                    .fix("a lower-case letter, then up to 62 of a-z, 0-9, `_` and `-`");
+            }
+            fields.push((
+                entry.key.clone(),
+                Self {
+                    path: joined(&self.path, &entry.key),
+                    key_at: entry.key_at,
+                    node: &entry.value,
+                },
+            ));
+        }
+        fields
+    }
+
+    /// Every entry of a mapping whose keys are not names of ours (header fields).
+    pub(crate) fn pairs(&self, findings: &mut Findings) -> Vec<(At<String>, Self)> {
+        self.entries(findings)
+            .unwrap_or_default()
+            .iter()
+            .map(|entry| {
+                let field = Self {
+                    path: joined(&self.path, &entry.key),
+                    key_at: entry.key_at,
+                    node: &entry.value,
+                };
+                (
+                    At {
+                        value: entry.key.clone(),
+                        at: entry.key_at,
+                    },
+                    field,
+                )
+            })
+            .collect()
+    }
+
+    /// The items of a list.
+    pub(crate) fn items(&self, findings: &mut Findings) -> Option<Vec<Self>> {
+        match &self.node.value {
+            Value::List(items) => Some(
+                items
+                    .iter()
+                    .map(|node| Self {
+                        path: self.path.clone(),
+                        key_at: node.at,
+                        node,
+                    })
+                    .collect(),
+            ),
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::Text(_) | Value::Map(_) => {
+                self.wrong_type("a list", findings);
+                None
+            }
+        }
+    }
+
+    /// Text.
+    pub(crate) fn text(&self, findings: &mut Findings) -> Option<At<String>> {
+        match &self.node.value {
+            Value::Text(text) => Some(At {
+                value: text.clone(),
+                at: self.node.at,
+            }),
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::List(_) | Value::Map(_) => {
+                self.wrong_type("text", findings);
+                None
+            }
+        }
+    }
+
+    fn wrong_type(&self, wanted: &str, findings: &mut Findings) {
+        // Nothing has no place of its own, so its key is shown.
+        let (at, fix) = match &self.node.value {
+            Value::Null => (self.key_at, "write a value, or leave the key out".to_owned()),
+            Value::Number(text) if wanted == "text" => {
+                (self.node.at, format!("put it in quotes: \"{text}\""))
+            }
+            Value::Bool(value) if wanted == "text" => {
+                (self.node.at, format!("put it in quotes: \"{value}\""))
+            }
+            Value::Text(text) if wanted == "a list" => (self.node.at, format!("write `[{text}]`")),
+            Value::Bool(_) | Value::Number(_) | Value::Text(_) | Value::List(_) | Value::Map(_) => {
+                (self.node.at, format!("write {wanted}"))
+            }
+        };
+        let name = if self.path.is_empty() {
+            "a policy file"
+        } else {
+            &self.path
+        };
+        findings
+            .error(
+                code::WRONG_TYPE,
+                at,
+                format!("{name} must be {wanted}, this is {}", self.node.value.kind()),
+            )
+            .why("a value of another kind would have to be guessed at")
+            .fix(fix);
+    }
+}
+
+fn joined(path: &str, key: &str) -> String {
+    if path.is_empty() {
+        key.to_owned()
+    } else {
+        format!("{path}.{key}")
+    }
+}
+
+/// Whether a word may name a route, a limit, an upstream and so on.
+fn is_name(word: &str) -> bool {
+    let mut letters = word.bytes();
+    word.len() <= 63
+        && letters.next().is_some_and(|first| first.is_ascii_lowercase())
+        && letters.all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"_-".contains(&byte))
+}

@@ -1,0 +1,99 @@
+//! Findings as text for people and as JSON for machines.
+
+use crate::{Diagnostic, Severity, SourceFile};
+use std::fmt::Write;
+
+/// Widest piece of a line that is shown, in characters.
+const WIDTH: usize = 140;
+
+/// Findings with their line, a caret under the place, why it matters and the fix; the count at the end.
+#[must_use]
+pub fn human(diagnostics: &[Diagnostic], files: &[SourceFile]) -> String {
+    let mut text = String::new();
+    for diagnostic in diagnostics {
+        // Writing to a String cannot fail.
+        let _ = one(&mut text, diagnostic, files);
+    }
+    let errors = diagnostics
+        .iter()
+        .filter(|diagnostic| diagnostic.severity == Severity::Error)
+        .count();
+    if errors > 0 {
+        let plural = if errors == 1 { "" } else { "s" };
+        let _ = writeln!(text, "{errors} error{plural}; the policy is not accepted");
+    }
+    text
+}
+
+/// Findings as a JSON array; the members are those of [`Diagnostic`].
+#[must_use]
+pub fn json(diagnostics: &[Diagnostic]) -> String {
+    // Only strings and numbers: this cannot fail.
+    serde_json::to_string_pretty(diagnostics).unwrap_or_default()
+}
+
+fn one(text: &mut String, diagnostic: &Diagnostic, files: &[SourceFile]) -> std::fmt::Result {
+    let severity = match diagnostic.severity {
+        Severity::Error => "error",
+        Severity::Warning => "warning",
+    };
+    writeln!(
+        text,
+        "{severity}[{}]: {}",
+        diagnostic.code,
+        visible(&diagnostic.message)
+    )?;
+    let number = diagnostic.line.to_string();
+    let gutter = " ".repeat(number.len());
+    match (diagnostic.file.as_str(), diagnostic.line) {
+        ("", _) => {}
+        (file, 0) => writeln!(text, "{gutter}--> {file}")?,
+        (file, line) => writeln!(text, "{gutter}--> {file}:{line}:{}", diagnostic.column)?,
+    }
+    let fix = diagnostic.fix.as_deref().map(visible).unwrap_or_default();
+    match source_line(diagnostic, files) {
+        Some((line, before)) => {
+            let left = line.chars().count().saturating_sub(before).max(1);
+            let carets = usize::try_from(diagnostic.length).unwrap_or(1).clamp(1, left);
+            writeln!(text, "{gutter} |")?;
+            writeln!(text, "{number} | {line}")?;
+            let marks = format!("{}{} {fix}", " ".repeat(before), "^".repeat(carets));
+            writeln!(text, "{gutter} | {}", marks.trim_end())?;
+        }
+        None if !fix.is_empty() => writeln!(text, "{gutter} = fix: {fix}")?,
+        None => {}
+    }
+    if let Some(related) = &diagnostic.related {
+        let place = format!("{}:{}:{}", related.file, related.line, related.column);
+        writeln!(text, "{gutter} = {}: {place}", visible(&related.message))?;
+    }
+    if !diagnostic.why.is_empty() {
+        writeln!(text, "{gutter} = {}", visible(&diagnostic.why))?;
+    }
+    writeln!(text)
+}
+
+/// The line of the finding, cut to a readable piece, and how many characters of it come before the caret.
+fn source_line(diagnostic: &Diagnostic, files: &[SourceFile]) -> Option<(String, usize)> {
+    let file = files.iter().find(|file| file.name == diagnostic.file)?;
+    let index = usize::try_from(diagnostic.line).ok()?.checked_sub(1)?;
+    let line = visible(file.text.lines().nth(index)?);
+    let before = usize::try_from(diagnostic.column).ok()?.checked_sub(1)?;
+    let from = if line.chars().count() > WIDTH {
+        before.saturating_sub(WIDTH / 2)
+    } else {
+        0
+    };
+    let piece: String = line.chars().skip(from).take(WIDTH).collect();
+    Some((piece, before.saturating_sub(from)))
+}
+
+/// A policy file is not trusted to hold text that is safe for a terminal.
+fn visible(text: &str) -> String {
+    let replace = |letter: char| match letter {
+        '\t' => ' ',
+        letter if letter.is_control() => '\u{fffd}',
+        letter => letter,
+    };
+    text.chars().map(replace).collect()
+}

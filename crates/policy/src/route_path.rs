@@ -1,0 +1,265 @@
+//! Path templates, and the matcher that finds the route for a canonical path.
+//!
+//! **Invariant:** the answer depends on the set of routes, never on their order: at each segment a static part
+//! goes before a parameter (PA-4, one matcher, case-sensitive).
+
+use crate::path;
+use http::Method;
+use std::{collections::BTreeMap, fmt};
+
+/// A path template: `/api/v1/accounts/{id}`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Template {
+    text: String,
+    parts: Vec<Part>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum Part {
+    Static(String),
+    Parameter,
+}
+
+const MOST_PARTS: usize = 32;
+
+impl Template {
+    /// Reads a template; the error says why it cannot be one.
+    pub(crate) fn parse(text: &str) -> Result<Self, &'static str> {
+        let Some(rest) = text.strip_prefix('/') else {
+            return Err("a path begins with `/`");
+        };
+        let mut parts = Vec::new();
+        let mut example = String::new();
+        let mut names: Vec<&str> = Vec::new();
+        for part in rest.split('/') {
+            example.push('/');
+            let name = part.strip_prefix('{').and_then(|part| part.strip_suffix('}'));
+            match name {
+                Some(name) if !is_parameter(name) => return Err("a parameter is named by a-z, 0-9 and `_`"),
+                Some(name) if names.contains(&name) => return Err("two parameters have the same name"),
+                Some(name) => {
+                    names.push(name);
+                    example.push('x');
+                    parts.push(Part::Parameter);
+                }
+                None if part.contains(['{', '}', '*']) => {
+                    return Err("a parameter is a whole part between two `/`, and there are no wildcards");
+                }
+                None => {
+                    example.push_str(part);
+                    parts.push(Part::Static(part.to_owned()));
+                }
+            }
+        }
+        if parts.len() > MOST_PARTS {
+            return Err("a path has at most 32 parts");
+        }
+        path::check_path(&example).map_err(|fault| fault.detail)?;
+        if path::with_ascii_unescaped(&example).is_some() {
+            return Err("an escaped character would be read in two ways by what is behind the gateway");
+        }
+        Ok(Self {
+            text: text.to_owned(),
+            parts,
+        })
+    }
+
+    /// As written.
+    pub(crate) fn as_str(&self) -> &str {
+        &self.text
+    }
+}
+
+impl fmt::Display for Template {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+fn is_parameter(name: &str) -> bool {
+    name.bytes()
+        .next()
+        .is_some_and(|first| first.is_ascii_lowercase())
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_')
+}
+
+/// All templates as one tree of segments.
+#[derive(Debug)]
+pub(crate) struct Matcher {
+    nodes: Vec<Node>,
+}
+
+#[derive(Debug, Default)]
+struct Node {
+    statics: BTreeMap<String, usize>,
+    parameter: Option<usize>,
+    routes: Vec<(Method, usize)>,
+}
+
+/// A path that means one route as it is written and another once it is decoded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct TwoReadings;
+
+impl Matcher {
+    /// A matcher without routes.
+    pub(crate) fn new() -> Self {
+        Self {
+            nodes: vec![Node::default()],
+        }
+    }
+
+    /// Adds a route; the error is the route that already answers exactly these requests.
+    pub(crate) fn add(&mut self, template: &Template, method: &Method, route: usize) -> Result<(), usize> {
+        let mut at = 0;
+        for part in &template.parts {
+            at = self.child(at, part);
+        }
+        let Some(node) = self.nodes.get_mut(at) else {
+            return Ok(());
+        };
+        if let Some((_, earlier)) = node.routes.iter().find(|(taken, _)| taken == method) {
+            return Err(*earlier);
+        }
+        node.routes.push((method.clone(), route));
+        Ok(())
+    }
+
+    fn child(&mut self, at: usize, part: &Part) -> usize {
+        let fresh = self.nodes.len();
+        let Some(node) = self.nodes.get_mut(at) else {
+            return at;
+        };
+        let child = match part {
+            Part::Static(text) => *node.statics.entry(text.clone()).or_insert(fresh),
+            Part::Parameter => *node.parameter.get_or_insert(fresh),
+        };
+        if child == fresh {
+            self.nodes.push(Node::default());
+        }
+        child
+    }
+
+    /// The routes of the most specific template that matches, by method.
+    ///
+    /// # Errors
+    /// [`TwoReadings`] when a service that decodes escapes before it routes would find another template: then
+    /// the rules of one route would guard the other (PA-1).
+    pub(crate) fn find(&self, canonical_path: &str) -> Result<Option<&[(Method, usize)]>, TwoReadings> {
+        let node = self.node(canonical_path);
+        if path::with_ascii_unescaped(canonical_path).is_some_and(|read| self.node(&read) != node) {
+            return Err(TwoReadings);
+        }
+        Ok(node
+            .and_then(|node| self.nodes.get(node))
+            .map(|node| node.routes.as_slice()))
+    }
+
+    fn node(&self, path: &str) -> Option<usize> {
+        self.walk(0, Some(path.strip_prefix('/')?))
+    }
+
+    /// Every node is visited at most once, so the cost is bounded by the size of the policy.
+    fn walk(&self, at: usize, rest: Option<&str>) -> Option<usize> {
+        let node = self.nodes.get(at)?;
+        let Some(rest) = rest else {
+            return Some(at).filter(|_| !node.routes.is_empty());
+        };
+        let (segment, rest) = match rest.split_once('/') {
+            Some((segment, rest)) => (segment, Some(rest)),
+            None => (rest, None),
+        };
+        let by_static = node
+            .statics
+            .get(segment)
+            .and_then(|child| self.walk(*child, rest));
+        by_static.or_else(|| {
+            let child = node.parameter.filter(|_| !segment.is_empty())?;
+            self.walk(child, rest)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Matcher, Template, TwoReadings};
+    use http::Method;
+
+    fn matcher(templates: &[&str]) -> Matcher {
+        let mut matcher = Matcher::new();
+        for (route, template) in templates.iter().enumerate() {
+            let template = Template::parse(template).expect("a template");
+            matcher
+                .add(&template, &Method::GET, route)
+                .expect("no other route like it");
+        }
+        matcher
+    }
+
+    fn found(matcher: &Matcher, path: &str) -> Option<usize> {
+        matcher
+            .find(path)
+            .expect("one reading")
+            .and_then(|routes| routes.first())
+            .map(|(_, route)| *route)
+    }
+
+    #[test]
+    fn static_parts_go_before_parameters_in_any_order_of_writing() {
+        let templates = ["/a/{x}", "/a/b", "/a/{x}/c", "/a/b/{y}", "/", "/a/"];
+        let expected = ["/a/q", "/a/b", "/a/q/c", "/a/b/c", "/", "/a/"];
+        for turn in 0..templates.len() {
+            let mut turned = templates;
+            turned.rotate_left(turn);
+            let matcher = matcher(&turned);
+            for (template, path) in templates.iter().zip(expected) {
+                let route = found(&matcher, path).expect("a route");
+                assert_eq!(turned[route], *template, "{path}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_static_dead_end_falls_back_to_the_parameter() {
+        let matcher = matcher(&["/a/b/c", "/a/{x}"]);
+        assert_eq!(found(&matcher, "/a/b"), Some(1));
+        assert_eq!(found(&matcher, "/a/b/d"), None);
+    }
+
+    #[test]
+    fn nothing_else_matches() {
+        let matcher = matcher(&["/a/{x}", "/Case"]);
+        for path in ["/a", "/a/", "/a/b/c", "/", "/case", "/b/x", ""] {
+            assert_eq!(found(&matcher, path), None, "{path}");
+        }
+    }
+
+    #[test]
+    fn a_path_that_decodes_to_another_route_is_refused() {
+        let matcher = matcher(&["/a/{x}", "/a/b:close", "/{y}"]);
+        assert_eq!(matcher.find("/a/b%3Aclose"), Err(TwoReadings));
+        assert_eq!(found(&matcher, "/a/b:close"), Some(1));
+        assert_eq!(found(&matcher, "/a/user%40b%20c%3F"), Some(0));
+        assert_eq!(found(&matcher, "/c%3Ad"), Some(2));
+        assert_eq!(found(&matcher, "/a/b%3Aclose/d"), None);
+    }
+
+    #[test]
+    fn the_same_shape_and_method_is_refused() {
+        let mut matcher = matcher(&["/a/{x}"]);
+        let same = Template::parse("/a/{y}").expect("a template");
+        assert_eq!(matcher.add(&same, &Method::GET, 1), Err(0));
+        assert_eq!(matcher.add(&same, &Method::POST, 1), Ok(()));
+    }
+
+    #[test]
+    fn templates_that_cannot_be() {
+        for text in [
+            "a", "", "/a/{}", "/a/{X}", "/a/b{x}", "/*", "/a//b", "/..", "/{x}/{x}", "/a b", "/%6D",
+            "/a%20b", "/{x",
+        ] {
+            assert!(Template::parse(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! "Did you mean": the nearest of the names that would be right.
+
+/// The candidate nearest to `written`, when it is near enough to be a slip of the hand.
+pub(crate) fn nearest<'c>(written: &str, candidates: impl IntoIterator<Item = &'c str>) -> Option<&'c str> {
+    let written = written.to_lowercase();
+    let most = written.chars().count().div_ceil(3).clamp(1, 4);
+    candidates
+        .into_iter()
+        .map(|candidate| (distance(&written, &candidate.to_lowercase()), candidate))
+        .filter(|(distance, _)| *distance <= most)
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, candidate)| candidate)
+}
+
+/// The sentence for it, or the list of what is allowed.
+pub(crate) fn fix(written: &str, candidates: &[&str]) -> String {
+    match nearest(written, candidates.iter().copied()) {
+        Some(candidate) => format!("did you mean `{candidate}`?"),
+        None if candidates.is_empty() => "nothing is defined that could stand here".to_owned(),
+        None => format!("one of: {}", candidates.join(", ")),
+    }
+}
+
+/// Damerau-Levenshtein distance (adjacent letters swapped count as one slip).
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut before: Vec<usize> = Vec::new();
+    let mut previous: Vec<usize> = (0..=b.len()).collect();
+    let mut last: Option<char> = None;
+    for (row, from) in a.chars().enumerate() {
+        let mut current = Vec::with_capacity(previous.len());
+        current.push(row.saturating_add(1));
+        for (column, to) in b.iter().enumerate() {
+            let at = |row: &[usize], column: usize| row.get(column).copied().unwrap_or(usize::MAX);
+            let next = column.saturating_add(1);
+            let mut cost = at(&previous, column).saturating_add(usize::from(from != *to));
+            cost = cost
+                .min(at(&previous, next).saturating_add(1))
+                .min(at(&current, column).saturating_add(1));
+            let swapped = column
+                .checked_sub(1)
+                .filter(|before_column| last == Some(*to) && b.get(*before_column) == Some(&from));
+            if let Some(before_column) = swapped {
+                cost = cost.min(at(&before, before_column).saturating_add(1));
+            }
+            current.push(cost);
+        }
+        before = std::mem::replace(&mut previous, current);
+        last = Some(from);
+    }
+    previous.last().copied().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{distance, fix, nearest};
+
+    #[test]
+    fn counts_slips() {
+        for (a, b, slips) in [
+            ("", "", 0),
+            ("auth", "auth", 0),
+            ("auht", "auth", 1),
+            ("burts", "burst", 1),
+        ] {
+            assert_eq!(distance(a, b), slips, "{a} {b}");
+        }
+        assert_eq!(distance("kitten", "sitting"), 3);
+        assert_eq!(distance("", "abc"), 3);
+    }
+
+    #[test]
+    fn names_the_nearest_and_nothing_far() {
+        assert_eq!(
+            nearest("on_store_dwon", ["limit", "on_store_down"]),
+            Some("on_store_down")
+        );
+        assert_eq!(nearest("Burst", ["limit", "burst"]), Some("burst"));
+        assert_eq!(nearest("zebra", ["limit", "burst"]), None);
+        assert_eq!(fix("zebra", &["limit", "burst"]), "one of: limit, burst");
+    }
+}

@@ -1,0 +1,650 @@
+//! Every message of the compiler, with its place, its reason and its fix, as a person reads it.
+
+use crate::world::{shipped, shipped_with};
+use policy::{Diagnostic, SourceFile, compile, render};
+use std::{collections::BTreeSet, fmt::Write};
+
+/// A slip in a shipped file: what it is, file, what is replaced, by what.
+struct Slip(&'static str, &'static str, &'static str, &'static str);
+
+const IN: &str = "production";
+
+fn refused(files: &[SourceFile], environment: &str) -> Vec<Diagnostic> {
+    compile(files, environment).expect_err("refused")
+}
+
+const TEXT: [Slip; 20] = [
+    Slip(
+        "broken flow",
+        "listeners.yaml",
+        "redirect: https }",
+        "redirect: https",
+    ),
+    Slip("tab", "floor.yaml", "  rate:", "\trate:"),
+    Slip(
+        "duplicate key",
+        "routes/identity.yaml",
+        "    auth: customers\n",
+        "    auth: customers\n    auth: none\n",
+    ),
+    Slip(
+        "duplicate header",
+        "headers.yaml",
+        "X-Frame-Options: DENY",
+        "X-Frame-Options: DENY\n      x-frame-options: SAMEORIGIN",
+    ),
+    Slip("unknown key", "floor.yaml", "key: [address]", "kye: [address]"),
+    Slip(
+        "unknown key without a neighbour",
+        "floor.yaml",
+        "key: [address]",
+        "zebra: 1, key: [address]",
+    ),
+    Slip("unknown section", "cors.yaml", "cors:", "cros:"),
+    Slip("missing key", "floor.yaml", ", burst: 100", ""),
+    Slip("missing version", "floor.yaml", "version: 1", ""),
+    Slip(
+        "empty value",
+        "upstreams.yaml",
+        "authorization: forward",
+        "authorization:",
+    ),
+    Slip("number for text", "listeners.yaml", "min: \"1.2\"", "min: 1.2"),
+    Slip(
+        "text for list",
+        "routes/accounts.yaml",
+        "scopes: [\"accounts:read\"]",
+        "scopes: accounts",
+    ),
+    Slip(
+        "text for mapping",
+        "upstreams.yaml",
+        "timeouts: { connect: 1s, read: 15s, total: 30s }",
+        "timeouts: 30s",
+    ),
+    Slip("number as key", "headers.yaml", "  api:", "  17: {}\n  api:"),
+    Slip("anchor", "floor.yaml", "head: 16KiB", "head: &size 16KiB"),
+    Slip("tag", "floor.yaml", "head: 16KiB", "head: !size 16KiB"),
+    Slip(
+        "merge key",
+        "floor.yaml",
+        "  limits:",
+        "  <<: { headers: api }\n  limits:",
+    ),
+    Slip(
+        "second document",
+        "cors.yaml",
+        "version: 1",
+        "version: 1\n---\nversion: 1",
+    ),
+    Slip("name", "routes/identity.yaml", "  login:", "  Login:"),
+    Slip("version", "floor.yaml", "version: 1", "version: 2"),
+];
+
+const VALUES: [Slip; 29] = [
+    Slip("duration without unit", "floor.yaml", "head: 5s", "head: 5"),
+    Slip("duration in m", "identity.yaml", "15min", "15m"),
+    Slip("duration of zero", "floor.yaml", "head: 5s", "head: 0s"),
+    Slip("duration too long", "upstreams.yaml", "total: 30s", "total: 1d"),
+    Slip("size without unit", "floor.yaml", "body: 256KiB", "body: 262144"),
+    Slip("size in KB", "floor.yaml", "body: 256KiB", "body: 256KB"),
+    Slip("size too large", "floor.yaml", "body: 256KiB", "body: 1000MiB"),
+    Slip("rate without period", "floor.yaml", "100/min", "100"),
+    Slip("rate of zero", "floor.yaml", "100/min", "0/min"),
+    Slip("number out of range", "floor.yaml", "burst: 100,", "burst: 0,"),
+    Slip("number as text", "floor.yaml", "burst: 100,", "burst: \"100\","),
+    Slip("choice", "upstreams.yaml", "forward", "foward"),
+    Slip(
+        "boolean",
+        "cors.yaml",
+        "max_age: 10min",
+        "max_age: 10min\n    credentials: yes",
+    ),
+    Slip("algorithm of a shared secret", "identity.yaml", "ES256", "HS256"),
+    Slip(
+        "method HEAD",
+        "routes/identity.yaml",
+        "method: GET",
+        "method: HEAD",
+    ),
+    Slip("bind without port", "listeners.yaml", "0.0.0.0:443", "0.0.0.0"),
+    Slip(
+        "address bound twice",
+        "listeners.yaml",
+        "0.0.0.0:443",
+        "0.0.0.0:80",
+    ),
+    Slip(
+        "upstream by name",
+        "upstreams.yaml",
+        "unix:core-api.sock",
+        "http://core:8000",
+    ),
+    Slip(
+        "upstream outside its folder",
+        "upstreams.yaml",
+        "unix:core-api.sock",
+        "unix:../core-api.sock",
+    ),
+    Slip(
+        "host with scheme",
+        "listeners.yaml",
+        "[api.bank.example]",
+        "[\"https://api.bank.example\"]",
+    ),
+    Slip(
+        "host with wildcard",
+        "listeners.yaml",
+        "[api.bank.example]",
+        "[\"*.bank.example\"]",
+    ),
+    Slip(
+        "origin with path",
+        "cors.yaml",
+        "https://app.bank.example",
+        "https://app.bank.example/",
+    ),
+    Slip(
+        "header name",
+        "headers.yaml",
+        "remove: [Server",
+        "remove: [X_Server",
+    ),
+    Slip(
+        "header of the gateway",
+        "headers.yaml",
+        "X-Frame-Options: DENY",
+        "Transfer-Encoding: chunked",
+    ),
+    Slip(
+        "header value",
+        "headers.yaml",
+        "X-Frame-Options: DENY",
+        "X-Frame-Options: \"a\\nb: c\"",
+    ),
+    Slip(
+        "path",
+        "routes/identity.yaml",
+        "path: /api/v1/me",
+        "path: /api/v1/../me",
+    ),
+    Slip(
+        "path with wildcard",
+        "routes/identity.yaml",
+        "path: /api/v1/me",
+        "path: /api/v1/*",
+    ),
+    Slip("rate key", "floor.yaml", "[address]", "[adress]"),
+    Slip(
+        "empty list",
+        "listeners.yaml",
+        "hosts: [api.bank.example]",
+        "hosts: []",
+    ),
+];
+
+const TOGETHER: [Slip; 31] = [
+    Slip(
+        "same item twice",
+        "routes/transfers.yaml",
+        "[\"transfers:write\"]",
+        "[\"a\", \"b\", \"a\"]",
+    ),
+    Slip(
+        "scope with a space",
+        "routes/transfers.yaml",
+        "[\"transfers:write\"]",
+        "[\"transfers:read transfers:write\"]",
+    ),
+    Slip("issuer", "identity.yaml", "issuer: https", "issuer: http"),
+    Slip(
+        "because that says nothing",
+        "routes/operations.yaml",
+        "because: public keys are there to be read",
+        "because: \"-\"",
+    ),
+    Slip(
+        "undefined upstream",
+        "routes/identity.yaml",
+        "upstream: core",
+        "upstream: croe",
+    ),
+    Slip(
+        "undefined provider",
+        "routes/identity.yaml",
+        "auth: customers",
+        "auth: customer",
+    ),
+    Slip(
+        "undefined profile",
+        "routes/documentation.yaml",
+        "headers: docs",
+        "headers: doc",
+    ),
+    Slip(
+        "undefined floor profile",
+        "floor.yaml",
+        "headers: api",
+        "headers: apo",
+    ),
+    Slip(
+        "undefined cors",
+        "routes/identity.yaml",
+        "cors: application",
+        "cors: browser",
+    ),
+    Slip("no auth", "routes/identity.yaml", "    auth: customers\n", ""),
+    Slip(
+        "no because",
+        "routes/operations.yaml",
+        "    because: public keys are there to be read\n",
+        "",
+    ),
+    Slip(
+        "because without effect",
+        "routes/accounts.yaml",
+        "    auth: customers\n",
+        "    auth: customers\n    because: we like it\n",
+    ),
+    Slip(
+        "scopes without effect",
+        "routes/operations.yaml",
+        "    serve: jwks",
+        "    scopes: []\n    serve: jwks",
+    ),
+    Slip("no scopes", "routes/identity.yaml", "    scopes: []\n", ""),
+    Slip(
+        "same route",
+        "routes/transfers.yaml",
+        "path: \"/api/v1/transfers/{id}\"",
+        "path: \"/api/v1/accounts/{account}\"",
+    ),
+    Slip(
+        "looser than the floor",
+        "routes/identity.yaml",
+        "{ body: 8KiB }",
+        "{ body: 1MiB }",
+    ),
+    Slip(
+        "longer than the upstream",
+        "routes/operations.yaml",
+        "total: 2s",
+        "total: 40s",
+    ),
+    Slip(
+        "timeouts of nothing",
+        "routes/operations.yaml",
+        "    serve: jwks",
+        "    timeouts: { total: 1s }\n    serve: jwks",
+    ),
+    Slip("timeout order", "upstreams.yaml", "read: 15s", "read: 31s"),
+    Slip("no target", "routes/operations.yaml", "    serve: jwks", ""),
+    Slip(
+        "two targets",
+        "routes/operations.yaml",
+        "    serve: jwks",
+        "    serve: jwks\n    upstream: core",
+    ),
+    Slip(
+        "subject of nobody",
+        "routes/identity.yaml",
+        "key: [address] }\n    cors",
+        "key: [subject] }\n    cors",
+    ),
+    Slip(
+        "body of a get",
+        "routes/identity.yaml",
+        "    scopes: []\n    cors",
+        "    scopes: []\n    rate: { mine: { limit: 1/s, burst: 1, key: [body./x] } }\n    cors",
+    ),
+    Slip(
+        "floor by subject",
+        "floor.yaml",
+        "[address]",
+        "[address, subject]",
+    ),
+    Slip(
+        "profile without a header of the floor",
+        "headers.yaml",
+        "      Cache-Control: no-cache\n",
+        "",
+    ),
+    Slip(
+        "set and removed",
+        "headers.yaml",
+        "remove: [Server",
+        "remove: [Cache-Control, Server",
+    ),
+    Slip(
+        "credentials for anyone",
+        "cors.yaml",
+        "origins: [https://app.bank.example]",
+        "origins: [\"*\"]\n    credentials: true",
+    ),
+    Slip(
+        "anyone and someone",
+        "cors.yaml",
+        "[https://app.bank.example]",
+        "[\"*\", https://app.bank.example]",
+    ),
+    Slip(
+        "cors without the method",
+        "cors.yaml",
+        "methods: [GET, POST]",
+        "methods: [POST]",
+    ),
+    Slip(
+        "limit defined twice",
+        "routes/transfers.yaml",
+        "      transfers: {",
+        "      refreshes: {",
+    ),
+    Slip("provider called none", "identity.yaml", "  customers:", "  none:"),
+];
+
+const ENVIRONMENTS: [Slip; 10] = [
+    Slip(
+        "overlay under another name",
+        "environments/production.yaml",
+        "environment: production",
+        "environment: staging",
+    ),
+    Slip(
+        "overlay of an unknown limit",
+        "environments/development.yaml",
+        "  refreshes:",
+        "  refreshs:",
+    ),
+    Slip(
+        "overlay of an unknown listener",
+        "environments/development.yaml",
+        "  public:",
+        "  pubic:",
+    ),
+    Slip(
+        "overlay with a base key",
+        "environments/development.yaml",
+        "hosts:",
+        "floor: {}\nhosts:",
+    ),
+    Slip(
+        "relaxed without reason",
+        "environments/development.yaml",
+        "    because: load tests come from one address\n",
+        "",
+    ),
+    Slip(
+        "tightened with a reason",
+        "environments/development.yaml",
+        "limit: 6000000/min\n    burst: 1000000",
+        "limit: 1/min\n    burst: 1",
+    ),
+    Slip(
+        "failure limit relaxed",
+        "environments/development.yaml",
+        "  login-attempts:",
+        "  login-failures:",
+    ),
+    Slip(
+        "relaxed in production",
+        "environments/production.yaml",
+        "environment: production",
+        "environment: production\nrates:\n  per-address: { limit: 101/min, burst: 100, because: we are busy }",
+    ),
+    Slip(
+        "loopback host in production",
+        "environments/production.yaml",
+        "environment: production",
+        "environment: production\nhosts: [localhost, api.bank.example]",
+    ),
+    Slip(
+        "origin in clear in production",
+        "cors.yaml",
+        "[https://app",
+        "[http://app",
+    ),
+];
+
+fn told(slips: &[Slip]) -> (String, BTreeSet<&'static str>) {
+    let (mut text, mut codes) = (String::new(), BTreeSet::new());
+    for Slip(name, file, old, new) in slips {
+        let files = shipped_with(file, old, new);
+        let found = refused(&files, IN);
+        codes.extend(found.iter().map(|finding| finding.code));
+        let _ = writeln!(text, "## {name}\n{}", render::human(&found, &files));
+    }
+    (text, codes)
+}
+
+#[test]
+fn messages_about_the_text() {
+    insta::assert_snapshot!(told(&TEXT).0);
+}
+
+#[test]
+fn messages_about_values() {
+    insta::assert_snapshot!(told(&VALUES).0);
+}
+
+#[test]
+fn messages_about_how_the_parts_fit() {
+    insta::assert_snapshot!(told(&TOGETHER).0);
+}
+
+#[test]
+fn messages_about_environments() {
+    insta::assert_snapshot!(told(&ENVIRONMENTS).0);
+}
+
+/// The bundles that no single slip makes.
+fn other_bundles() -> Vec<(&'static str, Vec<SourceFile>, &'static str)> {
+    let with = |name: &str, text: String| {
+        let mut files = shipped();
+        files.push(SourceFile {
+            name: name.to_owned(),
+            text,
+        });
+        files
+    };
+    let without = |name: &str| {
+        shipped()
+            .into_iter()
+            .filter(|file| file.name != name)
+            .collect::<Vec<_>>()
+    };
+    vec![
+        ("no files", Vec::new(), IN),
+        ("empty file", with("empty.yaml", String::new()), IN),
+        ("too large", with("large.yaml", "#".repeat(256 * 1024 + 1)), IN),
+        ("no floor", without("floor.yaml"), IN),
+        ("unused", with("more.yaml", "version: 1\nupstreams:\n  spare: { address: unix:spare.sock, authorization: strip, timeouts: { connect: 1s, read: 1s, total: 1s } }\n".to_owned()), IN),
+        ("defined in two files", with("zz.yaml", "version: 1\nhosts: [b.example]\nidentity:\n  customers: {}\n".to_owned()), IN),
+        ("unknown environment", shipped(), "developement"),
+        ("upstream in clear", shipped_with("upstreams.yaml", "unix:core-api.sock", "http://10.0.0.7:8000"), IN),
+    ]
+}
+
+#[test]
+fn messages_about_whole_bundles() {
+    let mut text = String::new();
+    for (name, files, environment) in other_bundles() {
+        let found = refused(&files, environment);
+        let _ = writeln!(text, "## {name}\n{}", render::human(&found, &files));
+    }
+    insta::assert_snapshot!(text);
+}
+
+#[test]
+fn every_code_has_a_case_here() {
+    let source = include_str!("../../src/diagnostic.rs");
+    let defined: BTreeSet<&str> = source
+        .split('"')
+        .filter(|word| word.len() == 5 && word.starts_with('P'))
+        .collect();
+    let mut shown = BTreeSet::new();
+    for slips in [&TEXT[..], &VALUES, &TOGETHER, &ENVIRONMENTS] {
+        shown.extend(told(slips).1);
+    }
+    for (_, files, environment) in other_bundles() {
+        shown.extend(refused(&files, environment).iter().map(|finding| finding.code));
+    }
+    assert_eq!(shown, defined);
+}
+
+#[test]
+fn every_finding_has_a_place_a_reason_and_a_fix_or_is_not_yaml() {
+    for Slip(name, file, old, new) in TEXT.iter().chain(&VALUES).chain(&TOGETHER).chain(&ENVIRONMENTS) {
+        let found = refused(&shipped_with(file, old, new), IN);
+        for finding in &found {
+            assert!(
+                finding.line > 0 && finding.column > 0 && !finding.file.is_empty(),
+                "{name}: {finding:?}"
+            );
+            assert!(!finding.why.is_empty(), "{name}: {finding:?}");
+            assert!(
+                finding.fix.is_some() || finding.code == "P1002",
+                "{name}: {finding:?}"
+            );
+        }
+        let names = |finding: &Diagnostic| {
+            finding.file == *file
+                || finding
+                    .related
+                    .as_ref()
+                    .is_some_and(|related| related.file == *file)
+        };
+        assert!(found.iter().any(names), "{name}: {found:?}");
+        // One cause may show in several places, but it is one cause.
+        let codes: BTreeSet<&str> = found.iter().map(|finding| finding.code).collect();
+        assert!(codes.len() <= 2, "{name}: {found:#?}");
+    }
+}
+
+/// A key misspelt in each section: found in its exact place, with the word that was meant.
+#[test]
+fn a_typo_in_every_section_is_found_with_its_place_and_its_word() {
+    let typos = [
+        ("listeners.yaml", "redirect: https", "redirekt: https", "redirect"),
+        ("listeners.yaml", "certificate:", "certifcate:", "certificate"),
+        ("listeners.yaml", "hosts:", "host:", "hosts"),
+        ("upstreams.yaml", "address:", "adress:", "address"),
+        ("upstreams.yaml", "connect:", "conect:", "connect"),
+        ("identity.yaml", "max_lifetime:", "maxlifetime:", "max_lifetime"),
+        ("headers.yaml", "remove:", "removes:", "remove"),
+        ("cors.yaml", "origins:", "origin:", "origins"),
+        ("floor.yaml", "target:", "targte:", "target"),
+        ("floor.yaml", "timeouts:", "timeout:", "timeouts"),
+        ("floor.yaml", "burst:", "brust:", "burst"),
+        ("routes/identity.yaml", "because:", "becuase:", "because"),
+        ("routes/identity.yaml", "match:", "macth:", "match"),
+        ("routes/identity.yaml", "method:", "methid:", "method"),
+        ("routes/identity.yaml", "count:", "counts:", "count"),
+        ("routes/accounts.yaml", "scopes:", "scope:", "scopes"),
+        ("routes/transfers.yaml", "upstream:", "upstreams:", "upstream"),
+        ("environments/development.yaml", "rates:", "rate:", "rates"),
+        ("environments/development.yaml", "because:", "becuse:", "because"),
+        (
+            "environments/test.yaml",
+            "environment:",
+            "enviroment:",
+            "environment",
+        ),
+        ("environments/production.yaml", "version:", "verison:", "version"),
+    ];
+    for (file, old, new, meant) in typos {
+        let files = shipped_with(file, old, new);
+        let text = &files
+            .iter()
+            .find(|candidate| candidate.name == file)
+            .expect("shipped")
+            .text;
+        let (before, _) = text.split_once(new).expect("just written");
+        let line = before.lines().count().max(1) + usize::from(before.ends_with('\n'));
+        let column = before.len() - before.rfind('\n').map_or(0, |end| end + 1) + 1;
+        let line = if before.is_empty() { 1 } else { line };
+        let found = refused(&files, IN);
+        let unknown = found
+            .iter()
+            .find(|finding| finding.code == "P1004")
+            .expect("an unknown key");
+        assert_eq!(
+            (
+                unknown.file.as_str(),
+                unknown.line as usize,
+                unknown.column as usize
+            ),
+            (file, line, column)
+        );
+        assert_eq!(
+            unknown.fix.as_deref(),
+            Some(format!("did you mean `{meant}`?").as_str()),
+            "{file} {new}"
+        );
+        assert_eq!(unknown.length as usize, new.find(':').expect("a key"));
+    }
+}
+
+#[test]
+fn slips_in_several_files_are_told_in_one_run() {
+    let mut files = shipped();
+    for (name, old, new) in [
+        (
+            "listeners.yaml",
+            "hosts: [api.bank.example]",
+            "hosts: [api.bank.example",
+        ),
+        ("floor.yaml", "16KiB", "16KB"),
+        ("floor.yaml", "burst:", "brust:"),
+        ("routes/identity.yaml", "becuase", "becuase"),
+        ("routes/transfers.yaml", "auth: customers", "auht: customers"),
+        ("environments/development.yaml", "600000/h", "600000"),
+    ] {
+        let file = files.iter_mut().find(|file| file.name == name).expect("shipped");
+        file.text = file.text.replacen(old, new, 1);
+    }
+    let found = refused(&files, IN);
+    let places: Vec<String> = found
+        .iter()
+        .map(|finding| format!("{}:{} {}", finding.file, finding.line, finding.code))
+        .collect();
+    insta::assert_snapshot!(places.join("\n"));
+}
+
+#[test]
+fn a_typo_in_a_section_name_does_not_flood() {
+    let files = shipped_with("upstreams.yaml", "upstreams:", "upsteams:");
+    let found = refused(&files, IN);
+    assert_eq!(found.len(), 1, "{found:#?}");
+}
+
+#[test]
+fn every_duplicate_is_told_and_none_can_win() {
+    let text = "version: 1\nhosts: [a.example]\nhosts: [b.example]\nroutes: {}\nroutes: {}\n";
+    let files = [SourceFile {
+        name: "a.yaml".to_owned(),
+        text: text.to_owned(),
+    }];
+    let lines: Vec<u32> = refused(&files, IN)
+        .iter()
+        .filter(|finding| finding.code == "P1003")
+        .map(|finding| finding.line)
+        .collect();
+    assert_eq!(lines, [3, 5]);
+}
+
+#[test]
+fn text_of_a_policy_cannot_drive_a_terminal() {
+    let text = "version: 1\n\"\u{1b}[31mred\": 1\n".to_owned();
+    let files = [SourceFile {
+        name: "a.yaml".to_owned(),
+        text,
+    }];
+    let told = render::human(&refused(&files, IN), &files);
+    assert!(!told.contains('\u{1b}'), "{told}");
+}
+
+#[test]
+fn json_has_the_same_findings() {
+    let files = shipped_with("floor.yaml", "key: [address]", "kye: [address]");
+    insta::assert_snapshot!(render::json(&refused(&files, IN)[..1]));
+}

@@ -1,0 +1,145 @@
+//! The reference of the language cannot drift: its examples compile, its tables are whole.
+
+use crate::{
+    effects::keys,
+    world::{plan, shipped_folder},
+};
+use policy::SourceFile;
+use std::{collections::BTreeSet, fs};
+
+const REFERENCE: &str = include_str!("../../../../docs/policy-language.md");
+
+fn examples() -> Vec<String> {
+    let blocks = REFERENCE.split("```yaml\n").skip(1);
+    blocks
+        .filter_map(|block| block.split_once("```"))
+        .map(|(yaml, _)| yaml.to_owned())
+        .collect()
+}
+
+/// Top-level sections of a YAML text, each with its lines.
+fn sections(yaml: &str) -> Vec<(String, String)> {
+    let mut sections: Vec<(String, String)> = Vec::new();
+    for line in yaml.lines() {
+        match line.split_once(':') {
+            Some((key, _)) if line.starts_with(|first: char| first.is_ascii_lowercase()) => {
+                sections.push((key.to_owned(), format!("{line}\n")));
+            }
+            _ => {
+                if let Some((_, text)) = sections.last_mut() {
+                    text.push_str(line);
+                    text.push('\n');
+                }
+            }
+        }
+    }
+    sections
+}
+
+/// A fragment stands in for the same sections of the whole bundle at the top of the page.
+fn completed(fragment: &str, whole: &str) -> Vec<SourceFile> {
+    let file = |name: &str, text: String| SourceFile {
+        name: name.to_owned(),
+        text,
+    };
+    let given: BTreeSet<String> = sections(fragment).into_iter().map(|(key, _)| key).collect();
+    if given.contains("environment") {
+        let name = "environments/development.yaml";
+        return vec![
+            file("whole.yaml", whole.to_owned()),
+            file(name, fragment.to_owned()),
+        ];
+    }
+    let rest: String = sections(whole)
+        .into_iter()
+        .filter(|(key, _)| key == "version" || !given.contains(key))
+        .map(|(_, text)| text)
+        .collect();
+    vec![
+        file("fragment.yaml", fragment.to_owned()),
+        file("rest.yaml", rest),
+    ]
+}
+
+#[test]
+fn every_example_compiles() {
+    let examples = examples();
+    let whole = examples.first().expect("a whole bundle");
+    assert!(
+        examples.len() >= 11,
+        "the page lost its examples: {}",
+        examples.len()
+    );
+    for example in &examples {
+        let files = completed(example, whole);
+        let environment = if example.contains("environment:") {
+            "development"
+        } else {
+            "production"
+        };
+        plan(&files, environment);
+    }
+}
+
+#[test]
+fn every_code_is_explained_and_no_other() {
+    let source = include_str!("../../src/diagnostic.rs");
+    let defined: BTreeSet<&str> = source
+        .split('"')
+        .filter(|word| word.len() == 5 && word.starts_with('P'))
+        .collect();
+    let explained: BTreeSet<&str> = REFERENCE
+        .lines()
+        .filter_map(|line| line.strip_prefix("| P")?.split(' ').next())
+        .filter(|digits| digits.len() == 4)
+        .collect();
+    let defined: BTreeSet<&str> = defined.iter().filter_map(|code| code.strip_prefix('P')).collect();
+    assert_eq!(explained, defined);
+}
+
+#[test]
+fn every_phase_is_explained_in_order() {
+    let table: Vec<&str> = REFERENCE
+        .split_once("## Phases")
+        .expect("a chapter")
+        .1
+        .lines()
+        .filter_map(|line| line.strip_prefix("| ")?.split(" |").next())
+        .filter(|word| *word != "phase" && *word != "---")
+        .take(policy::Phase::ALL.len())
+        .collect();
+    assert_eq!(table, policy::Phase::ALL.map(policy::Phase::as_str));
+}
+
+#[test]
+fn every_key_is_explained() {
+    let keys = keys();
+    assert!(keys.len() >= 35, "{keys:?}");
+    for key in keys {
+        let marks = [
+            format!("`{key}`"),
+            format!(".{key}`"),
+            format!(".{key}."),
+            format!("`{key}."),
+        ];
+        let is_section = REFERENCE.contains(&format!("\n## `{key}`"));
+        assert!(
+            is_section || key == "version" || marks.iter().any(|mark| REFERENCE.contains(mark)),
+            "{key}"
+        );
+    }
+}
+
+#[test]
+fn the_readme_points_to_files_that_are_there() {
+    let readme = fs::read_to_string(shipped_folder().join("README.md")).expect("a README");
+    let links: Vec<&str> = readme
+        .split("](")
+        .skip(1)
+        .filter_map(|rest| rest.split(')').next())
+        .collect();
+    assert!(links.len() >= 8);
+    for link in links {
+        assert!(shipped_folder().join(link).exists(), "{link}");
+    }
+}

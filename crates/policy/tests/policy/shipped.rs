@@ -1,0 +1,301 @@
+//! The shipped policies, in each environment: every route lets the right request through and no other.
+
+use crate::world::{Request, World, denial, permit, plan, shipped, shipped_with, status};
+use policy::{Action, Count, RouteAuth, Served, compile};
+use std::{collections::BTreeSet, time::Duration};
+
+const ENVIRONMENTS: [&str; 3] = ["development", "test", "production"];
+
+/// Name, method, an example path, the scopes it needs (`None`: anyone may), where it leads.
+type Expected = (
+    &'static str,
+    &'static str,
+    &'static str,
+    Option<&'static [&'static str]>,
+    &'static str,
+);
+
+const ROUTES: [Expected; 21] = [
+    ("register", "POST", "/api/v1/auth/register", None, "core"),
+    ("login", "POST", "/api/v1/auth/login", None, "core"),
+    ("refresh", "POST", "/api/v1/auth/refresh", None, "core"),
+    ("logout", "POST", "/api/v1/auth/logout", Some(&[]), "core"),
+    ("me", "GET", "/api/v1/me", Some(&[]), "core"),
+    (
+        "list_accounts",
+        "GET",
+        "/api/v1/accounts",
+        Some(&["accounts:read"]),
+        "core",
+    ),
+    (
+        "open_account",
+        "POST",
+        "/api/v1/accounts",
+        Some(&["accounts:write"]),
+        "core",
+    ),
+    (
+        "read_account",
+        "GET",
+        "/api/v1/accounts/acc_1",
+        Some(&["accounts:read"]),
+        "core",
+    ),
+    (
+        "list_entries",
+        "GET",
+        "/api/v1/accounts/acc_1/entries",
+        Some(&["accounts:read"]),
+        "core",
+    ),
+    (
+        "deposit",
+        "POST",
+        "/api/v1/accounts/acc_1/deposits",
+        Some(&["cash:write"]),
+        "core",
+    ),
+    (
+        "withdraw",
+        "POST",
+        "/api/v1/accounts/acc_1/withdrawals",
+        Some(&["cash:write"]),
+        "core",
+    ),
+    (
+        "create_transfer",
+        "POST",
+        "/api/v1/transfers",
+        Some(&["transfers:write"]),
+        "core",
+    ),
+    (
+        "list_transfers",
+        "GET",
+        "/api/v1/transfers",
+        Some(&["transfers:read"]),
+        "core",
+    ),
+    (
+        "read_transfer",
+        "GET",
+        "/api/v1/transfers/trf_1",
+        Some(&["transfers:read"]),
+        "core",
+    ),
+    ("openapi", "GET", "/openapi.json", None, "core"),
+    ("docs", "GET", "/docs", None, "core"),
+    ("docs_file", "GET", "/docs/swagger-ui.css", None, "core"),
+    ("jwks", "GET", "/.well-known/jwks.json", None, "jwks"),
+    ("live", "GET", "/health/live", None, "live"),
+    ("ready", "GET", "/health/ready", None, "ready"),
+    ("core_health", "GET", "/health", None, "core"),
+];
+
+#[test]
+fn every_shipped_route_has_its_cases_here() {
+    for environment in ENVIRONMENTS {
+        let plan = plan(&shipped(), environment);
+        let shipped: BTreeSet<&str> = plan.routes().iter().map(|route| route.name.as_str()).collect();
+        let expected: BTreeSet<&str> = ROUTES.iter().map(|(name, ..)| *name).collect();
+        assert_eq!(shipped, expected, "{environment}");
+    }
+}
+
+#[test]
+fn every_route_lets_the_right_request_through() {
+    for environment in ENVIRONMENTS {
+        let plan = plan(&shipped(), environment);
+        for (name, method, path, scopes, target) in ROUTES {
+            let world = World::with_scopes(scopes.unwrap_or_default());
+            let request = Request::new(method, path).token("good").body("{}");
+            let permit = permit(request.ask(&plan, &world));
+            assert_eq!(permit.route().name, name, "{environment} {method} {path}");
+            assert_eq!(permit.canonical_path(), path);
+            assert_eq!(permit.principal().is_some(), scopes.is_some(), "{name}");
+            assert_eq!(permit.forwards_authorization(), scopes.is_some(), "{name}");
+            let led = match permit.action() {
+                Action::Upstream(upstream) => upstream.name.as_str(),
+                Action::Serve(Served::Jwks) => "jwks",
+                Action::Serve(Served::Live) => "live",
+                Action::Serve(Served::Ready) => "ready",
+            };
+            assert_eq!(led, target, "{name}");
+        }
+    }
+}
+
+#[test]
+fn every_protected_route_refuses_no_token_a_bad_token_and_a_missing_scope() {
+    for environment in ENVIRONMENTS {
+        let plan = plan(&shipped(), environment);
+        for (name, method, path, scopes, _) in ROUTES {
+            let Some(scopes) = scopes else { continue };
+            let world = World::with_scopes(&["unrelated", "accounts:read2", "accounts"]);
+            let request = Request::new(method, path).body("{}");
+            let refused = denial(request.ask(&plan, &world));
+            assert_eq!(refused.kind.status(), 401, "{name}");
+            assert!(
+                refused.rule.key().ends_with(&format!("routes.{name}.auth")),
+                "{}",
+                refused.rule
+            );
+            assert!(
+                refused
+                    .rule
+                    .file()
+                    .is_some_and(|file| file.starts_with("routes/")),
+                "{}",
+                refused.rule
+            );
+            assert_eq!(
+                status(&request.clone().token("forged").ask(&plan, &world)),
+                401,
+                "{name}"
+            );
+            let expected = if scopes.is_empty() { 200 } else { 403 };
+            assert_eq!(
+                status(&request.token("good").ask(&plan, &world)),
+                expected,
+                "{name}"
+            );
+        }
+    }
+}
+
+#[test]
+fn every_open_route_says_why_and_still_refuses() {
+    for environment in ENVIRONMENTS {
+        let plan = plan(&shipped(), environment);
+        for (name, method, path, scopes, _) in ROUTES {
+            if scopes.is_some() {
+                continue;
+            }
+            let route = plan
+                .routes()
+                .iter()
+                .find(|route| route.name == name)
+                .expect("shipped");
+            assert!(
+                matches!(&route.auth, RouteAuth::Anyone { because } if because.len() > 10),
+                "{name}"
+            );
+            let world = World::default();
+            let ask = |request: Request| status(&request.body("{}").ask(&plan, &world));
+            assert_eq!(ask(Request::new("DELETE", path)), 405, "{name}");
+            assert_eq!(ask(Request::new(method, &format!("{path}/.."))), 400, "{name}");
+            assert_eq!(
+                ask(Request::new(method, path).host("evil.example")),
+                421,
+                "{name}"
+            );
+            let large = (route.limits.body + 1).to_string();
+            assert_eq!(
+                ask(Request::new(method, path).header("content-length", &large)),
+                413,
+                "{name}"
+            );
+        }
+    }
+}
+
+#[test]
+fn production_numbers_are_those_of_the_requirements() {
+    let plan = plan(&shipped(), "production");
+    let numbers = |name: &str| {
+        let rates = plan
+            .routes()
+            .iter()
+            .flat_map(|route| route.rates())
+            .chain(&plan.floor().rate);
+        let limit = rates
+            .into_iter()
+            .find(|limit| limit.name == name)
+            .expect("a limit");
+        (limit.limit, limit.period, limit.count)
+    };
+    let minute = Duration::from_mins(1);
+    assert_eq!(numbers("per-address"), (100, minute, Count::Requests));
+    assert_eq!(numbers("login-attempts"), (30, minute, Count::Requests));
+    assert_eq!(numbers("login-failures"), (5, minute, Count::Failures));
+    assert_eq!(
+        numbers("registrations"),
+        (3, Duration::from_hours(1), Count::Requests)
+    );
+}
+
+#[test]
+fn development_and_test_raise_request_limits_but_not_the_failure_limit() {
+    for environment in ["development", "test"] {
+        let plan = plan(&shipped(), environment);
+        let login = plan
+            .routes()
+            .iter()
+            .find(|route| route.name == "login")
+            .expect("shipped");
+        for limit in login.rates() {
+            let expected = if limit.count == Count::Failures {
+                5
+            } else {
+                100_000
+            };
+            assert!(
+                limit.limit == 5 || limit.limit > expected,
+                "{environment} {}",
+                limit.name
+            );
+            assert_eq!(
+                limit.limit == 5,
+                limit.count == Count::Failures,
+                "{environment} {}",
+                limit.name
+            );
+        }
+        // The line that decides is the overlay's.
+        assert_eq!(
+            plan.floor().rate[0].rule.file(),
+            Some(format!("environments/{environment}.yaml").as_str())
+        );
+    }
+}
+
+#[test]
+fn only_development_and_test_answer_to_loopback_names() {
+    for (environment, expected) in [("development", 200), ("test", 200), ("production", 421)] {
+        let plan = plan(&shipped(), environment);
+        let request = Request::new("GET", "/health/live").host("localhost:8443");
+        assert_eq!(
+            status(&request.ask(&plan, &World::default())),
+            expected,
+            "{environment}"
+        );
+    }
+}
+
+#[test]
+fn the_hash_names_the_bundle_and_the_environment() {
+    let hash = |files: &[policy::SourceFile], environment| plan(files, environment).hash().to_owned();
+    let files = shipped();
+    let mut reordered = shipped();
+    reordered.reverse();
+    assert_eq!(hash(&files, "production"), hash(&reordered, "production"));
+    assert_eq!(hash(&files, "production").len(), 64);
+    assert_ne!(hash(&files, "production"), hash(&files, "development"));
+    let other_overlay = shipped_with("environments/development.yaml", "one address", "one place");
+    assert_eq!(
+        hash(&files, "production"),
+        hash(&other_overlay, "production"),
+        "an overlay that is not applied"
+    );
+    assert_ne!(hash(&files, "development"), hash(&other_overlay, "development"));
+    let changed = shipped_with("floor.yaml", "100/min", "101/min");
+    assert_ne!(hash(&files, "production"), hash(&changed, "production"));
+}
+
+#[test]
+fn names_and_files_may_come_in_any_order() {
+    let mut files = shipped();
+    files.reverse();
+    assert!(compile(&files, "development").is_ok());
+}
