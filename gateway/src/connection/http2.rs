@@ -1,0 +1,137 @@
+//! The streams of one HTTP/2 connection (RFC 9113).
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use http::Method;
+use pingora::apps::HttpServerApp as _;
+use pingora::protocols::http::ServerSession;
+use pingora::protocols::http::v2::server::{H2Accept, HttpSession, default_h2_options, handshake};
+use pingora::protocols::{Digest, Stream};
+use problem::catalogue;
+use tokio::time::{Instant, sleep_until, timeout};
+
+use super::framing::Refusal;
+use super::refusal::Page;
+use super::stream::EdgeStream;
+use super::{CONNECTION, Connection};
+use crate::metrics::METRICS;
+use crate::server::Worker;
+
+/// Requests that break HTTP/2 itself, before the connection is closed.
+const MAX_MALFORMED: u32 = 32;
+/// How long a connection that was told to go away may take, when nothing else limits it.
+const GOODBYE: Duration = Duration::from_secs(5);
+
+/// Serves streams until the connection closes.
+pub(super) async fn serve(worker: &Arc<Worker>, connection: Arc<Connection>, stream: Stream) {
+    let digest = Arc::new(Digest {
+        ssl_digest: stream.get_ssl_digest(),
+        timing_digest: stream.get_timing_digest(),
+        proxy_digest: stream.get_proxy_digest(),
+        socket_digest: stream.get_socket_digest(),
+    });
+    // Every byte that leaves is an answer of h2 itself or of ours: nothing to intercept.
+    connection.admit();
+    let bounds = worker.shared.connections;
+    let stream: Stream = Box::new(EdgeStream::new(stream, connection.clone(), worker.shared.clone()));
+    let Ok(Ok(mut h2)) = timeout(
+        bounds.handshake_timeout(),
+        handshake(stream, Some(default_h2_options())),
+    )
+    .await
+    else {
+        METRICS.refused_heads.with_label_values(&["h2-preface"]).inc();
+        return;
+    };
+
+    let streams = Arc::new(AtomicU32::new(0));
+    let (mut served, mut malformed) = (0_u32, 0_u32);
+    let mut leaving = false;
+    loop {
+        let wait = if leaving { GOODBYE } else { bounds.idle_timeout() };
+        let now = Instant::now();
+        let accepted = tokio::select! {
+            biased;
+            () = worker.shutdown.cancelled(), if !leaving => {
+                h2.graceful_shutdown();
+                leaving = true;
+                continue;
+            }
+            accepted = HttpSession::from_h2_conn(&mut h2, digest.clone()) => accepted,
+            () = sleep_until(now.checked_add(wait).unwrap_or(now)) => {
+                if streams.load(Ordering::Relaxed) == 0 {
+                    if leaving {
+                        return;
+                    }
+                    h2.graceful_shutdown();
+                    leaving = true;
+                }
+                continue;
+            }
+        };
+        match accepted {
+            Ok(Some(H2Accept::Session(session))) => {
+                served = served.saturating_add(1);
+                if served >= bounds.max_requests && !leaving {
+                    h2.graceful_shutdown();
+                    leaving = true;
+                }
+                let guard = StreamGuard::new(&streams);
+                worker
+                    .shutdown
+                    .spawn(serve_stream(worker.clone(), connection.clone(), session, guard));
+            }
+            Ok(Some(H2Accept::Rejected)) => {
+                METRICS.refused_heads.with_label_values(&["FR-11"]).inc();
+                malformed = malformed.saturating_add(1);
+                if malformed >= MAX_MALFORMED {
+                    return;
+                }
+            }
+            Ok(None) | Err(_) => return,
+        }
+    }
+}
+
+async fn serve_stream(
+    worker: Arc<Worker>,
+    connection: Arc<Connection>,
+    session: HttpSession,
+    guard: StreamGuard,
+) {
+    let mut session = ServerSession::new_http2(session);
+    if session.req_header().method == Method::CONNECT {
+        // Pingora would answer this one by itself.
+        let detail = "this server is no tunnel";
+        let refusal = Refusal {
+            kind: catalogue::METHOD_NOT_ALLOWED,
+            rule: "FR-9",
+            detail,
+        };
+        let page = Page::new(&worker.shared, &connection, refusal);
+        page.record(&connection);
+        page.write_to(&mut session).await;
+    } else {
+        let exchange = worker.proxy.process_new_http(session, &worker.stopping);
+        CONNECTION.scope(connection, exchange).await;
+    }
+    drop(guard);
+}
+
+/// Counts a stream for as long as it is served.
+struct StreamGuard(Arc<AtomicU32>);
+
+impl StreamGuard {
+    fn new(streams: &Arc<AtomicU32>) -> Self {
+        streams.fetch_add(1, Ordering::Relaxed);
+        Self(streams.clone())
+    }
+}
+
+impl Drop for StreamGuard {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}

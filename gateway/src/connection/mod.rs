@@ -1,0 +1,173 @@
+//! One connection, from the accepted socket to its last request.
+//!
+//! The gateway owns everything before pingora's proxy: caps, the TLS handshake and its deadline, the strict reading of
+//! HTTP/1 heads with a deadline for the whole head, and the answer to whatever fails there.
+
+pub(crate) mod caps;
+pub(crate) mod framing;
+pub(crate) mod head;
+mod http1;
+mod http2;
+pub(crate) mod refusal;
+mod stream;
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use pingora::listeners::tls::Acceptor;
+use pingora::protocols::l4::stream::Stream as TransportStream;
+use pingora::protocols::tls::TlsRef;
+use pingora::protocols::{ALPN, GetSocketDigest as _, SocketDigest, Stream};
+use policy::Scheme;
+use prometheus::IntGauge;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use crate::metrics::METRICS;
+use crate::server::{Entrance, Worker};
+use caps::ConnectionPermit;
+
+tokio::task_local! {
+    /// The connection that the request at hand came in on. Set around every call into pingora's proxy.
+    pub(crate) static CONNECTION: Arc<Connection>;
+}
+
+/// What is known of a connection, and shared by its requests.
+pub(crate) struct Connection {
+    /// Where it came in.
+    pub(crate) entrance: Arc<Entrance>,
+    /// The client: the peer of the socket (AD-1), IPv4-mapped addresses as IPv4 (AD-4).
+    pub(crate) client: IpAddr,
+    /// Whether the proxy has accepted the request at hand; until then, what pingora writes is an answer of its own.
+    admitted: AtomicBool,
+    intercepted: AtomicBool,
+    last_request: AtomicBool,
+}
+
+impl Connection {
+    fn new(entrance: Arc<Entrance>, client: IpAddr) -> Arc<Self> {
+        Arc::new(Self {
+            entrance,
+            client,
+            admitted: AtomicBool::new(false),
+            intercepted: AtomicBool::new(false),
+            last_request: AtomicBool::new(false),
+        })
+    }
+
+    /// The scheme requests of this connection have.
+    pub(crate) fn scheme(&self) -> Scheme {
+        self.entrance.scheme
+    }
+
+    /// From here on, answers are ours.
+    pub(crate) fn admit(&self) {
+        self.admitted.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the connection closes after the request at hand.
+    pub(crate) fn is_last_request(&self) -> bool {
+        self.last_request.load(Ordering::Relaxed)
+    }
+
+    fn expect_request(&self, is_last: bool) {
+        self.admitted.store(false, Ordering::Relaxed);
+        self.last_request.store(is_last, Ordering::Relaxed);
+    }
+
+    fn is_admitted(&self) -> bool {
+        self.admitted.load(Ordering::Relaxed)
+    }
+}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Connection({})", self.entrance.label)
+    }
+}
+
+/// Serves one accepted socket until it is closed.
+pub(crate) async fn serve(
+    worker: Arc<Worker>,
+    entrance: Arc<Entrance>,
+    socket: TcpStream,
+    peer: SocketAddr,
+    permit: ConnectionPermit,
+) {
+    let open = OpenConnection::new(&entrance);
+    let client = peer.ip().to_canonical();
+    match &entrance.tls {
+        None => {
+            let connection = Connection::new(entrance.clone(), client);
+            http1::serve(&worker, connection, Box::new(transport(socket, peer))).await;
+        }
+        Some(_) => serve_tls(&worker, entrance, transport(socket, peer), client).await,
+    }
+    drop((open, permit));
+}
+
+/// Counts a connection for as long as it lives, also when serving it panics.
+struct OpenConnection(IntGauge);
+
+impl OpenConnection {
+    fn new(entrance: &Entrance) -> Self {
+        let gauge = METRICS.connections.with_label_values(&[entrance.label.as_str()]);
+        gauge.inc();
+        Self(gauge)
+    }
+}
+
+impl Drop for OpenConnection {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+/// Gives the socket to pingora with its addresses known, as pingora's own listener does.
+fn transport(socket: TcpStream, peer: SocketAddr) -> TransportStream {
+    use std::os::fd::AsRawFd as _;
+
+    if let Err(error) = socket.set_nodelay(true) {
+        tracing::debug!(%error, "TCP_NODELAY");
+    }
+    let digest = SocketDigest::from_raw_fd(socket.as_raw_fd());
+    drop(digest.peer_addr.set(Some(peer.into())));
+    let mut stream = TransportStream::from(socket);
+    stream.set_socket_digest(digest);
+    stream
+}
+
+async fn serve_tls(worker: &Arc<Worker>, entrance: Arc<Entrance>, socket: TransportStream, client: IpAddr) {
+    let Some(tls) = &entrance.tls else { return };
+    let acceptor = Acceptor::from_server_config(tls.current());
+    let started = Instant::now();
+    let limit = worker.shared.connections.handshake_timeout();
+    let stream = match timeout(limit, acceptor.tls_handshake(socket)).await {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(error)) => {
+            METRICS.handshakes.with_label_values(&["failed"]).inc();
+            tracing::debug!(%client, %error, "TLS handshake failed");
+            return;
+        }
+        Err(_) => {
+            METRICS.handshakes.with_label_values(&["timeout"]).inc();
+            return;
+        }
+    };
+    METRICS.handshake_seconds.observe(started.elapsed().as_secs_f64());
+    let stream: Stream = Box::new(stream);
+    let version = stream.get_ssl().and_then(TlsRef::version);
+    METRICS
+        .handshakes
+        .with_label_values(&[version.unwrap_or("unknown")])
+        .inc();
+    let connection = Connection::new(entrance.clone(), client);
+    if stream.selected_alpn_proto() == Some(ALPN::H2) {
+        http2::serve(worker, connection, stream).await;
+    } else {
+        http1::serve(worker, connection, stream).await;
+    }
+}

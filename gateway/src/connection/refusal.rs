@@ -1,0 +1,105 @@
+//! The answer to a request that ends before the proxy sees it: same document, same headers, same log line as any other.
+
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, StatusCode, header};
+use pingora::http::ResponseHeader;
+use pingora::protocols::http::ServerSession;
+use pingora::protocols::http::date::get_cached_date;
+use problem::Problem;
+use service_runtime::http::RequestId;
+
+use super::Connection;
+use super::framing::Refusal;
+use crate::metrics::{METRICS, NO_ROUTE};
+use crate::server::Shared;
+
+/// A whole answer, ready to be written. The connection closes after it.
+pub(super) struct Page {
+    refusal: Refusal,
+    status: StatusCode,
+    headers: Vec<(HeaderName, HeaderValue)>,
+    body: Bytes,
+    request_id: RequestId,
+}
+
+impl Page {
+    pub(super) fn new(shared: &Shared, connection: &Connection, refusal: Refusal) -> Self {
+        let request_id = RequestId::new();
+        let problem = Problem::new(refusal.kind).detail(refusal.detail);
+        let body = Bytes::from(problem.to_json(Some(request_id.as_str())));
+        let snapshot = shared.policies.current();
+        let rules = snapshot.plan.response_headers(None, connection.scheme(), None);
+        let mut headers = rules.set;
+        headers.extend(rules.append);
+        headers.push((
+            header::CONTENT_TYPE,
+            HeaderValue::from_static(problem::CONTENT_TYPE),
+        ));
+        headers.push((header::CONTENT_LENGTH, HeaderValue::from(body.len())));
+        headers.push((header::DATE, get_cached_date()));
+        if let Ok(id) = HeaderValue::from_str(request_id.as_str()) {
+            headers.push((HeaderName::from_static("x-request-id"), id));
+        }
+        Self {
+            refusal,
+            status: problem.status(),
+            headers,
+            body,
+            request_id,
+        }
+    }
+
+    /// The answer as HTTP/1.1 bytes.
+    pub(super) fn to_http1(&self) -> Vec<u8> {
+        let reason = self.status.canonical_reason().unwrap_or("Refused");
+        let mut bytes = format!("HTTP/1.1 {} {reason}\r\n", self.status.as_u16()).into_bytes();
+        for (name, value) in &self.headers {
+            bytes.extend_from_slice(name.as_str().as_bytes());
+            bytes.extend_from_slice(b": ");
+            bytes.extend_from_slice(value.as_bytes());
+            bytes.extend_from_slice(b"\r\n");
+        }
+        bytes.extend_from_slice(b"connection: close\r\n\r\n");
+        bytes.extend_from_slice(&self.body);
+        bytes
+    }
+
+    /// Answers an HTTP/2 stream.
+    pub(super) async fn write_to(&self, session: &mut ServerSession) {
+        let written = async {
+            let mut response = ResponseHeader::build_no_case(self.status, Some(self.headers.len()))?;
+            for (name, value) in &self.headers {
+                response.append_header(name, value)?;
+            }
+            session.write_response_header(Box::new(response)).await?;
+            session.write_response_body(self.body.clone(), true).await
+        };
+        if let Err(error) = written.await {
+            tracing::debug!(%error, "the client went away before its refusal");
+        }
+    }
+
+    /// Writes the log line and counts.
+    pub(super) fn record(&self, connection: &Connection) {
+        METRICS
+            .refused_heads
+            .with_label_values(&[self.refusal.rule])
+            .inc();
+        METRICS
+            .requests
+            .with_label_values(&[NO_ROUTE, "other", self.status.as_str()])
+            .inc();
+        tracing::info!(
+            target: "access",
+            request_id = self.request_id.as_str(),
+            listener = connection.entrance.label.as_str(),
+            client = %connection.client,
+            method = "-",
+            path = "-",
+            status = self.status.as_u16(),
+            decision = "refused",
+            rule = self.refusal.rule,
+            "request"
+        );
+    }
+}

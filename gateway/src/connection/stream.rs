@@ -1,0 +1,370 @@
+//! The byte stream under pingora's HTTP session: heads are read ahead of it, writes are gathered, stalls are cut, and
+//! what pingora would answer by itself is replaced.
+//!
+//! **Invariant:** pingora reads the bytes of the request at hand and no others. It would take the next request, sent
+//! early, for a fault of the client, and drop the answer to this one.
+
+use std::fmt;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::{Buf as _, BytesMut};
+use pingora::protocols::raw_connect::ProxyDigest;
+use pingora::protocols::tls::{SslDigest, TlsRef};
+use pingora::protocols::{
+    ALPN, GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown as ShutdownStream, SocketDigest,
+    Ssl, Stream, TimingDigest, UniqueID, UniqueIDType,
+};
+use problem::catalogue;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::time::{Instant, Sleep, sleep_until, timeout_at};
+
+use super::Connection;
+use super::framing::Refusal;
+use super::head::{self, HeadLimits, Scanner};
+use super::refusal::Page;
+use crate::server::Shared;
+
+/// Bytes that are gathered before they are written; one TLS record.
+const GATHER: usize = 16 * 1024;
+/// Bytes that are read at a time.
+const READ: usize = 4 * 1024;
+/// A client that takes nothing for this long is cut off.
+const STALL: Duration = Duration::from_secs(30);
+/// After our end of the connection is closed, what the client still sends is read for this long, and this much: closing
+/// at once would reset the connection, and the client might lose the answer.
+const LINGER: Duration = Duration::from_secs(1);
+const LINGER_BYTES: usize = 256 * 1024;
+
+/// What comes next on an HTTP/1 connection.
+#[derive(Debug)]
+pub(super) enum Arrival {
+    /// A head that keeps the rules; pingora can read it.
+    Head,
+    /// A head that does not.
+    Refused(Refusal),
+    /// Nothing more.
+    Closed,
+}
+
+pub(super) struct EdgeStream {
+    io: Stream,
+    connection: Arc<Connection>,
+    shared: Arc<Shared>,
+    /// Read from the socket, and not yet by pingora.
+    incoming: BytesMut,
+    /// How many bytes are left of the request at hand; `None` when that is not known: in chunks, and in HTTP/2.
+    request_left: Option<u64>,
+    /// Written by pingora, and not yet to the socket.
+    outgoing: BytesMut,
+    stalled: Option<Pin<Box<Sleep>>>,
+    /// Set once our end is closed.
+    linger: Option<Linger>,
+}
+
+struct Linger {
+    until: Pin<Box<Sleep>>,
+    bytes_left: usize,
+}
+
+impl Linger {
+    fn new() -> Self {
+        let until = Instant::now().checked_add(LINGER).unwrap_or_else(Instant::now);
+        Self {
+            until: Box::pin(sleep_until(until)),
+            bytes_left: LINGER_BYTES,
+        }
+    }
+}
+
+impl EdgeStream {
+    pub(super) fn new(io: Stream, connection: Arc<Connection>, shared: Arc<Shared>) -> Self {
+        let (incoming, outgoing) = (BytesMut::new(), BytesMut::new());
+        Self {
+            io,
+            connection,
+            shared,
+            incoming,
+            request_left: None,
+            outgoing,
+            stalled: None,
+            linger: None,
+        }
+    }
+
+    /// Reads and checks one request head; what it read is given to pingora later. `patience` ends when no request is
+    /// expected any more; `deadline` is how long the whole head may take from its first byte.
+    pub(super) async fn next_head(
+        &mut self,
+        limits: HeadLimits,
+        deadline: Duration,
+        patience: impl Future<Output = ()>,
+    ) -> Arrival {
+        if self.incoming.is_empty() {
+            // A connection at rest holds no buffers.
+            self.outgoing = BytesMut::new();
+            let read = tokio::select! {
+                biased;
+                read = self.fill() => read,
+                () = patience => return Arrival::Closed,
+            };
+            if !matches!(read, Ok(bytes) if bytes > 0) {
+                return Arrival::Closed;
+            }
+        }
+        let deadline = Instant::now().checked_add(deadline).unwrap_or_else(Instant::now);
+        let mut scanner = Scanner::default();
+        loop {
+            match scanner.advance(&self.incoming, limits) {
+                Err(refusal) => return Arrival::Refused(refusal),
+                Ok(Some(end)) => {
+                    let body = match head::check(self.incoming.get(..end).unwrap_or_default(), limits) {
+                        Ok(body) => body,
+                        Err(refusal) => return Arrival::Refused(refusal),
+                    };
+                    self.request_left = body.map(|body| body.saturating_add(size(end)));
+                    return Arrival::Head;
+                }
+                Ok(None) => {}
+            }
+            match timeout_at(deadline, self.fill()).await {
+                Ok(Ok(bytes)) if bytes > 0 => {}
+                Ok(_) => return Arrival::Closed,
+                Err(_) => {
+                    let detail = "the request head took too long";
+                    return Arrival::Refused(Refusal {
+                        kind: catalogue::REQUEST_TIMEOUT,
+                        rule: "floor.head_timeout",
+                        detail,
+                    });
+                }
+            }
+        }
+    }
+
+    async fn fill(&mut self) -> io::Result<usize> {
+        self.incoming.reserve(READ);
+        self.io.read_buf(&mut self.incoming).await
+    }
+
+    /// Answers with a page of ours and closes.
+    pub(super) async fn finish_with(&mut self, page: &Page) {
+        self.outgoing.extend_from_slice(&page.to_http1());
+        ShutdownStream::shutdown(self).await;
+    }
+
+    fn poll_drain(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.outgoing.is_empty() {
+            let written = match Pin::new(&mut self.io).poll_write(cx, &self.outgoing) {
+                Poll::Ready(result) => result?,
+                Poll::Pending => return self.poll_stall(cx),
+            };
+            if written == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.outgoing.advance(written);
+            self.stalled = None;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Pending until the client has taken nothing for [`STALL`]; then an error.
+    fn poll_stall(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let stalled = self.stalled.get_or_insert_with(|| {
+            let end = Instant::now().checked_add(STALL).unwrap_or_else(Instant::now);
+            Box::pin(sleep_until(end))
+        });
+        stalled
+            .as_mut()
+            .poll(cx)
+            .map(|()| Err(io::ErrorKind::TimedOut.into()))
+    }
+
+    /// Pingora answers some requests by itself, without our headers, log and metrics. Those bytes go nowhere; the
+    /// first of them brings our own page instead.
+    fn intercept(&mut self) {
+        if !self.connection.intercepted.swap(true, Ordering::Relaxed) {
+            let refusal = Refusal::malformed("FR-4", "the request cannot be read");
+            let page = Page::new(&self.shared, &self.connection, refusal);
+            self.outgoing.extend_from_slice(&page.to_http1());
+            page.record(&self.connection);
+        }
+    }
+}
+
+impl EdgeStream {
+    /// Pingora has the whole request and listens whether the client goes away. What else comes is the next request.
+    fn poll_departure(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if !self.incoming.is_empty() {
+            return Poll::Pending;
+        }
+        let mut scratch = [0; READ];
+        let mut early = ReadBuf::new(&mut scratch);
+        ready!(Pin::new(&mut self.io).poll_read(cx, &mut early))?;
+        if early.filled().is_empty() {
+            return Poll::Ready(Ok(()));
+        }
+        self.incoming.extend_from_slice(early.filled());
+        Poll::Pending
+    }
+
+    fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(linger) = &mut self.linger else {
+            return Poll::Ready(());
+        };
+        while linger.until.as_mut().poll(cx).is_pending() {
+            let mut scratch = [0; READ];
+            let mut late = ReadBuf::new(&mut scratch);
+            let read = ready!(Pin::new(&mut self.io).poll_read(cx, &mut late));
+            let count = late.filled().len();
+            if read.is_err() || count == 0 || count > linger.bytes_left {
+                break;
+            }
+            linger.bytes_left = linger.bytes_left.saturating_sub(count);
+        }
+        Poll::Ready(())
+    }
+
+    fn took(&mut self, count: usize) {
+        self.request_left = self.request_left.map(|left| left.saturating_sub(size(count)));
+    }
+}
+
+impl AsyncRead for EdgeStream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.request_left == Some(0) {
+            return self.poll_departure(cx);
+        }
+        let left = self
+            .request_left
+            .map_or(usize::MAX, |left| usize::try_from(left).unwrap_or(usize::MAX));
+        let before = buf.filled().len();
+        if !self.incoming.is_empty() {
+            let count = self.incoming.len().min(left).min(buf.remaining());
+            buf.put_slice(&self.incoming.split_to(count));
+        } else if left >= buf.remaining() {
+            ready!(Pin::new(&mut self.io).poll_read(cx, buf))?;
+        } else {
+            let mut scratch = [0; READ];
+            let mut part = ReadBuf::new(scratch.get_mut(..left.min(READ)).unwrap_or_default());
+            ready!(Pin::new(&mut self.io).poll_read(cx, &mut part))?;
+            buf.put_slice(part.filled());
+        }
+        self.took(buf.filled().len().saturating_sub(before));
+        Poll::Ready(Ok(()))
+    }
+}
+
+fn size(length: usize) -> u64 {
+    u64::try_from(length).unwrap_or(u64::MAX)
+}
+
+impl AsyncWrite for EdgeStream {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        if !self.connection.is_admitted() {
+            self.intercept();
+            return Poll::Ready(Ok(buf.len()));
+        }
+        if self.outgoing.len().saturating_add(buf.len()) > GATHER {
+            ready!(self.poll_drain(cx))?;
+            if buf.len() >= GATHER {
+                return match Pin::new(&mut self.io).poll_write(cx, buf) {
+                    Poll::Ready(result) => {
+                        self.stalled = None;
+                        Poll::Ready(result)
+                    }
+                    Poll::Pending => self.poll_stall(cx).map(|stalled| stalled.map(|()| 0)),
+                };
+            }
+        }
+        self.outgoing.extend_from_slice(buf);
+        Poll::Ready(Ok(buf.len()))
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_drain(cx))?;
+        match Pin::new(&mut self.io).poll_flush(cx) {
+            Poll::Ready(result) => {
+                self.stalled = None;
+                Poll::Ready(result)
+            }
+            Poll::Pending => self.poll_stall(cx),
+        }
+    }
+
+    /// Closes our end, then lingers until the client has closed its own. Pingora ends connections through here.
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.linger.is_none() {
+            ready!(self.as_mut().poll_flush(cx))?;
+            ready!(Pin::new(&mut self.io).poll_shutdown(cx))?;
+            self.linger = Some(Linger::new());
+        }
+        self.poll_linger(cx).map(Ok)
+    }
+}
+
+#[async_trait]
+impl ShutdownStream for EdgeStream {
+    async fn shutdown(&mut self) {
+        if let Err(error) = AsyncWriteExt::shutdown(self).await {
+            tracing::debug!(%error, "the client was gone before the connection closed");
+        }
+    }
+}
+
+impl UniqueID for EdgeStream {
+    fn id(&self) -> UniqueIDType {
+        self.io.id()
+    }
+}
+
+impl Ssl for EdgeStream {
+    fn get_ssl(&self) -> Option<&TlsRef> {
+        self.io.get_ssl()
+    }
+
+    fn get_ssl_digest(&self) -> Option<Arc<SslDigest>> {
+        self.io.get_ssl_digest()
+    }
+
+    fn selected_alpn_proto(&self) -> Option<ALPN> {
+        self.io.selected_alpn_proto()
+    }
+}
+
+impl GetTimingDigest for EdgeStream {
+    fn get_timing_digest(&self) -> Vec<Option<TimingDigest>> {
+        self.io.get_timing_digest()
+    }
+}
+
+impl GetProxyDigest for EdgeStream {
+    fn get_proxy_digest(&self) -> Option<Arc<ProxyDigest>> {
+        self.io.get_proxy_digest()
+    }
+}
+
+impl GetSocketDigest for EdgeStream {
+    fn get_socket_digest(&self) -> Option<Arc<SocketDigest>> {
+        self.io.get_socket_digest()
+    }
+}
+
+impl Peek for EdgeStream {}
+
+impl fmt::Debug for EdgeStream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EdgeStream")
+            .field("connection", &self.connection)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,140 @@
+//! Following the key set of the control plane: a long poll over its unix socket, for ever.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use bytes::Bytes;
+use http::{Request, StatusCode, header};
+use http_body_util::{BodyExt as _, Empty, Limited};
+use hyper_util::rt::TokioIo;
+use keyring::KeySet;
+use service_runtime::shutdown::Shutdown;
+use tokio::net::UnixStream;
+use tokio::time::timeout;
+
+use super::{Adopted, KeyStore};
+use crate::metrics::METRICS;
+
+/// How long the control plane may hold a poll open.
+const WAIT: Duration = Duration::from_secs(20);
+/// How much longer than [`WAIT`] an answer may take.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// A key set of 50 keys is far smaller than this (J35).
+const MAX_BYTES: usize = 64 * 1024;
+/// First and longest wait after a failure.
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+
+/// Keeps the store up to date until shutdown.
+pub(crate) async fn follow(store: Arc<KeyStore>, socket: PathBuf, shutdown: Shutdown) {
+    let mut backoff = BACKOFF.0;
+    let mut failing = false;
+    loop {
+        let result = tokio::select! {
+            () = shutdown.cancelled() => return,
+            result = poll(&store, &socket) => result,
+        };
+        let failed = result.is_err();
+        report(&store, result, failing);
+        failing = failed;
+        if !failed {
+            backoff = BACKOFF.0;
+            continue;
+        }
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            () = store.news_wanted.notified() => {}
+            () = pause(backoff) => {}
+        }
+        backoff = backoff.saturating_mul(2).min(BACKOFF.1);
+    }
+}
+
+/// Failures are logged when they begin and when they end, not in between.
+fn report(store: &KeyStore, result: anyhow::Result<()>, was_failing: bool) {
+    METRICS.control_plane_up.set(i64::from(result.is_ok()));
+    match result {
+        Ok(()) => {
+            store.heard();
+            if was_failing {
+                tracing::info!("the control plane answers again");
+            }
+        }
+        Err(error) if !was_failing => {
+            let error = format!("{error:#}");
+            tracing::warn!(
+                error,
+                seq = store.seq(),
+                "no key set from the control plane: serving on with what is there"
+            );
+        }
+        Err(_) => {}
+    }
+}
+
+async fn pause(time: Duration) {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a back-off between attempts to reach a process that is away"
+    )]
+    tokio::time::sleep(time).await;
+}
+
+/// One long poll: takes over the key set that comes, if one comes.
+async fn poll(store: &KeyStore, socket: &Path) -> anyhow::Result<()> {
+    // Without keys the first answer must come at once.
+    let wait = if store.current().is_some() {
+        WAIT
+    } else {
+        Duration::ZERO
+    };
+    let target = format!("/internal/keyset?after={}&wait_s={}", store.seq(), wait.as_secs());
+    let answer = timeout(WAIT.saturating_add(PATIENCE), get(socket, &target)).await;
+    let Some(body) = answer.context("no answer in time")?? else {
+        if store.current().is_none() {
+            bail!("the control plane has no key set yet");
+        }
+        return Ok(());
+    };
+    let set: KeySet = serde_json::from_slice(&body).context("the key set cannot be parsed")?;
+    match store.adopt(set).context("the key set is not valid")? {
+        Adopted::New => Ok(()),
+        // Asking again at once would bring the same.
+        Adopted::NotNewer => bail!("the control plane offers a key set that is not newer than ours"),
+    }
+}
+
+/// `None` when nothing is newer.
+async fn get(socket: &Path, target: &str) -> anyhow::Result<Option<Bytes>> {
+    let stream = UnixStream::connect(socket)
+        .await
+        .with_context(|| format!("connecting to {}", socket.display()))?;
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+    let request = Request::get(target)
+        .header(header::HOST, "control-plane")
+        .body(Empty::<Bytes>::new())?;
+    let exchange = async {
+        let response = sender.send_request(request).await?;
+        match response.status() {
+            StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED => Ok(None),
+            StatusCode::OK => {
+                let body = Limited::new(response.into_body(), MAX_BYTES)
+                    .collect()
+                    .await
+                    .map_err(|error| anyhow::anyhow!("reading the key set: {error}"))?;
+                Ok(Some(body.to_bytes()))
+            }
+            status => bail!("the control plane answers {status}"),
+        }
+    };
+    tokio::pin!(exchange, connection);
+    tokio::select! {
+        result = &mut exchange => result,
+        closed = &mut connection => {
+            closed?;
+            // The connection may end in the same moment as the answer is complete.
+            exchange.await
+        }
+    }
+}

@@ -1,0 +1,247 @@
+//! The keys that verify tokens: one set for the whole process, fed by the control plane, kept on disk.
+//!
+//! **Invariant:** `seq` never goes backwards, and a revoked key never verifies again, whatever the control plane or the
+//! disk says later. Without a key set nothing is verified, so nothing that needs a token is let through.
+
+mod fetch;
+mod state_file;
+
+pub(crate) use fetch::follow;
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwapOption;
+use aws_lc_rs::digest::{SHA256, digest};
+use bytes::Bytes;
+use keyring::{Claims, Expectations, KeySet, KeySetError, TokenRefusal, Verifier};
+use std::sync::Arc;
+use tokio::sync::Notify;
+
+use crate::metrics::METRICS;
+
+/// After this long without a word from the control plane, an unknown key may be a new one that we have not heard of.
+const STALE_AFTER: Duration = Duration::from_secs(90);
+/// An unknown key asks for news at most this often (J37): random `kid`s must not become requests.
+const ASK_INTERVAL_MS: u64 = 5_000;
+
+/// One key set, ready for use.
+#[derive(Debug)]
+pub(crate) struct Keys {
+    set: KeySet,
+    verifier: Verifier,
+    jwks: Bytes,
+    etag: String,
+}
+
+impl Keys {
+    fn new(set: KeySet) -> Result<Self, KeySetError> {
+        let verifier = Verifier::new(set.clone())?;
+        let jwks = set.to_jwks().to_string();
+        let hash = digest(&SHA256, jwks.as_bytes());
+        let etag = hash
+            .as_ref()
+            .iter()
+            .take(16)
+            .map(|byte| format!("{byte:02x}"))
+            .collect::<String>();
+        Ok(Self {
+            set,
+            verifier,
+            jwks: Bytes::from(jwks),
+            etag: format!("\"{etag}\""),
+        })
+    }
+
+    /// The JWK Set document (RFC 7517 §5).
+    pub(crate) fn jwks(&self) -> Bytes {
+        self.jwks.clone()
+    }
+
+    /// The strong entity tag of the document (RFC 9110 §8.8.3).
+    pub(crate) fn etag(&self) -> &str {
+        &self.etag
+    }
+}
+
+/// Why a token is not accepted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum VerificationFailure {
+    /// The token breaks a rule.
+    Refused(TokenRefusal),
+    /// There is no key set, or it is too old to say that a key does not exist: try again later (J38).
+    NoKeys,
+}
+
+/// What became of a key set that was offered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Adopted {
+    /// It is in force now.
+    New,
+    /// It is not newer than the one in force.
+    NotNewer,
+}
+
+/// Holds the key set in force.
+pub(crate) struct KeyStore {
+    current: ArcSwapOption<Keys>,
+    file: PathBuf,
+    started: Instant,
+    /// Milliseconds since `started` when the control plane last answered, plus one; zero is never.
+    heard_ms: AtomicU64,
+    asked_ms: AtomicU64,
+    news_wanted: Notify,
+}
+
+impl KeyStore {
+    /// Opens the store with the last copy on disk, if there is a good one. A damaged copy is reported and left alone.
+    pub(crate) fn open(state_dir: &Path) -> Self {
+        let store = Self {
+            current: ArcSwapOption::empty(),
+            file: state_dir.join("keyset.json"),
+            started: Instant::now(),
+            heard_ms: AtomicU64::new(0),
+            asked_ms: AtomicU64::new(0),
+            news_wanted: Notify::new(),
+        };
+        match store.last_copy() {
+            Ok(Some(keys)) => {
+                tracing::info!(seq = keys.set.seq, "key set loaded from the last copy");
+                store.put(keys);
+            }
+            Ok(None) => tracing::info!("no copy of the key set yet: waiting for the control plane"),
+            Err(error) => tracing::error!(
+                error = format!("{error:#}"),
+                "the last copy of the key set is damaged"
+            ),
+        }
+        store
+    }
+
+    fn last_copy(&self) -> anyhow::Result<Option<Keys>> {
+        let Some(set) = state_file::read_key_set(&self.file)? else {
+            return Ok(None);
+        };
+        Ok(Some(Keys::new(set)?))
+    }
+
+    /// The key set in force, if there is one.
+    pub(crate) fn current(&self) -> Option<Arc<Keys>> {
+        self.current.load_full()
+    }
+
+    /// The `seq` of the key set in force; 0 when there is none.
+    pub(crate) fn seq(&self) -> u64 {
+        self.current.load().as_ref().map_or(0, |keys| keys.set.seq)
+    }
+
+    /// Takes over a key set if it is newer, and writes it down. Revoked keys of the old set stay revoked.
+    ///
+    /// # Errors
+    /// When the set is not valid; the old one stays (J16).
+    pub(crate) fn adopt(&self, mut set: KeySet) -> Result<Adopted, KeySetError> {
+        let old = self.current.load_full();
+        if let Some(old) = &old {
+            if set.seq < old.set.seq {
+                return Ok(Adopted::NotNewer);
+            }
+            set.remember_revoked(old.set.revoked_kids.iter().cloned());
+            if set == old.set {
+                return Ok(Adopted::NotNewer);
+            }
+        }
+        let keys = Keys::new(set)?;
+        if let Err(error) = state_file::write_key_set(&self.file, &keys.set) {
+            // Serving goes on: only a restart without the control plane would miss this set.
+            tracing::error!(
+                error = format!("{error:#}"),
+                "the key set cannot be written to disk"
+            );
+        }
+        tracing::info!(seq = keys.set.seq, keys = keys.set.keys.len(), "key set in force");
+        self.put(keys);
+        Ok(Adopted::New)
+    }
+
+    fn put(&self, keys: Keys) {
+        METRICS
+            .keyset_seq
+            .set(i64::try_from(keys.set.seq).unwrap_or(i64::MAX));
+        self.current.store(Some(Arc::new(keys)));
+    }
+
+    /// Verifies a token at `now_unix` (Unix seconds).
+    ///
+    /// # Errors
+    /// The rule the token breaks, or [`VerificationFailure::NoKeys`] when we cannot know.
+    pub(crate) fn verify(
+        &self,
+        token: &str,
+        expectations: &Expectations,
+        now_unix: i64,
+    ) -> Result<Claims, VerificationFailure> {
+        let current = self.current.load();
+        let Some(keys) = current.as_ref() else {
+            return Err(VerificationFailure::NoKeys);
+        };
+        match keys.verifier.verify(token, expectations, now_unix) {
+            Err(TokenRefusal::UnknownKey) => {
+                self.want_news();
+                // “Invalid” would be a lie when a rotation may have passed us by (control-plane rules, §2.4).
+                let stale = self.silence().is_none_or(|silence| silence > STALE_AFTER);
+                Err(if stale {
+                    VerificationFailure::NoKeys
+                } else {
+                    VerificationFailure::Refused(TokenRefusal::UnknownKey)
+                })
+            }
+            Err(refusal) => Err(VerificationFailure::Refused(refusal)),
+            Ok(claims) => Ok(claims),
+        }
+    }
+
+    /// How long ago the control plane last answered; `None` when it has not since the start.
+    pub(crate) fn silence(&self) -> Option<Duration> {
+        let heard = self.heard_ms.load(Ordering::Relaxed).checked_sub(1)?;
+        Some(
+            self.started
+                .elapsed()
+                .saturating_sub(Duration::from_millis(heard)),
+        )
+    }
+
+    /// Sets the metric of [`KeyStore::silence`].
+    pub(crate) fn report_age(&self) {
+        let age = self
+            .silence()
+            .map_or(-1, |age| i64::try_from(age.as_secs()).unwrap_or(i64::MAX));
+        METRICS.keyset_heard_seconds.set(age);
+    }
+
+    fn heard(&self) {
+        self.heard_ms
+            .store(self.elapsed_ms().saturating_add(1), Ordering::Relaxed);
+    }
+
+    /// Wakes the follower if it is waiting between two attempts, at most once per [`ASK_INTERVAL_MS`].
+    fn want_news(&self) {
+        let now = self.elapsed_ms();
+        let last = self.asked_ms.load(Ordering::Relaxed);
+        if now.saturating_sub(last) >= ASK_INTERVAL_MS
+            && self
+                .asked_ms
+                .compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed)
+                .is_ok()
+        {
+            self.news_wanted.notify_one();
+        }
+    }
+
+    fn elapsed_ms(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+}
+
+#[cfg(test)]
+mod tests;

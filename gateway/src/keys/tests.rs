@@ -1,0 +1,132 @@
+//! Key sets that are old, damaged, revoked or missing.
+
+use keyring::{Algorithm, KeyState, SigningKey};
+
+use super::*;
+
+fn set(seq: u64, keys: &[&SigningKey], revoked: &[&str]) -> KeySet {
+    KeySet {
+        seq,
+        keys: keys.iter().map(|key| key.public_key(KeyState::Active)).collect(),
+        revoked_kids: revoked.iter().map(|&kid| kid.to_owned()).collect(),
+    }
+}
+
+fn key() -> SigningKey {
+    SigningKey::generate(Algorithm::EdDSA).unwrap()
+}
+
+fn expectations() -> Expectations {
+    Expectations {
+        issuer: "https://issuer.example".to_owned(),
+        audiences: vec!["core-api".to_owned()],
+        algorithms: vec![Algorithm::EdDSA],
+        token_type: "at+jwt".to_owned(),
+        max_lifetime_s: 900,
+        leeway_s: 0,
+    }
+}
+
+fn token(key: &SigningKey) -> String {
+    let claims = serde_json::json!({
+        "iss": "https://issuer.example", "aud": "core-api", "sub": "usr_1", "jti": "j-1", "iat": 1_000, "exp": 1_600,
+    });
+    key.sign(&claims).unwrap()
+}
+
+#[test]
+fn the_last_copy_survives_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let key = key();
+    assert_eq!(
+        KeyStore::open(dir.path()).adopt(set(3, &[&key], &[])),
+        Ok(Adopted::New)
+    );
+
+    let restarted = KeyStore::open(dir.path());
+    assert_eq!(restarted.seq(), 3);
+    assert!(restarted.verify(&token(&key), &expectations(), 1_100).is_ok());
+}
+
+#[test]
+fn the_copy_is_readable_by_its_owner_only() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let dir = tempfile::tempdir().unwrap();
+    KeyStore::open(dir.path()).adopt(set(1, &[&key()], &[])).unwrap();
+    let mode = std::fs::metadata(dir.path().join("keyset.json"))
+        .unwrap()
+        .permissions()
+        .mode();
+    assert_eq!(mode & 0o777, 0o600);
+}
+
+#[test]
+fn an_older_set_changes_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = KeyStore::open(dir.path());
+    let (old, new) = (key(), key());
+    store.adopt(set(5, &[&new], &[])).unwrap();
+
+    assert_eq!(store.adopt(set(4, &[&old], &[])), Ok(Adopted::NotNewer));
+    assert!(store.verify(&token(&new), &expectations(), 1_100).is_ok());
+}
+
+#[test]
+fn a_revoked_key_stays_revoked_when_the_control_plane_forgets_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = KeyStore::open(dir.path());
+    let (stolen, other) = (key(), key());
+    store.adopt(set(1, &[&other], &[stolen.kid()])).unwrap();
+    store.adopt(set(2, &[&other, &stolen], &[])).unwrap();
+
+    assert_eq!(
+        store.verify(&token(&stolen), &expectations(), 1_100),
+        Err(VerificationFailure::Refused(TokenRefusal::RevokedKey))
+    );
+}
+
+#[test]
+fn j16_an_invalid_set_leaves_the_old_one_in_force() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = KeyStore::open(dir.path());
+    let good = key();
+    store.adopt(set(1, &[&good], &[])).unwrap();
+
+    assert!(store.adopt(set(2, &[], &[])).is_err());
+    assert!(store.verify(&token(&good), &expectations(), 1_100).is_ok());
+}
+
+#[test]
+fn j40_without_keys_nothing_is_verified() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = KeyStore::open(dir.path());
+    assert_eq!(
+        store.verify(&token(&key()), &expectations(), 1_100),
+        Err(VerificationFailure::NoKeys)
+    );
+}
+
+#[test]
+fn an_unknown_key_is_invalid_only_while_the_control_plane_is_heard() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = KeyStore::open(dir.path());
+    store.adopt(set(1, &[&key()], &[])).unwrap();
+    let foreign = token(&key());
+
+    assert_eq!(
+        store.verify(&foreign, &expectations(), 1_100),
+        Err(VerificationFailure::NoKeys)
+    );
+    store.heard();
+    assert_eq!(
+        store.verify(&foreign, &expectations(), 1_100),
+        Err(VerificationFailure::Refused(TokenRefusal::UnknownKey))
+    );
+}
+
+#[test]
+fn a_damaged_copy_is_no_key_set() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("keyset.json"), b"{\"seq\":1,\"keys\":[").unwrap();
+    assert!(KeyStore::open(dir.path()).current().is_none());
+}

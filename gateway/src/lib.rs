@@ -1,0 +1,55 @@
+//! The gateway of Portico: every request from outside passes here, and only what the policy permits goes further.
+//!
+//! The way of a request: [`server`] accepts, `connection` reads the head strictly, `proxy` asks the policy and forwards.
+//! The gateway decides nothing by itself: decisions are made by the `policy` crate, from which alone a `Permit` can come.
+//!
+//! **Invariant:** nothing is forwarded without a `Permit`, and every answer carries the headers of the policy.
+
+#![warn(missing_docs)]
+
+mod connection;
+mod durable_file;
+mod evidence;
+mod keys;
+mod listen;
+mod metrics;
+mod policy_source;
+mod proxy;
+mod rate_limit;
+pub mod server;
+pub mod settings;
+mod tls;
+
+pub use settings::Settings;
+
+use anyhow::Context as _;
+use service_runtime::clock::Clock;
+use service_runtime::settings::Environment;
+use service_runtime::shutdown::Shutdown;
+use service_runtime::{crypto, telemetry};
+
+/// Runs a gateway until SIGTERM or SIGINT, then finishes the requests under way.
+///
+/// # Errors
+/// When it cannot start: the message names the setting, policy line, certificate or address that is wrong.
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "the settings of a process are read once and end with it"
+)]
+pub fn run(settings: Settings, environment: Environment) -> anyhow::Result<()> {
+    crypto::install_provider();
+    let _telemetry = telemetry::init(&settings.telemetry, "gateway", environment)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("starting the control runtime")?;
+    runtime.block_on(async {
+        let shutdown = Shutdown::on_signals().context("installing signal handlers")?;
+        let gateway = server::start(&settings, environment, Clock::system(), shutdown).await?;
+        for (listener, address) in gateway.addresses() {
+            tracing::info!(listener, %address, "listening");
+        }
+        gateway.stopped().await;
+        Ok(())
+    })
+}

@@ -1,0 +1,190 @@
+//! What the gateway counts. Labels are closed vocabularies: names from the policy, methods, statuses, reasons.
+
+use std::sync::LazyLock;
+
+use keyring::TokenRefusal;
+use prometheus::{
+    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    core::Collector,
+};
+use service_runtime::metrics::{LATENCY_SECONDS, registry};
+
+/// The metrics of this process.
+pub(crate) static METRICS: LazyLock<Metrics> = LazyLock::new(|| {
+    let metrics = Metrics::register();
+    // An alert on a rate needs the counter to be there before the first failure.
+    for refusal in TokenRefusal::ALL {
+        metrics.auth_failures.with_label_values(&[refusal.as_str()]);
+    }
+    metrics
+});
+
+/// Route label of a request that matched none.
+pub(crate) const NO_ROUTE: &str = "none";
+
+pub(crate) struct Metrics {
+    pub(crate) requests: IntCounterVec,
+    pub(crate) request_seconds: HistogramVec,
+    pub(crate) upstream_seconds: HistogramVec,
+    pub(crate) auth_failures: IntCounterVec,
+    pub(crate) limit_decisions: IntCounterVec,
+    pub(crate) limit_keys: IntGauge,
+    pub(crate) refused_heads: IntCounterVec,
+    pub(crate) connections: IntGaugeVec,
+    pub(crate) connections_refused: IntCounterVec,
+    pub(crate) handshakes: IntCounterVec,
+    pub(crate) handshake_seconds: Histogram,
+    pub(crate) policy_reloads: IntCounterVec,
+    pub(crate) policy_loaded_at: IntGauge,
+    pub(crate) policy_info: IntGaugeVec,
+    pub(crate) policy_ok: IntGauge,
+    pub(crate) keyset_seq: IntGauge,
+    pub(crate) keyset_heard_seconds: IntGauge,
+    pub(crate) control_plane_up: IntGauge,
+    pub(crate) missing_permits: IntCounter,
+}
+
+impl Metrics {
+    #[expect(clippy::too_many_lines, reason = "one list, with nothing to decide in it")]
+    fn register() -> Self {
+        Self {
+            requests: counters(
+                "portico_requests_total",
+                "Requests answered, by route of the policy, method and status.",
+                &["route", "method", "status"],
+            ),
+            request_seconds: histograms(
+                "portico_request_duration_seconds",
+                "From the complete request head to the end of the answer.",
+                &["route"],
+            ),
+            upstream_seconds: histograms(
+                "portico_upstream_duration_seconds",
+                "From the choice of the upstream to the head of its answer.",
+                &["upstream"],
+            ),
+            auth_failures: counters(
+                "portico_auth_failures_total",
+                "Requests refused with 401, by the rule that the token broke.",
+                &["reason"],
+            ),
+            limit_decisions: counters(
+                "portico_limit_decisions_total",
+                "Decisions of rate limits; overflow means that the table was full.",
+                &["policy", "outcome"],
+            ),
+            limit_keys: gauge("portico_limit_keys", "Keys in the rate-limit table."),
+            refused_heads: counters(
+                "portico_refused_heads_total",
+                "Requests that ended before a route was known, by the framing rule they broke.",
+                &["rule"],
+            ),
+            connections: gauges(
+                "portico_connections",
+                "Open connections, by listener.",
+                &["listener"],
+            ),
+            connections_refused: counters(
+                "portico_connections_refused_total",
+                "Connections closed at once because too many were open.",
+                &["reason"],
+            ),
+            handshakes: counters(
+                "portico_tls_handshakes_total",
+                "TLS handshakes, by outcome or negotiated version.",
+                &["outcome"],
+            ),
+            handshake_seconds: histogram(
+                "portico_tls_handshake_seconds",
+                "Duration of good TLS handshakes.",
+            ),
+            policy_reloads: counters(
+                "portico_policy_reloads_total",
+                "Attempts to load the policy bundle, by outcome.",
+                &["outcome"],
+            ),
+            policy_loaded_at: gauge(
+                "portico_policy_loaded_timestamp_seconds",
+                "When the policy in force was loaded, Unix time.",
+            ),
+            policy_info: gauges(
+                "portico_policy_info",
+                "1 for the hash of the policy in force.",
+                &["hash"],
+            ),
+            policy_ok: gauge(
+                "portico_policy_directory_ok",
+                "1 when the policy in force is what the directory says, 0 when the directory is broken.",
+            ),
+            keyset_seq: gauge(
+                "portico_keyset_seq",
+                "Sequence number of the key set in force; 0 without one.",
+            ),
+            keyset_heard_seconds: gauge(
+                "portico_keyset_age_seconds",
+                "Seconds since the control plane last confirmed the key set; -1 when it never has.",
+            ),
+            control_plane_up: gauge(
+                "portico_control_plane_up",
+                "1 when the last poll of the key set succeeded.",
+            ),
+            missing_permits: registered(built(IntCounter::new(
+                "portico_missing_permits_total",
+                "Requests that reached forwarding without a permit: always a bug.",
+            ))),
+        }
+    }
+}
+
+#[expect(
+    clippy::expect_used,
+    reason = "names and labels are constants: a wrong one fails in every test"
+)]
+fn built<T>(metric: prometheus::Result<T>) -> T {
+    metric.expect("the metric is well formed")
+}
+
+#[expect(clippy::expect_used, reason = "each name is registered once, here")]
+fn registered<C: Collector + Clone + 'static>(metric: C) -> C {
+    registry()
+        .register(Box::new(metric.clone()))
+        .expect("the metric is registered once");
+    metric
+}
+
+fn counters(name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
+    registered(built(IntCounterVec::new(Opts::new(name, help), labels)))
+}
+
+fn gauges(name: &str, help: &str, labels: &[&str]) -> IntGaugeVec {
+    registered(built(IntGaugeVec::new(Opts::new(name, help), labels)))
+}
+
+fn gauge(name: &str, help: &str) -> IntGauge {
+    registered(built(IntGauge::new(name, help)))
+}
+
+fn histograms(name: &str, help: &str, labels: &[&str]) -> HistogramVec {
+    let options = HistogramOpts::new(name, help).buckets(LATENCY_SECONDS.to_vec());
+    registered(built(HistogramVec::new(options, labels)))
+}
+
+fn histogram(name: &str, help: &str) -> Histogram {
+    registered(built(Histogram::with_opts(
+        HistogramOpts::new(name, help).buckets(LATENCY_SECONDS.to_vec()),
+    )))
+}
+
+/// The method as a label: unknown ones are one value, since a client chooses them.
+pub(crate) fn method_label(method: &str) -> &'static str {
+    match method {
+        "GET" => "GET",
+        "HEAD" => "HEAD",
+        "POST" => "POST",
+        "PUT" => "PUT",
+        "PATCH" => "PATCH",
+        "DELETE" => "DELETE",
+        "OPTIONS" => "OPTIONS",
+        _ => "other",
+    }
+}

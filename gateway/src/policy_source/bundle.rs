@@ -1,0 +1,129 @@
+//! A policy bundle on disk: the directory that people edit, and the last good copy that the gateway keeps.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, bail};
+use aws_lc_rs::digest::{SHA256, digest};
+use policy::SourceFile;
+use serde::{Deserialize, Serialize};
+
+use crate::durable_file::write_atomically;
+
+/// A bundle beyond this is a mistake, such as a wrong directory.
+const MAX_FILES: usize = 1_000;
+const MAX_FILE_BYTES: u64 = 1024 * 1024;
+const MAX_DEPTH: usize = 8;
+
+/// Every `*.yaml` below the directory, by relative name, sorted. Dot files are left out.
+///
+/// # Errors
+/// When the directory or a file cannot be read whole.
+pub(super) fn read_directory(root: &Path) -> anyhow::Result<Vec<SourceFile>> {
+    let mut files = Vec::new();
+    let mut directories = vec![(root.to_owned(), 0_usize)];
+    while let Some((directory, depth)) = directories.pop() {
+        let entries = fs::read_dir(&directory).with_context(|| format!("reading {}", directory.display()))?;
+        for entry in entries {
+            let entry = entry.with_context(|| format!("reading {}", directory.display()))?;
+            let path = entry.path();
+            if entry.file_name().to_string_lossy().starts_with('.') {
+                continue;
+            }
+            if path.is_dir() {
+                if depth >= MAX_DEPTH {
+                    bail!("{}: more than {MAX_DEPTH} directories deep", path.display());
+                }
+                directories.push((path, depth.saturating_add(1)));
+            } else if path.extension().is_some_and(|extension| extension == "yaml") {
+                files.push(read_file(root, &path)?);
+            }
+            if files.len() > MAX_FILES {
+                bail!("{}: more than {MAX_FILES} policy files", root.display());
+            }
+        }
+    }
+    files.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(files)
+}
+
+fn read_file(root: &Path, path: &Path) -> anyhow::Result<SourceFile> {
+    let size = fs::metadata(path)
+        .with_context(|| format!("reading {}", path.display()))?
+        .len();
+    if size > MAX_FILE_BYTES {
+        bail!("{}: larger than {MAX_FILE_BYTES} bytes", path.display());
+    }
+    let text = fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
+    let name = path
+        .strip_prefix(root)
+        .unwrap_or(path)
+        .to_string_lossy()
+        .into_owned();
+    Ok(SourceFile { name, text })
+}
+
+/// Tells two states of a directory apart.
+pub(super) fn fingerprint(files: &[SourceFile]) -> Vec<u8> {
+    let mut all = Vec::new();
+    for file in files {
+        for part in [&file.name, &file.text] {
+            all.extend_from_slice(&part.len().to_be_bytes());
+            all.extend_from_slice(part.as_bytes());
+        }
+    }
+    digest(&SHA256, &all).as_ref().to_vec()
+}
+
+/// The last bundle that compiled, in one file so that it is whole or not there.
+#[derive(Serialize, Deserialize)]
+struct LastGood {
+    files: Vec<StoredFile>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct StoredFile {
+    name: String,
+    text: String,
+}
+
+fn last_good_path(state_dir: &Path) -> PathBuf {
+    state_dir.join("policy").join("last-good.json")
+}
+
+/// Keeps a bundle that compiled.
+pub(super) fn store_last_good(state_dir: &Path, files: &[SourceFile]) -> anyhow::Result<()> {
+    let path = last_good_path(state_dir);
+    if let Some(directory) = path.parent() {
+        fs::create_dir_all(directory).with_context(|| format!("making {}", directory.display()))?;
+    }
+    let stored = files
+        .iter()
+        .map(|file| StoredFile {
+            name: file.name.clone(),
+            text: file.text.clone(),
+        })
+        .collect();
+    write_atomically(&path, &serde_json::to_vec(&LastGood { files: stored })?)
+}
+
+/// The bundle that compiled last; `None` when there never was one.
+pub(super) fn load_last_good(state_dir: &Path) -> anyhow::Result<Option<Vec<SourceFile>>> {
+    let path = last_good_path(state_dir);
+    if !path.exists() {
+        return Ok(None);
+    }
+    let text = fs::read(&path).with_context(|| format!("reading {}", path.display()))?;
+    let stored: LastGood =
+        serde_json::from_slice(&text).with_context(|| format!("parsing {}", path.display()))?;
+    Ok(Some(
+        stored
+            .files
+            .into_iter()
+            .map(|file| SourceFile {
+                name: file.name,
+                text: file.text,
+            })
+            .collect(),
+    ))
+}

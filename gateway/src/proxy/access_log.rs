@@ -1,0 +1,70 @@
+//! One line and one count for every request. No token, no query, no body, no header of the client.
+
+use std::time::Duration;
+
+use pingora::Error;
+use pingora::proxy::Session;
+
+use super::context::RequestContext;
+use crate::metrics::{METRICS, NO_ROUTE, method_label};
+
+/// The client left before it was answered (as nginx has it).
+const CLIENT_GONE: u16 = 499;
+
+/// Writes the line and counts.
+pub(super) fn write(session: &Session, error: Option<&Error>, ctx: &RequestContext) {
+    let answered = session
+        .response_written()
+        .filter(|response| !response.status.is_informational());
+    let status = answered.map_or(CLIENT_GONE, |response| response.status.as_u16());
+    let route = ctx.route.as_ref().map_or(NO_ROUTE, |route| route.name.as_str());
+    let method = method_label(session.req_header().method.as_str());
+    let duration = ctx.started.elapsed();
+    METRICS
+        .requests
+        .with_label_values(&[route, method, status_text(status).as_str()])
+        .inc();
+    METRICS
+        .request_seconds
+        .with_label_values(&[route])
+        .observe(duration.as_secs_f64());
+    let permit = ctx.permit_at_end();
+    if let (Some(time), Some(policy::Action::Upstream(upstream))) =
+        (ctx.upstream_time, permit.map(policy::Permit::action))
+    {
+        METRICS
+            .upstream_seconds
+            .with_label_values(&[upstream.name.as_str()])
+            .observe(time.as_secs_f64());
+    }
+    tracing::info!(
+        target: "access",
+        request_id = ctx.request_id.as_str(),
+        trace_id = ctx.trace.trace_id(),
+        listener = ctx.connection.as_ref().map(|connection| connection.entrance.label.as_str()),
+        client = ctx.connection.as_ref().map(|connection| tracing::field::display(connection.client)),
+        method,
+        path = ctx.path,
+        route,
+        decision = ctx.verdict.as_str(),
+        rule = ctx.rule.as_ref().map(policy::Rule::as_str),
+        reason = ctx.reason,
+        status,
+        duration_us = micros(duration),
+        upstream_us = ctx.upstream_time.map(micros),
+        received_bytes = session.body_bytes_read(),
+        sent_bytes = session.body_bytes_sent(),
+        subject = permit.and_then(policy::Permit::principal).map(|principal| principal.subject.as_str()),
+        interrupted = error.is_some() && answered.is_some(),
+        "request"
+    );
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
+
+/// The status as a label; pingora passes on what an upstream invents, so only three digits count.
+fn status_text(status: u16) -> http::StatusCode {
+    http::StatusCode::from_u16(status).unwrap_or(http::StatusCode::INTERNAL_SERVER_ERROR)
+}

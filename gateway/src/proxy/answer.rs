@@ -1,0 +1,230 @@
+//! Every answer that leaves: denials, redirects, failures of the upstream, and what is added to the upstream's own.
+
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, Method, StatusCode, header};
+use pingora::http::ResponseHeader;
+use pingora::proxy::{FailToProxy, Session};
+use pingora::{Error, ErrorSource, ErrorType, Result};
+use policy::{Answer, Denial, DenialKind, Scheme};
+use problem::{Problem, ProblemType, catalogue};
+
+use super::context::{RequestContext, Verdict};
+use crate::connection::framing::Refusal;
+use crate::metrics::METRICS;
+
+const INSUFFICIENT_SCOPE: ProblemType =
+    ProblemType::new("insufficient-scope", 403, "The token does not allow this");
+const HTTPS_REQUIRED: ProblemType =
+    ProblemType::new("https-required", 403, "This needs an encrypted connection");
+const CORS_REFUSED: ProblemType = ProblemType::new("cors-refused", 403, "This origin may not do this");
+
+/// Seconds after which a client may try again when a service is down.
+const RETRY_DOWN_S: u64 = 2;
+/// The client has gone: nothing is answered, and this stands in the log (as nginx has it).
+const CLIENT_GONE: u16 = 499;
+
+/// The headers of the policy, on every answer whoever made it.
+///
+/// # Errors
+/// When a header cannot be written, which a compiled policy never causes.
+pub(super) fn dress(response: &mut ResponseHeader, ctx: &RequestContext) -> Result<()> {
+    let scheme = ctx
+        .connection
+        .as_ref()
+        .map_or(Scheme::Http, |connection| connection.scheme());
+    let rules = ctx
+        .snapshot
+        .plan
+        .response_headers(ctx.route.as_deref(), scheme, ctx.origin.as_deref());
+    for name in rules.remove {
+        response.remove_header(name);
+    }
+    for (name, value) in rules.set {
+        response.insert_header(name, value)?;
+    }
+    for (name, value) in rules.append {
+        response.append_header(name, value)?;
+    }
+    response.insert_header("X-Request-Id", ctx.request_id.as_str())?;
+    if let Some((limit, policy)) = &ctx.limit_fields
+        && !response.status.is_redirection()
+    {
+        response.insert_header("RateLimit", limit)?;
+        response.insert_header("RateLimit-Policy", policy)?;
+    }
+    Ok(())
+}
+
+/// Writes a whole answer of ours.
+///
+/// # Errors
+/// When the client is gone.
+pub(super) async fn write(
+    session: &mut Session,
+    ctx: &RequestContext,
+    status: StatusCode,
+    headers: &[(HeaderName, HeaderValue)],
+    body: Bytes,
+) -> Result<()> {
+    let mut response = ResponseHeader::build_no_case(status, Some(headers.len().saturating_add(16)))?;
+    // The policy first: it removes what an upstream must not say about origins, which is ours to say.
+    dress(&mut response, ctx)?;
+    for (name, value) in headers {
+        if name == header::VARY {
+            response.append_header(name, value)?;
+        } else {
+            response.insert_header(name, value)?;
+        }
+    }
+    let bodiless = matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+    if !bodiless {
+        response.insert_header(header::CONTENT_LENGTH, body.len())?;
+    }
+    let silent = bodiless || body.is_empty() || session.req_header().method == Method::HEAD;
+    session.write_response_header(Box::new(response), silent).await?;
+    session.write_response_body((!silent).then_some(body), true).await
+}
+
+/// Writes a problem document (RFC 9457).
+///
+/// # Errors
+/// When the client is gone.
+pub(super) async fn write_problem(
+    session: &mut Session,
+    ctx: &RequestContext,
+    problem: Problem,
+) -> Result<()> {
+    let body = Bytes::from(problem.to_json(Some(ctx.request_id.as_str())));
+    let mut headers: Vec<_> = problem
+        .headers()
+        .iter()
+        .map(|(name, value)| (name.clone(), value.clone()))
+        .collect();
+    headers.push((
+        header::CONTENT_TYPE,
+        HeaderValue::from_static(problem::CONTENT_TYPE),
+    ));
+    headers.push((header::CACHE_CONTROL, HeaderValue::from_static("no-store")));
+    write(session, ctx, problem.status(), &headers, body).await
+}
+
+/// Answers a request that breaks a rule of HTTP, and closes the connection behind it (FR-10).
+pub(super) async fn refuse(session: &mut Session, ctx: &mut RequestContext, refusal: Refusal) -> Result<()> {
+    ctx.verdict = Verdict::Refused;
+    ctx.reason = Some(refusal.rule);
+    METRICS.refused_heads.with_label_values(&[refusal.rule]).inc();
+    session.set_keepalive(None);
+    write_problem(session, ctx, Problem::new(refusal.kind).detail(refusal.detail)).await
+}
+
+/// Answers a request that the policy denies.
+pub(super) async fn deny(session: &mut Session, ctx: &mut RequestContext, denial: Denial) -> Result<()> {
+    ctx.verdict = Verdict::Denied;
+    ctx.reason = Some(denial.reason);
+    if denial.kind == DenialKind::Unauthenticated {
+        METRICS.auth_failures.with_label_values(&[denial.reason]).inc();
+    }
+    let mut problem = Problem::new(problem_type(denial.kind)).detail(denial.detail);
+    if let Some(seconds) = denial.retry_after_s {
+        problem = problem.retry_after(seconds);
+    }
+    if !denial.violated_policies.is_empty() {
+        problem = problem.member("violated-policies", denial.violated_policies);
+    }
+    for (name, value) in denial.headers {
+        // `retry_after` has set it, equal to the member.
+        if name != header::RETRY_AFTER || denial.retry_after_s.is_none() {
+            problem = problem.header(name, value);
+        }
+    }
+    ctx.rule = Some(denial.rule);
+    write_problem(session, ctx, problem).await
+}
+
+/// Answers a preflight or a redirect.
+pub(super) async fn respond(session: &mut Session, ctx: &mut RequestContext, answer: Answer) -> Result<()> {
+    ctx.verdict = Verdict::Answered;
+    let status = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    write(session, ctx, status, &answer.headers, Bytes::new()).await
+}
+
+const fn problem_type(kind: DenialKind) -> ProblemType {
+    match kind {
+        DenialKind::MalformedRequest => catalogue::MALFORMED_REQUEST,
+        DenialKind::Unauthenticated => catalogue::UNAUTHENTICATED,
+        DenialKind::InsufficientScope => INSUFFICIENT_SCOPE,
+        DenialKind::HttpsRequired => HTTPS_REQUIRED,
+        DenialKind::CorsRefused => CORS_REFUSED,
+        DenialKind::NotFound => catalogue::NOT_FOUND,
+        DenialKind::MethodNotAllowed => catalogue::METHOD_NOT_ALLOWED,
+        DenialKind::PayloadTooLarge => catalogue::PAYLOAD_TOO_LARGE,
+        DenialKind::TargetTooLong => catalogue::TARGET_TOO_LONG,
+        DenialKind::MisdirectedRequest => catalogue::MISDIRECTED,
+        DenialKind::RateLimited => catalogue::RATE_LIMITED,
+        DenialKind::HeadTooLarge => catalogue::HEAD_TOO_LARGE,
+        DenialKind::Unavailable => catalogue::UNAVAILABLE,
+    }
+}
+
+/// Answers what failed on the way, if anybody is left to read it.
+pub(super) async fn fail(session: &mut Session, error: &Error, ctx: &mut RequestContext) -> FailToProxy {
+    let (problem, reason) = failure(error, ctx, session.is_body_done());
+    ctx.reason = Some(reason);
+    let gone = FailToProxy {
+        error_code: CLIENT_GONE,
+        can_reuse_downstream: false,
+    };
+    let Some(problem) = problem else { return gone };
+    // One that has begun cannot be taken back; the connection is closed in the middle of it.
+    if session
+        .response_written()
+        .is_some_and(|response| !response.status.is_informational())
+    {
+        return gone;
+    }
+    let status = problem.status().as_u16();
+    session.set_keepalive(None);
+    if let Err(error) = write_problem(session, ctx, problem).await {
+        tracing::debug!(%error, "the client went away before its answer");
+    }
+    FailToProxy {
+        error_code: status,
+        can_reuse_downstream: false,
+    }
+}
+
+/// What a failure is to the client, and its word in the log.
+fn failure(error: &Error, ctx: &RequestContext, body_done: bool) -> (Option<Problem>, &'static str) {
+    match (error.esource(), error.etype()) {
+        (_, ErrorType::HTTPStatus(413)) => {
+            (Some(Problem::new(catalogue::PAYLOAD_TOO_LARGE)), "body_too_large")
+        }
+        (_, ErrorType::HTTPStatus(408)) | (ErrorSource::Downstream, ErrorType::ReadTimedout) => {
+            (Some(Problem::new(catalogue::REQUEST_TIMEOUT)), "body_too_slow")
+        }
+        // An upstream that still waits for the body is not the one that is slow.
+        (ErrorSource::Upstream, ErrorType::ReadTimedout) if !body_done => {
+            (Some(Problem::new(catalogue::REQUEST_TIMEOUT)), "body_too_slow")
+        }
+        (ErrorSource::Downstream, ErrorType::InvalidHTTPHeader) => {
+            (Some(Problem::new(catalogue::MALFORMED_REQUEST)), "malformed_body")
+        }
+        (ErrorSource::Downstream, _) => (None, "client_gone"),
+        (ErrorSource::Upstream, _) if !ctx.upstream_connected => (
+            Some(Problem::new(catalogue::UNAVAILABLE).retry_after(RETRY_DOWN_S)),
+            "upstream_down",
+        ),
+        (ErrorSource::Upstream, ErrorType::ReadTimedout | ErrorType::WriteTimedout) => (
+            Some(Problem::new(catalogue::UPSTREAM_TIMEOUT)),
+            "upstream_timeout",
+        ),
+        (ErrorSource::Upstream, _) => (
+            Some(Problem::new(catalogue::UPSTREAM_UNAVAILABLE)),
+            "upstream_broke",
+        ),
+        (ErrorSource::Internal | ErrorSource::Unset, _) => {
+            tracing::error!(request_id = %ctx.request_id, %error, "a request failed in the gateway");
+            (Some(Problem::new(catalogue::INTERNAL)), "internal")
+        }
+    }
+}

@@ -1,0 +1,155 @@
+//! What is known of a request, from its first phase to its log line.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use http::{HeaderValue, StatusCode};
+use pingora::{Error, ErrorSource};
+use policy::{Outcome, Permit, Route, Rule};
+use service_runtime::http::{RequestId, TraceContext};
+
+use crate::connection::Connection;
+use crate::metrics::METRICS;
+use crate::policy_source::Snapshot;
+
+/// What became of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// It ended before the policy was asked, or never reached it.
+    Undecided,
+    /// A rule of HTTP itself refused it.
+    Refused,
+    /// The policy refused it.
+    Denied,
+    /// The gateway answered without a body: redirect or preflight.
+    Answered,
+    /// The policy let it through.
+    Permitted,
+}
+
+impl Verdict {
+    /// The word for the access log.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Undecided => "undecided",
+            Self::Refused => "refused",
+            Self::Denied => "deny",
+            Self::Answered => "answer",
+            Self::Permitted => "permit",
+        }
+    }
+}
+
+/// The state of one request.
+pub(crate) struct RequestContext {
+    /// The policy that holds for the whole request, however often it is replaced meanwhile.
+    pub(crate) snapshot: Arc<Snapshot>,
+    /// `None` only when something calls the proxy past our own loops: then nothing is permitted.
+    pub(crate) connection: Option<Arc<Connection>>,
+    pub(crate) request_id: RequestId,
+    pub(crate) trace: TraceContext,
+    /// Whether `trace` continues one that the client sent.
+    pub(crate) trace_continued: bool,
+    pub(crate) verdict: Verdict,
+    pub(crate) route: Option<Arc<Route>>,
+    /// The rule of the policy that decided.
+    pub(crate) rule: Option<Rule>,
+    /// The rule of HTTP that refused, or a word for what failed.
+    pub(crate) reason: Option<&'static str>,
+    /// The canonical path once it is known, else what a client sent, shortened.
+    pub(crate) path: String,
+    /// The `Origin` of the request.
+    pub(crate) origin: Option<String>,
+    /// `RateLimit` and `RateLimit-Policy`.
+    pub(crate) limit_fields: Option<(HeaderValue, HeaderValue)>,
+    /// Whether the final answer came from the upstream, and with what status.
+    pub(crate) upstream_status: Option<StatusCode>,
+    pub(crate) upstream_connected: bool,
+    pub(crate) upstream_started: Option<Instant>,
+    pub(crate) upstream_time: Option<Duration>,
+    pub(crate) body_bytes: u64,
+    pub(crate) body_started: Option<Instant>,
+    /// When the policy was asked, and limits were charged.
+    decided: Option<Instant>,
+    pub(crate) started: Instant,
+    permit: Option<Permit>,
+}
+
+impl RequestContext {
+    pub(crate) fn new(snapshot: Arc<Snapshot>, connection: Option<Arc<Connection>>) -> Self {
+        Self {
+            snapshot,
+            connection,
+            request_id: RequestId::new(),
+            trace: TraceContext::new(),
+            trace_continued: false,
+            verdict: Verdict::Undecided,
+            route: None,
+            rule: None,
+            reason: None,
+            path: String::new(),
+            origin: None,
+            limit_fields: None,
+            upstream_status: None,
+            upstream_connected: false,
+            upstream_started: None,
+            upstream_time: None,
+            body_bytes: 0,
+            body_started: None,
+            decided: None,
+            started: Instant::now(),
+            permit: None,
+        }
+    }
+
+    /// Keeps what evaluation said, beside the decision itself.
+    pub(crate) fn note(&mut self, outcome: &Outcome) {
+        self.decided = Some(Instant::now());
+        self.route.clone_from(&outcome.route);
+        self.limit_fields = outcome
+            .tightest()
+            .map(|state| (state.rate_limit_field(), state.policy_field()));
+    }
+
+    /// Keeps the permit: from here on the request may be forwarded.
+    pub(crate) fn permit(&mut self, permit: Permit) {
+        self.verdict = Verdict::Permitted;
+        self.rule = Some(permit.route().rule.clone());
+        permit.canonical_path().clone_into(&mut self.path);
+        self.route = Some(permit.route().clone());
+        self.permit = Some(permit);
+    }
+
+    /// The permit, or the error that ends a request without one.
+    pub(crate) fn permitted(&self) -> pingora::Result<&Permit> {
+        self.permit.as_ref().ok_or_else(|| {
+            METRICS.missing_permits.inc();
+            tracing::error!(request_id = %self.request_id, "a request without a permit reached forwarding");
+            Error::explain(pingora::ErrorType::InternalError, "no permit")
+        })
+    }
+
+    pub(crate) const fn permit_at_end(&self) -> Option<&Permit> {
+        self.permit.as_ref()
+    }
+
+    /// How long ago limits were charged.
+    pub(crate) fn since_charges(&self) -> Duration {
+        self.decided.map_or(Duration::ZERO, |decided| decided.elapsed())
+    }
+
+    /// The upstream has answered: its time is known.
+    pub(crate) fn upstream_answered(&mut self, status: StatusCode) {
+        self.upstream_status = Some(status);
+        self.upstream_time = self.upstream_started.map(|started| started.elapsed());
+    }
+
+    /// Whether a limit that counts failures keeps its unit: the upstream refused, or the client left before it could
+    /// be seen whether the upstream would have.
+    pub(crate) fn counts_as_failure(&self, error: Option<&Error>) -> bool {
+        match self.upstream_status {
+            Some(status) => status.is_client_error(),
+            None => error.is_some_and(|error| *error.esource() == ErrorSource::Downstream),
+        }
+    }
+}

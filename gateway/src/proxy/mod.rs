@@ -1,0 +1,249 @@
+//! Every request, phase by phase: ask the policy, forward what it permits, and see to it that every answer is ours.
+//!
+//! **Invariant:** forwarding needs a [`policy::Permit`], which only evaluation can make. A request without one ends as
+//! a 500 and an error in the log, by construction.
+
+mod access_log;
+mod answer;
+mod context;
+mod request;
+mod served;
+mod upstream;
+mod upstream_request;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::modules::http::HttpModules;
+use pingora::protocols::Digest;
+use pingora::proxy::{FailToProxy, ProxyHttp, Session};
+use pingora::upstreams::peer::HttpPeer;
+use pingora::{Error, ErrorType, Result};
+use policy::{Action, Decision};
+
+use crate::connection::CONNECTION;
+use crate::server::Shared;
+use context::RequestContext;
+
+/// A client that takes nothing of an answer for this long is cut off.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
+/// What is left of a refused body is read for this long.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// The proxy of one worker thread.
+pub(crate) struct Gateway {
+    shared: Arc<Shared>,
+}
+
+impl Gateway {
+    pub(crate) const fn new(shared: Arc<Shared>) -> Self {
+        Self { shared }
+    }
+}
+
+#[async_trait]
+impl ProxyHttp for Gateway {
+    type CTX = RequestContext;
+
+    fn new_ctx(&self) -> RequestContext {
+        let connection = CONNECTION.try_with(Arc::clone).ok();
+        if let Some(connection) = &connection {
+            connection.admit();
+        }
+        RequestContext::new(self.shared.policies.current(), connection)
+    }
+
+    /// No compression: answers hold secrets beside what a client chose (BREACH).
+    fn init_downstream_modules(&self, _modules: &mut HttpModules) {}
+
+    async fn early_request_filter(&self, session: &mut Session, ctx: &mut RequestContext) -> Result<()> {
+        // Pingora waits for ever between requests and for bodies, unless told on every request.
+        let idle = self.shared.connections.idle_timeout().as_secs().max(1);
+        let is_last = ctx
+            .connection
+            .as_ref()
+            .is_none_or(|connection| connection.is_last_request());
+        session.set_keepalive(if is_last || self.shared.shutdown.is_triggered() {
+            None
+        } else {
+            Some(idle)
+        });
+        session.set_write_timeout(Some(WRITE_TIMEOUT));
+        session.set_total_drain_timeout(Some(DRAIN_TIMEOUT));
+        // Hints of the upstream (103) would leave without the headers of the policy.
+        session.set_ignore_info_resp(true);
+        // No upgrade is offered; without the field, this is an ordinary request (RFC 9110 §7.8).
+        session.req_header_mut().remove_header("upgrade");
+        Ok(())
+    }
+
+    async fn request_filter(&self, session: &mut Session, ctx: &mut RequestContext) -> Result<bool> {
+        let body_timeout = ctx.snapshot.plan.floor().body_timeout;
+        session.set_read_timeout(Some(body_timeout));
+        let body = match request::check(session, ctx) {
+            Ok(()) => request::body_for_decision(session, ctx).await?,
+            Err(refusal) => return answer::refuse(session, ctx, refusal).await.map(|()| true),
+        };
+        let body = match body {
+            Ok(body) => body,
+            Err(refusal) => return answer::refuse(session, ctx, refusal).await.map(|()| true),
+        };
+        let Some(outcome) = request::evaluate(&self.shared, session, ctx, body.as_deref()) else {
+            return Err(Error::explain(
+                ErrorType::InternalError,
+                "a request outside any connection",
+            ));
+        };
+        ctx.note(&outcome);
+        match outcome.decision {
+            Decision::Deny(denial) => answer::deny(session, ctx, denial).await.map(|()| true),
+            Decision::Respond(reply) => answer::respond(session, ctx, reply).await.map(|()| true),
+            Decision::Permit(permit) => {
+                let served = match permit.action() {
+                    Action::Serve(served) => Some(served),
+                    Action::Upstream(_) => None,
+                };
+                ctx.permit(permit);
+                if let Some(served) = served {
+                    served::serve(&self.shared, session, ctx, served).await?;
+                    return Ok(true);
+                }
+                request::continue_if_expected(session).await?;
+                Ok(false)
+            }
+        }
+    }
+
+    async fn upstream_peer(&self, _session: &mut Session, ctx: &mut RequestContext) -> Result<Box<HttpPeer>> {
+        upstream::peer(ctx)
+    }
+
+    fn fail_to_connect(
+        &self,
+        _session: &mut Session,
+        _peer: &HttpPeer,
+        _ctx: &mut RequestContext,
+        mut error: Box<Error>,
+    ) -> Box<Error> {
+        // A service that is down says so at once, and the client is told when to come again.
+        error.set_retry(false);
+        error
+    }
+
+    async fn connected_to_upstream(
+        &self,
+        _session: &mut Session,
+        _reused: bool,
+        _peer: &HttpPeer,
+        _fd: std::os::fd::RawFd,
+        _digest: Option<&Digest>,
+        ctx: &mut RequestContext,
+    ) -> Result<()> {
+        ctx.upstream_connected = true;
+        Ok(())
+    }
+
+    async fn upstream_request_filter(
+        &self,
+        session: &mut Session,
+        upstream_request: &mut RequestHeader,
+        ctx: &mut RequestContext,
+    ) -> Result<()> {
+        upstream_request::rewrite(session, upstream_request, ctx)
+    }
+
+    async fn request_body_filter(
+        &self,
+        session: &mut Session,
+        body: &mut Option<Bytes>,
+        end_of_stream: bool,
+        ctx: &mut RequestContext,
+    ) -> Result<()> {
+        request::watch_body(session, body.as_ref(), end_of_stream, ctx)
+    }
+
+    async fn upstream_response_filter(
+        &self,
+        _session: &mut Session,
+        upstream_response: &mut ResponseHeader,
+        ctx: &mut RequestContext,
+    ) -> Result<()> {
+        if !upstream_response.status.is_informational() {
+            ctx.upstream_answered(upstream_response.status);
+        }
+        Ok(())
+    }
+
+    async fn response_filter(
+        &self,
+        session: &mut Session,
+        response: &mut ResponseHeader,
+        ctx: &mut RequestContext,
+    ) -> Result<()> {
+        if response.status.is_informational() {
+            return Ok(());
+        }
+        if self.shared.shutdown.is_triggered() {
+            session.set_keepalive(None);
+        }
+        answer::dress(response, ctx)
+    }
+
+    fn response_body_filter(
+        &self,
+        _session: &mut Session,
+        _body: &mut Option<Bytes>,
+        _end_of_stream: bool,
+        ctx: &mut RequestContext,
+    ) -> Result<Option<Duration>> {
+        upstream::check_total_time(ctx)?;
+        Ok(None)
+    }
+
+    fn error_while_proxy(
+        &self,
+        _peer: &HttpPeer,
+        session: &mut Session,
+        error: Box<Error>,
+        ctx: &mut RequestContext,
+        client_reused: bool,
+    ) -> Box<Error> {
+        upstream::decide_retry(session, error, ctx, client_reused)
+    }
+
+    async fn fail_to_proxy(
+        &self,
+        session: &mut Session,
+        error: &Error,
+        ctx: &mut RequestContext,
+    ) -> FailToProxy {
+        answer::fail(session, error, ctx).await
+    }
+
+    /// Pingora's own lines hold the raw request target; ours are written in `logging`.
+    fn suppress_error_log(&self, _session: &Session, _ctx: &RequestContext, _error: &Error) -> bool {
+        true
+    }
+
+    fn request_summary(&self, _session: &Session, ctx: &RequestContext) -> String {
+        format!("request {}", ctx.request_id)
+    }
+
+    async fn logging(&self, session: &mut Session, error: Option<&Error>, ctx: &mut RequestContext) {
+        if let Some(permit) = ctx.permit_at_end()
+            && !ctx.counts_as_failure(error)
+        {
+            self.shared
+                .limiter
+                .refund(permit.failure_charges(), ctx.since_charges());
+        }
+        access_log::write(session, error, ctx);
+        if error.is_some() {
+            // Pingora drops the connection without closing it in order: the client could lose the answer.
+            session.downstream_session.shutdown().await;
+        }
+    }
+}

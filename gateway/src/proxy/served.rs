@@ -1,0 +1,77 @@
+//! What the gateway answers by itself: the public keys, and whether it lives and is ready.
+
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, StatusCode, header};
+use pingora::Result;
+use pingora::proxy::Session;
+use policy::Served;
+use problem::{Problem, catalogue};
+
+use super::answer;
+use super::context::RequestContext;
+use super::request;
+use crate::server::Shared;
+
+/// How long others may keep the keys; a new key is published longer than this before its first use (J39).
+const JWKS_CACHE: &str = "public, max-age=300";
+const JWKS_TYPE: &str = "application/jwk-set+json";
+const RETRY_KEYS_S: u64 = 2;
+
+/// Answers.
+///
+/// # Errors
+/// When the client is gone.
+pub(super) async fn serve(
+    shared: &Shared,
+    session: &mut Session,
+    ctx: &mut RequestContext,
+    served: Served,
+) -> Result<()> {
+    match served {
+        Served::Live => status(session, ctx, "live").await,
+        Served::Ready if shared.keys.current().is_some() => status(session, ctx, "ready").await,
+        Served::Ready => without_keys(session, ctx).await,
+        Served::Jwks => jwks(shared, session, ctx).await,
+    }
+}
+
+async fn status(session: &mut Session, ctx: &RequestContext, word: &'static str) -> Result<()> {
+    let headers = [
+        (header::CONTENT_TYPE, HeaderValue::from_static("application/json")),
+        (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
+    ];
+    let body = Bytes::from(format!("{{\"status\":\"{word}\"}}"));
+    answer::write(session, ctx, StatusCode::OK, &headers, body).await
+}
+
+async fn without_keys(session: &mut Session, ctx: &mut RequestContext) -> Result<()> {
+    ctx.reason = Some("no_keys");
+    let problem = Problem::new(catalogue::UNAVAILABLE).retry_after(RETRY_KEYS_S);
+    answer::write_problem(session, ctx, problem).await
+}
+
+/// The key set (RFC 7517 §5) from the gateway's own copy, so that it is there when the control plane is not.
+async fn jwks(shared: &Shared, session: &mut Session, ctx: &mut RequestContext) -> Result<()> {
+    let Some(keys) = shared.keys.current() else {
+        return without_keys(session, ctx).await;
+    };
+    let headers: [(HeaderName, HeaderValue); 3] = [
+        (header::CONTENT_TYPE, HeaderValue::from_static(JWKS_TYPE)),
+        (header::CACHE_CONTROL, HeaderValue::from_static(JWKS_CACHE)),
+        (
+            header::ETAG,
+            HeaderValue::from_str(keys.etag()).unwrap_or_else(|_| HeaderValue::from_static("\"\"")),
+        ),
+    ];
+    let known =
+        request::text(&session.req_header().headers, header::IF_NONE_MATCH.as_str()).is_some_and(|tags| {
+            tags.split(',')
+                .any(|tag| tag.trim().trim_start_matches("W/") == keys.etag())
+        });
+    let (status, body) = if known {
+        (StatusCode::NOT_MODIFIED, Bytes::new())
+    } else {
+        (StatusCode::OK, keys.jwks())
+    };
+    answer::write(session, ctx, status, &headers, body).await
+}

@@ -1,0 +1,82 @@
+//! What the upstream sees: the canonical path, our own facts about the client, and the verified identity.
+
+use http::{HeaderName, HeaderValue, header};
+use pingora::Result;
+use pingora::http::RequestHeader;
+use pingora::proxy::Session;
+use policy::{INBOUND_HEADERS_REMOVED, Principal, Scheme};
+
+use super::context::RequestContext;
+use super::request;
+
+/// Rewrites the request for the upstream. Pingora has removed hop-by-hop fields already.
+///
+/// # Errors
+/// Without a permit, or when a value cannot stand in a header, which verified claims never cause (J30).
+pub(super) fn rewrite(session: &Session, upstream: &mut RequestHeader, ctx: &RequestContext) -> Result<()> {
+    let permit = ctx.permitted()?;
+    upstream.set_raw_path(request::target(permit.canonical_path(), permit.query()).as_bytes())?;
+
+    // AD-1, AD-7, PA-7: what only we may say is removed before we say it.
+    for name in INBOUND_HEADERS_REMOVED {
+        upstream.remove_header(name);
+    }
+    remove_prefixed(upstream, &["x-forwarded-", "x-auth-"]);
+    // FR-8: the client was told to go on by us.
+    upstream.remove_header(&header::EXPECT);
+    if !permit.forwards_authorization() {
+        upstream.remove_header(&header::AUTHORIZATION);
+    }
+
+    // AD-6: our own facts, never appended to what came in.
+    if let Some(connection) = &ctx.connection {
+        upstream.insert_header("X-Forwarded-For", connection.client.to_string())?;
+        let scheme = match connection.scheme() {
+            Scheme::Http => "http",
+            Scheme::Https => "https",
+        };
+        upstream.insert_header("X-Forwarded-Proto", scheme)?;
+    }
+    upstream.insert_header("X-Forwarded-Host", request::host(session))?;
+
+    // AD-8, AD-9.
+    upstream.insert_header("X-Request-Id", ctx.request_id.as_str())?;
+    upstream.insert_header("Traceparent", ctx.trace.child().to_string())?;
+    if !ctx.trace_continued {
+        upstream.remove_header("tracestate");
+    }
+
+    permit
+        .principal()
+        .map_or(Ok(()), |principal| identify(upstream, principal))
+}
+
+/// The verified identity (AD-7, J46).
+fn identify(upstream: &mut RequestHeader, principal: &Principal) -> Result<()> {
+    upstream.insert_header("X-Auth-Subject", principal.subject.as_str())?;
+    if let Some(session) = &principal.session {
+        upstream.insert_header("X-Auth-Session", session.as_str())?;
+    }
+    if let Some(tenant) = &principal.tenant {
+        upstream.insert_header("X-Auth-Tenant", tenant.as_str())?;
+    }
+    let scopes = HeaderValue::try_from(principal.scopes.join(" ")).map_err(|_| {
+        pingora::Error::explain(
+            pingora::ErrorType::InternalError,
+            "a scope that cannot stand in a header",
+        )
+    })?;
+    upstream.insert_header("X-Auth-Scopes", scopes)
+}
+
+fn remove_prefixed(upstream: &mut RequestHeader, prefixes: &[&str]) {
+    let names: Vec<HeaderName> = upstream
+        .headers
+        .keys()
+        .filter(|name| prefixes.iter().any(|prefix| name.as_str().starts_with(prefix)))
+        .cloned()
+        .collect();
+    for name in names {
+        upstream.remove_header(&name);
+    }
+}

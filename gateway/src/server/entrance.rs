@@ -1,0 +1,142 @@
+//! Where connections come in: the listeners of the policy, opened once, their TLS side refreshed live.
+
+use std::collections::BTreeSet;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use policy::{Listener, Plan, Scheme};
+
+use crate::listen;
+use crate::policy_source::Reload;
+use crate::settings::Settings;
+use crate::tls::TlsEntrance;
+
+/// One place where connections come in.
+pub(crate) struct Entrance {
+    /// The listener's name in the policy.
+    pub(crate) listener: String,
+    /// `<listener>.<http|https>`.
+    pub(crate) label: String,
+    pub(crate) scheme: Scheme,
+    /// The port on which clients reach the HTTPS side of this listener.
+    pub(crate) https_port: u16,
+    /// The TLS side; `None` in clear.
+    pub(crate) tls: Option<TlsEntrance>,
+}
+
+/// An entrance with its sockets, one for each worker.
+pub(super) struct Opening {
+    pub(super) entrance: Arc<Entrance>,
+    pub(super) address: SocketAddr,
+    pub(super) sockets: Vec<TcpListener>,
+}
+
+/// Binds every listener of the policy and reads its certificate.
+///
+/// # Errors
+/// When an address is taken, a certificate is wrong, or a setting names a listener that the policy has not.
+pub(super) fn open_all(settings: &Settings, plan: &Plan) -> anyhow::Result<Vec<Opening>> {
+    let workers = settings.worker_threads();
+    let address = |label: &str, bind: SocketAddr| settings.listen.get(label).copied().unwrap_or(bind);
+    let mut openings = Vec::new();
+    for listener in plan.listeners() {
+        let label = format!("{}.https", listener.name);
+        let sockets = listen::bind_all(&label, address(&label, listener.https.bind), workers)?;
+        let bound = bound_address(&sockets)?;
+        let tls = TlsEntrance::open(&settings.certificate_dir, &listener.https)
+            .with_context(|| format!("listener {}", listener.name))?;
+        let https_port = bound.port();
+        openings.push(opening(
+            listener,
+            label,
+            Scheme::Https,
+            https_port,
+            Some(tls),
+            sockets,
+        )?);
+        if let Some(http) = &listener.http {
+            let label = format!("{}.http", listener.name);
+            let sockets = listen::bind_all(&label, address(&label, http.bind), workers)?;
+            openings.push(opening(listener, label, Scheme::Http, https_port, None, sockets)?);
+        }
+    }
+    let known = |label: &String| openings.iter().any(|opening| opening.entrance.label == *label);
+    if let Some(unknown) = settings.listen.keys().find(|label| !known(label)) {
+        anyhow::bail!("listen.{unknown}: the policy has no such listener");
+    }
+    Ok(openings)
+}
+
+fn opening(
+    listener: &Listener,
+    label: String,
+    scheme: Scheme,
+    https_port: u16,
+    tls: Option<TlsEntrance>,
+    sockets: Vec<TcpListener>,
+) -> anyhow::Result<Opening> {
+    let address = bound_address(&sockets)?;
+    let entrance = Arc::new(Entrance {
+        listener: listener.name.clone(),
+        label,
+        scheme,
+        https_port,
+        tls,
+    });
+    Ok(Opening {
+        entrance,
+        address,
+        sockets,
+    })
+}
+
+fn bound_address(sockets: &[TcpListener]) -> anyhow::Result<SocketAddr> {
+    Ok(sockets.first().context("no worker threads")?.local_addr()?)
+}
+
+/// After every look at the policy directory: certificates may have changed too.
+pub(super) fn after_look(plan: &Plan, entrances: &[Arc<Entrance>], reload: Reload) {
+    for entrance in entrances {
+        if let Some(listener) = plan
+            .listeners()
+            .iter()
+            .find(|listener| listener.name == entrance.listener)
+        {
+            refresh_tls(entrance, listener);
+        }
+    }
+    if reload == Reload::Loaded {
+        let open: BTreeSet<&str> = entrances
+            .iter()
+            .map(|entrance| entrance.listener.as_str())
+            .collect();
+        let wanted: BTreeSet<&str> = plan
+            .listeners()
+            .iter()
+            .map(|listener| listener.name.as_str())
+            .collect();
+        for listener in open.symmetric_difference(&wanted) {
+            tracing::warn!(
+                listener,
+                "the policy adds or removes this listener: that needs a restart"
+            );
+        }
+    }
+}
+
+fn refresh_tls(entrance: &Entrance, listener: &Listener) {
+    let Some(tls) = &entrance.tls else { return };
+    match tls.refresh(&listener.https) {
+        Ok(true) => tracing::info!(listener = entrance.label, "certificate or TLS policy replaced"),
+        Ok(false) => {}
+        Err(error) => {
+            let error = format!("{error:#}");
+            tracing::error!(
+                error,
+                listener = entrance.label,
+                "the certificate is wrong: the old one stays"
+            );
+        }
+    }
+}

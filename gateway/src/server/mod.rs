@@ -1,0 +1,192 @@
+//! Starting and stopping: everything that can fail is done before the first connection is accepted.
+
+mod entrance;
+mod worker;
+
+pub(crate) use entrance::Entrance;
+pub(crate) use worker::Worker;
+
+use std::collections::BTreeMap;
+use std::fs::DirBuilder;
+use std::net::SocketAddr;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::Path;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use service_runtime::clock::Clock;
+use service_runtime::health::Readiness;
+use service_runtime::settings::Environment;
+use service_runtime::shutdown::Shutdown;
+use tokio_util::sync::CancellationToken;
+
+use crate::durable_file::write_atomically;
+use crate::keys::{self, KeyStore};
+use crate::policy_source::{self, PolicySource};
+use crate::rate_limit::RateLimiter;
+use crate::settings::{ConnectionSettings, Settings};
+
+/// What all workers share.
+pub(crate) struct Shared {
+    pub(crate) policies: Arc<PolicySource>,
+    pub(crate) keys: Arc<KeyStore>,
+    pub(crate) limiter: RateLimiter,
+    pub(crate) connections: ConnectionSettings,
+    pub(crate) clock: Clock,
+    pub(crate) shutdown: Shutdown,
+}
+
+/// A running gateway.
+pub struct Running {
+    addresses: BTreeMap<String, SocketAddr>,
+    private: SocketAddr,
+    shutdown: Shutdown,
+    grace: Duration,
+    finished: CancellationToken,
+    workers: Vec<JoinHandle<()>>,
+}
+
+/// Starts a gateway inside a tokio runtime; requests are served on threads of its own.
+///
+/// # Errors
+/// When the policy, a certificate, an address or a directory cannot be used. Nothing is left running then.
+pub async fn start(
+    settings: &Settings,
+    environment: Environment,
+    clock: Clock,
+    shutdown: Shutdown,
+) -> anyhow::Result<Running> {
+    make_private_directory(&settings.state_dir)?;
+    let policies = Arc::new(PolicySource::open(settings, environment, clock.clone())?);
+    let openings = entrance::open_all(settings, &policies.current().plan)?;
+    let keys = Arc::new(KeyStore::open(&settings.state_dir));
+    let shared = Arc::new(Shared {
+        policies: policies.clone(),
+        keys: keys.clone(),
+        limiter: RateLimiter::new(settings.rate_limit.max_keys),
+        connections: settings.connections,
+        clock,
+        shutdown: shutdown.clone(),
+    });
+
+    let (private, _task) =
+        service_runtime::private::serve(settings.private_listen, readiness(&shared), shutdown.clone())
+            .await?;
+    shutdown.spawn(keys::follow(
+        keys,
+        settings.control_plane_socket.clone(),
+        shutdown.clone(),
+    ));
+    let entrances: Vec<_> = openings.iter().map(|opening| opening.entrance.clone()).collect();
+    let poll = Duration::from_millis(settings.policy_poll_ms);
+    let watched = shared.clone();
+    shutdown.spawn(policy_source::watch(
+        policies,
+        poll,
+        shutdown.clone(),
+        move |reload| {
+            entrance::after_look(&watched.policies.current().plan, &entrances, reload);
+            watched.keys.report_age();
+        },
+    ));
+
+    let addresses: BTreeMap<_, _> = openings
+        .iter()
+        .map(|opening| (opening.entrance.label.clone(), opening.address))
+        .collect();
+    let finished = CancellationToken::new();
+    let workers = worker::start(settings, &shared, openings, &finished)?;
+    let announced = settings
+        .endpoints_file
+        .as_ref()
+        .map_or(Ok(()), |file| write_endpoints(file, &addresses, private));
+    if let Err(error) = announced {
+        shutdown.trigger();
+        finished.cancel();
+        return Err(error);
+    }
+    let grace = Duration::from_millis(settings.shutdown_grace_ms);
+    Ok(Running {
+        addresses,
+        private,
+        shutdown,
+        grace,
+        finished,
+        workers,
+    })
+}
+
+impl Running {
+    /// The bound addresses by `<listener>.<http|https>`.
+    #[must_use]
+    pub const fn addresses(&self) -> &BTreeMap<String, SocketAddr> {
+        &self.addresses
+    }
+
+    /// The bound address of metrics and health.
+    #[must_use]
+    pub const fn private_address(&self) -> SocketAddr {
+        self.private
+    }
+
+    /// Waits for the shutdown signal, then until every request under way is answered or the grace is over. Returns
+    /// whether all were answered.
+    pub async fn stopped(self) -> bool {
+        self.shutdown.cancelled().await;
+        let all_answered = self.shutdown.wait_for_tasks(self.grace).await;
+        if !all_answered {
+            tracing::warn!(
+                grace_ms = self.grace.as_millis(),
+                "requests were still under way: they are cut"
+            );
+        }
+        self.finished.cancel();
+        let joined = tokio::task::spawn_blocking(move || {
+            self.workers
+                .into_iter()
+                .filter_map(|worker| worker.join().err())
+                .count()
+        });
+        if joined.await.unwrap_or(1) > 0 {
+            tracing::error!("a worker thread had panicked");
+        }
+        all_answered
+    }
+}
+
+fn make_private_directory(path: &Path) -> anyhow::Result<()> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(path);
+    made.with_context(|| format!("state_dir: cannot make {}", path.display()))
+}
+
+fn readiness(shared: &Arc<Shared>) -> Readiness {
+    let with_keys = shared.clone();
+    Readiness::new().check("keys", move || {
+        let shared = with_keys.clone();
+        Box::pin(async move {
+            if shared.keys.current().is_some() {
+                Ok(())
+            } else {
+                Err("no key set yet".to_owned())
+            }
+        })
+    })
+}
+
+fn write_endpoints(
+    file: &Path,
+    addresses: &BTreeMap<String, SocketAddr>,
+    private: SocketAddr,
+) -> anyhow::Result<()> {
+    let mut endpoints = serde_json::Map::new();
+    endpoints.insert("private".to_owned(), private.to_string().into());
+    for (label, address) in addresses {
+        endpoints.insert(label.clone(), address.to_string().into());
+    }
+    write_atomically(file, serde_json::Value::Object(endpoints).to_string().as_bytes())
+}

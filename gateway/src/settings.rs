@@ -1,0 +1,239 @@
+//! How a gateway process runs: directories, sockets, threads and bounds. What requests may do is policy, not settings.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::Deserialize;
+use service_runtime::settings::SettingsError;
+use service_runtime::telemetry::TelemetrySettings;
+
+/// Settings of one gateway process.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Settings {
+    /// The policy bundle: a directory of YAML files, watched for changes. Required.
+    pub policies_dir: PathBuf,
+    /// The gateway's own state: last good policy bundle and last good key set. Made with mode 0700. Required.
+    pub state_dir: PathBuf,
+    /// Where relative `unix:` upstream addresses of the policy are looked up. Required.
+    pub socket_dir: PathBuf,
+    /// Certificates and keys that `tls.certificate` names: `NAME.pem` and `NAME.key`. Required.
+    pub certificate_dir: PathBuf,
+    /// The control plane's unix socket, from which the key set comes. Required.
+    pub control_plane_socket: PathBuf,
+    /// Addresses that replace a listener's `bind`, as `<listener>.<http|https>`; port 0 picks a free port.
+    pub listen: BTreeMap<String, SocketAddr>,
+    /// Metrics and health for operators; port 0 picks a free port.
+    pub private_listen: SocketAddr,
+    /// Worker threads, each with its own runtime and listeners; 0 means one per core.
+    pub threads: usize,
+    /// Logs, traces and error reports.
+    pub telemetry: TelemetrySettings,
+    /// Where the bound addresses are written as JSON once the gateway listens.
+    pub endpoints_file: Option<PathBuf>,
+    /// Bounds on connections.
+    pub connections: ConnectionSettings,
+    /// Bounds of the rate-limit table.
+    pub rate_limit: RateLimitSettings,
+    /// How long requests under way may take after SIGTERM, in milliseconds.
+    pub shutdown_grace_ms: u64,
+    /// How often the policy directory is read again when no file event came, in milliseconds.
+    pub policy_poll_ms: u64,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            policies_dir: PathBuf::new(),
+            state_dir: PathBuf::new(),
+            socket_dir: PathBuf::new(),
+            certificate_dir: PathBuf::new(),
+            control_plane_socket: PathBuf::new(),
+            listen: BTreeMap::new(),
+            private_listen: SocketAddr::from(([127, 0, 0, 1], 9901)),
+            threads: 0,
+            telemetry: TelemetrySettings::default(),
+            endpoints_file: None,
+            connections: ConnectionSettings::default(),
+            rate_limit: RateLimitSettings::default(),
+            shutdown_grace_ms: 20_000,
+            policy_poll_ms: 10_000,
+        }
+    }
+}
+
+/// Bounds on connections, which hold before any policy is asked.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ConnectionSettings {
+    /// Open connections of the whole process.
+    pub max: usize,
+    /// Open connections of one client address (an IPv6 client is its /64).
+    pub max_per_address: usize,
+    /// A TLS handshake must end within this time, in milliseconds (TLS-7).
+    pub handshake_timeout_ms: u64,
+    /// A connection without a request is closed after this time, in milliseconds.
+    pub idle_timeout_ms: u64,
+    /// Requests on one connection before it is closed, so that memory and load move on.
+    pub max_requests: u32,
+}
+
+impl Default for ConnectionSettings {
+    fn default() -> Self {
+        Self {
+            max: 10_000,
+            max_per_address: 512,
+            handshake_timeout_ms: 5_000,
+            idle_timeout_ms: 60_000,
+            max_requests: 10_000,
+        }
+    }
+}
+
+impl ConnectionSettings {
+    pub(crate) const fn handshake_timeout(&self) -> Duration {
+        Duration::from_millis(self.handshake_timeout_ms)
+    }
+
+    pub(crate) const fn idle_timeout(&self) -> Duration {
+        Duration::from_millis(self.idle_timeout_ms)
+    }
+}
+
+/// Bounds of the table that counts requests.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RateLimitSettings {
+    /// Keys that are counted apart; beyond it, new keys of a limit share one bucket.
+    pub max_keys: usize,
+}
+
+impl Default for RateLimitSettings {
+    fn default() -> Self {
+        Self { max_keys: 200_000 }
+    }
+}
+
+impl Settings {
+    /// Reads the settings file and the `GATEWAY__…` variables.
+    ///
+    /// # Errors
+    /// Every mistake at once: unknown keys, wrong types, missing directories.
+    pub fn load(file: Option<&Path>) -> Result<Self, SettingsError> {
+        service_runtime::settings::load_checked("gateway", file, Self::faults)
+    }
+
+    /// Rules that serde cannot state, one sentence for each that is broken.
+    #[must_use]
+    pub fn faults(&self) -> Vec<String> {
+        let mut faults = Vec::new();
+        let required = [
+            ("policies_dir", &self.policies_dir),
+            ("state_dir", &self.state_dir),
+            ("socket_dir", &self.socket_dir),
+            ("certificate_dir", &self.certificate_dir),
+            ("control_plane_socket", &self.control_plane_socket),
+        ];
+        for (name, path) in required {
+            if path.as_os_str().is_empty() {
+                faults.push(format!("{name}: is required"));
+            }
+        }
+        if !self.policies_dir.as_os_str().is_empty() && !self.policies_dir.is_dir() {
+            faults.push(format!(
+                "policies_dir: {} is not a directory",
+                self.policies_dir.display()
+            ));
+        }
+        for name in self.listen.keys() {
+            if !name
+                .rsplit_once('.')
+                .is_some_and(|(listener, scheme)| !listener.is_empty() && matches!(scheme, "http" | "https"))
+            {
+                faults.push(format!(
+                    "listen.{name}: a key is `<listener>.http` or `<listener>.https`"
+                ));
+            }
+        }
+        let positive = [
+            ("connections.max", self.connections.max == 0),
+            (
+                "connections.max_per_address",
+                self.connections.max_per_address == 0,
+            ),
+            (
+                "connections.handshake_timeout_ms",
+                self.connections.handshake_timeout_ms == 0,
+            ),
+            (
+                "connections.idle_timeout_ms",
+                self.connections.idle_timeout_ms == 0,
+            ),
+            ("connections.max_requests", self.connections.max_requests == 0),
+            ("rate_limit.max_keys", self.rate_limit.max_keys == 0),
+            ("policy_poll_ms", self.policy_poll_ms == 0),
+        ];
+        faults.extend(
+            positive
+                .iter()
+                .filter(|(_, zero)| *zero)
+                .map(|(name, _)| format!("{name}: must be at least 1")),
+        );
+        faults
+    }
+
+    /// How many worker threads to start.
+    pub(crate) fn worker_threads(&self) -> usize {
+        if self.threads > 0 {
+            self.threads
+        } else {
+            std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_fault_is_named_at_once() {
+        let settings = Settings {
+            listen: BTreeMap::from([("public".to_owned(), SocketAddr::from(([127, 0, 0, 1], 0)))]),
+            connections: ConnectionSettings {
+                max: 0,
+                ..ConnectionSettings::default()
+            },
+            ..Settings::default()
+        };
+        let faults = settings.faults().join("\n");
+
+        for name in [
+            "policies_dir",
+            "state_dir",
+            "socket_dir",
+            "certificate_dir",
+            "control_plane_socket",
+            "listen.public",
+            "connections.max:",
+        ] {
+            assert!(faults.contains(name), "{name} is missing in\n{faults}");
+        }
+    }
+
+    #[test]
+    fn good_settings_have_no_fault() {
+        let settings = Settings {
+            policies_dir: std::env::temp_dir(),
+            state_dir: "/var/lib/portico/gateway".into(),
+            socket_dir: "/run/portico".into(),
+            certificate_dir: "/etc/portico/tls".into(),
+            control_plane_socket: "/run/portico/control-plane.sock".into(),
+            listen: BTreeMap::from([("public.https".to_owned(), SocketAddr::from(([127, 0, 0, 1], 0)))]),
+            ..Settings::default()
+        };
+        assert_eq!(settings.faults(), Vec::<String>::new());
+    }
+}

@@ -1,0 +1,154 @@
+//! One line for every request, with what operators need and nothing that is secret.
+
+use std::io;
+use std::sync::{Arc, Mutex, OnceLock};
+
+use serde_json::{Value, json};
+use tracing_subscriber::fmt::MakeWriter;
+
+use crate::gateway_process::{GatewayProcess, eventually};
+
+/// Everything that was logged in this process.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl<'w> MakeWriter<'w> for Log {
+    type Writer = Self;
+
+    fn make_writer(&'w self) -> Self {
+        self.clone()
+    }
+}
+
+impl Log {
+    fn capture() -> &'static Self {
+        static LOG: OnceLock<Log> = OnceLock::new();
+        LOG.get_or_init(|| {
+            let log = Self::default();
+            let subscriber = tracing_subscriber::fmt()
+                .json()
+                .with_max_level(tracing::Level::INFO);
+            subscriber.with_writer(log.clone()).init();
+            log
+        })
+    }
+
+    fn text(&self) -> String {
+        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+    }
+
+    /// The fields of the access line of one request.
+    fn line(&self, request_id: &str) -> Option<Value> {
+        let mut lines = self
+            .text()
+            .lines()
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
+            .into_iter();
+        let found = lines.find(|line| line.contains(request_id) && line.contains(r#""target":"access""#))?;
+        Some(serde_json::from_str::<Value>(&found).unwrap()["fields"].clone())
+    }
+
+    async fn line_of(&self, answer: &reqwest::Response) -> Value {
+        let id = answer.headers()["x-request-id"].to_str().unwrap();
+        eventually("the line is written", || async { self.line(id).is_some() }).await;
+        self.line(id).unwrap()
+    }
+}
+
+#[tokio::test]
+async fn a_line_says_who_what_where_and_which_rule_decided() {
+    let log = Log::capture();
+    let gateway = GatewayProcess::start().await;
+    let trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    let request = gateway
+        .client()
+        .get(gateway.url("/api/v1/me?x=1"))
+        .bearer_auth(gateway.keys.token());
+    let line = log
+        .line_of(&request.header("traceparent", trace).send().await.unwrap())
+        .await;
+
+    assert_eq!(line["trace_id"], "4bf92f3577b34da6a3ce929d0e0e4736");
+    assert_eq!(line["client"], "127.0.0.1");
+    assert_eq!(
+        (&line["method"], &line["path"], &line["status"]),
+        (&json!("GET"), &json!("/api/v1/me"), &json!(200))
+    );
+    assert_eq!(
+        (&line["route"], &line["decision"], &line["subject"]),
+        (&json!("show_me"), &json!("permit"), &json!("usr_alice"))
+    );
+    assert!(line["rule"].as_str().unwrap().starts_with("base.yaml:"), "{line}");
+    assert!(
+        line["duration_us"].as_u64().unwrap() >= line["upstream_us"].as_u64().unwrap(),
+        "{line}"
+    );
+    assert_eq!(line["sent_bytes"], r#"{"from":"core"}"#.len());
+
+    let line = log.line_of(&gateway.get("/api/v1/me").await).await;
+    assert_eq!(
+        (&line["status"], &line["decision"], &line["reason"]),
+        (&json!(401), &json!("deny"), &json!("missing"))
+    );
+    assert!(
+        line["rule"].as_str().unwrap().ends_with("routes.show_me.auth"),
+        "{line}"
+    );
+}
+
+#[tokio::test]
+async fn requests_that_die_early_have_a_line_too() {
+    let log = Log::capture();
+    let gateway = GatewayProcess::start().await;
+    let answer = gateway.raw(b"GET / HTTP/1.1\nHost: localhost\n\n").await;
+    let id = answer
+        .0
+        .lines()
+        .find_map(|line| line.strip_prefix("x-request-id: "))
+        .unwrap();
+    let line = log.line(id).unwrap();
+    assert_eq!(
+        (&line["status"], &line["rule"], &line["decision"]),
+        (&json!(400), &json!("FR-4"), &json!("refused"))
+    );
+}
+
+#[tokio::test]
+async fn nothing_secret_is_in_any_line() {
+    let log = Log::capture();
+    let gateway = GatewayProcess::start().await;
+    let body = json!({"email": "canary@bank.example", "password": "canary-password"});
+    let request = gateway
+        .client()
+        .post(gateway.url("/api/v1/auth/login?code=canary-query"))
+        .json(&body);
+    let answer = request
+        .header("cookie", "session=canary-cookie")
+        .send()
+        .await
+        .unwrap();
+    log.line_of(&answer).await;
+    let token = gateway.keys.token();
+    log.line_of(&gateway.get_with("/api/v1/me", &token).await).await;
+    log.line_of(&gateway.get_with("/api/v1/me", &format!("{token}canary")).await)
+        .await;
+
+    let text = log.text();
+    assert!(!text.contains("canary"), "{text}");
+    assert!(
+        !text.contains(token.split('.').next_back().unwrap()),
+        "a signature is in the log"
+    );
+}

@@ -1,0 +1,26 @@
+//! The gateway as clients meet it: real sockets, real TLS, a scripted core and a scripted control plane.
+//!
+//! Tests name the rule they prove (J10, FR-1, AD-7, …); the rules stand in the docs of the policy language.
+#![cfg(test)]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "tasks of a test end with its runtime: nothing has to wait for them"
+)]
+
+mod access_log;
+mod authentication;
+mod clients;
+mod core_service;
+mod cross_origin;
+mod enforcement;
+mod failures;
+mod forwarding;
+mod gateway_process;
+mod http2;
+mod key_service;
+mod limits;
+mod public_keys;
+mod reload;
+mod smuggling;
+mod stopping;
+mod tls;

@@ -1,0 +1,137 @@
+//! Policies that change while requests are under way.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use crate::clients::problem;
+use crate::gateway_process::{GatewayProcess, POLICY, eventually};
+
+/// The same policy with the rates behind a token.
+fn stricter() -> String {
+    let open = "auth: none\n    because: exchange rates are published for everyone";
+    assert!(POLICY.contains(open));
+    POLICY.replace(open, "auth: customers\n    scopes: []")
+}
+
+#[tokio::test]
+async fn a_good_edit_takes_effect_under_load_and_fails_no_request() {
+    let gateway = GatewayProcess::start().await;
+    let (stop, served) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+    let token = gateway.keys.token();
+    let mut load = Vec::new();
+    for _ in 0..8 {
+        let (client, url) = (gateway.client(), gateway.url("/api/v1/rates/eur-usd"));
+        let (stop, served, token) = (stop.clone(), served.clone(), token.clone());
+        load.push(tokio::spawn(async move {
+            while !stop.load(Ordering::Relaxed) {
+                let answer = client.get(&url).bearer_auth(&token).send().await.unwrap();
+                assert_eq!(answer.status(), 200);
+                served.fetch_add(1, Ordering::Relaxed);
+            }
+        }));
+    }
+    for round in 0..3 {
+        let (policy, anonymous) = if round % 2 == 0 {
+            (stricter(), 401)
+        } else {
+            (POLICY.to_owned(), 200)
+        };
+        gateway.policy_file("base.yaml", &policy);
+        eventually("the edit takes effect", || async {
+            gateway.get("/api/v1/rates/eur-usd").await.status() == anonymous
+        })
+        .await;
+    }
+    stop.store(true, Ordering::Relaxed);
+    for client in load {
+        client.await.unwrap();
+    }
+    assert!(served.load(Ordering::Relaxed) > 100, "the load was no load");
+    assert_eq!(
+        gateway
+            .metric(r#"portico_policy_reloads_total{outcome="loaded"}"#)
+            .await,
+        Some(4)
+    );
+}
+
+#[tokio::test]
+async fn a_broken_edit_changes_nothing_and_is_reported() {
+    let gateway = GatewayProcess::start().await;
+    let hash = |text: &str| {
+        text.lines()
+            .find(|line| line.starts_with("portico_policy_info"))
+            .unwrap()
+            .to_owned()
+    };
+    let before = hash(&gateway.private_text("/metrics").await);
+
+    gateway.policy_file("base.yaml", &stricter().replace("scopes: []", "scoops: []"));
+    eventually("the fault is reported", || async {
+        gateway.metric("portico_policy_directory_ok").await == Some(0)
+    })
+    .await;
+    assert_eq!(
+        gateway.get("/api/v1/rates/eur-usd").await.status(),
+        200,
+        "the old policy is in force"
+    );
+    assert_eq!(hash(&gateway.private_text("/metrics").await), before);
+    assert_eq!(
+        gateway
+            .metric(r#"portico_policy_reloads_total{outcome="refused"}"#)
+            .await,
+        Some(1)
+    );
+
+    gateway.policy_file("base.yaml", &stricter());
+    eventually("the repaired edit takes effect", || async {
+        gateway.get("/api/v1/rates/eur-usd").await.status() == 401
+    })
+    .await;
+    assert_eq!(gateway.metric("portico_policy_directory_ok").await, Some(1));
+}
+
+#[tokio::test]
+async fn counters_survive_a_reload() {
+    let gateway = GatewayProcess::start().await;
+    for _ in 0..2 {
+        assert_eq!(gateway.get("/api/v1/scarce").await.status(), 200);
+    }
+    gateway.policy_file("base.yaml", &stricter());
+    eventually("the edit takes effect", || async {
+        gateway.get("/api/v1/rates/a").await.status() == 401
+    })
+    .await;
+    assert_eq!(gateway.get("/api/v1/scarce").await.status(), 429);
+}
+
+#[tokio::test]
+async fn a_restart_with_a_broken_directory_uses_the_last_good_policy() {
+    let mut gateway = GatewayProcess::start().await;
+    gateway.policy_file("base.yaml", &stricter());
+    eventually("the edit takes effect", || async {
+        gateway.get("/api/v1/rates/a").await.status() == 401
+    })
+    .await;
+    gateway.stop().await;
+    gateway.policy_file("base.yaml", "version: 1\nroutes: [");
+
+    gateway.restart().await.unwrap();
+    problem(gateway.get("/api/v1/rates/a").await, 401, "unauthenticated").await;
+    assert_eq!(gateway.metric("portico_policy_directory_ok").await, Some(0));
+}
+
+#[tokio::test]
+async fn a_gateway_with_no_good_policy_at_all_does_not_start() {
+    let mut gateway = GatewayProcess::start().await;
+    gateway.stop().await;
+    gateway.policy_file("base.yaml", "version: 1\nroutes: [");
+    std::fs::remove_dir_all(gateway.directory.path().join("state/policy")).unwrap();
+
+    let error = format!("{:#}", gateway.restart().await.unwrap_err());
+    assert!(
+        error.contains("no last good copy") && error.contains("base.yaml"),
+        "{error}"
+    );
+}

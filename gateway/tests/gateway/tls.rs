@@ -1,0 +1,136 @@
+//! The TLS side of the listener.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use gateway::settings::ConnectionSettings;
+use rustls::{ClientConfig, NamedGroup, ProtocolVersion, version};
+use rustls_pki_types::ServerName;
+use tokio::io::AsyncReadExt as _;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+
+use crate::gateway_process::GatewayProcess;
+
+async fn connect(
+    gateway: &GatewayProcess,
+    config: ClientConfig,
+    name: &str,
+) -> std::io::Result<(ProtocolVersion, NamedGroup)> {
+    let socket = TcpStream::connect(gateway.https).await?;
+    let name = ServerName::try_from(name.to_owned()).unwrap();
+    let stream = TlsConnector::from(Arc::new(config)).connect(name, socket).await?;
+    let session = stream.get_ref().1;
+    let group = session.negotiated_key_exchange_group().unwrap().name();
+    Ok((session.protocol_version().unwrap(), group))
+}
+
+#[tokio::test]
+async fn tls1_the_newest_version_and_the_hybrid_exchange_are_preferred() {
+    let gateway = GatewayProcess::start().await;
+    let (version, group) = connect(&gateway, gateway.tls_config(), "localhost")
+        .await
+        .unwrap();
+    assert_eq!(version, ProtocolVersion::TLSv1_3);
+    assert_eq!(group, NamedGroup::X25519MLKEM768);
+}
+
+#[tokio::test]
+async fn tls2_only_names_of_the_certificate_are_answered() {
+    let gateway = GatewayProcess::start().await;
+    assert!(
+        connect(&gateway, gateway.tls_config(), "api.bank.example")
+            .await
+            .is_ok()
+    );
+    // A client that addresses an IP sends no name.
+    assert!(connect(&gateway, gateway.tls_config(), "127.0.0.1").await.is_ok());
+    let stranger = connect(&gateway, gateway.tls_config(), "evil.example")
+        .await
+        .unwrap_err();
+    assert!(stranger.to_string().contains("alert"), "{stranger}");
+}
+
+fn tls12_only(gateway: &GatewayProcess) -> ClientConfig {
+    let mut roots = rustls::RootCertStore::empty();
+    use rustls_pki_types::pem::PemObject as _;
+    roots
+        .add(rustls_pki_types::CertificateDer::from_pem_slice(gateway.ca.as_bytes()).unwrap())
+        .unwrap();
+    ClientConfig::builder_with_protocol_versions(&[&version::TLS12])
+        .with_root_certificates(roots)
+        .with_no_client_auth()
+}
+
+#[tokio::test]
+async fn the_lowest_version_is_policy_and_follows_it_live() {
+    let gateway = GatewayProcess::start().await;
+    let (version, _) = connect(&gateway, tls12_only(&gateway), "localhost")
+        .await
+        .unwrap();
+    assert_eq!(version, ProtocolVersion::TLSv1_2);
+
+    let stricter = crate::gateway_process::POLICY.replace(r#"min: "1.2""#, r#"min: "1.3""#);
+    gateway.policy_file("base.yaml", &stricter);
+    crate::gateway_process::eventually("TLS 1.2 is refused", || async {
+        connect(&gateway, tls12_only(&gateway), "localhost")
+            .await
+            .is_err()
+    })
+    .await;
+    assert!(connect(&gateway, gateway.tls_config(), "localhost").await.is_ok());
+}
+
+#[tokio::test]
+async fn tls7_a_handshake_that_does_not_come_is_cut() {
+    let bounds = ConnectionSettings {
+        handshake_timeout_ms: 200,
+        ..ConnectionSettings::default()
+    };
+    let gateway = GatewayProcess::with_connections(bounds).await;
+    let mut silent = TcpStream::connect(gateway.https).await.unwrap();
+    let closed = tokio::time::timeout(Duration::from_secs(5), silent.read(&mut [0; 1])).await;
+    assert_eq!(closed.expect("the gateway closes").unwrap(), 0);
+    assert_eq!(
+        gateway
+            .metric(r#"portico_tls_handshakes_total{outcome="timeout"}"#)
+            .await,
+        Some(1)
+    );
+}
+
+#[tokio::test]
+async fn one_address_gets_so_many_connections_and_no_more() {
+    let bounds = ConnectionSettings {
+        max_per_address: 3,
+        ..ConnectionSettings::default()
+    };
+    let gateway = GatewayProcess::with_connections(bounds).await;
+    let mut held = Vec::new();
+    let mut refused = 0;
+    for _ in 0..8 {
+        match connect_and_hold(&gateway).await {
+            Ok(stream) => held.push(stream),
+            Err(_) => refused += 1,
+        }
+    }
+    assert!(
+        held.len() <= 3 && refused >= 5,
+        "{} held, {refused} refused",
+        held.len()
+    );
+    let counted = gateway
+        .metric(r#"portico_connections_refused_total{reason="address"}"#)
+        .await;
+    assert_eq!(counted, Some(refused));
+}
+
+async fn connect_and_hold(
+    gateway: &GatewayProcess,
+) -> std::io::Result<tokio_rustls::client::TlsStream<TcpStream>> {
+    let socket = TcpStream::connect(gateway.https).await?;
+    let name = ServerName::try_from("localhost").unwrap();
+    TlsConnector::from(Arc::new(gateway.tls_config()))
+        .connect(name, socket)
+        .await
+}
