@@ -1,0 +1,316 @@
+//! The command line: every command, option and the help that teaches them.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Portico: a bank's security gateway, its control plane and the core banking API behind it, in one binary.
+#[derive(Debug, Parser)]
+#[command(name = "portico", version, propagate_version = true, after_help = EXAMPLES, max_term_width = 100)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  portico up                              a whole bank on this machine, and a tour of it
+  portico policy check policies           is every policy file right?
+  portico policy explain --path /api/v1/me  which rule decides this request?
+  portico keys rotate                     sign with a new key from now on
+  portico doctor                          what is wrong here, and how to mend it
+  portico prove                           does it keep its promises? a report for auditors
+
+Exit codes: 0 done; 1 findings or failure; 2 wrong usage or unreadable input.";
+
+/// What portico can do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run everything on this machine: PostgreSQL, core API, control plane and gateway.
+    Up(UpArguments),
+    /// Run the gateway: the only service that clients reach.
+    Gateway(ServiceArguments),
+    /// Run the control plane: signing keys and their rotation.
+    ControlPlane(ServiceArguments),
+    /// Run the core banking API behind the gateway.
+    CoreApi(ServiceArguments),
+    /// Make the database roles and apply the migrations that are missing.
+    Migrate(MigrateArguments),
+    /// Check policy files, and explain what they decide.
+    #[command(subcommand)]
+    Policy(PolicyCommand),
+    /// See and rotate the keys that sign tokens.
+    #[command(subcommand)]
+    Keys(KeysCommand),
+    /// Print the OpenAPI document of the core API.
+    Openapi,
+    /// Look for what is wrong on this machine, and say how to mend it.
+    Doctor(DoctorArguments),
+    /// Prove Portico's claims on a system of its own, each with a control that must fail, and write a signed report.
+    Prove(ProveArguments),
+}
+
+const UP_HELP: &str = "\
+Everything is kept in the data directory: the database, every secret (made once, mode 0600), a development CA with a
+certificate for localhost, the settings of each service and their logs. When all is ready, endpoints.json in it says
+where everything is, and a tour to copy and paste is printed (and kept as tour.sh).
+
+Without DATABASE_URL a private PostgreSQL cluster runs from this machine's binaries, on a unix socket only. With it,
+that database is used; its user must be able to create roles.
+
+APP_ENV chooses the policy overlay: development (the default here), test or production.
+
+Examples:
+  portico up
+  portico up --https-port 0 --http-port 0 --data-dir /tmp/second    a second one beside the first
+  portico up --tail=gateway,warn                                    follow less
+  GATEWAY__TELEMETRY__LEVEL=debug portico up                        any setting of a service, as a variable
+
+Stop it with Ctrl-C: requests under way are answered first. A second Ctrl-C hurries.";
+
+/// Options of `portico up`.
+#[derive(Debug, Args)]
+#[command(after_help = UP_HELP)]
+pub(crate) struct UpArguments {
+    /// Where everything is kept.
+    #[arg(long, value_name = "DIR", default_value = ".portico")]
+    pub(crate) data_dir: PathBuf,
+    /// Port for HTTPS; 0 picks a free one.
+    #[arg(long, value_name = "PORT", default_value_t = 8443)]
+    pub(crate) https_port: u16,
+    /// Port for HTTP, which only redirects to HTTPS; 0 picks a free one.
+    #[arg(long, value_name = "PORT", default_value_t = 8080)]
+    pub(crate) http_port: u16,
+    /// Port kept for the operators' console; this version has none, so nothing listens there.
+    #[arg(long, value_name = "PORT", default_value_t = 9443)]
+    pub(crate) console_port: u16,
+    /// Policy files [default: ./policies, or a copy of the shipped ones in the data directory].
+    #[arg(long, value_name = "DIR")]
+    pub(crate) policies: Option<PathBuf>,
+    /// Which log lines to follow: services and a lowest level, such as `gateway,warn`; or `none`.
+    #[arg(long, value_name = "FILTER", num_args = 0..=1, require_equals = true, default_value = "info", default_missing_value = "info")]
+    pub(crate) tail: String,
+}
+
+/// Options of a service.
+#[derive(Debug, Args)]
+pub(crate) struct ServiceArguments {
+    /// Settings file (YAML); variables such as CORE_API__DATABASE__MAX_CONNECTIONS override it.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) settings: Option<PathBuf>,
+    /// Only read the settings, say everything that is wrong in them, and stop.
+    #[arg(long)]
+    pub(crate) check_settings: bool,
+}
+
+/// Options of `portico migrate`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  DATABASE_URL=postgresql://admin@db.example/portico portico migrate
+
+The user must be able to create roles. Doing it twice changes nothing.")]
+pub(crate) struct MigrateArguments {
+    /// A file that holds the database's address, instead of the variable DATABASE_URL.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) database_url_file: Option<PathBuf>,
+}
+
+/// What can be done with policies.
+#[derive(Debug, Subcommand)]
+pub(crate) enum PolicyCommand {
+    /// Check every policy file: exact positions, all findings at once.
+    Check(PolicyCheckArguments),
+    /// Say what the policy decides for one request, phase by phase, and which line decided.
+    Explain(Box<PolicyExplainArguments>),
+}
+
+/// How to print.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// For people.
+    Human,
+    /// For programs.
+    Json,
+}
+
+/// Options of `portico policy check`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  portico policy check                        ./policies, for every environment
+  portico policy check policies --env production
+  portico policy check policies --format json
+
+It runs the same code that the gateway enforces with.")]
+pub(crate) struct PolicyCheckArguments {
+    /// The policy directory.
+    #[arg(value_name = "DIR", default_value = "policies")]
+    pub(crate) directory: PathBuf,
+    /// How to print findings.
+    #[arg(long, value_enum, default_value_t = Format::Human)]
+    pub(crate) format: Format,
+    /// The environment whose overlay counts [default: APP_ENV, or all of them].
+    #[arg(long, value_name = "ENV")]
+    pub(crate) env: Option<String>,
+}
+
+/// Options of `portico policy explain`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  portico policy explain --path /api/v1/me
+  portico policy explain --method POST --path /api/v1/transfers --subject usr_1 --scope transfers:write
+  portico policy explain --method POST --path /api/v1/auth/login --body '{\"email\":\"a@b.example\"}' --exhausted
+
+Nothing is sent anywhere. Signatures and counters are what the options say.")]
+pub(crate) struct PolicyExplainArguments {
+    /// Method of the request.
+    #[arg(long, default_value = "GET")]
+    pub(crate) method: String,
+    /// Path and query, as a client would send them.
+    #[arg(long)]
+    pub(crate) path: String,
+    /// Header line, `Name: value`; may be given several times.
+    #[arg(long = "header", short = 'H', value_name = "LINE")]
+    pub(crate) headers: Vec<String>,
+    /// Host that the client asks for [default: the policy's first].
+    #[arg(long)]
+    pub(crate) host: Option<String>,
+    /// Body, where a limit is keyed by a part of it.
+    #[arg(long)]
+    pub(crate) body: Option<String>,
+    /// Address of the client.
+    #[arg(long, default_value = "203.0.113.7")]
+    pub(crate) client: IpAddr,
+    /// Listener that the request comes in at [default: the policy's first].
+    #[arg(long)]
+    pub(crate) listener: Option<String>,
+    /// The request comes in clear, not over TLS.
+    #[arg(long)]
+    pub(crate) http: bool,
+    /// Whom a good token speaks for; without it, every token counts as refused.
+    #[arg(long)]
+    pub(crate) subject: Option<String>,
+    /// Scope in that token; may be given several times.
+    #[arg(long = "scope", value_name = "SCOPE", value_delimiter = ',')]
+    pub(crate) scopes: Vec<String>,
+    /// A rate limit that has no room left, by name; without a name, all of the route's own.
+    #[arg(long, value_name = "LIMIT", num_args = 0..=1, require_equals = true, default_missing_value = "")]
+    pub(crate) exhausted: Option<String>,
+    /// The policy directory.
+    #[arg(long, value_name = "DIR", default_value = "policies")]
+    pub(crate) policies: PathBuf,
+    /// The environment whose overlay counts [default: APP_ENV, or production].
+    #[arg(long, value_name = "ENV")]
+    pub(crate) env: Option<String>,
+    /// How to print.
+    #[arg(long, value_enum, default_value_t = Format::Human)]
+    pub(crate) format: Format,
+}
+
+/// What can be done with signing keys.
+#[derive(Debug, Subcommand)]
+pub(crate) enum KeysCommand {
+    /// List the keys that sign tokens, with their states.
+    List(KeysArguments),
+    /// Sign with the standby key from now on; the old key verifies until its tokens have expired.
+    Rotate(KeysArguments),
+}
+
+/// Options of `portico keys …`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+States: published (every verifier learns it), active (signs), retiring (verifies only), retired, revoked.
+A rotation refuses no token that was good before it.")]
+pub(crate) struct KeysArguments {
+    /// Data directory of the running system.
+    #[arg(long, value_name = "DIR", default_value = ".portico")]
+    pub(crate) data_dir: PathBuf,
+    /// Settings file of the control plane, instead of the one in the data directory.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) settings: Option<PathBuf>,
+    /// How to print.
+    #[arg(long, value_enum, default_value_t = Format::Human)]
+    pub(crate) format: Format,
+}
+
+/// Options of `portico doctor`.
+#[derive(Debug, Args)]
+#[command(after_help = "Exit 1 when something fails; a warning alone exits 0.")]
+pub(crate) struct DoctorArguments {
+    /// Data directory to look at.
+    #[arg(long, value_name = "DIR", default_value = ".portico")]
+    pub(crate) data_dir: PathBuf,
+    /// Policy files, before a system has run here.
+    #[arg(long, value_name = "DIR", default_value = "policies")]
+    pub(crate) policies: PathBuf,
+    /// Port for HTTPS that `up` would use.
+    #[arg(long, value_name = "PORT", default_value_t = 8443)]
+    pub(crate) https_port: u16,
+    /// Port for HTTP that `up` would use.
+    #[arg(long, value_name = "PORT", default_value_t = 8080)]
+    pub(crate) http_port: u16,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn tail_takes_a_filter_only_with_an_equals_sign() {
+        let parse = |words: &[&str]| {
+            let Command::Up(up) = Arguments::try_parse_from(words).unwrap().command else {
+                panic!("not up")
+            };
+            up.tail
+        };
+        assert_eq!(parse(&["portico", "up"]), "info");
+        assert_eq!(parse(&["portico", "up", "--tail"]), "info");
+        assert_eq!(parse(&["portico", "up", "--tail=gateway,warn"]), "gateway,warn");
+    }
+}
+
+/// Options of `portico prove`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Each claim is checked twice: on the system as it is, where the check must be green, and after deliberate damage, where
+the same check must be red. Nothing of yours is touched: it starts a Portico and a PostgreSQL of its own and removes them.
+
+Examples:
+  portico prove                               all claims; the report is portico-proof/report.html
+  portico prove --claim rotation              one of them
+  portico prove --verify portico-proof/report.json")]
+pub(crate) struct ProveArguments {
+    /// Folder for the report: report.html, report.json and its signature.
+    #[arg(long, value_name = "DIR", default_value = "portico-proof")]
+    pub(crate) out: PathBuf,
+    /// Prove only this claim (repeatable).
+    #[arg(long = "claim", value_name = "ID")]
+    pub(crate) claims: Vec<String>,
+    /// List the claims and stop.
+    #[arg(long)]
+    pub(crate) list: bool,
+    /// Policy files that the system under proof enforces [default: the shipped ones].
+    #[arg(long, value_name = "DIR")]
+    pub(crate) policies: Option<PathBuf>,
+    /// Transfers that the durability claim makes.
+    #[arg(long, value_name = "N", default_value_t = 2_000, value_parser = clap::value_parser!(u32).range(100..=1_000_000))]
+    pub(crate) transfers: u32,
+    /// Clients that make them in parallel.
+    #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u32).range(2..=512))]
+    pub(crate) clients: u32,
+    /// Ed25519 key that signs the report (PKCS#8); made when it does not exist.
+    #[arg(long, value_name = "FILE", default_value = ".portico/secrets/report-key")]
+    pub(crate) signing_key: PathBuf,
+    /// Check the signature of a report that was written before, and do nothing else.
+    #[arg(long, value_name = "REPORT.JSON", conflicts_with_all = ["claims", "list"])]
+    pub(crate) verify: Option<PathBuf>,
+}

@@ -1,0 +1,90 @@
+//! `portico`: the only binary. It parses arguments, dispatches and maps errors to exit codes; what it starts lives in
+//! the service crates.
+//!
+//! `main` is synchronous: each service builds its own runtime, and `up` starts child processes, never threads.
+
+mod arguments;
+mod data_directory;
+mod doctor;
+mod durable_file;
+mod http_client;
+mod keys;
+mod migrate;
+mod openapi;
+mod output;
+mod policy;
+mod prove;
+mod services;
+mod up;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use arguments::{Arguments, Command};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// What a command came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Outcome {
+    /// Exit 0.
+    Done,
+    /// Exit 1: it worked, and what it found is not good.
+    Findings,
+}
+
+/// An error of this kind exits 2: the input cannot be read. Every other error exits 1.
+#[derive(Debug)]
+struct Unreadable(String);
+
+impl std::fmt::Display for Unreadable {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Unreadable {}
+
+fn main() -> ExitCode {
+    service_runtime::crypto::install_provider();
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // Help and version are no errors to clap: 0 for them, 2 for wrong usage.
+            let code = u8::try_from(error.exit_code()).unwrap_or(2);
+            drop(error.print());
+            return ExitCode::from(code);
+        }
+    };
+    match run(arguments.command) {
+        Ok(Outcome::Done) => ExitCode::SUCCESS,
+        Ok(Outcome::Findings) => ExitCode::FAILURE,
+        Err(error) => {
+            output::fault(&format!("portico: {error:#}"));
+            let is_unreadable =
+                error.is::<Unreadable>() || error.is::<service_runtime::settings::SettingsError>();
+            if is_unreadable {
+                ExitCode::from(2)
+            } else {
+                ExitCode::FAILURE
+            }
+        }
+    }
+}
+
+fn run(command: Command) -> anyhow::Result<Outcome> {
+    match command {
+        Command::Up(arguments) => up::run(&arguments),
+        Command::Gateway(arguments) => services::gateway(&arguments),
+        Command::ControlPlane(arguments) => services::control_plane(&arguments),
+        Command::CoreApi(arguments) => services::core_api(&arguments),
+        Command::Migrate(arguments) => migrate::run(&arguments),
+        Command::Policy(command) => policy::run(command),
+        Command::Keys(command) => keys::run(&command),
+        Command::Openapi => openapi::run(),
+        Command::Doctor(arguments) => doctor::run(&arguments),
+        Command::Prove(arguments) => prove::run(&arguments),
+    }
+}

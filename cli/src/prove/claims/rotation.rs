@@ -1,0 +1,151 @@
+//! Claim `rotation`: rotating the signing key refuses no valid token.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use anyhow::{Context as _, bail};
+use tokio::task::JoinSet;
+use trial::Customer;
+
+use super::Verdict;
+use crate::prove::{ground::Ground, store};
+
+/// Clients that call without pause.
+const CALLERS: usize = 4;
+/// Calls with each token after the rotation has reached the gateway.
+const CALLS_AFTER: u64 = 200;
+
+pub(super) async fn check(ground: &Ground) -> anyhow::Result<Verdict> {
+    rotate_under_load(ground, false).await
+}
+
+/// Retires the old key at the moment of the rotation, as a careless operator would: the same callers must notice.
+pub(super) async fn control(ground: &Ground) -> anyhow::Result<Verdict> {
+    rotate_under_load(ground, true).await
+}
+
+async fn rotate_under_load(ground: &Ground, retire_at_once: bool) -> anyhow::Result<Verdict> {
+    let before = ground.door.sign_up().await?;
+    let callers = Callers::start(&before);
+    let outcome = rotate(ground, retire_at_once).await;
+    let after = match outcome {
+        Ok(()) => ground.door.log_in(&before.email, &before.password).await,
+        Err(error) => Err(error),
+    };
+    let (mut answers, after) = match after {
+        Ok(after) => {
+            let more = Callers::start(&after);
+            let enough = callers.calls.load(Ordering::Relaxed) + CALLS_AFTER;
+            let waited = ground
+                .wait_until("both tokens have been used after the rotation", async || {
+                    Ok(callers.calls.load(Ordering::Relaxed) >= enough
+                        && more.calls.load(Ordering::Relaxed) >= CALLS_AFTER)
+                })
+                .await;
+            let mut answers = callers.stop().await?;
+            for (status, count) in more.stop().await? {
+                *answers.entry(status).or_default() += count;
+            }
+            waited?;
+            (answers, after)
+        }
+        Err(error) => {
+            callers.stop().await?;
+            return Err(error);
+        }
+    };
+
+    let (old, new) = (key_id(&before.tokens.access)?, key_id(&after.tokens.access)?);
+    let mut verdict = Verdict::default();
+    let good = answers.remove(&200).unwrap_or_default();
+    verdict.fact(format!("{good} calls answered 200 while the key was rotated"));
+    verdict.fact(format!(
+        "tokens of key {old} and of key {new} were used side by side"
+    ));
+    verdict.fail_unless(old != new, || {
+        "the new session's token is signed with the old key".to_owned()
+    });
+    for (status, count) in answers {
+        verdict.fail(format!("{count} calls with a valid token were answered {status}"));
+    }
+    Ok(verdict)
+}
+
+/// Rotates through the command line, waiting as long as the standby key is too young, and until the gateway knows.
+async fn rotate(ground: &Ground, retire_at_once: bool) -> anyhow::Result<()> {
+    let known = ground.keyset_sequence().await?;
+    let data_dir = ground.system.launch().data_dir.display().to_string();
+    ground
+        .wait_until("the standby key may take over", async || {
+            let (code, text) = ground
+                .system
+                .portico(&["keys", "rotate", "--data-dir", &data_dir])
+                .await?;
+            match code {
+                Some(0) => Ok(true),
+                Some(1) => Ok(false),
+                _ => bail!("`keys rotate` ended with {code:?}: {text}"),
+            }
+        })
+        .await?;
+    if retire_at_once {
+        let mut owner = ground.connect_as_owner().await?;
+        store::retire_retiring_keys(&mut owner).await?;
+    }
+    ground
+        .wait_until("the gateway has the new key set", async || {
+            Ok(ground.keyset_sequence().await? > known)
+        })
+        .await
+}
+
+/// Tasks that call a protected route with one token until they are told to stop.
+struct Callers {
+    stop: Arc<AtomicBool>,
+    calls: Arc<AtomicU64>,
+    tasks: JoinSet<anyhow::Result<BTreeMap<u16, u64>>>,
+}
+
+impl Callers {
+    fn start(customer: &Customer) -> Self {
+        let (stop, calls) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+        let mut tasks = JoinSet::new();
+        for _ in 0..CALLERS {
+            let (customer, stop, calls) = (customer.clone(), stop.clone(), calls.clone());
+            tasks.spawn(async move {
+                let mut answers = BTreeMap::new();
+                while !stop.load(Ordering::Relaxed) {
+                    let answer = customer.get("/api/v1/me").await?;
+                    *answers.entry(answer.status.as_u16()).or_default() += 1;
+                    calls.fetch_add(1, Ordering::Relaxed);
+                }
+                Ok(answers)
+            });
+        }
+        Self { stop, calls, tasks }
+    }
+
+    async fn stop(mut self) -> anyhow::Result<BTreeMap<u16, u64>> {
+        self.stop.store(true, Ordering::Relaxed);
+        let mut answers = BTreeMap::new();
+        while let Some(ended) = self.tasks.join_next().await {
+            for (status, count) in ended.context("a caller panicked")?? {
+                *answers.entry(status).or_default() += count;
+            }
+        }
+        Ok(answers)
+    }
+}
+
+/// The `kid` of a token, read without checking anything.
+fn key_id(token: &str) -> anyhow::Result<String> {
+    let header = token.split('.').next().context("a token has a header")?;
+    let json = super::super::signature::decode_base64url(header)?;
+    let header: serde_json::Value = serde_json::from_slice(&json)?;
+    header
+        .get("kid")
+        .and_then(serde_json::Value::as_str)
+        .map(str::to_owned)
+        .context("the token names no key")
+}

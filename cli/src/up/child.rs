@@ -1,0 +1,233 @@
+//! One service as a child process: started, followed, restarted when it dies, stopped in order.
+
+use std::collections::VecDeque;
+use std::path::{Path, PathBuf};
+use std::process::{ExitStatus, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use database::process::ProcessIdentity;
+use rustix::process::Signal;
+use service_runtime::settings::Environment;
+use service_runtime::shutdown::Shutdown;
+use tokio::io::{AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, BufReader};
+use tokio::process::{Child, Command};
+use tokio_util::sync::CancellationToken;
+
+use super::logs::{ServiceLog, Terminal};
+use super::survivors;
+use crate::data_directory::DataDirectory;
+
+/// First pause before a service that died is started again; it doubles up to the longest.
+const FIRST_PAUSE: Duration = Duration::from_millis(200);
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+/// A service that ran this long had not died of its start.
+const STEADY: Duration = Duration::from_secs(60);
+/// How long a service may take to finish its requests: longer than the gateway's own grace.
+const STOP_PATIENCE: Duration = Duration::from_secs(30);
+/// A longer line is cut in two.
+const MAX_LINE_BYTES: u64 = 64 * 1024;
+/// Lines kept to say why a service did not start.
+const LAST_WORDS: usize = 20;
+
+/// How to start one service.
+#[derive(Debug, Clone)]
+pub(super) struct Service {
+    /// Its name, which is also its subcommand.
+    pub(super) name: &'static str,
+    pub(super) program: PathBuf,
+    pub(super) settings: PathBuf,
+    pub(super) endpoints_file: PathBuf,
+    pub(super) environment: Environment,
+    pub(super) log: ServiceLog,
+}
+
+/// A service that runs.
+#[derive(Debug)]
+pub(super) struct Running {
+    pub(super) service: Service,
+    pub(super) identity: ProcessIdentity,
+    child: Child,
+    started_at: Instant,
+    last_words: Arc<Mutex<VecDeque<String>>>,
+}
+
+impl Service {
+    /// Starts the service in a process group of its own, so that Ctrl-C in a terminal reaches `up` alone.
+    pub(super) fn start(&self, readers: &Shutdown) -> anyhow::Result<Running> {
+        // What an earlier process wrote there is no answer of this one.
+        remove(&self.endpoints_file)?;
+        let mut child = Command::new(&self.program)
+            .arg(self.name)
+            .arg("--settings")
+            .arg(&self.settings)
+            .env("APP_ENV", self.environment.as_str())
+            .env_remove("DATABASE_URL")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .process_group(0)
+            .kill_on_drop(true)
+            .spawn()
+            .with_context(|| format!("cannot start {} {}", self.program.display(), self.name))?;
+        let pid = child.id().and_then(|pid| i32::try_from(pid).ok());
+        let identity = pid
+            .and_then(ProcessIdentity::of)
+            .with_context(|| format!("{} ended at once", self.name))?;
+        let last_words = Arc::new(Mutex::new(VecDeque::new()));
+        if let Some(out) = child.stdout.take() {
+            readers.spawn(follow(out, self.log.clone(), last_words.clone()));
+        }
+        if let Some(errors) = child.stderr.take() {
+            readers.spawn(follow(errors, self.log.clone(), last_words.clone()));
+        }
+        Ok(Running {
+            service: self.clone(),
+            identity,
+            child,
+            started_at: Instant::now(),
+            last_words,
+        })
+    }
+}
+
+impl Running {
+    /// Waits for the process to end and says how.
+    pub(super) async fn ended(&mut self) -> String {
+        match self.child.wait().await {
+            Ok(status) => describe(status),
+            Err(error) => error.to_string(),
+        }
+    }
+
+    /// What the process said last that is not an ordinary log line; usually why it ended.
+    pub(super) fn last_words(&self) -> Option<String> {
+        let lines = self.last_words.lock().unwrap_or_else(PoisonError::into_inner);
+        if lines.is_empty() {
+            None
+        } else {
+            Some(lines.iter().cloned().collect::<Vec<_>>().join("\n  "))
+        }
+    }
+
+    /// Stops the process: it finishes its requests, unless it takes too long or `hurry` says so.
+    pub(super) async fn stop(&mut self, hurry: &CancellationToken) {
+        if !self.identity.signal(Signal::TERM) {
+            return;
+        }
+        let patient = tokio::time::timeout(STOP_PATIENCE, self.child.wait());
+        let has_ended = tokio::select! {
+            result = patient => result.is_ok(),
+            () = hurry.cancelled() => false,
+        };
+        if !has_ended {
+            // An error means that it ended meanwhile.
+            drop(self.child.kill().await);
+        }
+    }
+}
+
+/// Restarts a service whenever it dies, until `stop`; then stops it.
+pub(super) async fn supervise(
+    mut running: Running,
+    directory: DataDirectory,
+    readers: Shutdown,
+    terminal: Terminal,
+    stop: CancellationToken,
+    hurry: CancellationToken,
+) {
+    let name = running.service.name;
+    let mut pause = FIRST_PAUSE;
+    loop {
+        let how = tokio::select! {
+            biased;
+            () = stop.cancelled() => return running.stop(&hurry).await,
+            how = running.ended() => how,
+        };
+        if running.started_at.elapsed() >= STEADY {
+            pause = FIRST_PAUSE;
+        }
+        let mut reason = running
+            .last_words()
+            .map(|words| format!(": {words}"))
+            .unwrap_or_default();
+        loop {
+            terminal.say(&format!(
+                "{name} {how}{reason}; starting it again in {} ms",
+                pause.as_millis()
+            ));
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = wait(pause) => {}
+            }
+            pause = LONGEST_PAUSE.min(pause * 2);
+            match running.service.start(&readers) {
+                Ok(again) => {
+                    running = again;
+                    break;
+                }
+                Err(error) => reason = format!(": {error:#}"),
+            }
+        }
+        if let Err(error) = survivors::note(&directory, name, running.identity) {
+            terminal.say(&format!("{error:#}"));
+        }
+    }
+}
+
+async fn wait(pause: Duration) {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a back-off: a service that dies at once must not be started in a loop"
+    )]
+    tokio::time::sleep(pause).await;
+}
+
+/// Hands on line after line until the process closes its end.
+async fn follow(stream: impl AsyncRead + Unpin, log: ServiceLog, last_words: Arc<Mutex<VecDeque<String>>>) {
+    let mut reader = BufReader::new(stream);
+    let mut bytes = Vec::new();
+    loop {
+        bytes.clear();
+        match (&mut reader)
+            .take(MAX_LINE_BYTES)
+            .read_until(b'\n', &mut bytes)
+            .await
+        {
+            Ok(0) | Err(_) => return,
+            Ok(_) => {}
+        }
+        let line = String::from_utf8_lossy(&bytes);
+        let line = line.trim_end_matches(['\n', '\r']);
+        if line.is_empty() {
+            continue;
+        }
+        log.line(line);
+        if !line.starts_with('{') {
+            let mut lines = last_words.lock().unwrap_or_else(PoisonError::into_inner);
+            lines.push_back(line.to_owned());
+            if lines.len() > LAST_WORDS {
+                lines.pop_front();
+            }
+        }
+    }
+}
+
+fn describe(status: ExitStatus) -> String {
+    use std::os::unix::process::ExitStatusExt as _;
+    match (status.code(), status.signal()) {
+        (Some(code), _) => format!("ended with code {code}"),
+        (None, Some(signal)) => format!("was ended by signal {signal}"),
+        (None, None) => "ended".to_owned(),
+    }
+}
+
+fn remove(path: &Path) -> anyhow::Result<()> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("cannot remove {}", path.display()))
+        }
+        Ok(()) | Err(_) => Ok(()),
+    }
+}

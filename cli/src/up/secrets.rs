@@ -1,0 +1,145 @@
+//! Secrets of a data directory: made once, from the operating system's randomness, mode 0600, never printed.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, bail};
+
+use crate::data_directory::DataDirectory;
+use crate::durable_file;
+
+/// Bytes of every secret: 256 bits.
+const LENGTH: usize = 32;
+
+/// The secrets that exist before anything is started.
+#[derive(Debug)]
+pub(super) struct Secrets {
+    /// The key-encryption key, raw bytes.
+    pub(super) kek: PathBuf,
+    /// What is mixed into every password hash.
+    pub(super) pepper: PathBuf,
+    /// Passwords of the private cluster.
+    pub(super) superuser_password: String,
+    pub(super) core_password: String,
+    pub(super) control_password: String,
+    /// Files that hold a service's database address, written once the cluster's socket is known.
+    pub(super) core_url: PathBuf,
+    pub(super) control_url: PathBuf,
+    pub(super) owner_url: PathBuf,
+}
+
+/// Makes what is missing and reads the rest.
+pub(super) fn prepare(directory: &DataDirectory) -> anyhow::Result<Secrets> {
+    let secrets = directory.secrets();
+    let (kek, pepper) = (secrets.join("kek"), secrets.join("pepper"));
+    // A new key would not open what the old one sealed, and a new pepper would refuse every password.
+    if directory.postgres().join("data").exists() || directory.postgres().join("location").exists() {
+        for path in [&kek, &pepper, &secrets.join("db_owner_password")] {
+            if !path.exists() {
+                bail!(
+                    "{} is missing, and the database of this data directory depends on it: restore it, or begin anew in another --data-dir",
+                    path.display()
+                );
+            }
+        }
+    }
+    once(&kek, || Ok(random()?.to_vec()))?;
+    once(&pepper, || Ok(hex(&random()?).into_bytes()))?;
+    let password = |name: &str| {
+        let path = secrets.join(name);
+        once(&path, || Ok(hex(&random()?).into_bytes()))?;
+        fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))
+    };
+    Ok(Secrets {
+        superuser_password: password("db_owner_password")?,
+        core_password: password("db_core_password")?,
+        control_password: password("db_control_password")?,
+        core_url: secrets.join("db_core"),
+        control_url: secrets.join("db_control"),
+        owner_url: secrets.join("db_owner"),
+        kek,
+        pepper,
+    })
+}
+
+/// Makes a secret file unless it is there, and closes one that others may read.
+fn once(path: &Path, make: impl FnOnce() -> anyhow::Result<Vec<u8>>) -> anyhow::Result<()> {
+    match fs::metadata(path) {
+        Ok(metadata) if metadata.permissions().mode() & 0o077 == 0 => Ok(()),
+        Ok(_) => fs::set_permissions(path, fs::Permissions::from_mode(0o600))
+            .with_context(|| format!("{} is readable by others and cannot be closed", path.display())),
+        Err(_) => durable_file::write(path, &make()?, 0o600),
+    }
+}
+
+fn random() -> anyhow::Result<[u8; LENGTH]> {
+    let mut bytes = [0; LENGTH];
+    service_runtime::crypto::provider()
+        .secure_random
+        .fill(&mut bytes)
+        .map_err(|_| anyhow::anyhow!("the operating system gives no randomness"))?;
+    Ok(bytes)
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_are_made_once_and_for_the_owner_alone() {
+        let root = tempfile::tempdir().unwrap();
+        let directory = DataDirectory::make(&root.path().join("data")).unwrap();
+        let first = prepare(&directory).unwrap();
+        let kek = fs::read(&first.kek).unwrap();
+        let second = prepare(&directory).unwrap();
+
+        assert_eq!(kek.len(), LENGTH);
+        assert_eq!(fs::read(&second.kek).unwrap(), kek);
+        assert_eq!(second.core_password, first.core_password);
+        assert_ne!(first.core_password, first.control_password);
+        for entry in fs::read_dir(directory.secrets()).unwrap() {
+            let entry = entry.unwrap();
+            assert_eq!(
+                entry.metadata().unwrap().permissions().mode() & 0o777,
+                0o600,
+                "{:?}",
+                entry.path()
+            );
+        }
+        assert_eq!(
+            fs::metadata(directory.secrets()).unwrap().permissions().mode() & 0o777,
+            0o700
+        );
+    }
+
+    #[test]
+    fn a_secret_that_others_could_read_is_closed() {
+        let root = tempfile::tempdir().unwrap();
+        let directory = DataDirectory::make(&root.path().join("data")).unwrap();
+        let secrets = prepare(&directory).unwrap();
+        fs::set_permissions(&secrets.pepper, fs::Permissions::from_mode(0o644)).unwrap();
+        prepare(&directory).unwrap();
+        assert_eq!(
+            fs::metadata(&secrets.pepper).unwrap().permissions().mode() & 0o777,
+            0o600
+        );
+    }
+
+    #[test]
+    fn a_lost_key_is_not_replaced_when_a_database_depends_on_it() {
+        let root = tempfile::tempdir().unwrap();
+        let directory = DataDirectory::make(&root.path().join("data")).unwrap();
+        let secrets = prepare(&directory).unwrap();
+        fs::create_dir_all(directory.postgres().join("data")).unwrap();
+        fs::remove_file(&secrets.kek).unwrap();
+
+        let refusal = prepare(&directory).unwrap_err().to_string();
+        assert!(refusal.contains("secrets/kek is missing"), "{refusal}");
+        assert!(!secrets.kek.exists());
+    }
+}

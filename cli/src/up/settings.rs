@@ -1,0 +1,111 @@
+//! The settings files of the three services, written at every start.
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use serde_json::{Value, json};
+use service_runtime::settings::Environment;
+
+use super::secrets::Secrets;
+use super::store::Addresses;
+use crate::data_directory::DataDirectory;
+use crate::durable_file;
+
+/// What the settings are made of.
+#[derive(Debug)]
+pub(super) struct Inputs<'a> {
+    pub(super) directory: &'a DataDirectory,
+    pub(super) environment: Environment,
+    pub(super) secrets: &'a Secrets,
+    pub(super) database: &'a Addresses,
+    pub(super) socket_directory: &'a Path,
+    pub(super) policies: &'a Path,
+    /// `<listener>.<http|https>` → address.
+    pub(super) listen: &'a BTreeMap<String, SocketAddr>,
+    /// Private addresses; port 0 until a service has picked one.
+    pub(super) private: &'a BTreeMap<&'static str, SocketAddr>,
+}
+
+/// Where a service writes the addresses it really listens on.
+pub(super) fn endpoints_file(directory: &DataDirectory, service: &str) -> PathBuf {
+    directory.run().join(format!("{service}.json"))
+}
+
+/// Writes all three files.
+pub(super) fn write(inputs: &Inputs<'_>) -> anyhow::Result<()> {
+    for (service, settings) in [
+        ("core-api", core_api(inputs)),
+        ("control-plane", control_plane(inputs)),
+        ("gateway", gateway(inputs)),
+    ] {
+        let yaml = serde_yaml::to_string(&settings)
+            .with_context(|| format!("cannot write settings of {service}"))?;
+        let variables = service.replace('-', "_").to_uppercase();
+        let text = format!(
+            "# Settings of {service}, written by `portico up` at every start: changes are lost.\n\
+             # To change one, set a variable such as {variables}__TELEMETRY__LEVEL=debug.\n{yaml}"
+        );
+        durable_file::write(&inputs.directory.settings_of(service), text.as_bytes(), 0o600)?;
+    }
+    Ok(())
+}
+
+fn private(inputs: &Inputs<'_>, service: &str) -> String {
+    let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    inputs.private.get(service).copied().unwrap_or(any).to_string()
+}
+
+fn secret(path: &Path) -> String {
+    format!("file:{}", path.display())
+}
+
+fn core_api(inputs: &Inputs<'_>) -> Value {
+    let is_relaxed = inputs.environment != Environment::Production;
+    json!({
+        "socket": inputs.socket_directory.join("core-api.sock"),
+        "private_listen": private(inputs, "core-api"),
+        "endpoints_file": endpoints_file(inputs.directory, "core-api"),
+        "database": {"url": secret(&inputs.secrets.core_url), "role": inputs.database.core_role},
+        "kek": secret(&inputs.secrets.kek),
+        "password": {"pepper": secret(&inputs.secrets.pepper)},
+        "self_service_cash": is_relaxed,
+        "auto_activate": is_relaxed,
+    })
+}
+
+fn control_plane(inputs: &Inputs<'_>) -> Value {
+    let mut settings = json!({
+        "socket": inputs.socket_directory.join("control-plane.sock"),
+        "private_listen": private(inputs, "control-plane"),
+        "endpoints_file": endpoints_file(inputs.directory, "control-plane"),
+        "database": {"url": secret(&inputs.secrets.control_url), "role": inputs.database.control_role},
+        "kek": secret(&inputs.secrets.kek),
+    });
+    // The one gateway of this machine hears of a new key at once, so a rotation need not wait for caches.
+    if inputs.environment != Environment::Production
+        && let Some(settings) = settings.as_object_mut()
+    {
+        settings.insert("rotation".to_owned(), json!({"standby_dwell_s": 1}));
+    }
+    settings
+}
+
+fn gateway(inputs: &Inputs<'_>) -> Value {
+    let listen: BTreeMap<&String, String> = inputs
+        .listen
+        .iter()
+        .map(|(label, address)| (label, address.to_string()))
+        .collect();
+    json!({
+        "policies_dir": inputs.policies,
+        "state_dir": inputs.directory.gateway(),
+        "socket_dir": inputs.socket_directory,
+        "certificate_dir": inputs.directory.tls(),
+        "control_plane_socket": inputs.socket_directory.join("control-plane.sock"),
+        "listen": listen,
+        "private_listen": private(inputs, "gateway"),
+        "endpoints_file": endpoints_file(inputs.directory, "gateway"),
+    })
+}

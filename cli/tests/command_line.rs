@@ -1,0 +1,325 @@
+//! What the commands say and which exit codes they end with: 0 done, 1 findings or failure, 2 wrong usage or
+//! unreadable input.
+#![cfg(test)]
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+struct Said {
+    code: Option<i32>,
+    out: String,
+    err: String,
+}
+
+fn portico(arguments: &[&str]) -> Said {
+    portico_with(arguments, &[])
+}
+
+fn portico_with(arguments: &[&str], variables: &[(&str, &str)]) -> Said {
+    let output = Command::new(env!("CARGO_BIN_EXE_portico"))
+        .args(arguments)
+        .env_remove("APP_ENV")
+        .env_remove("DATABASE_URL")
+        .envs(variables.iter().copied())
+        .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(".."))
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    Said {
+        code: output.status.code(),
+        out: String::from_utf8(output.stdout).unwrap(),
+        err: String::from_utf8(output.stderr).unwrap(),
+    }
+}
+
+/// A copy of the shipped policies with one file changed.
+fn policies_with(file: &str, from: &str, to: &str) -> tempfile::TempDir {
+    let directory = tempfile::tempdir().unwrap();
+    copy(
+        &Path::new(env!("CARGO_MANIFEST_DIR")).join("../policies"),
+        directory.path(),
+    );
+    let path = directory.path().join(file);
+    let text = fs::read_to_string(&path).unwrap();
+    assert!(text.contains(from), "{file} does not contain `{from}`");
+    fs::write(path, text.replacen(from, to, 1)).unwrap();
+    directory
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            copy(&entry.path(), &target);
+        } else {
+            fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}
+
+#[test]
+fn help_teaches_and_wrong_usage_is_2() {
+    let help = portico(&["--help"]);
+    assert_eq!(help.code, Some(0));
+    for command in [
+        "up",
+        "gateway",
+        "control-plane",
+        "core-api",
+        "migrate",
+        "policy",
+        "keys",
+        "openapi",
+        "doctor",
+        "prove",
+    ] {
+        assert!(
+            help.out.contains(&format!("  {command} ")),
+            "{command} is missing:\n{}",
+            help.out
+        );
+        let of_command = portico(&[command, "--help"]);
+        assert_eq!(of_command.code, Some(0), "{command}");
+    }
+    assert!(portico(&["up", "--help"]).out.contains("Examples:"));
+    assert_eq!(portico(&["--version"]).code, Some(0));
+
+    for wrong in [
+        &[][..],
+        &["dance"],
+        &["up", "--https-port", "70000"],
+        &["up", "--tail=gatewy"],
+        &["policy"],
+    ] {
+        assert_eq!(portico(wrong).code, Some(2), "{wrong:?}");
+    }
+    assert_eq!(portico_with(&["up"], &[("APP_ENV", "prod")]).code, Some(2));
+}
+
+#[test]
+fn good_policies_pass_in_every_environment() {
+    let said = portico(&["policy", "check"]);
+    assert_eq!(said.code, Some(0), "{}{}", said.out, said.err);
+    for environment in ["development", "test", "production"] {
+        assert!(said.out.contains(environment), "{}", said.out);
+    }
+}
+
+#[test]
+fn a_typo_in_a_policy_is_1_with_its_place() {
+    let directory = policies_with("routes/identity.yaml", "auth: customers", "auht: customers");
+    let place = directory.path().to_str().unwrap();
+    let said = portico(&["policy", "check", place]);
+    assert_eq!(said.code, Some(1), "{}", said.out);
+    assert!(
+        said.out.contains("routes/identity.yaml:") && said.out.contains("auht"),
+        "{}",
+        said.out
+    );
+
+    let said = portico(&["policy", "check", place, "--format", "json"]);
+    assert_eq!(said.code, Some(1));
+    let findings: serde_json::Value = serde_json::from_str(&said.out).unwrap();
+    let finding = &findings.as_array().unwrap()[0];
+    assert_eq!(finding["file"], "routes/identity.yaml");
+    assert!(finding["line"].as_u64().unwrap() > 1, "{finding}");
+
+    let explained = portico(&["policy", "explain", "--path", "/api/v1/me", "--policies", place]);
+    assert_eq!(explained.code, Some(1), "{}", explained.out);
+}
+
+#[test]
+fn policies_that_are_not_there_are_2() {
+    assert_eq!(portico(&["policy", "check", "no-such-directory"]).code, Some(2));
+    let empty = tempfile::tempdir().unwrap();
+    assert_eq!(
+        portico(&["policy", "check", empty.path().to_str().unwrap()]).code,
+        Some(2)
+    );
+    let wrong_header = [
+        "policy",
+        "explain",
+        "--path",
+        "/api/v1/me",
+        "--header",
+        "no colon",
+    ];
+    assert_eq!(portico(&wrong_header).code, Some(2));
+}
+
+#[test]
+fn explain_names_the_line_that_decided() {
+    let refused = portico(&["policy", "explain", "--path", "/api/v1/me"]);
+    assert_eq!(refused.code, Some(0), "{}", refused.err);
+    assert!(refused.out.contains("deny with 401"), "{}", refused.out);
+    assert!(refused.out.contains("routes/identity.yaml:"), "{}", refused.out);
+
+    let permitted = portico(&[
+        "policy",
+        "explain",
+        "--path",
+        "/api/v1/me",
+        "--subject",
+        "usr_1",
+        "--format",
+        "json",
+    ]);
+    let permitted: serde_json::Value = serde_json::from_str(&permitted.out).unwrap();
+    assert_eq!(
+        (&permitted["decision"], &permitted["route"]),
+        (&"permit".into(), &"me".into())
+    );
+
+    let poor = [
+        "policy",
+        "explain",
+        "--path",
+        "/api/v1/accounts",
+        "--subject",
+        "usr_1",
+        "--format",
+        "json",
+    ];
+    let poor: serde_json::Value = serde_json::from_str(&portico(&poor).out).unwrap();
+    assert_eq!(poor["status"], 403, "{poor}");
+
+    let log_in = [
+        "policy",
+        "explain",
+        "--method",
+        "POST",
+        "--path",
+        "/api/v1/auth/login",
+        "--format",
+        "json",
+    ];
+    let log_in = [
+        &log_in[..],
+        &[
+            "--header",
+            "content-type: application/json",
+            "--body",
+            r#"{"email":"a@b.example"}"#,
+        ],
+    ];
+    let spent = [&log_in.concat()[..], &["--exhausted=login-failures"]].concat();
+    let spent: serde_json::Value = serde_json::from_str(&portico(&spent).out).unwrap();
+    assert_eq!(spent["status"], 429, "{spent}");
+    assert!(
+        spent["rule"].as_str().unwrap().contains("login-failures"),
+        "{spent}"
+    );
+}
+
+#[test]
+fn all_that_is_wrong_in_settings_is_said_at_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("core-api.yaml");
+    fs::write(&file, "sokcet: a\ndatabase: {max_connections: many}\n").unwrap();
+    let said = portico(&[
+        "core-api",
+        "--settings",
+        file.to_str().unwrap(),
+        "--check-settings",
+    ]);
+    assert_eq!(said.code, Some(2), "{}", said.err);
+    for fault in ["sokcet", "database.max_connections", "kek"] {
+        assert!(said.err.contains(fault), "{fault} is missing in\n{}", said.err);
+    }
+}
+
+#[test]
+fn the_openapi_document_is_printed() {
+    let said = portico(&["openapi"]);
+    assert_eq!(said.code, Some(0));
+    let document: serde_json::Value = serde_json::from_str(&said.out).unwrap();
+    assert!(document["openapi"].as_str().unwrap().starts_with("3.1"));
+    assert!(document["paths"]["/api/v1/transfers"]["post"].is_object());
+}
+
+#[test]
+fn commands_for_a_running_system_say_that_none_runs() {
+    let directory = tempfile::tempdir().unwrap();
+    let missing = directory.path().join("missing");
+    let said = portico(&["keys", "list", "--data-dir", missing.to_str().unwrap()]);
+    assert_eq!(said.code, Some(1));
+    assert_eq!(said.err.trim().lines().count(), 1, "{}", said.err);
+    assert!(said.err.contains("portico up"), "{}", said.err);
+
+    assert_eq!(portico(&["migrate"]).code, Some(2));
+    let unreachable = [("DATABASE_URL", "postgresql://nobody:hunter2@127.0.0.1:1/none")];
+    let said = portico_with(&["migrate"], &unreachable);
+    assert_eq!(said.code, Some(1));
+    assert!(!said.err.contains("hunter2"), "{}", said.err);
+}
+
+#[test]
+fn the_doctor_gives_a_fix_for_what_fails() {
+    let directory = tempfile::tempdir().unwrap();
+    let data = directory.path().join("data");
+    let data = data.to_str().unwrap();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    let sick = portico(&[
+        "doctor",
+        "--data-dir",
+        data,
+        "--https-port",
+        &port,
+        "--http-port",
+        "0",
+    ]);
+    assert_eq!(sick.code, Some(1), "{}", sick.out);
+    assert!(
+        sick.out.contains("fail  port") && sick.out.contains("→"),
+        "{}",
+        sick.out
+    );
+
+    let well = portico(&[
+        "doctor",
+        "--data-dir",
+        data,
+        "--https-port",
+        "0",
+        "--http-port",
+        "0",
+    ]);
+    assert_eq!(well.code, Some(0), "{}", well.out);
+}
+
+#[test]
+fn up_refuses_in_one_line_before_anything_is_started() {
+    let directory = tempfile::tempdir().unwrap();
+    let data = directory.path().join("data");
+    let ports = ["--https-port", "0", "--http-port", "0"];
+    let up = |data_dir: &str, more: &[&str]| {
+        portico(&[&["up", "--data-dir", data_dir][..], &ports, more].concat())
+    };
+
+    // A directory that nobody can make, root included.
+    let said = up("/proc/portico", &[]);
+    assert_eq!(
+        (said.code, said.err.trim().lines().count()),
+        (Some(1), 1),
+        "{}",
+        said.err
+    );
+    assert!(said.err.contains("/proc/portico"), "{}", said.err);
+
+    let broken = policies_with("floor.yaml", "version: 1", "version: 7");
+    let said = up(
+        data.to_str().unwrap(),
+        &["--policies", broken.path().to_str().unwrap()],
+    );
+    assert_eq!(said.code, Some(1), "{}", said.err);
+    assert!(
+        said.err.contains("floor.yaml:") && said.err.contains("nothing is started"),
+        "{}",
+        said.err
+    );
+    assert!(!data.join("postgres").exists() && !data.join("endpoints.json").exists());
+}

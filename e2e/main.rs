@@ -1,0 +1,12 @@
+//! Whole stories on the shipped binary. See README.md.
+
+#![cfg(test)]
+
+mod browser;
+mod chaos;
+mod customers;
+mod operators;
+mod proof;
+mod stage;
+mod supervisor;
+mod tour;
