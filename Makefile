@@ -1,0 +1,103 @@
+# Every command that anyone types; CI calls the same ones. `make` alone lists them.
+
+.DEFAULT_GOAL := help
+SHELL := /bin/sh
+.SUFFIXES:
+MAKEFLAGS += --no-builtin-rules
+
+# Ordinary builds check queries against the committed .sqlx/, so that they need no database.
+export SQLX_OFFLINE ?= true
+export PATH := $(CURDIR)/.tools/bin:$(PATH)
+
+CARGO ?= cargo
+WITH_POSTGRES := $(CARGO) run --quiet --package test-support --bin with-postgres --
+# What `make up` passes on: make up UP="--https-port 9000 --tail=warn"
+UP ?=
+
+.PHONY: help
+help: ## list the commands
+	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+# --- run -------------------------------------------------------------------------------------------------------------
+
+.PHONY: up
+up: dependencies ## install what is missing, build, and run everything on this machine
+	$(CARGO) build --release --locked --package portico
+	@APP_ENV=$${APP_ENV:-development} exec $(or $(CARGO_TARGET_DIR),target)/release/portico up $(UP)
+
+.PHONY: dependencies
+dependencies: ## install what is missing: a C compiler, cmake, curl, PostgreSQL
+	@scripts/install-dependencies
+
+# --- test ------------------------------------------------------------------------------------------------------------
+
+.PHONY: test
+test: ## install what the tests need and run all of them
+	@scripts/install-dependencies --tests
+	@scripts/install-tools cargo-nextest
+	$(CARGO) build --locked --package portico
+	$(WITH_POSTGRES) $(CARGO) nextest run --locked --workspace $(TESTS)
+
+.PHONY: ci
+ci: fmt lint doc test policy-check sqlx-check openapi-check deny ## all that must hold before a merge
+
+.PHONY: fmt
+fmt: ## is the code formatted? (cargo fmt mends it)
+	$(CARGO) fmt --all -- --check
+
+.PHONY: lint
+lint: dependencies ## all lints, as errors
+	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+
+.PHONY: doc
+doc: dependencies ## the documentation builds without a warning
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --workspace --no-deps --document-private-items
+
+.PHONY: policy-check
+policy-check: dependencies ## the shipped policies are right in every environment
+	@for environment in development test production; do \
+		APP_ENV=$$environment $(CARGO) run --quiet --locked --package portico -- policy check policies || exit; \
+	done
+
+# --- generated and committed -----------------------------------------------------------------------------------------
+
+.PHONY: sqlx-prepare
+sqlx-prepare: dependencies ## write .sqlx/ after a query or a migration has changed
+	@scripts/install-tools cargo-sqlx
+	SQLX_OFFLINE=false $(WITH_POSTGRES) $(CARGO) sqlx prepare --workspace -- --all-targets
+
+.PHONY: sqlx-check
+sqlx-check: dependencies ## .sqlx/ says what the queries say
+	@scripts/install-tools cargo-sqlx
+	SQLX_OFFLINE=false $(WITH_POSTGRES) $(CARGO) sqlx prepare --workspace --check -- --all-targets
+
+.PHONY: openapi
+openapi: dependencies ## write docs/openapi.json
+	@$(CARGO) run --quiet --locked --package portico -- openapi > docs/openapi.json.new
+	@mv docs/openapi.json.new docs/openapi.json
+
+.PHONY: openapi-check
+openapi-check: dependencies ## docs/openapi.json says what the code says
+	@$(CARGO) run --quiet --locked --package portico -- openapi | diff -u docs/openapi.json - || \
+		{ echo "docs/openapi.json is stale: run make openapi"; exit 1; }
+
+# --- the rest --------------------------------------------------------------------------------------------------------
+
+.PHONY: deny
+deny: ## licences, sources, duplicate versions, and who may use what
+	@scripts/install-tools cargo-deny
+	$(CARGO) deny --workspace --all-features --offline check -D unnecessary-skip -D unmatched-skip bans licenses sources
+
+.PHONY: advisories
+advisories: ## known vulnerabilities (fetches their database: needs the network)
+	@scripts/install-tools cargo-deny
+	$(CARGO) deny --workspace --all-features check advisories
+
+.PHONY: bench
+bench: dependencies ## what the gateway adds to a request
+	$(CARGO) build --release --locked --package portico --package bench
+	$(or $(CARGO_TARGET_DIR),target)/release/bench --binary $(or $(CARGO_TARGET_DIR),target)/release/portico
+
+.PHONY: clean
+clean: ## remove what was built; data (.portico) and tools (.tools) stay
+	$(CARGO) clean

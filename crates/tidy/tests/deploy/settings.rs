@@ -1,0 +1,128 @@
+//! The production settings load in the binary, as they stand and with the overrides of each deployment.
+
+use std::path::Path;
+
+use serde_yaml::Value;
+use tidy::tree::root;
+
+use crate::portico::{SERVICES, portico, provisioned, read, said};
+
+/// The settings of a service with the places of a machine replaced by `folder`.
+fn placed(service: &str, folder: &Path) -> String {
+    let secrets = provisioned(folder);
+    let policies = root().join("policies");
+    read(&format!("settings/{service}.yaml"))
+        .replace("/run/secrets", &secrets.display().to_string())
+        .replace("/etc/portico/policies", &policies.display().to_string())
+        .replace("/run/portico", &folder.display().to_string())
+        .replace("/var/lib/portico", &folder.display().to_string())
+}
+
+/// Asks the binary whether it would start with these settings in production: its exit code and what it said.
+fn check(service: &str, folder: &Path, text: &str, variables: &[(String, String)]) -> (Option<i32>, String) {
+    let file = folder.join(format!("{service}.yaml"));
+    std::fs::write(&file, text).expect("settings are written");
+    let file = file.display().to_string();
+    let mut variables = variables.to_vec();
+    variables.push(("APP_ENV".to_owned(), "production".to_owned()));
+    let output = portico(&[service, "--settings", &file, "--check-settings"], &variables);
+    (output.status.code(), said(&output))
+}
+
+#[test]
+fn production_settings_load() {
+    for (service, _) in SERVICES {
+        let folder = tempfile::tempdir().expect("temporary directory");
+        let (code, said) = check(service, folder.path(), &placed(service, folder.path()), &[]);
+        assert_eq!(code, Some(0), "{service}: {said}");
+    }
+}
+
+#[test]
+fn an_unknown_key_and_a_literal_secret_are_refused() {
+    for (service, _) in SERVICES {
+        let folder = tempfile::tempdir().expect("temporary directory");
+        let text = format!("{}\nunheard_of: 1\n", placed(service, folder.path()));
+        let (code, said) = check(service, folder.path(), &text, &[]);
+        assert_eq!(code, Some(2), "{service}: {said}");
+        assert!(said.contains("unheard_of"), "{service}: {said}");
+    }
+    let folder = tempfile::tempdir().expect("temporary directory");
+    let text = placed("core-api", folder.path());
+    let secret = format!("url: file:{}", folder.path().join("secrets/db_core").display());
+    let literal = text.replace(&secret, "url: postgresql://portico_core@localhost/portico");
+    assert_ne!(text, literal);
+    let (code, said) = check("core-api", folder.path(), &literal, &[]);
+    assert_eq!(code, Some(2), "{said}");
+    assert!(said.contains("database.url"), "{said}");
+}
+
+#[test]
+fn development_settings_are_refused_in_production() {
+    let folder = tempfile::tempdir().expect("temporary directory");
+    let text = format!(
+        "{}\nself_service_cash: true\nauto_activate: true\n",
+        placed("core-api", folder.path())
+    );
+    let (code, said) = check("core-api", folder.path(), &text, &[]);
+    assert_eq!(code, Some(2), "{said}");
+    assert!(
+        said.contains("self_service_cash") && said.contains("auto_activate"),
+        "not all at once: {said}"
+    );
+}
+
+/// `Environment=` lines of the units point at credentials, which systemd puts below `%d`.
+#[test]
+fn settings_load_with_the_overrides_of_the_units() {
+    for (service, prefix) in SERVICES {
+        let folder = tempfile::tempdir().expect("temporary directory");
+        let credentials = provisioned(folder.path());
+        let unit = read(&format!("systemd/portico-{service}.service"));
+        let variables: Vec<(String, String)> = unit
+            .lines()
+            .filter_map(|line| line.strip_prefix("Environment=")?.split_once('='))
+            .filter(|(name, _)| name.starts_with(prefix))
+            .map(|(name, value)| {
+                (
+                    name.to_owned(),
+                    value.replace("%d", &credentials.display().to_string()),
+                )
+            })
+            .collect();
+        assert!(!variables.is_empty(), "{service}: no override was read");
+        // Without the overrides these secrets do not exist.
+        let text = placed(service, folder.path()).replace(&credentials.display().to_string(), "/nowhere");
+        let (code, said) = check(service, folder.path(), &text, &variables);
+        assert_eq!(code, Some(0), "{service}: {said}");
+    }
+}
+
+#[test]
+fn settings_load_with_the_overrides_of_compose() {
+    let compose: Value = serde_yaml::from_str(&read("compose.yaml")).expect("compose.yaml is YAML");
+    for (service, prefix) in SERVICES {
+        let folder = tempfile::tempdir().expect("temporary directory");
+        let environment = compose["services"][service]["environment"]
+            .as_mapping()
+            .expect("environment");
+        let variables: Vec<(String, String)> = environment
+            .iter()
+            .map(|(name, value)| {
+                (
+                    name.as_str().expect("name").to_owned(),
+                    value.as_str().expect("text").to_owned(),
+                )
+            })
+            .filter(|(name, _)| name.starts_with(prefix))
+            .collect();
+        assert!(!variables.is_empty(), "{service}: no override was read");
+        let (code, said) = check(
+            service,
+            folder.path(),
+            &placed(service, folder.path()),
+            &variables,
+        );
+        assert_eq!(code, Some(0), "{service}: {said}");
+    }
+}
