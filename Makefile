@@ -93,6 +93,10 @@ advisories: ## known vulnerabilities (fetches their database: needs the network)
 	@scripts/install-tools cargo-deny
 	$(CARGO) deny --workspace --all-features check advisories
 
+.PHONY: dist
+dist: dependencies ## the binary to ship, fully optimised: target/dist/portico
+	$(CARGO) build --locked --profile dist --package portico
+
 .PHONY: bench
 bench: dependencies ## what the gateway adds to a request
 	$(CARGO) build --release --locked --package portico --package bench

@@ -105,7 +105,7 @@ async fn plain_http_is_sent_to_https_and_credentials_in_clear_are_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_refresh_token_buys_one_session_and_a_thief_ends_it() {
+async fn a_refresh_token_is_good_once_and_a_session_ends_with_its_logout() {
     let stage = Stage::new();
     let (system, door) = stage.start().await;
     let customer = door.sign_up().await.unwrap();

@@ -42,6 +42,22 @@ async fn every_claim_is_proved_and_every_negative_control_is_red() {
     assert!(page.contains("All claims are proved."), "{page}");
 
     let verify = [PORTICO, "prove", "--verify"];
+    let page_file = out.join("report.html");
+    let of_page = Command::new(verify[0])
+        .args(&verify[1..])
+        .arg(&page_file)
+        .output()
+        .await
+        .unwrap();
+    assert_eq!(of_page.status.code(), Some(0), "the page is signed, too");
+    std::fs::write(&page_file, page.replace("All claims", "Most claims")).unwrap();
+    let edited = Command::new(verify[0])
+        .args(&verify[1..])
+        .arg(&page_file)
+        .output()
+        .await
+        .unwrap();
+    assert_ne!(edited.status.code(), Some(0), "an edited page must not verify");
     let report_file = out.join("report.json");
     let verified = Command::new(verify[0])
         .args(&verify[1..])

@@ -44,7 +44,7 @@ $$;
 
 -- Opens a session with its first refresh token. Reads the active signing key and the time in the same transaction that
 -- writes the session row: an issuer cannot use an old key for longer than one statement. No row: the user is not
--- active any more, or there is no active key (then kid is NULL and nothing was written).
+-- active any more. A row whose kid is NULL: there is no active key. Nothing was written in either case.
 CREATE FUNCTION core.open_session(
     p_user uuid, p_session uuid, p_refresh uuid, p_secret_hash bytea, p_access uuid,
     p_idle_s int, p_absolute_s int, p_rehashed text, p_request_id text)

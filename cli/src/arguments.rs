@@ -57,7 +57,9 @@ certificate for localhost, the settings of each service and their logs. When all
 where everything is, and a tour to copy and paste is printed (and kept as tour.sh).
 
 Without DATABASE_URL a private PostgreSQL cluster runs from this machine's binaries, on a unix socket only. With it,
-that database is used; its user must be able to create roles.
+that database is used; its user must be able to create roles. The services log in to it as portico_core and
+portico_control, with passwords from the data directory, so that server must admit these roles with a password; one
+that does not work there is set anew. portico_auditor, in endpoints.json, is yours to let in: it gets no password.
 
 APP_ENV chooses the policy overlay: development (the default here), test or production.
 
@@ -254,30 +256,6 @@ pub(crate) struct DoctorArguments {
     pub(crate) http_port: u16,
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use clap::CommandFactory as _;
-
-    #[test]
-    fn the_command_line_is_consistent() {
-        Arguments::command().debug_assert();
-    }
-
-    #[test]
-    fn tail_takes_a_filter_only_with_an_equals_sign() {
-        let parse = |words: &[&str]| {
-            let Command::Up(up) = Arguments::try_parse_from(words).unwrap().command else {
-                panic!("not up")
-            };
-            up.tail
-        };
-        assert_eq!(parse(&["portico", "up"]), "info");
-        assert_eq!(parse(&["portico", "up", "--tail"]), "info");
-        assert_eq!(parse(&["portico", "up", "--tail=gateway,warn"]), "gateway,warn");
-    }
-}
-
 /// Options of `portico prove`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -287,7 +265,11 @@ the same check must be red. Nothing of yours is touched: it starts a Portico and
 Examples:
   portico prove                               all claims; the report is portico-proof/report.html
   portico prove --claim rotation              one of them
-  portico prove --verify portico-proof/report.json")]
+  portico prove --verify portico-proof/report.json --trusted-key SHA256:…
+
+What `signed` means: report.json.sig holds a signature over the bytes of report.json and the public key it was made
+with. Anyone can sign a report with a key of their own, so the signature alone says only that the two files fit. Learn
+the fingerprint of the key from whoever ran the proof, by another way than the report, and give it as --trusted-key.")]
 pub(crate) struct ProveArguments {
     /// Folder for the report: report.html, report.json and its signature.
     #[arg(long, value_name = "DIR", default_value = "portico-proof")]
@@ -313,4 +295,31 @@ pub(crate) struct ProveArguments {
     /// Check the signature of a report that was written before, and do nothing else.
     #[arg(long, value_name = "REPORT.JSON", conflicts_with_all = ["claims", "list"])]
     pub(crate) verify: Option<PathBuf>,
+    /// With --verify: the fingerprint of the only key that is trusted; a report signed by another is refused.
+    #[arg(long, value_name = "FINGERPRINT", requires = "verify")]
+    pub(crate) trusted_key: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn tail_takes_a_filter_only_with_an_equals_sign() {
+        let parse = |words: &[&str]| {
+            let Command::Up(up) = Arguments::try_parse_from(words).unwrap().command else {
+                panic!("not up")
+            };
+            up.tail
+        };
+        assert_eq!(parse(&["portico", "up"]), "info");
+        assert_eq!(parse(&["portico", "up", "--tail"]), "info");
+        assert_eq!(parse(&["portico", "up", "--tail=gateway,warn"]), "gateway,warn");
+    }
 }

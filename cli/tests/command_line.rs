@@ -212,6 +212,9 @@ fn explain_names_the_line_that_decided() {
         spent["rule"].as_str().unwrap().contains("login-failures"),
         "{spent}"
     );
+    let typo = portico(&[&log_in.concat()[..], &["--exhausted=login-failure"]].concat());
+    assert_eq!(typo.code, Some(2), "{}", typo.out);
+    assert!(typo.err.contains("login-failures"), "{}", typo.err);
 }
 
 #[test]

@@ -7,7 +7,7 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use problem::{FieldError, Problem, catalogue};
 use serde::Serialize;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_path_to_error::{Path as ErrorPath, Segment};
 
 /// The largest request body, in bytes.
@@ -88,6 +88,18 @@ impl From<BodyFault> for Problem {
 }
 
 fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, BodyFault> {
+    // Serde would read a struct from an array too, member by member: past its names, and past whoever looks for them.
+    if body.iter().find(|byte| !byte.is_ascii_whitespace()) != Some(&b'{') {
+        serde_json::from_slice::<IgnoredAny>(body).map_err(|error| BodyFault::NotJson {
+            line: error.line(),
+            column: error.column(),
+        })?;
+        return Err(BodyFault::Shape(FieldError {
+            pointer: String::new(),
+            code: "invalid_type".to_owned(),
+            detail: "must be an object".to_owned(),
+        }));
+    }
     let mut deserializer = serde_json::Deserializer::from_slice(body);
     let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
         let (path, inner) = (error.path().clone(), error.into_inner());
@@ -134,7 +146,7 @@ fn shape_fault(path: &ErrorPath, message: &str) -> FieldError {
     } else {
         (
             "invalid_type",
-            format!("must be {}", expected.unwrap_or("of another type")),
+            format!("must be {}", expected.map_or("of another type", in_words)),
         )
     };
     if let (Some(name), "unknown_field" | "missing_field" | "duplicate_field") = (named, code) {
@@ -147,6 +159,17 @@ fn shape_fault(path: &ErrorPath, message: &str) -> FieldError {
         pointer,
         code: code.to_owned(),
         detail,
+    }
+}
+
+/// What serde calls by the names of Rust's types.
+fn in_words(expected: &str) -> &str {
+    match expected {
+        "i64" | "u64" | "i32" | "u32" | "u16" | "u8" => "a whole number",
+        "a string" | "string" => "a text",
+        "a boolean" => "true or false",
+        other if other.starts_with("struct ") => "an object",
+        other => other,
     }
 }
 
@@ -294,6 +317,20 @@ mod tests {
     fn a_value_that_was_sent_is_not_repeated() {
         let (_, error) = refusal(r#"{"amount":"my secret","lines":[]}"#);
         assert!(!error.to_string().contains("secret"), "{error}");
+    }
+
+    #[test]
+    fn members_have_names_an_array_is_no_request() {
+        for body in [r#"[1,[]]"#, " [1,[]]", "null", "1", r#""amount""#] {
+            let (status, error) = refusal(body);
+            assert_eq!(
+                (status, &error["pointer"], &error["detail"]),
+                (422, &json!(""), &json!("must be an object")),
+                "{body}"
+            );
+        }
+        let (_, error) = refusal(r#"{"amount":"1","lines":[]}"#);
+        assert_eq!(error["detail"], "must be a whole number");
     }
 
     #[test]

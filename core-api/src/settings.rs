@@ -114,7 +114,7 @@ pub struct PasswordSettings {
     pub iterations: u32,
     /// A secret that is mixed into every hash and is not in the database.
     pub pepper: Secret,
-    /// How many hashes run at once; 0 is one fewer than the cores, and at least one.
+    /// How many hashes run at once; 0 is one fewer than the cores, at least one and at most four.
     pub max_parallel: usize,
     /// How many requests may wait for a hash; more are answered 503.
     pub queue: usize,

@@ -10,6 +10,7 @@
 mod connection;
 mod durable_file;
 mod evidence;
+mod identity;
 mod keys;
 mod listen;
 mod metrics;
@@ -20,6 +21,7 @@ pub mod server;
 pub mod settings;
 mod tls;
 
+pub use policy_source::read_directory as read_policies;
 pub use settings::Settings;
 
 use anyhow::Context as _;

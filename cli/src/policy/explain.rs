@@ -66,6 +66,7 @@ pub(crate) fn run(arguments: &PolicyExplainArguments) -> anyhow::Result<Outcome>
             plan: &plan,
         },
     );
+    check_exhausted(arguments, &evaluated)?;
     match arguments.format {
         Format::Human => output::line(&as_text(arguments, &host, &environment, &evaluated)),
         Format::Json => output::line(&serde_json::to_string_pretty(&as_json(
@@ -75,6 +76,26 @@ pub(crate) fn run(arguments: &PolicyExplainArguments) -> anyhow::Result<Outcome>
         ))?),
     }
     Ok(Outcome::Done)
+}
+
+/// A limit that is said to be used up must be one that this request meets: a typo would be read as “within limits”.
+fn check_exhausted(
+    arguments: &PolicyExplainArguments,
+    evaluated: &::policy::Outcome,
+) -> Result<(), Unreadable> {
+    let named = arguments.exhausted.as_deref().unwrap_or_default();
+    let met: Vec<&str> = evaluated
+        .limits
+        .iter()
+        .map(|state| state.limit.name.as_str())
+        .collect();
+    if named.is_empty() || met.contains(&named) {
+        return Ok(());
+    }
+    Err(Unreadable(format!(
+        "--exhausted={named}: this request meets no such limit, only: {}",
+        met.join(", ")
+    )))
 }
 
 fn headers(arguments: &PolicyExplainArguments) -> Result<HeaderMap, Unreadable> {

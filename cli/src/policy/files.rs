@@ -11,43 +11,19 @@ use crate::{Unreadable, durable_file};
 /// The shipped policies, by their name in `policies/`.
 const SHIPPED: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/shipped_policies.rs"));
 
-/// Reads every policy file below `directory`, as the gateway does: all that ends in `.yaml`, hidden files aside.
+/// Reads every policy file below `directory` with the gateway's own reader.
 ///
 /// # Errors
-/// [`Unreadable`] when the directory or a file cannot be read, or there is no policy in it.
+/// [`Unreadable`] when the directory or a file cannot be read, something in it is no policy file, or it is empty.
 pub(crate) fn read(directory: &Path) -> Result<Vec<SourceFile>, Unreadable> {
-    let mut files = Vec::new();
-    collect(directory, "", &mut files)?;
+    let files = gateway::read_policies(directory).map_err(|error| Unreadable(format!("{error:#}")))?;
     if files.is_empty() {
         return Err(Unreadable(format!(
             "{}: no policy files (*.yaml)",
             directory.display()
         )));
     }
-    files.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(files)
-}
-
-fn collect(directory: &Path, prefix: &str, files: &mut Vec<SourceFile>) -> Result<(), Unreadable> {
-    let unreadable = |path: &Path, error: std::io::Error| Unreadable(format!("{}: {error}", path.display()));
-    for entry in fs::read_dir(directory).map_err(|error| unreadable(directory, error))? {
-        let path = entry.map_err(|error| unreadable(directory, error))?.path();
-        let Some(name) = path
-            .file_name()
-            .and_then(|name| name.to_str())
-            .filter(|name| !name.starts_with('.'))
-        else {
-            continue;
-        };
-        let name = format!("{prefix}{name}");
-        if path.is_dir() {
-            collect(&path, &format!("{name}/"), files)?;
-        } else if path.extension().is_some_and(|extension| extension == "yaml") {
-            let text = fs::read_to_string(&path).map_err(|error| unreadable(&path, error))?;
-            files.push(SourceFile { name, text });
-        }
-    }
-    Ok(())
 }
 
 /// Writes the shipped policies into a directory that does not exist yet, for the security team to edit.
@@ -80,6 +56,22 @@ mod tests {
             let compiled = ::policy::compile(&files, environment);
             assert!(compiled.is_ok(), "{environment}: {:?}", compiled.err());
         }
+    }
+
+    #[test]
+    fn a_policy_under_a_wrong_name_is_found_not_ignored() {
+        let root = tempfile::tempdir().unwrap();
+        fs::write(root.path().join("floor.yaml"), "version: 1").unwrap();
+        fs::write(root.path().join("README.md"), "about").unwrap();
+        assert!(read(root.path()).is_ok());
+        for name in ["routes.yml", "routes.YAML", "routes"] {
+            let file = root.path().join(name);
+            fs::write(&file, "version: 1").unwrap();
+            assert!(read(root.path()).unwrap_err().0.contains("rename it"), "{name}");
+            fs::remove_file(file).unwrap();
+        }
+        rustix::fs::symlink("/dev/zero", root.path().join("zero.yaml")).unwrap();
+        assert!(read(root.path()).unwrap_err().0.contains("not a regular file"));
     }
 
     #[test]

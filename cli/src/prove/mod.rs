@@ -25,12 +25,17 @@ use crate::{Outcome, Unreadable};
 pub(crate) fn run(arguments: &ProveArguments) -> anyhow::Result<Outcome> {
     let mut screen = std::io::stderr();
     if let Some(file) = &arguments.verify {
-        let signed_by = signature::verify(file)?;
-        writeln!(
-            screen,
-            "{}: the signature is good; key {signed_by}",
-            file.display()
-        )?;
+        let signed_by = signature::verify(file, arguments.trusted_key.as_deref())?;
+        let report = file.display();
+        if arguments.trusted_key.is_some() {
+            writeln!(screen, "{report}: signed by the trusted key {signed_by}")?;
+        } else {
+            writeln!(
+                screen,
+                "{report}: the signature fits the key that lies beside the report, which anyone could have put there.\n\
+                 Compare its fingerprint with the one you trust, or give that one as --trusted-key: {signed_by}"
+            )?;
+        }
         return Ok(Outcome::Done);
     }
     if arguments.list {

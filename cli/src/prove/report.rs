@@ -74,7 +74,7 @@ pub(super) struct Files {
     pub(super) html: PathBuf,
 }
 
-/// Writes report.json, its signature, and report.html.
+/// Writes report.json and report.html, and signs both: people read one, machines the other.
 pub(super) fn write(report: &Report, directory: &Path, signing_key: &Path) -> anyhow::Result<Files> {
     std::fs::create_dir_all(directory).with_context(|| directory.display().to_string())?;
     let json_file = directory.join("report.json");
@@ -82,7 +82,9 @@ pub(super) fn write(report: &Report, directory: &Path, signing_key: &Path) -> an
     std::fs::write(&json_file, &json)?;
     let signed_by = signature::sign(&json_file, &json, signing_key)?;
     let html = directory.join("report.html");
-    std::fs::write(&html, render(report, &signed_by)?)?;
+    let page = render(report, &signed_by)?;
+    std::fs::write(&html, &page)?;
+    signature::sign(&html, page.as_bytes(), signing_key)?;
     Ok(Files { html })
 }
 
@@ -117,7 +119,7 @@ fn render(report: &Report, signed_by: &str) -> anyhow::Result<String> {
          <table><tr><th>Portico</th><td>{version}</td></tr><tr><th>Policy enforced</th><td><code>{hash}</code></td></tr>\
          <tr><th>Begun</th><td>{begun}</td></tr><tr><th>Finished</th><td>{finished}</td></tr>\
          <tr><th>Processors</th><td>{processors}</td></tr><tr><th>Signed by</th><td><code>{signed_by}</code><br>\
-         over the bytes of report.json; <code>portico prove --verify report.json</code> checks it</td></tr></table>",
+         over the bytes of report.json and of this page; <code>portico prove --verify report.html --trusted-key …</code> checks it</td></tr></table>",
         date = time(report.finished_at),
         summary = escape(&report.summary()),
         version = escape(&report.portico_version),

@@ -1,4 +1,5 @@
-//! The signature of a report: Ed25519 over the exact bytes of report.json (RFC 8032).
+//! The signatures of a report: Ed25519 over the exact bytes of report.json and of report.html (RFC 8032), each in a file
+//! of its own beside it.
 
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -19,9 +20,11 @@ struct Signature {
     signature: String,
 }
 
-/// The file that holds the signature of a report.
+/// The file that holds the signature of a report: `report.json.sig`, `report.html.sig`.
 fn beside(report: &Path) -> PathBuf {
-    report.with_extension("json.sig")
+    let mut name = report.as_os_str().to_owned();
+    name.push(".sig");
+    PathBuf::from(name)
 }
 
 /// Signs the bytes of a report and writes the signature beside it. Returns the fingerprint of the key.
@@ -36,8 +39,11 @@ pub(super) fn sign(report: &Path, bytes: &[u8], key_file: &Path) -> anyhow::Resu
     Ok(fingerprint(key.public_key().as_ref()))
 }
 
-/// Checks that a report is what was signed. Returns the fingerprint of the key, for comparison with the one you trust.
-pub(super) fn verify(report: &Path) -> anyhow::Result<String> {
+/// Checks that a report is what was signed by the key that lies beside it, and that this is the `trusted` one where a
+/// fingerprint is given. Returns the fingerprint of the key.
+///
+/// Without `trusted`, whoever can change the report can also sign it anew.
+pub(super) fn verify(report: &Path, trusted: Option<&str>) -> anyhow::Result<String> {
     let bytes = std::fs::read(report).with_context(|| report.display().to_string())?;
     let file = beside(report);
     let text = std::fs::read(&file).with_context(|| file.display().to_string())?;
@@ -51,7 +57,14 @@ pub(super) fn verify(report: &Path) -> anyhow::Result<String> {
             report.display()
         );
     }
-    Ok(fingerprint(&public_key))
+    let signed_by = fingerprint(&public_key);
+    if let Some(trusted) = trusted.filter(|trusted| *trusted != signed_by) {
+        bail!(
+            "{}: signed by another key than the trusted one: by {signed_by}, not by {trusted}",
+            report.display()
+        );
+    }
+    Ok(signed_by)
 }
 
 /// Decodes base64url without padding, as tokens use it (RFC 7515 §2).
@@ -98,7 +111,7 @@ mod tests {
         std::fs::write(&report, b"{\"proved\":true}").unwrap();
 
         let signed_by = sign(&report, b"{\"proved\":true}", &key).unwrap();
-        assert_eq!(verify(&report).unwrap(), signed_by);
+        assert_eq!(verify(&report, None).unwrap(), signed_by);
         assert_eq!(
             sign(&report, b"{\"proved\":true}", &key).unwrap(),
             signed_by,
@@ -106,6 +119,33 @@ mod tests {
         );
 
         std::fs::write(&report, b"{\"proved\":tru3}").unwrap();
-        assert!(verify(&report).unwrap_err().to_string().contains("was changed"));
+        assert!(
+            verify(&report, Some(&signed_by))
+                .unwrap_err()
+                .to_string()
+                .contains("was changed")
+        );
+    }
+
+    #[test]
+    fn a_forgery_that_is_signed_anew_is_refused_with_the_trusted_key() {
+        let dir = tempfile::tempdir().unwrap();
+        let (report, forged) = (dir.path().join("report.json"), b"{\"proved\":true}");
+        std::fs::write(&report, b"{\"proved\":false}").unwrap();
+        let trusted = sign(&report, b"{\"proved\":false}", &dir.path().join("auditor")).unwrap();
+        assert_eq!(verify(&report, Some(&trusted)).unwrap(), trusted);
+
+        std::fs::write(&report, forged).unwrap();
+        let forger = sign(&report, forged, &dir.path().join("forger")).unwrap();
+        let refusal = verify(&report, Some(&trusted)).unwrap_err().to_string();
+        assert!(
+            refusal.contains(&forger) && refusal.contains(&trusted),
+            "{refusal}"
+        );
+        assert_eq!(
+            verify(&report, None).unwrap(),
+            forger,
+            "the signature itself is right"
+        );
     }
 }

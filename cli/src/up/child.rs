@@ -13,6 +13,7 @@ use service_runtime::settings::Environment;
 use service_runtime::shutdown::Shutdown;
 use tokio::io::{AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, BufReader};
 use tokio::process::{Child, Command};
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::logs::{ServiceLog, Terminal};
@@ -28,6 +29,8 @@ const STEADY: Duration = Duration::from_secs(60);
 const STOP_PATIENCE: Duration = Duration::from_secs(30);
 /// A longer line is cut in two.
 const MAX_LINE_BYTES: u64 = 64 * 1024;
+/// How long what a process said last may take to arrive once it has ended.
+const LAST_WORDS_PATIENCE: Duration = Duration::from_secs(1);
 /// Lines kept to say why a service did not start.
 const LAST_WORDS: usize = 20;
 
@@ -51,6 +54,7 @@ pub(super) struct Running {
     child: Child,
     started_at: Instant,
     last_words: Arc<Mutex<VecDeque<String>>>,
+    followers: Vec<JoinHandle<()>>,
 }
 
 impl Service {
@@ -76,11 +80,12 @@ impl Service {
             .and_then(ProcessIdentity::of)
             .with_context(|| format!("{} ended at once", self.name))?;
         let last_words = Arc::new(Mutex::new(VecDeque::new()));
+        let mut followers = Vec::new();
         if let Some(out) = child.stdout.take() {
-            readers.spawn(follow(out, self.log.clone(), last_words.clone()));
+            followers.push(readers.spawn(follow(out, self.log.clone(), last_words.clone())));
         }
         if let Some(errors) = child.stderr.take() {
-            readers.spawn(follow(errors, self.log.clone(), last_words.clone()));
+            followers.push(readers.spawn(follow(errors, self.log.clone(), last_words.clone())));
         }
         Ok(Running {
             service: self.clone(),
@@ -88,17 +93,23 @@ impl Service {
             child,
             started_at: Instant::now(),
             last_words,
+            followers,
         })
     }
 }
 
 impl Running {
-    /// Waits for the process to end and says how.
+    /// Waits for the process to end and says how; its last words are known then.
     pub(super) async fn ended(&mut self) -> String {
-        match self.child.wait().await {
+        let how = match self.child.wait().await {
             Ok(status) => describe(status),
             Err(error) => error.to_string(),
+        };
+        for follower in self.followers.drain(..) {
+            // Something that it started may still hold the pipe open.
+            drop(tokio::time::timeout(LAST_WORDS_PATIENCE, follower).await);
         }
+        how
     }
 
     /// What the process said last that is not an ordinary log line; usually why it ended.

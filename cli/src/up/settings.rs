@@ -9,7 +9,6 @@ use serde_json::{Value, json};
 use service_runtime::settings::Environment;
 
 use super::secrets::Secrets;
-use super::store::Addresses;
 use crate::data_directory::DataDirectory;
 use crate::durable_file;
 
@@ -19,7 +18,6 @@ pub(super) struct Inputs<'a> {
     pub(super) directory: &'a DataDirectory,
     pub(super) environment: Environment,
     pub(super) secrets: &'a Secrets,
-    pub(super) database: &'a Addresses,
     pub(super) socket_directory: &'a Path,
     pub(super) policies: &'a Path,
     /// `<listener>.<http|https>` → address.
@@ -67,7 +65,7 @@ fn core_api(inputs: &Inputs<'_>) -> Value {
         "socket": inputs.socket_directory.join("core-api.sock"),
         "private_listen": private(inputs, "core-api"),
         "endpoints_file": endpoints_file(inputs.directory, "core-api"),
-        "database": {"url": secret(&inputs.secrets.core_url), "role": inputs.database.core_role},
+        "database": {"url": secret(&inputs.secrets.core_url)},
         "kek": secret(&inputs.secrets.kek),
         "password": {"pepper": secret(&inputs.secrets.pepper)},
         "self_service_cash": is_relaxed,
@@ -80,7 +78,7 @@ fn control_plane(inputs: &Inputs<'_>) -> Value {
         "socket": inputs.socket_directory.join("control-plane.sock"),
         "private_listen": private(inputs, "control-plane"),
         "endpoints_file": endpoints_file(inputs.directory, "control-plane"),
-        "database": {"url": secret(&inputs.secrets.control_url), "role": inputs.database.control_role},
+        "database": {"url": secret(&inputs.secrets.control_url)},
         "kek": secret(&inputs.secrets.kek),
     });
     // The one gateway of this machine hears of a new key at once, so a rotation need not wait for caches.

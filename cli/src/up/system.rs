@@ -71,10 +71,10 @@ impl<'a> System<'a> {
         self.program = std::env::current_exe().context("cannot tell where this program is")?;
         let prepared = self.prepared;
         let addresses = match &prepared.given_database {
-            Some(url) => store::prepare_given(url, &prepared.secrets).await?,
+            Some(url) => store::prepare_given(url, &prepared.secrets, self.terminal).await?,
             None => self.start_cluster().await?,
         };
-        self.write_settings(&addresses)?;
+        self.write_settings()?;
         self.addresses = Some(addresses);
         for name in SERVICES {
             self.go_on()?;
@@ -98,9 +98,7 @@ impl<'a> System<'a> {
             self.private.insert(running.service.name, address);
         }
         // A service that is restarted comes back where it was.
-        if let Some(addresses) = &self.addresses {
-            self.write_settings(addresses)?;
-        }
+        self.write_settings()?;
         self.supervise();
         Ok(())
     }
@@ -130,13 +128,12 @@ impl<'a> System<'a> {
         }
     }
 
-    fn write_settings(&self, database: &Addresses) -> anyhow::Result<()> {
+    fn write_settings(&self) -> anyhow::Result<()> {
         let prepared = self.prepared;
         settings::write(&Inputs {
             directory: &prepared.directory,
             environment: prepared.environment,
             secrets: &prepared.secrets,
-            database,
             socket_directory: &prepared.socket_directory,
             policies: &prepared.policies,
             listen: &prepared.listen,

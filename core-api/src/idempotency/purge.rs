@@ -39,3 +39,83 @@ async fn purge_once(db: &PgPool, shutdown: &Shutdown) -> sqlx::Result<u64> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tests::bank::TestBank;
+    use crate::tests::store as db;
+
+    const EXPIRED: &str = "- interval '1 s'";
+    const LIVE: &str = "+ interval '1 h'";
+
+    /// Keeps this many answers, with keys `<name> <number>`, that expire so long from now.
+    async fn keep(bank: &TestBank, name: &str, count: i64, expires: &str) {
+        let sql = format!(
+            "INSERT INTO core.idempotency_record (tenant_id, principal_id, idempotency_key, request_hash, resource_id,
+                                                  status, body, created_at, expires_at)
+             SELECT (SELECT min(tenant_id) FROM core.tenant), gen_random_uuid(), '{name} ' || n, sha256(''),
+                    gen_random_uuid(), 201, '', now() - interval '1 day', now() {expires}
+               FROM generate_series(1, {count}) n"
+        );
+        assert_eq!(
+            db::execute(&bank.owner, &sql).await.unwrap(),
+            count.unsigned_abs()
+        );
+    }
+
+    async fn kept(bank: &TestBank) -> Vec<String> {
+        db::texts(
+            &bank.owner,
+            "SELECT idempotency_key FROM core.idempotency_record ORDER BY 1",
+        )
+        .await
+    }
+
+    #[tokio::test]
+    async fn one_round_removes_all_that_expired_in_several_statements_and_nothing_else() {
+        let bank = TestBank::new().await;
+        let pool = bank.db.pool_as("portico_core");
+        let expired = i64::from(BATCH) + 1;
+        keep(&bank, "expired", expired, EXPIRED).await;
+        keep(&bank, "live", 1, LIVE).await;
+        let removed = purge_once(&pool, &Shutdown::new()).await.unwrap();
+        assert_eq!(removed, expired.unsigned_abs());
+        assert_eq!(kept(&bank).await, ["live 1"]);
+        assert_eq!(purge_once(&pool, &Shutdown::new()).await.unwrap(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_shutdown_ends_a_round_after_one_statement() {
+        let bank = TestBank::new().await;
+        keep(&bank, "expired", i64::from(BATCH) + 1, EXPIRED).await;
+        let shutdown = Shutdown::new();
+        shutdown.trigger();
+        let removed = purge_once(&bank.db.pool_as("portico_core"), &shutdown)
+            .await
+            .unwrap();
+        assert_eq!(removed, u64::from(BATCH.unsigned_abs()));
+        assert_eq!(kept(&bank).await.len(), 1);
+    }
+
+    #[tokio::test]
+    async fn the_job_goes_on_round_after_round_until_shutdown() {
+        let bank = TestBank::new().await;
+        let shutdown = Shutdown::new();
+        let every = Duration::from_millis(5);
+        let pool = bank.db.pool_as("portico_core");
+        keep(&bank, "live", 1, LIVE).await;
+        let clients = async {
+            for round in ["first", "second", "third"] {
+                keep(&bank, round, 1, EXPIRED).await;
+                while kept(&bank).await != ["live 1"] {
+                    tokio::task::yield_now().await;
+                }
+            }
+            shutdown.trigger();
+        };
+        let both = async { tokio::join!(purge_expired(pool, every, shutdown.clone()), clients) };
+        tokio::time::timeout(Duration::from_secs(30), both).await.unwrap();
+        assert_eq!(kept(&bank).await, ["live 1"]);
+    }
+}

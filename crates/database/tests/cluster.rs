@@ -371,3 +371,39 @@ async fn a_user_who_may_create_roles_can_migrate_without_being_superuser() {
     pool.close().await;
     cluster.stop().await.unwrap();
 }
+
+#[tokio::test]
+async fn a_service_is_let_in_once_and_again_only_when_its_password_does_not_work() {
+    let directory = directory();
+    let cluster = start(directory.path()).await;
+    run(
+        &cluster.owner_url(),
+        "CREATE ROLE tenant LOGIN CREATEROLE PASSWORD 'pw'",
+    )
+    .await
+    .unwrap();
+    run(
+        &cluster.owner_url(),
+        &format!("ALTER DATABASE {DATABASE} OWNER TO tenant"),
+    )
+    .await
+    .unwrap();
+    let admin = url::over_socket(cluster.socket_directory(), "tenant", Some("pw"), DATABASE);
+    database::migrate(&admin).await.unwrap();
+
+    let (core, login) = roles::let_in(&admin, roles::CORE, "first").await.unwrap();
+    assert_eq!(login, roles::Login::PasswordSet);
+    assert_eq!(
+        run(&core, "SELECT session_user::text").await.unwrap().as_deref(),
+        Some(roles::CORE)
+    );
+    let (same, login) = roles::let_in(&admin, roles::CORE, "first").await.unwrap();
+    assert_eq!((same.as_str(), login), (core.as_str(), roles::Login::Possible));
+    let (_, login) = roles::let_in(&admin, roles::CORE, "second").await.unwrap();
+    assert_eq!(login, roles::Login::PasswordSet);
+    assert!(
+        !roles::can_log_in(&core).await.unwrap(),
+        "the first password is gone"
+    );
+    cluster.stop().await.unwrap();
+}

@@ -10,6 +10,11 @@ pub const UNAUTHENTICATED: ProblemType =
     ProblemType::new("unauthenticated", 401, "Authentication is required");
 /// The caller is known, and may not do this.
 pub const FORBIDDEN: ProblemType = ProblemType::new("forbidden", 403, "This is not allowed");
+/// The route is served over an encrypted connection only.
+pub const HTTPS_REQUIRED: ProblemType =
+    ProblemType::new("https-required", 403, "This needs an encrypted connection");
+/// A page of this origin may not call this (Fetch standard, CORS).
+pub const CORS_REFUSED: ProblemType = ProblemType::new("cors-refused", 403, "This origin may not do this");
 /// There is no such thing, or the caller may not know of it.
 pub const NOT_FOUND: ProblemType = ProblemType::new("not-found", 404, "There is no such resource");
 /// The resource exists, the method does not.
@@ -61,10 +66,12 @@ pub const UPSTREAM_TIMEOUT: ProblemType =
     ProblemType::new("upstream-timeout", 504, "The service did not answer in time");
 
 /// All of the above, for documentation and tests.
-pub const ALL: [ProblemType; 18] = [
+pub const ALL: [ProblemType; 20] = [
     MALFORMED_REQUEST,
     UNAUTHENTICATED,
     FORBIDDEN,
+    HTTPS_REQUIRED,
+    CORS_REFUSED,
     NOT_FOUND,
     METHOD_NOT_ALLOWED,
     REQUEST_TIMEOUT,

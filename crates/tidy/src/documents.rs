@@ -259,9 +259,12 @@ fn has_name(text: &str, name: &str) -> bool {
     })
 }
 
-/// Every `make target` that a page or a workflow names exists in the Makefile.
+/// Every `make target` that a page, a workflow, a script, a hook or the Makefile itself names exists in the Makefile.
 pub fn make_targets_exist(file: &SourceFile, makefile: &str) -> Vec<Finding> {
-    if !matches!(file.extension(), "md" | "yml" | "yaml") {
+    let is_machinery = ["scripts/", ".github/", ".pre-commit-config.yaml", "Makefile"]
+        .iter()
+        .any(|start| file.path.starts_with(start));
+    if !is_machinery && !matches!(file.extension(), "md" | "yml" | "yaml") {
         return Vec::new();
     }
     let mut findings = Vec::new();
@@ -272,10 +275,16 @@ pub fn make_targets_exist(file: &SourceFile, makefile: &str) -> Vec<Finding> {
             .trim_start()
             .trim_start_matches("- ")
             .trim_start_matches("run: ");
-        for command in inline
+        let beginnings = inline
             .chain([whole])
-            .filter_map(|text| text.strip_prefix("make "))
-        {
+            .filter_map(|text| text.strip_prefix("make "));
+        // Machinery has no inline code: there, also where a command can begin, and in messages.
+        let within = line
+            .match_indices("make ")
+            .filter(|(start, _)| is_machinery && begins_command(line.get(..*start).unwrap_or_default()))
+            .filter_map(|(start, word)| line.get(start.saturating_add(word.len())..));
+        let commands: BTreeSet<&str> = beginnings.chain(within).collect();
+        for command in commands {
             let target: String = command
                 .chars()
                 .take_while(|c| c.is_ascii_lowercase() || *c == '-')
@@ -294,6 +303,21 @@ pub fn make_targets_exist(file: &SourceFile, makefile: &str) -> Vec<Finding> {
         }
     }
     findings
+}
+
+/// Whether a command can follow `before` in a line of a script, a workflow or a message: `(make up)`, `run: make up`.
+fn begins_command(before: &str) -> bool {
+    let is_sign = |c: char| "(`'\":;|&!@#-".contains(c);
+    let is_word = |word: &str| {
+        matches!(
+            word,
+            "run" | "exec" | "then" | "else" | "do" | "sudo" | "use" | "try"
+        )
+    };
+    let trimmed = before.trim_end();
+    trimmed.ends_with(is_sign) && (trimmed.len() < before.len() || !trimmed.ends_with('-'))
+        || trimmed.is_empty()
+        || (trimmed.len() < before.len() && trimmed.split_whitespace().next_back().is_some_and(is_word))
 }
 
 /// Command lines `portico …` that a page shows, as words after `portico`: inline code and lines of shell blocks.
@@ -486,6 +510,34 @@ mod tests {
         assert_eq!(check("`make upp`"), 1);
         assert_eq!(check("      - run: make nothing\n"), 1);
         assert_eq!(check("This will make nobody cry. `make -j2`"), 0);
+    }
+
+    #[test]
+    fn a_make_target_that_a_script_or_a_hook_names_is_found() {
+        let check = |path: &str, text: &str| make_targets_exist(&file(path, text), "up:\n").len();
+        let script = "echo \"nothing is built (make build)\"\n";
+        assert_eq!(check("scripts/policy-check-if-built", script), 1);
+        assert_eq!(check("core-api/openapi.txt", script), 0);
+        assert_eq!(check(".pre-commit-config.yaml", "        entry: make gone\n"), 1);
+        assert_eq!(
+            check(".github/workflows/ci.yml", "      - run: cd a && make gone\n"),
+            1
+        );
+        assert_eq!(
+            check(
+                ".github/workflows/ci.yml",
+                "# The same for everybody: make gone.\n"
+            ),
+            1
+        );
+        assert_eq!(check("Makefile", "\techo \"it is stale: run make gone\"\n"), 1);
+        assert_eq!(
+            check(
+                "scripts/a",
+                "# The tools that make installs; need cmake now.\nmake up && make up\n"
+            ),
+            0
+        );
     }
 
     #[test]

@@ -17,16 +17,12 @@ pub const ALLOWED: [(&str, &[&str]); 13] = [
             "core-api",
             "database",
             "gateway",
-            "keyring",
             "policy",
             "service-runtime",
             "trial",
         ],
     ),
-    (
-        "gateway",
-        &["keyring", "policy", "problem", "service-runtime", "test-support"],
-    ),
+    ("gateway", &["keyring", "policy", "problem", "service-runtime"]),
     (
         "control-plane",
         &[

@@ -36,6 +36,81 @@ pub fn inherits_from_workspace(manifest: &SourceFile) -> Vec<Finding> {
     findings
 }
 
+/// Dependencies that no source file mentions and that stay: the crate's folder, the dependency, and why.
+pub const UNMENTIONED: &[(&str, &str, &str)] = &[];
+
+/// Every dependency of a member is mentioned in its Rust files, or stands in `exceptions` with a reason.
+///
+/// Read are the files below the manifest, and those of test targets that it names outside (`path = "../e2e/main.rs"`).
+/// A mention is a path (`serde_json::Value`) or a `use`, not a comment. An exception that is not needed is found too.
+pub fn dependencies_are_used(
+    manifest: &SourceFile,
+    files: &[SourceFile],
+    exceptions: &[(&str, &str, &str)],
+) -> Vec<Finding> {
+    let Some(folder) = manifest.path.strip_suffix("/Cargo.toml") else {
+        return Vec::new();
+    };
+    let above = folder
+        .rsplit_once('/')
+        .map_or(String::new(), |(above, _)| format!("{above}/"));
+    let outside = manifest
+        .text
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("path = \"../")?.split_once('/'))
+        .map(|(name, _)| format!("{above}{name}/"));
+    let folders: Vec<String> = outside.chain([format!("{folder}/")]).collect();
+    let is_read = |file: &&SourceFile| {
+        file.extension() == "rs" && folders.iter().any(|start| file.path.starts_with(start))
+    };
+    let sources: Vec<&SourceFile> = files.iter().filter(is_read).collect();
+    let named: BTreeSet<&str> = ["dependencies", "dev-dependencies", "build-dependencies"]
+        .into_iter()
+        .flat_map(|table| section(&manifest.text, table))
+        .filter_map(|line| line.split(['.', ' ', '=']).next())
+        .collect();
+    let excused: BTreeSet<&str> = exceptions
+        .iter()
+        .filter(|(of, _, reason)| *of == folder && !reason.is_empty())
+        .map(|(_, name, _)| *name)
+        .collect();
+    let is_mentioned = |name: &str| {
+        let name = name.replace('-', "_");
+        sources.iter().any(|file| mentions_crate(&file.text, &name))
+    };
+    let unused = named
+        .difference(&excused)
+        .filter(|name| !is_mentioned(name))
+        .map(|name| format!("no source file mentions `{name}`; remove it, or list it in tidy's UNMENTIONED"));
+    let needless = excused
+        .iter()
+        .filter(|name| !named.contains(*name) || is_mentioned(name))
+        .map(|name| format!("`{name}` needs no exception; remove it from tidy's UNMENTIONED"));
+    unused
+        .chain(needless)
+        .map(|message| Finding::new(&manifest.path, message))
+        .collect()
+}
+
+/// Whether code names the crate `name`: as the beginning of a path, or in a `use` of the crate itself.
+fn mentions_crate(text: &str, name: &str) -> bool {
+    let is_part = |c: char| c.is_alphanumeric() || c == '_';
+    let code = text.lines().filter(|line| !line.trim_start().starts_with("//"));
+    code.flat_map(|line| line.match_indices(name).map(move |(start, _)| (line, start)))
+        .any(|(line, start)| {
+            let before = line.get(..start).unwrap_or_default();
+            let after = line.get(start.saturating_add(name.len())..).unwrap_or_default();
+            let is_path = after.starts_with("::") && !before.ends_with(|c| is_part(c) || c == ':');
+            let is_use = before.ends_with("use ") && !after.starts_with(is_part);
+            // `::name::…` begins with the crate as well, `other::name::…` does not.
+            let is_rooted = after.starts_with("::")
+                && before
+                    .strip_suffix("::")
+                    .is_some_and(|root| !root.ends_with(is_part));
+            is_path || is_use || is_rooted
+        })
+}
+
 /// The entries of one table of a manifest, without comments and empty lines.
 fn section<'a>(manifest: &'a str, name: &str) -> impl Iterator<Item = &'a str> {
     let header = format!("[{name}]");
@@ -149,6 +224,50 @@ mod tests {
         let bad = GOOD.replace("edition.workspace = true", "edition = \"2021\"");
         assert_eq!(
             inherits_from_workspace(&SourceFile::sample("a/Cargo.toml", &bad)).len(),
+            1
+        );
+    }
+
+    #[test]
+    fn a_dependency_that_no_source_file_mentions_is_found() {
+        let manifest = SourceFile::sample(
+            "crates/a/Cargo.toml",
+            "[package]\nname = \"a\"\n[dependencies]\nserde-json.workspace = true\n[dev-dependencies]\nbytes.workspace = true\n\
+             [[test]]\npath = \"../stories/main.rs\"\n",
+        );
+        let check = |path: &str, text: &str| {
+            dependencies_are_used(&manifest, &[SourceFile::sample(path, text)], &[]).len()
+        };
+        let both = "use serde_json as json;\nlet x: bytes::Bytes;\n";
+        assert_eq!(check("crates/a/src/lib.rs", both), 0);
+        assert_eq!(check("crates/stories/main.rs", both), 0, "a test target outside");
+        assert_eq!(check("crates/ab/src/lib.rs", both), 2, "another crate");
+        assert_eq!(check("crates/a/README.md", both), 2, "not Rust");
+        assert_eq!(
+            check(
+                "crates/a/src/lib.rs",
+                "// serde_json::Value\nlet bytes = my_bytes::x(http::bytes::y());\n"
+            ),
+            2,
+            "comments, variables and other paths are no mention"
+        );
+        assert_eq!(
+            check("crates/a/build.rs", "fn a() -> ::serde_json::Value {}\n"),
+            1
+        );
+    }
+
+    #[test]
+    fn an_exception_needs_a_reason_and_a_need() {
+        let manifest = SourceFile::sample("a/Cargo.toml", "[dependencies]\nbytes.workspace = true\n");
+        let check = |text: &str, exceptions: &[(&str, &str, &str)]| {
+            dependencies_are_used(&manifest, &[SourceFile::sample("a/src/lib.rs", text)], exceptions).len()
+        };
+        assert_eq!(check("", &[("a", "bytes", "turns a feature on")]), 0);
+        assert_eq!(check("", &[("a", "bytes", "")]), 1);
+        assert_eq!(check("", &[("b", "bytes", "of another crate")]), 1);
+        assert_eq!(
+            check("use bytes::Bytes;", &[("a", "bytes", "not needed any more")]),
             1
         );
     }

@@ -91,6 +91,25 @@ fn every_crate_inherits_from_the_workspace() {
 }
 
 #[test]
+fn every_dependency_is_used() {
+    let files = files();
+    hold(|file| match file.name() {
+        "Cargo.toml" => manifests::dependencies_are_used(file, &files, manifests::UNMENTIONED),
+        _ => Vec::new(),
+    });
+    let is_member = |folder: &str| {
+        files
+            .iter()
+            .any(|file| file.path == format!("{folder}/Cargo.toml"))
+    };
+    assert!(
+        manifests::UNMENTIONED
+            .iter()
+            .all(|(folder, _, _)| is_member(folder))
+    );
+}
+
+#[test]
 fn every_decision_has_a_status() {
     hold(documents::decision_has_status);
     let files = files();

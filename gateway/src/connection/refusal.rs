@@ -6,10 +6,10 @@ use pingora::http::ResponseHeader;
 use pingora::protocols::http::ServerSession;
 use pingora::protocols::http::date::get_cached_date;
 use problem::Problem;
-use service_runtime::http::RequestId;
 
 use super::Connection;
 use super::framing::Refusal;
+use crate::identity::Identity;
 use crate::metrics::{METRICS, NO_ROUTE};
 use crate::server::Shared;
 
@@ -19,14 +19,14 @@ pub(super) struct Page {
     status: StatusCode,
     headers: Vec<(HeaderName, HeaderValue)>,
     body: Bytes,
-    request_id: RequestId,
+    identity: Identity,
 }
 
 impl Page {
     pub(super) fn new(shared: &Shared, connection: &Connection, refusal: Refusal) -> Self {
-        let request_id = RequestId::new();
+        let identity = Identity::unknown();
         let problem = Problem::new(refusal.kind).detail(refusal.detail);
-        let body = Bytes::from(problem.to_json(Some(request_id.as_str())));
+        let body = Bytes::from(problem.to_json(Some(identity.request_id.as_str())));
         let snapshot = shared.policies.current();
         let rules = snapshot.plan.response_headers(None, connection.scheme(), None);
         let mut headers = rules.set;
@@ -37,15 +37,21 @@ impl Page {
         ));
         headers.push((header::CONTENT_LENGTH, HeaderValue::from(body.len())));
         headers.push((header::DATE, get_cached_date()));
-        if let Ok(id) = HeaderValue::from_str(request_id.as_str()) {
-            headers.push((HeaderName::from_static("x-request-id"), id));
-        }
+        let names = [
+            ("x-request-id", identity.request_id.to_string()),
+            ("traceresponse", identity.call.to_string()),
+        ];
+        headers.extend(
+            names
+                .into_iter()
+                .filter_map(|(name, value)| Some((HeaderName::from_static(name), value.try_into().ok()?))),
+        );
         Self {
             refusal,
             status: problem.status(),
             headers,
             body,
-            request_id,
+            identity,
         }
     }
 
@@ -75,7 +81,9 @@ impl Page {
             session.write_response_body(self.body.clone(), true).await
         };
         if let Err(error) = written.await {
-            tracing::debug!(%error, "the client went away before its refusal");
+            self.identity
+                .span
+                .in_scope(|| tracing::debug!(%error, "the client went away before its refusal"));
         }
     }
 
@@ -89,9 +97,11 @@ impl Page {
             .requests
             .with_label_values(&[NO_ROUTE, "other", self.status.as_str()])
             .inc();
+        let _inside = self.identity.span.enter();
         tracing::info!(
             target: "access",
-            request_id = self.request_id.as_str(),
+            request_id = self.identity.request_id.as_str(),
+            trace_id = self.identity.trace_id,
             listener = connection.entrance.label.as_str(),
             client = %connection.client,
             method = "-",

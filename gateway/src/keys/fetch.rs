@@ -56,21 +56,29 @@ fn report(store: &KeyStore, result: anyhow::Result<()>, was_failing: bool) {
     METRICS.control_plane_up.set(i64::from(result.is_ok()));
     match result {
         Ok(()) => {
+            let was_heard = store.silence().is_some();
             store.heard();
-            if was_failing {
+            if was_failing && was_heard {
                 tracing::info!("the control plane answers again");
             }
         }
-        Err(error) if !was_failing => {
-            let error = format!("{error:#}");
-            tracing::warn!(
-                error,
-                seq = store.seq(),
-                "no key set from the control plane: serving on with what is there"
-            );
-        }
+        Err(error) if !was_failing => report_failure(store, &format!("{error:#}")),
         Err(_) => {}
     }
+}
+
+fn report_failure(store: &KeyStore, error: &str) {
+    // A first start: the control plane makes its first keys in the same seconds, and readiness tells the rest.
+    if store.current().is_none() {
+        tracing::info!(error, "no key set from the control plane yet");
+        return;
+    }
+    let seq = store.seq();
+    tracing::warn!(
+        error,
+        seq,
+        "no key set from the control plane: serving on with what is there"
+    );
 }
 
 async fn pause(time: Duration) {

@@ -1,6 +1,7 @@
 //! A policy bundle on disk: the directory that people edit, and the last good copy that the gateway keeps.
 
 use std::fs;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
@@ -15,11 +16,12 @@ const MAX_FILES: usize = 1_000;
 const MAX_FILE_BYTES: u64 = 1024 * 1024;
 const MAX_DEPTH: usize = 8;
 
-/// Every `*.yaml` below the directory, by relative name, sorted. Dot files are left out.
+/// Every `*.yaml` below the directory, by relative name, sorted. Dot files and `*.md` are left out; any other file is an
+/// error, because a policy under a wrong name would silently not be there.
 ///
 /// # Errors
-/// When the directory or a file cannot be read whole.
-pub(super) fn read_directory(root: &Path) -> anyhow::Result<Vec<SourceFile>> {
+/// When the directory or a file cannot be read whole, or a file is not what belongs here.
+pub fn read_directory(root: &Path) -> anyhow::Result<Vec<SourceFile>> {
     let mut files = Vec::new();
     let mut directories = vec![(root.to_owned(), 0_usize)];
     while let Some((directory, depth)) = directories.pop() {
@@ -35,8 +37,15 @@ pub(super) fn read_directory(root: &Path) -> anyhow::Result<Vec<SourceFile>> {
                     bail!("{}: more than {MAX_DEPTH} directories deep", path.display());
                 }
                 directories.push((path, depth.saturating_add(1)));
-            } else if path.extension().is_some_and(|extension| extension == "yaml") {
-                files.push(read_file(root, &path)?);
+            } else {
+                match path.extension().and_then(std::ffi::OsStr::to_str) {
+                    Some("yaml") => files.push(read_file(root, &path)?),
+                    Some("md") => {}
+                    _ => bail!(
+                        "{}: not a policy file, which ends in `.yaml`: rename it, or move it out of the policy directory",
+                        path.display()
+                    ),
+                }
             }
             if files.len() > MAX_FILES {
                 bail!("{}: more than {MAX_FILES} policy files", root.display());
@@ -48,13 +57,27 @@ pub(super) fn read_directory(root: &Path) -> anyhow::Result<Vec<SourceFile>> {
 }
 
 fn read_file(root: &Path, path: &Path) -> anyhow::Result<SourceFile> {
-    let size = fs::metadata(path)
-        .with_context(|| format!("reading {}", path.display()))?
-        .len();
-    if size > MAX_FILE_BYTES {
+    let reading = || format!("reading {}", path.display());
+    // Opening a pipe would wait for its other end, and a device has no end at all.
+    if !fs::metadata(path).with_context(reading)?.is_file() {
+        bail!("{}: not a regular file", path.display());
+    }
+    let mut bytes = Vec::new();
+    let file = fs::File::open(path).with_context(reading)?;
+    file.take(MAX_FILE_BYTES + 1)
+        .read_to_end(&mut bytes)
+        .with_context(reading)?;
+    if bytes.len() > usize::try_from(MAX_FILE_BYTES)? {
         bail!("{}: larger than {MAX_FILE_BYTES} bytes", path.display());
     }
-    let text = fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
+    let text = String::from_utf8(bytes).map_err(|error| {
+        let good = error
+            .as_bytes()
+            .get(..error.utf8_error().valid_up_to())
+            .unwrap_or_default();
+        let line = good.iter().filter(|byte| **byte == b'\n').count() + 1;
+        anyhow::anyhow!("{}:{line}: not UTF-8", path.display())
+    })?;
     let name = path
         .strip_prefix(root)
         .unwrap_or(path)

@@ -7,6 +7,7 @@ mod bundle;
 mod snapshot;
 mod watch;
 
+pub use bundle::read_directory;
 pub(crate) use snapshot::Snapshot;
 pub(crate) use watch::watch;
 
@@ -54,7 +55,7 @@ impl PolicySource {
         let make = |files: &[SourceFile]| -> anyhow::Result<Snapshot> {
             Snapshot::new(compile(files, environment)?, &settings.socket_dir)
         };
-        let read = bundle::read_directory(&settings.policies_dir);
+        let read = read_directory(&settings.policies_dir);
         let seen = read
             .as_ref()
             .map(|files| bundle::fingerprint(files))
@@ -98,7 +99,7 @@ impl PolicySource {
 
     /// Reads the directory. An unreadable directory counts as wrong.
     fn read(&self) -> anyhow::Result<Vec<SourceFile>> {
-        bundle::read_directory(&self.directory)
+        read_directory(&self.directory)
     }
 
     /// Puts what the directory says in force, if it changed and compiles.

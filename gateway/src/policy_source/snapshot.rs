@@ -1,7 +1,7 @@
 //! One policy in force, with everything a request needs beside the plan prebuilt.
 
 use std::collections::HashMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use keyring::{Algorithm, Expectations};
@@ -17,6 +17,8 @@ pub(crate) struct Snapshot {
     pub(crate) plan: Plan,
     expectations: HashMap<String, Expectations>,
     peers: HashMap<String, HttpPeer>,
+    /// Upstream and path.
+    sockets: Vec<(String, PathBuf)>,
 }
 
 impl Snapshot {
@@ -35,16 +37,30 @@ impl Snapshot {
             .iter()
             .map(|upstream| Ok((upstream.name.clone(), peer(upstream, socket_dir)?)))
             .collect::<anyhow::Result<_>>()?;
+        let sockets = plan
+            .upstreams()
+            .iter()
+            .filter_map(|upstream| match &upstream.address {
+                UpstreamAddress::Unix(name) => Some((upstream.name.clone(), socket_dir.join(name))),
+                UpstreamAddress::Http(_) => None,
+            })
+            .collect();
         Ok(Self {
             plan,
             expectations,
             peers,
+            sockets,
         })
     }
 
     /// What a token of this provider must be.
     pub(crate) fn expectations(&self, provider: &IdentityProvider) -> Option<&Expectations> {
         self.expectations.get(&provider.name)
+    }
+
+    /// The upstreams behind unix sockets: those that stop and start together with this gateway.
+    pub(crate) fn sockets(&self) -> &[(String, PathBuf)] {
+        &self.sockets
     }
 
     /// The peer of an upstream, without timeouts.

@@ -12,11 +12,14 @@ use tokio::sync::Notify;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::{PolicySource, Reload, bundle};
+use crate::metrics::METRICS;
 
 /// Events that follow each other within this time are one change.
 const QUIET: Duration = Duration::from_millis(50);
 /// A file that is being written may be valid YAML when half of it is there: only what reads the same twice counts.
 const SETTLED: Duration = Duration::from_millis(40);
+/// A directory that takes longer to read than this is reported.
+const SLOW: Duration = Duration::from_secs(5);
 /// Reads before a directory that never rests is taken as it is; the poll looks again.
 const READS: usize = 25;
 
@@ -50,7 +53,10 @@ pub(crate) async fn watch(
             () = event.notified() => {}
             _ = ticks.tick() => {}
         }
-        let read = read_settled(&source).await;
+        let read = tokio::select! {
+            () = shutdown.cancelled() => return,
+            read = read_settled(&source) => read,
+        };
         changed(source.reload(read));
     }
 }
@@ -62,14 +68,26 @@ const fn is_change(kind: EventKind) -> bool {
     )
 }
 
-async fn read_settled(source: &PolicySource) -> anyhow::Result<Vec<SourceFile>> {
+/// Reads on a thread of its own: a file system that hangs must not take keys, metrics and health along.
+async fn read(source: &Arc<PolicySource>) -> anyhow::Result<Vec<SourceFile>> {
+    let reader = source.clone();
+    let mut reading = tokio::task::spawn_blocking(move || reader.read());
+    if let Ok(read) = tokio::time::timeout(SLOW, &mut reading).await {
+        return read?;
+    }
+    METRICS.policy_ok.set(0);
+    tracing::error!(directory = %source.directory.display(), "the policy directory does not answer: the policy in force stays");
+    reading.await?
+}
+
+async fn read_settled(source: &Arc<PolicySource>) -> anyhow::Result<Vec<SourceFile>> {
     let mut pauses = interval(SETTLED);
     pauses.set_missed_tick_behavior(MissedTickBehavior::Delay);
     pauses.tick().await;
-    let mut last = source.read();
+    let mut last = read(source).await;
     for _ in 0..READS {
         pauses.tick().await;
-        let next = source.read();
+        let next = read(source).await;
         let same = match (&last, &next) {
             (Ok(a), Ok(b)) => bundle::fingerprint(a) == bundle::fingerprint(b),
             (Err(a), Err(b)) => a.to_string() == b.to_string(),

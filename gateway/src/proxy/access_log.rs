@@ -8,8 +8,8 @@ use pingora::proxy::Session;
 use super::context::RequestContext;
 use crate::metrics::{METRICS, NO_ROUTE, method_label};
 
-/// The client left before it was answered (as nginx has it).
-const CLIENT_GONE: u16 = 499;
+/// The client left before it was answered: nothing was sent, and this stands in the log (as nginx has it).
+pub(super) const CLIENT_GONE: u16 = 499;
 
 /// Writes the line and counts.
 pub(super) fn write(session: &Session, error: Option<&Error>, ctx: &RequestContext) {
@@ -37,10 +37,12 @@ pub(super) fn write(session: &Session, error: Option<&Error>, ctx: &RequestConte
             .with_label_values(&[upstream.name.as_str()])
             .observe(time.as_secs_f64());
     }
+    let identity = ctx.identity();
+    identity.finish(&format!("{method} {route}"), status >= 500);
     tracing::info!(
         target: "access",
-        request_id = ctx.request_id.as_str(),
-        trace_id = ctx.trace.trace_id(),
+        request_id = identity.request_id.as_str(),
+        trace_id = identity.trace_id,
         listener = ctx.connection.as_ref().map(|connection| connection.entrance.label.as_str()),
         client = ctx.connection.as_ref().map(|connection| tracing::field::display(connection.client)),
         method,

@@ -8,26 +8,23 @@ use pingora::{Error, ErrorSource, ErrorType, Result};
 use policy::{Answer, Denial, DenialKind, Scheme};
 use problem::{Problem, ProblemType, catalogue};
 
+use super::access_log::CLIENT_GONE;
 use super::context::{RequestContext, Verdict};
 use crate::connection::framing::Refusal;
 use crate::metrics::METRICS;
 
-const INSUFFICIENT_SCOPE: ProblemType =
-    ProblemType::new("insufficient-scope", 403, "The token does not allow this");
-const HTTPS_REQUIRED: ProblemType =
-    ProblemType::new("https-required", 403, "This needs an encrypted connection");
-const CORS_REFUSED: ProblemType = ProblemType::new("cors-refused", 403, "This origin may not do this");
-
 /// Seconds after which a client may try again when a service is down.
 const RETRY_DOWN_S: u64 = 2;
-/// The client has gone: nothing is answered, and this stands in the log (as nginx has it).
-const CLIENT_GONE: u16 = 499;
 
-/// The headers of the policy, on every answer whoever made it.
+/// Pingora's name for a chunk that is none; it keeps the constant to itself.
+const INVALID_CHUNK: &str = "InvalidChunk";
+
+/// The headers of the policy and the names of the request, on every answer whoever made it. `traceresponse` is the
+/// draft of W3C Trace Context level 2: the trace, and our own call in it.
 ///
 /// # Errors
 /// When a header cannot be written, which a compiled policy never causes.
-pub(super) fn dress(response: &mut ResponseHeader, ctx: &RequestContext) -> Result<()> {
+pub(super) fn set_policy_headers(response: &mut ResponseHeader, ctx: &RequestContext) -> Result<()> {
     let scheme = ctx
         .connection
         .as_ref()
@@ -45,7 +42,9 @@ pub(super) fn dress(response: &mut ResponseHeader, ctx: &RequestContext) -> Resu
     for (name, value) in rules.append {
         response.append_header(name, value)?;
     }
-    response.insert_header("X-Request-Id", ctx.request_id.as_str())?;
+    let identity = ctx.identity();
+    response.insert_header("X-Request-Id", identity.request_id.as_str())?;
+    response.insert_header("traceresponse", identity.call.to_string())?;
     if let Some((limit, policy)) = &ctx.limit_fields
         && !response.status.is_redirection()
     {
@@ -68,7 +67,7 @@ pub(super) async fn write(
 ) -> Result<()> {
     let mut response = ResponseHeader::build_no_case(status, Some(headers.len().saturating_add(16)))?;
     // The policy first: it removes what an upstream must not say about origins, which is ours to say.
-    dress(&mut response, ctx)?;
+    set_policy_headers(&mut response, ctx)?;
     for (name, value) in headers {
         if name == header::VARY {
             response.append_header(name, value)?;
@@ -94,7 +93,7 @@ pub(super) async fn write_problem(
     ctx: &RequestContext,
     problem: Problem,
 ) -> Result<()> {
-    let body = Bytes::from(problem.to_json(Some(ctx.request_id.as_str())));
+    let body = Bytes::from(problem.to_json(Some(ctx.identity().request_id.as_str())));
     let mut headers: Vec<_> = problem
         .headers()
         .iter()
@@ -152,9 +151,10 @@ const fn problem_type(kind: DenialKind) -> ProblemType {
     match kind {
         DenialKind::MalformedRequest => catalogue::MALFORMED_REQUEST,
         DenialKind::Unauthenticated => catalogue::UNAUTHENTICATED,
-        DenialKind::InsufficientScope => INSUFFICIENT_SCOPE,
-        DenialKind::HttpsRequired => HTTPS_REQUIRED,
-        DenialKind::CorsRefused => CORS_REFUSED,
+        // The core says the same of a scope that it misses; `WWW-Authenticate` has the word of RFC 6750 §3.1.
+        DenialKind::InsufficientScope => catalogue::FORBIDDEN,
+        DenialKind::HttpsRequired => catalogue::HTTPS_REQUIRED,
+        DenialKind::CorsRefused => catalogue::CORS_REFUSED,
         DenialKind::NotFound => catalogue::NOT_FOUND,
         DenialKind::MethodNotAllowed => catalogue::METHOD_NOT_ALLOWED,
         DenialKind::PayloadTooLarge => catalogue::PAYLOAD_TOO_LARGE,
@@ -206,7 +206,9 @@ fn failure(error: &Error, ctx: &RequestContext, body_done: bool) -> (Option<Prob
         (ErrorSource::Upstream, ErrorType::ReadTimedout) if !body_done => {
             (Some(Problem::new(catalogue::REQUEST_TIMEOUT)), "body_too_slow")
         }
-        (ErrorSource::Downstream, ErrorType::InvalidHTTPHeader) => {
+        (ErrorSource::Downstream, kind)
+            if *kind == ErrorType::InvalidHTTPHeader || kind.as_str() == INVALID_CHUNK =>
+        {
             (Some(Problem::new(catalogue::MALFORMED_REQUEST)), "malformed_body")
         }
         (ErrorSource::Downstream, _) => (None, "client_gone"),
@@ -223,8 +225,27 @@ fn failure(error: &Error, ctx: &RequestContext, body_done: bool) -> (Option<Prob
             "upstream_broke",
         ),
         (ErrorSource::Internal | ErrorSource::Unset, _) => {
-            tracing::error!(request_id = %ctx.request_id, %error, "a request failed in the gateway");
+            tracing::error!(%error, "a request failed in the gateway");
             (Some(Problem::new(catalogue::INTERNAL)), "internal")
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::connection::framing::{EXPECTATION_FAILED, VERSION_NOT_SUPPORTED};
+
+    #[test]
+    fn every_problem_of_the_gateway_is_explained() {
+        let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/errors.md");
+        let page = std::fs::read_to_string(page).unwrap();
+        let missing: Vec<_> = catalogue::ALL
+            .into_iter()
+            .chain([EXPECTATION_FAILED, VERSION_NOT_SUPPORTED])
+            .map(|kind| format!("| `{}` | {} |", kind.slug(), kind.status().as_u16()))
+            .filter(|row| !page.contains(row))
+            .collect();
+        assert!(missing.is_empty(), "docs/errors.md has no {missing:?}");
     }
 }

@@ -1,14 +1,14 @@
 //! What is known of a request, from its first phase to its log line.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use http::{HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderValue, StatusCode};
 use pingora::{Error, ErrorSource};
 use policy::{Outcome, Permit, Route, Rule};
-use service_runtime::http::{RequestId, TraceContext};
 
 use crate::connection::Connection;
+use crate::identity::Identity;
 use crate::metrics::METRICS;
 use crate::policy_source::Snapshot;
 
@@ -46,10 +46,7 @@ pub(crate) struct RequestContext {
     pub(crate) snapshot: Arc<Snapshot>,
     /// `None` only when something calls the proxy past our own loops: then nothing is permitted.
     pub(crate) connection: Option<Arc<Connection>>,
-    pub(crate) request_id: RequestId,
-    pub(crate) trace: TraceContext,
-    /// Whether `trace` continues one that the client sent.
-    pub(crate) trace_continued: bool,
+    identity: OnceLock<Identity>,
     pub(crate) verdict: Verdict,
     pub(crate) route: Option<Arc<Route>>,
     /// The rule of the policy that decided.
@@ -80,9 +77,7 @@ impl RequestContext {
         Self {
             snapshot,
             connection,
-            request_id: RequestId::new(),
-            trace: TraceContext::new(),
-            trace_continued: false,
+            identity: OnceLock::new(),
             verdict: Verdict::Undecided,
             route: None,
             rule: None,
@@ -100,6 +95,16 @@ impl RequestContext {
             started: Instant::now(),
             permit: None,
         }
+    }
+
+    /// Takes over the names that came with the request, before anything is said of it.
+    pub(crate) fn identify(&self, headers: &HeaderMap) {
+        self.identity.get_or_init(|| Identity::of(headers));
+    }
+
+    /// The names of the request; new ones when its head was never looked at.
+    pub(crate) fn identity(&self) -> &Identity {
+        self.identity.get_or_init(Identity::unknown)
     }
 
     /// Keeps what evaluation said, beside the decision itself.
@@ -124,7 +129,9 @@ impl RequestContext {
     pub(crate) fn permitted(&self) -> pingora::Result<&Permit> {
         self.permit.as_ref().ok_or_else(|| {
             METRICS.missing_permits.inc();
-            tracing::error!(request_id = %self.request_id, "a request without a permit reached forwarding");
+            self.identity()
+                .span
+                .in_scope(|| tracing::error!("a request without a permit reached forwarding"));
             Error::explain(pingora::ErrorType::InternalError, "no permit")
         })
     }
@@ -148,7 +155,7 @@ impl RequestContext {
     /// be seen whether the upstream would have.
     pub(crate) fn counts_as_failure(&self, error: Option<&Error>) -> bool {
         match self.upstream_status {
-            Some(status) => status.is_client_error(),
+            Some(status) => policy::is_failure(status.as_u16()),
             None => error.is_some_and(|error| *error.esource() == ErrorSource::Downstream),
         }
     }

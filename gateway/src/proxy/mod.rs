@@ -23,8 +23,10 @@ use pingora::proxy::{FailToProxy, ProxyHttp, Session};
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorType, Result};
 use policy::{Action, Decision};
+use tracing::Instrument as _;
 
 use crate::connection::CONNECTION;
+use crate::connection::framing::Refusal;
 use crate::server::Shared;
 use context::RequestContext;
 
@@ -41,6 +43,49 @@ pub(crate) struct Gateway {
 impl Gateway {
     pub(crate) const fn new(shared: Arc<Shared>) -> Self {
         Self { shared }
+    }
+
+    /// Whether the request is answered already; if not, it is permitted and goes to its upstream.
+    async fn decide(
+        &self,
+        session: &mut Session,
+        ctx: &mut RequestContext,
+        checked: std::result::Result<(), Refusal>,
+    ) -> Result<bool> {
+        let body_timeout = ctx.snapshot.plan.floor().body_timeout;
+        session.set_read_timeout(Some(body_timeout));
+        let body = match checked {
+            Ok(()) => request::body_for_decision(session, ctx).await?,
+            Err(refusal) => Err(refusal),
+        };
+        let body = match body {
+            Ok(body) => body,
+            Err(refusal) => return answer::refuse(session, ctx, refusal).await.map(|()| true),
+        };
+        let Some(outcome) = request::evaluate(&self.shared, session, ctx, body.as_deref()) else {
+            return Err(Error::explain(
+                ErrorType::InternalError,
+                "a request outside any connection",
+            ));
+        };
+        ctx.note(&outcome);
+        match outcome.decision {
+            Decision::Deny(denial) => answer::deny(session, ctx, denial).await.map(|()| true),
+            Decision::Respond(reply) => answer::respond(session, ctx, reply).await.map(|()| true),
+            Decision::Permit(permit) => {
+                let served = match permit.action() {
+                    Action::Serve(served) => Some(served),
+                    Action::Upstream(_) => None,
+                };
+                ctx.permit(permit);
+                if let Some(served) = served {
+                    served::serve(&self.shared, session, ctx, served).await?;
+                    return Ok(true);
+                }
+                request::continue_if_expected(session).await?;
+                Ok(false)
+            }
+        }
     }
 }
 
@@ -81,40 +126,9 @@ impl ProxyHttp for Gateway {
     }
 
     async fn request_filter(&self, session: &mut Session, ctx: &mut RequestContext) -> Result<bool> {
-        let body_timeout = ctx.snapshot.plan.floor().body_timeout;
-        session.set_read_timeout(Some(body_timeout));
-        let body = match request::check(session, ctx) {
-            Ok(()) => request::body_for_decision(session, ctx).await?,
-            Err(refusal) => return answer::refuse(session, ctx, refusal).await.map(|()| true),
-        };
-        let body = match body {
-            Ok(body) => body,
-            Err(refusal) => return answer::refuse(session, ctx, refusal).await.map(|()| true),
-        };
-        let Some(outcome) = request::evaluate(&self.shared, session, ctx, body.as_deref()) else {
-            return Err(Error::explain(
-                ErrorType::InternalError,
-                "a request outside any connection",
-            ));
-        };
-        ctx.note(&outcome);
-        match outcome.decision {
-            Decision::Deny(denial) => answer::deny(session, ctx, denial).await.map(|()| true),
-            Decision::Respond(reply) => answer::respond(session, ctx, reply).await.map(|()| true),
-            Decision::Permit(permit) => {
-                let served = match permit.action() {
-                    Action::Serve(served) => Some(served),
-                    Action::Upstream(_) => None,
-                };
-                ctx.permit(permit);
-                if let Some(served) = served {
-                    served::serve(&self.shared, session, ctx, served).await?;
-                    return Ok(true);
-                }
-                request::continue_if_expected(session).await?;
-                Ok(false)
-            }
-        }
+        let checked = request::check(session, ctx);
+        let span = ctx.identity().span.clone();
+        self.decide(session, ctx, checked).instrument(span).await
     }
 
     async fn upstream_peer(&self, _session: &mut Session, ctx: &mut RequestContext) -> Result<Box<HttpPeer>> {
@@ -189,7 +203,7 @@ impl ProxyHttp for Gateway {
         if self.shared.shutdown.is_triggered() {
             session.set_keepalive(None);
         }
-        answer::dress(response, ctx)
+        answer::set_policy_headers(response, ctx)
     }
 
     fn response_body_filter(
@@ -220,7 +234,8 @@ impl ProxyHttp for Gateway {
         error: &Error,
         ctx: &mut RequestContext,
     ) -> FailToProxy {
-        answer::fail(session, error, ctx).await
+        let span = ctx.identity().span.clone();
+        answer::fail(session, error, ctx).instrument(span).await
     }
 
     /// Pingora's own lines hold the raw request target; ours are written in `logging`.
@@ -229,7 +244,7 @@ impl ProxyHttp for Gateway {
     }
 
     fn request_summary(&self, _session: &Session, ctx: &RequestContext) -> String {
-        format!("request {}", ctx.request_id)
+        format!("request {}", ctx.identity().request_id)
     }
 
     async fn logging(&self, session: &mut Session, error: Option<&Error>, ctx: &mut RequestContext) {
@@ -240,7 +255,9 @@ impl ProxyHttp for Gateway {
                 .limiter
                 .refund(permit.failure_charges(), ctx.since_charges());
         }
-        access_log::write(session, error, ctx);
+        ctx.identity()
+            .span
+            .in_scope(|| access_log::write(session, error, ctx));
         if error.is_some() {
             // Pingora drops the connection without closing it in order: the client could lose the answer.
             session.downstream_session.shutdown().await;

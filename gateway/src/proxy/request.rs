@@ -9,7 +9,6 @@ use pingora::proxy::Session;
 use pingora::{Error, ErrorType, Result};
 use policy::{Outcome, RequestHead};
 use problem::catalogue;
-use service_runtime::http::TraceContext;
 use tokio::time::timeout;
 
 use super::context::RequestContext;
@@ -22,7 +21,8 @@ const REPLAY_BYTES: u64 = 64 * 1024;
 /// Characters of a path that is not canonical, in the log.
 const LOGGED_PATH: usize = 200;
 
-/// Rules that hold for HTTP/2 as they do for HTTP/1, which was checked before pingora saw it; and the trace context.
+/// Rules that hold for HTTP/2 as they do for HTTP/1, which was checked before pingora saw it; and the
+/// names of the request, once no field of them can be ambiguous.
 ///
 /// # Errors
 /// The rule that the head breaks.
@@ -35,10 +35,7 @@ pub(super) fn check(session: &Session, ctx: &mut RequestContext) -> std::result:
         fields.observe_http2(&head.headers)?;
         fields.finish(head.method.as_str().as_bytes())?;
     }
-    if let Some(trace) = text(&head.headers, "traceparent").and_then(TraceContext::parse) {
-        ctx.trace = trace;
-        ctx.trace_continued = true;
-    }
+    ctx.identify(&head.headers);
     if std::str::from_utf8(head.raw_path()).is_err() {
         return Err(Refusal::malformed(
             "PA-2",

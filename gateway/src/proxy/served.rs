@@ -15,7 +15,7 @@ use crate::server::Shared;
 /// How long others may keep the keys; a new key is published longer than this before its first use (J39).
 const JWKS_CACHE: &str = "public, max-age=300";
 const JWKS_TYPE: &str = "application/jwk-set+json";
-const RETRY_KEYS_S: u64 = 2;
+const RETRY_S: u64 = 2;
 
 /// Answers.
 ///
@@ -29,8 +29,8 @@ pub(super) async fn serve(
 ) -> Result<()> {
     match served {
         Served::Live => status(session, ctx, "live").await,
-        Served::Ready if shared.keys.current().is_some() => status(session, ctx, "ready").await,
-        Served::Ready => without_keys(session, ctx).await,
+        Served::Ready if shared.readiness.report().await.is_ready() => status(session, ctx, "ready").await,
+        Served::Ready => unavailable(session, ctx, "not_ready").await,
         Served::Jwks => jwks(shared, session, ctx).await,
     }
 }
@@ -44,16 +44,17 @@ async fn status(session: &mut Session, ctx: &RequestContext, word: &'static str)
     answer::write(session, ctx, StatusCode::OK, &headers, body).await
 }
 
-async fn without_keys(session: &mut Session, ctx: &mut RequestContext) -> Result<()> {
-    ctx.reason = Some("no_keys");
-    let problem = Problem::new(catalogue::UNAVAILABLE).retry_after(RETRY_KEYS_S);
+/// What is missing is for operators, who ask the private listener.
+async fn unavailable(session: &mut Session, ctx: &mut RequestContext, reason: &'static str) -> Result<()> {
+    ctx.reason = Some(reason);
+    let problem = Problem::new(catalogue::UNAVAILABLE).retry_after(RETRY_S);
     answer::write_problem(session, ctx, problem).await
 }
 
 /// The key set (RFC 7517 §5) from the gateway's own copy, so that it is there when the control plane is not.
 async fn jwks(shared: &Shared, session: &mut Session, ctx: &mut RequestContext) -> Result<()> {
     let Some(keys) = shared.keys.current() else {
-        return without_keys(session, ctx).await;
+        return unavailable(session, ctx, "no_keys").await;
     };
     let headers: [(HeaderName, HeaderValue); 3] = [
         (header::CONTENT_TYPE, HeaderValue::from_static(JWKS_TYPE)),

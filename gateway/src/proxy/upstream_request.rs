@@ -39,10 +39,11 @@ pub(super) fn rewrite(session: &Session, upstream: &mut RequestHeader, ctx: &Req
     }
     upstream.insert_header("X-Forwarded-Host", request::host(session))?;
 
-    // AD-8, AD-9.
-    upstream.insert_header("X-Request-Id", ctx.request_id.as_str())?;
-    upstream.insert_header("Traceparent", ctx.trace.child().to_string())?;
-    if !ctx.trace_continued {
+    // AD-8, AD-9, EDG-7.
+    let identity = ctx.identity();
+    upstream.insert_header("X-Request-Id", identity.request_id.as_str())?;
+    upstream.insert_header("Traceparent", identity.call.to_string())?;
+    if !identity.is_continued {
         upstream.remove_header("tracestate");
     }
 

@@ -1,6 +1,7 @@
 //! Starting and stopping: everything that can fail is done before the first connection is accepted.
 
 mod entrance;
+mod readiness;
 mod worker;
 
 pub(crate) use entrance::Entrance;
@@ -32,6 +33,7 @@ use crate::settings::{ConnectionSettings, Settings};
 pub(crate) struct Shared {
     pub(crate) policies: Arc<PolicySource>,
     pub(crate) keys: Arc<KeyStore>,
+    pub(crate) readiness: Readiness,
     pub(crate) limiter: RateLimiter,
     pub(crate) connections: ConnectionSettings,
     pub(crate) clock: Clock,
@@ -65,15 +67,19 @@ pub async fn start(
     let shared = Arc::new(Shared {
         policies: policies.clone(),
         keys: keys.clone(),
+        readiness: readiness::checks(&keys, &policies),
         limiter: RateLimiter::new(settings.rate_limit.max_keys),
         connections: settings.connections,
         clock,
         shutdown: shutdown.clone(),
     });
 
-    let (private, _task) =
-        service_runtime::private::serve(settings.private_listen, readiness(&shared), shutdown.clone())
-            .await?;
+    let (private, _task) = service_runtime::private::serve(
+        settings.private_listen,
+        shared.readiness.clone(),
+        shutdown.clone(),
+    )
+    .await?;
     shutdown.spawn(keys::follow(
         keys,
         settings.control_plane_socket.clone(),
@@ -162,20 +168,6 @@ fn make_private_directory(path: &Path) -> anyhow::Result<()> {
     }
     let made = DirBuilder::new().recursive(true).mode(0o700).create(path);
     made.with_context(|| format!("state_dir: cannot make {}", path.display()))
-}
-
-fn readiness(shared: &Arc<Shared>) -> Readiness {
-    let with_keys = shared.clone();
-    Readiness::new().check("keys", move || {
-        let shared = with_keys.clone();
-        Box::pin(async move {
-            if shared.keys.current().is_some() {
-                Ok(())
-            } else {
-                Err("no key set yet".to_owned())
-            }
-        })
-    })
 }
 
 fn write_endpoints(

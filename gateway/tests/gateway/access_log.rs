@@ -126,6 +126,35 @@ async fn requests_that_die_early_have_a_line_too() {
 }
 
 #[tokio::test]
+async fn every_access_line_has_both_ids() {
+    let log = Log::capture();
+    let mut gateway = GatewayProcess::start().await;
+    let mut answers = vec![
+        gateway.get("/api/v1/rates/eur-usd").await,
+        gateway.get("/api/v1/me").await,
+        gateway.get("/health/live").await,
+    ];
+    gateway.core.kill();
+    answers.push(gateway.get("/api/v1/rates/eur-usd").await);
+    for answer in answers {
+        let call = answer.headers()["traceresponse"].to_str().unwrap().to_owned();
+        let line = log.line_of(&answer).await;
+        assert_eq!(line["trace_id"].as_str(), call.split('-').nth(1), "{line}");
+    }
+    let refused = gateway.raw(b"GET / HTTP/1.1\nHost: localhost\n\n").await;
+    let field = |name: &str| {
+        let found = refused.0.lines().find_map(|line| line.strip_prefix(name));
+        found.unwrap().to_owned()
+    };
+    let line = log.line(&field("x-request-id: ")).unwrap();
+    assert_eq!(
+        line["trace_id"].as_str(),
+        field("traceresponse: ").split('-').nth(1),
+        "{line}"
+    );
+}
+
+#[tokio::test]
 async fn nothing_secret_is_in_any_line() {
     let log = Log::capture();
     let gateway = GatewayProcess::start().await;

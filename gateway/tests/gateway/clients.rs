@@ -113,6 +113,7 @@ impl RawAnswer {
             "strict-transport-security: max-age=63072000; includesubdomains",
             "x-content-type-options: nosniff",
             "x-request-id: ",
+            "traceresponse: 00-",
             "content-type: application/problem+json",
             "connection: close",
         ] {
@@ -156,6 +157,10 @@ pub(crate) fn assert_dressed(answer: &Response) {
     assert_eq!(value("server"), None, "{of}");
     assert_eq!(value("x-powered-by"), None, "{of}");
     assert!(value("x-request-id").is_some_and(|id| id.len() >= 8), "{of}");
+    assert!(
+        value("traceresponse").is_some_and(|call| call.len() == 55),
+        "{of}"
+    );
 }
 
 /// An answer as a problem document, after checking that it is one (RFC 9457) and dressed.

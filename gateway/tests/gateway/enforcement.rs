@@ -32,7 +32,10 @@ async fn nothing_that_is_refused_reaches_the_core() {
         .post(gateway.url("/api/v1/transfers"))
         .bearer_auth(&token)
         .json(&json!({}));
-    problem(post.send().await.unwrap(), 403, "insufficient-scope").await;
+    let denied = post.send().await.unwrap();
+    let challenge = denied.headers()["www-authenticate"].to_str().unwrap();
+    assert!(challenge.contains(r#"error="insufficient_scope""#), "{challenge}");
+    problem(denied, 403, "forbidden").await;
     let put = client.put(gateway.url("/api/v1/transfers")).send().await.unwrap();
     assert_eq!(put.headers()["allow"], "OPTIONS, POST");
     problem(put, 405, "method-not-allowed").await;

@@ -90,7 +90,7 @@ async fn ad1_what_a_client_says_about_its_way_is_replaced_by_what_we_know() {
 }
 
 #[tokio::test]
-async fn ad8_ad9_every_request_has_an_id_and_a_trace() {
+async fn edg7_ad9_every_request_has_an_id_and_a_trace() {
     let gateway = GatewayProcess::start().await;
     let trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
     let send = |traceparent: &'static str| {
@@ -105,7 +105,7 @@ async fn ad8_ad9_every_request_has_an_id_and_a_trace() {
     let answer = send(trace).await.unwrap();
     let seen = gateway.core.last();
     let id = answer.headers()["x-request-id"].to_str().unwrap();
-    assert_ne!(id, "chosen-by-the-client");
+    assert_eq!(id, "chosen-by-the-client");
     assert_eq!(seen.header("x-request-id"), Some(id));
     let parent = seen.header("traceparent").unwrap();
     assert!(
@@ -114,6 +114,7 @@ async fn ad8_ad9_every_request_has_an_id_and_a_trace() {
     );
     assert_ne!(parent, trace, "the gateway is a call of its own");
     assert_eq!(seen.header("tracestate"), Some("vendor=1"));
+    assert_eq!(answer.headers()["traceresponse"], parent);
 
     send("00-00000000000000000000000000000000-00f067aa0ba902b7-01")
         .await
@@ -126,6 +127,21 @@ async fn ad8_ad9_every_request_has_an_id_and_a_trace() {
             .contains("00000000000000000000000000000000")
     );
     assert_eq!(seen.header("tracestate"), None);
+}
+
+#[tokio::test]
+async fn edg7_an_id_of_another_form_is_replaced() {
+    let gateway = GatewayProcess::start().await;
+    for bad in ["short", "with space 123", "quote\"12345"] {
+        let request = gateway.client().get(gateway.url("/api/v1/rates/eur-usd"));
+        let answer = request.header("x-request-id", bad).send().await.unwrap();
+        assert_eq!(answer.status(), 200);
+        assert_ne!(answer.headers()["x-request-id"], bad);
+        assert_eq!(
+            gateway.core.last().header("x-request-id"),
+            Some(answer.headers()["x-request-id"].to_str().unwrap())
+        );
+    }
 }
 
 #[tokio::test]

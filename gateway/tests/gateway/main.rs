@@ -24,3 +24,4 @@ mod reload;
 mod smuggling;
 mod stopping;
 mod tls;
+mod traces;

@@ -151,6 +151,10 @@ async fn a_broken_chunk_ends_the_request_and_nothing_behind_it_is_read() {
         let answer = gateway.raw(format!("{head}{body}{HIDDEN}").as_bytes()).await;
         assert!(answer.count() <= 1, "{answer:?}");
         assert!(!answer.0.to_ascii_lowercase().contains("pingora"), "{answer:?}");
+        if !body.starts_with('5') {
+            assert!(answer.0.starts_with("HTTP/1.1 400 "), "FR-10: {answer:?}");
+            assert!(answer.0.contains("application/problem+json"), "{answer:?}");
+        }
     }
     assert!(
         gateway

@@ -110,8 +110,8 @@ impl Claim {
                  ledger's invariants hold."
             }
             Self::Rotation => {
-                "Clients call a protected route without pause while the signing key is rotated; tokens of the old key and of \
-                 the new one are used side by side until the gateway has the new key set. Every answer must be 200."
+                "Clients call a protected route without pause while the signing key is rotated; a token of the new \
+                 key is used at once, beside one of the old key, until the gateway has the new key set and beyond. Every answer must be 200."
             }
             Self::Isolation => {
                 "The books are read with the database role of the core, table by table: once with no tenant set, once as one \

@@ -28,14 +28,23 @@ pub(super) async fn control(ground: &Ground) -> anyhow::Result<Verdict> {
 async fn rotate_under_load(ground: &Ground, retire_at_once: bool) -> anyhow::Result<Verdict> {
     let before = ground.door.sign_up().await?;
     let callers = Callers::start(&before);
-    let outcome = rotate(ground, retire_at_once).await;
-    let after = match outcome {
-        Ok(()) => ground.door.log_in(&before.email, &before.password).await,
+    // The new key signs from the first moment, before the gateway can have heard that it does.
+    let rotated = match rotate(ground, retire_at_once).await {
+        Ok(sequence) => ground
+            .door
+            .log_in(&before.email, &before.password)
+            .await
+            .map(|after| (sequence, after)),
         Err(error) => Err(error),
     };
-    let (mut answers, after) = match after {
-        Ok(after) => {
+    let (mut answers, after) = match rotated {
+        Ok((sequence, after)) => {
             let more = Callers::start(&after);
+            let heard = ground
+                .wait_until("the gateway has the new key set", async || {
+                    Ok(ground.keyset_sequence().await? >= sequence)
+                })
+                .await;
             let enough = callers.calls.load(Ordering::Relaxed) + CALLS_AFTER;
             let waited = ground
                 .wait_until("both tokens have been used after the rotation", async || {
@@ -47,6 +56,7 @@ async fn rotate_under_load(ground: &Ground, retire_at_once: bool) -> anyhow::Res
             for (status, count) in more.stop().await? {
                 *answers.entry(status).or_default() += count;
             }
+            heard?;
             waited?;
             (answers, after)
         }
@@ -72,8 +82,9 @@ async fn rotate_under_load(ground: &Ground, retire_at_once: bool) -> anyhow::Res
     Ok(verdict)
 }
 
-/// Rotates through the command line, waiting as long as the standby key is too young, and until the gateway knows.
-async fn rotate(ground: &Ground, retire_at_once: bool) -> anyhow::Result<()> {
+/// Rotates through the command line, waiting as long as the standby key is too young. Returns the sequence number that
+/// the gateway's key set has when it knows all of it.
+async fn rotate(ground: &Ground, retire_at_once: bool) -> anyhow::Result<u64> {
     let known = ground.keyset_sequence().await?;
     let data_dir = ground.system.launch().data_dir.display().to_string();
     ground
@@ -93,11 +104,7 @@ async fn rotate(ground: &Ground, retire_at_once: bool) -> anyhow::Result<()> {
         let mut owner = ground.connect_as_owner().await?;
         store::retire_retiring_keys(&mut owner).await?;
     }
-    ground
-        .wait_until("the gateway has the new key set", async || {
-            Ok(ground.keyset_sequence().await? > known)
-        })
-        .await
+    Ok(known + 1 + u64::from(retire_at_once))
 }
 
 /// Tasks that call a protected route with one token until they are told to stop.

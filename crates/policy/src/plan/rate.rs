@@ -44,12 +44,13 @@ pub enum RateKey {
 pub enum Count {
     /// Every one.
     Requests,
-    /// Those that the upstream refuses with a 4xx. Reserved on entry, refunded on any other answer.
+    /// Those whose credentials the upstream refuses: 401 or 403. Reserved on entry, refunded on any other answer.
     Failures,
 }
 
-/// Whether an upstream's answer counts as a failure for limits with `count: failures`: any 4xx.
+/// Whether an upstream's answer counts as a failure for limits with `count: failures`: it refused the credentials. Any
+/// other 4xx says nothing about them, and must not lock their owner out.
 #[must_use]
 pub const fn is_failure(status: u16) -> bool {
-    matches!(status, 400..=499)
+    matches!(status, 401 | 403)
 }

@@ -89,15 +89,27 @@ fn another_spelling_of_the_same_account_is_the_same_account() {
 }
 
 #[test]
+fn a_request_that_says_nothing_of_the_credentials_is_no_failure() {
+    let (plan, world) = (production(), World::default());
+    for answer in [400, 404, 409, 415, 422, 429, 400, 422] {
+        assert_eq!(attempt(&plan, &world, &login("\"a@b.example\""), answer), answer);
+    }
+    for _ in 0..5 {
+        assert_eq!(attempt(&plan, &world, &login("\"a@b.example\""), 401), 401);
+    }
+    assert_eq!(attempt(&plan, &world, &login("\"a@b.example\""), 401), 429);
+}
+
+#[test]
 fn a_missing_key_part_is_counted_too() {
     let (plan, world) = (production(), World::default());
     for body in ["{}", "not json", "", "[]", "{\"mail\":1}"] {
-        assert_eq!(attempt(&plan, &world, &login("1").body(body), 400), 400, "{body}");
+        assert_eq!(attempt(&plan, &world, &login("1").body(body), 401), 401, "{body}");
     }
-    assert_eq!(attempt(&plan, &world, &login("1").body("{}"), 400), 429);
+    assert_eq!(attempt(&plan, &world, &login("1").body("{}"), 401), 429);
     assert_eq!(
-        attempt(&plan, &world, &login("17"), 400),
-        400,
+        attempt(&plan, &world, &login("17"), 401),
+        401,
         "a number is a key of its own"
     );
 }
