@@ -86,6 +86,7 @@ openapi-check: dependencies ## docs/openapi.json says what the code says
 .PHONY: deny
 deny: ## licences, sources, duplicate versions, and who may use what
 	@scripts/install-tools cargo-deny
+	$(CARGO) fetch --locked --quiet
 	$(CARGO) deny --workspace --all-features --offline check -D unnecessary-skip -D unmatched-skip bans licenses sources
 
 .PHONY: advisories
