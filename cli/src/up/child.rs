@@ -11,7 +11,7 @@ use database::process::ProcessIdentity;
 use rustix::process::Signal;
 use service_runtime::settings::Environment;
 use service_runtime::shutdown::Shutdown;
-use tokio::io::{AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, BufReader};
+use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::process::{Child, Command};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -28,7 +28,8 @@ const STEADY: Duration = Duration::from_secs(60);
 /// How long a service may take to finish its requests: longer than the gateway's own grace.
 const STOP_PATIENCE: Duration = Duration::from_secs(30);
 /// A longer line is cut in two.
-const MAX_LINE_BYTES: u64 = 64 * 1024;
+const MAX_LINE_BYTES: usize = 64 * 1024;
+const READ_BYTES: usize = 16 * 1024;
 /// How long what a process said last may take to arrive once it has ended.
 const LAST_WORDS_PATIENCE: Duration = Duration::from_secs(1);
 /// Lines kept to say why a service did not start.
@@ -195,32 +196,49 @@ async fn wait(pause: Duration) {
     tokio::time::sleep(pause).await;
 }
 
-/// Hands on line after line until the process closes its end.
-async fn follow(stream: impl AsyncRead + Unpin, log: ServiceLog, last_words: Arc<Mutex<VecDeque<String>>>) {
-    let mut reader = BufReader::new(stream);
-    let mut bytes = Vec::new();
+/// Hands on what the process says, whole lines at a time, until it closes its end.
+async fn follow(
+    mut stream: impl AsyncRead + Unpin,
+    log: ServiceLog,
+    last_words: Arc<Mutex<VecDeque<String>>>,
+) {
+    let mut said = Vec::new();
     loop {
-        bytes.clear();
-        match (&mut reader)
-            .take(MAX_LINE_BYTES)
-            .read_until(b'\n', &mut bytes)
-            .await
-        {
-            Ok(0) | Err(_) => return,
-            Ok(_) => {}
-        }
-        let line = String::from_utf8_lossy(&bytes);
-        let line = line.trim_end_matches(['\n', '\r']);
-        if line.is_empty() {
-            continue;
-        }
-        log.line(line);
-        if !line.starts_with('{') {
-            let mut lines = last_words.lock().unwrap_or_else(PoisonError::into_inner);
-            lines.push_back(line.to_owned());
-            if lines.len() > LAST_WORDS {
-                lines.pop_front();
+        said.reserve(READ_BYTES);
+        let ended = matches!(stream.read_buf(&mut said).await, Ok(0) | Err(_));
+        let last_end = said.iter().rposition(|byte| *byte == b'\n');
+        let whole = match last_end {
+            Some(end) if !ended => end + 1,
+            None if !ended && said.len() < MAX_LINE_BYTES => 0,
+            // A line that is too long is cut in two, and the last one may have no end.
+            _ => said.len(),
+        };
+        let rest = said.split_off(whole);
+        if !said.is_empty() {
+            let mut lines = String::from_utf8_lossy(&said).into_owned();
+            if !lines.ends_with('\n') {
+                lines.push('\n');
             }
+            log.lines(&lines);
+            remember(&lines, &last_words);
+        }
+        if ended {
+            return;
+        }
+        said = rest;
+    }
+}
+
+/// Keeps the last lines that are no log lines.
+fn remember(lines: &str, last_words: &Mutex<VecDeque<String>>) {
+    for line in lines
+        .lines()
+        .filter(|line| !line.is_empty() && !line.starts_with('{'))
+    {
+        let mut words = last_words.lock().unwrap_or_else(PoisonError::into_inner);
+        words.push_back(line.to_owned());
+        if words.len() > LAST_WORDS {
+            words.pop_front();
         }
     }
 }

@@ -16,8 +16,8 @@ use service_runtime::settings::variable;
 
 /// A log file is renamed to `.1`, and the older one dropped, when it reaches this size.
 const FILE_LIMIT_BYTES: u64 = 10 * 1024 * 1024;
-/// Lines that wait for a slow terminal.
-const QUEUE: usize = 4_096;
+/// Batches of lines that wait for a slow terminal; a batch is what a service had written when it was read.
+const QUEUE: usize = 256;
 /// How long the end of `up` waits for a terminal that does not read.
 const FLUSH: Duration = Duration::from_secs(1);
 
@@ -77,7 +77,7 @@ impl Filter {
 }
 
 enum Message {
-    Line(String),
+    Lines(String),
     Flush(SyncSender<()>),
 }
 
@@ -113,27 +113,38 @@ impl Terminal {
 
     /// A line of `up` itself.
     pub(super) fn say(&self, text: &str) {
-        self.put(format!("{}{text}", self.prefix("portico")));
+        self.put(format!("{}{text}\n", self.prefix("portico")));
     }
 
     /// Text as it is, without a prefix.
     pub(super) fn plain(&self, text: &str) {
-        self.put(text.to_owned());
+        self.put(format!("{text}\n"));
     }
 
-    fn service_line(&self, service: &str, line: &str) {
-        let parsed: Option<Value> = serde_json::from_str(line).ok();
-        // What is no JSON comes from outside the log: a panic, or an error before the log begins.
-        let level = parsed
-            .as_ref()
-            .and_then(|line| line.get("level"))
-            .and_then(Value::as_str)
-            .unwrap_or("error");
-        if self.filter.shows(service, level) {
-            let text = parsed
+    /// Lines of a service, each with its end.
+    fn service_lines(&self, service: &str, lines: &str) {
+        let prefix = self.prefix(service);
+        let mut shown = String::new();
+        for line in lines.lines().filter(|line| !line.is_empty()) {
+            let parsed: Option<Value> = serde_json::from_str(line).ok();
+            // What is no JSON comes from outside the log: a panic, or an error before the log begins.
+            let level = parsed
                 .as_ref()
-                .map_or_else(|| line.to_owned(), |line| shortened(line, level));
-            self.put(format!("{}{text}", self.prefix(service)));
+                .and_then(|line| line.get("level"))
+                .and_then(Value::as_str)
+                .unwrap_or("error");
+            if self.filter.shows(service, level) {
+                let text = parsed
+                    .as_ref()
+                    .map_or_else(|| line.to_owned(), |line| shortened(line, level));
+                shown.push_str(&prefix);
+                // Control characters of a client's choosing must not reach a terminal.
+                shown.extend(text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }));
+                shown.push('\n');
+            }
+        }
+        if !shown.is_empty() {
+            self.put(shown);
         }
     }
 
@@ -149,9 +160,9 @@ impl Terminal {
         }
     }
 
-    fn put(&self, line: String) {
-        // Full means that nobody reads: the file has the line.
-        drop(self.queue.try_send(Message::Line(line)));
+    fn put(&self, lines: String) {
+        // Full means that nobody reads: the file has the lines.
+        drop(self.queue.try_send(Message::Lines(lines)));
     }
 
     /// Waits until everything said so far is written, but not for ever.
@@ -168,7 +179,7 @@ fn write_out(messages: &Receiver<Message>) {
     while let Ok(message) = messages.recv() {
         match message {
             // A closed pipe means that nobody reads.
-            Message::Line(line) => drop(writeln!(out, "{line}").and_then(|()| out.flush())),
+            Message::Lines(lines) => drop(out.write_all(lines.as_bytes()).and_then(|()| out.flush())),
             Message::Flush(done) => drop(done.try_send(())),
         }
     }
@@ -193,10 +204,7 @@ fn shortened(line: &Value, level: &str) -> String {
             other => out.push_str(&format!(" {name}={other}")),
         }
     }
-    // Control characters of a client's choosing must not reach a terminal.
-    out.chars()
-        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
-        .collect()
+    out
 }
 
 /// The log of one service: its file, and its way to the terminal.
@@ -217,16 +225,16 @@ impl ServiceLog {
         })
     }
 
-    /// One line of the service, without its end.
-    pub(super) fn line(&self, line: &str) {
+    /// Lines of the service, each with its end.
+    pub(super) fn lines(&self, lines: &str) {
         // A full disk must not stop the service that is writing.
         drop(
             self.file
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
-                .write(line),
+                .write(lines),
         );
-        self.terminal.service_line(self.service, line);
+        self.terminal.service_lines(self.service, lines);
     }
 }
 
@@ -253,17 +261,16 @@ impl CappedFile {
         })
     }
 
-    fn write(&mut self, line: &str) -> io::Result<()> {
+    fn write(&mut self, lines: &str) -> io::Result<()> {
         if self.size >= self.limit {
             fs::rename(&self.path, self.path.with_extension("log.1"))?;
             self.file = append(&self.path)?;
             self.size = 0;
         }
-        self.file.write_all(format!("{line}\n").as_bytes())?;
+        self.file.write_all(lines.as_bytes())?;
         self.size = self
             .size
-            .saturating_add(u64::try_from(line.len()).unwrap_or(u64::MAX))
-            .saturating_add(1);
+            .saturating_add(u64::try_from(lines.len()).unwrap_or(u64::MAX));
         Ok(())
     }
 }
@@ -290,14 +297,35 @@ mod tests {
         assert!("gatewy".parse::<Filter>().is_err());
     }
 
+    fn shown(lines: &str, filter: &str) -> Option<String> {
+        let (queue, messages) = sync_channel(1);
+        let terminal = Terminal {
+            queue,
+            filter: Arc::new(filter.parse().unwrap()),
+            has_colour: false,
+        };
+        terminal.service_lines("gateway", lines);
+        match messages.try_recv() {
+            Ok(Message::Lines(lines)) => Some(lines),
+            Ok(Message::Flush(_)) | Err(_) => None,
+        }
+    }
+
     #[test]
-    fn a_log_line_is_shortened_and_harmless() {
+    fn log_lines_are_shortened_and_harmless() {
         let line = serde_json::json!({"time": "2026-01-31T10:15:02.123Z", "level": "INFO", "service": "gateway",
             "target": "x", "message": "request", "status": 200, "path": "/a\u{1b}[2J"});
+        let lines = format!("{line}\nthread panicked\u{1b}[2J\n");
         assert_eq!(
-            shortened(&line, "INFO"),
-            "10:15:02 INFO  request path=/a\u{fffd}[2J status=200"
+            shown(&lines, "info").unwrap(),
+            "gateway       10:15:02 INFO  request path=/a\u{fffd}[2J status=200\n\
+             gateway       thread panicked\u{fffd}[2J\n"
         );
+        assert_eq!(
+            shown(&lines, "warn").unwrap(),
+            "gateway       thread panicked\u{fffd}[2J\n"
+        );
+        assert_eq!(shown(&lines, "core-api"), None);
     }
 
     #[test]
@@ -305,7 +333,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("gateway.log");
         let mut file = CappedFile::open(path.clone(), 10).unwrap();
-        for line in ["123456789", "second", "third"] {
+        for line in ["123456789\n", "second\n", "third\n"] {
             file.write(line).unwrap();
         }
         assert_eq!(

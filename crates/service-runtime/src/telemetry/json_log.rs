@@ -1,19 +1,20 @@
 //! Log lines as JSON: one object a line, with the request and trace id of the span it was written in.
 //!
-//! **Invariant:** writing a line never waits for the reader. Lines beyond the queue are counted and dropped.
+//! **Invariant:** writing a line never waits for the reader. Lines beyond the queue's capacity are counted and dropped.
 
 use std::fmt;
 use std::io::Write as _;
-use std::sync::LazyLock;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::mem;
+use std::sync::{Arc, Condvar, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use chrono::SecondsFormat;
 use prometheus::IntCounter;
 use serde_json::{Map, Value};
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
-use tracing::{Event, Subscriber};
+use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::Layer;
 use tracing_subscriber::layer::Context;
 use tracing_subscriber::registry::{LookupSpan, Scope};
@@ -21,8 +22,13 @@ use tracing_subscriber::registry::{LookupSpan, Scope};
 use crate::clock::Clock;
 use crate::metrics;
 
-/// Lines that may wait for a slow reader of standard output.
-const QUEUE: usize = 8_192;
+/// Bytes of lines that may wait for a slow reader of standard output.
+const CAPACITY_BYTES: usize = 4 * 1024 * 1024;
+/// How long an ordinary line may wait for company: each write wakes a reader, and a wake-up costs more than a line.
+/// Warnings and errors do not wait.
+const LINGER: Duration = Duration::from_millis(10);
+/// With so many bytes waiting there is company enough.
+const FULL_BYTES: usize = 64 * 1024;
 
 static DROPPED: LazyLock<Option<IntCounter>> = LazyLock::new(|| {
     let counter = IntCounter::new(
@@ -34,23 +40,83 @@ static DROPPED: LazyLock<Option<IntCounter>> = LazyLock::new(|| {
     Some(counter)
 });
 
-enum Message {
-    Line(Vec<u8>),
-    Stop,
+/// Lines on their way to standard output.
+#[derive(Default)]
+struct Queue {
+    waiting: Mutex<Waiting>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct Waiting {
+    lines: Vec<u8>,
+    is_urgent: bool,
+    is_closed: bool,
+}
+
+impl Waiting {
+    fn must_go(&self) -> bool {
+        self.is_urgent || self.is_closed || self.lines.len() >= FULL_BYTES
+    }
+}
+
+impl Queue {
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Adds a line, without waiting for anybody; counts it as dropped when there is no room.
+    fn push(&self, line: &[u8], is_urgent: bool) {
+        let mut waiting = self.lock();
+        if waiting.lines.len().saturating_add(line.len()) > CAPACITY_BYTES {
+            drop(waiting);
+            if let Some(dropped) = DROPPED.as_ref() {
+                dropped.inc();
+            }
+            return;
+        }
+        let (was_empty, must_go) = (waiting.lines.is_empty(), waiting.must_go());
+        waiting.lines.extend_from_slice(line);
+        waiting.is_urgent |= is_urgent;
+        let wakes = was_empty || (waiting.must_go() && !must_go);
+        drop(waiting);
+        if wakes {
+            self.changed.notify_one();
+        }
+    }
+
+    /// Waits for lines and moves them into `batch`, which is empty. Says whether more may come.
+    fn take(&self, batch: &mut Vec<u8>) -> bool {
+        let is_idle = |waiting: &mut Waiting| waiting.lines.is_empty() && !waiting.is_closed;
+        let waiting = self
+            .changed
+            .wait_while(self.lock(), is_idle)
+            .unwrap_or_else(PoisonError::into_inner);
+        let (mut waiting, _) = self
+            .changed
+            .wait_timeout_while(waiting, LINGER, |waiting| !waiting.must_go())
+            .unwrap_or_else(PoisonError::into_inner);
+        mem::swap(&mut waiting.lines, batch);
+        waiting.is_urgent = false;
+        !waiting.is_closed
+    }
+
+    fn close(&self) {
+        self.lock().is_closed = true;
+        self.changed.notify_one();
+    }
 }
 
 /// The thread that writes lines out; dropping it writes what is queued.
 pub(super) struct Writer {
-    queue: SyncSender<Message>,
+    queue: Arc<Queue>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Drop for Writer {
     fn drop(&mut self) {
-        let stopping = self.queue.send(Message::Stop).is_ok();
-        if let Some(thread) = self.thread.take()
-            && stopping
-        {
+        self.queue.close();
+        if let Some(thread) = self.thread.take() {
             drop(thread.join());
         }
     }
@@ -59,12 +125,13 @@ impl Drop for Writer {
 pub(super) struct JsonLog {
     service: &'static str,
     clock: Clock,
-    queue: SyncSender<Message>,
+    queue: Arc<Queue>,
 }
 
 /// The layer that formats lines, and the thread that writes them.
 pub(super) fn layer(service: &'static str) -> (JsonLog, Writer) {
-    let (queue, lines) = sync_channel(QUEUE);
+    let queue = Arc::new(Queue::default());
+    let lines = Arc::clone(&queue);
     let thread = std::thread::Builder::new()
         .name("log".to_owned())
         .spawn(move || write_out(&lines))
@@ -73,18 +140,23 @@ pub(super) fn layer(service: &'static str) -> (JsonLog, Writer) {
         JsonLog {
             service,
             clock: Clock::system(),
-            queue: queue.clone(),
+            queue: Arc::clone(&queue),
         },
         Writer { queue, thread },
     )
 }
 
-fn write_out(lines: &Receiver<Message>) {
+fn write_out(queue: &Queue) {
     let mut out = std::io::stdout().lock();
-    while let Ok(Message::Line(line)) = lines.recv() {
+    let mut batch = Vec::new();
+    loop {
+        let goes_on = queue.take(&mut batch);
         // A closed pipe means that nobody reads: there is no better place to say so.
-        drop(out.write_all(&line));
-        drop(out.flush());
+        drop(out.write_all(&batch).and_then(|()| out.flush()));
+        if !goes_on {
+            return;
+        }
+        batch.clear();
     }
 }
 
@@ -123,11 +195,7 @@ where
         line.extend(fields_of(event, &context));
         let mut bytes = serde_json::to_vec(&line).unwrap_or_default();
         bytes.push(b'\n');
-        if self.queue.try_send(Message::Line(bytes)).is_err()
-            && let Some(dropped) = DROPPED.as_ref()
-        {
-            dropped.inc();
-        }
+        self.queue.push(&bytes, *metadata.level() <= Level::WARN);
     }
 }
 
@@ -192,20 +260,32 @@ mod tests {
     use super::*;
     use tracing_subscriber::layer::SubscriberExt as _;
 
-    fn lines_of(act: impl FnOnce()) -> Vec<Value> {
-        let (queue, lines) = sync_channel(64);
-        let log = JsonLog {
+    fn log(queue: &Arc<Queue>, clock: Clock) -> JsonLog {
+        JsonLog {
             service: "test",
-            clock: Clock::manual(chrono::DateTime::UNIX_EPOCH),
-            queue,
-        };
-        tracing::subscriber::with_default(tracing_subscriber::registry().with(log), act);
-        lines
-            .try_iter()
-            .filter_map(|message| match message {
-                Message::Line(line) => Some(serde_json::from_slice(&line).unwrap()),
-                Message::Stop => None,
-            })
+            clock,
+            queue: Arc::clone(queue),
+        }
+    }
+
+    fn write(queue: &Arc<Queue>, act: impl FnOnce()) {
+        let clock = Clock::manual(chrono::DateTime::UNIX_EPOCH);
+        let subscriber = tracing_subscriber::registry().with(log(queue, clock));
+        tracing::subscriber::with_default(subscriber, act);
+    }
+
+    fn taken(queue: &Queue) -> String {
+        let mut batch = Vec::new();
+        queue.take(&mut batch);
+        String::from_utf8(batch).unwrap()
+    }
+
+    fn lines_of(act: impl FnOnce()) -> Vec<Value> {
+        let queue = Arc::default();
+        write(&queue, act);
+        taken(&queue)
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
             .collect()
     }
 
@@ -229,35 +309,49 @@ mod tests {
 
     #[test]
     fn a_line_is_one_line_whatever_is_in_it() {
-        let (queue, lines) = sync_channel(8);
-        let log = JsonLog {
-            service: "test",
-            clock: Clock::system(),
-            queue,
-        };
-        tracing::subscriber::with_default(tracing_subscriber::registry().with(log), || {
-            tracing::info!(path = "/a\n{\"forged\":true}", "seen");
-        });
-        let Message::Line(line) = lines.recv().unwrap() else {
-            panic!("no line")
-        };
-        assert_eq!(line.iter().filter(|byte| **byte == b'\n').count(), 1);
+        let lines = lines_of(|| tracing::info!(path = "/a\n{\"forged\":true}", "seen"));
+        assert_eq!(lines.len(), 1, "{lines:?}");
+        assert_eq!(lines[0]["path"], "/a\n{\"forged\":true}");
     }
 
     #[test]
     fn a_reader_that_stalls_costs_lines_not_time() {
-        let (queue, _lines) = sync_channel(1);
-        let log = JsonLog {
-            service: "test",
-            clock: Clock::system(),
-            queue,
-        };
+        let queue = Arc::default();
         let before = DROPPED.as_ref().unwrap().get();
-        tracing::subscriber::with_default(tracing_subscriber::registry().with(log), || {
+        let text = "x".repeat(CAPACITY_BYTES / 4);
+        write(&queue, || {
             for _ in 0..10 {
-                tracing::info!("line");
+                tracing::info!(text, "line");
             }
         });
-        assert_eq!(DROPPED.as_ref().unwrap().get() - before, 9);
+        assert_eq!(DROPPED.as_ref().unwrap().get() - before, 7);
+        assert_eq!(taken(&queue).lines().count(), 3);
+    }
+
+    #[test]
+    fn lines_leave_together_and_the_last_ones_when_the_writer_ends() {
+        let queue: Arc<Queue> = Arc::default();
+        write(&queue, || {
+            tracing::info!("first");
+            tracing::info!("second");
+        });
+        assert_eq!(taken(&queue).lines().count(), 2);
+        write(&queue, || tracing::info!("last"));
+        queue.close();
+        let mut batch = Vec::new();
+        assert!(!queue.take(&mut batch), "a closed queue promises more");
+        assert!(!batch.is_empty());
+    }
+
+    #[test]
+    fn a_warning_waits_for_nobody() {
+        let queue: Arc<Queue> = Arc::default();
+        write(&queue, || tracing::info!("ordinary"));
+        assert!(!queue.lock().must_go());
+        write(&queue, || tracing::warn!("urgent"));
+        assert!(queue.lock().must_go());
+        assert_eq!(taken(&queue).lines().count(), 2);
+        write(&queue, || tracing::info!("ordinary again"));
+        assert!(!queue.lock().must_go());
     }
 }
