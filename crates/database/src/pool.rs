@@ -6,8 +6,12 @@ use anyhow::Context as _;
 use serde::Deserialize;
 use service_runtime::settings::Secret;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{ConnectOptions as _, PgPool};
+use sqlx::{ConnectOptions as _, Connection as _, PgPool};
 use tracing::log::LevelFilter;
+
+/// A connection that has rested this long is asked whether it lives before it is used; one that has just answered is not,
+/// for asking costs a round trip. What dies in between is a failed request that its client may repeat.
+const STALE: Duration = Duration::from_secs(1);
 
 /// How a service reaches the database.
 #[derive(Debug, Clone, Deserialize)]
@@ -89,6 +93,15 @@ pub async fn connect(settings: &DatabaseSettings, application_name: &str) -> any
     let pool = PgPoolOptions::new()
         .max_connections(settings.max_connections)
         .acquire_timeout(Duration::from_millis(settings.acquire_timeout_ms))
+        .test_before_acquire(false)
+        .before_acquire(|connection, used| {
+            Box::pin(async move {
+                if used.idle_for >= STALE {
+                    connection.ping().await?;
+                }
+                Ok(true)
+            })
+        })
         .connect_lazy_with(options);
     match pool.acquire().await {
         Ok(connection) => drop(connection),
