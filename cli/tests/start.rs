@@ -162,3 +162,24 @@ async fn a_failure_after_services_have_started_is_one_line_and_leaves_nothing_ru
     assert_eq!(processes_of(&data), Vec::<PathBuf>::new());
     assert!(!data.join("endpoints.json").exists());
 }
+
+#[tokio::test]
+async fn another_key_encryption_key_ends_the_start_at_once_and_harms_nothing() {
+    let root = directory();
+    let data = root.path().join("data");
+    up_and_down(&data, None).await;
+
+    let kek = data.join("secrets/kek");
+    let right = fs::read(&kek).unwrap();
+    fs::write(&kek, [7; 32]).unwrap();
+    let (code, said) = failed(up(&data, None)).await;
+    assert_eq!((code, said.trim().lines().count()), (Some(1), 1), "{said}");
+    assert!(
+        said.contains("kek: not the key-encryption key that the signing keys were sealed under"),
+        "{said}"
+    );
+    assert_eq!(processes_of(&data), Vec::<PathBuf>::new());
+
+    fs::write(&kek, right).unwrap();
+    up_and_down(&data, None).await;
+}

@@ -38,7 +38,8 @@ const DRAIN: Duration = Duration::from_secs(5);
 ///
 /// # Errors
 ///
-/// When a setting is wrong, the database refuses the login, or a listener cannot be made. A database that is down is no
+/// When a setting is wrong, the database refuses the login, the key-encryption key is not the one that the ring was sealed
+/// under, or a listener cannot be made. A database that is down is no
 /// error: the process waits for it and says so in its readiness.
 pub fn run(settings: Settings, environment: Environment) -> anyhow::Result<()> {
     let faults = settings.faults(environment);
@@ -58,6 +59,7 @@ pub fn run(settings: Settings, environment: Environment) -> anyhow::Result<()> {
 async fn serve(settings: Settings, shutdown: Shutdown) -> anyhow::Result<()> {
     let db = database::connect(&settings.database, SERVICE).await?;
     let (state, changes) = AppState::new(&settings, db.clone(), shutdown.clone())?;
+    signing_keys::refuse_wrong_kek(&state).await?;
     shutdown.spawn(signing_keys::follow(state.clone(), changes));
     shutdown.spawn(signing_keys::maintain(
         state.clone(),

@@ -54,6 +54,8 @@ async fn serve(settings: Settings, environment: Environment) -> anyhow::Result<(
 }
 
 async fn serve_state(settings: &Settings, state: AppState, shutdown: &Shutdown) -> anyhow::Result<()> {
+    let kek = state.identity.keys.refuse_wrong_kek().await;
+    kek.context("kek: not the key-encryption key that the signing keys were sealed under")?;
     start_jobs(settings, &state, shutdown);
     let readiness = health::readiness(&state);
     let (bound, private) = private::serve(settings.private_listen, readiness, shutdown.clone()).await?;

@@ -1,5 +1,6 @@
 //! `GET /internal/keys`: the ring as operators see it, and whether it is fit to work.
 
+use anyhow::Context as _;
 use axum::extract::State;
 use chrono::{DateTime, Utc};
 use keyring::KeyState;
@@ -9,6 +10,7 @@ use service_runtime::health::Readiness;
 
 use super::error::KeyError;
 use super::store::KeyRow;
+use super::vault::VaultError;
 use super::{ACCESS_RING, store};
 use crate::extract::Json;
 use crate::state::AppState;
@@ -112,6 +114,17 @@ pub(crate) fn readiness(state: &AppState) -> Readiness {
             let state = ring.clone();
             Box::pin(async move { check_ring(&state).await.map_err(|error| error.to_string()) })
         })
+}
+
+/// Refuses to start with a key-encryption key that is not the ring's: the process could only stay unready for ever. A
+/// database that is away and a ring that is not there yet are no reason, for they come.
+pub(crate) async fn refuse_wrong_kek(state: &AppState) -> anyhow::Result<()> {
+    match check_ring(state).await {
+        Err(KeyError::Vault(error @ (VaultError::Seal(_) | VaultError::KekVersion { .. }))) => {
+            Err(error).context("kek: not the key-encryption key that the signing keys were sealed under")
+        }
+        Ok(()) | Err(_) => Ok(()),
+    }
 }
 
 /// Opens the key that signs and the key that will sign next.

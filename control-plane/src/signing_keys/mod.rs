@@ -18,7 +18,7 @@ mod tests;
 mod vault;
 
 pub(crate) use keyset::{follow, show_keyset};
-pub(crate) use list::{list_keys, readiness};
+pub(crate) use list::{list_keys, readiness, refuse_wrong_kek};
 pub(crate) use retire::maintain;
 pub(crate) use rotate::rotate_keys;
 pub(crate) use vault::Vault;

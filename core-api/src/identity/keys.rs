@@ -176,6 +176,18 @@ impl Keys {
             .cloned()
     }
 
+    /// Refuses to start with a key-encryption key that is not the ring's: the process could never sign. A database that is
+    /// away and a ring that is not there yet are no reason, for they come.
+    pub(crate) async fn refuse_wrong_kek(&self) -> Result<(), KeyError> {
+        let Ok(Some(active)) = store::active_key(&self.db).await else {
+            return Ok(());
+        };
+        match self.signer(&active.kid).await {
+            Err(error @ KeyError::Seal(_)) => Err(error),
+            Ok(_) | Err(_) => Ok(()),
+        }
+    }
+
     /// Whether this process can issue and verify tokens now; the error is for operators.
     pub(crate) async fn check(&self) -> Result<(), String> {
         let active = store::active_key(&self.db)
