@@ -209,7 +209,6 @@ impl<'a> System<'a> {
         }
         .script();
         crate::durable_file::write(&prepared.directory.tour(), tour.as_bytes(), 0o600)?;
-        endpoints.write(&prepared.directory)?;
 
         let rule = "─".repeat(72);
         let terminal = self.terminal;
@@ -220,6 +219,9 @@ impl<'a> System<'a> {
             endpoints.database_url,
             prepared.directory.root().display(),
         ));
+        // Whoever waits for the file may read the terminal next.
+        terminal.flush();
+        endpoints.write(&prepared.directory)?;
         terminal.say(&format!(
             "ready in {}.{} s; where everything is: {}",
             after.as_secs(),
