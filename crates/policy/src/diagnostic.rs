@@ -192,6 +192,7 @@ pub(crate) mod code {
     pub(crate) const BAD_RATE_KEY: &str = "P2011";
     pub(crate) const BAD_LIST: &str = "P2012";
     pub(crate) const BAD_TEXT: &str = "P2013";
+    pub(crate) const BAD_NETWORK: &str = "P2014";
 
     /// P30xx: how the parts fit together.
     pub(crate) const UNDEFINED_NAME: &str = "P3001";
@@ -207,6 +208,7 @@ pub(crate) mod code {
     pub(crate) const UNUSED: &str = "P3011";
     pub(crate) const NO_SCOPES: &str = "P3012";
     pub(crate) const TIMEOUT_ORDER: &str = "P3013";
+    pub(crate) const AMBIGUOUS_ROUTES: &str = "P3014";
 
     /// P40xx: environments.
     pub(crate) const UNKNOWN_ENVIRONMENT: &str = "P4001";

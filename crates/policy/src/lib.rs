@@ -10,6 +10,7 @@ mod diagnostic;
 mod document;
 mod evaluate;
 pub mod gcra;
+pub mod language;
 mod path;
 mod plan;
 mod read;
@@ -26,8 +27,8 @@ pub use evaluate::{
     PhaseResult, PhaseTrace, Principal, RequestHead, Scheme, TokenFailure,
 };
 pub use plan::{
-    Algorithm, Count, Floor, HttpListener, HttpsListener, IdentityProvider, KeySource, Limits, Listener,
-    Plan, RateKey, RateLimit, ResponseHeaders, Route, RouteAuth, RouteTarget, Rule, Served, Timeouts,
-    TlsVersion, Upstream, UpstreamAddress, UpstreamAuthorization, is_failure,
+    AddressList, AddressRule, Algorithm, Count, Floor, HttpListener, HttpsListener, IdentityProvider,
+    KeySource, Limits, Listener, Plan, RateKey, RateLimit, ResponseHeaders, Route, RouteAuth, RouteTarget,
+    Rule, Served, Timeouts, TlsVersion, Upstream, UpstreamAddress, UpstreamAuthorization, is_failure,
 };
 pub use source::{INBOUND_HEADERS_REMOVED, SourceFile};

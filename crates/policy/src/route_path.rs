@@ -64,6 +64,47 @@ impl Template {
         })
     }
 
+    /// Whether any part is a parameter.
+    pub(crate) fn has_parameters(&self) -> bool {
+        self.parts.contains(&Part::Parameter)
+    }
+
+    /// Whether both match exactly the same paths.
+    pub(crate) fn has_shape_of(&self, other: &Self) -> bool {
+        self.parts == other.parts
+    }
+
+    /// A path that both match, while each is the more specific one at some part.
+    pub(crate) fn contested(&self, other: &Self) -> Option<String> {
+        if self.parts.len() != other.parts.len() {
+            return None;
+        }
+        let (mut more_here, mut more_there, mut path) = (false, false, String::new());
+        for pair in self.parts.iter().zip(&other.parts) {
+            let part = match pair {
+                (Part::Static(here), Part::Static(there)) if here != there => return None,
+                (Part::Static(text), Part::Parameter) | (Part::Parameter, Part::Static(text))
+                    if text.is_empty() =>
+                {
+                    return None;
+                }
+                (Part::Static(text), Part::Static(_)) => text,
+                (Part::Static(text), Part::Parameter) => {
+                    more_here = true;
+                    text
+                }
+                (Part::Parameter, Part::Static(text)) => {
+                    more_there = true;
+                    text
+                }
+                (Part::Parameter, Part::Parameter) => "x",
+            };
+            path.push('/');
+            path.push_str(part);
+        }
+        (more_here && more_there).then_some(path)
+    }
+
     /// As written.
     pub(crate) fn as_str(&self) -> &str {
         &self.text
@@ -251,6 +292,27 @@ mod tests {
         let same = Template::parse("/a/{y}").expect("a template");
         assert_eq!(matcher.add(&same, &Method::GET, 1), Err(0));
         assert_eq!(matcher.add(&same, &Method::POST, 1), Ok(()));
+    }
+
+    #[test]
+    fn two_templates_contest_a_path_when_each_is_more_specific_somewhere() {
+        let contested = |a: &str, b: &str| {
+            let (a, b) = (Template::parse(a).expect("one"), Template::parse(b).expect("two"));
+            assert_eq!(a.contested(&b), b.contested(&a));
+            a.contested(&b)
+        };
+        assert_eq!(contested("/a/{x}/c", "/a/b/{y}").as_deref(), Some("/a/b/c"));
+        assert_eq!(contested("/{x}/b/{z}", "/a/{y}/{w}").as_deref(), Some("/a/b/x"));
+        for (a, b) in [
+            ("/a/{x}", "/a/b"),
+            ("/a/{x}", "/a/{y}"),
+            ("/a/{x}/c", "/a/{x}/d"),
+            ("/a/{x}/c", "/b/{x}/{y}"),
+            ("/a/{x}", "/a/{x}/b"),
+            ("/a/{x}/", "/a/b/{y}"),
+        ] {
+            assert_eq!(contested(a, b), None, "{a} {b}");
+        }
     }
 
     #[test]

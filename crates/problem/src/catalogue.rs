@@ -13,6 +13,8 @@ pub const FORBIDDEN: ProblemType = ProblemType::new("forbidden", 403, "This is n
 /// The route is served over an encrypted connection only.
 pub const HTTPS_REQUIRED: ProblemType =
     ProblemType::new("https-required", 403, "This needs an encrypted connection");
+/// Nothing is taken from the client's address, or not by this route.
+pub const ADDRESS_REFUSED: ProblemType = ProblemType::new("address-refused", 403, "Not from this address");
 /// A page of this origin may not call this (Fetch standard, CORS).
 pub const CORS_REFUSED: ProblemType = ProblemType::new("cors-refused", 403, "This origin may not do this");
 /// There is no such thing, or the caller may not know of it.
@@ -66,11 +68,12 @@ pub const UPSTREAM_TIMEOUT: ProblemType =
     ProblemType::new("upstream-timeout", 504, "The service did not answer in time");
 
 /// All of the above, for documentation and tests.
-pub const ALL: [ProblemType; 20] = [
+pub const ALL: [ProblemType; 21] = [
     MALFORMED_REQUEST,
     UNAUTHENTICATED,
     FORBIDDEN,
     HTTPS_REQUIRED,
+    ADDRESS_REFUSED,
     CORS_REFUSED,
     NOT_FOUND,
     METHOD_NOT_ALLOWED,

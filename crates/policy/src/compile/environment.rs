@@ -114,6 +114,25 @@ fn check(document: &Document, overlay: &Overlay, written: &OverlayDocument, find
     if let Some((_, hosts)) = written.hosts.as_ref().filter(|_| is_strict(&overlay.name)) {
         refuse_hosts(hosts, &overlay.name, findings);
     }
+    for list in &written.addresses {
+        find(
+            &document.addresses,
+            list,
+            "addresses",
+            document.is_partial,
+            findings,
+        );
+        if is_strict(&overlay.name) {
+            findings
+                .error(
+                    code::DEVELOPMENT_ONLY,
+                    list.at,
+                    format!("`{}` changes who may come in `{}`", list.name, overlay.name),
+                )
+                .why("only development and test may have other addresses than what was reviewed")
+                .fix("change the list in the base file");
+        }
+    }
 }
 
 fn find<'d, T, U>(
@@ -218,6 +237,15 @@ fn merge(document: &mut Document, overlay: &OverlayDocument) {
     }
     if let Some(hosts) = &overlay.hosts {
         document.hosts = Some(hosts.clone());
+    }
+    for changed in &overlay.addresses {
+        let base = document
+            .addresses
+            .iter_mut()
+            .find(|list| list.name == changed.name);
+        if let Some(base) = base {
+            base.value.clone_from(&changed.value);
+        }
     }
     for changed in &overlay.rates {
         let base = document.rates_mut().find(|rate| rate.name == changed.name);

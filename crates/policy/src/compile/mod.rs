@@ -85,8 +85,10 @@ impl<'d> Compiler<'d> {
         let profiles = self.profiles();
         let cors = self.cors_profiles();
         self.rate_names();
-        let floor = self.floor(&profiles);
+        let addresses = self.address_lists();
+        let floor = self.floor(&profiles, &addresses);
         let parts = parts::Parts {
+            addresses,
             upstreams,
             providers,
             profiles,
@@ -147,6 +149,10 @@ impl<'d> Compiler<'d> {
             return;
         }
         let document = self.document;
+        let addresses = document
+            .addresses
+            .iter()
+            .map(|named| ("addresses", &named.name, named.at));
         let upstreams = document
             .upstreams
             .iter()
@@ -160,7 +166,12 @@ impl<'d> Compiler<'d> {
             .iter()
             .map(|named| ("headers", &named.name, named.at));
         let cors = document.cors.iter().map(|named| ("cors", &named.name, named.at));
-        for (section, name, at) in upstreams.chain(providers).chain(profiles).chain(cors) {
+        for (section, name, at) in addresses
+            .chain(upstreams)
+            .chain(providers)
+            .chain(profiles)
+            .chain(cors)
+        {
             if !self.used.contains(&(section, name.as_str())) {
                 self.findings
                     .error(code::UNUSED, at, format!("nothing uses `{section}.{name}`"))

@@ -6,12 +6,13 @@ use crate::{
     document::{FloorDocument, RateDocument},
     gcra,
     plan::{
-        Cors, Floor, HttpListener, HttpsListener, IdentityProvider, Limits, Listener, Profile, RateKey,
-        RateLimit, Timeouts, Upstream,
+        AddressList, AddressRule, Cors, Floor, HttpListener, HttpsListener, IdentityProvider, Limits,
+        Listener, Profile, RateKey, RateLimit, Timeouts, Upstream,
     },
     read::{At, Named},
 };
 use http::HeaderValue;
+use ipnet::IpNet;
 use std::{
     collections::{BTreeMap, HashMap},
     sync::Arc,
@@ -20,13 +21,14 @@ use std::{
 
 /// What routes refer to, by name. A name whose definition is wrong is missing here.
 pub(super) struct Parts {
+    pub(super) addresses: BTreeMap<String, Arc<AddressList>>,
     pub(super) upstreams: BTreeMap<String, Arc<Upstream>>,
     pub(super) providers: BTreeMap<String, Arc<IdentityProvider>>,
     pub(super) profiles: BTreeMap<String, Arc<Profile>>,
     pub(super) cors: BTreeMap<String, Arc<Cors>>,
 }
 
-impl Compiler<'_> {
+impl<'d> Compiler<'d> {
     pub(super) fn listeners(&mut self) -> BTreeMap<String, Arc<Listener>> {
         if self.document.listeners.is_empty() {
             self.missing_section("listeners", "listeners: { public: { https: … } }");
@@ -76,6 +78,47 @@ impl Compiler<'_> {
                 Vec::new()
             }
         }
+    }
+
+    pub(super) fn address_lists(&self) -> BTreeMap<String, Arc<AddressList>> {
+        let compile = |named: &Named<Vec<At<IpNet>>>| {
+            let networks: Vec<IpNet> = named
+                .value
+                .as_ref()?
+                .iter()
+                .map(|network| network.value)
+                .collect();
+            let list = AddressList::new(&named.name, &networks);
+            Some((named.name.clone(), Arc::new(list)))
+        };
+        self.document.addresses.iter().filter_map(compile).collect()
+    }
+
+    /// The lists that `deny_from` or `allow_from` names. The outer `None` means that one of them is wrong.
+    pub(super) fn address_rule(
+        &mut self,
+        written: Option<&'d (Span, Vec<At<String>>)>,
+        key: &str,
+        lists: &BTreeMap<String, Arc<AddressList>>,
+    ) -> Option<Option<AddressRule>> {
+        let Some((at, names)) = written else {
+            return Some(None);
+        };
+        let section = Section {
+            name: "addresses",
+            definitions: &self.document.addresses,
+        };
+        let resolved: Vec<_> = names
+            .iter()
+            .filter_map(|name| self.resolve(&section, name))
+            .filter_map(|named| lists.get(&named.name).cloned())
+            .collect();
+        (resolved.len() == names.len()).then(|| {
+            Some(AddressRule {
+                lists: resolved,
+                rule: self.rule(*at, key),
+            })
+        })
     }
 
     pub(super) fn upstreams(&mut self) -> BTreeMap<String, Arc<Upstream>> {
@@ -215,6 +258,7 @@ impl Compiler<'_> {
     pub(super) fn floor(
         &mut self,
         profiles: &BTreeMap<String, Arc<Profile>>,
+        addresses: &BTreeMap<String, Arc<AddressList>>,
     ) -> Option<(Floor, Arc<Profile>)> {
         let Some((at, written)) = &self.document.floor else {
             self.missing_section(
@@ -229,6 +273,7 @@ impl Compiler<'_> {
             definitions: &self.document.profiles,
         };
         let profile = self.resolve(&section, &written.headers);
+        let deny_from = self.address_rule(written.deny_from.as_ref(), "floor.deny_from", addresses);
         let rate = self.floor_rates(written);
         let limits = Limits {
             head: written.limits.head.as_ref()?.value,
@@ -241,6 +286,7 @@ impl Compiler<'_> {
             head_timeout: written.head_timeout,
             body_timeout: written.body_timeout,
             rate,
+            deny_from: deny_from?,
             rule: self.rule(*at, "floor"),
         };
         let profile = profiles.get(&profile?.name)?;

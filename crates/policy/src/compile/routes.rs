@@ -6,7 +6,7 @@ use crate::{
     document::{RouteDocument, TargetDocument},
     plan::{Cors, Floor, Profile, Route, RouteAuth, RouteRules, RouteTarget},
     read::{At, Named},
-    route_path::Matcher,
+    route_path::{Matcher, Template},
 };
 use http::HeaderName;
 use std::sync::Arc;
@@ -27,6 +27,7 @@ impl<'d> Compiler<'d> {
                 routes.push(Arc::new(route));
             }
         }
+        self.ambiguous_routes();
         (routes, matcher)
     }
 
@@ -59,6 +60,38 @@ impl<'d> Compiler<'d> {
             .related(first_at, "the other route");
     }
 
+    /// Two paths that some request fits equally well are refused: no order of parts could make it plain to a reader which
+    /// of them decides.
+    fn ambiguous_routes(&mut self) {
+        let document = self.document;
+        let mut shapes: Vec<(&Named<RouteDocument>, &At<Template>)> = Vec::new();
+        for named in &document.routes {
+            let Some(written) = &named.value else { continue };
+            if !written.path.value.has_parameters()
+                || shapes
+                    .iter()
+                    .any(|(_, path)| path.value.has_shape_of(&written.path.value))
+            {
+                continue;
+            }
+            for (first, path) in &shapes {
+                let Some(both) = path.value.contested(&written.path.value) else {
+                    continue;
+                };
+                self.findings
+                    .error(
+                        code::AMBIGUOUS_ROUTES,
+                        written.path.at,
+                        format!("`{both}` fits {} and {} equally well", named.path, first.path),
+                    )
+                    .why("which of the two decides would depend on a rule that no reader can see")
+                    .fix("change one of the paths")
+                    .related(path.at, "the other path");
+            }
+            shapes.push((named, &written.path));
+        }
+    }
+
     fn route(
         &mut self,
         named: &Named<RouteDocument>,
@@ -71,6 +104,8 @@ impl<'d> Compiler<'d> {
         let target = self.target(named, written, parts);
         let headers = self.headers(written, parts, floor);
         let cors = self.cors(written, parts);
+        let key = format!("{}.allow_from", named.path);
+        let allow_from = self.address_rule(written.allow_from.as_ref(), &key, &parts.addresses);
         self.rate_keys(written);
         let (coarse, fine) = self.split_rates(written, floor);
         let rule = |at: Span, key: &str| self.rule(at, &format!("{}.{key}", named.path));
@@ -103,6 +138,7 @@ impl<'d> Compiler<'d> {
                 .as_ref()
                 .map(|(_, scopes)| scopes.clone())
                 .unwrap_or_default(),
+            allow_from: allow_from?,
             limits: limits??,
             target: target?,
             rule: self.rule(named.at, &named.path),

@@ -2,6 +2,7 @@
 
 use crate::{
     diagnostic::{Findings, code},
+    language,
     read::{At, Field, Mapping},
 };
 use http::{HeaderName, Method};
@@ -21,36 +22,24 @@ pub(crate) struct CorsDocument {
 impl CorsDocument {
     /// Reads one profile.
     pub(crate) fn read(field: &Field<'_>, findings: &mut Findings) -> Option<Self> {
-        let keys = [
-            "origins",
-            "methods",
-            "headers",
-            "expose",
-            "credentials",
-            "max_age",
-        ];
-        let cors = Mapping::open(field, &keys, findings)?;
+        let cors = Mapping::open(field, language::CORS, findings)?;
         let origins = cors
-            .required("origins", "origins: [https://app.bank.example]", findings)
+            .key("origins", findings)
             .and_then(|field| field.list(findings, Field::origin));
         let methods = cors
-            .required("methods", "methods: [GET, POST]", findings)
+            .key("methods", findings)
             .and_then(|field| field.list(findings, method));
         let headers = cors
-            .required("headers", "headers: [Authorization, Content-Type]", findings)
+            .key("headers", findings)
             .and_then(|field| field.list(findings, Field::header_name));
         let expose = cors
-            .required(
-                "expose",
-                "expose: [RateLimit, RateLimit-Policy, Retry-After]",
-                findings,
-            )
+            .key("expose", findings)
             .and_then(|field| field.list(findings, Field::header_name));
         let credentials = cors
             .optional("credentials")
             .map_or(Some(None), |field| field.boolean(findings).map(Some));
         let max_age = cors
-            .required("max_age", "max_age: 10min", findings)
+            .key("max_age", findings)
             .and_then(|field| field.duration(Duration::from_hours(24), findings));
         let (origins, credentials) = (origins?, credentials?);
         check_wildcard(&origins, credentials.as_ref(), findings)?;

@@ -2,7 +2,8 @@
 
 use super::rates::{self, RateDocument};
 use crate::{
-    diagnostic::Findings,
+    diagnostic::{Findings, Span},
+    language,
     read::{At, Field, Mapping, Named},
 };
 use std::time::Duration;
@@ -10,7 +11,6 @@ use std::time::Duration;
 const LONGEST: Duration = Duration::from_mins(5);
 const LARGEST_BODY: u64 = 64 * 1_048_576;
 const LARGEST_HEAD: u64 = 64 * 1_024;
-const MOST_HEADERS: u64 = 200;
 
 /// The floor as written.
 #[derive(Debug, Clone)]
@@ -18,6 +18,7 @@ pub(crate) struct FloorDocument {
     pub(crate) limits: LimitsDocument,
     pub(crate) head_timeout: Duration,
     pub(crate) body_timeout: Duration,
+    pub(crate) deny_from: Option<(Span, Vec<At<String>>)>,
     pub(crate) rates: Vec<Named<RateDocument>>,
     pub(crate) headers: At<String>,
 }
@@ -34,32 +35,28 @@ pub(crate) struct LimitsDocument {
 impl FloorDocument {
     /// Reads the floor.
     pub(crate) fn read(field: &Field<'_>, findings: &mut Findings) -> Option<Self> {
-        let floor = Mapping::open(field, &["limits", "timeouts", "rate", "headers"], findings)?;
+        let floor = Mapping::open(field, language::FLOOR, findings)?;
         let limits = floor
-            .required(
-                "limits",
-                "limits: { head: 16KiB, headers: 64, target: 8KiB, body: 256KiB }",
-                findings,
-            )
-            .and_then(|field| LimitsDocument::read(&field, true, findings));
+            .key("limits", findings)
+            .and_then(|field| LimitsDocument::read(&field, language::FLOOR_LIMITS, findings));
         let timeouts = floor
-            .required("timeouts", "timeouts: { head: 5s, body: 15s }", findings)
+            .key("timeouts", findings)
             .and_then(|field| timeouts(&field, findings));
         let rates = floor
-            .required(
-                "rate",
-                "rate: { per-address: { limit: 100/min, burst: 100, key: [address] } }",
-                findings,
-            )
+            .key("rate", findings)
             .map(|field| rates::read(&field, findings));
+        let deny_from = floor
+            .optional("deny_from")
+            .map(|field| (field.key_at, field.list(findings, Field::text)));
         let headers = floor
-            .required("headers", "headers: api", findings)
+            .key("headers", findings)
             .and_then(|field| field.text(findings));
         let (head_timeout, body_timeout) = timeouts?;
         Some(Self {
             limits: limits?,
             head_timeout,
             body_timeout,
+            deny_from: deny_from.map_or(Some(None), |(at, lists)| lists.map(|lists| Some((at, lists))))?,
             rates: rates?,
             headers: headers?,
         })
@@ -67,40 +64,38 @@ impl FloorDocument {
 }
 
 impl LimitsDocument {
-    /// Reads sizes; `complete` asks for all four.
-    pub(crate) fn read(field: &Field<'_>, complete: bool, findings: &mut Findings) -> Option<Self> {
-        let limits = Mapping::open(field, &["head", "headers", "target", "body"], findings)?;
-        let key = |key: &str, example: &str, findings: &mut Findings| {
-            if complete {
-                limits.required(key, example, findings)
-            } else {
-                limits.optional(key)
-            }
+    /// Reads sizes; `keys` says which must be there. A wrong or missing one leaves nothing.
+    pub(crate) fn read(
+        field: &Field<'_>,
+        keys: &'static [language::Key],
+        findings: &mut Findings,
+    ) -> Option<Self> {
+        let limits = Mapping::open(field, keys, findings)?;
+        let before = findings.len();
+        let size = |key: &str, most: u64, findings: &mut Findings| {
+            limits
+                .key(key, findings)
+                .and_then(|field| field.size(most, findings))
         };
-        let head = key("head", "head: 16KiB", findings).map(|field| field.size(LARGEST_HEAD, findings));
-        let headers =
-            key("headers", "headers: 64", findings).map(|field| field.number(1..=MOST_HEADERS, findings));
-        let target = key("target", "target: 8KiB", findings).map(|field| field.size(LARGEST_HEAD, findings));
-        let body = key("body", "body: 256KiB", findings).map(|field| field.size(LARGEST_BODY, findings));
-        let all = [&head, &headers, &target, &body];
-        let is_missing = complete && all.iter().any(|limit| limit.is_none());
-        let is_wrong = all.iter().any(|limit| matches!(limit, Some(None)));
-        (!is_missing && !is_wrong).then(|| Self {
-            head: head.flatten(),
-            headers: headers.flatten(),
-            target: target.flatten(),
-            body: body.flatten(),
-        })
+        let read = Self {
+            head: size("head", LARGEST_HEAD, findings),
+            headers: limits
+                .key("headers", findings)
+                .and_then(|field| field.number(1..=language::MOST_HEADERS, findings)),
+            target: size("target", LARGEST_HEAD, findings),
+            body: size("body", LARGEST_BODY, findings),
+        };
+        (findings.len() == before).then_some(read)
     }
 }
 
 fn timeouts(field: &Field<'_>, findings: &mut Findings) -> Option<(Duration, Duration)> {
-    let timeouts = Mapping::open(field, &["head", "body"], findings)?;
+    let timeouts = Mapping::open(field, language::FLOOR_TIMEOUTS, findings)?;
     let head = timeouts
-        .required("head", "head: 5s", findings)
+        .key("head", findings)
         .and_then(|field| field.duration(LONGEST, findings));
     let body = timeouts
-        .required("body", "body: 15s", findings)
+        .key("body", findings)
         .and_then(|field| field.duration(LONGEST, findings));
     Some((head?.value, body?.value))
 }

@@ -2,6 +2,7 @@
 
 use crate::{
     diagnostic::{Findings, Span, code},
+    language,
     read::{At, Field, Mapping, header_name},
 };
 use http::{HeaderName, HeaderValue};
@@ -38,12 +39,12 @@ const NOT_FOR_PROFILES: [&str; 18] = [
 impl ProfileDocument {
     /// Reads one profile.
     pub(crate) fn read(field: &Field<'_>, findings: &mut Findings) -> Option<Self> {
-        let profile = Mapping::open(field, &["set", "remove"], findings)?;
+        let profile = Mapping::open(field, language::HEADERS, findings)?;
         let set = profile
-            .required("set", "set: { X-Content-Type-Options: nosniff }", findings)
+            .key("set", findings)
             .and_then(|field| set(&field, findings));
         let remove = profile
-            .required("remove", "remove: [Server, X-Powered-By]", findings)
+            .key("remove", findings)
             .and_then(|field| field.list(findings, removable));
         let (set, remove) = (set?, remove?);
         let before = findings.len();

@@ -2,6 +2,7 @@
 
 use crate::{
     diagnostic::{Findings, code},
+    language,
     plan::{Algorithm, KeySource},
     read::{At, Field, Mapping},
 };
@@ -19,44 +20,32 @@ pub(crate) struct ProviderDocument {
     pub(crate) keys: KeySource,
 }
 
-const KEYS: [&str; 7] = [
-    "issuer",
-    "audiences",
-    "algorithms",
-    "type",
-    "max_lifetime",
-    "leeway",
-    "keys",
-];
-
 impl ProviderDocument {
     /// Reads one provider.
     pub(crate) fn read(field: &Field<'_>, findings: &mut Findings) -> Option<Self> {
-        let provider = Mapping::open(field, &KEYS, findings)?;
+        let provider = Mapping::open(field, language::PROVIDER, findings)?;
         let issuer = provider
-            .required("issuer", "issuer: https://api.bank.example", findings)
+            .key("issuer", findings)
             .and_then(|field| issuer(&field, findings));
-        let audiences = provider
-            .required("audiences", "audiences: [core-api]", findings)
-            .and_then(|field| {
-                field.list(findings, |item, findings| {
-                    item.word("an audience", |byte| byte.is_ascii_graphic(), findings)
-                })
-            });
+        let audiences = provider.key("audiences", findings).and_then(|field| {
+            field.list(findings, |item, findings| {
+                item.word("an audience", |byte| byte.is_ascii_graphic(), findings)
+            })
+        });
         let algorithms = provider
-            .required("algorithms", "algorithms: [EdDSA, ES256]", findings)
+            .key("algorithms", findings)
             .and_then(|field| field.list(findings, algorithm));
         let token_type = provider
-            .required("type", "type: at+jwt", findings)
+            .key("type", findings)
             .and_then(|field| field.word("a token type", |byte| byte.is_ascii_graphic(), findings));
         let max_lifetime = provider
-            .required("max_lifetime", "max_lifetime: 15min", findings)
+            .key("max_lifetime", findings)
             .and_then(|field| field.duration(Duration::from_hours(24), findings));
         let leeway = provider
-            .required("leeway", "leeway: 30s", findings)
+            .key("leeway", findings)
             .and_then(|field| field.duration(Duration::from_mins(2), findings));
         let keys = provider
-            .required("keys", "keys: portico", findings)
+            .key("keys", findings)
             .and_then(|field| field.choice(&[("portico", KeySource::Portico)], findings));
         Some(Self {
             issuer: issuer?.value,

@@ -2,6 +2,7 @@
 
 use crate::{
     diagnostic::Findings,
+    language,
     plan::TlsVersion,
     read::{At, Field, Mapping},
 };
@@ -25,14 +26,10 @@ pub(crate) struct HttpsDocument {
 impl ListenerDocument {
     /// Reads one listener.
     pub(crate) fn read(field: &Field<'_>, findings: &mut Findings) -> Option<Self> {
-        let listener = Mapping::open(field, &["http", "https"], findings)?;
+        let listener = Mapping::open(field, language::LISTENER, findings)?;
         let http = listener.optional("http").map(|field| http(&field, findings));
         let https = listener
-            .required(
-                "https",
-                "https: { bind: \"0.0.0.0:443\", tls: { min: \"1.2\", certificate: gateway } }",
-                findings,
-            )
+            .key("https", findings)
             .and_then(|field| https(&field, findings));
         Some(Self {
             http: http.map_or(Some(None), |http| http.map(Some))?,
@@ -42,24 +39,22 @@ impl ListenerDocument {
 }
 
 fn http(field: &Field<'_>, findings: &mut Findings) -> Option<At<SocketAddr>> {
-    let http = Mapping::open(field, &["bind", "redirect"], findings)?;
+    let http = Mapping::open(field, language::HTTP, findings)?;
     let bind = http
-        .required("bind", "bind: \"0.0.0.0:80\"", findings)
+        .key("bind", findings)
         .and_then(|field| field.socket_address(findings));
     let redirect = http
-        .required("redirect", "redirect: https", findings)
+        .key("redirect", findings)
         .and_then(|field| field.choice(&[("https", ())], findings));
     bind.filter(|_| redirect.is_some())
 }
 
 fn https(field: &Field<'_>, findings: &mut Findings) -> Option<HttpsDocument> {
-    let https = Mapping::open(field, &["bind", "tls"], findings)?;
+    let https = Mapping::open(field, language::HTTPS, findings)?;
     let bind = https
-        .required("bind", "bind: \"0.0.0.0:443\"", findings)
+        .key("bind", findings)
         .and_then(|field| field.socket_address(findings));
-    let tls = https
-        .required("tls", "tls: { min: \"1.2\", certificate: gateway }", findings)
-        .and_then(|field| tls(&field, findings));
+    let tls = https.key("tls", findings).and_then(|field| tls(&field, findings));
     let (tls_min, certificate) = tls?;
     Some(HttpsDocument {
         bind: bind?,
@@ -69,22 +64,20 @@ fn https(field: &Field<'_>, findings: &mut Findings) -> Option<HttpsDocument> {
 }
 
 fn tls(field: &Field<'_>, findings: &mut Findings) -> Option<(TlsVersion, String)> {
-    let tls = Mapping::open(field, &["min", "certificate"], findings)?;
-    let min = tls.required("min", "min: \"1.2\"", findings).and_then(|field| {
+    let tls = Mapping::open(field, language::TLS, findings)?;
+    let min = tls.key("min", findings).and_then(|field| {
         field.choice(
             &[("1.2", TlsVersion::Tls12), ("1.3", TlsVersion::Tls13)],
             findings,
         )
     });
-    let certificate = tls
-        .required("certificate", "certificate: gateway", findings)
-        .and_then(|field| {
-            // The name becomes a file name, so it can hold neither a dot nor a slash.
-            field.word(
-                "the name of a certificate",
-                |byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte),
-                findings,
-            )
-        });
+    let certificate = tls.key("certificate", findings).and_then(|field| {
+        // The name becomes a file name, so it can hold neither a dot nor a slash.
+        field.word(
+            "the name of a certificate",
+            |byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte),
+            findings,
+        )
+    });
     Some((min?.value, certificate?.value))
 }

@@ -1,5 +1,6 @@
 //! The bundle as written: every section of every base file, read but not yet resolved.
 
+mod addresses;
 mod cors;
 mod floor;
 mod headers;
@@ -22,28 +23,18 @@ pub(crate) use upstreams::{TimeoutsDocument, UpstreamDocument};
 
 use crate::{
     diagnostic::{Findings, Span, code},
+    language,
     read::{At, Field, Mapping, Named},
     yaml::{Node, Value},
 };
-
-/// The sections of a base file.
-const SECTIONS: [&str; 9] = [
-    "version",
-    "listeners",
-    "hosts",
-    "upstreams",
-    "identity",
-    "headers",
-    "cors",
-    "floor",
-    "routes",
-];
+use ipnet::IpNet;
 
 /// Every section of every base file.
 #[derive(Debug, Default)]
 pub(crate) struct Document {
     pub(crate) listeners: Vec<Named<ListenerDocument>>,
     pub(crate) hosts: Option<(Span, Vec<At<String>>)>,
+    pub(crate) addresses: Vec<Named<Vec<At<IpNet>>>>,
     pub(crate) upstreams: Vec<Named<UpstreamDocument>>,
     pub(crate) providers: Vec<Named<ProviderDocument>>,
     pub(crate) profiles: Vec<Named<ProfileDocument>>,
@@ -58,7 +49,7 @@ impl Document {
     /// Adds one base file.
     pub(crate) fn add(&mut self, root: &Node, findings: &mut Findings) {
         let before = findings.len();
-        let Some(file) = Mapping::open(&Field::root(root), &SECTIONS, findings) else {
+        let Some(file) = Mapping::open(&Field::root(root), language::BASE, findings) else {
             self.is_partial = true;
             return;
         };
@@ -71,6 +62,7 @@ impl Document {
             ListenerDocument::read,
             findings,
         );
+        extend(&mut self.addresses, &file, "addresses", addresses::read, findings);
         extend(
             &mut self.upstreams,
             &file,
@@ -142,7 +134,7 @@ impl Document {
 
 /// Checks `version: 1`, which every file carries.
 fn version(file: &Mapping<'_>, findings: &mut Findings) {
-    let Some(field) = file.required("version", "version: 1", findings) else {
+    let Some(field) = file.key("version", findings) else {
         return;
     };
     if !matches!(&field.node.value, Value::Number(number) if number == "1") {

@@ -1,11 +1,13 @@
 //! `environments/<name>.yaml`: the few things an environment may change.
 
-use super::{rates::MOST_BURST, version};
+use super::{addresses, version};
 use crate::{
     diagnostic::{Findings, Span},
+    language,
     read::{At, Field, Mapping, Named, Rate},
     yaml::Node,
 };
+use ipnet::IpNet;
 use std::net::SocketAddr;
 
 /// One overlay as written.
@@ -14,6 +16,7 @@ pub(crate) struct OverlayDocument {
     pub(crate) environment: Option<At<String>>,
     pub(crate) listeners: Vec<Named<ListenerOverlay>>,
     pub(crate) hosts: Option<(Span, Vec<At<String>>)>,
+    pub(crate) addresses: Vec<Named<Vec<At<IpNet>>>>,
     pub(crate) rates: Vec<Named<RateOverlay>>,
 }
 
@@ -35,11 +38,10 @@ pub(crate) struct RateOverlay {
 impl OverlayDocument {
     /// Reads one overlay file.
     pub(crate) fn read(root: &Node, findings: &mut Findings) -> Option<Self> {
-        let keys = ["version", "environment", "listeners", "hosts", "rates"];
-        let overlay = Mapping::open(&Field::root(root), &keys, findings)?;
+        let overlay = Mapping::open(&Field::root(root), language::OVERLAY, findings)?;
         version(&overlay, findings);
         let environment = overlay
-            .required("environment", "environment: development", findings)
+            .key("environment", findings)
             .and_then(|field| field.text(findings));
         let listeners = overlay
             .optional("listeners")
@@ -49,6 +51,9 @@ impl OverlayDocument {
                 .list(findings, Field::host)
                 .map(|hosts| (field.key_at, hosts))
         });
+        let addresses = overlay
+            .optional("addresses")
+            .map(|field| named(&field, addresses::read, findings));
         let rates = overlay
             .optional("rates")
             .map(|field| named(&field, rate, findings));
@@ -56,6 +61,7 @@ impl OverlayDocument {
             environment,
             listeners: listeners.unwrap_or_default(),
             hosts,
+            addresses: addresses.unwrap_or_default(),
             rates: rates.unwrap_or_default(),
         })
     }
@@ -79,12 +85,11 @@ fn named<T>(
 }
 
 fn listener(field: &Field<'_>, findings: &mut Findings) -> Option<ListenerOverlay> {
-    let listener = Mapping::open(field, &["http", "https"], findings)?;
+    let listener = Mapping::open(field, language::OVERLAY_LISTENER, findings)?;
     let mut bind = |key: &str| {
         let field = listener.optional(key)?;
-        let side = Mapping::open(&field, &["bind"], findings)?;
-        side.required("bind", "bind: \"127.0.0.1:8443\"", findings)?
-            .socket_address(findings)
+        let side = Mapping::open(&field, language::OVERLAY_SIDE, findings)?;
+        side.key("bind", findings)?.socket_address(findings)
     };
     Some(ListenerOverlay {
         http: bind("http"),
@@ -93,13 +98,13 @@ fn listener(field: &Field<'_>, findings: &mut Findings) -> Option<ListenerOverla
 }
 
 fn rate(field: &Field<'_>, findings: &mut Findings) -> Option<RateOverlay> {
-    let limit = Mapping::open(field, &["limit", "burst", "because"], findings)?;
+    let limit = Mapping::open(field, language::OVERLAY_RATE, findings)?;
     let rate = limit
-        .required("limit", "limit: 100/min", findings)
+        .key("limit", findings)
         .and_then(|field| field.rate(findings));
     let burst = limit
-        .required("burst", "burst: 20", findings)
-        .and_then(|field| field.number(1..=MOST_BURST, findings));
+        .key("burst", findings)
+        .and_then(|field| field.number(1..=language::MOST_BURST, findings));
     let because = limit
         .optional("because")
         .and_then(|field| field.sentence(findings));

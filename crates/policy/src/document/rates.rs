@@ -2,6 +2,7 @@
 
 use crate::{
     diagnostic::{Findings, code},
+    language,
     plan::{Count, RateKey},
     read::{At, Field, Mapping, Named, Rate},
 };
@@ -14,9 +15,6 @@ pub(crate) struct RateDocument {
     pub(crate) keys: Vec<At<RateKey>>,
     pub(crate) count: Count,
 }
-
-/// Highest burst.
-pub(crate) const MOST_BURST: u64 = 10_000_000;
 
 /// Reads a `rate` mapping.
 pub(crate) fn read(field: &Field<'_>, findings: &mut Findings) -> Vec<Named<RateDocument>> {
@@ -37,15 +35,15 @@ pub(crate) fn read(field: &Field<'_>, findings: &mut Findings) -> Vec<Named<Rate
 
 impl RateDocument {
     fn read(field: &Field<'_>, findings: &mut Findings) -> Option<Self> {
-        let limit = Mapping::open(field, &["limit", "burst", "key", "count"], findings)?;
+        let limit = Mapping::open(field, language::RATE, findings)?;
         let rate = limit
-            .required("limit", "limit: 100/min", findings)
+            .key("limit", findings)
             .and_then(|field| field.rate(findings));
         let burst = limit
-            .required("burst", "burst: 20", findings)
-            .and_then(|field| field.number(1..=MOST_BURST, findings));
+            .key("burst", findings)
+            .and_then(|field| field.number(1..=language::MOST_BURST, findings));
         let keys = limit
-            .required("key", "key: [address]", findings)
+            .key("key", findings)
             .and_then(|field| field.list(findings, key));
         let count = limit.optional("count").map_or(Some(Count::Requests), |field| {
             let choices = [("requests", Count::Requests), ("failures", Count::Failures)];

@@ -7,6 +7,7 @@ use super::{
 };
 use crate::{
     diagnostic::{Findings, Span, code},
+    language,
     plan::Served,
     read::{At, Field, Mapping, Named},
     route_path::Template,
@@ -21,6 +22,7 @@ pub(crate) struct RouteDocument {
     pub(crate) auth: At<String>,
     pub(crate) because: Option<At<String>>,
     pub(crate) scopes: Option<(Span, Vec<String>)>,
+    pub(crate) allow_from: Option<(Span, Vec<At<String>>)>,
     pub(crate) rates: Vec<Named<RateDocument>>,
     pub(crate) limits: LimitsDocument,
     pub(crate) timeouts: Option<(Span, TimeoutsDocument)>,
@@ -36,18 +38,13 @@ pub(crate) enum TargetDocument {
     Serve(Served),
 }
 
-const KEYS: [&str; 11] = [
-    "match", "auth", "because", "scopes", "rate", "limits", "timeouts", "headers", "cors", "upstream",
-    "serve",
-];
-
 impl RouteDocument {
     /// Reads one route.
     pub(crate) fn read(field: &Field<'_>, findings: &mut Findings) -> Option<Self> {
-        let route = Mapping::open(field, &KEYS, findings)?;
+        let route = Mapping::open(field, language::ROUTE, findings)?;
         let before = findings.len();
         let matched = route
-            .required("match", "match: { method: GET, path: /api/v1/me }", findings)
+            .key("match", findings)
             .and_then(|field| matched(&field, findings));
         let auth = auth(&route, findings);
         let target = target(&route, findings);
@@ -57,15 +54,19 @@ impl RouteDocument {
         let scopes = route
             .optional("scopes")
             .and_then(|field| scopes(&field, findings));
+        let allow_from = route
+            .optional("allow_from")
+            .and_then(|field| Some((field.key_at, field.list(findings, Field::text)?)));
         let rates = route
             .optional("rate")
             .map(|field| rates::read(&field, findings))
             .unwrap_or_default();
         let limits = route
             .optional("limits")
-            .and_then(|field| LimitsDocument::read(&field, false, findings));
+            .and_then(|field| LimitsDocument::read(&field, language::ROUTE_LIMITS, findings));
         let timeouts = route.optional("timeouts").and_then(|field| {
-            TimeoutsDocument::read(&field, false, findings).map(|timeouts| (field.key_at, timeouts))
+            TimeoutsDocument::read(&field, language::ROUTE_TIMEOUTS, findings)
+                .map(|timeouts| (field.key_at, timeouts))
         });
         let headers = route.optional("headers").and_then(|field| field.text(findings));
         let cors = route.optional("cors").and_then(|field| field.text(findings));
@@ -77,6 +78,7 @@ impl RouteDocument {
             auth,
             because,
             scopes,
+            allow_from,
             rates,
             limits: limits.unwrap_or_default(),
             timeouts,
@@ -88,32 +90,30 @@ impl RouteDocument {
 }
 
 fn matched(field: &Field<'_>, findings: &mut Findings) -> Option<(At<Method>, At<Template>)> {
-    let matched = Mapping::open(field, &["method", "path"], findings)?;
+    let matched = Mapping::open(field, language::MATCH, findings)?;
     let method = matched
-        .required("method", "method: GET", findings)
+        .key("method", findings)
         .and_then(|field| method(&field, findings));
-    let path = matched
-        .required("path", "path: /api/v1/me", findings)
-        .and_then(|field| {
-            let text = field.text(findings)?;
-            match Template::parse(&text.value) {
-                Ok(template) => Some(At {
-                    value: template,
-                    at: text.at,
-                }),
-                Err(fault) => {
-                    findings
-                        .error(
-                            code::BAD_PATH,
-                            text.at,
-                            format!("`{}` is not a path template", text.value),
-                        )
-                        .why(fault)
-                        .fix("static parts and whole parts in braces: `/api/v1/accounts/{id}/entries`");
-                    None
-                }
+    let path = matched.key("path", findings).and_then(|field| {
+        let text = field.text(findings)?;
+        match Template::parse(&text.value) {
+            Ok(template) => Some(At {
+                value: template,
+                at: text.at,
+            }),
+            Err(fault) => {
+                findings
+                    .error(
+                        code::BAD_PATH,
+                        text.at,
+                        format!("`{}` is not a path template", text.value),
+                    )
+                    .why(fault)
+                    .fix("static parts and whole parts in braces: `/api/v1/accounts/{id}/entries`");
+                None
             }
-        });
+        }
+    });
     Some((method?, path?))
 }
 

@@ -2,6 +2,7 @@
 
 use crate::{
     diagnostic::{Findings, code},
+    language,
     plan::{UpstreamAddress, UpstreamAuthorization},
     read::{At, Field, Mapping},
 };
@@ -28,26 +29,20 @@ pub(crate) struct TimeoutsDocument {
 impl UpstreamDocument {
     /// Reads one upstream.
     pub(crate) fn read(field: &Field<'_>, findings: &mut Findings) -> Option<Self> {
-        let upstream = Mapping::open(field, &["address", "authorization", "timeouts"], findings)?;
+        let upstream = Mapping::open(field, language::UPSTREAM, findings)?;
         let address = upstream
-            .required("address", "address: unix:core-api.sock", findings)
+            .key("address", findings)
             .and_then(|field| address(&field, findings));
-        let authorization = upstream
-            .required("authorization", "authorization: forward", findings)
-            .and_then(|field| {
-                let choices = [
-                    ("forward", UpstreamAuthorization::Forward),
-                    ("strip", UpstreamAuthorization::Strip),
-                ];
-                field.choice(&choices, findings)
-            });
+        let authorization = upstream.key("authorization", findings).and_then(|field| {
+            let choices = [
+                ("forward", UpstreamAuthorization::Forward),
+                ("strip", UpstreamAuthorization::Strip),
+            ];
+            field.choice(&choices, findings)
+        });
         let timeouts = upstream
-            .required(
-                "timeouts",
-                "timeouts: { connect: 1s, read: 15s, total: 30s }",
-                findings,
-            )
-            .and_then(|field| TimeoutsDocument::read(&field, true, findings));
+            .key("timeouts", findings)
+            .and_then(|field| TimeoutsDocument::read(&field, language::UPSTREAM_TIMEOUTS, findings));
         Some(Self {
             address: address?,
             authorization: authorization?.value,
@@ -57,24 +52,25 @@ impl UpstreamDocument {
 }
 
 impl TimeoutsDocument {
-    /// Reads timeouts; `complete` asks for all three.
-    pub(crate) fn read(field: &Field<'_>, complete: bool, findings: &mut Findings) -> Option<Self> {
-        let timeouts = Mapping::open(field, &["connect", "read", "total"], findings)?;
-        let mut one = |key: &str, example: &str| {
-            let field = if complete {
-                timeouts.required(key, example, findings)
-            } else {
-                timeouts.optional(key)
-            };
-            field.and_then(|field| field.duration(LONGEST, findings))
+    /// Reads timeouts; `keys` says which must be there. A wrong or missing one leaves nothing.
+    pub(crate) fn read(
+        field: &Field<'_>,
+        keys: &'static [language::Key],
+        findings: &mut Findings,
+    ) -> Option<Self> {
+        let timeouts = Mapping::open(field, keys, findings)?;
+        let before = findings.len();
+        let mut one = |key: &str| {
+            timeouts
+                .key(key, findings)
+                .and_then(|field| field.duration(LONGEST, findings))
         };
         let read = Self {
-            connect: one("connect", "connect: 1s"),
-            read: one("read", "read: 15s"),
-            total: one("total", "total: 30s"),
+            connect: one("connect"),
+            read: one("read"),
+            total: one("total"),
         };
-        let is_complete = read.connect.is_some() && read.read.is_some() && read.total.is_some();
-        (is_complete || !complete).then_some(read)
+        (findings.len() == before).then_some(read)
     }
 }
 

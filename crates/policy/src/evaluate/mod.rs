@@ -4,6 +4,7 @@
 //! be decided ends as a [`Denial`].
 
 mod access;
+mod address;
 mod charges;
 mod cors;
 mod evidence;
@@ -50,7 +51,6 @@ struct Evaluation<'e> {
 static RULE_LISTENER: Rule = Rule::of_language("language: listener");
 static RULE_ROUTES: Rule = Rule::of_language("language: routes");
 static RULE_PATH: Rule = Rule::of_language("language: path PA-1");
-static RULE_ADDRESS: Rule = Rule::of_language("language: address AD-1");
 static RULE_IN_CLEAR: Rule = Rule::of_language("language: redirect RD-1");
 
 /// Decides one request.
@@ -104,7 +104,7 @@ impl<'e> Evaluation<'e> {
         let listener = self.connection()?;
         let host = self.framing()?;
         let (target, found) = self.path()?;
-        self.pass(Phase::Address, &RULE_ADDRESS, "the peer is the client");
+        self.address()?;
         self.coarse_limits()?;
         if self.head.scheme == Scheme::Http {
             return Err(self.in_clear(listener, host, target));

@@ -258,6 +258,8 @@ pub enum DenialKind {
     HttpsRequired,
     /// 403: a preflight for an origin, method or header that is not allowed.
     CorsRefused,
+    /// 403: nothing is taken from this address, or not on this route.
+    AddressRefused,
     /// 404.
     NotFound,
     /// 405, with `Allow`.
@@ -283,7 +285,7 @@ impl DenialKind {
         match self {
             Self::MalformedRequest => 400,
             Self::Unauthenticated => 401,
-            Self::InsufficientScope | Self::HttpsRequired | Self::CorsRefused => 403,
+            Self::InsufficientScope | Self::HttpsRequired | Self::CorsRefused | Self::AddressRefused => 403,
             Self::NotFound => 404,
             Self::MethodNotAllowed => 405,
             Self::PayloadTooLarge => 413,
@@ -304,6 +306,7 @@ impl DenialKind {
             Self::InsufficientScope => "insufficient-scope",
             Self::HttpsRequired => "https-required",
             Self::CorsRefused => "cors-refused",
+            Self::AddressRefused => "address-refused",
             Self::NotFound => "not-found",
             Self::MethodNotAllowed => "method-not-allowed",
             Self::PayloadTooLarge => "payload-too-large",

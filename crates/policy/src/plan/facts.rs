@@ -1,11 +1,16 @@
 //! Listeners, upstreams, identity providers and routes as the gateway uses them.
 
 use super::{
-    RateLimit,
+    AddressList, RateLimit,
     answer::{Cors, Profile},
 };
 use http::Method;
-use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
 /// The line that decided: `routes/transfers.yaml:12 routes.create_transfer.auth`. The same words appear in the
 /// denial, in `policy explain` and in the access log. Cheap to clone.
@@ -254,8 +259,27 @@ pub struct Floor {
     pub body_timeout: Duration,
     /// Limits that count every request, also one that no route matches.
     pub rate: Vec<Arc<RateLimit>>,
+    /// AddressRule where nothing is taken.
+    pub deny_from: Option<AddressRule>,
     /// Where it is written.
     pub rule: Rule,
+}
+
+/// Lists of client addresses, and the line that names them.
+#[derive(Debug, Clone)]
+pub struct AddressRule {
+    /// The lists; one that holds the address is enough.
+    pub lists: Vec<Arc<AddressList>>,
+    /// Where it is written.
+    pub rule: Rule,
+}
+
+impl AddressRule {
+    /// Whether an address is in one of the lists.
+    #[must_use]
+    pub fn contains(&self, address: IpAddr) -> bool {
+        self.lists.iter().any(|list| list.contains(address))
+    }
 }
 
 /// One way through the gateway.
@@ -271,6 +295,8 @@ pub struct Route {
     pub auth: RouteAuth,
     /// All of these must be in the token, compared exactly.
     pub scopes: Vec<String>,
+    /// The only addresses that may come; any may when there is none.
+    pub allow_from: Option<AddressRule>,
     /// The floor's sizes, tightened.
     pub limits: Limits,
     /// Where it leads.

@@ -1,15 +1,17 @@
 //! The compiled policy: immutable, resolved, and with everything a request needs prebuilt.
 
+mod addresses;
 mod answer;
 mod facts;
 mod rate;
 
+pub use addresses::AddressList;
 pub use answer::ResponseHeaders;
 pub(crate) use answer::{Cors, Profile};
 pub(crate) use facts::RouteRules;
 pub use facts::{
-    Algorithm, Floor, HttpListener, HttpsListener, IdentityProvider, KeySource, Limits, Listener, Route,
-    RouteAuth, RouteTarget, Rule, Served, Timeouts, TlsVersion, Upstream, UpstreamAddress,
+    AddressRule, Algorithm, Floor, HttpListener, HttpsListener, IdentityProvider, KeySource, Limits,
+    Listener, Route, RouteAuth, RouteTarget, Rule, Served, Timeouts, TlsVersion, Upstream, UpstreamAddress,
     UpstreamAuthorization,
 };
 pub use rate::{Count, RateKey, RateLimit, is_failure};

@@ -8,6 +8,7 @@ pub(crate) use values::Rate;
 
 use crate::{
     diagnostic::{Findings, Span, code},
+    language::Key,
     suggest,
     yaml::{Entry, Node, Value},
 };
@@ -32,6 +33,7 @@ pub(crate) struct Field<'n> {
 pub(crate) struct Mapping<'n> {
     pub(crate) path: String,
     pub(crate) at: Span,
+    keys: &'static [Key],
     entries: &'n [Entry],
     /// Keys that an unknown key was probably meant to be: they are not missing as well.
     misspelt: Vec<String>,
@@ -49,10 +51,14 @@ pub(crate) struct Named<T> {
 
 impl<'n> Mapping<'n> {
     /// Opens a mapping and reports every key that it cannot have.
-    pub(crate) fn open(field: &Field<'n>, keys: &[&str], findings: &mut Findings) -> Option<Self> {
+    pub(crate) fn open(field: &Field<'n>, keys: &'static [Key], findings: &mut Findings) -> Option<Self> {
         let entries = field.entries(findings)?;
         let mut misspelt = Vec::new();
-        for entry in entries.iter().filter(|entry| !keys.contains(&entry.key.as_str())) {
+        let known: Vec<&str> = keys.iter().map(|key| key.name).collect();
+        for entry in entries
+            .iter()
+            .filter(|entry| !known.contains(&entry.key.as_str()))
+        {
             let place = if field.path.is_empty() {
                 "a policy file"
             } else {
@@ -65,12 +71,13 @@ impl<'n> Mapping<'n> {
                     format!("unknown key `{}` in {place}", entry.key),
                 )
                 .why("what it asks for would not be enforced")
-                .fix(suggest::fix(&entry.key, keys));
-            misspelt.extend(suggest::nearest(&entry.key, keys.iter().copied()).map(str::to_owned));
+                .fix(suggest::fix(&entry.key, &known));
+            misspelt.extend(suggest::nearest(&entry.key, known.iter().copied()).map(str::to_owned));
         }
         Some(Self {
             path: field.path.clone(),
             at: field.key_at,
+            keys,
             entries,
             misspelt,
         })
@@ -81,8 +88,12 @@ impl<'n> Mapping<'n> {
         self.entries.iter().any(|entry| entry.key == key) || self.misspelt.iter().any(|meant| meant == key)
     }
 
-    /// A key that may be left out.
+    /// A key, when it is there.
     pub(crate) fn optional(&self, key: &str) -> Option<Field<'n>> {
+        debug_assert!(
+            self.keys.iter().any(|known| known.name == key),
+            "`{key}` is in no table of the language"
+        );
         self.entries
             .iter()
             .find(|entry| entry.key == key)
@@ -93,10 +104,14 @@ impl<'n> Mapping<'n> {
             })
     }
 
-    /// A key that must be there; `example` shows what to write.
-    pub(crate) fn required(&self, key: &str, example: &str, findings: &mut Findings) -> Option<Field<'n>> {
+    /// A key, reported when it is missing and the table says that it must be there.
+    pub(crate) fn key(&self, key: &str, findings: &mut Findings) -> Option<Field<'n>> {
         let field = self.optional(key);
-        if !self.has_or_means(key) {
+        let wanted = self
+            .keys
+            .iter()
+            .find(|known| known.name == key && known.is_required);
+        if let Some(wanted) = wanted.filter(|_| !self.has_or_means(key)) {
             let place = if self.path.is_empty() {
                 "this file"
             } else {
@@ -109,7 +124,7 @@ impl<'n> Mapping<'n> {
                     format!("missing key `{key}` in {place}"),
                 )
                 .why("there is no default: what is enforced must be written")
-                .fix(format!("add `{example}`"));
+                .fix(format!("add `{key}: {}`", wanted.example));
         }
         field
     }

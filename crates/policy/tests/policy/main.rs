@@ -1,20 +1,13 @@
 //! The policy crate from outside: the shipped policies, decisions, messages, properties and documentation.
+#![cfg(test)]
 
-#[cfg(test)]
+mod corpus;
 mod decisions;
-#[cfg(test)]
 mod diagnostics;
-#[cfg(test)]
 mod documentation;
-#[cfg(test)]
 mod effects;
-#[cfg(test)]
 mod limits;
-#[cfg(test)]
 mod properties;
-#[cfg(test)]
 mod responses;
-#[cfg(test)]
 mod shipped;
-#[cfg(test)]
 mod world;

@@ -197,6 +197,12 @@ impl Request {
         self.header("authorization", &format!("Bearer {token}"))
     }
 
+    /// Another token than the one it has.
+    pub(crate) fn token_instead(mut self, token: &str) -> Self {
+        self.headers.remove("authorization");
+        self.token(token)
+    }
+
     pub(crate) fn body(mut self, body: &str) -> Self {
         self.body = Some(body.as_bytes().to_vec());
         self

@@ -1,0 +1,561 @@
+//! The table itself. The order is the one in which keys are written.
+
+use super::{Form, Key, Text};
+
+/// A key that must be there.
+const fn must(name: &'static str, form: Form, example: &'static str, meaning: &'static str) -> Key {
+    Key {
+        name,
+        form,
+        is_required: true,
+        example,
+        meaning,
+    }
+}
+
+/// A key that may be left out.
+const fn may(name: &'static str, form: Form, example: &'static str, meaning: &'static str) -> Key {
+    Key {
+        name,
+        form,
+        is_required: false,
+        example,
+        meaning,
+    }
+}
+
+const DURATION: Form = Form::Text(Text::Duration);
+const SIZE: Form = Form::Text(Text::Size);
+const NAME: Form = Form::Text(Text::Name);
+const SENTENCE: Form = Form::Text(Text::Sentence);
+const BIND: Form = Form::Text(Text::SocketAddress);
+const VERSION: Key = must(
+    "version",
+    Form::Number { least: 1, most: 1 },
+    "1",
+    "The version of the language.",
+);
+const METHODS: &[&str] = &["GET", "POST", "PUT", "PATCH", "DELETE"];
+const CORS_METHODS: &[&str] = &["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"];
+
+/// A list with at least one item.
+const fn list(of: &'static Form) -> Form {
+    Form::List {
+        of,
+        may_be_empty: false,
+    }
+}
+
+/// A base file.
+pub static BASE: &[Key] = &[
+    VERSION,
+    may(
+        "listeners",
+        Form::Named(&Form::Mapping(LISTENER)),
+        "{ public: { https: { bind: \"0.0.0.0:443\", tls: { min: \"1.2\", certificate: gateway } } } }",
+        "Where clients arrive.",
+    ),
+    may(
+        "hosts",
+        list(&Form::Text(Text::Host)),
+        "[api.bank.example]",
+        "The names that clients may use; another one is answered 421.",
+    ),
+    may(
+        "addresses",
+        Form::Named(&list(&Form::Text(Text::Network))),
+        "{ office: [203.0.113.0/24] }",
+        "Named lists of client addresses, for `deny_from` and `allow_from`.",
+    ),
+    may(
+        "upstreams",
+        Form::Named(&Form::Mapping(UPSTREAM)),
+        "{ core: { address: unix:core-api.sock, authorization: forward, timeouts: { connect: 1s, read: 15s, total: 30s } } }",
+        "The services behind the gateway.",
+    ),
+    may(
+        "identity",
+        Form::Named(&Form::Mapping(PROVIDER)),
+        "{ customers: { … } }",
+        "Who issues tokens, and what a good one looks like.",
+    ),
+    may(
+        "headers",
+        Form::Named(&Form::Mapping(HEADERS)),
+        "{ api: { set: { X-Content-Type-Options: nosniff }, remove: [Server] } }",
+        "Named profiles of what every answer carries and never carries.",
+    ),
+    may(
+        "cors",
+        Form::Named(&Form::Mapping(CORS)),
+        "{ application: { … } }",
+        "Named profiles of which other origins may read answers in a browser.",
+    ),
+    may(
+        "floor",
+        Form::Mapping(FLOOR),
+        "{ … }",
+        "What applies to every request; routes can only be tighter.",
+    ),
+    may(
+        "routes",
+        Form::Named(&Form::Mapping(ROUTE)),
+        "{ me: { match: { method: GET, path: /api/v1/me }, auth: customers, scopes: [], upstream: core } }",
+        "The ways through the gateway.",
+    ),
+];
+
+pub(crate) static LISTENER: &[Key] = &[
+    may(
+        "http",
+        Form::Mapping(HTTP),
+        "{ bind: \"0.0.0.0:80\", redirect: https }",
+        "The side in clear; it never serves.",
+    ),
+    must(
+        "https",
+        Form::Mapping(HTTPS),
+        "{ bind: \"0.0.0.0:443\", tls: { min: \"1.2\", certificate: gateway } }",
+        "The side over TLS.",
+    ),
+];
+
+pub(crate) static HTTP: &[Key] = &[
+    must(
+        "bind",
+        BIND,
+        "\"0.0.0.0:80\"",
+        "IP address and port to listen on.",
+    ),
+    must(
+        "redirect",
+        Form::Choice(&["https"]),
+        "https",
+        "GET and HEAD are answered 308 to the same host over HTTPS; everything else is refused.",
+    ),
+];
+
+pub(crate) static HTTPS: &[Key] = &[
+    must(
+        "bind",
+        BIND,
+        "\"0.0.0.0:443\"",
+        "IP address and port to listen on.",
+    ),
+    must(
+        "tls",
+        Form::Mapping(TLS),
+        "{ min: \"1.2\", certificate: gateway }",
+        "How connections are protected.",
+    ),
+];
+
+pub(crate) static TLS: &[Key] = &[
+    must(
+        "min",
+        Form::Choice(&["1.2", "1.3"]),
+        "\"1.2\"",
+        "The lowest TLS version accepted.",
+    ),
+    must(
+        "certificate",
+        Form::Text(Text::Word),
+        "gateway",
+        "`gateway` means gateway.pem and gateway.key in the gateway's certificate folder.",
+    ),
+];
+
+pub(crate) static UPSTREAM: &[Key] = &[
+    must(
+        "address",
+        Form::Text(Text::UpstreamAddress),
+        "unix:core-api.sock",
+        "`unix:` and a file name in the gateway's socket folder, or `http://` with an IP address and a port.",
+    ),
+    must(
+        "authorization",
+        Form::Choice(&["forward", "strip"]),
+        "forward",
+        "Whether the verified bearer token is passed on.",
+    ),
+    must(
+        "timeouts",
+        Form::Mapping(UPSTREAM_TIMEOUTS),
+        "{ connect: 1s, read: 15s, total: 30s }",
+        "How long anyone waits for it.",
+    ),
+];
+
+const CONNECT: &str = "How long connecting may take.";
+const READ: &str = "The longest pause between two reads.";
+const TOTAL: &str = "How long the whole exchange may take.";
+
+pub(crate) static UPSTREAM_TIMEOUTS: &[Key] = &[
+    must("connect", DURATION, "1s", CONNECT),
+    must("read", DURATION, "15s", READ),
+    must("total", DURATION, "30s", TOTAL),
+];
+
+pub(crate) static ROUTE_TIMEOUTS: &[Key] = &[
+    may("connect", DURATION, "1s", CONNECT),
+    may("read", DURATION, "15s", READ),
+    may("total", DURATION, "30s", TOTAL),
+];
+
+pub(crate) static PROVIDER: &[Key] = &[
+    must(
+        "issuer",
+        Form::Text(Text::Issuer),
+        "https://api.bank.example",
+        "The exact `iss` of its tokens.",
+    ),
+    must(
+        "audiences",
+        list(&Form::Text(Text::Word)),
+        "[core-api]",
+        "One of these must be in `aud`.",
+    ),
+    must(
+        "algorithms",
+        list(&Form::Choice(&["EdDSA", "ES256"])),
+        "[EdDSA, ES256]",
+        "The only signature algorithms accepted; never taken from the token.",
+    ),
+    must(
+        "type",
+        Form::Text(Text::Word),
+        "at+jwt",
+        "The exact `typ` of the token's header.",
+    ),
+    must("max_lifetime", DURATION, "15min", "The highest `exp - iat`."),
+    must("leeway", DURATION, "30s", "How much clocks may differ."),
+    must(
+        "keys",
+        Form::Choice(&["portico"]),
+        "portico",
+        "Where its keys come from: the key set that the control plane publishes.",
+    ),
+];
+
+pub(crate) static HEADERS: &[Key] = &[
+    must(
+        "set",
+        Form::HeaderFields,
+        "{ X-Content-Type-Options: nosniff }",
+        "Field to value; replaces what an upstream sent.",
+    ),
+    must(
+        "remove",
+        list(&Form::Text(Text::HeaderName)),
+        "[Server, X-Powered-By]",
+        "Fields taken from every answer.",
+    ),
+];
+
+pub(crate) static CORS: &[Key] = &[
+    must(
+        "origins",
+        list(&Form::Text(Text::Origin)),
+        "[https://app.bank.example]",
+        "Exact origins, or `\"*\"` alone.",
+    ),
+    must(
+        "methods",
+        list(&Form::Choice(CORS_METHODS)),
+        "[GET, POST]",
+        "Methods that a page of these origins may use.",
+    ),
+    must(
+        "headers",
+        list(&Form::Text(Text::HeaderName)),
+        "[Authorization, Content-Type]",
+        "Request headers that it may send.",
+    ),
+    must(
+        "expose",
+        list(&Form::Text(Text::HeaderName)),
+        "[RateLimit, RateLimit-Policy, Retry-After]",
+        "Response headers that it may read.",
+    ),
+    may(
+        "credentials",
+        Form::Boolean,
+        "true",
+        "Whether requests may carry credentials; refused together with `\"*\"`.",
+    ),
+    must(
+        "max_age",
+        DURATION,
+        "10min",
+        "How long a browser may remember the preflight.",
+    ),
+];
+
+pub(crate) static FLOOR: &[Key] = &[
+    must(
+        "limits",
+        Form::Mapping(FLOOR_LIMITS),
+        "{ head: 16KiB, headers: 64, target: 8KiB, body: 256KiB }",
+        "The largest request that any route takes.",
+    ),
+    must(
+        "timeouts",
+        Form::Mapping(FLOOR_TIMEOUTS),
+        "{ head: 5s, body: 15s }",
+        "How long a client may take to send a request.",
+    ),
+    may(
+        "deny_from",
+        list(&NAME),
+        "[blocked]",
+        "Lists of `addresses` from which nothing is taken; 403.",
+    ),
+    must(
+        "rate",
+        Form::Named(&Form::Mapping(RATE)),
+        "{ per-address: { limit: 100/min, burst: 100, key: [address] } }",
+        "Limits that count every request.",
+    ),
+    must(
+        "headers",
+        NAME,
+        "api",
+        "The header profile of routes that name none.",
+    ),
+];
+
+/// Highest number of header lines.
+pub(crate) const MOST_HEADERS: u64 = 200;
+const HEAD: &str = "Request line and headers together; more is 431.";
+const HEADER_LINES: &str = "Number of header lines; more is 431.";
+const TARGET: &str = "Path and query; more is 414.";
+const BODY: &str = "The body; more is 413.";
+
+pub(crate) static FLOOR_LIMITS: &[Key] = &[
+    must("head", SIZE, "16KiB", HEAD),
+    must(
+        "headers",
+        Form::Number {
+            least: 1,
+            most: MOST_HEADERS,
+        },
+        "64",
+        HEADER_LINES,
+    ),
+    must("target", SIZE, "8KiB", TARGET),
+    must("body", SIZE, "256KiB", BODY),
+];
+
+pub(crate) static ROUTE_LIMITS: &[Key] = &[
+    may("head", SIZE, "16KiB", HEAD),
+    may(
+        "headers",
+        Form::Number {
+            least: 1,
+            most: MOST_HEADERS,
+        },
+        "64",
+        HEADER_LINES,
+    ),
+    may("target", SIZE, "8KiB", TARGET),
+    may("body", SIZE, "256KiB", BODY),
+];
+
+pub(crate) static FLOOR_TIMEOUTS: &[Key] = &[
+    must("head", DURATION, "5s", "For the whole request head."),
+    must("body", DURATION, "15s", "For the whole request body."),
+];
+
+/// Highest burst.
+pub(crate) const MOST_BURST: u64 = 10_000_000;
+const LIMIT: &str = "The steady pace.";
+const BURST: &str = "How many may come at once.";
+
+pub(crate) static RATE: &[Key] = &[
+    must("limit", Form::Text(Text::Rate), "100/min", LIMIT),
+    must(
+        "burst",
+        Form::Number {
+            least: 1,
+            most: MOST_BURST,
+        },
+        "20",
+        BURST,
+    ),
+    must(
+        "key",
+        list(&Form::Text(Text::RateKey)),
+        "[address]",
+        "What is counted together: `address`, `subject`, `body.` and a JSON pointer; several make one key.",
+    ),
+    may(
+        "count",
+        Form::Choice(&["requests", "failures"]),
+        "failures",
+        "`requests`, or only `failures`: the upstream answered 401 or 403.",
+    ),
+];
+
+pub(crate) static ROUTE: &[Key] = &[
+    must(
+        "match",
+        Form::Mapping(MATCH),
+        "{ method: GET, path: /api/v1/me }",
+        "Which requests belong to it.",
+    ),
+    must(
+        "auth",
+        NAME,
+        "customers",
+        "The identity provider whose tokens open it, or `none`.",
+    ),
+    may(
+        "because",
+        SENTENCE,
+        "the credentials are in the body, and the core checks them",
+        "With `auth: none`, and only there: why anyone may come.",
+    ),
+    may(
+        "scopes",
+        Form::List {
+            of: &Form::Text(Text::Word),
+            may_be_empty: true,
+        },
+        "[\"accounts:read\"]",
+        "With a provider: all of these must be in the token; `[]` means any signed-in principal.",
+    ),
+    may(
+        "allow_from",
+        list(&NAME),
+        "[office]",
+        "Lists of `addresses`: only from there; 403 otherwise.",
+    ),
+    may(
+        "limits",
+        Form::Mapping(ROUTE_LIMITS),
+        "{ body: 8KiB }",
+        "Sizes, not above the floor's.",
+    ),
+    may(
+        "timeouts",
+        Form::Mapping(ROUTE_TIMEOUTS),
+        "{ total: 5s }",
+        "Not above the upstream's.",
+    ),
+    may(
+        "rate",
+        Form::Named(&Form::Mapping(RATE)),
+        "{ transfers: { limit: 60/min, burst: 30, key: [subject] } }",
+        "Limits of this route, beside those of the floor.",
+    ),
+    may(
+        "headers",
+        NAME,
+        "docs",
+        "Another header profile; it must name every header of the floor's.",
+    ),
+    may(
+        "cors",
+        NAME,
+        "application",
+        "A CORS profile; without it, no other origin may read the answers.",
+    ),
+    may("upstream", NAME, "core", "The service it leads to."),
+    may(
+        "serve",
+        Form::Choice(&["jwks", "live", "ready"]),
+        "jwks",
+        "The gateway answers by itself: public keys, whether it lives, whether it is ready.",
+    ),
+];
+
+pub(crate) static MATCH: &[Key] = &[
+    must(
+        "method",
+        Form::Choice(METHODS),
+        "GET",
+        "The method; a GET route answers HEAD too.",
+    ),
+    must(
+        "path",
+        Form::Text(Text::Path),
+        "/api/v1/me",
+        "Static parts and `{parameters}`; a parameter is one whole part.",
+    ),
+];
+
+/// An overlay: `environments/<name>.yaml`.
+pub static OVERLAY: &[Key] = &[
+    VERSION,
+    must(
+        "environment",
+        NAME,
+        "development",
+        "The name of the file, once more.",
+    ),
+    may(
+        "listeners",
+        Form::Named(&Form::Mapping(OVERLAY_LISTENER)),
+        "{ public: { https: { bind: \"127.0.0.1:8443\" } } }",
+        "Other addresses for listeners of the base.",
+    ),
+    may(
+        "hosts",
+        list(&Form::Text(Text::Host)),
+        "[localhost]",
+        "Replaces the list of the base.",
+    ),
+    may(
+        "addresses",
+        Form::Named(&list(&Form::Text(Text::Network))),
+        "{ office: [127.0.0.0/8] }",
+        "Replaces lists of the base; in development and test only.",
+    ),
+    may(
+        "rates",
+        Form::Named(&Form::Mapping(OVERLAY_RATE)),
+        "{ per-address: { limit: 100000/min, burst: 10000, because: tests come from one address } }",
+        "Other numbers for limits of the base, wherever they stand.",
+    ),
+];
+
+pub(crate) static OVERLAY_LISTENER: &[Key] = &[
+    may(
+        "http",
+        Form::Mapping(OVERLAY_SIDE),
+        "{ bind: \"127.0.0.1:8080\" }",
+        "The side in clear.",
+    ),
+    may(
+        "https",
+        Form::Mapping(OVERLAY_SIDE),
+        "{ bind: \"127.0.0.1:8443\" }",
+        "The side over TLS.",
+    ),
+];
+
+pub(crate) static OVERLAY_SIDE: &[Key] = &[must(
+    "bind",
+    BIND,
+    "\"127.0.0.1:8443\"",
+    "IP address and port to listen on.",
+)];
+
+pub(crate) static OVERLAY_RATE: &[Key] = &[
+    must("limit", Form::Text(Text::Rate), "100/min", LIMIT),
+    must(
+        "burst",
+        Form::Number {
+            least: 1,
+            most: MOST_BURST,
+        },
+        "20",
+        BURST,
+    ),
+    may(
+        "because",
+        SENTENCE,
+        "tests come from one address",
+        "Why it may be looser here; required when it is, refused when it is not.",
+    ),
+];

@@ -1,0 +1,135 @@
+//! The language in one table: every key, what may stand in it, and what it means.
+//!
+//! The readers take their keys from it, `portico policy schema` is printed from it, and a test walks it to show that
+//! every key has an effect. So a key that is not here cannot be read, and one that is here cannot be forgotten.
+
+mod keys;
+mod schema;
+
+pub use keys::{BASE, OVERLAY};
+pub(crate) use keys::{
+    CORS, FLOOR, FLOOR_LIMITS, FLOOR_TIMEOUTS, HEADERS, HTTP, HTTPS, LISTENER, MATCH, MOST_BURST,
+    MOST_HEADERS, OVERLAY_LISTENER, OVERLAY_RATE, OVERLAY_SIDE, PROVIDER, RATE, ROUTE, ROUTE_LIMITS,
+    ROUTE_TIMEOUTS, TLS, UPSTREAM, UPSTREAM_TIMEOUTS,
+};
+pub use schema::schema;
+
+/// One key of a mapping.
+#[derive(Debug)]
+pub struct Key {
+    /// The word that is written.
+    pub name: &'static str,
+    /// What may stand in it.
+    pub form: Form,
+    /// Whether it must be there: what is enforced is written, so most must.
+    pub is_required: bool,
+    /// A value as it may be written.
+    pub example: &'static str,
+    /// What it does, in one sentence.
+    pub meaning: &'static str,
+}
+
+/// What may stand in a key.
+#[derive(Debug)]
+pub enum Form {
+    /// A mapping with these keys.
+    Mapping(&'static [Key]),
+    /// Names of the author's choice, each with a definition of this form.
+    Named(&'static Form),
+    /// A list without repetitions; `may_be_empty` says whether an empty one is a decision.
+    List {
+        /// The form of each item.
+        of: &'static Form,
+        /// Whether `[]` means something.
+        may_be_empty: bool,
+    },
+    /// Header fields to values.
+    HeaderFields,
+    /// Text of a certain shape.
+    Text(Text),
+    /// One of these words.
+    Choice(&'static [&'static str]),
+    /// A whole number in this range.
+    Number {
+        /// Lowest.
+        least: u64,
+        /// Highest.
+        most: u64,
+    },
+    /// `true` or `false`.
+    Boolean,
+}
+
+/// Shapes of text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Text {
+    /// A span of time: `15s`.
+    Duration,
+    /// A number of bytes: `16KiB`.
+    Size,
+    /// So many per so long: `100/min`.
+    Rate,
+    /// The name of a definition elsewhere in the bundle, or one that the language gives.
+    Name,
+    /// A reason, for whoever reads the policy later.
+    Sentence,
+    /// An IP address and a port to listen on.
+    SocketAddress,
+    /// A host without port.
+    Host,
+    /// An exact origin, or `*`.
+    Origin,
+    /// The name of a header field.
+    HeaderName,
+    /// A path template.
+    Path,
+    /// What a limit counts together.
+    RateKey,
+    /// Where an upstream listens.
+    UpstreamAddress,
+    /// An https URL.
+    Issuer,
+    /// An IP address or network.
+    Network,
+    /// A word of visible ASCII.
+    Word,
+}
+
+impl Form {
+    /// The keys of the mapping that this form is or that each of its definitions or items is; none for single values.
+    #[must_use]
+    pub const fn keys(&self) -> &'static [Key] {
+        match self {
+            Self::Mapping(keys) => keys,
+            Self::Named(form) => form.keys(),
+            Self::List { of, .. } => of.keys(),
+            Self::HeaderFields | Self::Text(_) | Self::Choice(_) | Self::Number { .. } | Self::Boolean => &[],
+        }
+    }
+}
+
+/// Every key below `keys`, by its full name with `*` for names of the author's choice: `routes.*.match.path`.
+#[must_use]
+pub fn paths(keys: &'static [Key]) -> Vec<(String, &'static Key)> {
+    let mut all = Vec::new();
+    collect("", keys, &mut all);
+    all
+}
+
+fn collect(above: &str, keys: &'static [Key], all: &mut Vec<(String, &'static Key)>) {
+    for key in keys {
+        let path = format!("{above}{}", key.name);
+        let below = match key.form {
+            Form::Named(_) => format!("{path}.*."),
+            Form::Mapping(_)
+            | Form::List { .. }
+            | Form::HeaderFields
+            | Form::Text(_)
+            | Form::Choice(_)
+            | Form::Number { .. }
+            | Form::Boolean => format!("{path}."),
+        };
+        all.push((path, key));
+        collect(&below, key.form.keys(), all);
+    }
+}
