@@ -59,6 +59,11 @@ policy-check: dependencies ## the shipped policies are right in every environmen
 		APP_ENV=$$environment $(CARGO) run --quiet --locked --package portico -- policy check policies || exit; \
 	done
 
+.PHONY: policy-schema
+policy-schema: dependencies ## write policies/portico.schema.json
+	@$(CARGO) run --quiet --locked --package portico -- policy schema > policies/portico.schema.json.new
+	@mv policies/portico.schema.json.new policies/portico.schema.json
+
 # --- generated and committed -----------------------------------------------------------------------------------------
 
 .PHONY: sqlx-prepare

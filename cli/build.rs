@@ -35,7 +35,7 @@ fn collect(directory: &Path, files: &mut Vec<PathBuf>) -> std::io::Result<()> {
             collect(&path, files)?;
         } else if path
             .extension()
-            .is_some_and(|extension| extension == "yaml" || extension == "md")
+            .is_some_and(|extension| ["yaml", "md", "json"].iter().any(|known| extension == *known))
         {
             files.push(path);
         }

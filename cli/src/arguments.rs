@@ -126,6 +126,8 @@ pub(crate) enum PolicyCommand {
     Check(PolicyCheckArguments),
     /// Say what the policy decides for one request, phase by phase, and which line decided.
     Explain(Box<PolicyExplainArguments>),
+    /// Print the JSON Schema of policy files, for editors.
+    Schema,
 }
 
 /// How to print.

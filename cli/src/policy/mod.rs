@@ -3,6 +3,7 @@
 mod check;
 mod explain;
 pub(crate) mod files;
+mod schema;
 
 use crate::Outcome;
 use crate::arguments::PolicyCommand;
@@ -13,5 +14,6 @@ pub(crate) fn run(command: PolicyCommand) -> anyhow::Result<Outcome> {
     match command {
         PolicyCommand::Check(arguments) => check::run(&arguments),
         PolicyCommand::Explain(arguments) => explain::run(&arguments),
+        PolicyCommand::Schema => schema::run(),
     }
 }

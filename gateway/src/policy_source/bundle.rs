@@ -16,7 +16,7 @@ const MAX_FILES: usize = 1_000;
 const MAX_FILE_BYTES: u64 = 1024 * 1024;
 const MAX_DEPTH: usize = 8;
 
-/// Every `*.yaml` below the directory, by relative name, sorted. Dot files and `*.md` are left out; any other file is an
+/// Every `*.yaml` below the directory, by relative name, sorted. Dot files, `*.md` and `*.schema.json` are left out; any other file is an
 /// error, because a policy under a wrong name would silently not be there.
 ///
 /// # Errors
@@ -41,6 +41,8 @@ pub fn read_directory(root: &Path) -> anyhow::Result<Vec<SourceFile>> {
                 match path.extension().and_then(std::ffi::OsStr::to_str) {
                     Some("yaml") => files.push(read_file(root, &path)?),
                     Some("md") => {}
+                    // For editors.
+                    Some("json") if path.to_string_lossy().ends_with(".schema.json") => {}
                     _ => bail!(
                         "{}: not a policy file, which ends in `.yaml`: rename it, or move it out of the policy directory",
                         path.display()

@@ -9,5 +9,6 @@ mod effects;
 mod limits;
 mod properties;
 mod responses;
+mod schema;
 mod shipped;
 mod world;
