@@ -1,6 +1,8 @@
 //! What the policy asks about the world while it decides: is this token good, is there room in this limit.
 
-use policy::{Charge, Evidence, IdentityProvider, LimitState, Principal, TokenFailure};
+use std::sync::Arc;
+
+use policy::{Charge, Evidence, IdentityProvider, LimitStates, Principal, TokenFailure};
 
 use crate::keys::VerificationFailure;
 use crate::policy_source::Snapshot;
@@ -13,7 +15,7 @@ pub(crate) struct LiveEvidence<'r> {
 }
 
 impl Evidence for LiveEvidence<'_> {
-    fn authenticate(&self, provider: &IdentityProvider, token: &str) -> Result<Principal, TokenFailure> {
+    fn authenticate(&self, provider: &IdentityProvider, token: &str) -> Result<Arc<Principal>, TokenFailure> {
         let expectations = self
             .snapshot
             .expectations(provider)
@@ -34,15 +36,15 @@ impl Evidence for LiveEvidence<'_> {
                 }
                 VerificationFailure::NoKeys => TokenFailure::Unavailable("no_keys"),
             })?;
-        Ok(Principal {
+        Ok(Arc::new(Principal {
             subject: claims.sub,
             session: claims.sid,
             tenant: claims.tid,
             scopes: claims.scope,
-        })
+        }))
     }
 
-    fn charge(&self, charges: &[Charge]) -> Vec<LimitState> {
+    fn charge(&self, charges: &[Charge]) -> LimitStates {
         self.shared.limiter.charge(charges)
     }
 }

@@ -1,10 +1,11 @@
 //! `portico policy explain`: one request through the evaluator that the gateway runs, with every phase shown.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use ::policy::{
-    Charge, Decision, Evidence, IdentityProvider, LimitState, Outcome as Evaluated, Plan, Principal,
-    RequestHead, Scheme, TokenFailure,
+    Charge, Decision, Evidence, IdentityProvider, LimitState, LimitStates, Outcome as Evaluated, Plan,
+    Principal, RequestHead, Scheme, TokenFailure,
 };
 use anyhow::Context as _;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
@@ -59,7 +60,7 @@ pub(crate) fn run(arguments: &PolicyExplainArguments) -> anyhow::Result<Outcome>
     if plan.body_needed(&head).is_some() {
         head.body = Some(arguments.body.as_deref().unwrap_or("{}").as_bytes());
     }
-    let evaluated = plan.evaluate(
+    let evaluated = plan.explain(
         &head,
         &Supposed {
             arguments,
@@ -119,21 +120,25 @@ struct Supposed<'a> {
 }
 
 impl Evidence for Supposed<'_> {
-    fn authenticate(&self, _provider: &IdentityProvider, _token: &str) -> Result<Principal, TokenFailure> {
+    fn authenticate(
+        &self,
+        _provider: &IdentityProvider,
+        _token: &str,
+    ) -> Result<Arc<Principal>, TokenFailure> {
         match &self.arguments.subject {
-            Some(subject) => Ok(Principal {
+            Some(subject) => Ok(Arc::new(Principal {
                 subject: subject.clone(),
                 session: None,
                 tenant: None,
                 scopes: self.arguments.scopes.clone(),
-            }),
+            })),
             None => Err(TokenFailure::Refused(
                 "no --subject says whom the token speaks for",
             )),
         }
     }
 
-    fn charge(&self, charges: &[Charge]) -> Vec<LimitState> {
+    fn charge(&self, charges: &[Charge]) -> LimitStates {
         charges.iter().map(|charge| self.state(charge)).collect()
     }
 }

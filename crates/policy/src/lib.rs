@@ -23,8 +23,8 @@ mod yaml;
 pub use compile::compile;
 pub use diagnostic::{Diagnostic, Related, Severity};
 pub use evaluate::{
-    Action, Answer, Charge, Decision, Denial, DenialKind, Evidence, LimitState, Outcome, Permit, Phase,
-    PhaseResult, PhaseTrace, Principal, RequestHead, Scheme, TokenFailure,
+    Action, Answer, Charge, Charges, Decision, Denial, DenialKind, Evidence, LimitState, LimitStates,
+    Outcome, Permit, Phase, PhaseResult, PhaseTrace, Principal, RequestHead, Scheme, TokenFailure,
 };
 pub use plan::{
     AddressList, AddressRule, Algorithm, Count, Floor, HttpListener, HttpsListener, IdentityProvider,

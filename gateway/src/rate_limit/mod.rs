@@ -9,7 +9,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use policy::gcra::{Denied, Granted, Limit};
-use policy::{Charge, LimitState};
+use policy::{Charge, LimitState, LimitStates};
 
 use crate::metrics::METRICS;
 
@@ -102,7 +102,7 @@ impl RateLimiter {
     }
 
     /// Consumes one unit of every charge now, or of none. One state for each charge, in the same order.
-    pub(crate) fn charge(&self, charges: &[Charge]) -> Vec<LimitState> {
+    pub(crate) fn charge(&self, charges: &[Charge]) -> LimitStates {
         let units: Vec<Unit<'_>> = charges.iter().map(Unit::from).collect();
         let decisions = self.charge_at(&units, self.now_ns());
         charges

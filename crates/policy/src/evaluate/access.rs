@@ -10,7 +10,7 @@ static RULE_NO_SCOPES: Rule = Rule::of_language("language: nothing to compare");
 
 impl Evaluation<'_> {
     /// The principal behind the bearer token (RFC 6750 §2.1); `None` on a route for anyone.
-    pub(super) fn authentication(&mut self, route: &Arc<Route>) -> Result<Option<Principal>, Stop> {
+    pub(super) fn authentication(&mut self, route: &Arc<Route>) -> Result<Option<Arc<Principal>>, Stop> {
         let provider = match &route.auth {
             RouteAuth::Anyone { .. } => {
                 self.skip(Phase::Authentication, &route.rules.auth, "for anyone");
@@ -23,7 +23,7 @@ impl Evaluation<'_> {
         Ok(Some(principal))
     }
 
-    fn principal(&mut self, route: &Route, provider: &IdentityProvider) -> Result<Principal, Stop> {
+    fn principal(&mut self, route: &Route, provider: &IdentityProvider) -> Result<Arc<Principal>, Stop> {
         let mut values = self.head.headers.get_all(header::AUTHORIZATION).iter();
         let (first, second) = (values.next(), values.next());
         let Some(authorization) = first else {

@@ -1,8 +1,11 @@
 //! Limits: which counters a request touches, by which key, and the 429 that names them.
 
-use super::{Charge, Denial, DenialKind, Evaluation, LimitState, Phase, Principal, Stop, cors::Preflight};
+use super::{
+    Charge, Charges, Denial, DenialKind, Evaluation, LimitState, Phase, Principal, Stop, cors::Preflight,
+};
 use crate::plan::{Count, RateKey, RateLimit, Route, Rule};
 use http::{HeaderValue, header};
+use smallvec::SmallVec;
 use std::{net::IpAddr, sync::Arc};
 
 static RULE_COUNTERS: Rule = Rule::of_language("language: limits are counted or the answer is no");
@@ -56,7 +59,7 @@ impl Evaluation<'_> {
             return Ok(());
         };
         let keys = KeyParts::new(self.head.client, principal, self.head.body, limits);
-        let charges: Vec<Charge> = limits
+        let charges: Charges = limits
             .iter()
             .map(|limit| Charge {
                 limit: Arc::clone(limit),
@@ -113,6 +116,8 @@ fn limited(phase: Phase, states: &[LimitState]) -> Denial {
     denial
 }
 
+type Key = SmallVec<[u8; 128]>;
+
 /// What keys are made of, taken from the request once.
 struct KeyParts<'r> {
     client: IpAddr,
@@ -147,8 +152,8 @@ impl<'r> KeyParts<'r> {
         }
     }
 
-    fn key(&self, limit: &RateLimit) -> Vec<u8> {
-        let mut key = Vec::with_capacity(64);
+    fn key(&self, limit: &RateLimit) -> Key {
+        let mut key = Key::new();
         append(&mut key, SUBJECT, limit.name.as_bytes());
         for part in &limit.keys {
             match part {
@@ -175,7 +180,7 @@ impl<'r> KeyParts<'r> {
 
     /// A part of the body; text without its case and outer spaces, so that `A@b.example ` is `a@b.example`.
     /// What is absent is a key of its own: never skipped.
-    fn append_body(&self, key: &mut Vec<u8>, pointer: &str) {
+    fn append_body(&self, key: &mut Key, pointer: &str) {
         match self.body.as_ref().and_then(|body| body.pointer(pointer)) {
             Some(serde_json::Value::String(text)) => {
                 append(key, BODY_TEXT, text.trim().to_lowercase().as_bytes());
@@ -187,7 +192,7 @@ impl<'r> KeyParts<'r> {
 }
 
 /// Kind, length, bytes: no two keys can run together to the same bytes.
-fn append(key: &mut Vec<u8>, kind: u8, bytes: &[u8]) {
+fn append(key: &mut Key, kind: u8, bytes: &[u8]) {
     key.push(kind);
     key.extend_from_slice(&super::framing::length(bytes.len()).to_be_bytes());
     key.extend_from_slice(bytes);

@@ -2,7 +2,14 @@
 
 use crate::plan::{IdentityProvider, RateLimit};
 use http::HeaderValue;
+use smallvec::SmallVec;
 use std::{sync::Arc, time::Duration};
+
+/// The charges of one request. Up to four, as most requests have, need no allocation.
+pub type Charges = SmallVec<[Charge; 4]>;
+
+/// The limits of one request after its charges.
+pub type LimitStates = SmallVec<[LimitState; 4]>;
 
 /// Clock, keys and counters, behind one trait. The gateway gives the real ones, `explain` and tests fakes.
 pub trait Evidence {
@@ -10,11 +17,11 @@ pub trait Evidence {
     ///
     /// # Errors
     /// [`TokenFailure`] when the token is refused or cannot be checked; both deny.
-    fn authenticate(&self, provider: &IdentityProvider, token: &str) -> Result<Principal, TokenFailure>;
+    fn authenticate(&self, provider: &IdentityProvider, token: &str) -> Result<Arc<Principal>, TokenFailure>;
 
     /// Consumes one unit of every charge, or of none when any is over its limit. Answers one state for each
     /// charge, in the same order; anything else denies the request.
-    fn charge(&self, charges: &[Charge]) -> Vec<LimitState>;
+    fn charge(&self, charges: &[Charge]) -> LimitStates;
 }
 
 /// Whom a good token speaks for.
@@ -46,7 +53,7 @@ pub struct Charge {
     pub limit: Arc<RateLimit>,
     /// Name of the limit and every part of its key, each with its length: equal for equal clients, different
     /// for different ones. Personal data: hash it before keeping it, never log it.
-    pub key: Vec<u8>,
+    pub key: SmallVec<[u8; 128]>,
 }
 
 /// A limit after (or, when refused, at) a charge.

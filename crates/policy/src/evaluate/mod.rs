@@ -12,11 +12,13 @@ mod framing;
 mod outcome;
 mod request;
 
-pub use evidence::{Charge, Evidence, LimitState, Principal, TokenFailure};
+pub use evidence::{Charge, Charges, Evidence, LimitState, LimitStates, Principal, TokenFailure};
 pub use outcome::{
     Action, Answer, Decision, Denial, DenialKind, Outcome, Permit, Phase, PhaseResult, PhaseTrace,
 };
 pub use request::{RequestHead, Scheme};
+
+use outcome::ForwardTarget;
 
 use crate::{
     path::{self, Target},
@@ -43,9 +45,10 @@ struct Evaluation<'e> {
     head: &'e RequestHead<'e>,
     evidence: &'e dyn Evidence,
     route: Option<Arc<Route>>,
-    trace: Vec<PhaseTrace>,
-    limits: Vec<LimitState>,
-    failure_charges: Vec<Charge>,
+    /// `None` when nobody will read it.
+    trace: Option<Vec<PhaseTrace>>,
+    limits: LimitStates,
+    failure_charges: Charges,
 }
 
 static RULE_LISTENER: Rule = Rule::of_language("language: listener");
@@ -53,22 +56,27 @@ static RULE_ROUTES: Rule = Rule::of_language("language: routes");
 static RULE_PATH: Rule = Rule::of_language("language: path PA-1");
 static RULE_IN_CLEAR: Rule = Rule::of_language("language: redirect RD-1");
 
-/// Decides one request.
-pub(crate) fn run(plan: &Plan, head: &RequestHead<'_>, evidence: &dyn Evidence) -> Outcome {
+/// Decides one request; `is_explained` keeps what each phase came to.
+pub(crate) fn run(
+    plan: &Plan,
+    head: &RequestHead<'_>,
+    evidence: &dyn Evidence,
+    is_explained: bool,
+) -> Outcome {
     let mut evaluation = Evaluation {
         plan,
         head,
         evidence,
         route: None,
-        trace: Vec::with_capacity(Phase::ALL.len()),
-        limits: Vec::new(),
-        failure_charges: Vec::new(),
+        trace: is_explained.then(|| Vec::with_capacity(Phase::ALL.len())),
+        limits: LimitStates::new(),
+        failure_charges: Charges::new(),
     };
     let decision = evaluation.decide().unwrap_or_else(|stop| *stop);
     Outcome {
         decision,
         route: evaluation.route,
-        trace: evaluation.trace,
+        trace: evaluation.trace.unwrap_or_default(),
         limits: evaluation.limits,
     }
 }
@@ -112,8 +120,8 @@ impl<'e> Evaluation<'e> {
         let route = self.matched(found)?;
         self.cors(&route)?;
         let principal = self.authentication(&route)?;
-        self.subject_limits(&route, principal.as_ref())?;
-        self.authorization(&route, principal.as_ref())?;
+        self.subject_limits(&route, principal.as_deref())?;
+        self.authorization(&route, principal.as_deref())?;
         self.body(&route)?;
         self.pass(Phase::Upstream, &route.rules.target, "goes where the route leads");
         self.pass(
@@ -123,8 +131,7 @@ impl<'e> Evaluation<'e> {
         );
         Ok(Decision::Permit(Permit {
             route,
-            canonical_path: target.path.to_owned(),
-            query: target.query.map(str::to_owned),
+            target: ForwardTarget::new(target.path, target.query),
             principal,
             failure_charges: std::mem::take(&mut self.failure_charges),
         }))
@@ -302,12 +309,14 @@ impl<'e> Evaluation<'e> {
         rule: &Rule,
         detail: impl Into<Cow<'static, str>>,
     ) {
-        self.trace.push(PhaseTrace {
-            phase,
-            result,
-            rule: rule.clone(),
-            detail: detail.into(),
-        });
+        if let Some(trace) = &mut self.trace {
+            trace.push(PhaseTrace {
+                phase,
+                result,
+                rule: rule.clone(),
+                detail: detail.into(),
+            });
+        }
     }
 
     fn refuse(&mut self, kind: DenialKind, phase: Phase, rule: &Rule, detail: &'static str) -> Stop {

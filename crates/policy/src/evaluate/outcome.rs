@@ -1,8 +1,9 @@
 //! What evaluation answers.
 
-use super::evidence::{Charge, LimitState, Principal};
+use super::evidence::{Charge, Charges, LimitState, LimitStates, Principal};
 use crate::plan::{Route, RouteTarget, Rule, Served, Timeouts, Upstream};
 use http::{HeaderName, HeaderValue};
+use smallvec::SmallVec;
 use std::{borrow::Cow, sync::Arc};
 
 /// The fixed phases, in order.
@@ -117,10 +118,10 @@ pub struct Outcome {
     pub decision: Decision,
     /// The matched route, also when it refused.
     pub route: Option<Arc<Route>>,
-    /// Every phase that ran, in order.
+    /// Every phase that ran, in order; kept by [`Plan::explain`](crate::Plan::explain) only.
     pub trace: Vec<PhaseTrace>,
     /// Every limit that was asked, in order.
-    pub limits: Vec<LimitState>,
+    pub limits: LimitStates,
 }
 
 impl Outcome {
@@ -162,10 +163,39 @@ pub struct Answer {
 #[derive(Debug)]
 pub struct Permit {
     pub(super) route: Arc<Route>,
-    pub(super) canonical_path: String,
-    pub(super) query: Option<String>,
-    pub(super) principal: Option<Principal>,
-    pub(super) failure_charges: Vec<Charge>,
+    pub(super) target: ForwardTarget,
+    pub(super) principal: Option<Arc<Principal>>,
+    pub(super) failure_charges: Charges,
+}
+
+/// The canonical path and the query to forward; held inline, so that most permits cost no allocation.
+#[derive(Debug)]
+pub(super) struct ForwardTarget {
+    path_and_query: SmallVec<[u8; 128]>,
+    path_length: usize,
+    has_query: bool,
+}
+
+impl ForwardTarget {
+    pub(super) fn new(path: &str, query: Option<&str>) -> Self {
+        let mut path_and_query = SmallVec::from_slice(path.as_bytes());
+        path_and_query.extend_from_slice(query.unwrap_or_default().as_bytes());
+        Self {
+            path_and_query,
+            path_length: path.len(),
+            has_query: query.is_some(),
+        }
+    }
+
+    /// Both halves were text when they came in.
+    fn halves(&self) -> (&str, &str) {
+        let (path, query) = self
+            .path_and_query
+            .split_at_checked(self.path_length)
+            .unwrap_or_default();
+        let text = |bytes| std::str::from_utf8(bytes).unwrap_or_default();
+        (text(path), text(query))
+    }
 }
 
 /// Where a permit leads.
@@ -196,19 +226,19 @@ impl Permit {
     /// The path to forward (PA-1): what was matched is what is sent.
     #[must_use]
     pub fn canonical_path(&self) -> &str {
-        &self.canonical_path
+        self.target.halves().0
     }
 
     /// The query to forward, without `?`.
     #[must_use]
     pub fn query(&self) -> Option<&str> {
-        self.query.as_deref()
+        self.target.has_query.then(|| self.target.halves().1)
     }
 
     /// Whom the token speaks for; `None` on a route for anyone.
     #[must_use]
-    pub const fn principal(&self) -> Option<&Principal> {
-        self.principal.as_ref()
+    pub fn principal(&self) -> Option<&Principal> {
+        self.principal.as_deref()
     }
 
     /// Whether the `Authorization` header is passed on; never on a route for anyone.

@@ -92,7 +92,13 @@ impl Plan {
     /// The phases are fixed and in the order of [`crate::Phase::ALL`].
     #[must_use]
     pub fn evaluate(&self, head: &RequestHead<'_>, evidence: &dyn Evidence) -> Outcome {
-        crate::evaluate::run(self, head, evidence)
+        crate::evaluate::run(self, head, evidence, false)
+    }
+
+    /// Decides one request as [`Plan::evaluate`] does, and keeps what each phase came to.
+    #[must_use]
+    pub fn explain(&self, head: &RequestHead<'_>, evidence: &dyn Evidence) -> Outcome {
+        crate::evaluate::run(self, head, evidence, true)
     }
 
     /// How many bytes of the body must be read before [`Plan::evaluate`], when a limit of the matched route is

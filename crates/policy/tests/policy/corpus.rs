@@ -2,10 +2,10 @@
 
 use crate::world::{Request, World, status};
 use policy::{
-    Action, Charge, Decision, Evidence, IdentityProvider, LimitState, Plan, Principal, RouteTarget,
+    Action, Charge, Decision, Evidence, IdentityProvider, LimitStates, Plan, Principal, RouteTarget,
     TokenFailure,
 };
-use std::{fmt::Write, time::Duration};
+use std::{fmt::Write, sync::Arc, time::Duration};
 
 /// A token as its issuer made it; a provider accepts it or not.
 struct Token {
@@ -96,7 +96,7 @@ const TOKENS: [(&str, Token); 10] = [
 struct Checked(World);
 
 impl Evidence for Checked {
-    fn authenticate(&self, provider: &IdentityProvider, token: &str) -> Result<Principal, TokenFailure> {
+    fn authenticate(&self, provider: &IdentityProvider, token: &str) -> Result<Arc<Principal>, TokenFailure> {
         let (_, made) = TOKENS
             .iter()
             .find(|(text, _)| *text == token)
@@ -116,15 +116,15 @@ impl Evidence for Checked {
         if !fits {
             return Err(TokenFailure::Refused("claims"));
         }
-        Ok(Principal {
+        Ok(Arc::new(Principal {
             subject: "usr_1".to_owned(),
             session: None,
             tenant: None,
             scopes: made.scopes.iter().map(|scope| (*scope).to_owned()).collect(),
-        })
+        }))
     }
 
-    fn charge(&self, charges: &[Charge]) -> Vec<LimitState> {
+    fn charge(&self, charges: &[Charge]) -> LimitStates {
         self.0.charge(charges)
     }
 }

@@ -2,9 +2,10 @@
 
 use crate::world::{Request, World, denial, field, permit, plan, shipped, status};
 use policy::{
-    Charge, Decision, DenialKind, Evidence, IdentityProvider, LimitState, Phase, PhaseResult, Plan,
+    Charge, Decision, DenialKind, Evidence, IdentityProvider, LimitStates, Phase, PhaseResult, Plan,
     Principal, TokenFailure,
 };
+use std::sync::Arc;
 
 fn production() -> Plan {
     plan(&shipped(), "production")
@@ -357,14 +358,14 @@ fn the_body_is_asked_for_only_where_a_limit_reads_it() {
     );
 }
 
-struct Broken(fn(&[Charge]) -> Vec<LimitState>);
+struct Broken(fn(&[Charge]) -> LimitStates);
 
 impl Evidence for Broken {
-    fn authenticate(&self, _: &IdentityProvider, _: &str) -> Result<Principal, TokenFailure> {
+    fn authenticate(&self, _: &IdentityProvider, _: &str) -> Result<Arc<Principal>, TokenFailure> {
         Err(TokenFailure::Unavailable("no_key_set"))
     }
 
-    fn charge(&self, charges: &[Charge]) -> Vec<LimitState> {
+    fn charge(&self, charges: &[Charge]) -> LimitStates {
         (self.0)(charges)
     }
 }
@@ -372,7 +373,7 @@ impl Evidence for Broken {
 #[test]
 fn evidence_that_fails_denies() {
     let plan = production();
-    let nothing = Broken(|_| Vec::new());
+    let nothing = Broken(|_| LimitStates::new());
     assert_eq!(
         status(&Request::new("GET", "/health/live").ask(&plan, &nothing)),
         503
@@ -429,7 +430,7 @@ fn the_trace_tells_every_phase_and_the_line_that_decided() {
     );
     assert_eq!(
         last.rule.as_str(),
-        "routes/accounts.yaml:22 routes.read_account.auth"
+        "routes/accounts.yaml:23 routes.read_account.auth"
     );
 }
 

@@ -3,11 +3,14 @@
 use crate::world::{Request, World, plan, shipped, shipped_with, status};
 use http::HeaderMap;
 use policy::{
-    Charge, Decision, Evidence, IdentityProvider, LimitState, Phase, Principal, SourceFile, TokenFailure,
-    compile, render,
+    Charge, Decision, Evidence, IdentityProvider, LimitState, LimitStates, Phase, Principal, SourceFile,
+    TokenFailure, compile, render,
 };
 use proptest::{prelude::*, sample::Index};
-use std::{sync::LazyLock, time::Duration};
+use std::{
+    sync::{Arc, LazyLock},
+    time::Duration,
+};
 
 static PLAN: LazyLock<policy::Plan> = LazyLock::new(|| plan(&shipped(), "production"));
 static FILES: LazyLock<Vec<SourceFile>> = LazyLock::new(shipped);
@@ -49,17 +52,17 @@ struct Failing {
 }
 
 impl Evidence for Failing {
-    fn authenticate(&self, _: &IdentityProvider, _: &str) -> Result<Principal, TokenFailure> {
+    fn authenticate(&self, _: &IdentityProvider, _: &str) -> Result<Arc<Principal>, TokenFailure> {
         let principal = Principal {
             subject: "usr_1".to_owned(),
             session: None,
             tenant: None,
             scopes: SCOPES.map(str::to_owned).to_vec(),
         };
-        self.token.map(|()| principal)
+        self.token.map(|()| Arc::new(principal))
     }
 
-    fn charge(&self, charges: &[Charge]) -> Vec<LimitState> {
+    fn charge(&self, charges: &[Charge]) -> LimitStates {
         let state = |charge: &Charge, granted| LimitState {
             limit: charge.limit.clone(),
             granted,
@@ -69,7 +72,7 @@ impl Evidence for Failing {
         };
         match self.states {
             // Nothing, one short, and the last of them refused.
-            0 => Vec::new(),
+            0 => LimitStates::new(),
             1 => charges.iter().skip(1).map(|charge| state(charge, true)).collect(),
             2 => charges
                 .iter()

@@ -2,15 +2,17 @@
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use policy::{
-    Charge, Decision, Denial, Evidence, IdentityProvider, LimitState, Outcome, Permit, Plan, Principal,
-    RequestHead, Scheme, SourceFile, TokenFailure, compile, render,
+    Charge, Decision, Denial, Evidence, IdentityProvider, LimitState, LimitStates, Outcome, Permit, Plan,
+    Principal, RequestHead, Scheme, SourceFile, TokenFailure, compile, render,
 };
+use smallvec::SmallVec;
 use std::{
     cell::{Cell, RefCell},
     collections::HashMap,
     fs,
     net::IpAddr,
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
@@ -66,9 +68,9 @@ pub(crate) fn shipped_with(file: &str, old: &str, new: &str) -> Vec<SourceFile> 
 /// Tokens and counters.
 #[derive(Default)]
 pub(crate) struct World {
-    pub(crate) tokens: HashMap<&'static str, Principal>,
+    pub(crate) tokens: HashMap<&'static str, Arc<Principal>>,
     pub(crate) now_ns: Cell<u64>,
-    pub(crate) arrivals: RefCell<HashMap<Vec<u8>, u64>>,
+    pub(crate) arrivals: RefCell<HashMap<SmallVec<[u8; 128]>, u64>>,
     pub(crate) authentications: Cell<u64>,
 }
 
@@ -82,7 +84,7 @@ impl World {
             scopes: scopes.iter().map(|scope| (*scope).to_owned()).collect(),
         };
         Self {
-            tokens: HashMap::from([("good", principal)]),
+            tokens: HashMap::from([("good", Arc::new(principal))]),
             ..Self::default()
         }
     }
@@ -104,7 +106,7 @@ impl World {
 }
 
 impl Evidence for World {
-    fn authenticate(&self, _: &IdentityProvider, token: &str) -> Result<Principal, TokenFailure> {
+    fn authenticate(&self, _: &IdentityProvider, token: &str) -> Result<Arc<Principal>, TokenFailure> {
         self.authentications.set(self.authentications.get() + 1);
         self.tokens
             .get(token)
@@ -112,7 +114,7 @@ impl Evidence for World {
             .ok_or(TokenFailure::Refused("signature"))
     }
 
-    fn charge(&self, charges: &[Charge]) -> Vec<LimitState> {
+    fn charge(&self, charges: &[Charge]) -> LimitStates {
         let now = self.now_ns.get();
         let mut arrivals = self.arrivals.borrow_mut();
         let decide = |charge: &Charge| {
@@ -223,7 +225,7 @@ impl Request {
     }
 
     pub(crate) fn ask(&self, plan: &Plan, evidence: &dyn Evidence) -> Outcome {
-        plan.evaluate(&self.head(), evidence)
+        plan.explain(&self.head(), evidence)
     }
 }
 
