@@ -1,5 +1,6 @@
 //! The claims: what Portico promises, how each promise is checked, and which damage must turn the check red.
 
+mod agreement;
 mod durability;
 mod isolation;
 mod policy_error;
@@ -51,15 +52,17 @@ impl Verdict {
 pub(crate) enum Claim {
     Refusal,
     PolicyError,
+    Agreement,
     Durability,
     Rotation,
     Isolation,
 }
 
 impl Claim {
-    pub(crate) const ALL: [Self; 5] = [
+    pub(crate) const ALL: [Self; 6] = [
         Self::Refusal,
         Self::PolicyError,
+        Self::Agreement,
         Self::Durability,
         Self::Rotation,
         Self::Isolation,
@@ -69,6 +72,7 @@ impl Claim {
         match self {
             Self::Refusal => "refusal",
             Self::PolicyError => "policy-error",
+            Self::Agreement => "agreement",
             Self::Durability => "durability",
             Self::Rotation => "rotation",
             Self::Isolation => "isolation",
@@ -82,6 +86,9 @@ impl Claim {
             }
             Self::PolicyError => {
                 "A mistake in a policy file is found with its position, and changes nothing that runs."
+            }
+            Self::Agreement => {
+                "What `policy explain` says of a request is what the gateway does with it, to the very line of the policy."
             }
             Self::Durability => {
                 "Killing the core in the middle of transfers loses nothing and does nothing twice."
@@ -102,6 +109,11 @@ impl Claim {
             Self::PolicyError => {
                 "A key is misspelt in a policy file of the running gateway. `policy check` must name file, line, column and \
                  the key that was meant; the gateway must report the refusal, keep the hash of the old policy, and decide as before."
+            }
+            Self::Agreement => {
+                "Every route of the running policy is called with and without a token, and some requests that belong to no \
+                 route. The decision, the route, the policy line and the status of a refusal in the gateway's log must be those \
+                 that the evaluator gives for the same request offline."
             }
             Self::Durability => {
                 "Parallel clients make transfers through the gateway, each repeated with its own idempotency key until it is \
@@ -124,6 +136,7 @@ impl Claim {
         match self {
             Self::Refusal => "one route is opened by policy",
             Self::PolicyError => "the edit is a correct one",
+            Self::Agreement => "one route of the running policy is not what the files said",
             Self::Durability => "clients repeat with a new idempotency key",
             Self::Rotation => "the old key is retired at once",
             Self::Isolation => "row-level security is switched off",
@@ -134,6 +147,7 @@ impl Claim {
         match self {
             Self::Refusal => &["J1", "J3", "J14", "J19", "J28"],
             Self::PolicyError => &["POL-1", "POL-2"],
+            Self::Agreement => &["POL-1", "POL-3"],
             Self::Durability => &["I1", "I2", "I3", "I5", "I6"],
             Self::Rotation => &["INV-1", "INV-5"],
             Self::Isolation => &["I13"],
@@ -144,6 +158,7 @@ impl Claim {
         match self {
             Self::Refusal => refusal::check(ground).await,
             Self::PolicyError => policy_error::check(ground).await,
+            Self::Agreement => agreement::check(ground).await,
             Self::Durability => durability::check(ground).await,
             Self::Rotation => rotation::check(ground).await,
             Self::Isolation => isolation::check(ground).await,
@@ -155,6 +170,7 @@ impl Claim {
         match self {
             Self::Refusal => refusal::control(ground).await,
             Self::PolicyError => policy_error::control(ground).await,
+            Self::Agreement => agreement::control(ground).await,
             Self::Durability => durability::control(ground).await,
             Self::Rotation => rotation::control(ground).await,
             Self::Isolation => isolation::control(ground).await,
