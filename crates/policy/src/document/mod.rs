@@ -141,7 +141,7 @@ impl Document {
 }
 
 /// Checks `version: 1`, which every file carries.
-fn version(file: &Mapping<'_>, findings: &mut Findings) {
+pub(crate) fn version(file: &Mapping<'_>, findings: &mut Findings) {
     let Some(field) = file.required("version", "version: 1", findings) else {
         return;
     };
@@ -158,7 +158,7 @@ fn version(file: &Mapping<'_>, findings: &mut Findings) {
 }
 
 /// Reads one section and reports names that another file has taken.
-fn extend<T>(
+pub(crate) fn extend<T>(
     definitions: &mut Vec<Named<T>>,
     file: &Mapping<'_>,
     section: &str,

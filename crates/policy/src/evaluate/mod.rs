@@ -11,6 +11,8 @@ mod framing;
 mod outcome;
 mod request;
 
+pub(crate) use framing::head_bytes;
+
 pub use evidence::{Charge, Evidence, LimitState, Principal, TokenFailure};
 pub use outcome::{
     Action, Answer, Decision, Denial, DenialKind, Outcome, Permit, Phase, PhaseResult, PhaseTrace,

@@ -1,6 +1,8 @@
 //! The policy crate from outside: the shipped policies, decisions, messages, properties and documentation.
 
 #[cfg(test)]
+mod cases;
+#[cfg(test)]
 mod decisions;
 #[cfg(test)]
 mod diagnostics;
