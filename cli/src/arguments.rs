@@ -168,8 +168,9 @@ Examples:
   portico policy test policies --filter login
   portico policy test policies --format json
 
-Cases stand in tests/ of the policy directory; docs/policy-tests.md says how to write them. Nothing is sent anywhere:
-time, counters and tokens are what a case says. Every route needs a case that permits it and one that denies it.")]
+Cases stand in tests/ of the policy directory; docs/policy-tests.md says how to write them.
+Nothing is sent anywhere: time, counters and tokens are what a case says.
+Every route needs a case that permits it and one that denies it.")]
 pub(crate) struct PolicyTestArguments {
     /// The policy directory.
     #[arg(value_name = "DIR", default_value = "policies")]

@@ -2,7 +2,8 @@
 
 use super::{
     expect::{self, Expectation},
-    request::{Request, RequestDocument},
+    request::RequestDocument,
+    sent::Request,
 };
 use crate::{
     Plan,

@@ -12,7 +12,9 @@ mod report;
 mod request;
 mod run;
 mod seen;
+mod sent;
 mod supposed;
+mod token;
 
 pub use report::{human, json};
 pub use run::{Difference, Failure, Report};

@@ -2,7 +2,7 @@
 
 use super::{
     expect::{ABSENT, ANSWER, DENY, Expectation, Key, PERMIT, PRESENT},
-    request::Request,
+    sent::Request,
 };
 use crate::{Action, Decision, Outcome, Phase, Plan, Rule, Served};
 use http::{HeaderMap, HeaderName, HeaderValue, header};

@@ -1,6 +1,6 @@
 //! What a pure function cannot know, as a case supposes it: tokens, and counters on a clock that the case moves.
 
-use super::request::Token;
+use super::token::Token;
 use crate::{Charge, Evidence, IdentityProvider, LimitState, Principal, TokenFailure};
 use std::{cell::RefCell, collections::HashMap, time::Duration};
 

@@ -617,6 +617,8 @@ fn every_key_of_a_case_is_on_the_page() {
         include_str!("../../src/cases/document.rs"),
         include_str!("../../src/cases/request.rs"),
         include_str!("../../src/cases/expect.rs"),
+        include_str!("../../src/cases/sent.rs"),
+        include_str!("../../src/cases/token.rs"),
     ];
     let mut keys = BTreeSet::new();
     for list in sources
