@@ -124,6 +124,8 @@ pub(crate) struct MigrateArguments {
 pub(crate) enum PolicyCommand {
     /// Check every policy file: exact positions, all findings at once.
     Check(PolicyCheckArguments),
+    /// Run the cases of the policy: requests, and what must become of them.
+    Test(PolicyTestArguments),
     /// Say what the policy decides for one request, phase by phase, and which line decided.
     Explain(Box<PolicyExplainArguments>),
     /// Print the JSON Schema of policy files, for editors.
@@ -158,6 +160,32 @@ pub(crate) struct PolicyCheckArguments {
     /// The environment whose overlay counts [default: APP_ENV, or all of them].
     #[arg(long, value_name = "ENV")]
     pub(crate) env: Option<String>,
+}
+
+/// Options of `portico policy test`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  portico policy test                         ./policies, every case in its environments
+  portico policy test policies --filter login
+  portico policy test policies --format json
+
+Cases stand in tests/ of the policy directory; docs/policy-tests.md says how to write them.
+Nothing is sent anywhere: time, counters and tokens are what a case says.
+Every route needs a case that permits it and one that denies it.")]
+pub(crate) struct PolicyTestArguments {
+    /// The policy directory.
+    #[arg(value_name = "DIR", default_value = "policies")]
+    pub(crate) directory: PathBuf,
+    /// Run only the cases of this environment [default: all].
+    #[arg(long, value_name = "ENV")]
+    pub(crate) env: Option<String>,
+    /// Run only cases with this text in their name or file.
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) filter: Option<String>,
+    /// How to print.
+    #[arg(long, value_enum, default_value_t = Format::Human)]
+    pub(crate) format: Format,
 }
 
 /// Options of `portico policy explain`.

@@ -151,6 +151,84 @@ fn policies_that_are_not_there_are_2() {
 }
 
 #[test]
+fn the_shipped_cases_pass_and_cover_every_route() {
+    let said = portico(&["policy", "test"]);
+    assert_eq!(said.code, Some(0), "{}{}", said.out, said.err);
+    let is_one_line = said.out.trim_end().lines().count() == 1;
+    let summary = "cases pass; every route has a permit and a deny case";
+    assert!(
+        is_one_line && said.out.trim_end().ends_with(summary),
+        "{}",
+        said.out
+    );
+
+    let some = portico(&["policy", "test", "--filter", "wrong-password"]);
+    assert_eq!((some.code, some.out.trim_end()), (Some(0), "1 case passes"));
+    for nothing in [
+        &["policy", "test", "--filter", "wrong-pasword"][..],
+        &["policy", "test", "--env", "prod"],
+    ] {
+        assert_eq!(portico(nothing).code, Some(2), "{nothing:?}");
+    }
+}
+
+#[test]
+fn a_case_that_fails_is_1_with_its_place_and_every_phase() {
+    let directory = policies_with(
+        "routes/transfers.yaml",
+        "\"transfers:write\"",
+        "\"transfers:writes\"",
+    );
+    let place = directory.path().to_str().unwrap();
+    let said = portico(&["policy", "test", place]);
+    assert_eq!(said.code, Some(1), "{}{}", said.out, said.err);
+    for part in [
+        "tests/transfers.yaml:5:3: a-customer-pays fails in production",
+        "decision: expected permit, got deny with 403",
+        "authorization   refused   routes/transfers.yaml:8 routes.create_transfer.scopes",
+    ] {
+        assert!(said.out.contains(part), "no {part:?} in {}", said.out);
+    }
+    let said = portico(&["policy", "test", place, "--format", "json"]);
+    assert_eq!(said.code, Some(1));
+    let report: serde_json::Value = serde_json::from_str(&said.out).unwrap();
+    assert_eq!(report["failures"][0]["differences"][0]["expected"], "permit");
+}
+
+#[test]
+fn a_route_without_cases_is_1_with_a_case_to_paste() {
+    let directory = policies_with(
+        "routes/transfers.yaml",
+        "routes:\n",
+        "routes:\n  pay_out:\n    match: { method: POST, path: /pay-out }\n    auth: customers\n    \
+         scopes: [\"cash:write\"]\n    upstream: core\n\n",
+    );
+    let said = portico(&["policy", "test", directory.path().to_str().unwrap()]);
+    assert_eq!(said.code, Some(1), "{}{}", said.out, said.err);
+    assert!(said.out.contains("no case permits `pay_out`"), "{}", said.out);
+    assert!(said.out.contains("`pay_out-needs-a-token: {"), "{}", said.out);
+}
+
+#[test]
+fn a_broken_case_is_told_by_check_and_stops_the_test() {
+    let directory = policies_with("tests/transfers.yaml", "expect:", "exepct:");
+    let place = directory.path().to_str().unwrap();
+    let checked = portico(&["policy", "check", place]);
+    assert_eq!(checked.code, Some(1), "{}", checked.out);
+    for part in ["policy files are right", "did you mean `expect`?", "in the cases"] {
+        assert!(checked.out.contains(part), "no {part:?} in {}", checked.out);
+    }
+    let tested = portico(&["policy", "test", place]);
+    assert_eq!(tested.code, Some(2), "{}", tested.out);
+    assert!(tested.out.contains("tests/transfers.yaml:"), "{}", tested.out);
+
+    let directory = policies_with("floor.yaml", "100/min", "100");
+    let broken = portico(&["policy", "test", directory.path().to_str().unwrap()]);
+    assert_eq!(broken.code, Some(2), "{}", broken.out);
+    assert!(broken.out.contains("P2003"), "{}", broken.out);
+}
+
+#[test]
 fn explain_names_the_line_that_decided() {
     let refused = portico(&["policy", "explain", "--path", "/api/v1/me"]);
     assert_eq!(refused.code, Some(0), "{}", refused.err);

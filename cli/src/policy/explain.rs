@@ -190,16 +190,7 @@ fn as_text(
         ),
         String::new(),
     ];
-    for step in &evaluated.trace {
-        lines.push(format!(
-            "  {:<15} {:<9} {}",
-            step.phase.as_str(),
-            step.result.as_str(),
-            step.rule
-        ));
-        lines.push(format!("  {:<15} {:<9}   {}", "", "", step.detail));
-    }
-    lines.push(String::new());
+    lines.push(::policy::render::trace(&evaluated.trace));
     let (decision, rule) = decision(evaluated);
     lines.push(format!("decision  {decision}"));
     if let Some(rule) = rule {

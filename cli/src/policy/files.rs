@@ -26,6 +26,14 @@ pub(crate) fn read(directory: &Path) -> Result<Vec<SourceFile>, Unreadable> {
     Ok(files)
 }
 
+/// Reads every case file in the `tests/` of a policy directory; none when it has no such folder.
+///
+/// # Errors
+/// [`Unreadable`] when a file cannot be read, or something there is no case file.
+pub(crate) fn read_cases(directory: &Path) -> Result<Vec<SourceFile>, Unreadable> {
+    gateway::read_cases(directory).map_err(|error| Unreadable(format!("{error:#}")))
+}
+
 /// Writes the shipped policies into a directory that does not exist yet, for the security team to edit.
 pub(crate) fn write_shipped(directory: &Path) -> anyhow::Result<()> {
     let draft = directory.with_extension("new");
@@ -56,6 +64,8 @@ mod tests {
             let compiled = ::policy::compile(&files, environment);
             assert!(compiled.is_ok(), "{environment}: {:?}", compiled.err());
         }
+        let cases = read_cases(&directory).unwrap();
+        assert!(!cases.is_empty() && ::policy::cases::Suite::read(&cases).is_ok());
     }
 
     #[test]

@@ -4,6 +4,7 @@ mod check;
 mod explain;
 pub(crate) mod files;
 mod schema;
+mod test;
 
 use crate::Outcome;
 use crate::arguments::PolicyCommand;
@@ -13,6 +14,7 @@ pub(crate) use files::{read, write_shipped};
 pub(crate) fn run(command: PolicyCommand) -> anyhow::Result<Outcome> {
     match command {
         PolicyCommand::Check(arguments) => check::run(&arguments),
+        PolicyCommand::Test(arguments) => test::run(&arguments),
         PolicyCommand::Explain(arguments) => explain::run(&arguments),
         PolicyCommand::Schema => schema::run(),
     }

@@ -217,4 +217,12 @@ pub(crate) mod code {
     pub(crate) const FAILURE_LIMIT_RELAXED: &str = "P4004";
     pub(crate) const DEVELOPMENT_ONLY: &str = "P4005";
     pub(crate) const OVERLAY_NAME: &str = "P4006";
+
+    /// P50xx: cases, which never stop a policy.
+    pub(crate) const EXPECTS_NOTHING: &str = "P5001";
+    pub(crate) const NO_REQUEST: &str = "P5002";
+    pub(crate) const EXPECTS_BOTH: &str = "P5003";
+    pub(crate) const IMPOSSIBLE_SIZE: &str = "P5004";
+    pub(crate) const NO_PERMIT_CASE: &str = "P5005";
+    pub(crate) const NO_DENY_CASE: &str = "P5006";
 }

@@ -5,6 +5,7 @@
 #![warn(missing_docs)]
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
 
+pub mod cases;
 mod compile;
 mod diagnostic;
 mod document;
@@ -20,7 +21,7 @@ mod source;
 mod suggest;
 mod yaml;
 
-pub use compile::compile;
+pub use compile::{compile, environments};
 pub use diagnostic::{Diagnostic, Related, Severity};
 pub use evaluate::{
     Action, Answer, Charge, Charges, Decision, Denial, DenialKind, Evidence, LimitState, LimitStates,

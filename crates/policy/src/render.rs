@@ -1,19 +1,26 @@
 //! Findings as text for people and as JSON for machines.
 
-use crate::{Diagnostic, Severity, SourceFile};
+use crate::{Diagnostic, PhaseTrace, Severity, SourceFile};
 use std::fmt::Write;
 
 /// Widest piece of a line that is shown, in characters.
 const WIDTH: usize = 140;
 
-/// Findings with their line, a caret under the place, why it matters and the fix; the count at the end.
+/// Findings with their line, a caret under the place, why it matters and the fix.
 #[must_use]
-pub fn human(diagnostics: &[Diagnostic], files: &[SourceFile]) -> String {
+pub fn findings(diagnostics: &[Diagnostic], files: &[SourceFile]) -> String {
     let mut text = String::new();
     for diagnostic in diagnostics {
         // Writing to a String cannot fail.
         let _ = one(&mut text, diagnostic, files);
     }
+    text
+}
+
+/// The findings about a policy, and how many errors keep it from being used.
+#[must_use]
+pub fn human(diagnostics: &[Diagnostic], files: &[SourceFile]) -> String {
+    let mut text = findings(diagnostics, files);
     let errors = diagnostics
         .iter()
         .filter(|diagnostic| diagnostic.severity == Severity::Error)
@@ -30,6 +37,19 @@ pub fn human(diagnostics: &[Diagnostic], files: &[SourceFile]) -> String {
 pub fn json(diagnostics: &[Diagnostic]) -> String {
     // Only strings and numbers: this cannot fail.
     serde_json::to_string_pretty(diagnostics).unwrap_or_default()
+}
+
+/// Every phase that ran, the line that decided it, and what happened there: two lines a phase.
+#[must_use]
+pub fn trace(phases: &[PhaseTrace]) -> String {
+    let mut text = String::new();
+    for phase in phases {
+        let (name, result) = (phase.phase.as_str(), phase.result.as_str());
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "  {name:<15} {result:<9} {}", phase.rule);
+        let _ = writeln!(text, "  {:<15} {:<9}   {}", "", "", phase.detail);
+    }
+    text
 }
 
 fn one(text: &mut String, diagnostic: &Diagnostic, files: &[SourceFile]) -> std::fmt::Result {
@@ -89,7 +109,7 @@ fn source_line(diagnostic: &Diagnostic, files: &[SourceFile]) -> Option<(String,
 }
 
 /// A policy file is not trusted to hold text that is safe for a terminal.
-fn visible(text: &str) -> String {
+pub(crate) fn visible(text: &str) -> String {
     let replace = |letter: char| match letter {
         '\t' => ' ',
         letter if letter.is_control() => '\u{fffd}',

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 use aws_lc_rs::digest::{SHA256, digest};
-use policy::SourceFile;
+use policy::{SourceFile, cases};
 use serde::{Deserialize, Serialize};
 
 use crate::durable_file::write_atomically;
@@ -16,20 +16,40 @@ const MAX_FILES: usize = 1_000;
 const MAX_FILE_BYTES: u64 = 1024 * 1024;
 const MAX_DEPTH: usize = 8;
 
-/// Every `*.yaml` below the directory, by relative name, sorted. Dot files, `*.md` and `*.schema.json` are left out; any other file is an
-/// error, because a policy under a wrong name would silently not be there.
+/// Every `*.yaml` below the directory, by relative name, sorted. Dot files, `*.md` and `*.schema.json` are left out, and so is `tests/`:
+/// cases say what a policy should do and must not be able to stop it. Any other file is an error, because a policy under
+/// a wrong name would silently not be there.
 ///
 /// # Errors
 /// When the directory or a file cannot be read whole, or a file is not what belongs here.
 pub fn read_directory(root: &Path) -> anyhow::Result<Vec<SourceFile>> {
+    read_below(root, root)
+}
+
+/// Every `*.yaml` below the directory's `tests/`, by its name relative to the directory; none when there is no such
+/// folder.
+///
+/// # Errors
+/// As of [`read_directory`].
+pub fn read_cases(root: &Path) -> anyhow::Result<Vec<SourceFile>> {
+    let folder = root.join(cases::FOLDER);
+    if folder.is_dir() {
+        read_below(root, &folder)
+    } else {
+        Ok(Vec::new())
+    }
+}
+
+fn read_below(root: &Path, start: &Path) -> anyhow::Result<Vec<SourceFile>> {
+    let cases = root.join(cases::FOLDER);
     let mut files = Vec::new();
-    let mut directories = vec![(root.to_owned(), 0_usize)];
+    let mut directories = vec![(start.to_owned(), 0_usize)];
     while let Some((directory, depth)) = directories.pop() {
         let entries = fs::read_dir(&directory).with_context(|| format!("reading {}", directory.display()))?;
         for entry in entries {
             let entry = entry.with_context(|| format!("reading {}", directory.display()))?;
             let path = entry.path();
-            if entry.file_name().to_string_lossy().starts_with('.') {
+            if entry.file_name().to_string_lossy().starts_with('.') || (path == cases && path.is_dir()) {
                 continue;
             }
             if path.is_dir() {
@@ -151,4 +171,46 @@ pub(super) fn load_last_good(state_dir: &Path) -> anyhow::Result<Option<Vec<Sour
             })
             .collect(),
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(files: &[SourceFile]) -> Vec<&str> {
+        files.iter().map(|file| file.name.as_str()).collect()
+    }
+
+    #[test]
+    fn cases_are_no_part_of_the_bundle_and_cannot_break_it() {
+        let root = tempfile::tempdir().unwrap();
+        let write = |name: &str, bytes: &[u8]| {
+            let path = root.path().join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, bytes).unwrap();
+        };
+        write("floor.yaml", b"version: 1");
+        write("routes/tests/a.yaml", b"version: 1");
+        let before = fingerprint(&read_directory(root.path()).unwrap());
+        assert!(read_cases(root.path()).unwrap().is_empty());
+
+        write("tests/transfers.yaml", b"version: 1");
+        write("tests/deeper/more.yaml", b"version: 1");
+        let bundle = read_directory(root.path()).unwrap();
+        assert_eq!(names(&bundle), ["floor.yaml", "routes/tests/a.yaml"]);
+        assert_eq!(fingerprint(&bundle), before);
+        let cases = read_cases(root.path()).unwrap();
+        assert_eq!(names(&cases), ["tests/deeper/more.yaml", "tests/transfers.yaml"]);
+
+        for (name, bytes) in [("tests/b.yaml", &b"\xff"[..]), ("tests/b.yml", b"version: 1")] {
+            write(name, bytes);
+            assert_eq!(
+                fingerprint(&read_directory(root.path()).unwrap()),
+                before,
+                "{name}"
+            );
+            assert!(read_cases(root.path()).is_err(), "{name}");
+            fs::remove_file(root.path().join(name)).unwrap();
+        }
+    }
 }

@@ -7,7 +7,7 @@ mod bundle;
 mod snapshot;
 mod watch;
 
-pub use bundle::read_directory;
+pub use bundle::{read_cases, read_directory};
 pub(crate) use snapshot::Snapshot;
 pub(crate) use watch::watch;
 

@@ -252,23 +252,7 @@ fn state(charge: &Charge, place: Place, decision: Result<Granted, Denied>) -> Li
         .limit_decisions
         .with_label_values(&[charge.limit.name.as_str(), outcome])
         .inc();
-    let limit = charge.limit.clone();
-    match decision {
-        Ok(granted) => LimitState {
-            limit,
-            granted: true,
-            remaining: granted.remaining,
-            reset: Duration::from_nanos(granted.reset_ns),
-            retry_after: Duration::ZERO,
-        },
-        Err(denied) => LimitState {
-            limit,
-            granted: false,
-            remaining: denied.remaining,
-            reset: Duration::from_nanos(denied.reset_ns),
-            retry_after: Duration::from_nanos(denied.retry_after_ns),
-        },
-    }
+    LimitState::after(charge.limit.clone(), decision)
 }
 
 #[cfg(test)]

@@ -93,6 +93,28 @@ async fn a_broken_edit_changes_nothing_and_is_reported() {
 }
 
 #[tokio::test]
+async fn an_edit_of_cases_reloads_nothing_and_breaks_nothing() {
+    let mut gateway = GatewayProcess::start().await;
+    std::fs::create_dir(gateway.directory.path().join("policies/tests")).unwrap();
+    gateway.policy_file("tests/rates.yaml", "version: 1\ntests: [");
+    // The directory is read again for this edit: what it says of cases is known by then.
+    gateway.policy_file("base.yaml", &stricter());
+    eventually("the edit takes effect", || async {
+        gateway.get("/api/v1/rates/a").await.status() == 401
+    })
+    .await;
+    let reloads = |outcome: &str| format!("portico_policy_reloads_total{{outcome=\"{outcome}\"}}");
+    assert_eq!(gateway.metric(&reloads("loaded")).await, Some(2));
+    assert_eq!(gateway.metric(&reloads("refused")).await.unwrap_or(0), 0);
+
+    gateway.stop().await;
+    gateway.restart().await.unwrap();
+    assert_eq!(gateway.metric("portico_policy_directory_ok").await, Some(1));
+    let last_good = gateway.directory.path().join("state/policy/last-good.json");
+    assert!(!std::fs::read_to_string(last_good).unwrap().contains("tests/"));
+}
+
+#[tokio::test]
 async fn counters_survive_a_reload() {
     let gateway = GatewayProcess::start().await;
     for _ in 0..2 {

@@ -61,6 +61,19 @@ pub fn compile(files: &[SourceFile], environment: &str) -> Result<Plan, Vec<Diag
     compiler.plan(overlay)
 }
 
+/// The environments that a bundle can be compiled for: production, and each that has an overlay.
+#[must_use]
+pub fn environments(files: &[SourceFile]) -> Vec<&str> {
+    let mut names: Vec<&str> = files
+        .iter()
+        .filter_map(|file| file.name.strip_prefix(OVERLAYS)?.strip_suffix(".yaml"))
+        .chain(["production"])
+        .collect();
+    names.sort_unstable();
+    names.dedup();
+    names
+}
+
 /// State of one compilation.
 struct Compiler<'d> {
     files: &'d [SourceFile],

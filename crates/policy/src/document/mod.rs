@@ -133,7 +133,7 @@ impl Document {
 }
 
 /// Checks `version: 1`, which every file carries.
-fn version(file: &Mapping<'_>, findings: &mut Findings) {
+pub(crate) fn version(file: &Mapping<'_>, findings: &mut Findings) {
     let Some(field) = file.key("version", findings) else {
         return;
     };
@@ -150,7 +150,7 @@ fn version(file: &Mapping<'_>, findings: &mut Findings) {
 }
 
 /// Reads one section and reports names that another file has taken.
-fn extend<T>(
+pub(crate) fn extend<T>(
     definitions: &mut Vec<Named<T>>,
     file: &Mapping<'_>,
     section: &str,

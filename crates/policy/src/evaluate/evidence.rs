@@ -1,6 +1,9 @@
 //! What a pure function cannot know: whether a signature is good, and how much of a limit is used.
 
-use crate::plan::{IdentityProvider, RateLimit};
+use crate::{
+    gcra::{Denied, Granted},
+    plan::{IdentityProvider, RateLimit},
+};
 use http::HeaderValue;
 use smallvec::SmallVec;
 use std::{sync::Arc, time::Duration};
@@ -72,6 +75,22 @@ pub struct LimitState {
 }
 
 impl LimitState {
+    /// The state after a step of the limit's own algorithm.
+    #[must_use]
+    pub fn after(limit: Arc<RateLimit>, decision: Result<Granted, Denied>) -> Self {
+        let (granted, remaining, reset_ns, retry_after_ns) = match decision {
+            Ok(granted) => (true, granted.remaining, granted.reset_ns, 0),
+            Err(denied) => (false, denied.remaining, denied.reset_ns, denied.retry_after_ns),
+        };
+        Self {
+            limit,
+            granted,
+            remaining,
+            reset: Duration::from_nanos(reset_ns),
+            retry_after: Duration::from_nanos(retry_after_ns),
+        }
+    }
+
     /// The `RateLimit` field: `"per-address";r=12;t=9`.
     #[must_use]
     pub fn rate_limit_field(&self) -> HeaderValue {

@@ -2,7 +2,7 @@
 
 use super::{DenialKind, Evaluation, Phase, Stop};
 use crate::plan::{Limits, Rule};
-use http::header;
+use http::{HeaderMap, header};
 
 static RULE_HOST: Rule = Rule::of_language("language: hosts");
 static RULE_HEAD: Rule = Rule::of_language("language: one value per header FR-6");
@@ -32,18 +32,7 @@ impl<'e> Evaluation<'e> {
                 "the target is too long",
             ));
         }
-        // Each line has `: ` and CRLF beside its name and value; the request line has spaces and a version.
-        let lines = self.head.headers.iter().map(|(name, value)| {
-            length(name.as_str().len())
-                .saturating_add(length(value.len()))
-                .saturating_add(4)
-        });
-        let head = lines.fold(
-            target
-                .saturating_add(length(self.head.method.len()))
-                .saturating_add(12),
-            u64::saturating_add,
-        );
+        let head = head_bytes(self.head.method, self.head.target, self.head.headers);
         if head > limits.head || length(self.head.headers.len()) > limits.headers {
             return Err(self.refuse(
                 DenialKind::HeadTooLarge,
@@ -87,6 +76,18 @@ impl<'e> Evaluation<'e> {
             )
         })
     }
+}
+
+/// Size of a request line and its header lines in HTTP/1.1, whatever the version in use.
+pub(crate) fn head_bytes(method: &str, target: &str, headers: &HeaderMap) -> u64 {
+    // Each line has `: ` and CRLF beside its name and value; the request line has spaces and a version.
+    let lines = headers.iter().map(|(name, value)| {
+        length(name.as_str().len())
+            .saturating_add(length(value.len()))
+            .saturating_add(4)
+    });
+    let line = length(target.len()).saturating_add(length(method.len()));
+    lines.fold(line.saturating_add(12), u64::saturating_add)
 }
 
 pub(super) fn length(bytes: usize) -> u64 {

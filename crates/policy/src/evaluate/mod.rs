@@ -12,6 +12,8 @@ mod framing;
 mod outcome;
 mod request;
 
+pub(crate) use framing::head_bytes;
+
 pub use evidence::{Charge, Charges, Evidence, LimitState, LimitStates, Principal, TokenFailure};
 pub use outcome::{
     Action, Answer, Decision, Denial, DenialKind, Outcome, Permit, Phase, PhaseResult, PhaseTrace,

@@ -3,7 +3,12 @@
 use super::{Form, Key, Text};
 
 /// A key that must be there.
-const fn must(name: &'static str, form: Form, example: &'static str, meaning: &'static str) -> Key {
+pub(super) const fn must(
+    name: &'static str,
+    form: Form,
+    example: &'static str,
+    meaning: &'static str,
+) -> Key {
     Key {
         name,
         form,
@@ -14,7 +19,7 @@ const fn must(name: &'static str, form: Form, example: &'static str, meaning: &'
 }
 
 /// A key that may be left out.
-const fn may(name: &'static str, form: Form, example: &'static str, meaning: &'static str) -> Key {
+pub(super) const fn may(name: &'static str, form: Form, example: &'static str, meaning: &'static str) -> Key {
     Key {
         name,
         form,
@@ -29,7 +34,7 @@ const SIZE: Form = Form::Text(Text::Size);
 const NAME: Form = Form::Text(Text::Name);
 const SENTENCE: Form = Form::Text(Text::Sentence);
 const BIND: Form = Form::Text(Text::SocketAddress);
-const VERSION: Key = must(
+pub(super) const VERSION: Key = must(
     "version",
     Form::Number { least: 1, most: 1 },
     "1",

@@ -3,9 +3,14 @@
 //! The readers take their keys from it, `portico policy schema` is printed from it, and a test walks it to show that
 //! every key has an effect. So a key that is not here cannot be read, and one that is here cannot be forgotten.
 
+mod case_keys;
 mod keys;
 mod schema;
 
+pub use case_keys::CASES;
+pub(crate) use case_keys::{
+    CASE, CASE_EXPECT, CASE_REQUEST, CASE_SIZE, CASE_STEP, CASE_TOKEN, MOST_CASE_HEADERS, MOST_TIMES,
+};
 pub use keys::{BASE, OVERLAY};
 pub(crate) use keys::{
     CORS, FLOOR, FLOOR_LIMITS, FLOOR_TIMEOUTS, HEADERS, HTTP, HTTPS, LISTENER, MATCH, MOST_BURST,
@@ -58,6 +63,10 @@ pub enum Form {
     },
     /// `true` or `false`.
     Boolean,
+    /// One of these words, or a mapping with these keys.
+    ChoiceOr(&'static [&'static str], &'static [Key]),
+    /// Whatever YAML can say.
+    Any,
 }
 
 /// Shapes of text.
@@ -93,6 +102,8 @@ pub enum Text {
     Network,
     /// A word of visible ASCII.
     Word,
+    /// Any text.
+    Free,
 }
 
 impl Form {
@@ -100,10 +111,15 @@ impl Form {
     #[must_use]
     pub const fn keys(&self) -> &'static [Key] {
         match self {
-            Self::Mapping(keys) => keys,
+            Self::Mapping(keys) | Self::ChoiceOr(_, keys) => keys,
             Self::Named(form) => form.keys(),
             Self::List { of, .. } => of.keys(),
-            Self::HeaderFields | Self::Text(_) | Self::Choice(_) | Self::Number { .. } | Self::Boolean => &[],
+            Self::HeaderFields
+            | Self::Text(_)
+            | Self::Choice(_)
+            | Self::Number { .. }
+            | Self::Boolean
+            | Self::Any => &[],
         }
     }
 }
@@ -127,7 +143,9 @@ fn collect(above: &str, keys: &'static [Key], all: &mut Vec<(String, &'static Ke
             | Form::Text(_)
             | Form::Choice(_)
             | Form::Number { .. }
-            | Form::Boolean => format!("{path}."),
+            | Form::Boolean
+            | Form::ChoiceOr(..)
+            | Form::Any => format!("{path}."),
         };
         all.push((path, key));
         collect(&below, key.form.keys(), all);

@@ -1,13 +1,14 @@
 //! The table as JSON Schema (draft 2020-12), for editors. It says less than the compiler: an editor that is content has
 //! not checked the policy.
 
-use super::{BASE, Form, Key, OVERLAY, Text};
+use super::{BASE, CASES, Form, Key, OVERLAY, Text};
 use serde_json::{Map, Value, json};
 
 /// The names of definitions, as the compiler reads them.
 const NAME: &str = "^[a-z][a-z0-9_-]{0,62}$";
 
-/// The schema of policy files: of base files, and of overlays, which are known by their `environment`.
+/// The schema of policy files: of case files, which are known by their `tests`, of overlays, which are known by their
+/// `environment`, and of base files.
 #[must_use]
 pub fn schema() -> Value {
     json!({
@@ -15,9 +16,13 @@ pub fn schema() -> Value {
         "title": "Portico policy",
         "description": "A policy file. `portico policy check` says more than this schema can.",
         "type": "object",
-        "if": { "required": ["environment"] },
-        "then": mapping(OVERLAY),
-        "else": mapping(BASE),
+        "if": { "required": ["tests"] },
+        "then": mapping(CASES),
+        "else": {
+            "if": { "required": ["environment"] },
+            "then": mapping(OVERLAY),
+            "else": mapping(BASE),
+        },
     })
 }
 
@@ -77,6 +82,8 @@ fn form(form: &Form) -> Value {
         Form::Choice(words) => json!({ "enum": words }),
         Form::Number { least, most } => json!({ "type": "integer", "minimum": least, "maximum": most }),
         Form::Boolean => json!({ "type": "boolean" }),
+        Form::ChoiceOr(words, keys) => json!({ "anyOf": [{ "enum": words }, mapping(keys)] }),
+        Form::Any => json!({}),
     }
 }
 
@@ -98,6 +105,7 @@ fn shape(text: Text) -> Value {
         Text::Issuer => "^https://[!-~]+$",
         Text::Network => "^[0-9a-fA-F:.]+(/[0-9]{1,3})?$",
         Text::Word => "^[!-~]{1,256}$",
+        Text::Free => return json!({ "type": "string" }),
         Text::Sentence => return json!({ "type": "string", "minLength": 3, "maxLength": 400 }),
     };
     json!({ "type": "string", "pattern": pattern })

@@ -515,7 +515,8 @@ fn every_code_has_a_case_here() {
     let source = include_str!("../../src/diagnostic.rs");
     let defined: BTreeSet<&str> = source
         .split('"')
-        .filter(|word| word.len() == 5 && word.starts_with('P'))
+        // P5…: messages about cases are in `cases.rs`.
+        .filter(|word| word.len() == 5 && word.starts_with('P') && !word.starts_with("P5"))
         .collect();
     let mut shown = BTreeSet::new();
     for slips in [TEXT, VALUES, TOGETHER, ENVIRONMENTS] {

@@ -1,6 +1,7 @@
 //! The policy crate from outside: the shipped policies, decisions, messages, properties and documentation.
 #![cfg(test)]
 
+mod cases;
 mod corpus;
 mod decisions;
 mod diagnostics;

@@ -1,6 +1,6 @@
 //! The schema for editors: committed, named in every shipped file, content with what compiles, and not with slips.
 
-use crate::world::{shipped, shipped_folder, shipped_with};
+use crate::world::{shipped, shipped_cases, shipped_folder, shipped_with};
 use jsonschema::Validator;
 use policy::{SourceFile, language};
 use serde_json::Value;
@@ -26,7 +26,7 @@ fn the_committed_schema_is_what_the_table_says() {
 
 #[test]
 fn every_shipped_file_names_the_schema_and_fits_it() {
-    for file in shipped() {
+    for file in shipped().into_iter().chain(shipped_cases()) {
         let depth = file.name.matches('/').count();
         let modeline = format!("# yaml-language-server: $schema={}{NAME}\n", "../".repeat(depth));
         assert!(

@@ -21,8 +21,19 @@ pub(crate) fn shipped_folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../policies")
 }
 
-/// Every shipped file.
+/// Every shipped file of the bundle.
 pub(crate) fn shipped() -> Vec<SourceFile> {
+    let (_, bundle) = shipped_cases_and_bundle();
+    bundle
+}
+
+/// Every shipped case file.
+pub(crate) fn shipped_cases() -> Vec<SourceFile> {
+    let (cases, _) = shipped_cases_and_bundle();
+    cases
+}
+
+fn shipped_cases_and_bundle() -> (Vec<SourceFile>, Vec<SourceFile>) {
     let root = shipped_folder();
     let (mut files, mut folders) = (Vec::new(), vec![root.clone()]);
     while let Some(folder) = folders.pop() {
@@ -46,6 +57,8 @@ pub(crate) fn shipped() -> Vec<SourceFile> {
     }
     files.sort_by(|a, b| a.name.cmp(&b.name));
     files
+        .into_iter()
+        .partition(|file| file.name.starts_with("tests/"))
 }
 
 /// Compiles, or shows why not.

@@ -1,0 +1,85 @@
+//! What a pure function cannot know, as a case supposes it: tokens, and counters on a clock that the case moves.
+
+use super::token::Token;
+use crate::{Charge, Evidence, IdentityProvider, LimitState, LimitStates, Principal, TokenFailure};
+use smallvec::SmallVec;
+use std::{cell::RefCell, collections::HashMap, sync::Arc, time::Duration};
+
+/// Exact counters, all fresh, and a clock at zero.
+#[derive(Debug, Default)]
+pub(super) struct Counters {
+    now_ns: u64,
+    /// Theoretical arrival time by key, in nanoseconds.
+    arrivals: RefCell<HashMap<SmallVec<[u8; 128]>, u64>>,
+}
+
+impl Counters {
+    /// Lets time pass.
+    pub(super) fn pass(&mut self, time: Duration) {
+        let time_ns = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        self.now_ns = self.now_ns.saturating_add(time_ns);
+    }
+
+    /// How long the case has been running.
+    pub(super) const fn elapsed(&self) -> Duration {
+        Duration::from_nanos(self.now_ns)
+    }
+
+    /// Gives back at once what was reserved for a failure that did not happen.
+    pub(super) fn refund(&self, charges: &[Charge]) {
+        let mut arrivals = self.arrivals.borrow_mut();
+        for charge in charges {
+            if let Some(tat_ns) = arrivals.get_mut(&charge.key) {
+                *tat_ns = charge.limit.gcra.refund(*tat_ns, 1);
+            }
+        }
+    }
+
+    fn charge(&self, charges: &[Charge]) -> LimitStates {
+        let mut arrivals = self.arrivals.borrow_mut();
+        let decide = |charge: &Charge| {
+            let tat_ns = arrivals.get(&charge.key).copied().unwrap_or(0);
+            charge.limit.gcra.decide(tat_ns, self.now_ns, 1)
+        };
+        let decisions: Vec<_> = charges.iter().map(decide).collect();
+        if decisions.iter().all(Result::is_ok) {
+            for (charge, granted) in charges.iter().zip(decisions.iter().flatten()) {
+                arrivals.insert(charge.key.clone(), granted.tat_ns);
+            }
+        }
+        let states = charges.iter().zip(decisions);
+        states
+            .map(|(charge, decision)| LimitState::after(charge.limit.clone(), decision))
+            .collect()
+    }
+}
+
+/// The counters of a case, and the token of one of its requests.
+pub(super) struct Supposed<'c> {
+    pub(super) counters: &'c Counters,
+    pub(super) token: &'c Token,
+}
+
+impl Evidence for Supposed<'_> {
+    fn authenticate(&self, asked: &IdentityProvider, _token: &str) -> Result<Arc<Principal>, TokenFailure> {
+        match self.token {
+            Token::Good {
+                provider,
+                subject,
+                scopes,
+            } if provider.value == asked.name => Ok(Arc::new(Principal {
+                subject: subject.clone(),
+                session: None,
+                tenant: None,
+                scopes: scopes.clone(),
+            })),
+            Token::Good { .. } => Err(TokenFailure::Refused("another provider's")),
+            Token::Missing | Token::Refused => Err(TokenFailure::Refused("supposed")),
+            Token::Unavailable => Err(TokenFailure::Unavailable("no_key_set")),
+        }
+    }
+
+    fn charge(&self, charges: &[Charge]) -> LimitStates {
+        self.counters.charge(charges)
+    }
+}
