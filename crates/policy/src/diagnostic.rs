@@ -207,6 +207,7 @@ pub(crate) mod code {
     pub(crate) const UNUSED: &str = "P3011";
     pub(crate) const NO_SCOPES: &str = "P3012";
     pub(crate) const TIMEOUT_ORDER: &str = "P3013";
+    pub(crate) const KEYS_OF_ANOTHER: &str = "P3020";
 
     /// P40xx: environments.
     pub(crate) const UNKNOWN_ENVIRONMENT: &str = "P4001";

@@ -81,7 +81,7 @@ const TEXT: [Slip; 20] = [
     Slip("version", "floor.yaml", "version: 1", "version: 2"),
 ];
 
-const VALUES: [Slip; 29] = [
+const VALUES: [Slip; 31] = [
     Slip("duration without unit", "floor.yaml", "head: 5s", "head: 5"),
     Slip("duration in m", "identity.yaml", "15min", "15m"),
     Slip("duration of zero", "floor.yaml", "head: 5s", "head: 0s"),
@@ -101,6 +101,18 @@ const VALUES: [Slip; 29] = [
         "max_age: 10min\n    credentials: yes",
     ),
     Slip("algorithm of a shared secret", "identity.yaml", "ES256", "HS256"),
+    Slip(
+        "keys of nobody",
+        "identity.yaml",
+        "keys: portico",
+        "keys: protico",
+    ),
+    Slip(
+        "keys outside their folder",
+        "identity.yaml",
+        "keys: portico",
+        "keys: file:../partners.jwks.json",
+    ),
     Slip(
         "method HEAD",
         "routes/identity.yaml",
@@ -183,7 +195,7 @@ const VALUES: [Slip; 29] = [
     ),
 ];
 
-const TOGETHER: [Slip; 31] = [
+const TOGETHER: [Slip; 32] = [
     Slip(
         "same item twice",
         "routes/transfers.yaml",
@@ -340,6 +352,12 @@ const TOGETHER: [Slip; 31] = [
         "      refreshes: {",
     ),
     Slip("provider called none", "identity.yaml", "  customers:", "  none:"),
+    Slip(
+        "two issuers with the same keys",
+        "identity.yaml",
+        "identity:\n",
+        "identity:\n  partners: { issuer: https://idp.example, audiences: [a], algorithms: [ES256], type: at+jwt, max_lifetime: 5min, leeway: 30s, keys: portico }\n",
+    ),
 ];
 
 const ENVIRONMENTS: [Slip; 10] = [

@@ -16,7 +16,7 @@ upstreams:
   other: { address: unix:other.sock, authorization: strip, timeouts: { connect: 9s, read: 39s, total: 40s } }
 identity:
   customers: { issuer: https://a.example, audiences: [core-api], algorithms: [EdDSA], type: at+jwt, max_lifetime: 15min, leeway: 30s, keys: portico }
-  partners: { issuer: https://b.example, audiences: [core-api], algorithms: [ES256], type: at+jwt, max_lifetime: 5min, leeway: 30s, keys: portico }
+  partners: { issuer: https://b.example, audiences: [core-api], algorithms: [ES256], type: at+jwt, max_lifetime: 5min, leeway: 30s, keys: file:partners.jwks.json }
 headers:
   api: { set: { X-Frame-Options: DENY }, remove: [Server] }
   docs: { set: { X-Frame-Options: SAMEORIGIN }, remove: [Server] }
@@ -65,7 +65,7 @@ rates:
 "#;
 
 /// What is replaced, by what, and the key whose effect it shows.
-const CHANGES: [(&str, &str, &str); 62] = [
+const CHANGES: [(&str, &str, &str); 64] = [
     (
         "listeners",
         "public:\n    http: { bind: \"0",
@@ -116,6 +116,8 @@ const CHANGES: [(&str, &str, &str); 62] = [
     ("type", "type: at+jwt", "type: jwt"),
     ("max_lifetime", "max_lifetime: 15min", "max_lifetime: 14min"),
     ("leeway", "leeway: 30s", "leeway: 29s"),
+    ("keys", "keys: portico", "keys: file:customers.jwks.json"),
+    ("keys", "file:partners.jwks.json", "file:others.jwks.json"),
     ("headers", "headers: docs", "headers: api"),
     ("set", "X-Frame-Options: DENY", "X-Frame-Options: SAMEORIGIN"),
     (
@@ -184,7 +186,7 @@ const OVERLAY_CHANGES: [(&str, &str, &str); 5] = [
 ];
 
 /// Keys with one legal value, and keys that only explain or name: nothing else can be written there.
-const FIXED: [&str; 5] = ["version", "keys", "environment", "rates", "because"];
+const FIXED: [&str; 4] = ["version", "environment", "rates", "because"];
 
 fn files(base: &str, overlay: &str) -> Vec<SourceFile> {
     let file = |name: &str, text: &str| SourceFile {
