@@ -9,6 +9,7 @@ mod watch;
 
 pub use bundle::read_directory;
 pub(crate) use snapshot::Snapshot;
+pub use snapshot::expectations;
 pub(crate) use watch::watch;
 
 use std::sync::{Arc, Mutex, PoisonError};

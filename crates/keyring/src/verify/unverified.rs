@@ -19,7 +19,6 @@ impl UnverifiedToken {
     /// The rule of its form that is broken.
     pub fn read(token: &str) -> Result<Self, TokenRefusal> {
         let compact = Compact::parse(token)?;
-        compact.signature()?;
         kid(&compact.header)?;
         let claims = Claims::read(&mut compact.payload()?)?;
         Ok(Self {
