@@ -6,6 +6,7 @@ mod browser;
 mod chaos;
 mod customers;
 mod operators;
+mod platform;
 mod proof;
 mod stage;
 mod supervisor;

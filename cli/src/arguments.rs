@@ -195,15 +195,21 @@ Examples:
   portico policy explain --path /api/v1/me
   portico policy explain --method POST --path /api/v1/transfers --subject usr_1 --scope transfers:write
   portico policy explain --method POST --path /api/v1/auth/login --body '{\"email\":\"a@b.example\"}' --exhausted
+  portico policy explain --curl \"curl -H 'Authorization: Bearer $token' https://api.bank.example/api/v1/me\"
+  pbpaste | portico policy explain --curl -      a command copied from a browser or from API documents
 
-Nothing is sent anywhere. Signatures and counters are what the options say.")]
+Nothing is sent anywhere. Counters are what the options say. A token is read and judged by its provider's rules, but its
+signature is not checked, and it is never printed.")]
 pub(crate) struct PolicyExplainArguments {
     /// Method of the request.
     #[arg(long, default_value = "GET")]
     pub(crate) method: String,
     /// Path and query, as a client would send them.
-    #[arg(long)]
-    pub(crate) path: String,
+    #[arg(long, required_unless_present = "curl")]
+    pub(crate) path: Option<String>,
+    /// The request as a curl command; `-` reads it from standard input, where no list of processes shows its token.
+    #[arg(long, value_name = "COMMAND", conflicts_with_all = ["method", "path", "headers", "host", "body", "http"])]
+    pub(crate) curl: Option<String>,
     /// Header line, `Name: value`; may be given several times.
     #[arg(long = "header", short = 'H', value_name = "LINE")]
     pub(crate) headers: Vec<String>,
@@ -216,13 +222,13 @@ pub(crate) struct PolicyExplainArguments {
     /// Address of the client.
     #[arg(long, default_value = "203.0.113.7")]
     pub(crate) client: IpAddr,
-    /// Listener that the request comes in at [default: the policy's first].
+    /// Listener that the request comes in at [default: the one on the port of the URL, else the policy's first].
     #[arg(long)]
     pub(crate) listener: Option<String>,
     /// The request comes in clear, not over TLS.
     #[arg(long)]
     pub(crate) http: bool,
-    /// Whom a good token speaks for; without it, every token counts as refused.
+    /// Whom a good token speaks for; without it, what the token in the request says.
     #[arg(long)]
     pub(crate) subject: Option<String>,
     /// Scope in that token; may be given several times.

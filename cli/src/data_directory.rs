@@ -40,6 +40,7 @@ impl DataDirectory {
             directory.settings(),
             directory.tls(),
             directory.gateway(),
+            directory.keys(),
             directory.logs(),
         ] {
             make(&private, 0o700)?;
@@ -70,6 +71,11 @@ impl DataDirectory {
 
     pub(crate) fn gateway(&self) -> PathBuf {
         self.root.join("gateway")
+    }
+
+    /// Where the user puts the key sets of other issuers.
+    pub(crate) fn keys(&self) -> PathBuf {
+        self.root.join("keys")
     }
 
     pub(crate) fn logs(&self) -> PathBuf {

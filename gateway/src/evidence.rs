@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use policy::{Charge, Evidence, IdentityProvider, LimitStates, Principal, TokenFailure};
+use policy::{Charge, Evidence, IdentityProvider, KeySource, LimitStates, Principal, TokenFailure};
 
 use crate::keys::VerificationFailure;
 use crate::policy_source::Snapshot;
@@ -21,21 +21,21 @@ impl Evidence for LiveEvidence<'_> {
             .expectations(provider)
             .ok_or(TokenFailure::Unavailable("unknown_provider"))?;
         let now = self.shared.clock.now().timestamp();
-        let claims = self
-            .shared
-            .keys
-            .verify(token, expectations, now)
-            .map_err(|failure| match failure {
-                VerificationFailure::Refused(refusal) => {
-                    if refusal == keyring::TokenRefusal::SignedAfterRetirement {
-                        tracing::error!(
-                            "a token is signed by a key that has stopped signing: was the key stolen? (INV-3)"
-                        );
-                    }
-                    TokenFailure::Refused(refusal.as_str())
+        let verified = match &provider.keys {
+            KeySource::Portico => self.shared.keys.verify(token, expectations, now),
+            KeySource::File(name) => self.shared.key_files.verify(name, token, expectations, now),
+        };
+        let claims = verified.map_err(|failure| match failure {
+            VerificationFailure::Refused(refusal) => {
+                if refusal == keyring::TokenRefusal::SignedAfterRetirement {
+                    tracing::error!(
+                        "a token is signed by a key that has stopped signing: was the key stolen? (INV-3)"
+                    );
                 }
-                VerificationFailure::NoKeys => TokenFailure::Unavailable("no_keys"),
-            })?;
+                TokenFailure::Refused(refusal.as_str())
+            }
+            VerificationFailure::NoKeys => TokenFailure::Unavailable("no_keys"),
+        })?;
         Ok(Arc::new(Principal {
             subject: claims.sub,
             session: claims.sid,

@@ -21,6 +21,7 @@ pub mod server;
 pub mod settings;
 mod tls;
 
+pub use policy_source::expectations;
 pub use policy_source::{read_cases, read_directory as read_policies};
 pub use settings::Settings;
 

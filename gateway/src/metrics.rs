@@ -41,6 +41,7 @@ pub(crate) struct Metrics {
     pub(crate) keyset_seq: IntGauge,
     pub(crate) keyset_heard_seconds: IntGauge,
     pub(crate) control_plane_up: IntGauge,
+    pub(crate) key_file_ok: IntGaugeVec,
     pub(crate) missing_permits: IntCounter,
 }
 
@@ -127,6 +128,11 @@ impl Metrics {
             control_plane_up: gauge(
                 "portico_control_plane_up",
                 "1 when the last poll of the key set succeeded.",
+            ),
+            key_file_ok: gauges(
+                "portico_key_file_ok",
+                "1 when the keys of another issuer are what their file says, 0 when the file is wrong or missing.",
+                &["file"],
             ),
             missing_permits: registered(built(IntCounter::new(
                 "portico_missing_permits_total",

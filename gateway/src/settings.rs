@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use policy::{KeySource, Plan, RouteTarget, Served, UpstreamAddress};
 use serde::Deserialize;
 use service_runtime::settings::SettingsError;
 use service_runtime::telemetry::TelemetrySettings;
@@ -17,11 +18,15 @@ pub struct Settings {
     pub policies_dir: PathBuf,
     /// The gateway's own state: last good policy bundle and last good key set. Made with mode 0700. Required.
     pub state_dir: PathBuf,
-    /// Where relative `unix:` upstream addresses of the policy are looked up. Required.
-    pub socket_dir: PathBuf,
     /// Certificates and keys that `tls.certificate` names: `NAME.pem` and `NAME.key`. Required.
     pub certificate_dir: PathBuf,
-    /// The control plane's unix socket, from which the key set comes. Required.
+    /// Where `unix:` upstream addresses of the policy are looked up. Required with such an upstream.
+    pub socket_dir: PathBuf,
+    /// Where the key sets of other issuers lie, which `keys: file:NAME` names. Public keys only. Required with such a
+    /// provider.
+    pub key_dir: PathBuf,
+    /// The control plane's unix socket, from which Portico's own key set comes. Required with `keys: portico` and
+    /// `serve: jwks`.
     pub control_plane_socket: PathBuf,
     /// Addresses that replace a listener's `bind`, as `<listener>.<http|https>`; port 0 picks a free port.
     pub listen: BTreeMap<String, SocketAddr>,
@@ -48,8 +53,9 @@ impl Default for Settings {
         Self {
             policies_dir: PathBuf::new(),
             state_dir: PathBuf::new(),
-            socket_dir: PathBuf::new(),
             certificate_dir: PathBuf::new(),
+            socket_dir: PathBuf::new(),
+            key_dir: PathBuf::new(),
             control_plane_socket: PathBuf::new(),
             listen: BTreeMap::new(),
             private_listen: SocketAddr::from(([127, 0, 0, 1], 9901)),
@@ -132,9 +138,7 @@ impl Settings {
         let required = [
             ("policies_dir", &self.policies_dir),
             ("state_dir", &self.state_dir),
-            ("socket_dir", &self.socket_dir),
             ("certificate_dir", &self.certificate_dir),
-            ("control_plane_socket", &self.control_plane_socket),
         ];
         for (name, path) in required {
             if path.as_os_str().is_empty() {
@@ -184,6 +188,35 @@ impl Settings {
         faults
     }
 
+    /// Settings that this policy needs and that are not there, one sentence for each.
+    pub(crate) fn missing_for(&self, plan: &Plan) -> Vec<String> {
+        let mut needed = Vec::new();
+        for provider in plan.identity_providers() {
+            let setting = match &provider.keys {
+                KeySource::Portico => ("control_plane_socket", &self.control_plane_socket),
+                KeySource::File(_) => ("key_dir", &self.key_dir),
+            };
+            needed.push((setting, format!("identity.{}.keys", provider.name)));
+        }
+        for upstream in plan.upstreams() {
+            if matches!(upstream.address, UpstreamAddress::Unix(_)) {
+                let setting = ("socket_dir", &self.socket_dir);
+                needed.push((setting, format!("upstreams.{}.address", upstream.name)));
+            }
+        }
+        for route in plan.routes() {
+            if matches!(route.target, RouteTarget::Serve(Served::Jwks)) {
+                let setting = ("control_plane_socket", &self.control_plane_socket);
+                needed.push((setting, format!("routes.{}.serve", route.name)));
+            }
+        }
+        needed
+            .into_iter()
+            .filter(|((_, path), _)| path.as_os_str().is_empty())
+            .map(|((setting, _), key)| format!("{key}: needs the setting `{setting}`"))
+            .collect()
+    }
+
     /// How many worker threads to start.
     pub(crate) fn worker_threads(&self) -> usize {
         if self.threads > 0 {
@@ -213,9 +246,7 @@ mod tests {
         for name in [
             "policies_dir",
             "state_dir",
-            "socket_dir",
             "certificate_dir",
-            "control_plane_socket",
             "listen.public",
             "connections.max:",
         ] {

@@ -101,6 +101,7 @@ fn gateway(inputs: &Inputs<'_>) -> Value {
         "state_dir": inputs.directory.gateway(),
         "socket_dir": inputs.socket_directory,
         "certificate_dir": inputs.directory.tls(),
+        "key_dir": inputs.directory.keys(),
         "control_plane_socket": inputs.socket_directory.join("control-plane.sock"),
         "listen": listen,
         "private_listen": private(inputs, "gateway"),

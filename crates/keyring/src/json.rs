@@ -1,4 +1,4 @@
-//! Strict JSON for tokens (J5): no duplicate member at any level, bounded depth and width, nothing after the object.
+//! Strict JSON for tokens and key sets (J5): no duplicate member at any level, bounded depth and width, nothing after the object.
 
 use std::fmt;
 
@@ -48,15 +48,21 @@ impl Object {
 
     /// Whether a member of this name is present, whatever its value.
     pub(crate) fn contains(&self, name: &str) -> bool {
-        self.0.iter().any(|(member, _)| member == name)
+        self.get(name).is_some()
+    }
+
+    /// The value of a member.
+    pub(crate) fn get(&self, name: &str) -> Option<&Json> {
+        let found = self.0.iter().find(|(member, _)| member == name)?;
+        Some(&found.1)
     }
 
     /// The text of a member that is a string.
     pub(crate) fn text(&self, name: &str) -> Option<&str> {
-        self.0.iter().find_map(|(member, value)| match value {
-            Json::String(text) if member == name => Some(text.as_str()),
+        match self.get(name)? {
+            Json::String(text) => Some(text),
             _ => None,
-        })
+        }
     }
 
     /// Removes a member and gives its value.

@@ -73,6 +73,18 @@ pub enum KeySetError {
     /// A revoked `kid` is not a possible `kid`.
     #[error("a revoked kid is malformed")]
     InvalidRevokedKid,
+    /// A JWK Set that is none, or too large.
+    #[error("the key set cannot be read: {0}")]
+    Malformed(&'static str),
+    /// A key of a JWK Set has a private part (J17). Whoever wrote it there has published it: the key is lost.
+    #[error("the key {0} has a private part: withdraw it from use, and publish public members only")]
+    PrivatePart(String),
+    /// A key of a JWK Set has no `kid` that a token could name (J14).
+    #[error("the key {0} has no kid of 1 to 128 letters, digits, `-`, `_` and `.`")]
+    NoKid(String),
+    /// A JWK Set whose every key is for somebody else.
+    #[error("no key of the set verifies EdDSA or ES256")]
+    NothingVerifies,
 }
 
 impl KeySet {
@@ -148,11 +160,7 @@ impl PublicKey {
     pub(crate) fn parse(&self) -> Result<ParsedPublicKey, KeySetError> {
         let invalid = || KeySetError::InvalidKey(self.kid.clone());
         let raw = self.raw().ok_or_else(invalid)?;
-        let algorithm: &'static dyn VerificationAlgorithm = match self.algorithm {
-            Algorithm::EdDSA => &ED25519,
-            Algorithm::ES256 => &ECDSA_P256_SHA256_FIXED,
-        };
-        ParsedPublicKey::new(algorithm, &raw).map_err(|_| invalid())
+        parse_public(self.algorithm, &raw).ok_or_else(invalid)
     }
 
     /// The raw key, when its encoding is canonical and its length is that of the algorithm.
@@ -193,6 +201,15 @@ impl PublicKey {
             }
         }
     }
+}
+
+/// A raw public key made ready for verification; `None` when the bytes are no key of the algorithm (J15).
+pub(crate) fn parse_public(algorithm: Algorithm, raw: &[u8]) -> Option<ParsedPublicKey> {
+    let algorithm: &'static dyn VerificationAlgorithm = match algorithm {
+        Algorithm::EdDSA => &ED25519,
+        Algorithm::ES256 => &ECDSA_P256_SHA256_FIXED,
+    };
+    ParsedPublicKey::new(algorithm, raw).ok()
 }
 
 /// Whether a text can be a `kid`: 1 to 128 characters that are safe everywhere (J14).

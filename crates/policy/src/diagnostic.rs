@@ -209,6 +209,7 @@ pub(crate) mod code {
     pub(crate) const NO_SCOPES: &str = "P3012";
     pub(crate) const TIMEOUT_ORDER: &str = "P3013";
     pub(crate) const AMBIGUOUS_ROUTES: &str = "P3014";
+    pub(crate) const KEYS_OF_ANOTHER: &str = "P3020";
 
     /// P40xx: environments.
     pub(crate) const UNKNOWN_ENVIRONMENT: &str = "P4001";

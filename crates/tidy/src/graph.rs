@@ -17,6 +17,7 @@ pub const ALLOWED: [(&str, &[&str]); 13] = [
             "core-api",
             "database",
             "gateway",
+            "keyring",
             "policy",
             "service-runtime",
             "trial",

@@ -30,6 +30,9 @@ const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::fro
 pub(crate) async fn follow(store: Arc<KeyStore>, socket: PathBuf, shutdown: Shutdown) {
     let mut backoff = BACKOFF.0;
     let mut failing = false;
+    if store.current().is_none() {
+        tracing::info!("no copy of the key set yet: waiting for the control plane");
+    }
     loop {
         let result = tokio::select! {
             () = shutdown.cancelled() => return,

@@ -1,12 +1,15 @@
-//! The keys that verify tokens: one set for the whole process, fed by the control plane, kept on disk.
+//! The keys that verify tokens: Portico's own set, fed by the control plane and kept on disk; in `files`, the sets of
+//! other issuers.
 //!
 //! **Invariant:** `seq` never goes backwards, and a revoked key never verifies again, whatever the control plane or the
 //! disk says later. Without a key set nothing is verified, so nothing that needs a token is let through.
 
 mod fetch;
+mod files;
 mod state_file;
 
 pub(crate) use fetch::follow;
+pub(crate) use files::KeyFiles;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -83,7 +86,7 @@ pub(crate) enum Adopted {
     NotNewer,
 }
 
-/// Holds the key set in force.
+/// Holds Portico's own key set in force.
 pub(crate) struct KeyStore {
     current: ArcSwapOption<Keys>,
     file: PathBuf,
@@ -110,7 +113,7 @@ impl KeyStore {
                 tracing::info!(seq = keys.set.seq, "key set loaded from the last copy");
                 store.put(keys);
             }
-            Ok(None) => tracing::info!("no copy of the key set yet: waiting for the control plane"),
+            Ok(None) => {}
             Err(error) => tracing::error!(
                 error = format!("{error:#}"),
                 "the last copy of the key set is damaged"

@@ -9,9 +9,9 @@ mod watch;
 
 pub use bundle::{read_cases, read_directory};
 pub(crate) use snapshot::Snapshot;
+pub use snapshot::expectations;
 pub(crate) use watch::watch;
 
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context as _, bail};
@@ -20,6 +20,7 @@ use policy::{SourceFile, render};
 use service_runtime::clock::Clock;
 use service_runtime::settings::Environment;
 
+use crate::keys::KeyFiles;
 use crate::metrics::METRICS;
 use crate::settings::Settings;
 
@@ -36,10 +37,9 @@ pub(crate) enum Reload {
 
 /// Loads policies and holds the one in force.
 pub(crate) struct PolicySource {
-    directory: PathBuf,
-    state_dir: PathBuf,
-    socket_dir: PathBuf,
+    settings: Settings,
     environment: Environment,
+    key_files: Arc<KeyFiles>,
     clock: Clock,
     current: ArcSwap<Snapshot>,
     /// Fingerprint of the directory at the last attempt.
@@ -51,10 +51,13 @@ impl PolicySource {
     ///
     /// # Errors
     /// When neither can be used; the message holds the diagnostics.
-    pub(crate) fn open(settings: &Settings, environment: Environment, clock: Clock) -> anyhow::Result<Self> {
-        let make = |files: &[SourceFile]| -> anyhow::Result<Snapshot> {
-            Snapshot::new(compile(files, environment)?, &settings.socket_dir)
-        };
+    pub(crate) fn open(
+        settings: &Settings,
+        environment: Environment,
+        clock: Clock,
+        key_files: Arc<KeyFiles>,
+    ) -> anyhow::Result<Self> {
+        let make = |files: &[SourceFile]| snapshot(files, environment, settings);
         let read = read_directory(&settings.policies_dir);
         let seen = read
             .as_ref()
@@ -79,11 +82,11 @@ impl PolicySource {
                 (last_good, false)
             }
         };
+        key_files.look(&snapshot.plan);
         let source = Self {
-            directory: settings.policies_dir.clone(),
-            state_dir: settings.state_dir.clone(),
-            socket_dir: settings.socket_dir.clone(),
+            settings: settings.clone(),
             environment,
+            key_files,
             clock,
             seen: Mutex::new(seen),
             current: ArcSwap::from_pointee(snapshot),
@@ -99,7 +102,7 @@ impl PolicySource {
 
     /// Reads the directory. An unreadable directory counts as wrong.
     fn read(&self) -> anyhow::Result<Vec<SourceFile>> {
-        read_directory(&self.directory)
+        read_directory(&self.settings.policies_dir)
     }
 
     /// Puts what the directory says in force, if it changed and compiles.
@@ -116,12 +119,14 @@ impl PolicySource {
             *seen = fingerprint;
         }
         let made = read.and_then(|files| {
-            let snapshot = Snapshot::new(compile(&files, self.environment)?, &self.socket_dir)?;
+            let snapshot = snapshot(&files, self.environment, &self.settings)?;
             Ok((files, snapshot))
         });
         match made {
             Ok((files, snapshot)) => {
-                keep(&self.state_dir, &files);
+                keep(&self.settings.state_dir, &files);
+                // First the keys: no request may meet the new policy without them.
+                self.key_files.look(&snapshot.plan);
                 self.current.store(Arc::new(snapshot));
                 self.report(true);
                 Reload::Loaded
@@ -153,12 +158,17 @@ impl PolicySource {
     }
 }
 
-fn compile(files: &[SourceFile], environment: Environment) -> anyhow::Result<policy::Plan> {
+fn snapshot(files: &[SourceFile], environment: Environment, settings: &Settings) -> anyhow::Result<Snapshot> {
     if files.is_empty() {
         bail!("the directory holds no policy file");
     }
-    policy::compile(files, environment.as_str())
-        .map_err(|diagnostics| anyhow::anyhow!(render::human(&diagnostics, files)))
+    let plan = policy::compile(files, environment.as_str())
+        .map_err(|diagnostics| anyhow::anyhow!(render::human(&diagnostics, files)))?;
+    let missing = settings.missing_for(&plan);
+    if !missing.is_empty() {
+        bail!("{}", missing.join("\n"));
+    }
+    Snapshot::new(plan, &settings.socket_dir)
 }
 
 fn keep(state_dir: &std::path::Path, files: &[SourceFile]) {

@@ -30,7 +30,7 @@ impl Snapshot {
         let expectations = plan
             .identity_providers()
             .iter()
-            .map(|provider| (provider.name.clone(), expect(provider)))
+            .map(|provider| (provider.name.clone(), expectations(provider)))
             .collect();
         let peers = plan
             .upstreams()
@@ -69,7 +69,9 @@ impl Snapshot {
     }
 }
 
-fn expect(provider: &IdentityProvider) -> Expectations {
+/// What a token of this provider must be.
+#[must_use]
+pub fn expectations(provider: &IdentityProvider) -> Expectations {
     let seconds = |time: std::time::Duration| u32::try_from(time.as_secs()).unwrap_or(u32::MAX);
     Expectations {
         issuer: provider.issuer.clone(),

@@ -39,7 +39,7 @@ pub(crate) async fn watch(
         }
     };
     let debouncer = new_debouncer(QUIET, None, handler).and_then(|mut debouncer| {
-        debouncer.watch(&source.directory, RecursiveMode::Recursive)?;
+        debouncer.watch(&source.settings.policies_dir, RecursiveMode::Recursive)?;
         Ok(debouncer)
     });
     if let Err(error) = &debouncer {
@@ -76,7 +76,7 @@ async fn read(source: &Arc<PolicySource>) -> anyhow::Result<Vec<SourceFile>> {
         return read?;
     }
     METRICS.policy_ok.set(0);
-    tracing::error!(directory = %source.directory.display(), "the policy directory does not answer: the policy in force stays");
+    tracing::error!(directory = %source.settings.policies_dir.display(), "the policy directory does not answer: the policy in force stays");
     reading.await?
 }
 

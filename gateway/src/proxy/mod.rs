@@ -258,6 +258,11 @@ impl ProxyHttp for Gateway {
         ctx.identity()
             .span
             .in_scope(|| access_log::write(session, error, ctx));
+        if error.is_none() && session.downstream_session.is_http2() {
+            // A stream that ends while its request is still coming is reset behind the answer. RFC 9113 §8.1 allows
+            // that, and clients (curl 7.88) take the whole answer for lost. `DRAIN_TIMEOUT` bounds this.
+            drop(session.downstream_session.drain_request_body().await);
+        }
         if error.is_some() {
             // Pingora drops the connection without closing it in order: the client could lose the answer.
             session.downstream_session.shutdown().await;

@@ -24,7 +24,7 @@ use service_runtime::shutdown::Shutdown;
 use tokio_util::sync::CancellationToken;
 
 use crate::durable_file::write_atomically;
-use crate::keys::{self, KeyStore};
+use crate::keys::{self, KeyFiles, KeyStore};
 use crate::policy_source::{self, PolicySource};
 use crate::rate_limit::RateLimiter;
 use crate::settings::{ConnectionSettings, Settings};
@@ -33,6 +33,7 @@ use crate::settings::{ConnectionSettings, Settings};
 pub(crate) struct Shared {
     pub(crate) policies: Arc<PolicySource>,
     pub(crate) keys: Arc<KeyStore>,
+    pub(crate) key_files: Arc<KeyFiles>,
     pub(crate) readiness: Readiness,
     pub(crate) limiter: RateLimiter,
     pub(crate) connections: ConnectionSettings,
@@ -61,13 +62,16 @@ pub async fn start(
     shutdown: Shutdown,
 ) -> anyhow::Result<Running> {
     make_private_directory(&settings.state_dir)?;
-    let policies = Arc::new(PolicySource::open(settings, environment, clock.clone())?);
+    let key_files = Arc::new(KeyFiles::new(&settings.key_dir));
+    let policies = PolicySource::open(settings, environment, clock.clone(), key_files.clone())?;
+    let policies = Arc::new(policies);
     let openings = entrance::open_all(settings, &policies.current().plan)?;
     let keys = Arc::new(KeyStore::open(&settings.state_dir));
     let shared = Arc::new(Shared {
         policies: policies.clone(),
         keys: keys.clone(),
-        readiness: readiness::checks(&keys, &policies),
+        readiness: readiness::checks(&keys, &key_files, &policies),
+        key_files,
         limiter: RateLimiter::new(settings.rate_limit.max_keys),
         connections: settings.connections,
         clock,
@@ -80,11 +84,10 @@ pub async fn start(
         shutdown.clone(),
     )
     .await?;
-    shutdown.spawn(keys::follow(
-        keys,
-        settings.control_plane_socket.clone(),
-        shutdown.clone(),
-    ));
+    if !settings.control_plane_socket.as_os_str().is_empty() {
+        let socket = settings.control_plane_socket.clone();
+        shutdown.spawn(keys::follow(keys, socket, shutdown.clone()));
+    }
     let entrances: Vec<_> = openings.iter().map(|opening| opening.entrance.clone()).collect();
     let poll = Duration::from_millis(settings.policy_poll_ms);
     let watched = shared.clone();
@@ -93,7 +96,9 @@ pub async fn start(
         poll,
         shutdown.clone(),
         move |reload| {
-            entrance::after_look(&watched.policies.current().plan, &entrances, reload);
+            let snapshot = watched.policies.current();
+            entrance::after_look(&snapshot.plan, &entrances, reload);
+            watched.key_files.look(&snapshot.plan);
             watched.keys.report_age();
         },
     ));

@@ -142,7 +142,7 @@ impl GatewayProcess {
     pub(crate) async fn with_connections(connections: ConnectionSettings) -> Self {
         service_runtime::crypto::install_provider();
         let directory = tempfile::tempdir().unwrap();
-        for name in ["policies/environments", "state", "run", "tls"] {
+        for name in ["policies/environments", "state", "run", "tls", "keys"] {
             std::fs::create_dir_all(directory.path().join(name)).unwrap();
         }
         write_policy(directory.path(), "base.yaml", POLICY);
@@ -251,6 +251,7 @@ async fn launch(directory: &Path, connections: ConnectionSettings) -> anyhow::Re
         socket_dir: directory.join("run"),
         certificate_dir: directory.join("tls"),
         control_plane_socket: directory.join("run/control-plane.sock"),
+        key_dir: directory.join("keys"),
         listen: BTreeMap::from([("public.http".to_owned(), any), ("public.https".to_owned(), any)]),
         private_listen: any,
         threads: 2,
@@ -276,7 +277,7 @@ fn write_policy(directory: &Path, name: &str, text: &str) {
 }
 
 /// A CA and a certificate for the names of the tests; returns the CA as PEM.
-fn write_certificates(directory: &Path) -> String {
+pub(crate) fn write_certificates(directory: &Path) -> String {
     let mut ca = CertificateParams::new(Vec::<String>::new()).unwrap();
     ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     ca.distinguished_name.push(DnType::CommonName, "Portico test CA");
@@ -287,7 +288,7 @@ fn write_certificates(directory: &Path) -> String {
 
 fn write_certificate(ca: &CertifiedIssuer<'_, KeyPair>, directory: &Path) {
     let key = KeyPair::generate().unwrap();
-    let names = ["localhost", "127.0.0.1", "api.bank.example"].map(str::to_owned);
+    let names = ["localhost", "127.0.0.1", "api.bank.example", "orders.example"].map(str::to_owned);
     let leaf = CertificateParams::new(names)
         .unwrap()
         .signed_by(&key, ca)

@@ -1,8 +1,16 @@
 //! HTTP/2: the same rules, the same answers.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use futures::StreamExt as _;
 use http::{Method, Version};
+use rustls_pki_types::ServerName;
 use serde_json::json;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
 use crate::clients::{assert_dressed, problem};
 use crate::gateway_process::GatewayProcess;
@@ -139,4 +147,82 @@ async fn a_body_that_stops_is_cut_and_the_core_is_not_blamed() {
         .await
         .unwrap();
     problem(answer, 408, "request-timeout").await;
+}
+
+const DATA: u8 = 0;
+const HEADERS: u8 = 1;
+const RST_STREAM: u8 = 3;
+const SETTINGS: u8 = 4;
+const PING: u8 = 6;
+const END_STREAM: u8 = 1;
+const END_HEADERS: u8 = 4;
+
+/// One frame (RFC 9113 §4.1).
+fn frame(kind: u8, flags: u8, stream: u8, payload: &[u8]) -> Vec<u8> {
+    let length = u8::try_from(payload.len()).unwrap();
+    [&[0, 0, length, kind, flags, 0, 0, 0, stream][..], payload].concat()
+}
+
+/// The kind and the flags of the next frame; its payload is dropped.
+async fn next_frame(stream: &mut TlsStream<TcpStream>) -> (u8, u8) {
+    let mut head = [0; 9];
+    stream.read_exact(&mut head).await.unwrap();
+    let length = usize::from(head[0]) << 16 | usize::from(head[1]) << 8 | usize::from(head[2]);
+    stream.read_exact(&mut vec![0; length]).await.unwrap();
+    (head[3], head[4])
+}
+
+async fn next_frame_soon(stream: &mut TlsStream<TcpStream>) -> (u8, u8) {
+    let frame = tokio::time::timeout(Duration::from_secs(5), next_frame(stream));
+    frame.await.expect("a frame comes")
+}
+
+#[tokio::test]
+async fn a_stream_that_is_refused_before_its_body_came_is_not_reset() {
+    let gateway = GatewayProcess::start().await;
+    let mut config = gateway.tls_config();
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    let socket = TcpStream::connect(gateway.https).await.unwrap();
+    let connector = TlsConnector::from(Arc::new(config));
+    let name = ServerName::try_from("localhost").unwrap();
+    let mut stream = connector.connect(name, socket).await.unwrap();
+
+    // Literal fields without index and without Huffman code (RFC 7541 §6.2.2).
+    let field = |(name, value): (&str, &str)| {
+        let text = |text: &str| [&[u8::try_from(text.len()).unwrap()], text.as_bytes()].concat();
+        [vec![0], text(name), text(value)].concat()
+    };
+    let authority = format!("localhost:{}", gateway.https.port());
+    let fields = [
+        (":method", "POST"),
+        (":scheme", "https"),
+        (":authority", &authority),
+        (":path", "/api/v1/transfers"),
+        ("content-length", "2"),
+    ];
+    let head: Vec<u8> = fields.into_iter().flat_map(field).collect();
+    let opening = [
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec(),
+        frame(SETTINGS, 0, 0, &[]),
+        frame(HEADERS, END_HEADERS, 1, &head),
+    ];
+    stream.write_all(&opening.concat()).await.unwrap();
+    // The answer is complete before a byte of the body is sent.
+    loop {
+        let (kind, flags) = next_frame_soon(&mut stream).await;
+        assert_ne!(kind, RST_STREAM);
+        if matches!(kind, DATA | HEADERS) && flags & END_STREAM != 0 {
+            break;
+        }
+    }
+    let body = [frame(DATA, END_STREAM, 1, b"{}"), frame(PING, 0, 0, &[0; 8])];
+    stream.write_all(&body.concat()).await.unwrap();
+    loop {
+        let (kind, flags) = next_frame_soon(&mut stream).await;
+        assert_ne!(kind, RST_STREAM, "curl takes this for a failure of the request");
+        if kind == PING && flags == 1 {
+            break;
+        }
+    }
+    assert_eq!(gateway.core.seen().len(), 0);
 }

@@ -19,6 +19,7 @@ mod gateway_process;
 mod http2;
 mod key_service;
 mod limits;
+mod platform;
 mod public_keys;
 mod reload;
 mod smuggling;

@@ -2,6 +2,9 @@
 
 #[cfg(test)]
 mod tests;
+mod unverified;
+
+pub use unverified::UnverifiedToken;
 
 use std::collections::{HashMap, HashSet};
 
@@ -9,6 +12,7 @@ use aws_lc_rs::signature::ParsedPublicKey;
 
 use crate::compact::Compact;
 use crate::json::Object;
+use crate::jwks::Jwks;
 use crate::keyset::is_kid;
 use crate::{Algorithm, Claims, KeySet, KeySetError, TokenRefusal};
 
@@ -46,11 +50,23 @@ pub struct Verifier {
 }
 
 #[derive(Debug)]
-struct VerificationKey {
+pub(crate) struct VerificationKey {
     algorithm: Algorithm,
     parsed: ParsedPublicKey,
     sign_until: Option<i64>,
     verify_until: Option<i64>,
+}
+
+impl VerificationKey {
+    /// A key that verifies for as long as it is published.
+    pub(crate) const fn unbounded(algorithm: Algorithm, parsed: ParsedPublicKey) -> Self {
+        Self {
+            algorithm,
+            parsed,
+            sign_until: None,
+            verify_until: None,
+        }
+    }
 }
 
 impl Verifier {
@@ -80,6 +96,29 @@ impl Verifier {
             revoked: set.revoked_kids.into_iter().collect(),
             seq: set.seq,
         })
+    }
+
+    /// Reads the JWK Set (RFC 7517 §5) of another issuer, and says of each key that was left out why (J15 to J18).
+    ///
+    /// Nothing tells the age of such a set: keep its `seq`, which is 0, out of comparisons.
+    ///
+    /// # Errors
+    ///
+    /// The first rule that is broken; the holder keeps the set it has.
+    pub fn from_jwks(document: &[u8]) -> Result<(Self, Vec<String>), KeySetError> {
+        let jwks = Jwks::parse(document)?;
+        let verifier = Self {
+            keys: jwks.keys.into_iter().collect(),
+            revoked: HashSet::new(),
+            seq: 0,
+        };
+        Ok((verifier, jwks.skipped))
+    }
+
+    /// How many keys verify.
+    #[must_use]
+    pub fn key_count(&self) -> usize {
+        self.keys.len()
     }
 
     /// The `seq` of the key set behind this verifier.
@@ -129,10 +168,7 @@ impl Verifier {
         algorithm: Algorithm,
         now_unix: i64,
     ) -> Result<&VerificationKey, TokenRefusal> {
-        let kid = header
-            .text("kid")
-            .filter(|kid| is_kid(kid))
-            .ok_or(TokenRefusal::Malformed)?;
+        let kid = kid(header)?;
         if self.revoked.contains(kid) {
             return Err(TokenRefusal::RevokedKey);
         }
@@ -148,6 +184,14 @@ impl Verifier {
         }
         Ok(key)
     }
+}
+
+/// The name of the key (J14).
+fn kid(header: &Object) -> Result<&str, TokenRefusal> {
+    header
+        .text("kid")
+        .filter(|kid| is_kid(kid))
+        .ok_or(TokenRefusal::Malformed)
 }
 
 /// Checks the header (J7, J10–J13) and gives the algorithm it names, which must then be that of the key (J8).

@@ -961,6 +961,57 @@ fn a_published_key_verifies_before_it_is_active_everywhere() {
 }
 
 #[test]
+fn an_unverified_token_is_judged_by_every_rule_but_the_signature() {
+    let issuer = issuer();
+    let good = issuer.key.sign(&payload()).unwrap();
+    let [header, claims, _] = parts(&good);
+    let other_signature = URL_SAFE_NO_PAD.encode([1_u8; 64]);
+    let unsigned = UnverifiedToken::read(&format!("{header}.{claims}.{other_signature}")).unwrap();
+    assert_eq!(unsigned.claims().sub, "usr_1");
+    assert_eq!(unsigned.suppose_signed(&expectations(), NOW), Ok(()));
+
+    for (changed, now, refusal) in [
+        (
+            with("iss", json!("https://other.example")),
+            NOW,
+            TokenRefusal::Issuer,
+        ),
+        (with("aud", json!("payroll")), NOW, TokenRefusal::Audience),
+        (with("exp", json!(NOW + 901)), NOW, TokenRefusal::Lifetime),
+        (payload(), NOW + 631, TokenRefusal::Expired),
+        (payload(), NOW - 31, TokenRefusal::IssuedInFuture),
+    ] {
+        let token = issuer.key.sign(&changed).unwrap();
+        let judged = UnverifiedToken::read(&token).unwrap();
+        assert_eq!(judged.suppose_signed(&expectations(), now), Err(refusal));
+        assert_eq!(issuer.verifier.verify(&token, &expectations(), now), Err(refusal));
+    }
+    for (member, value, refusal) in [
+        ("typ", json!("JWT"), TokenRefusal::Type),
+        ("alg", json!("none"), TokenRefusal::Algorithm),
+        ("crit", json!(["exp"]), TokenRefusal::Critical),
+    ] {
+        let token = issuer.sign_raw(
+            &issuer.header_with(member, value),
+            payload().to_string().as_bytes(),
+        );
+        let judged = UnverifiedToken::read(&token).unwrap();
+        assert_eq!(
+            judged.suppose_signed(&expectations(), NOW),
+            Err(refusal),
+            "{member}"
+        );
+    }
+    for shape in ["", "a.b.c", &good.replace('.', "")] {
+        assert_eq!(
+            UnverifiedToken::read(shape).err(),
+            Some(TokenRefusal::Malformed),
+            "{shape}"
+        );
+    }
+}
+
+#[test]
 fn a_verifier_is_shared_between_threads() {
     fn shared<T: Send + Sync>() {}
     shared::<Verifier>();

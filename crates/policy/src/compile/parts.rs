@@ -176,12 +176,42 @@ impl<'d> Compiler<'d> {
                 token_type: written.token_type.clone(),
                 max_lifetime: written.max_lifetime,
                 leeway: written.leeway,
-                keys: written.keys,
+                keys: written.keys.value.clone(),
                 rule: self.rule(named.at, &named.path),
             };
             providers.insert(named.name.clone(), Arc::new(provider));
         }
+        self.shared_keys();
         providers
+    }
+
+    /// J28: whoever holds a key speaks for its issuer, so two issuers cannot have the same.
+    fn shared_keys(&mut self) {
+        let written: Vec<_> = self
+            .document
+            .providers
+            .iter()
+            .filter_map(|named| named.value.as_ref())
+            .collect();
+        for (index, provider) in written.iter().enumerate() {
+            let of_another = written.iter().take(index).find(|earlier| {
+                earlier.keys.value == provider.keys.value && earlier.issuer != provider.issuer
+            });
+            if let Some(earlier) = of_another {
+                self.findings
+                    .error(
+                        code::KEYS_OF_ANOTHER,
+                        provider.keys.at,
+                        format!(
+                            "the issuers `{}` and `{}` have the same keys",
+                            earlier.issuer, provider.issuer
+                        ),
+                    )
+                    .why("each could sign tokens in the other's name")
+                    .fix("give each issuer a key set of its own, or correct `issuer`")
+                    .related(earlier.keys.at, "also used here");
+            }
+        }
     }
 
     pub(super) fn profiles(&mut self) -> BTreeMap<String, Arc<Profile>> {

@@ -4,7 +4,7 @@ use crate::{
     diagnostic::{Findings, code},
     language,
     plan::{Algorithm, KeySource},
-    read::{At, Field, Mapping},
+    read::{At, Field, Mapping, is_file_name},
 };
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ pub(crate) struct ProviderDocument {
     pub(crate) token_type: String,
     pub(crate) max_lifetime: Duration,
     pub(crate) leeway: Duration,
-    pub(crate) keys: KeySource,
+    pub(crate) keys: At<KeySource>,
 }
 
 impl ProviderDocument {
@@ -46,7 +46,7 @@ impl ProviderDocument {
             .and_then(|field| field.duration(Duration::from_mins(2), findings));
         let keys = provider
             .key("keys", findings)
-            .and_then(|field| field.choice(&[("portico", KeySource::Portico)], findings));
+            .and_then(|field| keys(&field, findings));
         Some(Self {
             issuer: issuer?.value,
             audiences: audiences?.into_iter().map(|item| item.value).collect(),
@@ -54,7 +54,7 @@ impl ProviderDocument {
             token_type: token_type?.value,
             max_lifetime: max_lifetime?.value,
             leeway: leeway?.value,
-            keys: keys?.value,
+            keys: keys?,
         })
     }
 }
@@ -92,4 +92,25 @@ fn algorithm(field: &Field<'_>, findings: &mut Findings) -> Option<At<Algorithm>
         &[("EdDSA", Algorithm::EdDsa), ("ES256", Algorithm::Es256)],
         findings,
     )
+}
+
+/// `portico`, or `file:` and a name in the gateway's key folder.
+fn keys(field: &Field<'_>, findings: &mut Findings) -> Option<At<KeySource>> {
+    let text = field.text(findings)?;
+    let source = match text.value.strip_prefix("file:") {
+        Some(name) if is_file_name(name) => Some(KeySource::File(name.to_owned())),
+        None if text.value == "portico" => Some(KeySource::Portico),
+        Some(_) | None => None,
+    };
+    if source.is_none() {
+        findings
+            .error(
+                code::NOT_A_CHOICE,
+                text.at,
+                format!("{} cannot be `{}`", field.path, text.value),
+            )
+            .why("keys are read from one place that is known before the first token comes")
+            .fix("`portico`, or `file:` and the name of a JWK Set in the gateway's key folder: `file:partners.jwks.json`");
+    }
+    source.map(|value| At { value, at: text.at })
 }

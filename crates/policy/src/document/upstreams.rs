@@ -4,7 +4,7 @@ use crate::{
     diagnostic::{Findings, code},
     language,
     plan::{UpstreamAddress, UpstreamAuthorization},
-    read::{At, Field, Mapping},
+    read::{At, Field, Mapping, is_file_name},
 };
 use std::time::Duration;
 
@@ -76,10 +76,7 @@ impl TimeoutsDocument {
 
 fn address(field: &Field<'_>, findings: &mut Findings) -> Option<At<UpstreamAddress>> {
     let text = field.text(findings)?;
-    let unix = text
-        .value
-        .strip_prefix("unix:")
-        .filter(|name| is_socket_name(name));
+    let unix = text.value.strip_prefix("unix:").filter(|name| is_file_name(name));
     let http = text
         .value
         .strip_prefix("http://")
@@ -100,13 +97,4 @@ fn address(field: &Field<'_>, findings: &mut Findings) -> Option<At<UpstreamAddr
             .fix("`unix:` and a file name in the socket folder, or `http://` with an IP address and a port");
     }
     address.map(|value| At { value, at: text.at })
-}
-
-fn is_socket_name(name: &str) -> bool {
-    !name.is_empty()
-        && name.len() <= 64
-        && !name.starts_with('.')
-        && name
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
 }

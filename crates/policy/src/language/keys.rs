@@ -236,9 +236,9 @@ pub(crate) static PROVIDER: &[Key] = &[
     must("leeway", DURATION, "30s", "How much clocks may differ."),
     must(
         "keys",
-        Form::Choice(&["portico"]),
+        Form::Text(Text::KeySource),
         "portico",
-        "Where its keys come from: the key set that the control plane publishes.",
+        "Where its keys come from: `portico`, the set that the control plane publishes, or `file:` and a JWK Set in the gateway's key folder.",
     ),
 ];
 

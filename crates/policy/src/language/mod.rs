@@ -96,6 +96,8 @@ pub enum Text {
     RateKey,
     /// Where an upstream listens.
     UpstreamAddress,
+    /// Where the keys of an issuer come from.
+    KeySource,
     /// An https URL.
     Issuer,
     /// An IP address or network.

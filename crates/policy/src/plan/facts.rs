@@ -229,10 +229,12 @@ impl Algorithm {
 }
 
 /// Where the keys of an identity provider come from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum KeySource {
     /// The key set that Portico's own control plane publishes.
     Portico,
+    /// A JWK Set of another issuer: a file name in the gateway's key folder.
+    File(String),
 }
 
 /// Sizes that a request may not exceed, in bytes and header lines.

@@ -3,7 +3,7 @@
 mod names;
 mod values;
 
-pub(crate) use names::{header_name, is_loopback_host};
+pub(crate) use names::{header_name, is_file_name, is_loopback_host};
 pub(crate) use values::Rate;
 
 use crate::{

@@ -106,6 +106,16 @@ pub(crate) fn header_name(text: &At<String>, findings: &mut Findings) -> Option<
     name
 }
 
+/// Whether a text names a file in a folder that the gateway knows, and can lead nowhere else.
+pub(crate) fn is_file_name(name: &str) -> bool {
+    !name.is_empty()
+        && name.len() <= 64
+        && !name.starts_with('.')
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
+}
+
 /// Whether a host means this machine, whoever asks.
 pub(crate) fn is_loopback_host(host: &str) -> bool {
     let address = host.trim_start_matches('[').trim_end_matches(']');

@@ -102,6 +102,18 @@ const VALUES: &[Slip] = &[
     ),
     Slip("algorithm of a shared secret", "identity.yaml", "ES256", "HS256"),
     Slip(
+        "keys of nobody",
+        "identity.yaml",
+        "keys: portico",
+        "keys: protico",
+    ),
+    Slip(
+        "keys outside their folder",
+        "identity.yaml",
+        "keys: portico",
+        "keys: file:../partners.jwks.json",
+    ),
+    Slip(
         "method HEAD",
         "routes/identity.yaml",
         "method: GET",
@@ -369,6 +381,12 @@ const TOGETHER: &[Slip] = &[
         "routes/transfers.yaml",
         "path: \"/api/v1/transfers/{id}\"",
         "path: \"/api/v1/accounts/{id}/{what}/all\" }\n    auth: customers\n    scopes: []\n    upstream: core\n  other_transfer:\n    match: { method: POST, path: \"/api/v1/accounts/{id}/entries/{entry}\"",
+    ),
+    Slip(
+        "two issuers with the same keys",
+        "identity.yaml",
+        "identity:\n",
+        "identity:\n  partners: { issuer: https://idp.example, audiences: [a], algorithms: [ES256], type: at+jwt, max_lifetime: 5min, leeway: 30s, keys: portico }\n",
     ),
 ];
 

@@ -24,7 +24,7 @@ upstreams:
   other: { address: unix:other.sock, authorization: strip, timeouts: { connect: 9s, read: 39s, total: 40s } }
 identity:
   customers: { issuer: https://a.example, audiences: [core-api], algorithms: [EdDSA], type: at+jwt, max_lifetime: 15min, leeway: 30s, keys: portico }
-  partners: { issuer: https://b.example, audiences: [core-api], algorithms: [ES256], type: at+jwt, max_lifetime: 5min, leeway: 30s, keys: portico }
+  partners: { issuer: https://b.example, audiences: [core-api], algorithms: [ES256], type: at+jwt, max_lifetime: 5min, leeway: 30s, keys: file:partners.jwks.json }
 headers:
   api: { set: { X-Frame-Options: DENY }, remove: [Server] }
   docs: { set: { X-Frame-Options: SAMEORIGIN }, remove: [Server] }
@@ -142,6 +142,16 @@ const CHANGES: &[(&str, &str, &str)] = &[
         "audiences: [core-api, other]",
     ),
     ("identity.*.algorithms", "[EdDSA]", "[EdDSA, ES256]"),
+    (
+        "identity.*.keys",
+        "keys: portico",
+        "keys: file:customers.jwks.json",
+    ),
+    (
+        "identity.*.keys",
+        "file:partners.jwks.json",
+        "file:others.jwks.json",
+    ),
     ("identity.*.type", "type: at+jwt", "type: jwt"),
     (
         "identity.*.max_lifetime",
@@ -282,10 +292,9 @@ const OVERLAY_CHANGES: &[(&str, &str, &str)] = &[
 ];
 
 /// Keys with one legal value, keys that only name or explain, and keys that cannot change alone.
-const FIXED: [(&str, &str); 6] = [
+const FIXED: [(&str, &str); 5] = [
     ("version", "one legal value"),
     ("environment", "the name of the file, once more"),
-    ("identity.*.keys", "one legal value"),
     (
         "floor.rate.*.key",
         "one legal value: before a route is known there is only the address",

@@ -38,6 +38,22 @@ fn production_settings_load() {
     }
 }
 
+/// Public keys of other issuers are configuration, not secrets: they lie beside the policies in every deployment.
+#[test]
+fn the_folder_for_keys_of_other_issuers_is_made() {
+    let settings: Value = serde_yaml::from_str(&read("settings/gateway.yaml")).expect("YAML");
+    let folder = settings["key_dir"].as_str().expect("key_dir");
+    let policies = settings["policies_dir"].as_str().expect("policies_dir");
+    assert_eq!(Path::new(folder).parent(), Path::new(policies).parent());
+    for (file, what) in [
+        ("Dockerfile", "install -d -m 0755"),
+        ("README.md", "sudo install -d -m 0755"),
+    ] {
+        let makes = |line: &str| line.contains(what) && line.split(' ').any(|word| word == folder);
+        assert!(read(file).lines().any(makes), "{file} does not make {folder}");
+    }
+}
+
 #[test]
 fn an_unknown_key_and_a_literal_secret_are_refused() {
     for (service, _) in SERVICES {

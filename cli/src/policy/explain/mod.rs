@@ -1,0 +1,163 @@
+//! `portico policy explain`: one request through the evaluator that the gateway runs, with every phase shown.
+
+mod curl;
+mod report;
+mod request;
+mod shell_words;
+mod token;
+
+use std::cell::RefCell;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ::policy::{
+    Charge, Evidence, IdentityProvider, LimitState, LimitStates, Outcome as Evaluated, Plan, Principal,
+    RequestHead, TokenFailure,
+};
+use anyhow::Context as _;
+use service_runtime::clock::Clock;
+use service_runtime::settings::variable;
+
+use self::report::Report;
+use self::request::Request;
+use self::token::Token;
+use super::files;
+use crate::arguments::{Format, PolicyExplainArguments};
+use crate::{Outcome, Unreadable, output};
+
+pub(crate) fn run(arguments: &PolicyExplainArguments) -> anyhow::Result<Outcome> {
+    let request = Request::read(arguments)?;
+    let files = files::read(&arguments.policies)?;
+    let environment = arguments
+        .env
+        .clone()
+        .or_else(|| variable("APP_ENV"))
+        .filter(|name| !name.is_empty());
+    let environment = environment.unwrap_or_else(|| "production".to_owned());
+    let plan = match ::policy::compile(&files, &environment) {
+        Ok(plan) => plan,
+        Err(findings) => {
+            output::line(::policy::render::human(&findings, &files).trim_end());
+            output::line("\nthe policy has findings, so it decides nothing");
+            return Ok(Outcome::Findings);
+        }
+    };
+    let listener = request.listener(&plan, arguments.listener.as_deref())?;
+    let host = match &request.host {
+        Some(host) => host.clone(),
+        None => plan.hosts().first().context("the policy names no host")?.clone(),
+    };
+    let mut head = RequestHead {
+        listener: &listener.name,
+        scheme: request.scheme,
+        method: &request.method,
+        target: &request.target,
+        host: &host,
+        headers: &request.headers,
+        client: arguments.client,
+        body: None,
+        https_port: listener.https.bind.port(),
+    };
+    if plan.body_needed(&head).is_some() {
+        head.body = Some(request.body.as_deref().unwrap_or(b"{}"));
+    }
+    let supposed = Supposed {
+        arguments,
+        plan: &plan,
+        now_unix: Clock::system().now().timestamp(),
+        token: RefCell::new(None),
+    };
+    let evaluated = plan.explain(&head, &supposed);
+    check_exhausted(arguments, &evaluated)?;
+    let report = Report {
+        policies: &arguments.policies,
+        plan: &plan,
+        head: &head,
+        token: supposed.token.into_inner(),
+        evaluated: &evaluated,
+    };
+    match arguments.format {
+        Format::Human => output::line(&report.text()),
+        Format::Json => output::line(&serde_json::to_string_pretty(&report.json())?),
+    }
+    Ok(Outcome::Done)
+}
+
+/// A limit that is said to be used up must be one that this request meets: a typo would be read as “within limits”.
+fn check_exhausted(arguments: &PolicyExplainArguments, evaluated: &Evaluated) -> Result<(), Unreadable> {
+    let named = arguments.exhausted.as_deref().unwrap_or_default();
+    let met: Vec<&str> = evaluated
+        .limits
+        .iter()
+        .map(|state| state.limit.name.as_str())
+        .collect();
+    if named.is_empty() || met.contains(&named) {
+        return Ok(());
+    }
+    Err(Unreadable(format!(
+        "--exhausted={named}: this request meets no such limit, only: {}",
+        met.join(", ")
+    )))
+}
+
+/// What a pure function cannot know, as the options suppose it.
+struct Supposed<'a> {
+    arguments: &'a PolicyExplainArguments,
+    plan: &'a Plan,
+    now_unix: i64,
+    /// What the token of the request says, once a provider was asked.
+    token: RefCell<Option<Token>>,
+}
+
+impl Evidence for Supposed<'_> {
+    fn authenticate(&self, provider: &IdentityProvider, token: &str) -> Result<Arc<Principal>, TokenFailure> {
+        if let Some(subject) = &self.arguments.subject {
+            return Ok(Arc::new(Principal {
+                subject: subject.clone(),
+                session: None,
+                tenant: None,
+                scopes: self.arguments.scopes.clone(),
+            }));
+        }
+        let token = Token::judge(token, provider, self.now_unix);
+        let principal = token.principal().map(Arc::new).map_err(TokenFailure::Refused);
+        self.token.replace(Some(token));
+        principal
+    }
+
+    fn charge(&self, charges: &[Charge]) -> LimitStates {
+        charges.iter().map(|charge| self.state(charge)).collect()
+    }
+}
+
+impl Supposed<'_> {
+    fn state(&self, charge: &Charge) -> LimitState {
+        let limit = charge.limit.clone();
+        let is_of_floor = self
+            .plan
+            .floor()
+            .rate
+            .iter()
+            .any(|floor| floor.name == limit.name);
+        let granted = match self.arguments.exhausted.as_deref() {
+            None => true,
+            Some("") => is_of_floor,
+            Some(name) => name != limit.name,
+        };
+        let (remaining, retry_after) = if granted {
+            (limit.burst.saturating_sub(1), Duration::ZERO)
+        } else {
+            (
+                0,
+                limit.period / u32::try_from(limit.limit).unwrap_or(u32::MAX).max(1),
+            )
+        };
+        LimitState {
+            limit,
+            granted,
+            remaining,
+            reset: retry_after,
+            retry_after,
+        }
+    }
+}

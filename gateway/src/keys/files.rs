@@ -1,0 +1,160 @@
+//! The keys of other issuers: JWK Sets in the key folder, read again whenever they change.
+//!
+//! **Invariant:** a set in force was accepted whole, and verifies tokens of the providers that name its file, nobody
+//! else's (J28). A file that is wrong or gone changes nothing but the log, a metric and readiness (J16, J40).
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context as _, bail};
+use arc_swap::ArcSwap;
+use keyring::{Claims, Expectations, MAX_JWKS_BYTES, Verifier};
+use policy::{KeySource, Plan};
+
+use super::VerificationFailure;
+use crate::metrics::METRICS;
+
+/// The key sets of the policy's providers, by file name.
+pub(crate) struct KeyFiles {
+    directory: PathBuf,
+    /// A name that the policy no longer uses stays: a request under way may still ask for it.
+    files: ArcSwap<BTreeMap<String, Arc<KeyFile>>>,
+}
+
+/// What is known of one file.
+struct KeyFile {
+    /// The content at the last look, or why it could not be read.
+    seen: Result<Vec<u8>, String>,
+    /// The last good set.
+    verifier: Option<Arc<Verifier>>,
+    /// Why `verifier` is not what the file says.
+    fault: Option<String>,
+}
+
+impl KeyFiles {
+    /// Knows no file yet: [`KeyFiles::look`] reads those of a policy.
+    pub(crate) fn new(directory: &Path) -> Self {
+        Self {
+            directory: directory.to_owned(),
+            files: ArcSwap::default(),
+        }
+    }
+
+    /// Reads the files that this policy names, and takes over those that changed and are good.
+    pub(crate) fn look(&self, plan: &Plan) {
+        let mut files = BTreeMap::clone(&self.files.load());
+        METRICS.key_file_ok.reset();
+        for name in names(plan) {
+            let old = files.get(name);
+            let seen = self.read(name).map_err(|error| format!("{error:#}"));
+            let file = match old {
+                Some(old) if old.seen == seen => Arc::clone(old),
+                _ => Arc::new(KeyFile::new(name, seen, old.and_then(|old| old.verifier.clone()))),
+            };
+            METRICS
+                .key_file_ok
+                .with_label_values(&[name])
+                .set(i64::from(file.fault.is_none()));
+            files.insert(name.to_owned(), file);
+        }
+        self.files.store(Arc::new(files));
+    }
+
+    fn read(&self, name: &str) -> anyhow::Result<Vec<u8>> {
+        let path = self.directory.join(name);
+        let reading = || format!("reading {}", path.display());
+        // Opening a pipe would wait for its other end, and a device has no end at all.
+        if !fs::metadata(&path).with_context(reading)?.is_file() {
+            bail!("{}: not a regular file", path.display());
+        }
+        let file = File::open(&path).with_context(reading)?;
+        let mut content = Vec::new();
+        // One byte more than a set may have: the reader of the set refuses it, and nothing longer is held.
+        file.take(u64::try_from(MAX_JWKS_BYTES)?.saturating_add(1))
+            .read_to_end(&mut content)
+            .with_context(reading)?;
+        Ok(content)
+    }
+
+    /// Verifies a token with the keys of one file, at `now_unix` (Unix seconds).
+    ///
+    /// # Errors
+    /// The rule the token breaks, or [`VerificationFailure::NoKeys`] while there never was a good set.
+    pub(crate) fn verify(
+        &self,
+        name: &str,
+        token: &str,
+        expectations: &Expectations,
+        now_unix: i64,
+    ) -> Result<Claims, VerificationFailure> {
+        let files = self.files.load();
+        let verifier = files.get(name).and_then(|file| file.verifier.as_ref());
+        verifier
+            .ok_or(VerificationFailure::NoKeys)?
+            .verify(token, expectations, now_unix)
+            .map_err(VerificationFailure::Refused)
+    }
+
+    /// Why there are no keys of a file; `None` when there are.
+    pub(crate) fn missing(&self, name: &str) -> Option<String> {
+        match self.files.load().get(name) {
+            None => Some("not read yet".to_owned()),
+            Some(file) if file.verifier.is_some() => None,
+            Some(file) => Some(file.fault.clone().unwrap_or_default()),
+        }
+    }
+}
+
+impl KeyFile {
+    /// Judges what was read; `old` stays when that is no key set.
+    fn new(name: &str, seen: Result<Vec<u8>, String>, old: Option<Arc<Verifier>>) -> Self {
+        let found = match &seen {
+            Ok(content) => Verifier::from_jwks(content).map_err(|error| error.to_string()),
+            Err(error) => Err(error.clone()),
+        };
+        let (verifier, fault) = match found {
+            Ok((verifier, skipped)) => {
+                let keys = verifier.key_count();
+                tracing::info!(file = name, keys, ?skipped, "keys of another issuer in force");
+                (Some(Arc::new(verifier)), None)
+            }
+            Err(error) if old.is_some() => {
+                tracing::error!(file = name, error, "the key file is wrong: the old keys stay");
+                (old, Some(error))
+            }
+            Err(error) => {
+                tracing::error!(
+                    file = name,
+                    error,
+                    "the key file is wrong, and there are no older keys"
+                );
+                (None, Some(error))
+            }
+        };
+        Self {
+            seen,
+            verifier,
+            fault,
+        }
+    }
+}
+
+/// The files that the providers of a policy name, each once.
+fn names(plan: &Plan) -> impl Iterator<Item = &str> {
+    let providers = plan.identity_providers().iter();
+    let mut names: Vec<&str> = providers
+        .filter_map(|provider| match &provider.keys {
+            KeySource::File(name) => Some(name.as_str()),
+            KeySource::Portico => None,
+        })
+        .collect();
+    names.sort_unstable();
+    names.dedup();
+    names.into_iter()
+}
