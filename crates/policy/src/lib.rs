@@ -5,7 +5,9 @@
 #![warn(missing_docs)]
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
 
+pub mod audit;
 mod compile;
+mod date;
 mod diagnostic;
 mod document;
 mod evaluate;
@@ -15,11 +17,13 @@ mod plan;
 mod read;
 pub mod render;
 mod route_path;
+pub mod sarif;
 mod source;
 mod suggest;
 mod yaml;
 
 pub use compile::compile;
+pub use date::Date;
 pub use diagnostic::{Diagnostic, Related, Severity};
 pub use evaluate::{
     Action, Answer, Charge, Decision, Denial, DenialKind, Evidence, LimitState, Outcome, Permit, Phase,
@@ -28,6 +32,6 @@ pub use evaluate::{
 pub use plan::{
     Algorithm, Count, Floor, HttpListener, HttpsListener, IdentityProvider, KeySource, Limits, Listener,
     Plan, RateKey, RateLimit, ResponseHeaders, Route, RouteAuth, RouteTarget, Rule, Served, Timeouts,
-    TlsVersion, Upstream, UpstreamAddress, UpstreamAuthorization, is_failure,
+    TlsVersion, Upstream, UpstreamAddress, UpstreamAuthorization, Waiver, is_failure,
 };
 pub use source::{INBOUND_HEADERS_REMOVED, SourceFile};

@@ -11,8 +11,11 @@ const WIDTH: usize = 140;
 pub fn human(diagnostics: &[Diagnostic], files: &[SourceFile]) -> String {
     let mut text = String::new();
     for diagnostic in diagnostics {
-        // Writing to a String cannot fail.
-        let _ = one(&mut text, diagnostic, files);
+        let label = match diagnostic.severity {
+            Severity::Error => "error",
+            Severity::Warning => "warning",
+        };
+        text.push_str(&finding(label, diagnostic, files));
     }
     let errors = diagnostics
         .iter()
@@ -32,14 +35,18 @@ pub fn json(diagnostics: &[Diagnostic]) -> String {
     serde_json::to_string_pretty(diagnostics).unwrap_or_default()
 }
 
-fn one(text: &mut String, diagnostic: &Diagnostic, files: &[SourceFile]) -> std::fmt::Result {
-    let severity = match diagnostic.severity {
-        Severity::Error => "error",
-        Severity::Warning => "warning",
-    };
+/// One finding under a label such as `error`.
+pub(crate) fn finding(label: &str, diagnostic: &Diagnostic, files: &[SourceFile]) -> String {
+    let mut text = String::new();
+    // Writing to a String cannot fail.
+    let _ = one(&mut text, label, diagnostic, files);
+    text
+}
+
+fn one(text: &mut String, label: &str, diagnostic: &Diagnostic, files: &[SourceFile]) -> std::fmt::Result {
     writeln!(
         text,
-        "{severity}[{}]: {}",
+        "{label}[{}]: {}",
         diagnostic.code,
         visible(&diagnostic.message)
     )?;
@@ -89,7 +96,7 @@ fn source_line(diagnostic: &Diagnostic, files: &[SourceFile]) -> Option<(String,
 }
 
 /// A policy file is not trusted to hold text that is safe for a terminal.
-fn visible(text: &str) -> String {
+pub(crate) fn visible(text: &str) -> String {
     let replace = |letter: char| match letter {
         '\t' => ' ',
         letter if letter.is_control() => '\u{fffd}',

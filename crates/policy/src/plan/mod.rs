@@ -3,6 +3,7 @@
 mod answer;
 mod facts;
 mod rate;
+mod waiver;
 
 pub use answer::ResponseHeaders;
 pub(crate) use answer::{Cors, Profile};
@@ -13,6 +14,7 @@ pub use facts::{
     UpstreamAuthorization,
 };
 pub use rate::{Count, RateKey, RateLimit, is_failure};
+pub use waiver::Waiver;
 
 use crate::{
     evaluate::{Evidence, Outcome, RequestHead},
@@ -33,6 +35,7 @@ pub struct Plan {
     pub(crate) matcher: Matcher,
     pub(crate) floor: Floor,
     pub(crate) floor_headers: Arc<Profile>,
+    pub(crate) waivers: Vec<Waiver>,
 }
 
 impl Plan {

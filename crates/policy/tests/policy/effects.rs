@@ -50,6 +50,15 @@ routes:
     scopes: []
     cors: documentation
     upstream: other
+  upload:
+    match: { method: POST, path: /upload }
+    auth: partners
+    scopes: ["upload:write"]
+    limits: { body: 1MiB }
+    upstream: core
+waivers:
+  statements: { rule: P3006, at: routes.upload.limits.body, because: a year is sent in one piece, until: 2027-01-31 }
+  pages: { rule: A1402, at: routes.docs.scopes, because: until scopes are given out, until: 2027-02-28 }
 "#;
 
 const OVERLAY: &str = r#"
@@ -65,7 +74,7 @@ rates:
 "#;
 
 /// What is replaced, by what, and the key whose effect it shows.
-const CHANGES: [(&str, &str, &str); 62] = [
+const CHANGES: [(&str, &str, &str); 67] = [
     (
         "listeners",
         "public:\n    http: { bind: \"0",
@@ -172,6 +181,15 @@ const CHANGES: [(&str, &str, &str); 62] = [
     ("scopes", "[\"pay:write\"]", "[\"pay:write\", \"pay:more\"]"),
     ("upstream", "upstream: core", "upstream: other"),
     ("serve", "serve: jwks", "serve: live"),
+    ("waivers", "  pages: {", "  documents: {"),
+    ("rule", "rule: A1402", "rule: A1401"),
+    ("at", "at: routes.docs.scopes", "at: routes.pages.scopes"),
+    (
+        "because",
+        "because: until scopes",
+        "because: as long as no scopes",
+    ),
+    ("until", "until: 2027-02-28", "until: 2027-02-27"),
 ];
 
 /// The same for an overlay.

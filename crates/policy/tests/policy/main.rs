@@ -1,6 +1,10 @@
 //! The policy crate from outside: the shipped policies, decisions, messages, properties and documentation.
 
 #[cfg(test)]
+mod audit;
+#[cfg(test)]
+mod audit_cases;
+#[cfg(test)]
 mod decisions;
 #[cfg(test)]
 mod diagnostics;
@@ -15,6 +19,10 @@ mod properties;
 #[cfg(test)]
 mod responses;
 #[cfg(test)]
+mod sarif;
+#[cfg(test)]
 mod shipped;
+#[cfg(test)]
+mod waivers;
 #[cfg(test)]
 mod world;
