@@ -1,10 +1,10 @@
 //! `portico policy check`: all findings of all files at once.
 
-use ::policy::{Diagnostic, SourceFile, render};
+use ::policy::{Diagnostic, Severity, SourceFile, render, sarif};
 use service_runtime::settings::variable;
 
-use super::files;
-use crate::arguments::{Format, PolicyCheckArguments};
+use super::{files, today};
+use crate::arguments::{FindingsFormat, PolicyCheckArguments};
 use crate::{Outcome, output};
 
 /// Every environment that may have an overlay.
@@ -22,51 +22,58 @@ pub(crate) fn run(arguments: &PolicyCheckArguments) -> anyhow::Result<Outcome> {
     let mut findings: Vec<Diagnostic> = Vec::new();
     let mut passed = Vec::new();
     for environment in &environments {
-        match ::policy::compile(&files, environment) {
-            Ok(plan) => passed.push(format!(
-                "{environment}: {} routes, bundle {}",
-                plan.routes().len(),
-                plan.hash().get(..12).unwrap_or_default()
-            )),
-            Err(found) => {
-                for finding in found {
-                    // The base files are the same in every environment.
-                    if !findings.contains(&finding) {
-                        findings.push(finding);
-                    }
-                }
+        let found = match ::policy::compile(&files, environment) {
+            Ok(plan) => {
+                passed.push(format!(
+                    "{environment}: {} routes, bundle {}",
+                    plan.routes().len(),
+                    plan.hash().get(..12).unwrap_or_default()
+                ));
+                plan.due_waivers(today())
+            }
+            Err(found) => found,
+        };
+        for finding in found {
+            // The base files are the same in every environment.
+            if !findings.contains(&finding) {
+                findings.push(finding);
             }
         }
     }
-    report(arguments.format, &files, &findings, &passed);
-    Ok(if findings.is_empty() {
-        Outcome::Done
-    } else {
+    let has_errors = findings.iter().any(|finding| finding.severity == Severity::Error);
+    let root = files::name_in_repository(&arguments.directory);
+    match arguments.format {
+        FindingsFormat::Json => output::line(&render::json(&findings)),
+        FindingsFormat::Sarif => output::line(&sarif::check(&findings, &root)),
+        FindingsFormat::Human => for_people(&files, &findings, &passed, has_errors),
+    }
+    Ok(if has_errors {
         Outcome::Findings
+    } else {
+        Outcome::Done
     })
 }
 
-fn report(format: Format, files: &[SourceFile], findings: &[Diagnostic], passed: &[String]) {
-    match format {
-        Format::Json => output::line(&render::json(findings)),
-        Format::Human if findings.is_empty() => {
-            output::line(&format!(
-                "{} policy files are right\n  {}",
-                files.len(),
-                passed.join("\n  ")
-            ));
-        }
-        Format::Human => {
-            output::line(render::human(findings, files).trim_end());
-            let plural = if findings.len() == 1 {
-                "finding"
-            } else {
-                "findings"
-            };
-            output::line(&format!(
-                "\n{} {plural}; nothing of this bundle would be used",
-                findings.len()
-            ));
-        }
+fn for_people(files: &[SourceFile], findings: &[Diagnostic], passed: &[String], has_errors: bool) {
+    if !findings.is_empty() {
+        output::line(render::human(findings, files).trim_end());
+        output::line("");
     }
+    if !has_errors {
+        output::line(&format!(
+            "{} policy files are right\n  {}",
+            files.len(),
+            passed.join("\n  ")
+        ));
+        return;
+    }
+    let plural = if findings.len() == 1 {
+        "finding"
+    } else {
+        "findings"
+    };
+    output::line(&format!(
+        "{} {plural}; this bundle is not to be published",
+        findings.len()
+    ));
 }

@@ -1,8 +1,12 @@
 //! `portico policy …`: the policy crate, for people and for CI.
 
+mod audit;
 mod check;
 mod explain;
 pub(crate) mod files;
+
+use ::policy::Date;
+use service_runtime::clock::Clock;
 
 use crate::Outcome;
 use crate::arguments::PolicyCommand;
@@ -12,6 +16,12 @@ pub(crate) use files::{read, write_shipped};
 pub(crate) fn run(command: PolicyCommand) -> anyhow::Result<Outcome> {
     match command {
         PolicyCommand::Check(arguments) => check::run(&arguments),
+        PolicyCommand::Audit(arguments) => audit::run(&arguments),
         PolicyCommand::Explain(arguments) => explain::run(&arguments),
     }
+}
+
+/// The last day of a waiver ends with this day, in UTC.
+fn today() -> Date {
+    Date::of_unix_time(Clock::system().now().timestamp())
 }
