@@ -168,7 +168,7 @@ fn an_expired_waiver_is_1_in_check_and_one_that_holds_is_0() {
     let expired = check("2020-01-31", "human");
     assert_eq!(expired.code, Some(1), "{}", expired.out);
     assert!(
-        expired.out.contains("error[P5004]") && expired.out.contains("floor.yaml:4:"),
+        expired.out.contains("error[P6004]") && expired.out.contains("floor.yaml:4:"),
         "{}",
         expired.out
     );
@@ -177,8 +177,8 @@ fn an_expired_waiver_is_1_in_check_and_one_that_holds_is_0() {
     let last_day = check(&today.format("%Y-%m-%d").to_string(), "json");
     let findings: serde_json::Value = serde_json::from_str(&last_day.out).unwrap();
     // Past midnight between the two looks at the clock, it is an error.
-    let is_told = findings[0]["code"] == "P5005" && last_day.code == Some(0);
-    assert!(is_told || findings[0]["code"] == "P5004", "{findings}");
+    let is_told = findings[0]["code"] == "P6005" && last_day.code == Some(0);
+    assert!(is_told || findings[0]["code"] == "P6004", "{findings}");
 }
 
 #[test]

@@ -239,12 +239,12 @@ pub(crate) mod code {
     pub(crate) const DEVELOPMENT_ONLY: &str = "P4005";
     pub(crate) const OVERLAY_NAME: &str = "P4006";
 
-    /// P50xx: waivers.
-    pub(crate) const NOT_WAIVABLE: &str = "P5001";
-    pub(crate) const BAD_DATE: &str = "P5002";
-    pub(crate) const WAIVES_NOTHING: &str = "P5003";
-    pub(crate) const WAIVER_EXPIRED: &str = "P5004";
-    pub(crate) const WAIVER_EXPIRES_SOON: &str = "P5005";
+    /// P60xx: waivers.
+    pub(crate) const NOT_WAIVABLE: &str = "P6001";
+    pub(crate) const BAD_DATE: &str = "P6002";
+    pub(crate) const WAIVES_NOTHING: &str = "P6003";
+    pub(crate) const WAIVER_EXPIRED: &str = "P6004";
+    pub(crate) const WAIVER_EXPIRES_SOON: &str = "P6005";
 }
 
 /// What a code finds, in the words of the reference; `None` when there is no such code.
@@ -297,9 +297,9 @@ const TITLES: [(&str, &str); 47] = [
     ("P4004", "limit on failures made looser"),
     ("P4005", "setting that only development and test may have"),
     ("P4006", "overlay under another name"),
-    ("P5001", "a rule that cannot be waived"),
-    ("P5002", "not a date"),
-    ("P5003", "waiver that waives nothing"),
-    ("P5004", "waiver that has expired, told by `policy check`"),
-    ("P5005", "waiver that expires within 14 days, a warning"),
+    ("P6001", "a rule that cannot be waived"),
+    ("P6002", "not a date"),
+    ("P6003", "waiver that waives nothing"),
+    ("P6004", "waiver that has expired, told by `policy check`"),
+    ("P6005", "waiver that expires within 14 days, a warning"),
 ];

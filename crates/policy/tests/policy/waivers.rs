@@ -109,7 +109,7 @@ fn the_second_waiver_of_the_same_finding_waives_nothing() {
     let found = compile(&uploads(&twice), "production").expect_err("refused");
     assert_eq!(found.len(), 1);
     assert!(
-        found[0].code == "P5003" && found[0].message.contains("`again`"),
+        found[0].code == "P6003" && found[0].message.contains("`again`"),
         "{found:#?}"
     );
 }
