@@ -126,6 +126,8 @@ pub(crate) enum PolicyCommand {
     Check(PolicyCheckArguments),
     /// Run the cases of the policy: requests, and what must become of them.
     Test(PolicyTestArguments),
+    /// Audit the values of a policy: what is weak, how to mend it, and what it scores.
+    Audit(PolicyAuditArguments),
     /// Say what the policy decides for one request, phase by phase, and which line decided.
     Explain(Box<PolicyExplainArguments>),
     /// Print the JSON Schema of policy files, for editors.
@@ -141,6 +143,17 @@ pub(crate) enum Format {
     Json,
 }
 
+/// How to print findings about lines of files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum FindingsFormat {
+    /// For people.
+    Human,
+    /// For programs.
+    Json,
+    /// SARIF 2.1.0, for code hosts and editors.
+    Sarif,
+}
+
 /// Options of `portico policy check`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -148,15 +161,17 @@ Examples:
   portico policy check                        ./policies, for every environment
   portico policy check policies --env production
   portico policy check policies --format json
+  portico policy check policies --format sarif > policies.sarif
 
-It runs the same code that the gateway enforces with.")]
+It runs the same code that the gateway enforces with. A waiver whose last day is over is an error here, one that ends
+within 14 days a warning.")]
 pub(crate) struct PolicyCheckArguments {
     /// The policy directory.
     #[arg(value_name = "DIR", default_value = "policies")]
     pub(crate) directory: PathBuf,
     /// How to print findings.
-    #[arg(long, value_enum, default_value_t = Format::Human)]
-    pub(crate) format: Format,
+    #[arg(long, value_enum, default_value_t = FindingsFormat::Human)]
+    pub(crate) format: FindingsFormat,
     /// The environment whose overlay counts [default: APP_ENV, or all of them].
     #[arg(long, value_name = "ENV")]
     pub(crate) env: Option<String>,
@@ -186,6 +201,46 @@ pub(crate) struct PolicyTestArguments {
     /// How to print.
     #[arg(long, value_enum, default_value_t = Format::Human)]
     pub(crate) format: Format,
+}
+
+/// Options of `portico policy audit`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  portico policy audit                        ./policies as production runs them
+  portico policy audit --fail-on medium       for CI: medium findings fail too
+  portico policy audit --format sarif > audit.sarif
+
+A finding goes away by mending it, or by an entry in `waivers` with a reason and a last day.
+Exit codes: 0 nothing is open at --fail-on or above; 1 something is; 2 the policy is unreadable or does not compile.")]
+pub(crate) struct PolicyAuditArguments {
+    /// The policy directory.
+    #[arg(value_name = "DIR", default_value = "policies")]
+    pub(crate) directory: PathBuf,
+    /// The environment whose overlay counts [default: APP_ENV, or production].
+    #[arg(long, value_name = "ENV")]
+    pub(crate) env: Option<String>,
+    /// How to print.
+    #[arg(long, value_enum, default_value_t = FindingsFormat::Human)]
+    pub(crate) format: FindingsFormat,
+    /// The lowest severity that fails.
+    #[arg(long, value_enum, value_name = "SEVERITY", default_value_t = FailOn::High)]
+    pub(crate) fail_on: FailOn,
+}
+
+/// The lowest severity that makes an audit fail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum FailOn {
+    /// Anyone can do harm now.
+    Critical,
+    /// An attack is possible that the policy could stop.
+    High,
+    /// An attack becomes easier.
+    Medium,
+    /// A layer of defence is missing.
+    Low,
+    /// Worth knowing.
+    Info,
 }
 
 /// Options of `portico policy explain`.

@@ -150,6 +150,92 @@ fn policies_that_are_not_there_are_2() {
     assert_eq!(portico(&wrong_header).code, Some(2));
 }
 
+const WAIVER: &str = "version: 1\nwaivers:\n  busy: { rule: A1301, at: floor.rate.per-address.limit, because: we are busy, until: ";
+
+#[test]
+fn an_expired_waiver_is_1_in_check_and_one_that_holds_is_0() {
+    let check = |until: &str, format: &str| {
+        let directory = policies_with("floor.yaml", "version: 1", &format!("{WAIVER}{until} }}"));
+        portico(&[
+            "policy",
+            "check",
+            directory.path().to_str().unwrap(),
+            "--format",
+            format,
+        ])
+    };
+    assert_eq!(check("9999-12-31", "human").code, Some(0));
+    let expired = check("2020-01-31", "human");
+    assert_eq!(expired.code, Some(1), "{}", expired.out);
+    assert!(
+        expired.out.contains("error[P6004]") && expired.out.contains("floor.yaml:4:"),
+        "{}",
+        expired.out
+    );
+
+    let today = service_runtime::clock::Clock::system().now();
+    let last_day = check(&today.format("%Y-%m-%d").to_string(), "json");
+    let findings: serde_json::Value = serde_json::from_str(&last_day.out).unwrap();
+    // Past midnight between the two looks at the clock, it is an error.
+    let is_told = findings[0]["code"] == "P6005" && last_day.code == Some(0);
+    assert!(is_told || findings[0]["code"] == "P6004", "{findings}");
+}
+
+#[test]
+fn the_shipped_policies_pass_the_audit_and_weak_ones_fail_at_their_severity() {
+    let shipped = portico(&["policy", "audit", "--fail-on", "low"]);
+    assert_eq!(shipped.code, Some(0), "{}", shipped.out);
+    assert!(
+        shipped.out.contains("open: nothing") && shipped.out.contains("12 of 12"),
+        "{}",
+        shipped.out
+    );
+    assert_eq!(portico(&["policy", "audit", "--fail-on", "info"]).code, Some(1));
+
+    let directory = policies_with("identity.yaml", "max_lifetime: 15min", "max_lifetime: 8h");
+    let place = directory.path().to_str().unwrap();
+    let audit = |more: &[&str]| portico(&[&["policy", "audit", place][..], more].concat());
+    let said = audit(&[]);
+    assert_eq!(said.code, Some(0), "a medium finding fails only when asked to");
+    assert!(
+        said.out.contains("medium[A1201]") && said.out.contains("identity.yaml:12:19"),
+        "{}",
+        said.out
+    );
+    assert_eq!(audit(&["--fail-on", "medium"]).code, Some(1));
+    assert_eq!(audit(&["--fail-on", "terrible"]).code, Some(2));
+
+    let said = audit(&["--format", "json"]);
+    let audited: serde_json::Value = serde_json::from_str(&said.out).unwrap();
+    assert_eq!(audited["findings"][0]["rule"], "A1201");
+    assert_eq!(audited["environment"], "production");
+}
+
+#[test]
+fn what_does_not_compile_or_is_not_there_is_not_audited() {
+    let directory = policies_with("floor.yaml", "burst:", "brust:");
+    let said = portico(&["policy", "audit", directory.path().to_str().unwrap()]);
+    assert_eq!(said.code, Some(2), "{}", said.out);
+    assert!(said.out.contains("error[P1004]"), "{}", said.out);
+    assert!(said.err.contains("nothing to audit"), "{}", said.err);
+    assert_eq!(portico(&["policy", "audit", "no-such-directory"]).code, Some(2));
+}
+
+#[test]
+fn sarif_names_files_as_the_repository_does() {
+    let first = |command: &str, directory: &str| {
+        let said = portico(&["policy", command, directory, "--format", "sarif"]);
+        let log: serde_json::Value = serde_json::from_str(&said.out).unwrap();
+        let place = &log["runs"][0]["results"][0]["locations"][0]["physicalLocation"];
+        place["artifactLocation"]["uri"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(first("audit", "./policies"), "policies/headers.yaml");
+    let directory = policies_with("floor.yaml", "burst:", "brust:");
+    let place = directory.path().to_str().unwrap();
+    assert_eq!(first("check", place), "floor.yaml");
+    assert_eq!(first("audit", place), "floor.yaml");
+}
+
 #[test]
 fn the_shipped_cases_pass_and_cover_every_route() {
     let said = portico(&["policy", "test"]);

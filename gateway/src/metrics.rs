@@ -38,6 +38,7 @@ pub(crate) struct Metrics {
     pub(crate) policy_loaded_at: IntGauge,
     pub(crate) policy_info: IntGaugeVec,
     pub(crate) policy_ok: IntGauge,
+    pub(crate) policy_waivers_expired: IntGauge,
     pub(crate) keyset_seq: IntGauge,
     pub(crate) keyset_heard_seconds: IntGauge,
     pub(crate) control_plane_up: IntGauge,
@@ -116,6 +117,10 @@ impl Metrics {
             policy_ok: gauge(
                 "portico_policy_directory_ok",
                 "1 when the policy in force is what the directory says, 0 when the directory is broken.",
+            ),
+            policy_waivers_expired: gauge(
+                "portico_policy_waivers_expired",
+                "Waivers of the policy in force whose last day is over.",
             ),
             keyset_seq: gauge(
                 "portico_keyset_seq",

@@ -1,7 +1,7 @@
 //! Policy files on disk and in the binary.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Component, Path};
 
 use ::policy::SourceFile;
 use anyhow::Context as _;
@@ -32,6 +32,16 @@ pub(crate) fn read(directory: &Path) -> Result<Vec<SourceFile>, Unreadable> {
 /// [`Unreadable`] when a file cannot be read, or something there is no case file.
 pub(crate) fn read_cases(directory: &Path) -> Result<Vec<SourceFile>, Unreadable> {
     gateway::read_cases(directory).map_err(|error| Unreadable(format!("{error:#}")))
+}
+
+/// The policy folder as a repository names it: a relative path from the top. Empty when the folder was given in a way
+/// that says nothing about a repository.
+pub(crate) fn name_in_repository(directory: &Path) -> String {
+    let is_below = |part: Component<'_>| matches!(part, Component::Normal(_) | Component::CurDir);
+    if !directory.components().all(is_below) {
+        return String::new();
+    }
+    directory.to_string_lossy().replace('\\', "/")
 }
 
 /// Writes the shipped policies into a directory that does not exist yet, for the security team to edit.

@@ -1,10 +1,14 @@
 //! `portico policy …`: the policy crate, for people and for CI.
 
+mod audit;
 mod check;
 mod explain;
 pub(crate) mod files;
 mod schema;
 mod test;
+
+use ::policy::Date;
+use service_runtime::clock::Clock;
 
 use crate::Outcome;
 use crate::arguments::PolicyCommand;
@@ -15,7 +19,13 @@ pub(crate) fn run(command: PolicyCommand) -> anyhow::Result<Outcome> {
     match command {
         PolicyCommand::Check(arguments) => check::run(&arguments),
         PolicyCommand::Test(arguments) => test::run(&arguments),
+        PolicyCommand::Audit(arguments) => audit::run(&arguments),
         PolicyCommand::Explain(arguments) => explain::run(&arguments),
         PolicyCommand::Schema => schema::run(),
     }
+}
+
+/// The last day of a waiver ends with this day, in UTC.
+fn today() -> Date {
+    Date::of_unix_time(Clock::system().now().timestamp())
 }

@@ -77,6 +77,29 @@ impl Span {
     }
 }
 
+/// A place as the outside sees it: a file by its name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Place {
+    pub(crate) file: String,
+    pub(crate) line: u32,
+    pub(crate) column: u32,
+    pub(crate) length: u32,
+}
+
+impl Place {
+    pub(crate) fn of(at: Span, files: &[SourceFile]) -> Self {
+        Self {
+            file: files
+                .get(at.file)
+                .map(|file| file.name.clone())
+                .unwrap_or_default(),
+            line: at.line,
+            column: at.column,
+            length: at.length,
+        }
+    }
+}
+
 /// Collects findings while the compiler goes on, so that one run reports all of them.
 #[derive(Debug, Default)]
 pub(crate) struct Findings {
@@ -226,4 +249,76 @@ pub(crate) mod code {
     pub(crate) const IMPOSSIBLE_SIZE: &str = "P5004";
     pub(crate) const NO_PERMIT_CASE: &str = "P5005";
     pub(crate) const NO_DENY_CASE: &str = "P5006";
+    /// P60xx: waivers.
+    pub(crate) const NOT_WAIVABLE: &str = "P6001";
+    pub(crate) const BAD_DATE: &str = "P6002";
+    pub(crate) const WAIVES_NOTHING: &str = "P6003";
+    pub(crate) const WAIVER_EXPIRED: &str = "P6004";
+    pub(crate) const WAIVER_EXPIRES_SOON: &str = "P6005";
 }
+
+/// What a code finds, in the words of the reference; `None` when there is no such code.
+pub(crate) fn title(code: &str) -> Option<&'static str> {
+    let row = TITLES.iter().find(|(known, _)| *known == code)?;
+    Some(row.1)
+}
+
+/// The table of codes in `docs/policy-language.md`.
+const TITLES: &[(&str, &str)] = &[
+    ("P1001", "file too large"),
+    ("P1002", "not valid YAML"),
+    ("P1003", "key written twice"),
+    ("P1004", "unknown key"),
+    ("P1005", "missing key or section"),
+    ("P1006", "value of the wrong kind"),
+    ("P1007", "YAML that is not part of the language"),
+    ("P1008", "not a name"),
+    ("P1009", "defined twice"),
+    ("P1010", "unknown version of the language"),
+    ("P2001", "not a span of time, or out of range"),
+    ("P2002", "not a size, or too large"),
+    ("P2003", "not a rate"),
+    ("P2004", "not a whole number in its range"),
+    ("P2005", "not one of the words allowed"),
+    ("P2006", "not an address"),
+    ("P2007", "not a host"),
+    ("P2008", "not an origin"),
+    ("P2009", "not a header field, or not one for a profile"),
+    ("P2010", "not a path template"),
+    ("P2011", "not a key of a limit"),
+    ("P2012", "empty list, or the same item twice"),
+    ("P2013", "text in the wrong form"),
+    ("P2014", "not an address or a network"),
+    ("P3001", "a name that nothing defines"),
+    ("P3002", "route without `auth`"),
+    ("P3003", "`auth: none` without `because`"),
+    ("P3004", "key without effect"),
+    ("P3005", "two routes for the same requests"),
+    ("P3006", "looser than the floor or the upstream"),
+    ("P3007", "route that leads nowhere, or to two places"),
+    ("P3008", "a limit counts by something the request does not have"),
+    ("P3009", "header profile forgets a header of the floor"),
+    ("P3010", "credentials for any origin"),
+    ("P3011", "definition that nothing uses"),
+    ("P3012", "route without `scopes`"),
+    ("P3013", "`connect` or `read` longer than `total`"),
+    ("P3014", "two routes that some request fits equally well"),
+    ("P3020", "two issuers with the same keys"),
+    ("P4001", "no such environment"),
+    ("P4002", "looser than the base outside development and test"),
+    ("P4003", "looser than the base without `because`"),
+    ("P4004", "limit on failures made looser"),
+    ("P4005", "setting that only development and test may have"),
+    ("P4006", "overlay under another name"),
+    ("P5001", "case that expects nothing"),
+    ("P5002", "case without a method or a path"),
+    ("P5003", "expectations that exclude each other"),
+    ("P5004", "case with an impossible size"),
+    ("P5005", "route that no case permits"),
+    ("P5006", "route that no case denies"),
+    ("P6001", "a rule that cannot be waived"),
+    ("P6002", "not a date"),
+    ("P6003", "waiver that waives nothing"),
+    ("P6004", "waiver that has expired, told by `policy check`"),
+    ("P6005", "waiver that expires within 14 days, a warning"),
+];

@@ -5,8 +5,10 @@
 #![warn(missing_docs)]
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
 
+pub mod audit;
 pub mod cases;
 mod compile;
+mod date;
 mod diagnostic;
 mod document;
 mod evaluate;
@@ -17,11 +19,13 @@ mod plan;
 mod read;
 pub mod render;
 mod route_path;
+pub mod sarif;
 mod source;
 mod suggest;
 mod yaml;
 
 pub use compile::{compile, environments};
+pub use date::Date;
 pub use diagnostic::{Diagnostic, Related, Severity};
 pub use evaluate::{
     Action, Answer, Charge, Charges, Decision, Denial, DenialKind, Evidence, LimitState, LimitStates,
@@ -30,6 +34,6 @@ pub use evaluate::{
 pub use plan::{
     AddressList, AddressRule, Algorithm, Count, Floor, HttpListener, HttpsListener, IdentityProvider,
     KeySource, Limits, Listener, Plan, RateKey, RateLimit, ResponseHeaders, Route, RouteAuth, RouteTarget,
-    Rule, Served, Timeouts, TlsVersion, Upstream, UpstreamAddress, UpstreamAuthorization, is_failure,
+    Rule, Served, Timeouts, TlsVersion, Upstream, UpstreamAddress, UpstreamAuthorization, Waiver, is_failure,
 };
 pub use source::{INBOUND_HEADERS_REMOVED, SourceFile};

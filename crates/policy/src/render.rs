@@ -11,8 +11,11 @@ const WIDTH: usize = 140;
 pub fn findings(diagnostics: &[Diagnostic], files: &[SourceFile]) -> String {
     let mut text = String::new();
     for diagnostic in diagnostics {
-        // Writing to a String cannot fail.
-        let _ = one(&mut text, diagnostic, files);
+        let label = match diagnostic.severity {
+            Severity::Error => "error",
+            Severity::Warning => "warning",
+        };
+        text.push_str(&finding(label, diagnostic, files));
     }
     text
 }
@@ -52,14 +55,18 @@ pub fn trace(phases: &[PhaseTrace]) -> String {
     text
 }
 
-fn one(text: &mut String, diagnostic: &Diagnostic, files: &[SourceFile]) -> std::fmt::Result {
-    let severity = match diagnostic.severity {
-        Severity::Error => "error",
-        Severity::Warning => "warning",
-    };
+/// One finding under a label such as `error`.
+pub(crate) fn finding(label: &str, diagnostic: &Diagnostic, files: &[SourceFile]) -> String {
+    let mut text = String::new();
+    // Writing to a String cannot fail.
+    let _ = one(&mut text, label, diagnostic, files);
+    text
+}
+
+fn one(text: &mut String, label: &str, diagnostic: &Diagnostic, files: &[SourceFile]) -> std::fmt::Result {
     writeln!(
         text,
-        "{severity}[{}]: {}",
+        "{label}[{}]: {}",
         diagnostic.code,
         visible(&diagnostic.message)
     )?;

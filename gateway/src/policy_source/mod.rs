@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context as _, bail};
 use arc_swap::ArcSwap;
-use policy::{SourceFile, render};
+use policy::{Date, SourceFile, render};
 use service_runtime::clock::Clock;
 use service_runtime::settings::Environment;
 
@@ -114,6 +114,7 @@ impl PolicySource {
         {
             let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
             if *seen == fingerprint {
+                self.report_waivers(false);
                 return Reload::Unchanged;
             }
             *seen = fingerprint;
@@ -154,7 +155,29 @@ impl PolicySource {
         METRICS.policy_info.reset();
         METRICS.policy_info.with_label_values(&[hash]).set(1);
         METRICS.policy_loaded_at.set(self.clock.now().timestamp());
+        self.report_waivers(true);
         tracing::info!(hash, routes = snapshot.plan.routes().len(), "policy in force");
+    }
+
+    /// A day ends without any edit, so this is asked with each look. Serving goes on: a bank must not close its doors
+    /// because nobody renewed an exception; `portico policy check` fails instead.
+    fn report_waivers(&self, is_new_policy: bool) {
+        let snapshot = self.current.load();
+        let today = Date::of_unix_time(self.clock.now().timestamp());
+        let expired: Vec<_> = snapshot.plan.expired_waivers(today).collect();
+        let count = i64::try_from(expired.len()).unwrap_or(i64::MAX);
+        if is_new_policy || count > METRICS.policy_waivers_expired.get() {
+            for waiver in expired {
+                tracing::warn!(
+                    waiver = waiver.name,
+                    code = waiver.code,
+                    key = waiver.key,
+                    until = %waiver.until,
+                    "a waiver of the policy in force has expired: it still holds, and somebody must decide"
+                );
+            }
+        }
+        METRICS.policy_waivers_expired.set(count);
     }
 }
 

@@ -129,6 +129,8 @@ pub(crate) struct GatewayProcess {
     pub(crate) http: SocketAddr,
     pub(crate) private: SocketAddr,
     pub(crate) directory: TempDir,
+    /// Stands still until a test advances it.
+    pub(crate) clock: Clock,
     running: Option<Running>,
     shutdown: Shutdown,
     connections: ConnectionSettings,
@@ -150,7 +152,10 @@ impl GatewayProcess {
         let ca = write_certificates(&directory.path().join("tls"));
         let core = CoreService::start(&directory.path().join("run/core.sock"));
         let keys = KeyService::start(&directory.path().join("run/control-plane.sock"));
-        let (running, shutdown) = launch(directory.path(), connections).await.unwrap();
+        let clock = Clock::manual(now());
+        let (running, shutdown) = launch(directory.path(), connections, clock.clone())
+            .await
+            .unwrap();
         let mut process = Self {
             https: running.addresses()["public.https"],
             http: running.addresses()["public.http"],
@@ -159,6 +164,7 @@ impl GatewayProcess {
             keys,
             ca,
             directory,
+            clock,
             running: Some(running),
             shutdown,
             connections,
@@ -206,7 +212,7 @@ impl GatewayProcess {
     /// Stops and starts again on the same directory.
     pub(crate) async fn restart(&mut self) -> anyhow::Result<()> {
         self.stop().await;
-        let (running, shutdown) = launch(self.directory.path(), self.connections).await?;
+        let (running, shutdown) = launch(self.directory.path(), self.connections, self.clock.clone()).await?;
         self.https = running.addresses()["public.https"];
         self.http = running.addresses()["public.http"];
         self.private = running.private_address();
@@ -243,7 +249,11 @@ impl Drop for GatewayProcess {
     }
 }
 
-async fn launch(directory: &Path, connections: ConnectionSettings) -> anyhow::Result<(Running, Shutdown)> {
+async fn launch(
+    directory: &Path,
+    connections: ConnectionSettings,
+    clock: Clock,
+) -> anyhow::Result<(Running, Shutdown)> {
     let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
     let settings = Settings {
         policies_dir: directory.join("policies"),
@@ -262,13 +272,7 @@ async fn launch(directory: &Path, connections: ConnectionSettings) -> anyhow::Re
     };
     assert_eq!(settings.faults(), Vec::<String>::new());
     let shutdown = Shutdown::new();
-    let running = server::start(
-        &settings,
-        Environment::Test,
-        Clock::manual(now()),
-        shutdown.clone(),
-    )
-    .await?;
+    let running = server::start(&settings, Environment::Test, clock, shutdown.clone()).await?;
     Ok((running, shutdown))
 }
 

@@ -157,3 +157,41 @@ async fn a_gateway_with_no_good_policy_at_all_does_not_start() {
         "{error}"
     );
 }
+
+#[tokio::test]
+async fn an_expired_waiver_is_counted_and_stops_nothing() {
+    let gateway = GatewayProcess::start().await;
+    let expired = || gateway.metric("portico_policy_waivers_expired");
+    assert_eq!(expired().await, Some(0));
+    // The clock of these tests stands at 2027-01-15.
+    let waived = |until: &str| {
+        let waiver = format!(
+            "\nwaivers:\n  pages: {{ rule: A1301, at: floor.rate, because: we are busy, until: {until} }}\n"
+        );
+        gateway.policy_file("base.yaml", &format!("{}{waiver}", stricter()));
+    };
+    waived("2027-01-14");
+    eventually("the expired waiver is counted", || async {
+        expired().await == Some(1)
+    })
+    .await;
+    assert_eq!(
+        gateway.get("/api/v1/rates/a").await.status(),
+        401,
+        "the edit is in force"
+    );
+    assert_eq!(gateway.metric("portico_policy_directory_ok").await, Some(1));
+
+    waived("2027-01-15");
+    eventually("its last day still counts", || async {
+        expired().await == Some(0)
+    })
+    .await;
+
+    gateway.clock.advance(chrono::TimeDelta::days(1));
+    eventually("the day ends without an edit", || async {
+        expired().await == Some(1)
+    })
+    .await;
+    assert_eq!(gateway.get("/api/v1/scarce").await.status(), 200);
+}

@@ -4,6 +4,7 @@ mod environment;
 mod parts;
 mod routes;
 mod tighten;
+mod waivers;
 
 use crate::{
     Diagnostic, Plan, SourceFile,
@@ -109,6 +110,8 @@ impl<'d> Compiler<'d> {
         };
         let (routes, matcher) = self.routes(&parts, floor.as_ref());
         self.unused();
+        self.unused_waivers();
+        let waivers = self.waivers();
         match floor {
             Some((floor, headers)) if self.findings.len() == 0 => Ok(Plan {
                 hash: self.hash(overlay),
@@ -121,6 +124,7 @@ impl<'d> Compiler<'d> {
                 matcher,
                 floor,
                 floor_headers: headers,
+                waivers,
             }),
             _ => Err(self.findings.into_diagnostics(self.files)),
         }

@@ -1,6 +1,6 @@
 //! Routes: names resolved, sizes tightened, limits sorted by the phase that can count them.
 
-use super::{Compiler, Section, parts::Parts};
+use super::{Compiler, Section, parts::Parts, waivers};
 use crate::{
     diagnostic::{Span, code},
     document::{RouteDocument, TargetDocument},
@@ -102,7 +102,7 @@ impl<'d> Compiler<'d> {
         let auth = self.auth(named, written, parts);
         let limits = floor.map(|(floor, _)| self.limits(named, written, floor));
         let target = self.target(named, written, parts);
-        let headers = self.headers(written, parts, floor);
+        let headers = self.headers(named, written, parts, floor);
         let cors = self.cors(written, parts);
         let key = format!("{}.allow_from", named.path);
         let allow_from = self.address_rule(written.allow_from.as_ref(), &key, &parts.addresses);
@@ -257,6 +257,7 @@ impl<'d> Compiler<'d> {
 
     fn headers(
         &mut self,
+        named: &Named<RouteDocument>,
         written: &'d RouteDocument,
         parts: &Parts,
         floor: Option<&FloorParts>,
@@ -269,6 +270,7 @@ impl<'d> Compiler<'d> {
             name: "headers",
             definitions: &self.document.profiles,
         };
+        let path = format!("{}.headers", named.path);
         let named = self.resolve(&section, reference)?;
         let profile = parts.profiles.get(&named.name)?;
         let sets =
@@ -280,13 +282,15 @@ impl<'d> Compiler<'d> {
             .filter(|name| !sets(profile, name));
         let kept = floor.remove.iter().filter(|name| !profile.remove.contains(name));
         let dropped: Vec<&str> = unset.chain(kept).map(HeaderName::as_str).collect();
-        if !dropped.is_empty() {
+        let is_kept = dropped.is_empty()
+            || waivers::covers(self.document, &mut self.used, code::DROPS_FLOOR_HEADER, &path);
+        if !is_kept {
             self.findings
                 .error(
                     code::DROPS_FLOOR_HEADER,
                     reference.at,
                     format!(
-                        "profile `{}` drops what the floor's profile handles: {}",
+                        "{path}: profile `{}` drops what the floor's profile handles: {}",
                         reference.value,
                         dropped.join(", ")
                     ),

@@ -1,6 +1,6 @@
 //! What a route may only make tighter: sizes, timeouts, limits.
 
-use super::{Compiler, routes::FloorParts};
+use super::{Compiler, routes::FloorParts, waivers};
 use crate::{
     diagnostic::{Span, code},
     document::{RouteDocument, TimeoutsDocument},
@@ -18,18 +18,18 @@ impl Compiler<'_> {
         floor: &Floor,
     ) -> Option<Limits> {
         let before = self.findings.len();
-        let floor_document = self
-            .document
-            .floor
-            .as_ref()
-            .and_then(|(_, floor)| floor.as_ref())?;
+        let document = self.document;
+        let floor_document = document.floor.as_ref().and_then(|(_, floor)| floor.as_ref())?;
         let mut tighten = |key: &str, route: Option<&At<u64>>, floor: Option<&At<u64>>, value: u64| {
             let Some(route) = route else { return value };
-            if route.value > value {
+            let path = format!("{}.limits.{key}", named.path);
+            if route.value > value
+                && !waivers::covers(document, &mut self.used, code::LOOSER_THAN_FLOOR, &path)
+            {
                 let finding = self.findings.error(
                     code::LOOSER_THAN_FLOOR,
                     route.at,
-                    format!("{}.limits.{key} is looser than the floor", named.path),
+                    format!("{path} is looser than the floor"),
                 );
                 finding
                     .why("the floor is what every route can rely on")
@@ -69,17 +69,17 @@ impl Compiler<'_> {
         let Some((at, written)) = written else {
             return upstream.timeouts;
         };
+        let document = self.document;
         let mut tighten = |key: &str, own: Option<&At<Duration>>, most: Duration| {
             let Some(own) = own else { return most };
-            if own.value > most {
+            let path = format!("{}.timeouts.{key}", named.path);
+            if own.value > most && !waivers::covers(document, &mut self.used, code::LOOSER_THAN_FLOOR, &path)
+            {
                 self.findings
                     .error(
                         code::LOOSER_THAN_FLOOR,
                         own.at,
-                        format!(
-                            "{}.timeouts.{key} is longer than that of upstream `{}`",
-                            named.path, upstream.name
-                        ),
+                        format!("{path} is longer than that of upstream `{}`", upstream.name),
                     )
                     .why("the upstream's timeout is the longest that anyone waits for it")
                     .fix(format!("at most {}ms", most.as_millis()));

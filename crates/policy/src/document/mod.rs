@@ -10,6 +10,7 @@ mod overlay;
 mod rates;
 mod routes;
 mod upstreams;
+mod waivers;
 
 pub(crate) use cors::CorsDocument;
 pub(crate) use floor::FloorDocument;
@@ -20,6 +21,7 @@ pub(crate) use overlay::{OverlayDocument, RateOverlay};
 pub(crate) use rates::RateDocument;
 pub(crate) use routes::{RouteDocument, TargetDocument};
 pub(crate) use upstreams::{TimeoutsDocument, UpstreamDocument};
+pub(crate) use waivers::WaiverDocument;
 
 use crate::{
     diagnostic::{Findings, Span, code},
@@ -41,6 +43,7 @@ pub(crate) struct Document {
     pub(crate) cors: Vec<Named<CorsDocument>>,
     pub(crate) floor: Option<(Span, Option<FloorDocument>)>,
     pub(crate) routes: Vec<Named<RouteDocument>>,
+    pub(crate) waivers: Vec<Named<WaiverDocument>>,
     /// Some file or section could not be read: a name that is not found may be defined there.
     pub(crate) is_partial: bool,
 }
@@ -86,6 +89,13 @@ impl Document {
         );
         extend(&mut self.cors, &file, "cors", CorsDocument::read, findings);
         extend(&mut self.routes, &file, "routes", RouteDocument::read, findings);
+        extend(
+            &mut self.waivers,
+            &file,
+            "waivers",
+            WaiverDocument::read,
+            findings,
+        );
         if let Some(field) = file.optional("hosts")
             && is_first(self.hosts.as_ref().map(|(at, _)| *at), &field, findings)
         {

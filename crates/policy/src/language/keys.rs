@@ -108,6 +108,12 @@ pub static BASE: &[Key] = &[
         "{ me: { match: { method: GET, path: /api/v1/me }, auth: customers, scopes: [], upstream: core } }",
         "The ways through the gateway.",
     ),
+    may(
+        "waivers",
+        Form::Named(&Form::Mapping(WAIVER)),
+        "{ upload: { rule: P3006, at: routes.upload.limits.body, because: a year is sent in one piece, until: 2027-01-31 } }",
+        "Exceptions from a rule, at one key, with a reason and a last day.",
+    ),
 ];
 
 pub(crate) static LISTENER: &[Key] = &[
@@ -486,6 +492,33 @@ pub(crate) static MATCH: &[Key] = &[
         Form::Text(Text::Path),
         "/api/v1/me",
         "Static parts and `{parameters}`; a parameter is one whole part.",
+    ),
+];
+
+pub(crate) static WAIVER: &[Key] = &[
+    must(
+        "rule",
+        Form::Text(Text::Word),
+        "P3006",
+        "The code of a finding that can be waived, or of a rule of the audit.",
+    ),
+    must(
+        "at",
+        Form::Text(Text::Word),
+        "routes.upload.limits.body",
+        "The key that the finding is about.",
+    ),
+    must(
+        "because",
+        SENTENCE,
+        "a year is sent in one piece",
+        "Why it is right here.",
+    ),
+    must(
+        "until",
+        Form::Text(Text::Date),
+        "2027-01-31",
+        "The last day; after it, `policy check` fails.",
     ),
 ];
 

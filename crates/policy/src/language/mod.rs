@@ -15,7 +15,7 @@ pub use keys::{BASE, OVERLAY};
 pub(crate) use keys::{
     CORS, FLOOR, FLOOR_LIMITS, FLOOR_TIMEOUTS, HEADERS, HTTP, HTTPS, LISTENER, MATCH, MOST_BURST,
     MOST_HEADERS, OVERLAY_LISTENER, OVERLAY_RATE, OVERLAY_SIDE, PROVIDER, RATE, ROUTE, ROUTE_LIMITS,
-    ROUTE_TIMEOUTS, TLS, UPSTREAM, UPSTREAM_TIMEOUTS,
+    ROUTE_TIMEOUTS, TLS, UPSTREAM, UPSTREAM_TIMEOUTS, WAIVER,
 };
 pub use schema::schema;
 
@@ -104,6 +104,8 @@ pub enum Text {
     Network,
     /// A word of visible ASCII.
     Word,
+    /// A day: `2027-01-31`.
+    Date,
     /// Any text.
     Free,
 }

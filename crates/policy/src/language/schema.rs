@@ -106,6 +106,7 @@ fn shape(text: Text) -> Value {
         Text::Issuer => "^https://[!-~]+$",
         Text::Network => "^[0-9a-fA-F:.]+(/[0-9]{1,3})?$",
         Text::Word => "^[!-~]{1,256}$",
+        Text::Date => "^[0-9]{4}-[0-9]{2}-[0-9]{2}$",
         Text::Free => return json!({ "type": "string" }),
         Text::Sentence => return json!({ "type": "string", "minLength": 3, "maxLength": 400 }),
     };

@@ -4,6 +4,7 @@ mod addresses;
 mod answer;
 mod facts;
 mod rate;
+mod waiver;
 
 pub use addresses::AddressList;
 pub use answer::ResponseHeaders;
@@ -15,6 +16,7 @@ pub use facts::{
     UpstreamAuthorization,
 };
 pub use rate::{Count, RateKey, RateLimit, is_failure};
+pub use waiver::Waiver;
 
 use crate::{
     evaluate::{Evidence, Outcome, RequestHead},
@@ -35,6 +37,7 @@ pub struct Plan {
     pub(crate) matcher: Matcher,
     pub(crate) floor: Floor,
     pub(crate) floor_headers: Arc<Profile>,
+    pub(crate) waivers: Vec<Waiver>,
 }
 
 impl Plan {

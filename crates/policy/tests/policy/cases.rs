@@ -284,7 +284,7 @@ fn a_token_is_good_for_its_own_provider_only() {
         "identity.yaml",
         "identity:\n",
         "identity:\n  partners:\n    issuer: https://partner.example\n    audiences: [core-api]\n    \
-         algorithms: [EdDSA]\n    type: at+jwt\n    max_lifetime: 5min\n    leeway: 5s\n    keys: portico\n",
+         algorithms: [EdDSA]\n    type: at+jwt\n    max_lifetime: 5min\n    leeway: 5s\n    keys: file:partners.jwks.json\n",
     );
     let mut files = files;
     let routes = files

@@ -300,6 +300,13 @@ fn facts(plan: &Plan) -> Vec<String> {
             listener.name
         ));
     }
+    // The token of a corpus is not signed, so whose keys would be asked is a fact, not an answer.
+    lines.extend(
+        plan.identity_providers()
+            .iter()
+            .map(|provider| format!("keys of {} {:?}", provider.name, provider.keys)),
+    );
+    lines.extend(plan.waivers().iter().map(|waiver| format!("{waiver:?}")));
     let floor = plan.floor();
     lines.push(format!(
         "client {:?} {:?}",

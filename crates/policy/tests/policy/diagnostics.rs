@@ -1,10 +1,11 @@
 //! Every message of the compiler, with its place, its reason and its fix, as a person reads it.
 
 use crate::world::{shipped, shipped_with};
-use policy::{Diagnostic, SourceFile, compile, render};
+use policy::{Date, Diagnostic, SourceFile, compile, render};
 use std::{collections::BTreeSet, fmt::Write};
 
 /// A slip in a shipped file: what it is, file, what is replaced, by what.
+#[derive(Clone, Copy)]
 struct Slip(&'static str, &'static str, &'static str, &'static str);
 
 const IN: &str = "production";
@@ -459,6 +460,94 @@ const ENVIRONMENTS: &[Slip] = &[
     ),
 ];
 
+/// A whole section of waivers, in the place of the version line.
+const WAIVERS: &[Slip] = &[
+    Slip(
+        "waiver of what cannot be waived",
+        "floor.yaml",
+        "version: 1",
+        "version: 1\nwaivers:\n  door: { rule: P3002, at: routes.me.auth, because: we are busy, until: 2027-01-31 }",
+    ),
+    Slip(
+        "waiver of a waiver",
+        "floor.yaml",
+        "version: 1",
+        "version: 1\nwaivers:\n  old: { rule: A1601, at: waivers.old.until, because: we are busy, until: 2027-01-31 }",
+    ),
+    Slip(
+        "waiver of an unknown rule",
+        "floor.yaml",
+        "version: 1",
+        "version: 1\nwaivers:\n  typo: { rule: a1301, at: floor.rate, because: we are busy, until: 2027-01-31 }",
+    ),
+    Slip(
+        "waiver of no rule at all",
+        "floor.yaml",
+        "version: 1",
+        "version: 1\nwaivers:\n  typo: { rule: everything, at: floor, because: we are busy, until: 2027-01-31 }",
+    ),
+    Slip(
+        "waiver of a size that is checked before any route",
+        "floor.yaml",
+        "version: 1",
+        "version: 1\nwaivers:\n  head: { rule: P3006, at: routes.me.limits.head, because: long cookies, until: 2027-01-31 }",
+    ),
+    Slip(
+        "waiver without an end",
+        "floor.yaml",
+        "version: 1",
+        "version: 1\nwaivers:\n  endless: { rule: A1301, at: floor.rate, because: we are busy }",
+    ),
+    Slip(
+        "waiver without a reason",
+        "floor.yaml",
+        "version: 1",
+        "version: 1\nwaivers:\n  mute: { rule: A1301, at: floor.rate, until: 2027-01-31 }",
+    ),
+    Slip(
+        "waiver whose reason says nothing",
+        "floor.yaml",
+        "version: 1",
+        "version: 1\nwaivers:\n  mute: { rule: A1301, at: floor.rate, because: \"-\", until: 2027-01-31 }",
+    ),
+    Slip(
+        "waiver of no key",
+        "floor.yaml",
+        "version: 1",
+        "version: 1\nwaivers:\n  lost: { rule: A1301, at: the floor, because: we are busy, until: 2027-01-31 }",
+    ),
+    Slip(
+        "waiver until a day that there is not",
+        "floor.yaml",
+        "version: 1",
+        "version: 1\nwaivers:\n  odd: { rule: A1301, at: floor.rate, because: we are busy, until: 2027-02-29 }",
+    ),
+    Slip(
+        "waiver until a year",
+        "floor.yaml",
+        "version: 1",
+        "version: 1\nwaivers:\n  vague: { rule: A1301, at: floor.rate, because: we are busy, until: 2027 }",
+    ),
+    Slip(
+        "waiver until a list",
+        "floor.yaml",
+        "version: 1",
+        "version: 1\nwaivers:\n  vague: { rule: A1301, at: floor.rate, because: we are busy, until: [2027-01-31] }",
+    ),
+    Slip(
+        "waiver that waives nothing",
+        "floor.yaml",
+        "version: 1",
+        "version: 1\nwaivers:\n  idle: { rule: P3006, at: routes.logout.limits.body, because: we were busy, until: 2027-01-31 }",
+    ),
+    Slip(
+        "misspelt key of a waiver",
+        "floor.yaml",
+        "version: 1",
+        "version: 1\nwaivers:\n  typo: { rule: A1301, at: floor.rate, becuase: we are busy, until: 2027-01-31 }",
+    ),
+];
+
 fn told(slips: &[Slip]) -> (String, BTreeSet<&'static str>) {
     let (mut text, mut codes) = (String::new(), BTreeSet::new());
     for Slip(name, file, old, new) in slips {
@@ -488,6 +577,36 @@ fn messages_about_how_the_parts_fit() {
 #[test]
 fn messages_about_environments() {
     insta::assert_snapshot!(told(ENVIRONMENTS).0);
+}
+
+#[test]
+fn messages_about_waivers() {
+    insta::assert_snapshot!(told(WAIVERS).0);
+}
+
+/// What is said on a day about a waiver until the last of January.
+fn due(today: &str) -> (Vec<SourceFile>, Vec<Diagnostic>) {
+    let waiver = "version: 1\nwaivers:\n  busy: { rule: A1301, at: floor.rate, because: we are busy, until: \"2027-01-31\" }";
+    let files = shipped_with("floor.yaml", "version: 1", waiver);
+    let plan = compile(&files, IN).expect("compiles on every day");
+    let found = plan.due_waivers(Date::parse(today).expect("a date"));
+    (files, found)
+}
+
+#[test]
+fn messages_about_the_end_of_waivers() {
+    let mut text = String::new();
+    for today in [
+        "2027-01-16",
+        "2027-01-17",
+        "2027-01-30",
+        "2027-01-31",
+        "2027-02-01",
+    ] {
+        let (files, found) = due(today);
+        let _ = writeln!(text, "## on {today}\n{}", render::human(&found, &files));
+    }
+    insta::assert_snapshot!(text);
 }
 
 /// The bundles that no single slip makes.
@@ -537,18 +656,21 @@ fn every_code_has_a_case_here() {
         .filter(|word| word.len() == 5 && word.starts_with('P') && !word.starts_with("P5"))
         .collect();
     let mut shown = BTreeSet::new();
-    for slips in [TEXT, VALUES, TOGETHER, ENVIRONMENTS] {
+    for slips in [TEXT, VALUES, TOGETHER, ENVIRONMENTS, WAIVERS] {
         shown.extend(told(slips).1);
     }
     for (_, files, environment) in other_bundles() {
         shown.extend(refused(&files, environment).iter().map(|finding| finding.code));
+    }
+    for today in ["2027-01-31", "2027-02-01"] {
+        shown.extend(due(today).1.iter().map(|finding| finding.code));
     }
     assert_eq!(shown, defined);
 }
 
 #[test]
 fn every_finding_has_a_place_a_reason_and_a_fix_or_is_not_yaml() {
-    for Slip(name, file, old, new) in TEXT.iter().chain(VALUES).chain(TOGETHER).chain(ENVIRONMENTS) {
+    for Slip(name, file, old, new) in [TEXT, VALUES, TOGETHER, ENVIRONMENTS, WAIVERS].concat() {
         let found = refused(&shipped_with(file, old, new), IN);
         for finding in &found {
             assert!(

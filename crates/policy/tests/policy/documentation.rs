@@ -94,6 +94,27 @@ fn every_code_is_explained_and_no_other() {
     assert_eq!(explained, defined);
 }
 
+/// The words of SARIF rules are those of the reference.
+#[test]
+fn every_code_has_its_title_in_the_reference() {
+    let source = include_str!("../../src/diagnostic.rs");
+    let titles = source.split_once("const TITLES").expect("a table").1;
+    let titles: BTreeSet<String> = titles
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("(\"")?.strip_suffix("\"),"))
+        .map(|row| row.replace("\", \"", " | "))
+        .collect();
+    let codes = REFERENCE.split_once("## Codes").expect("a chapter").1;
+    let rows: BTreeSet<String> = codes
+        .lines()
+        .filter_map(|line| line.strip_prefix("| ")?.strip_suffix(" |"))
+        .filter(|row| row.starts_with('P') && row.get(5..8) == Some(" | "))
+        .map(str::to_owned)
+        .collect();
+    assert!(rows.len() >= 47, "{rows:?}");
+    assert_eq!(titles, rows);
+}
+
 #[test]
 fn every_phase_is_explained_in_order() {
     let table: Vec<&str> = REFERENCE

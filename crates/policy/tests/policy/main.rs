@@ -1,6 +1,8 @@
 //! The policy crate from outside: the shipped policies, decisions, messages, properties and documentation.
 #![cfg(test)]
 
+mod audit;
+mod audit_cases;
 mod cases;
 mod corpus;
 mod decisions;
@@ -10,6 +12,8 @@ mod effects;
 mod limits;
 mod properties;
 mod responses;
+mod sarif;
 mod schema;
 mod shipped;
+mod waivers;
 mod world;

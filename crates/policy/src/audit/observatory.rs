@@ -1,0 +1,233 @@
+//! What MDN's HTTP Observatory would give the answers of a profile, by the modifiers that it publishes.
+//!
+//! Only what a policy decides is counted. Cookies and subresource integrity are the service's, a place on the HSTS
+//! preload list is the domain's: they count 0 here, as they do there when there is nothing to see.
+
+use super::{Used, csp::Csp, headers::Hsts};
+use serde::Serialize;
+
+/// The score of one profile.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ObservatoryScore {
+    /// Name of the header profile.
+    pub profile: String,
+    /// Points: 100, less the penalties; with the bonuses when no more than 10 were lost.
+    pub score: i32,
+    /// The grade for it, `A+` to `F`.
+    pub grade: &'static str,
+    /// What each test gave.
+    pub tests: Vec<ObservatoryTest>,
+}
+
+/// One test of the Observatory.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ObservatoryTest {
+    /// Its name there.
+    pub test: &'static str,
+    /// What was seen, by its name there.
+    pub result: &'static str,
+    /// Points for it.
+    pub modifier: i32,
+}
+
+type Seen = (&'static str, i32);
+
+/// The least that is left of 100 for bonuses to count.
+const FOR_BONUSES: i32 = 90;
+
+/// Lowest score of each grade.
+const GRADES: [(i32, &str); 13] = [
+    (100, "A+"),
+    (90, "A"),
+    (85, "A-"),
+    (80, "B+"),
+    (70, "B"),
+    (65, "B-"),
+    (60, "C+"),
+    (50, "C"),
+    (45, "C-"),
+    (40, "D+"),
+    (30, "D"),
+    (25, "D-"),
+    (0, "F"),
+];
+
+/// A shorter HSTS costs points: 180 days, as the Observatory counts half a year.
+const HALF_A_YEAR_S: u64 = 15_552_000;
+
+/// Runs the tests on one profile.
+pub(super) fn score(used: &Used<'_>) -> ObservatoryScore {
+    let tests: Vec<ObservatoryTest> = tests(used)
+        .into_iter()
+        .map(|(test, (result, modifier))| ObservatoryTest {
+            test,
+            result,
+            modifier,
+        })
+        .collect();
+    let sum = |counts: fn(i32) -> bool| -> i32 {
+        let modifiers = tests.iter().map(|test| test.modifier);
+        modifiers.filter(|points| counts(*points)).sum()
+    };
+    let without_bonuses = 100_i32.saturating_add(sum(|points| points < 0)).max(0);
+    let score = if without_bonuses >= FOR_BONUSES {
+        without_bonuses.saturating_add(sum(|points| points > 0))
+    } else {
+        without_bonuses
+    };
+    let grade = GRADES.iter().find(|(least, _)| score >= *least);
+    ObservatoryScore {
+        profile: used.name().to_owned(),
+        score,
+        grade: grade.map_or("F", |(_, grade)| grade),
+        tests,
+    }
+}
+
+fn tests(used: &Used<'_>) -> [(&'static str, Seen); 10] {
+    let csp = used.value("Content-Security-Policy").map(Csp::parse);
+    let value = |header: &str| used.value(header).map(|value| value.trim().to_ascii_lowercase());
+    let isolation = |header: &str, good: &[&str], open: &str| isolation(value(header).as_deref(), good, open);
+    [
+        ("content-security-policy", content_security_policy(csp.as_ref())),
+        (
+            "cross-origin-embedder-policy",
+            isolation(
+                "Cross-Origin-Embedder-Policy",
+                &["require-corp", "credentialless"],
+                "unsafe-none",
+            ),
+        ),
+        (
+            "cross-origin-opener-policy",
+            isolation(
+                "Cross-Origin-Opener-Policy",
+                &["same-origin", "same-origin-allow-popups", "noopener-allow-popups"],
+                "unsafe-none",
+            ),
+        ),
+        (
+            "cross-origin-resource-policy",
+            isolation(
+                "Cross-Origin-Resource-Policy",
+                &["same-origin", "same-site"],
+                "cross-origin",
+            ),
+        ),
+        // The language has no credentials for any origin, and no redirect but to HTTPS on the same host.
+        ("cross-origin-resource-sharing", ("restricted", 0)),
+        ("redirection", ("to-https-or-no-http", 0)),
+        (
+            "referrer-policy",
+            referrer_policy(value("Referrer-Policy").as_deref()),
+        ),
+        (
+            "strict-transport-security",
+            transport(used.value("Strict-Transport-Security")),
+        ),
+        (
+            "x-content-type-options",
+            sniffing(value("X-Content-Type-Options").as_deref()),
+        ),
+        (
+            "x-frame-options",
+            frames(value("X-Frame-Options").as_deref(), csp.as_ref()),
+        ),
+    ]
+}
+
+fn content_security_policy(csp: Option<&Csp>) -> Seen {
+    let Some(csp) = csp else {
+        return ("csp-not-implemented", -25);
+    };
+    let (scripts, objects, styles) = (
+        csp.fetch("script-src"),
+        csp.fetch("object-src"),
+        csp.fetch("style-src"),
+    );
+    let only_none = |sources: &[String]| matches!(sources, [source] if source == "'none'");
+    if csp.duplicate.is_some() {
+        ("csp-header-invalid", -25)
+    } else if Csp::inline_source(scripts).is_some() || Csp::is_broad(scripts) || Csp::is_broad(objects) {
+        ("csp-implemented-with-unsafe-inline", -20)
+    } else if matches!(csp.in_clear(), Some((_, false))) {
+        ("csp-implemented-with-insecure-scheme", -20)
+    } else if csp.allows_eval() {
+        ("csp-implemented-with-unsafe-eval", -10)
+    } else if csp.in_clear().is_some() {
+        (
+            "csp-implemented-with-insecure-scheme-in-passive-content-only",
+            -10,
+        )
+    } else if Csp::inline_source(styles).is_some() || Csp::is_broad(styles) {
+        ("csp-implemented-with-unsafe-inline-in-style-src-only", 0)
+    } else if csp.get("default-src").is_some_and(only_none) {
+        ("csp-implemented-with-no-unsafe-default-src-none", 10)
+    } else {
+        ("csp-implemented-with-no-unsafe", 5)
+    }
+}
+
+fn isolation(value: Option<&str>, good: &[&str], open: &str) -> Seen {
+    match value {
+        None => ("not-implemented", 0),
+        Some(value) if good.contains(&value) => ("implemented", 10),
+        Some(value) if value == open => ("implemented-and-open", 0),
+        Some(_) => ("header-invalid", -5),
+    }
+}
+
+fn referrer_policy(value: Option<&str>) -> Seen {
+    let Some(value) = value else {
+        return ("referrer-policy-not-implemented", 0);
+    };
+    let private = [
+        "no-referrer",
+        "same-origin",
+        "strict-origin",
+        "strict-origin-when-cross-origin",
+    ];
+    let unsafe_words = [
+        "origin",
+        "origin-when-cross-origin",
+        "unsafe-url",
+        "no-referrer-when-downgrade",
+    ];
+    let known = |word: &&str| private.contains(word) || unsafe_words.contains(word);
+    match value.split(',').map(str::trim).rfind(known) {
+        Some(word) if private.contains(&word) => ("referrer-policy-private", 5),
+        Some(_) => ("referrer-policy-unsafe", -5),
+        None => ("referrer-policy-header-invalid", -5),
+    }
+}
+
+fn transport(value: Option<&str>) -> Seen {
+    match value.map(Hsts::parse) {
+        None => ("hsts-not-implemented", -20),
+        Some(None) => ("hsts-header-invalid", -20),
+        Some(Some(hsts)) if hsts.max_age_s < HALF_A_YEAR_S => {
+            ("hsts-implemented-max-age-less-than-six-months", -10)
+        }
+        Some(Some(_)) => ("hsts-implemented-max-age-at-least-six-months", 0),
+    }
+}
+
+fn sniffing(value: Option<&str>) -> Seen {
+    match value {
+        None => ("x-content-type-options-not-implemented", -5),
+        Some("nosniff") => ("x-content-type-options-nosniff", 0),
+        Some(_) => ("x-content-type-options-header-invalid", -5),
+    }
+}
+
+fn frames(value: Option<&str>, csp: Option<&Csp>) -> Seen {
+    if csp.is_some_and(|csp| csp.duplicate.is_none() && csp.get("frame-ancestors").is_some()) {
+        return ("x-frame-options-implemented-via-csp", 5);
+    }
+    match value {
+        None => ("x-frame-options-not-implemented", -20),
+        Some("deny" | "sameorigin") => ("x-frame-options-sameorigin-or-deny", 5),
+        Some(value) if value.starts_with("allow-from") => ("x-frame-options-allow-from-origin", 0),
+        Some(_) => ("x-frame-options-header-invalid", -20),
+    }
+}

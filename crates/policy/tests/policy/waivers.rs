@@ -1,0 +1,147 @@
+//! Waivers: what they allow, what they do not, and when they end.
+
+use crate::world::{Request, World, permit, plan, shipped, status};
+use policy::{Date, RouteTarget, SourceFile, compile};
+use proptest::prelude::*;
+use std::time::Duration;
+
+/// The shipped bundle with a route that asks for more than the floor and its upstream give, and a profile that drops
+/// headers of the floor.
+fn uploads(waivers: &str) -> Vec<SourceFile> {
+    let mut files = shipped();
+    let text = format!(
+        "version: 1
+headers:
+  bare: {{ set: {{ X-Content-Type-Options: nosniff }}, remove: [] }}
+routes:
+  upload:
+    match: {{ method: POST, path: /api/v1/statements }}
+    auth: customers
+    scopes: [\"statements:write\"]
+    limits: {{ body: 1MiB }}
+    timeouts: {{ read: 20s, total: 2min }}
+    headers: bare
+    upstream: core
+{waivers}"
+    )
+    .replace("remove: []", "remove: [Via]");
+    files.push(SourceFile {
+        name: "routes/statements.yaml".to_owned(),
+        text,
+    });
+    files
+}
+
+const ALL: &str = "waivers:
+  large: { rule: P3006, at: routes.upload.limits.body, because: a year is sent in one piece, until: 2027-01-31 }
+  slow: { rule: P3006, at: routes.upload.timeouts.total, because: it is read in full, until: \"2027-01-31\" }
+  slower: { rule: P3006, at: routes.upload.timeouts.read, because: it is read in full, until: 2027-03-01 }
+  bare: { rule: P3009, at: routes.upload.headers, because: an old reader chokes on them, until: 2027-03-01 }
+";
+
+fn date(text: &str) -> Date {
+    Date::parse(text).expect("a date")
+}
+
+#[test]
+fn without_a_waiver_each_excess_is_an_error_and_with_it_none() {
+    let places = |waivers: &str| -> Vec<String> {
+        let found = compile(&uploads(waivers), "production").expect_err("refused");
+        found
+            .iter()
+            .map(|found| format!("{} {}", found.code, found.line))
+            .collect()
+    };
+    assert_eq!(places(""), ["P3006 9", "P3006 10", "P3006 10", "P3009 11"]);
+    for line in ALL.lines().skip(1) {
+        let others = ALL.replace(&format!("{line}\n"), "");
+        assert_eq!(places(&others).len(), 1, "{line}");
+    }
+    assert!(compile(&uploads(ALL), "production").is_ok());
+}
+
+#[test]
+fn what_is_waived_is_what_is_enforced() {
+    let plan = plan(&uploads(ALL), "production");
+    let world = World::with_scopes(&["statements:write"]);
+    let ask = |length: u64| {
+        let request = Request::new("POST", "/api/v1/statements").token("good");
+        status(
+            &request
+                .header("content-length", &length.to_string())
+                .ask(&plan, &world),
+        )
+    };
+    assert_eq!((ask(1_048_576), ask(1_048_577)), (200, 413));
+    let permit = permit(
+        Request::new("POST", "/api/v1/statements")
+            .token("good")
+            .ask(&plan, &world),
+    );
+    let RouteTarget::Upstream(_, timeouts) = &permit.route().target else {
+        panic!("leads nowhere")
+    };
+    assert_eq!(
+        (timeouts.read, timeouts.total),
+        (Duration::from_secs(20), Duration::from_mins(2))
+    );
+    let headers = plan.response_headers(Some(permit.route()), policy::Scheme::Https, None);
+    assert_eq!(headers.set.len(), 1, "{headers:?}");
+}
+
+#[test]
+fn a_waiver_waives_its_own_key_only() {
+    let other = ALL.replace("routes.upload.limits.body", "routes.login.limits.body");
+    let found = compile(&uploads(&other), "production").expect_err("refused");
+    assert_eq!(found.len(), 1, "{found:#?}");
+    let other = ALL.replace(
+        "rule: P3009, at: routes.upload.headers",
+        "rule: P3009, at: headers.bare",
+    );
+    assert!(compile(&uploads(&other), "production").is_err());
+}
+
+#[test]
+fn the_second_waiver_of_the_same_finding_waives_nothing() {
+    let twice = format!(
+        "{ALL}  again: {{ rule: P3006, at: routes.upload.limits.body, because: we forgot the first, until: 2027-01-31 }}\n"
+    );
+    let found = compile(&uploads(&twice), "production").expect_err("refused");
+    assert_eq!(found.len(), 1);
+    assert!(
+        found[0].code == "P6003" && found[0].message.contains("`again`"),
+        "{found:#?}"
+    );
+}
+
+#[test]
+fn the_plan_tells_its_waivers_and_which_have_expired() {
+    let plan = plan(&uploads(ALL), "production");
+    let names: Vec<&str> = plan.waivers().iter().map(|waiver| waiver.name.as_str()).collect();
+    assert_eq!(names, ["bare", "large", "slow", "slower"]);
+    let large = &plan.waivers()[1];
+    assert_eq!(
+        (large.code.as_str(), large.key.as_str(), large.until),
+        ("P3006", "routes.upload.limits.body", date("2027-01-31"))
+    );
+    assert_eq!(large.rule.file(), Some("routes/statements.yaml"));
+    let expired = |today: &str| plan.expired_waivers(date(today)).count();
+    // The last day still counts.
+    assert_eq!(
+        ["2027-01-31", "2027-02-01", "2027-03-01", "2027-03-02"].map(expired),
+        [0, 2, 2, 4]
+    );
+}
+
+proptest! {
+    #[test]
+    fn an_expired_waiver_stays_expired(days in 0_i64..40_000) {
+        let plan = plan(&uploads(ALL), "production");
+        let (today, tomorrow) = (Date::of_unix_time(days * 86_400), Date::of_unix_time((days + 1) * 86_400));
+        let expired = |today| plan.expired_waivers(today).count();
+        prop_assert!(expired(today) <= expired(tomorrow));
+        let told = plan.due_waivers(today);
+        let errors = told.iter().filter(|found| found.severity == policy::Severity::Error).count();
+        prop_assert_eq!(errors, expired(today));
+    }
+}
