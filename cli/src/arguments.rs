@@ -124,6 +124,8 @@ pub(crate) struct MigrateArguments {
 pub(crate) enum PolicyCommand {
     /// Check every policy file: exact positions, all findings at once.
     Check(PolicyCheckArguments),
+    /// Rewrite policy files in their canonical form; comments stay.
+    Fmt(PolicyFmtArguments),
     /// Say what the policy decides for one request, phase by phase, and which line decided.
     Explain(Box<PolicyExplainArguments>),
     /// Print the JSON Schema of policy files, for editors.
@@ -158,6 +160,26 @@ pub(crate) struct PolicyCheckArguments {
     /// The environment whose overlay counts [default: APP_ENV, or all of them].
     #[arg(long, value_name = "ENV")]
     pub(crate) env: Option<String>,
+}
+
+/// Options of `portico policy fmt`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  portico policy fmt                          ./policies, overlays and cases too
+  portico policy fmt --check                  change nothing, show what would change
+  portico policy fmt policies/floor.yaml
+  portico policy fmt - < floor.yaml           for editors: from standard input to standard output
+
+A file that is not valid YAML is left as it is. Nothing is written when nothing changes.
+Exit 1 when something would change, or was left as it is.")]
+pub(crate) struct PolicyFmtArguments {
+    /// Policy directories and files, or `-` for standard input.
+    #[arg(value_name = "DIR|FILE", default_value = "policies")]
+    pub(crate) paths: Vec<PathBuf>,
+    /// Change nothing; show what would change.
+    #[arg(long)]
+    pub(crate) check: bool,
 }
 
 /// Options of `portico policy explain`.
