@@ -92,6 +92,16 @@ fn every_example_of_the_reference_holds_the_laws() {
 }
 
 #[test]
+fn the_example_of_the_form_is_in_it() {
+    let examples = examples();
+    let example = examples
+        .iter()
+        .find(|example| example.contains("# Head of the file."))
+        .expect("an example");
+    assert_eq!(&formatted(example), example);
+}
+
+#[test]
 fn a_messy_file_becomes_canonical() {
     insta::assert_snapshot!(formatted(include_str!("messy.yaml")));
 }
