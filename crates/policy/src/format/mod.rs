@@ -13,6 +13,7 @@ use crate::{
     source::SourceFile,
     yaml::{self, Node, Value},
 };
+use comments::Comment;
 use std::{collections::HashMap, fmt};
 
 /// Why a file keeps its form.
@@ -45,20 +46,24 @@ pub fn format(source: &SourceFile) -> Result<String, Unformatted> {
         name: source.name.clone(),
         text: print::print(&document),
     };
-    let after = read(&result).map_err(|found| fault("the result", &found))?;
-    if !is_same(&before, &after) {
-        return Err(Unformatted::Fault(format!(
-            "the result would have other values\n{}",
-            result.text
-        )));
-    }
-    if texts(&comments) != texts(&comments::find(&result.text, &after)) {
-        return Err(Unformatted::Fault(format!(
-            "the result would have other comments\n{}",
-            result.text
-        )));
-    }
+    prove(&before, &comments, &result)?;
     Ok(result.text)
+}
+
+/// Reads the result again: it must hold the same values and the same comments.
+fn prove(before: &Node, comments: &[Comment<'_>], result: &SourceFile) -> Result<(), Unformatted> {
+    let after = read(result).map_err(|found| fault("the result", &found))?;
+    if !is_same(before, &after) {
+        return Err(Unformatted::Fault(
+            "the result would have other values".to_owned(),
+        ));
+    }
+    if texts(comments) != texts(&comments::find(&result.text, &after)) {
+        return Err(Unformatted::Fault(
+            "the result would have other comments".to_owned(),
+        ));
+    }
+    Ok(())
 }
 
 fn read(source: &SourceFile) -> Result<Node, Vec<Diagnostic>> {
@@ -97,7 +102,7 @@ fn is_same(one: &Node, other: &Node) -> bool {
     }
 }
 
-fn texts<'t>(comments: &[comments::Comment<'t>]) -> Vec<&'t str> {
+fn texts<'t>(comments: &[Comment<'t>]) -> Vec<&'t str> {
     let mut texts: Vec<&str> = comments.iter().map(|comment| comment.text).collect();
     texts.sort_unstable();
     texts
@@ -113,3 +118,36 @@ impl fmt::Display for Unformatted {
 }
 
 impl std::error::Error for Unformatted {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(text: &str) -> SourceFile {
+        SourceFile {
+            name: String::new(),
+            text: text.to_owned(),
+        }
+    }
+
+    #[test]
+    fn a_result_that_says_something_else_is_a_fault() {
+        let source = "a: [1, x] # one\nb: { c: 1, d: true }\n# two\n";
+        let before = read(&file(source)).unwrap();
+        let comments = comments::find(source, &before);
+        let prove = |result: &str| prove(&before, &comments, &file(result));
+        assert_eq!(prove("# two\nb: { d: true, c: 1 }\na: [1, 'x'] # one\n"), Ok(()));
+        for wrong in [
+            "a: [1, x]\nb: { c: 1, d: true }\n# two\n",
+            "a: [1, x] # one\nb: { c: 1, d: true }\n# two\n# two\n",
+            "a: [x, 1] # one\nb: { c: 1, d: true }\n# two\n",
+            "a: [1] # one\nb: { c: 1, d: true }\n# two\n",
+            "a: ['1', x] # one\nb: { c: 1, d: true }\n# two\n",
+            "a: [1, x] # one\nb: { c: 1 }\n# two\n",
+            "a: [1, x] # one\nb: { c: 1, d: true, e: 1 }\n# two\n",
+            "a: [1, x # one\nb: { c: 1, d: true }\n# two\n",
+        ] {
+            assert!(matches!(prove(wrong), Err(Unformatted::Fault(_))), "{wrong}");
+        }
+    }
+}
