@@ -54,11 +54,13 @@ doc: dependencies ## the documentation builds without a warning
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --workspace --no-deps --document-private-items
 
 .PHONY: policy-check
-policy-check: dependencies ## the shipped policies are right in every environment, and do what their cases say
+policy-check: dependencies ## the shipped policies are right in every environment, in canonical form, strong, and do what their cases say
 	@for environment in development test production; do \
 		APP_ENV=$$environment $(CARGO) run --quiet --locked --package portico -- policy check policies || exit; \
 	done
 	@$(CARGO) run --quiet --locked --package portico -- policy test policies
+	@$(CARGO) run --quiet --locked --package portico -- policy audit --fail-on low policies
+	@$(CARGO) run --quiet --locked --package portico -- policy fmt --check policies
 
 .PHONY: policy-schema
 policy-schema: dependencies ## write policies/portico.schema.json

@@ -128,6 +128,8 @@ pub(crate) enum PolicyCommand {
     Test(PolicyTestArguments),
     /// Audit the values of a policy: what is weak, how to mend it, and what it scores.
     Audit(PolicyAuditArguments),
+    /// Rewrite policy files in their canonical form; comments stay.
+    Fmt(PolicyFmtArguments),
     /// Say what the policy decides for one request, phase by phase, and which line decided.
     Explain(Box<PolicyExplainArguments>),
     /// Print the JSON Schema of policy files, for editors.
@@ -241,6 +243,26 @@ pub(crate) enum FailOn {
     Low,
     /// Worth knowing.
     Info,
+}
+
+/// Options of `portico policy fmt`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  portico policy fmt                          ./policies, overlays and cases too
+  portico policy fmt --check                  change nothing, show what would change
+  portico policy fmt policies/floor.yaml
+  portico policy fmt - < floor.yaml           for editors: from standard input to standard output
+
+A file that is not valid YAML is left as it is. Nothing is written when nothing changes.
+Exit 1 when something would change, or was left as it is.")]
+pub(crate) struct PolicyFmtArguments {
+    /// Policy directories and files, or `-` for standard input.
+    #[arg(value_name = "DIR|FILE", default_value = "policies")]
+    pub(crate) paths: Vec<PathBuf>,
+    /// Change nothing; show what would change.
+    #[arg(long)]
+    pub(crate) check: bool,
 }
 
 /// Options of `portico policy explain`.

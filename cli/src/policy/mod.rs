@@ -4,6 +4,7 @@ mod audit;
 mod check;
 mod explain;
 pub(crate) mod files;
+mod fmt;
 mod schema;
 mod test;
 
@@ -20,6 +21,7 @@ pub(crate) fn run(command: PolicyCommand) -> anyhow::Result<Outcome> {
         PolicyCommand::Check(arguments) => check::run(&arguments),
         PolicyCommand::Test(arguments) => test::run(&arguments),
         PolicyCommand::Audit(arguments) => audit::run(&arguments),
+        PolicyCommand::Fmt(arguments) => fmt::run(&arguments),
         PolicyCommand::Explain(arguments) => explain::run(&arguments),
         PolicyCommand::Schema => schema::run(),
     }

@@ -12,6 +12,7 @@ mod date;
 mod diagnostic;
 mod document;
 mod evaluate;
+mod format;
 pub mod gcra;
 pub mod language;
 mod path;
@@ -31,6 +32,7 @@ pub use evaluate::{
     Action, Answer, Charge, Charges, Decision, Denial, DenialKind, Evidence, LimitState, LimitStates,
     Outcome, Permit, Phase, PhaseResult, PhaseTrace, Principal, RequestHead, Scheme, TokenFailure,
 };
+pub use format::{Unformatted, format};
 pub use plan::{
     AddressList, AddressRule, Algorithm, Count, Floor, HttpListener, HttpsListener, IdentityProvider,
     KeySource, Limits, Listener, Plan, RateKey, RateLimit, ResponseHeaders, Route, RouteAuth, RouteTarget,

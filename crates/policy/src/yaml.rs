@@ -16,7 +16,7 @@ use serde_saphyr::{
     budget::BudgetBreach,
     options::{DuplicateKeyPolicy, MergeKeyPolicy},
 };
-use std::{collections::HashMap, fmt};
+use std::{collections::HashMap, fmt, ops::Range};
 
 /// Largest policy file, in bytes.
 const MAX_FILE_BYTES: usize = 256 * 1024;
@@ -26,6 +26,8 @@ const MAX_FILE_BYTES: usize = 256 * 1024;
 pub(crate) struct Node {
     pub(crate) value: Value,
     pub(crate) at: Span,
+    /// The bytes it is written in: all of a single value, the bracket of a flow collection, nothing of a block one.
+    pub(crate) source: Range<usize>,
 }
 
 /// What a value is. Numbers stay text: their meaning depends on the key.
@@ -44,6 +46,8 @@ pub(crate) enum Value {
 pub(crate) struct Entry {
     pub(crate) key: String,
     pub(crate) key_at: Span,
+    /// The bytes of the key.
+    pub(crate) key_source: Range<usize>,
     pub(crate) value: Node,
 }
 
@@ -224,6 +228,7 @@ impl Place<'_> {
 
     fn node(&self, raw: Spanned<Raw>, findings: &mut Findings) -> Node {
         let at = self.span(&raw.defined);
+        let source = self.range(&raw.defined);
         let value = match raw.value {
             Raw::Null => Value::Null,
             Raw::Bool(value) => Value::Bool(value),
@@ -234,7 +239,7 @@ impl Place<'_> {
             }
             Raw::Map(entries) => Value::Map(self.entries(entries, findings)),
         };
-        Node { value, at }
+        Node { value, at, source }
     }
 
     fn entries(&self, raw: Vec<(Spanned<Key>, Spanned<Raw>)>, findings: &mut Findings) -> Vec<Entry> {
@@ -242,6 +247,7 @@ impl Place<'_> {
         let mut entries = Vec::with_capacity(raw.len());
         for (key, value) in raw {
             let key_at = self.span(&key.defined);
+            let key_source = self.range(&key.defined);
             let value = self.node(value, findings);
             let Some(key) = key.value.0 else {
                 findings
@@ -263,7 +269,12 @@ impl Place<'_> {
                 continue;
             }
             seen.insert(key.clone(), key_at);
-            entries.push(Entry { key, key_at, value });
+            entries.push(Entry {
+                key,
+                key_at,
+                key_source,
+                value,
+            });
         }
         entries
     }
@@ -280,14 +291,17 @@ impl Place<'_> {
     }
 
     fn source(&self, location: &serde_saphyr::Location) -> String {
+        self.text.get(self.range(location)).unwrap_or_default().to_owned()
+    }
+
+    fn range(&self, location: &serde_saphyr::Location) -> Range<usize> {
         let span = location.span();
         let start = span.byte_offset().and_then(|start| usize::try_from(start).ok());
         let length = span.byte_len().and_then(|length| usize::try_from(length).ok());
         start
             .zip(length)
-            .and_then(|(start, length)| self.text.get(start..start.checked_add(length)?))
+            .and_then(|(start, length)| Some(start..start.checked_add(length)?))
             .unwrap_or_default()
-            .to_owned()
     }
 }
 

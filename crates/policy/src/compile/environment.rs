@@ -114,6 +114,16 @@ fn check(document: &Document, overlay: &Overlay, written: &OverlayDocument, find
     if let Some((_, hosts)) = written.hosts.as_ref().filter(|_| is_strict(&overlay.name)) {
         refuse_hosts(hosts, &overlay.name, findings);
     }
+    check_addresses(document, overlay, written, findings);
+}
+
+/// Lists of addresses may be others in development and test only: they decide who may come.
+fn check_addresses(
+    document: &Document,
+    overlay: &Overlay,
+    written: &OverlayDocument,
+    findings: &mut Findings,
+) {
     for list in &written.addresses {
         find(
             &document.addresses,

@@ -141,6 +141,10 @@ impl Outcome {
 
 /// What to do with the request.
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a permit is held inline so that it costs no allocation; there is one decision a request"
+)]
 pub enum Decision {
     /// Let it through.
     Permit(Permit),

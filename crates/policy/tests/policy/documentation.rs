@@ -6,7 +6,8 @@ use std::{collections::BTreeSet, fs};
 
 const REFERENCE: &str = include_str!("../../../../docs/policy-language.md");
 
-fn examples() -> Vec<String> {
+/// Every YAML block of the reference.
+pub(crate) fn examples() -> Vec<String> {
     let blocks = REFERENCE.split("```yaml\n").skip(1);
     blocks
         .filter_map(|block| block.split_once("```"))
