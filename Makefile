@@ -54,10 +54,11 @@ doc: dependencies ## the documentation builds without a warning
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --workspace --no-deps --document-private-items
 
 .PHONY: policy-check
-policy-check: dependencies ## the shipped policies are right in every environment
+policy-check: dependencies ## the shipped policies are right in every environment, and nothing in production is weak
 	@for environment in development test production; do \
 		APP_ENV=$$environment $(CARGO) run --quiet --locked --package portico -- policy check policies || exit; \
 	done
+	@$(CARGO) run --quiet --locked --package portico -- policy audit policies --env production --fail-on low
 
 # --- generated and committed -----------------------------------------------------------------------------------------
 
