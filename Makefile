@@ -59,7 +59,7 @@ policy-check: dependencies ## the shipped policies are right in every environmen
 		APP_ENV=$$environment $(CARGO) run --quiet --locked --package portico -- policy check policies || exit; \
 	done
 	@$(CARGO) run --quiet --locked --package portico -- policy test policies
-	@$(CARGO) run --quiet --locked --package portico -- policy audit --fail-on low policies
+	@$(CARGO) run --quiet --locked --package portico -- policy audit policies --env production --fail-on low
 	@$(CARGO) run --quiet --locked --package portico -- policy fmt --check policies
 
 .PHONY: policy-schema

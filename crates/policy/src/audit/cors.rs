@@ -8,7 +8,7 @@ static ANYONE: AuditRule = AuditRule::new(
     AuditSeverity::Medium,
     "any site may read answers of a protected route",
     "a token that leaks into any page can be used from that page",
-    "OWASP API8:2023; Fetch standard §3.3",
+    "OWASP API8:2023; Fetch standard, CORS protocol",
 );
 static MANY_WITH_CREDENTIALS: AuditRule = AuditRule::new(
     "A1502",

@@ -84,7 +84,7 @@ static CACHES: AuditRule = AuditRule::new(
     AuditSeverity::Medium,
     "Cache-Control is missing, or lets answers to signed-in callers be stored",
     "the next person at the machine, or a shared cache, gets an answer that was meant for another",
-    "OWASP Secure Headers; OWASP ASVS 14.3.2; RFC 9111 §5.2.2.5",
+    "OWASP Secure Headers; OWASP ASVS 5.0 14.3.2; RFC 9111 §5.2.2.5",
 );
 
 pub(super) static RULES: [&AuditRule; 12] = [

@@ -31,7 +31,7 @@ static UNCOUNTED_FAILURES: AuditRule = AuditRule::new(
     AuditSeverity::High,
     "log-in without a limit on failures",
     "passwords can be guessed at the pace of the other limits",
-    "OWASP API2:2023; OWASP ASVS 2.2.1",
+    "OWASP API2:2023; OWASP ASVS 5.0 6.3.1",
 );
 static MANY_FAILURES: AuditRule = AuditRule::new(
     "A1305",

@@ -15,7 +15,7 @@ static UPSTREAM_IN_CLEAR: AuditRule = AuditRule::new(
     AuditSeverity::High,
     "an upstream in clear over a network",
     "whoever is on that network reads and changes requests that were protected until here",
-    "OWASP API8:2023; PCI DSS 4.2.1",
+    "OWASP API8:2023; OWASP ASVS 5.0 12.3.1",
 );
 static TOKEN_IN_CLEAR: AuditRule = AuditRule::new(
     "A1103",

@@ -9,14 +9,14 @@ static LONG_LIFE: AuditRule = AuditRule::new(
     AuditSeverity::Medium,
     "access tokens may live longer than an hour",
     "a stolen token works until it expires",
-    "RFC 9700 §2.2; OWASP API2:2023; bank practice",
+    "RFC 6750 §5.3: one hour or less; OWASP API2:2023",
 );
 static LEEWAY: AuditRule = AuditRule::new(
     "A1202",
     AuditSeverity::Low,
     "clocks may differ by more than a minute",
     "every expired token stays good for that long",
-    "FAPI 2.0 Security Profile §5.3.2.1; RFC 7519 §4.1.4",
+    "FAPI 2.0 Security Profile §5.3.2.1: 60 s; RFC 7519 §4.1.4",
 );
 static MANY_AUDIENCES: AuditRule = AuditRule::new(
     "A1203",

@@ -22,21 +22,21 @@ static EXPIRED: AuditRule = rule(
     AuditSeverity::High,
     "a waiver that has expired",
     "the exception goes on, and nobody answers for it any more",
-    "ISO/IEC 27001 A.5.1; PCI DSS 12.3",
+    "PCI DSS 4.0 12.3",
 );
 static FAR: AuditRule = rule(
     "A1602",
     AuditSeverity::Low,
     "a waiver for more than a year",
     "whoever decided it will not be there to be asked",
-    "PCI DSS 12.3: reviewed at least once a year",
+    "PCI DSS 4.0 12.3: reviewed at least once a year",
 );
 static WAIVES_NOTHING: AuditRule = rule(
     "A1603",
     AuditSeverity::Medium,
     "a waiver that waives no finding of the audit",
     "it would wave through, unseen, whatever is written there later",
-    "ISO/IEC 27001 A.5.1",
+    "the policy's own waivers",
 );
 static BELOW_FLOOR: AuditRule = rule(
     "A1604",
