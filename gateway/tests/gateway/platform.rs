@@ -430,8 +430,8 @@ async fn j16_j39_keys_are_replaced_live_and_a_wrong_file_changes_nothing() {
 fn beside_the_bank(upstream: SocketAddr) -> String {
     let files = pages_policies();
     let section = |file: &str, from: &str| {
-        let text = &files[file];
-        text[text.find(from).unwrap()..].to_owned()
+        let (_, rest) = files[file].split_once(from).unwrap();
+        format!("{from}{rest}")
     };
     let upstreams = section("gateway.yaml", "upstreams:");
     let upstreams = upstreams.split("\nheaders:").next().unwrap();
