@@ -81,7 +81,7 @@ async fn the_page_that_puts_a_foreign_api_behind_portico_runs_from_its_first_lin
     let binaries = Path::new(PORTICO).parent().unwrap().display();
     let mut script = format!("set -e\ntrap 'kill $(jobs -p)' EXIT\nPATH='{binaries}':\"$PATH\"\n");
     for step in &steps {
-        script.push_str(&format!("{}\necho '=== next ==='\n", step.commands));
+        script.extend([&step.commands, "\necho '=== next ==='\n"]);
     }
     let folder = tempfile::tempdir().unwrap();
     let run = Command::new("bash")

@@ -145,7 +145,6 @@ struct Call {
     method: Option<String>,
     headers: Vec<String>,
     data: Option<String>,
-    is_json: bool,
     is_head: bool,
     data_in_query: bool,
     keeps_dots: bool,
@@ -179,7 +178,9 @@ impl Call {
             "data-raw" => self.add_data(&value, "&"),
             "data" | "data-ascii" | "data-binary" => self.add_data(&not_a_file(name, value)?, "&"),
             "json" => {
-                self.is_json = true;
+                for header in [header::CONTENT_TYPE, header::ACCEPT] {
+                    self.imply(header, "application/json".to_owned());
+                }
                 self.add_data(&not_a_file(name, value)?, "");
             }
             "get" => self.data_in_query = true,
@@ -277,11 +278,6 @@ impl Call {
             headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
             let form = HeaderValue::from_static("application/x-www-form-urlencoded");
             headers.insert(header::CONTENT_TYPE, form);
-        }
-        if self.is_json {
-            for name in [header::CONTENT_TYPE, header::ACCEPT] {
-                headers.insert(name, HeaderValue::from_static("application/json"));
-            }
         }
         for (name, text) in &self.implied {
             headers.insert(name, value(text, name.as_str())?);
@@ -461,7 +457,7 @@ mod tests {
             ("curl https://a.example https://secret.example", "one URL"),
             ("curl", "one URL"),
             ("curl ftp://secret.example", "neither http nor https"),
-            ("curl https://ada:secret@a.example", "--user"),
+            ("curl https://secret@a.example", "--user"),
             ("curl https://a.example -H", "-H lacks"),
             ("curl https://a.example --header", "--header lacks"),
             ("wget https://secret.example", "begin with `curl`"),
