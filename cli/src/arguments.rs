@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::policy::{PolicyDiffArguments, PolicyShowCommand, SHOW_EXAMPLES};
+
 /// Portico: a bank's security gateway, its control plane and the core banking API behind it, in one binary.
 #[derive(Debug, Parser)]
 #[command(name = "portico", version, propagate_version = true, after_help = EXAMPLES, max_term_width = 100)]
@@ -134,6 +136,11 @@ pub(crate) enum PolicyCommand {
     Explain(Box<PolicyExplainArguments>),
     /// Print the JSON Schema of policy files, for editors.
     Schema,
+    /// What would change if another bundle were deployed? The riskiest first.
+    Diff(PolicyDiffArguments),
+    /// Answer a question about the policy, with the lines that decide.
+    #[command(subcommand, after_help = SHOW_EXAMPLES)]
+    Show(PolicyShowCommand),
 }
 
 /// How to print.

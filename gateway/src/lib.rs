@@ -21,8 +21,10 @@ pub mod server;
 pub mod settings;
 mod tls;
 
-pub use policy_source::expectations;
-pub use policy_source::{read_cases, read_directory as read_policies};
+pub use policy_source::{
+    expectations, is_policy, load_last_good as read_last_good_policies, read_cases,
+    read_directory as read_policies,
+};
 pub use settings::Settings;
 
 use anyhow::Context as _;

@@ -1,11 +1,16 @@
 //! `portico policy …`: the policy crate, for people and for CI.
 
+mod arguments;
 mod audit;
+mod bundle;
 mod check;
+mod diff;
 mod explain;
 pub(crate) mod files;
 mod fmt;
 mod schema;
+mod show;
+mod table;
 mod test;
 
 use ::policy::Date;
@@ -14,6 +19,7 @@ use service_runtime::clock::Clock;
 use crate::Outcome;
 use crate::arguments::PolicyCommand;
 
+pub(crate) use arguments::{PolicyDiffArguments, PolicyShowCommand, SHOW_EXAMPLES};
 pub(crate) use files::{read, write_shipped};
 
 pub(crate) fn run(command: PolicyCommand) -> anyhow::Result<Outcome> {
@@ -24,6 +30,8 @@ pub(crate) fn run(command: PolicyCommand) -> anyhow::Result<Outcome> {
         PolicyCommand::Fmt(arguments) => fmt::run(&arguments),
         PolicyCommand::Explain(arguments) => explain::run(&arguments),
         PolicyCommand::Schema => schema::run(),
+        PolicyCommand::Diff(arguments) => diff::run(&arguments),
+        PolicyCommand::Show(command) => show::run(&command),
     }
 }
 

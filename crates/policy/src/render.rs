@@ -115,8 +115,9 @@ fn source_line(diagnostic: &Diagnostic, files: &[SourceFile]) -> Option<(String,
     Some((piece, before.saturating_sub(from)))
 }
 
-/// A policy file is not trusted to hold text that is safe for a terminal.
-pub(crate) fn visible(text: &str) -> String {
+/// Text without control characters: a policy file is not trusted to hold what is safe for a terminal.
+#[must_use]
+pub fn visible(text: &str) -> String {
     let replace = |letter: char| match letter {
         '\t' => ' ',
         letter if letter.is_control() => '\u{fffd}',

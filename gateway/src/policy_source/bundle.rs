@@ -58,15 +58,8 @@ fn read_below(root: &Path, start: &Path) -> anyhow::Result<Vec<SourceFile>> {
                 }
                 directories.push((path, depth.saturating_add(1)));
             } else {
-                match path.extension().and_then(std::ffi::OsStr::to_str) {
-                    Some("yaml") => files.push(read_file(root, &path)?),
-                    Some("md") => {}
-                    // For editors.
-                    Some("json") if path.to_string_lossy().ends_with(".schema.json") => {}
-                    _ => bail!(
-                        "{}: not a policy file, which ends in `.yaml`: rename it, or move it out of the policy directory",
-                        path.display()
-                    ),
+                if is_policy(&path)? {
+                    files.push(read_file(root, &path)?);
                 }
             }
             if files.len() > MAX_FILES {
@@ -76,6 +69,23 @@ fn read_below(root: &Path, start: &Path) -> anyhow::Result<Vec<SourceFile>> {
     }
     files.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(files)
+}
+
+/// Whether a file of the policy directory is a policy, and not words about it.
+///
+/// # Errors
+/// When it does not belong there.
+pub fn is_policy(path: &Path) -> anyhow::Result<bool> {
+    match path.extension().and_then(std::ffi::OsStr::to_str) {
+        Some("yaml") => Ok(true),
+        Some("md") => Ok(false),
+        // For editors.
+        Some("json") if path.to_string_lossy().ends_with(".schema.json") => Ok(false),
+        _ => bail!(
+            "{}: not a policy file, which ends in `.yaml`: rename it, or move it out of the policy directory",
+            path.display()
+        ),
+    }
 }
 
 fn read_file(root: &Path, path: &Path) -> anyhow::Result<SourceFile> {
@@ -152,8 +162,11 @@ pub(super) fn store_last_good(state_dir: &Path, files: &[SourceFile]) -> anyhow:
     write_atomically(&path, &serde_json::to_vec(&LastGood { files: stored })?)
 }
 
-/// The bundle that compiled last; `None` when there never was one.
-pub(super) fn load_last_good(state_dir: &Path) -> anyhow::Result<Option<Vec<SourceFile>>> {
+/// The bundle that compiled last, from the gateway's state directory; `None` when there never was one.
+///
+/// # Errors
+/// When it is there and cannot be read.
+pub fn load_last_good(state_dir: &Path) -> anyhow::Result<Option<Vec<SourceFile>>> {
     let path = last_good_path(state_dir);
     if !path.exists() {
         return Ok(None);

@@ -7,7 +7,7 @@ mod bundle;
 mod snapshot;
 mod watch;
 
-pub use bundle::{read_cases, read_directory};
+pub use bundle::{is_policy, load_last_good, read_cases, read_directory};
 pub(crate) use snapshot::Snapshot;
 pub use snapshot::expectations;
 pub(crate) use watch::watch;
@@ -70,7 +70,7 @@ impl PolicySource {
                 (snapshot, true)
             }
             Err(error) => {
-                let files = bundle::load_last_good(&settings.state_dir).ok().flatten();
+                let files = load_last_good(&settings.state_dir).ok().flatten();
                 let Some(last_good) = files.and_then(|files| make(&files).ok()) else {
                     return Err(error.context("the policy cannot be loaded, and there is no last good copy"));
                 };

@@ -18,7 +18,7 @@ use aws_lc_rs::digest;
 use std::{collections::HashSet, fmt::Write};
 
 /// Folder of the overlays.
-const OVERLAYS: &str = "environments/";
+pub(crate) const OVERLAYS: &str = "environments/";
 
 /// Compiles a bundle for one environment. `files` are all files of the policy folder, overlays included; their
 /// order does not matter.

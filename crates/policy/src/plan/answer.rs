@@ -49,7 +49,7 @@ impl Cors {
 }
 
 /// CORS fields that upstreams must not set: only the policy decides about origins.
-static CORS_FIELDS: [HeaderName; 6] = [
+pub(crate) static CORS_FIELDS: [HeaderName; 6] = [
     header::ACCESS_CONTROL_ALLOW_ORIGIN,
     header::ACCESS_CONTROL_ALLOW_CREDENTIALS,
     header::ACCESS_CONTROL_ALLOW_METHODS,

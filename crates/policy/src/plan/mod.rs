@@ -8,7 +8,7 @@ mod waiver;
 
 pub use addresses::AddressList;
 pub use answer::ResponseHeaders;
-pub(crate) use answer::{Cors, Profile};
+pub(crate) use answer::{CORS_FIELDS, Cors, Profile};
 pub(crate) use facts::RouteRules;
 pub use facts::{
     AddressRule, Algorithm, Floor, HttpListener, HttpsListener, IdentityProvider, KeySource, Limits,

@@ -8,7 +8,7 @@ use policy::{
 };
 use std::collections::BTreeSet;
 
-const BASE: &str = r#"
+pub(crate) const BASE: &str = r#"
 version: 1
 listeners:
   public:
@@ -71,7 +71,7 @@ waivers:
   pages: { rule: A1402, at: routes.docs.scopes, because: until scopes are given out, until: 2027-02-28 }
 "#;
 
-const OVERLAY: &str = r#"
+pub(crate) const OVERLAY: &str = r#"
 version: 1
 environment: development
 listeners:
@@ -86,7 +86,7 @@ rates:
 "#;
 
 /// What is replaced, by what, and the key whose effect it shows.
-const CHANGES: &[(&str, &str, &str)] = &[
+pub(crate) const CHANGES: &[(&str, &str, &str)] = &[
     (
         "floor.rate.*.count",
         "burst: 20, key: [address] }",
@@ -291,7 +291,7 @@ const CHANGES: &[(&str, &str, &str)] = &[
 ];
 
 /// The same for an overlay.
-const OVERLAY_CHANGES: &[(&str, &str, &str)] = &[
+pub(crate) const OVERLAY_CHANGES: &[(&str, &str, &str)] = &[
     ("listeners", "127.0.0.1:8080", "127.0.0.1:8079"),
     ("listeners.*.http", "    http: { bind: \"127.0.0.1:8080\" }\n", ""),
     (
@@ -321,7 +321,7 @@ const FIXED: &[(&str, &str)] = &[
     ("waivers.*.because", "for people"),
 ];
 
-fn files(base: &str, overlay: &str) -> Vec<SourceFile> {
+pub(crate) fn files(base: &str, overlay: &str) -> Vec<SourceFile> {
     let file = |name: &str, text: &str| SourceFile {
         name: name.to_owned(),
         text: text.to_owned(),
@@ -337,9 +337,50 @@ fn in_words(plan: &Plan) -> String {
     format!("{plan:?}").replace(plan.hash(), "")
 }
 
-fn replaced(text: &str, old: &str, new: &str) -> String {
+pub(crate) fn replaced(text: &str, old: &str, new: &str) -> String {
     assert!(text.contains(old), "{old}");
     text.replacen(old, new, 1)
+}
+
+/// The base with one change, and an overlay that fits it.
+pub(crate) fn changed(key: &str, old: &str, new: &str) -> (String, &'static str) {
+    // Some changes leave an overlay or a definition behind; the others keep the bundle whole.
+    let is_left_behind = matches!(
+        key,
+        "listeners" | "listeners.*.http" | "listeners.*.http.redirect" | "routes.*.rate"
+    );
+    let overlay = if is_left_behind {
+        "version: 1\nenvironment: development\n"
+    } else {
+        OVERLAY
+    };
+    let mut base = replaced(BASE, old, new);
+    if key == "upstreams" {
+        base = replaced(&base, "upstream: other", "upstream: third");
+    }
+    let unused = [
+        ("headers: api\nroutes", "  api: {"),
+        ("headers: docs\n", "  docs: {"),
+        ("upstream: core", "  core: {"),
+        ("auth: customers", "  customers: {"),
+        ("cors: application", "  application: {"),
+        ("office, visitors]", "  visitors: ["),
+        ("deny_from: [blocked]", "  blocked: ["),
+    ];
+    for (reference, definition) in unused {
+        if !base.contains(reference) {
+            // The line stays, empty: other lines must keep their numbers, which the plan knows.
+            let keep = |line: &str| {
+                if line.starts_with(definition) {
+                    String::new()
+                } else {
+                    line.to_owned()
+                }
+            };
+            base = base.lines().map(keep).collect::<Vec<_>>().join("\n");
+        }
+    }
+    (base, overlay)
 }
 
 #[test]
@@ -347,42 +388,7 @@ fn another_value_makes_another_plan() {
     let plan_before = plan(&files(BASE, OVERLAY), "production");
     let (before, observed) = (in_words(&plan_before), observe(&plan_before));
     for (key, old, new) in CHANGES {
-        // Some changes leave an overlay or a definition behind; the others keep the bundle whole.
-        let is_left_behind = matches!(
-            *key,
-            "listeners" | "listeners.*.http" | "listeners.*.http.redirect" | "routes.*.rate"
-        );
-        let overlay = if is_left_behind {
-            "version: 1\nenvironment: development\n"
-        } else {
-            OVERLAY
-        };
-        let mut base = replaced(BASE, old, new);
-        if *key == "upstreams" {
-            base = replaced(&base, "upstream: other", "upstream: third");
-        }
-        let unused = [
-            ("headers: api\nroutes", "  api: {"),
-            ("headers: docs\n", "  docs: {"),
-            ("upstream: core", "  core: {"),
-            ("auth: customers", "  customers: {"),
-            ("cors: application", "  application: {"),
-            ("office, visitors]", "  visitors: ["),
-            ("deny_from: [blocked]", "  blocked: ["),
-        ];
-        for (reference, definition) in unused {
-            if !base.contains(reference) {
-                // The line stays, empty: other lines must keep their numbers, which the plan knows.
-                let keep = |line: &str| {
-                    if line.starts_with(definition) {
-                        String::new()
-                    } else {
-                        line.to_owned()
-                    }
-                };
-                base = base.lines().map(keep).collect::<Vec<_>>().join("\n");
-            }
-        }
+        let (base, overlay) = changed(key, old, new);
         let plan = plan(&files(&base, overlay), "production");
         assert_ne!(
             before,

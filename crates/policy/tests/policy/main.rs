@@ -7,6 +7,7 @@ mod cases;
 mod corpus;
 mod decisions;
 mod diagnostics;
+mod differences;
 mod documentation;
 mod effects;
 mod formatting;

@@ -1,0 +1,156 @@
+//! Where a bundle to compare comes from: a directory, a revision in git, or the running gateway.
+
+use std::io::ErrorKind;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use ::policy::{Rule, SourceFile};
+
+use super::files;
+use crate::Unreadable;
+use crate::data_directory::DataDirectory;
+use crate::up::Endpoints;
+
+/// The files of one side, and what to write before their names.
+#[derive(Debug)]
+pub(super) struct Bundle {
+    /// As it was asked for.
+    pub(super) name: String,
+    prefix: String,
+    pub(super) files: Vec<SourceFile>,
+}
+
+impl Bundle {
+    /// `git:REV`, `git:REV:PATH` or a directory. `beside` is the directory that `git:REV` means.
+    pub(super) fn open(written: &str, beside: &Path) -> Result<Self, Unreadable> {
+        let Some(revision) = written.strip_prefix("git:") else {
+            return Ok(Self {
+                name: written.to_owned(),
+                prefix: format!("{}/", written.trim_end_matches('/')),
+                files: files::read(Path::new(written))?,
+            });
+        };
+        let (files, prefix) = match revision.split_once(':') {
+            Some((revision, path)) => (
+                from_git(Path::new("."), revision, path)?,
+                format!("git:{revision}:{}/", path.trim_end_matches('/')),
+            ),
+            None => (from_git(beside, revision, "./")?, format!("git:{revision}:")),
+        };
+        if files.is_empty() {
+            return Err(Unreadable(format!("{written}: no policy files (*.yaml)")));
+        }
+        Ok(Self {
+            name: written.to_owned(),
+            prefix,
+            files,
+        })
+    }
+
+    /// What the gateway of a data directory runs with, and the environment of that system while it runs.
+    pub(super) fn running(data_dir: &Path) -> Result<(Self, Option<String>), Unreadable> {
+        let unreadable = |error: anyhow::Error| Unreadable(format!("{error:#}"));
+        let directory = DataDirectory::open(data_dir).map_err(unreadable)?;
+        let files = gateway::read_last_good_policies(&directory.gateway()).map_err(unreadable)?;
+        let files = files.ok_or_else(|| {
+            Unreadable(format!(
+                "no gateway has put a policy in force in {}: compare with a directory or with git:REV",
+                data_dir.display()
+            ))
+        })?;
+        let environment = Endpoints::read(&directory.endpoints()).map(|endpoints| endpoints.environment);
+        let bundle = Self {
+            name: "running".to_owned(),
+            prefix: "running:".to_owned(),
+            files,
+        };
+        Ok((bundle, environment))
+    }
+
+    /// `policies/floor.yaml:7`.
+    pub(super) fn place(&self, rule: &Rule) -> String {
+        match (rule.file(), rule.line()) {
+            (Some(file), Some(line)) => format!("{}{file}:{line}", self.prefix),
+            _ => rule.to_string(),
+        }
+    }
+
+    /// The environments that have an overlay, and production, which needs none.
+    pub(super) fn environments(&self) -> impl Iterator<Item = &str> {
+        let names = self
+            .files
+            .iter()
+            .filter_map(|file| file.name.strip_prefix("environments/")?.strip_suffix(".yaml"));
+        names.chain(["production"])
+    }
+}
+
+/// Every policy file below `path` at a revision. Nothing is checked out.
+fn from_git(directory: &Path, revision: &str, path: &str) -> Result<Vec<SourceFile>, Unreadable> {
+    // Git would read it as an option.
+    if revision.is_empty() || revision.starts_with('-') {
+        return Err(Unreadable(format!("git:{revision}: not a revision")));
+    }
+    let commit = format!("{revision}^{{commit}}");
+    let commit = git(directory, &["rev-parse", "--verify", "--quiet", &commit])?
+        .ok_or_else(|| Unreadable(format!("git:{revision}: no such revision in this repository")))?;
+    let tree = format!("{}:{path}", commit.trim());
+    let listing = git(directory, &["ls-tree", "-r", "-z", "--full-tree", &tree])?.ok_or_else(|| {
+        Unreadable(format!(
+            "git:{revision}: `{path}` is no directory at this revision"
+        ))
+    })?;
+    let mut files = Vec::new();
+    for entry in listing.split('\0').filter(|entry| !entry.is_empty()) {
+        let Some((about, name)) = entry.split_once('\t') else {
+            continue;
+        };
+        let is_hidden = name.split('/').any(|part| part.starts_with('.'));
+        let belongs = |error: anyhow::Error| Unreadable(format!("git:{revision}:{error:#}"));
+        if is_hidden || !gateway::is_policy(Path::new(name)).map_err(belongs)? {
+            continue;
+        }
+        let [mode, _, object] = about.split(' ').collect::<Vec<_>>()[..] else {
+            continue;
+        };
+        let text = git(directory, &["cat-file", "blob", object])?;
+        let text = text.filter(|_| mode.starts_with("100"));
+        files.push(SourceFile {
+            name: name.to_owned(),
+            text: text.ok_or_else(|| Unreadable(format!("git:{revision}:{name}: not a regular file")))?,
+        });
+    }
+    Ok(files)
+}
+
+/// What git prints; `None` when it fails.
+fn git(directory: &Path, arguments: &[&str]) -> Result<Option<String>, Unreadable> {
+    let output = Command::new("git")
+        .arg("-C")
+        .arg(directory)
+        .args(arguments)
+        // Set in a hook of another repository, they would decide instead of the directory.
+        .env_remove("GIT_DIR")
+        .env_remove("GIT_WORK_TREE")
+        .env_remove("GIT_INDEX_FILE")
+        .env("LC_ALL", "C")
+        .stdin(Stdio::null())
+        .output()
+        .map_err(|error| match error.kind() {
+            ErrorKind::NotFound => Unreadable("git is not installed: compare with a directory".to_owned()),
+            _ => Unreadable(format!("cannot run git: {error}")),
+        })?;
+    if !output.status.success() {
+        let said = String::from_utf8_lossy(&output.stderr);
+        if said.contains("not a git repository") {
+            return Err(Unreadable(format!(
+                "{}: not in a git repository",
+                directory.display()
+            )));
+        }
+        return Ok(None);
+    }
+    String::from_utf8(output.stdout)
+        .map(Some)
+        .map_err(|_| Unreadable("git printed what is not UTF-8".to_owned()))
+}

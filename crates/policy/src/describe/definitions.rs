@@ -1,0 +1,455 @@
+//! From a plan to its facts. Every struct is taken apart whole, so that a new field does not compile before it has a
+//! fact here.
+
+use super::{Definition, Fact, Kind, Value, places::Places};
+use crate::plan::{
+    AddressList, AddressRule, CORS_FIELDS, Cors, Count, Floor, HttpListener, HttpsListener, IdentityProvider,
+    KeySource, Limits, Listener, Plan, Profile, RateKey, RateLimit, Route, RouteAuth, RouteTarget, Served,
+    Timeouts, TlsVersion, Upstream, UpstreamAddress, UpstreamAuthorization, Waiver,
+};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+/// Every definition of a plan, in the order of the language.
+pub(super) fn of(plan: &Plan, places: &Places) -> Vec<Definition> {
+    let Plan {
+        hash: _,
+        environment: _,
+        matcher: _,
+        listeners,
+        hosts,
+        upstreams,
+        identity_providers,
+        routes,
+        floor,
+        floor_headers,
+        waivers,
+    } = plan;
+    let profiles: BTreeMap<&str, &Profile> = routes
+        .iter()
+        .map(|route| &route.headers)
+        .chain([floor_headers])
+        .map(|profile| (profile.rule.key(), &**profile))
+        .collect();
+    let cors: BTreeMap<&str, &Cors> = routes
+        .iter()
+        .filter_map(|route| route.cors.as_ref())
+        .map(|cors| (cors.rule.key(), &**cors))
+        .collect();
+    let rules = routes
+        .iter()
+        .map(|route| &route.allow_from)
+        .chain([&floor.deny_from]);
+    let addresses: BTreeMap<&str, &AddressList> = rules
+        .flatten()
+        .flat_map(|rule| &rule.lists)
+        .map(|list| (list.name.as_str(), &**list))
+        .collect();
+    let mut all: Vec<Definition> = Vec::new();
+    all.extend(
+        listeners
+            .iter()
+            .flat_map(|listener| self::listener(listener, places)),
+    );
+    all.push(
+        open(Kind::Hosts, "hosts", places)
+            .fact("", Value::set(hosts))
+            .made,
+    );
+    all.extend(addresses.values().map(|list| self::addresses(list, places)));
+    all.extend(upstreams.iter().map(|upstream| self::upstream(upstream, places)));
+    all.extend(
+        identity_providers
+            .iter()
+            .map(|provider| self::provider(provider, places)),
+    );
+    all.extend(profiles.values().map(|profile| self::profile(profile, places)));
+    all.extend(cors.values().map(|cors| self::cors(cors, places)));
+    all.push(self::floor(floor, floor_headers, places));
+    all.extend(floor.rate.iter().map(|limit| self::limit(limit, "floor", places)));
+    for route in routes {
+        all.push(self::route(route, places));
+        let key = format!("routes.{}", route.name);
+        let own = route
+            .rates()
+            .filter(|limit| !floor.rate.iter().any(|other| other.name == limit.name));
+        all.extend(own.map(|limit| self::limit(limit, &key, places)));
+    }
+    all.extend(waivers.iter().map(|waiver| self::waiver(waiver, places)));
+    all
+}
+
+/// A definition under construction.
+struct Draft<'p> {
+    places: &'p Places,
+    made: Definition,
+}
+
+fn open<'p>(kind: Kind, key: &str, places: &'p Places) -> Draft<'p> {
+    Draft {
+        places,
+        made: Definition {
+            kind,
+            key: key.to_owned(),
+            owner: None,
+            place: places.decides(key),
+            facts: Vec::new(),
+        },
+    }
+}
+
+impl Draft<'_> {
+    fn of(mut self, owner: &str) -> Self {
+        self.made.owner = Some(owner.to_owned());
+        self
+    }
+
+    fn fact(mut self, name: &str, value: Value) -> Self {
+        let key = self.made.key_of(name);
+        self.made.facts.push(Fact {
+            name: name.to_owned(),
+            value,
+            place: self.places.decides(&key),
+            overridden: self.places.overridden(&key),
+            follows: None,
+        });
+        self
+    }
+
+    /// A fact that is the one of `follows` unless it is written here.
+    fn inherited(mut self, name: &str, value: Value, follows: &str) -> Self {
+        if self.places.is_written(&self.made.key_of(name)) {
+            return self.fact(name, value);
+        }
+        self.made.facts.push(Fact {
+            name: name.to_owned(),
+            value,
+            place: self.places.decides(follows),
+            overridden: self.places.overridden(follows),
+            follows: Some(follows.to_owned()),
+        });
+        self
+    }
+}
+
+fn listener(listener: &Listener, places: &Places) -> Vec<Definition> {
+    let Listener {
+        name,
+        http,
+        https,
+        rule: _,
+    } = listener;
+    let HttpsListener {
+        bind,
+        tls_min,
+        certificate,
+        rule: _,
+    } = https;
+    let key = format!("listeners.{name}");
+    let min = match tls_min {
+        TlsVersion::Tls12 => "1.2",
+        TlsVersion::Tls13 => "1.3",
+    };
+    let secure = open(Kind::Listener, &key, places)
+        .fact("https.bind", Value::text(bind))
+        .fact("https.tls.min", Value::text(min))
+        .fact("https.tls.certificate", Value::text(certificate));
+    let clear = http.as_ref().map(|HttpListener { bind, rule: _ }| {
+        open(Kind::Clear, &format!("{key}.http"), places)
+            .of(&key)
+            .fact("bind", Value::text(bind))
+            .made
+    });
+    [Some(secure.made), clear].into_iter().flatten().collect()
+}
+
+fn addresses(list: &AddressList, places: &Places) -> Definition {
+    open(Kind::Addresses, &format!("addresses.{}", list.name), places)
+        .fact("", Value::set(list.networks()))
+        .made
+}
+
+/// The lists of `deny_from` or `allow_from`, or the word for none.
+fn from(rule: Option<&AddressRule>, none: &str) -> Value {
+    rule.map_or_else(
+        || Value::text(none),
+        |AddressRule { lists, rule: _ }| {
+            Value::References(
+                lists
+                    .iter()
+                    .map(|list| format!("addresses.{}", list.name))
+                    .collect(),
+            )
+        },
+    )
+}
+
+fn upstream(upstream: &Upstream, places: &Places) -> Definition {
+    let Upstream {
+        name,
+        address,
+        timeouts,
+        authorization,
+        rule: _,
+    } = upstream;
+    let Timeouts { connect, read, total } = timeouts;
+    let address = match address {
+        UpstreamAddress::Unix(name) => format!("unix:{name}"),
+        UpstreamAddress::Http(address) => format!("http://{address}"),
+    };
+    let authorization = match authorization {
+        UpstreamAuthorization::Forward => "forward",
+        UpstreamAuthorization::Strip => "strip",
+    };
+    open(Kind::Upstream, &format!("upstreams.{name}"), places)
+        .fact("address", Value::Text(address))
+        .fact("authorization", Value::text(authorization))
+        .fact("timeouts.connect", Value::Time(*connect))
+        .fact("timeouts.read", Value::Time(*read))
+        .fact("timeouts.total", Value::Time(*total))
+        .made
+}
+
+fn provider(provider: &IdentityProvider, places: &Places) -> Definition {
+    let IdentityProvider {
+        name,
+        issuer,
+        audiences,
+        algorithms,
+        token_type,
+        max_lifetime,
+        leeway,
+        keys,
+        rule: _,
+    } = provider;
+    let keys = match keys {
+        KeySource::Portico => "portico".to_owned(),
+        KeySource::File(name) => format!("file:{name}"),
+    };
+    open(Kind::Identity, &format!("identity.{name}"), places)
+        .fact("issuer", Value::text(issuer))
+        .fact("audiences", Value::set(audiences))
+        .fact(
+            "algorithms",
+            Value::set(algorithms.iter().map(|algorithm| algorithm.as_str())),
+        )
+        .fact("type", Value::text(token_type))
+        .fact("max_lifetime", Value::Time(*max_lifetime))
+        .fact("leeway", Value::Time(*leeway))
+        .fact("keys", Value::Text(keys))
+        .made
+}
+
+fn waiver(waiver: &Waiver, places: &Places) -> Definition {
+    // A reason changes nothing that is enforced.
+    let Waiver {
+        name,
+        code,
+        key,
+        because: _,
+        until,
+        rule: _,
+        until_at: _,
+    } = waiver;
+    open(Kind::Waiver, &format!("waivers.{name}"), places)
+        .fact("rule", Value::text(code))
+        .fact("at", Value::text(key))
+        .fact("until", Value::Text(until.to_string()))
+        .made
+}
+
+fn profile(profile: &Profile, places: &Places) -> Definition {
+    // What is sent in clear follows from what is sent over HTTPS.
+    let Profile {
+        over_https,
+        over_http: _,
+        remove,
+        rule,
+    } = profile;
+    let mut draft = open(Kind::Headers, rule.key(), places);
+    for (name, value) in over_https {
+        let value = String::from_utf8_lossy(value.as_bytes()).into_owned();
+        draft = draft.fact(&format!("set.{name}"), Value::Text(value));
+    }
+    let removed = remove.iter().filter(|name| !CORS_FIELDS.contains(name));
+    draft.fact("remove", Value::set(removed)).made
+}
+
+fn cors(cors: &Cors, places: &Places) -> Definition {
+    let Cors {
+        origins,
+        methods,
+        headers,
+        allow_methods: _,
+        allow_headers: _,
+        expose,
+        credentials,
+        max_age,
+        rule,
+    } = cors;
+    let expose = expose
+        .to_str()
+        .unwrap_or_default()
+        .split(", ")
+        .filter(|name| !name.is_empty());
+    let max_age_s = max_age
+        .to_str()
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or_default();
+    open(Kind::Cors, rule.key(), places)
+        .fact("origins", Value::set(origins.iter().map(|(origin, _)| origin)))
+        .fact("methods", Value::set(methods))
+        .fact("headers", Value::set(headers))
+        .fact("expose", Value::set(expose))
+        .fact("credentials", Value::text(credentials))
+        .fact("max_age", Value::Time(Duration::from_secs(max_age_s)))
+        .made
+}
+
+fn floor(floor: &Floor, headers: &Profile, places: &Places) -> Definition {
+    let Floor {
+        limits,
+        head_timeout,
+        body_timeout,
+        rate: _,
+        deny_from,
+        rule: _,
+    } = floor;
+    let Limits {
+        head,
+        headers: lines,
+        target,
+        body,
+    } = limits;
+    open(Kind::Floor, "floor", places)
+        .fact("limits.head", Value::Size(*head))
+        .fact("limits.headers", Value::Number(*lines))
+        .fact("limits.target", Value::Size(*target))
+        .fact("limits.body", Value::Size(*body))
+        .fact("timeouts.head", Value::Time(*head_timeout))
+        .fact("timeouts.body", Value::Time(*body_timeout))
+        .fact("deny_from", from(deny_from.as_ref(), "none"))
+        .fact("headers", Value::Reference(headers.rule.key().to_owned()))
+        .made
+}
+
+fn limit(limit: &RateLimit, owner: &str, places: &Places) -> Definition {
+    let RateLimit {
+        name,
+        limit,
+        period,
+        burst,
+        keys,
+        count,
+        gcra: _,
+        policy_field: _,
+        rule: _,
+    } = limit;
+    let key = |key: &RateKey| match key {
+        RateKey::Address => "address".to_owned(),
+        RateKey::Subject => "subject".to_owned(),
+        RateKey::Body(pointer) => format!("body.{pointer}"),
+    };
+    let count = match count {
+        Count::Requests => "requests",
+        Count::Failures => "failures",
+    };
+    let pace = Value::Rate {
+        limit: *limit,
+        period: *period,
+    };
+    open(Kind::Limit, &format!("{owner}.rate.{name}"), places)
+        .of(owner)
+        .fact("limit", pace)
+        .fact("burst", Value::Number(*burst))
+        .fact("key", Value::set(keys.iter().map(key)))
+        .fact("count", Value::text(count))
+        .made
+}
+
+fn route(route: &Route, places: &Places) -> Definition {
+    let Route {
+        name,
+        method,
+        path,
+        auth,
+        scopes,
+        allow_from,
+        limits,
+        target,
+        rule: _,
+        rules: _,
+        coarse: _,
+        fine: _,
+        headers,
+        cors,
+    } = route;
+    let Limits {
+        head,
+        headers: lines,
+        target: longest,
+        body,
+    } = limits;
+    let draft = open(Kind::Route, &format!("routes.{name}"), places)
+        .fact("match", Value::Text(format!("{method} {path}")));
+    let draft = match auth {
+        RouteAuth::Anyone { because } => draft
+            .fact("auth", Value::text("none"))
+            .fact("because", Value::text(because)),
+        RouteAuth::Provider(provider) => draft
+            .fact("auth", Value::Reference(format!("identity.{}", provider.name)))
+            .fact("scopes", Value::set(scopes)),
+    };
+    let draft = draft
+        .fact("allow_from", from(allow_from.as_ref(), "anywhere"))
+        .inherited("limits.head", Value::Size(*head), "floor.limits.head")
+        .inherited("limits.headers", Value::Number(*lines), "floor.limits.headers")
+        .inherited("limits.target", Value::Size(*longest), "floor.limits.target")
+        .inherited("limits.body", Value::Size(*body), "floor.limits.body")
+        .inherited(
+            "headers",
+            Value::Reference(headers.rule.key().to_owned()),
+            "floor.headers",
+        );
+    let cors = cors
+        .as_ref()
+        .map(|cors| Value::Reference(cors.rule.key().to_owned()));
+    let draft = draft.fact("cors", cors.unwrap_or_else(|| Value::text("none")));
+    match target {
+        RouteTarget::Serve(served) => draft.fact("serve", Value::text(served_name(*served))).made,
+        RouteTarget::Upstream(upstream, timeouts) => waits(draft, upstream, *timeouts).made,
+    }
+}
+
+const fn served_name(served: Served) -> &'static str {
+    match served {
+        Served::Jwks => "jwks",
+        Served::Live => "live",
+        Served::Ready => "ready",
+    }
+}
+
+/// A timeout that the route leaves out is the one of its upstream, or its own total when that is shorter.
+fn waits<'p>(draft: Draft<'p>, upstream: &Arc<Upstream>, timeouts: Timeouts) -> Draft<'p> {
+    let Timeouts { connect, read, total } = timeouts;
+    let key = format!("upstreams.{}", upstream.name);
+    let own_total = draft.made.key_of("timeouts.total");
+    let follows = |name: &str, own: Duration, of_upstream: Duration| {
+        if own == of_upstream {
+            format!("{key}.timeouts.{name}")
+        } else {
+            own_total.clone()
+        }
+    };
+    let connect_follows = follows("connect", connect, upstream.timeouts.connect);
+    let read_follows = follows("read", read, upstream.timeouts.read);
+    draft
+        .fact("upstream", Value::Reference(key.clone()))
+        .inherited("timeouts.connect", Value::Time(connect), &connect_follows)
+        .inherited("timeouts.read", Value::Time(read), &read_follows)
+        .inherited(
+            "timeouts.total",
+            Value::Time(total),
+            &format!("{key}.timeouts.total"),
+        )
+}

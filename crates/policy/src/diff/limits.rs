@@ -1,0 +1,103 @@
+//! Changes of a limit: how many more get through, and who shares an allowance.
+
+use super::{Risk, judge::Judgement, table};
+use crate::describe::{Definition, Value};
+
+/// Another `limit`.
+pub(super) fn pace(limit: &Definition, (old, new): (&Value, &Value), subject: &str) -> Judgement {
+    let (
+        Value::Rate {
+            limit: old_limit,
+            period: old_period,
+        },
+        Value::Rate {
+            limit: new_limit,
+            period: new_period,
+        },
+    ) = (old, new)
+    else {
+        return Judgement::new(Risk::Medium, "another value");
+    };
+    let before = u128::from(*old_limit).saturating_mul(new_period.as_nanos());
+    let after = u128::from(*new_limit).saturating_mul(old_period.as_nanos());
+    let guesses = limit.text("count") == "failures";
+    if before == after {
+        return Judgement::new(Risk::Info, "the same pace, told to clients with another window");
+    }
+    if after < before {
+        return Judgement::new(
+            Risk::Low,
+            format!("{subject}: more than {new} is refused with 429"),
+        );
+    }
+    let times = times(before, after);
+    if guesses {
+        return Judgement::new(Risk::High, format!("guessing becomes {times} as fast"));
+    }
+    Judgement::new(Risk::Medium, format!("{subject}: {times} as many get through"))
+}
+
+/// `10 times`, `1.5 times`; in tenths, without floating point.
+fn times(before: u128, after: u128) -> String {
+    let tenths = after.saturating_mul(10).checked_div(before).unwrap_or(u128::MAX);
+    match (
+        tenths.checked_div(10).unwrap_or_default(),
+        tenths.checked_rem(10).unwrap_or_default(),
+    ) {
+        (1, 0) => "slightly more than once".to_owned(),
+        (2, 0) => "twice".to_owned(),
+        (whole, 0) => format!("{whole} times"),
+        (whole, tenth) => format!("{whole}.{tenth} times"),
+    }
+}
+
+/// Another `key`.
+pub(super) fn counted_by(old: &Value, new: &Value, subject: &str) -> Judgement {
+    let (added, removed) = table::difference(old, new);
+    let mut said = Vec::new();
+    if !added.is_empty() {
+        said.push(format!(
+            "whoever changes {} gets a fresh allowance",
+            added.join(", ")
+        ));
+    }
+    if !removed.is_empty() {
+        said.push(format!(
+            "requests with another {} share one allowance",
+            removed.join(", ")
+        ));
+    }
+    Judgement::new(Risk::High, format!("{subject}: {}", said.join("; ")))
+}
+
+/// Another `count`.
+pub(super) fn counted(new: &Value, subject: &str) -> Judgement {
+    if new.to_string() == "failures" {
+        return Judgement::new(
+            Risk::High,
+            format!("{subject}: only refused credentials count; all else is not limited by it"),
+        );
+    }
+    Judgement::new(
+        Risk::Medium,
+        format!("{subject}: every request counts, so that good ones use it up too"),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::times;
+
+    #[test]
+    fn a_ratio_is_told_in_tenths() {
+        for (before, after, words) in [
+            (5, 50, "10 times"),
+            (2, 3, "1.5 times"),
+            (3, 10, "3.3 times"),
+            (1, 2, "twice"),
+            (100, 101, "slightly more than once"),
+        ] {
+            assert_eq!(times(before, after), words);
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! For each fact: which direction is looser, how much that matters, and what it means in words.
+//!
+//! A new key gets a row here. Until it has one, its change is shown as medium, and a test fails.
+
+use super::{Risk, judge::Judgement};
+use crate::describe::{Kind, Value};
+use std::{
+    cmp::{Ordering, Reverse},
+    collections::BTreeSet,
+};
+
+/// What a change of one fact means: which definitions have it, its name, the risk when it is looser.
+struct Row(&'static [Kind], &'static str, Risk, Meaning);
+
+/// Words may hold `{old}`, `{new}`, `{words}` (those added or removed) and `{subject}` (the requests it is about).
+enum Meaning {
+    /// A higher number is looser: words for higher, and for lower.
+    Number(&'static str, &'static str),
+    /// More words are looser: words for those added, and for those removed.
+    Permits(&'static str, &'static str),
+    /// Fewer words are looser: words for those added, and for those removed.
+    Demands(&'static str, &'static str),
+    /// Words in their order, the loosest first: words for looser, and for tighter.
+    Order(&'static [&'static str], &'static str, &'static str),
+    /// Another value, without a direction.
+    Other(&'static str),
+}
+
+use Kind::{Cors, Floor, Headers, Hosts, Identity, Limit, Listener, Route, Upstream, Waiver};
+use Meaning::{Demands, Number, Order, Other, Permits};
+use Risk::{Critical, High, Info, Low, Medium};
+
+#[rustfmt::skip]
+static ROWS: &[Row] = &[
+    Row(&[Listener], "https.tls.min", High, Order(&["1.2", "1.3"],
+        "clients may speak TLS {new}", "clients that cannot speak TLS {new} are refused")),
+    Row(&[Listener], "https.tls.certificate", Medium, Other("clients are shown another certificate")),
+    Row(&[Hosts], "", Medium, Permits(
+        "requests for {words} are answered", "requests for {words} are refused with 421")),
+    Row(&[Upstream], "address", High, Other("requests go to {new}")),
+    Row(&[Upstream], "authorization", Medium, Order(&["forward", "strip"],
+        "the upstream sees the tokens of clients", "the upstream sees no tokens any more")),
+    Row(&[Upstream, Route], "timeouts.connect", Medium, Number(
+        "connecting to the upstream may take up to {new}",
+        "an upstream that takes longer than {new} to connect is given up")),
+    Row(&[Upstream, Route], "timeouts.read", Medium, Number(
+        "a silent upstream is waited for up to {new}",
+        "an upstream that is silent for longer than {new} is given up")),
+    Row(&[Upstream, Route], "timeouts.total", Medium, Number(
+        "an exchange may take up to {new}", "an exchange that takes longer than {new} is cut off")),
+    Row(&[Identity], "issuer", Critical, Other("tokens of {new} are accepted, those of {old} no more")),
+    Row(&[Identity], "audiences", High, Permits(
+        "tokens made for {words} are accepted", "tokens made for {words} alone are refused")),
+    Row(&[Identity], "algorithms", High, Permits(
+        "signatures with {words} are accepted", "signatures with {words} are refused")),
+    Row(&[Identity], "type", High, Other("tokens of type {new} are accepted, those of type {old} no more")),
+    Row(&[Identity], "max_lifetime", Medium, Number(
+        "a stolen token may be good for {new}", "tokens that live longer than {new} are refused")),
+    Row(&[Identity], "leeway", Medium, Number(
+        "an expired token is accepted for {new}",
+        "tokens of a clock that is off by more than {new} are refused")),
+    Row(&[Waiver], "rule", Medium, Other("another rule is waived")),
+    Row(&[Waiver], "at", Medium, Other("the exception is for {new}")),
+    Row(&[Waiver], "until", Medium, Other("the exception lasts until {new}")),
+    Row(&[Identity], "keys", Critical, Other("signatures are checked with other keys")),
+    Row(&[Headers], "remove", Medium, Demands(
+        "answers carry {words} no more", "answers may carry {words} again")),
+    Row(&[Cors], "origins", High, Permits(
+        "pages of {words} may read answers", "pages of {words} may read answers no more")),
+    Row(&[Cors], "methods", Medium, Permits("pages may use {words}", "pages may use {words} no more")),
+    Row(&[Cors], "headers", Medium, Permits("pages may send {words}", "pages may send {words} no more")),
+    Row(&[Cors], "expose", Medium, Permits("pages may read {words}", "pages may read {words} no more")),
+    Row(&[Cors], "credentials", High, Order(&["true", "false"],
+        "pages may send cookies and read what comes back", "pages may send no cookies any more")),
+    Row(&[Cors], "max_age", Info, Other("browsers remember preflights for {new}")),
+    Row(&[Floor, Route], "limits.head", Medium, Number(
+        "heads of up to {new} are accepted", "heads above {new} are refused with 431")),
+    Row(&[Floor, Route], "limits.headers", Medium, Number(
+        "up to {new} header lines are accepted", "more than {new} header lines are refused with 431")),
+    Row(&[Floor, Route], "limits.target", Medium, Number(
+        "paths and queries of up to {new} are accepted", "paths and queries above {new} are refused with 414")),
+    Row(&[Floor, Route], "limits.body", Medium, Number(
+        "bodies of up to {new} are accepted", "bodies above {new} are refused with 413")),
+    Row(&[Floor], "timeouts.head", Medium, Number(
+        "a slow client may hold a connection for {new} with its head",
+        "a client that needs longer than {new} for its head is cut off")),
+    Row(&[Floor], "timeouts.body", Medium, Number(
+        "a slow client may hold a connection for {new} with its body",
+        "a client that needs longer than {new} for its body is cut off")),
+    Row(&[Limit], "burst", Medium, Number(
+        "{subject}: {new} may come at once", "{subject}: more than {new} at once are refused with 429")),
+    Row(&[Route], "because", Info, Other("anyone may still come, for another reason")),
+    Row(&[Route], "scopes", High, Demands(
+        "{subject} needs {words} too", "tokens without {words} may call {subject}")),
+    Row(&[Route], "serve", Medium, Other("{subject} is answered with something else")),
+];
+
+/// What it means that a fact has another value.
+pub(super) fn judge(kind: Kind, name: &str, old: &Value, new: &Value, subject: &str) -> Judgement {
+    let found = ROWS.iter().find(|row| row.0.contains(&kind) && row.1 == name);
+    let Some(Row(_, _, risk, meaning)) = found else {
+        return Judgement::new(Medium, "it has no direction that is known");
+    };
+    let (risk, words) = match meaning {
+        Number(higher, _) if order(old, new) == Ordering::Less => (*risk, (*higher).to_owned()),
+        Number(_, lower) => (Low, (*lower).to_owned()),
+        Permits(added, removed) => words((*risk, added), (Low, removed), (old, new)),
+        Demands(added, removed) => words((Low, added), (*risk, removed), (old, new)),
+        Order(loosest_first, looser, tighter) => {
+            let rank = |value: &Value| loosest_first.iter().position(|word| *word == value.to_string());
+            if rank(new) > rank(old) {
+                (Low, (*tighter).to_owned())
+            } else {
+                (*risk, (*looser).to_owned())
+            }
+        }
+        Other(words) => (*risk, (*words).to_owned()),
+    };
+    let consequence = words
+        .replace("{old}", &old.to_string())
+        .replace("{new}", &new.to_string())
+        .replace("{subject}", subject);
+    Judgement { risk, consequence }
+}
+
+/// Compares two numbers of one kind.
+fn order(old: &Value, new: &Value) -> Ordering {
+    match (old, new) {
+        (Value::Number(old), Value::Number(new)) | (Value::Size(old), Value::Size(new)) => old.cmp(new),
+        (Value::Time(old), Value::Time(new)) => old.cmp(new),
+        _ => Ordering::Equal,
+    }
+}
+
+/// The words that only one of two sets has: added, then removed.
+pub(super) fn difference(old: &Value, new: &Value) -> (Vec<String>, Vec<String>) {
+    let none = BTreeSet::new();
+    let (old, new) = match (old, new) {
+        (Value::Set(old), Value::Set(new)) => (old, new),
+        _ => (&none, &none),
+    };
+    (
+        new.difference(old).cloned().collect(),
+        old.difference(new).cloned().collect(),
+    )
+}
+
+/// What it means that words are added or removed, the riskier first.
+pub(super) fn words(
+    added: (Risk, &str),
+    removed: (Risk, &str),
+    (old, new): (&Value, &Value),
+) -> (Risk, String) {
+    let (more, less) = difference(old, new);
+    let mut said: Vec<(Risk, String)> = [(added, more), (removed, less)]
+        .into_iter()
+        .filter(|(_, words)| !words.is_empty())
+        .map(|((risk, text), words)| (risk, text.replace("{words}", &words.join(", "))))
+        .collect();
+    said.sort_by_key(|(risk, _)| Reverse(*risk));
+    let risk = said.first().map_or(Info, |(risk, _)| *risk);
+    let texts: Vec<String> = said.into_iter().map(|(_, text)| text).collect();
+    (risk, texts.join("; "))
+}
