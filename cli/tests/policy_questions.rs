@@ -267,6 +267,10 @@ fn an_overlay_differs_only_where_it_counts() {
     let all = work.portico(&["policy", "diff", "git:HEAD", "--env", "all"]);
     assert_eq!(all.code, Some(1), "{}", all.err);
     assert!(all.out.contains("only in development"), "{}", all.out);
+    // Of two overlays only one is there: nothing to compare, and it is said.
+    fs::remove_file(work.path("policies/environments/test.yaml")).unwrap();
+    let all = work.portico(&["policy", "diff", "git:HEAD", "--env", "all"]);
+    assert!(all.err.contains("test: only one of the two"), "{}", all.err);
     // While it runs, a system says for which environment.
     fs::write(
         work.path(".portico/endpoints.json"),

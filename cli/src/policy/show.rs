@@ -100,13 +100,7 @@ fn routes(policy: &Description, arguments: &ShowRoutesArguments) -> Result<Table
             known.join(", ")
         )));
     }
-    let mut table = Table::new(&[
-        "route",
-        "request",
-        "auth",
-        "decided at",
-        "scopes, or why anyone may come",
-    ]);
+    let mut table = Table::new(&["route", "request", "auth", "decided at", "scopes or reason"]);
     for route in policy.all(Kind::Route) {
         let auth = route.text("auth");
         if arguments.auth.as_ref().is_some_and(|wanted| *wanted != auth) {

@@ -557,6 +557,34 @@ fn what_opens_one_way_closes_the_other() {
 }
 
 #[test]
+fn another_name_for_a_definition_is_one_change_that_decides_nothing() {
+    let renamings = [
+        ("  customers:", "auth: customers", "identity.members", "members"),
+        ("  application:", "cors: application", "cors.pages", "pages"),
+        ("  docs:\n    set", "headers: docs", "headers.manual", "manual"),
+        ("  core:", "upstream: core", "upstreams.bank", "bank"),
+    ];
+    for (definition, reference, key, name) in renamings {
+        let mut after = shipped();
+        for file in &mut after {
+            let word = definition.trim().split(':').next().expect("a name");
+            let rest = definition
+                .trim()
+                .strip_prefix(word)
+                .expect("what follows the name");
+            file.text = file.text.replace(definition, &format!("  {name}{rest}"));
+            let key = reference.split(' ').next().expect("a key");
+            file.text = file.text.replace(reference, &format!("{key} {name}"));
+        }
+        let changes = differences(&shipped(), &after, "production");
+        let [change] = changes.as_slice() else {
+            panic!("{key}: {}", changes.iter().map(line).collect::<String>())
+        };
+        assert_eq!((change.risk, change.key.as_str()), (Risk::Info, key));
+    }
+}
+
+#[test]
 fn a_change_in_an_overlay_is_at_its_line() {
     let after = shipped_with(
         "environments/development.yaml",
