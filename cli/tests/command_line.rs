@@ -168,7 +168,7 @@ fn an_expired_waiver_is_1_in_check_and_one_that_holds_is_0() {
     let expired = check("2020-01-31", "human");
     assert_eq!(expired.code, Some(1), "{}", expired.out);
     assert!(
-        expired.out.contains("error[P6004]") && expired.out.contains("floor.yaml:4:"),
+        expired.out.contains("error[P6004]") && expired.out.contains("floor.yaml:5:"),
         "{}",
         expired.out
     );
@@ -198,7 +198,7 @@ fn the_shipped_policies_pass_the_audit_and_weak_ones_fail_at_their_severity() {
     let said = audit(&[]);
     assert_eq!(said.code, Some(0), "a medium finding fails only when asked to");
     assert!(
-        said.out.contains("medium[A1201]") && said.out.contains("identity.yaml:12:19"),
+        said.out.contains("medium[A1201]") && said.out.contains("identity.yaml:13:19"),
         "{}",
         said.out
     );
@@ -269,9 +269,9 @@ fn a_case_that_fails_is_1_with_its_place_and_every_phase() {
     let said = portico(&["policy", "test", place]);
     assert_eq!(said.code, Some(1), "{}{}", said.out, said.err);
     for part in [
-        "tests/transfers.yaml:5:3: a-customer-pays fails in production",
+        "tests/transfers.yaml:6:3: a-customer-pays fails in production",
         "decision: expected permit, got deny with 403",
-        "authorization   refused   routes/transfers.yaml:8 routes.create_transfer.scopes",
+        "authorization   refused   routes/transfers.yaml:9 routes.create_transfer.scopes",
     ] {
         assert!(said.out.contains(part), "no {part:?} in {}", said.out);
     }

@@ -4,6 +4,7 @@ use std::io::ErrorKind;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use ::policy::cases::FOLDER;
 use ::policy::{Rule, SourceFile};
 
 use super::files;
@@ -107,7 +108,8 @@ fn from_git(directory: &Path, revision: &str, path: &str) -> Result<Vec<SourceFi
         };
         let is_hidden = name.split('/').any(|part| part.starts_with('.'));
         let belongs = |error: anyhow::Error| Unreadable(format!("git:{revision}:{error:#}"));
-        if is_hidden || !gateway::is_policy(Path::new(name)).map_err(belongs)? {
+        let is_case = name.split('/').next() == Some(FOLDER);
+        if is_hidden || is_case || !gateway::is_policy(Path::new(name)).map_err(belongs)? {
             continue;
         }
         let [mode, _, object] = about.split(' ').collect::<Vec<_>>()[..] else {
