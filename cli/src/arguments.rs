@@ -191,7 +191,7 @@ pub(crate) struct PolicyCheckArguments {
 #[command(after_help = "\
 Examples:
   portico policy test                         ./policies, every case in its environments
-  portico policy test policies --filter login
+  portico policy test policies --filter=login
   portico policy test policies --format json
 
 Cases stand in tests/ of the policy directory; docs/policy-tests.md says how to write them.
