@@ -86,7 +86,7 @@ pub struct Fact {
 /// Compiles a bundle for one environment and says what it enforces.
 ///
 /// # Errors
-/// As [`crate::compile`].
+/// As [`crate::compile()`].
 pub fn describe(files: &[SourceFile], environment: &str) -> Result<Description, Vec<Diagnostic>> {
     let plan = compile(files, environment)?;
     Ok(Description {
