@@ -89,6 +89,16 @@ openapi-check: dependencies ## docs/openapi.json says what the code says
 	@$(CARGO) run --quiet --locked --package portico -- openapi | diff -u docs/openapi.json - || \
 		{ echo "docs/openapi.json is stale: run make openapi"; exit 1; }
 
+# --- fuzzing ---------------------------------------------------------------------------------------------------------
+
+# Seconds for each target. What is found is reported and kept below target/fuzz/.
+FUZZ_SECONDS ?= 20
+FUZZ_TARGETS ?= parse evaluate
+
+.PHONY: fuzz
+fuzz: dependencies ## any bytes as policies and as requests, for FUZZ_SECONDS each
+	@CARGO="$(CARGO)" FUZZ_SECONDS=$(FUZZ_SECONDS) scripts/fuzz $(FUZZ_TARGETS)
+
 # --- the rest --------------------------------------------------------------------------------------------------------
 
 .PHONY: deny

@@ -22,8 +22,8 @@ pub mod settings;
 mod tls;
 
 pub use policy_source::{
-    expectations, is_policy, load_last_good as read_last_good_policies, read_cases,
-    read_directory as read_policies,
+    Role as PolicyFileRole, expectations, load_last_good as read_last_good_policies, read_cases,
+    read_directory as read_policies, role as policy_file_role,
 };
 pub use settings::Settings;
 

@@ -5,7 +5,8 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use ::policy::cases::FOLDER;
-use ::policy::{Rule, SourceFile};
+use ::policy::{Refusal, Rule, SourceFile};
+use gateway::PolicyFileRole;
 
 use super::files;
 use crate::Unreadable;
@@ -107,19 +108,19 @@ fn from_git(directory: &Path, revision: &str, path: &str) -> Result<Vec<SourceFi
             continue;
         };
         let is_hidden = name.split('/').any(|part| part.starts_with('.'));
-        let belongs = |error: anyhow::Error| Unreadable(format!("git:{revision}:{error:#}"));
+        let role = gateway::policy_file_role(name.rsplit('/').next().unwrap_or(name));
         let is_case = name.split('/').next() == Some(FOLDER);
-        if is_hidden || is_case || !gateway::is_policy(Path::new(name)).map_err(belongs)? {
+        if is_hidden || is_case || role == PolicyFileRole::LeftOut {
             continue;
         }
         let [mode, _, object] = about.split(' ').collect::<Vec<_>>()[..] else {
             continue;
         };
-        let text = git(directory, &["cat-file", "blob", object])?;
-        let text = text.filter(|_| mode.starts_with("100"));
-        files.push(SourceFile {
-            name: name.to_owned(),
-            text: text.ok_or_else(|| Unreadable(format!("git:{revision}:{name}: not a regular file")))?,
+        let text = git(directory, &["cat-file", "blob", object])?.filter(|_| mode.starts_with("100"));
+        files.push(match text {
+            _ if role == PolicyFileRole::Stray => SourceFile::refused(name, Refusal::WrongName),
+            Some(text) => SourceFile::new(name, text),
+            None => SourceFile::refused(name, Refusal::NotAFile("a link")),
         });
     }
     Ok(files)

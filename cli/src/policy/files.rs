@@ -14,7 +14,8 @@ const SHIPPED: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/shipped_pol
 /// Reads every policy file below `directory` with the gateway's own reader.
 ///
 /// # Errors
-/// [`Unreadable`] when the directory or a file cannot be read, something in it is no policy file, or it is empty.
+/// [`Unreadable`] when the directory or a file cannot be read, or it is empty. What is no policy is among the files, and
+/// a finding of the compiler.
 pub(crate) fn read(directory: &Path) -> Result<Vec<SourceFile>, Unreadable> {
     let files = gateway::read_policies(directory).map_err(|error| Unreadable(format!("{error:#}")))?;
     if files.is_empty() {
@@ -79,19 +80,76 @@ mod tests {
     }
 
     #[test]
-    fn a_policy_under_a_wrong_name_is_found_not_ignored() {
+    fn what_is_no_policy_is_found_not_ignored_and_nothing_waits_for_a_pipe() {
         let root = tempfile::tempdir().unwrap();
-        fs::write(root.path().join("floor.yaml"), "version: 1").unwrap();
-        fs::write(root.path().join("README.md"), "about").unwrap();
-        assert!(read(root.path()).is_ok());
-        for name in ["routes.yml", "routes.YAML", "routes"] {
-            let file = root.path().join(name);
-            fs::write(&file, "version: 1").unwrap();
-            assert!(read(root.path()).unwrap_err().0.contains("rename it"), "{name}");
-            fs::remove_file(file).unwrap();
+        let path = |name: &str| root.path().join(name);
+        for (name, text) in [
+            ("floor.yaml", "version: 1"),
+            ("README.md", "about"),
+            ("portico.schema.json", "{}"),
+            (".floor.yaml.swp", "\0"),
+            ("routes.yml", "version: 1"),
+            ("routes.YAML", "version: 1"),
+            ("routes", "version: 1"),
+            ("data.json", "{}"),
+        ] {
+            fs::write(path(name), text).unwrap();
         }
-        rustix::fs::symlink("/dev/zero", root.path().join("zero.yaml")).unwrap();
-        assert!(read(root.path()).unwrap_err().0.contains("not a regular file"));
+        fs::write(path("large.yaml"), "#".repeat(10 * 1024 * 1024)).unwrap();
+        fs::write(path("latin.yaml"), b"# caf\xe9").unwrap();
+        fs::create_dir(path("folder.yaml")).unwrap();
+        for (target, name) in [
+            ("/dev/zero", "zero.yaml"),
+            ("nowhere", "dangling.yaml"),
+            ("loop.yaml", "loop.yaml"),
+        ] {
+            rustix::fs::symlink(target, path(name)).unwrap();
+        }
+        rustix::fs::mknodat(
+            rustix::fs::CWD,
+            path("pipe.yaml"),
+            rustix::fs::FileType::Fifo,
+            0o600.into(),
+            0,
+        )
+        .unwrap();
+        let files = read(root.path()).unwrap();
+        let refusals: Vec<String> = files
+            .iter()
+            .filter_map(|file| Some(format!("{} {:?}", file.name, file.refusal.as_ref()?)))
+            .collect();
+        let expected = [
+            "dangling.yaml NotAFile(\"a link that leads nowhere\")",
+            "data.json WrongName",
+            "folder.yaml NotAFile(\"a folder\")",
+            "large.yaml TooLarge",
+            "latin.yaml NotUtf8(Latin1, 1, 6)",
+            "loop.yaml NotAFile(\"a link that leads nowhere\")",
+            "pipe.yaml NotAFile(\"a pipe\")",
+            "routes WrongName",
+            "routes.YAML WrongName",
+            "routes.yml WrongName",
+            "zero.yaml NotAFile(\"a device\")",
+        ];
+        assert_eq!(refusals, expected);
+        assert_eq!(files.len(), expected.len() + 1, "and floor.yaml");
+        let found = ::policy::compile(&files, "production").unwrap_err();
+        for refusal in refusals {
+            let name = refusal.split(' ').next().unwrap();
+            assert!(found.iter().any(|finding| finding.file == name), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_wrong_directory_is_not_read_to_its_end() {
+        let root = tempfile::tempdir().unwrap();
+        // A link into itself: eight deep, each level the same again.
+        for name in ["a", "b", "c", "d"] {
+            rustix::fs::symlink(".", root.path().join(name)).unwrap();
+        }
+        fs::write(root.path().join("floor.yaml"), "version: 1").unwrap();
+        let files = read(root.path()).unwrap();
+        assert_eq!(files, [SourceFile::refused("", ::policy::Refusal::TooMany)]);
     }
 
     #[test]

@@ -185,10 +185,7 @@ fn read_from(name: &str, reader: impl Read) -> Result<SourceFile, Unreadable> {
         return Err(Unreadable(format!("{name}: larger than {MAX_FILE_BYTES} bytes")));
     }
     let text = String::from_utf8(bytes).map_err(|_| Unreadable(format!("{name}: not UTF-8")))?;
-    Ok(SourceFile {
-        name: name.to_owned(),
-        text,
-    })
+    Ok(SourceFile::new(name, text))
 }
 
 fn unreadable(path: &Path, error: &io::Error) -> Unreadable {

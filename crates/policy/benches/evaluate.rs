@@ -47,7 +47,7 @@ fn shipped() -> Option<Plan> {
             if path.extension().is_some_and(|extension| extension == "yaml") {
                 let name = path.strip_prefix(&root).ok()?.to_str()?.to_owned();
                 let text = fs::read_to_string(&path).ok()?;
-                files.push(SourceFile { name, text });
+                files.push(SourceFile::new(name, text));
             }
         }
     }

@@ -1,6 +1,6 @@
 //! One finding about a policy file: where it is, what is wrong, why it matters and how to mend it.
 
-use crate::source::SourceFile;
+use crate::{source::SourceFile, suggest, text::hidden};
 use serde::Serialize;
 
 /// How bad a finding is. Any error stops compilation.
@@ -99,11 +99,16 @@ impl Place {
         }
     }
 }
+/// Findings that are told one by one; whoever has more mends these first.
+const MOST_FINDINGS: usize = 200;
 
 /// Collects findings while the compiler goes on, so that one run reports all of them.
 #[derive(Debug, Default)]
 pub(crate) struct Findings {
     list: Vec<Finding>,
+    /// How many are not in the list; the last of them is kept for whoever is writing it.
+    untold: usize,
+    last_untold: Option<Finding>,
 }
 
 /// A finding under construction.
@@ -148,12 +153,37 @@ impl Findings {
             fix: None,
             related: None,
         };
-        self.list.push_mut(finding)
+        if self.is_full() {
+            self.untold = self.untold.saturating_add(1);
+            self.last_untold.insert(finding)
+        } else {
+            self.list.push_mut(finding)
+        }
     }
 
     /// How many there are.
     pub(crate) const fn len(&self) -> usize {
-        self.list.len()
+        self.list.len().saturating_add(self.untold)
+    }
+
+    /// Takes back all but the first `count`.
+    pub(crate) fn forget_from(&mut self, count: usize) {
+        self.untold = self.untold.min(count.saturating_sub(self.list.len()));
+        self.list.truncate(count);
+    }
+
+    /// Whether further findings are only counted: what makes them helpful need not be worked out.
+    pub(crate) const fn is_full(&self) -> bool {
+        self.list.len() >= MOST_FINDINGS
+    }
+
+    /// What to write instead of a word that is none of the candidates.
+    pub(crate) fn suggest<'c>(&self, written: &str, candidates: impl Iterator<Item = &'c str>) -> String {
+        // A finding that is only counted is worth no search.
+        if self.is_full() {
+            return String::new();
+        }
+        suggest::fix(written, &candidates.collect::<Vec<_>>())
     }
 
     /// The findings for the caller, by file, line and column, each once.
@@ -169,21 +199,68 @@ impl Findings {
                 line: finding.at.line,
                 column: finding.at.column,
                 length: finding.at.length,
-                message: finding.message,
-                why: finding.why,
-                fix: finding.fix,
+                message: shown(&finding.message),
+                why: shown(&finding.why),
+                fix: finding.fix.as_deref().map(shown),
                 related: finding.related.map(|(at, message)| Related {
                     file: name(at.file),
                     line: at.line,
                     column: at.column,
-                    message,
+                    message: shown(&message),
                 }),
             })
             .collect();
         diagnostics
             .sort_by(|a, b| (&a.file, a.line, a.column, a.code).cmp(&(&b.file, b.line, b.column, b.code)));
         diagnostics.dedup();
+        if self.untold > 0 {
+            diagnostics.push(Diagnostic {
+                code: code::MORE_FINDINGS,
+                severity: Severity::Error,
+                file: String::new(),
+                line: 0,
+                column: 0,
+                length: 0,
+                message: format!("and {} more", self.untold),
+                why: "a list this long has few causes, or is about the wrong folder".to_owned(),
+                fix: Some("mend the first ones, then check again".to_owned()),
+                related: None,
+            });
+        }
         diagnostics
+    }
+}
+
+/// Longest message, in characters; the values that are quoted in it can be as long as a file.
+const LONGEST: usize = 400;
+const LONGEST_END: usize = 120;
+
+/// Text with a policy's words in it, fit for any reader: what hides or drives a terminal is replaced, the middle of
+/// what is too long left out.
+fn shown(text: &str) -> String {
+    let length = text.chars().count();
+    let shown = text.chars().map(legible);
+    if length <= LONGEST {
+        return shown.collect();
+    }
+    let (begin, end) = (
+        LONGEST.saturating_sub(LONGEST_END),
+        length.saturating_sub(LONGEST_END),
+    );
+    shown
+        .clone()
+        .take(begin)
+        .chain(['…'])
+        .chain(shown.skip(end))
+        .collect()
+}
+
+/// A policy file is not trusted to hold text that is safe for a terminal.
+pub(crate) fn legible(letter: char) -> char {
+    match letter {
+        '\t' => ' ',
+        letter if letter == '\n' || hidden(letter).is_some() => '\u{fffd}',
+        letter => letter,
     }
 }
 
@@ -200,6 +277,11 @@ pub(crate) mod code {
     pub(crate) const BAD_NAME: &str = "P1008";
     pub(crate) const DEFINED_TWICE: &str = "P1009";
     pub(crate) const BAD_VERSION: &str = "P1010";
+    pub(crate) const NOT_UTF8: &str = "P1011";
+    pub(crate) const HIDDEN_CHARACTER: &str = "P1012";
+    pub(crate) const NOT_A_POLICY: &str = "P1013";
+    pub(crate) const BUNDLE_TOO_LARGE: &str = "P1014";
+    pub(crate) const MORE_FINDINGS: &str = "P1015";
 
     /// P20xx: single values.
     pub(crate) const BAD_DURATION: &str = "P2001";
@@ -275,6 +357,11 @@ const TITLES: &[(&str, &str)] = &[
     ("P1008", "not a name"),
     ("P1009", "defined twice"),
     ("P1010", "unknown version of the language"),
+    ("P1011", "not UTF-8"),
+    ("P1012", "character that hides, or reads other than it is"),
+    ("P1013", "not a policy file: a wrong name, or no regular file"),
+    ("P1014", "bundle too large, or folders too deep"),
+    ("P1015", "more findings than are told"),
     ("P2001", "not a span of time, or out of range"),
     ("P2002", "not a size, or too large"),
     ("P2003", "not a rate"),

@@ -25,6 +25,7 @@ mod route_path;
 pub mod sarif;
 mod source;
 mod suggest;
+mod text;
 mod yaml;
 
 pub use compile::{compile, environments};
@@ -40,4 +41,4 @@ pub use plan::{
     KeySource, Limits, Listener, Plan, RateKey, RateLimit, ResponseHeaders, Route, RouteAuth, RouteTarget,
     Rule, Served, Timeouts, TlsVersion, Upstream, UpstreamAddress, UpstreamAuthorization, Waiver, is_failure,
 };
-pub use source::{INBOUND_HEADERS_REMOVED, SourceFile};
+pub use source::{Encoding, INBOUND_HEADERS_REMOVED, MAX_BUNDLE_BYTES, MAX_FILE_BYTES, Refusal, SourceFile};

@@ -1,6 +1,6 @@
 //! Findings as text for people and as JSON for machines.
 
-use crate::{Diagnostic, PhaseTrace, Severity, SourceFile};
+use crate::{Diagnostic, PhaseTrace, Severity, SourceFile, diagnostic::legible};
 use std::fmt::Write;
 
 /// Widest piece of a line that is shown, in characters.
@@ -64,20 +64,15 @@ pub(crate) fn finding(label: &str, diagnostic: &Diagnostic, files: &[SourceFile]
 }
 
 fn one(text: &mut String, label: &str, diagnostic: &Diagnostic, files: &[SourceFile]) -> std::fmt::Result {
-    writeln!(
-        text,
-        "{label}[{}]: {}",
-        diagnostic.code,
-        visible(&diagnostic.message)
-    )?;
+    writeln!(text, "{label}[{}]: {}", diagnostic.code, diagnostic.message)?;
     let number = diagnostic.line.to_string();
     let gutter = " ".repeat(number.len());
     match (diagnostic.file.as_str(), diagnostic.line) {
         ("", _) => {}
-        (file, 0) => writeln!(text, "{gutter}--> {file}")?,
-        (file, line) => writeln!(text, "{gutter}--> {file}:{line}:{}", diagnostic.column)?,
+        (file, 0) => writeln!(text, "{gutter}--> {}", visible(file))?,
+        (file, line) => writeln!(text, "{gutter}--> {}:{line}:{}", visible(file), diagnostic.column)?,
     }
-    let fix = diagnostic.fix.as_deref().map(visible).unwrap_or_default();
+    let fix = diagnostic.fix.as_deref().unwrap_or_default();
     match source_line(diagnostic, files) {
         Some((line, before)) => {
             let left = line.chars().count().saturating_sub(before).max(1);
@@ -91,11 +86,11 @@ fn one(text: &mut String, label: &str, diagnostic: &Diagnostic, files: &[SourceF
         None => {}
     }
     if let Some(related) = &diagnostic.related {
-        let place = format!("{}:{}:{}", related.file, related.line, related.column);
-        writeln!(text, "{gutter} = {}: {place}", visible(&related.message))?;
+        let place = format!("{}:{}:{}", visible(&related.file), related.line, related.column);
+        writeln!(text, "{gutter} = {}: {place}", related.message)?;
     }
     if !diagnostic.why.is_empty() {
-        writeln!(text, "{gutter} = {}", visible(&diagnostic.why))?;
+        writeln!(text, "{gutter} = {}", diagnostic.why)?;
     }
     writeln!(text)
 }
@@ -104,24 +99,20 @@ fn one(text: &mut String, label: &str, diagnostic: &Diagnostic, files: &[SourceF
 fn source_line(diagnostic: &Diagnostic, files: &[SourceFile]) -> Option<(String, usize)> {
     let file = files.iter().find(|file| file.name == diagnostic.file)?;
     let index = usize::try_from(diagnostic.line).ok()?.checked_sub(1)?;
-    let line = visible(file.text.lines().nth(index)?);
+    let line = file.text.lines().nth(index)?;
     let before = usize::try_from(diagnostic.column).ok()?.checked_sub(1)?;
-    let from = if line.chars().count() > WIDTH {
+    let is_long = line.chars().nth(WIDTH).is_some();
+    let from = if is_long {
         before.saturating_sub(WIDTH / 2)
     } else {
         0
     };
-    let piece: String = line.chars().skip(from).take(WIDTH).collect();
+    let piece: String = line.chars().skip(from).take(WIDTH).map(legible).collect();
     Some((piece, before.saturating_sub(from)))
 }
 
-/// Text without control characters: a policy file is not trusted to hold what is safe for a terminal.
+/// Text without what hides or drives a terminal: a policy file is not trusted to hold what is safe for one.
 #[must_use]
 pub fn visible(text: &str) -> String {
-    let replace = |letter: char| match letter {
-        '\t' => ' ',
-        letter if letter.is_control() => '\u{fffd}',
-        letter => letter,
-    };
-    text.chars().map(replace).collect()
+    text.chars().map(legible).collect()
 }

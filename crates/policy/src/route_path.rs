@@ -28,6 +28,9 @@ impl Template {
         let Some(rest) = text.strip_prefix('/') else {
             return Err("a path begins with `/`");
         };
+        if rest.split('/').nth(MOST_PARTS).is_some() {
+            return Err("a path has at most 32 parts");
+        }
         let mut parts = Vec::new();
         let mut example = String::new();
         let mut names: Vec<&str> = Vec::new();
@@ -51,9 +54,6 @@ impl Template {
                 }
             }
         }
-        if parts.len() > MOST_PARTS {
-            return Err("a path has at most 32 parts");
-        }
         path::check_path(&example).map_err(|fault| fault.detail)?;
         if path::with_ascii_unescaped(&example).is_some() {
             return Err("an escaped character would be read in two ways by what is behind the gateway");
@@ -62,47 +62,6 @@ impl Template {
             text: text.to_owned(),
             parts,
         })
-    }
-
-    /// Whether any part is a parameter.
-    pub(crate) fn has_parameters(&self) -> bool {
-        self.parts.contains(&Part::Parameter)
-    }
-
-    /// Whether both match exactly the same paths.
-    pub(crate) fn has_shape_of(&self, other: &Self) -> bool {
-        self.parts == other.parts
-    }
-
-    /// A path that both match, while each is the more specific one at some part.
-    pub(crate) fn contested(&self, other: &Self) -> Option<String> {
-        if self.parts.len() != other.parts.len() {
-            return None;
-        }
-        let (mut more_here, mut more_there, mut path) = (false, false, String::new());
-        for pair in self.parts.iter().zip(&other.parts) {
-            let part = match pair {
-                (Part::Static(here), Part::Static(there)) if here != there => return None,
-                (Part::Static(text), Part::Parameter) | (Part::Parameter, Part::Static(text))
-                    if text.is_empty() =>
-                {
-                    return None;
-                }
-                (Part::Static(text), Part::Static(_)) => text,
-                (Part::Static(text), Part::Parameter) => {
-                    more_here = true;
-                    text
-                }
-                (Part::Parameter, Part::Static(text)) => {
-                    more_there = true;
-                    text
-                }
-                (Part::Parameter, Part::Parameter) => "x",
-            };
-            path.push('/');
-            path.push_str(part);
-        }
-        (more_here && more_there).then_some(path)
     }
 
     /// As written.
@@ -137,6 +96,13 @@ struct Node {
     statics: BTreeMap<String, usize>,
     parameter: Option<usize>,
     routes: Vec<(Method, usize)>,
+}
+
+/// Two routes, by their numbers, and a path that fits both equally well.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Contest {
+    pub(crate) routes: (usize, usize),
+    pub(crate) path: String,
 }
 
 /// A path that means one route as it is written and another once it is decoded.
@@ -195,6 +161,65 @@ impl Matcher {
         Ok(node
             .and_then(|node| self.nodes.get(node))
             .map(|node| node.routes.as_slice()))
+    }
+
+    /// Every two routes that some path fits equally well: each is the more specific one at some part. At most `most`.
+    pub(crate) fn contests(&self, most: usize) -> Vec<Contest> {
+        let mut contests = Vec::new();
+        let mut open = vec![(0, String::new())];
+        // The two meet where one has a parameter and the other a static part.
+        while let Some((at, path)) = open.pop() {
+            let Some(node) = self.nodes.get(at) else { continue };
+            for (text, child) in &node.statics {
+                let path = format!("{path}/{text}");
+                if let Some(parameter) = node.parameter.filter(|_| !text.is_empty()) {
+                    self.meet([parameter, *child], &path, false, most, &mut contests);
+                }
+                open.push((*child, path));
+            }
+            open.extend(node.parameter.map(|child| (child, format!("{path}/x"))));
+        }
+        contests
+    }
+
+    /// Follows two ways that take the same paths. The first was the less specific one, and `is_even` says that it has
+    /// been the more specific one since.
+    fn meet(&self, [a, b]: [usize; 2], path: &str, is_even: bool, most: usize, contests: &mut Vec<Contest>) {
+        let Some((here, there)) = self.nodes.get(a).zip(self.nodes.get(b)) else {
+            return;
+        };
+        let routes = |node: &Node| node.routes.iter().map(|(_, route)| *route).min();
+        if contests.len() >= most {
+            return;
+        }
+        if let Some(routes) = routes(here).zip(routes(there)).filter(|_| is_even) {
+            contests.push(Contest {
+                routes,
+                path: path.to_owned(),
+            });
+        }
+        for (text, child) in &here.statics {
+            let path = format!("{path}/{text}");
+            if let Some(same) = there.statics.get(text) {
+                self.meet([*child, *same], &path, is_even, most, contests);
+            }
+            if let Some(parameter) = there.parameter.filter(|_| !text.is_empty()) {
+                self.meet([*child, parameter], &path, true, most, contests);
+            }
+        }
+        let Some(parameter) = here.parameter else { return };
+        for (text, child) in there.statics.iter().filter(|(text, _)| !text.is_empty()) {
+            self.meet(
+                [parameter, *child],
+                &format!("{path}/{text}"),
+                is_even,
+                most,
+                contests,
+            );
+        }
+        if let Some(other) = there.parameter {
+            self.meet([parameter, other], &format!("{path}/x"), is_even, most, contests);
+        }
     }
 
     fn node(&self, path: &str) -> Option<usize> {
@@ -297,15 +322,18 @@ mod tests {
     #[test]
     fn two_templates_contest_a_path_when_each_is_more_specific_somewhere() {
         let contested = |a: &str, b: &str| {
-            let (a, b) = (Template::parse(a).expect("one"), Template::parse(b).expect("two"));
-            assert_eq!(a.contested(&b), b.contested(&a));
-            a.contested(&b)
+            let path = |first: &str, second: &str| {
+                let contests = matcher(&[first, second]).contests(9);
+                assert!(contests.len() < 2, "{contests:?}");
+                contests.into_iter().next().map(|contest| contest.path)
+            };
+            assert_eq!(path(a, b), path(b, a));
+            path(a, b)
         };
         assert_eq!(contested("/a/{x}/c", "/a/b/{y}").as_deref(), Some("/a/b/c"));
         assert_eq!(contested("/{x}/b/{z}", "/a/{y}/{w}").as_deref(), Some("/a/b/x"));
         for (a, b) in [
             ("/a/{x}", "/a/b"),
-            ("/a/{x}", "/a/{y}"),
             ("/a/{x}/c", "/a/{x}/d"),
             ("/a/{x}/c", "/b/{x}/{y}"),
             ("/a/{x}", "/a/{x}/b"),

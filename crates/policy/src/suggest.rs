@@ -6,19 +6,32 @@ pub(crate) fn nearest<'c>(written: &str, candidates: impl IntoIterator<Item = &'
     let most = written.chars().count().div_ceil(3).clamp(1, 4);
     candidates
         .into_iter()
+        .filter(|candidate| written.len().abs_diff(candidate.len()) <= most.saturating_mul(4))
         .map(|candidate| (distance(&written, &candidate.to_lowercase()), candidate))
         .filter(|(distance, _)| *distance <= most)
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, candidate)| candidate)
 }
 
+/// Whether one slip of the hand makes the one word of the other.
+pub(crate) fn is_one_slip(written: &str, meant: &str) -> bool {
+    written.len().abs_diff(meant.len()) <= 1 && distance(written, meant) == 1
+}
+
 /// The sentence for it, or the list of what is allowed.
 pub(crate) fn fix(written: &str, candidates: &[&str]) -> String {
     match nearest(written, candidates.iter().copied()) {
-        Some(candidate) => format!("did you mean `{candidate}`?"),
+        Some(candidate) => did_you_mean(written, candidate),
         None if candidates.is_empty() => "nothing is defined that could stand here".to_owned(),
         None => format!("one of: {}", candidates.join(", ")),
     }
+}
+
+/// The question; it names a letter that only looks like one of the language's.
+pub(crate) fn did_you_mean(written: &str, candidate: &str) -> String {
+    let foreign = written.chars().find(|letter| !letter.is_ascii());
+    let letter = foreign.map(|letter| format!(" (`{letter}` is U+{:04X})", u32::from(letter)));
+    format!("did you mean `{candidate}`?{}", letter.unwrap_or_default())
 }
 
 /// Damerau-Levenshtein distance (adjacent letters swapped count as one slip).

@@ -36,10 +36,10 @@ fn shipped() -> Plan {
             let path = entry.expect("a policy").path();
             if path.extension().is_some_and(|extension| extension == "yaml") {
                 let name = path.strip_prefix(&root).expect("below the root");
-                files.push(SourceFile {
-                    name: name.to_str().expect("UTF-8").to_owned(),
-                    text: fs::read_to_string(&path).expect("a policy"),
-                });
+                files.push(SourceFile::new(
+                    name.to_str().expect("UTF-8"),
+                    fs::read_to_string(&path).expect("a policy"),
+                ));
             }
         }
     }

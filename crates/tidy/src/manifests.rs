@@ -5,9 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::Finding;
 use crate::tree::SourceFile;
 
-/// Every member takes its lints, edition and versions from the workspace.
+/// Every member takes its lints, edition and versions from the workspace. A package with a workspace of its own is none.
 pub fn inherits_from_workspace(manifest: &SourceFile) -> Vec<Finding> {
-    if manifest.name() != "Cargo.toml" || !manifest.text.contains("[package]") {
+    let is_member = manifest.text.contains("[package]") && !manifest.text.contains("[workspace]");
+    if manifest.name() != "Cargo.toml" || !is_member {
         return Vec::new();
     }
     let mut findings = Vec::new();

@@ -1,33 +1,34 @@
 //! A policy bundle on disk: the directory that people edit, and the last good copy that the gateway keeps.
 
-use std::fs;
+use std::fs::{self, FileType, OpenOptions};
 use std::io::Read as _;
+use std::os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use aws_lc_rs::digest::{SHA256, digest};
-use policy::{SourceFile, cases};
+use policy::{MAX_BUNDLE_BYTES, MAX_FILE_BYTES, Refusal, SourceFile, cases};
+use rustix::{fs::OFlags, io::Errno};
 use serde::{Deserialize, Serialize};
 
 use crate::durable_file::write_atomically;
 
-/// A bundle beyond this is a mistake, such as a wrong directory.
-const MAX_FILES: usize = 1_000;
-const MAX_FILE_BYTES: u64 = 1024 * 1024;
+/// A directory with more than this is a mistake, such as a wrong directory. Everything in it counts.
+const MAX_ENTRIES: usize = 1_000;
 const MAX_DEPTH: usize = 8;
 
-/// Every `*.yaml` below the directory, by relative name, sorted. Dot files, `*.md` and `*.schema.json` are left out, and so is `tests/`:
-/// cases say what a policy should do and must not be able to stop it. Any other file is an error, because a policy under
-/// a wrong name would silently not be there.
+/// Everything below the directory that is or looks like a policy, by relative name, sorted. Dot files, `*.md` and
+/// `*.schema.json` are left out, and so is `tests/`: cases say what a policy should do and must not be able to stop it.
+/// What cannot be read as a policy is there with its [`Refusal`], so that the compiler tells of it together with all
+/// else; its content is not read.
 ///
 /// # Errors
-/// When the directory or a file cannot be read whole, or a file is not what belongs here.
+/// When the directory or a file in it cannot be read, for want of permission for example.
 pub fn read_directory(root: &Path) -> anyhow::Result<Vec<SourceFile>> {
     read_below(root, root)
 }
 
-/// Every `*.yaml` below the directory's `tests/`, by its name relative to the directory; none when there is no such
-/// folder.
+/// The same of the directory's `tests/`, by names relative to the directory; none when there is no such folder.
 ///
 /// # Errors
 /// As of [`read_directory`].
@@ -42,28 +43,45 @@ pub fn read_cases(root: &Path) -> anyhow::Result<Vec<SourceFile>> {
 
 fn read_below(root: &Path, start: &Path) -> anyhow::Result<Vec<SourceFile>> {
     let cases = root.join(cases::FOLDER);
-    let mut files = Vec::new();
+    let (mut files, mut entries, mut bytes) = (Vec::new(), 0_usize, 0_usize);
     let mut directories = vec![(start.to_owned(), 0_usize)];
     while let Some((directory, depth)) = directories.pop() {
-        let entries = fs::read_dir(&directory).with_context(|| format!("reading {}", directory.display()))?;
-        for entry in entries {
-            let entry = entry.with_context(|| format!("reading {}", directory.display()))?;
+        let reading = || format!("reading {}", directory.display());
+        for entry in fs::read_dir(&directory).with_context(reading)? {
+            let entry = entry.with_context(reading)?;
+            entries = entries.saturating_add(1);
+            if entries > MAX_ENTRIES || bytes > MAX_BUNDLE_BYTES {
+                return Ok(vec![SourceFile::refused("", Refusal::TooMany)]);
+            }
             let path = entry.path();
-            if entry.file_name().to_string_lossy().starts_with('.') || (path == cases && path.is_dir()) {
+            let file_name = entry.file_name();
+            let file_name = file_name.to_string_lossy();
+            let role = role(&file_name);
+            if role == Role::LeftOut || (path == cases && path.is_dir()) {
                 continue;
             }
-            if path.is_dir() {
-                if depth >= MAX_DEPTH {
-                    bail!("{}: more than {MAX_DEPTH} directories deep", path.display());
+            let name = path
+                .strip_prefix(root)
+                .unwrap_or(&path)
+                .to_string_lossy()
+                .into_owned();
+            match kind(&path)? {
+                Kind::Directory if role == Role::Policy => {
+                    files.push(SourceFile::refused(name, Refusal::NotAFile("a folder")));
                 }
-                directories.push((path, depth.saturating_add(1)));
-            } else {
-                if is_policy(&path)? {
-                    files.push(read_file(root, &path)?);
+                Kind::Directory if depth >= MAX_DEPTH => {
+                    files.push(SourceFile::refused(name, Refusal::TooDeep));
                 }
-            }
-            if files.len() > MAX_FILES {
-                bail!("{}: more than {MAX_FILES} policy files", root.display());
+                Kind::Directory => directories.push((path, depth.saturating_add(1))),
+                Kind::Other(what) => files.push(SourceFile::refused(name, Refusal::NotAFile(what))),
+                Kind::File if role == Role::Stray => {
+                    files.push(SourceFile::refused(name, Refusal::WrongName))
+                }
+                Kind::File => {
+                    let file = read_file(name, &path)?;
+                    bytes = bytes.saturating_add(file.text.len());
+                    files.push(file);
+                }
             }
         }
     }
@@ -71,58 +89,96 @@ fn read_below(root: &Path, start: &Path) -> anyhow::Result<Vec<SourceFile>> {
     Ok(files)
 }
 
-/// Whether a file of the policy directory is a policy, and not words about it.
-///
-/// # Errors
-/// When it does not belong there.
-pub fn is_policy(path: &Path) -> anyhow::Result<bool> {
-    match path.extension().and_then(std::ffi::OsStr::to_str) {
-        Some("yaml") => Ok(true),
-        Some("md") => Ok(false),
-        // For editors.
-        Some("json") if path.to_string_lossy().ends_with(".schema.json") => Ok(false),
-        _ => bail!(
-            "{}: not a policy file, which ends in `.yaml`: rename it, or move it out of the policy directory",
-            path.display()
-        ),
+/// What a file in the policy directory is, by its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// A policy.
+    Policy,
+    /// Words about policies, or a help for editors.
+    LeftOut,
+    /// Neither: it does not belong there.
+    Stray,
+}
+
+/// The role of a file, by its name without its directory.
+#[must_use]
+pub fn role(file_name: &str) -> Role {
+    let is_for_others = [".md", ".schema.json"]
+        .iter()
+        .any(|ending| file_name.ends_with(ending));
+    if file_name.starts_with('.') || is_for_others {
+        Role::LeftOut
+    } else if file_name.ends_with(".yaml") {
+        Role::Policy
+    } else {
+        Role::Stray
     }
 }
 
-fn read_file(root: &Path, path: &Path) -> anyhow::Result<SourceFile> {
+/// What a name in the directory leads to, links followed.
+enum Kind {
+    File,
+    Directory,
+    Other(&'static str),
+}
+
+fn kind(path: &Path) -> anyhow::Result<Kind> {
+    let is_link = || fs::symlink_metadata(path).is_ok_and(|link| link.is_symlink());
+    match fs::metadata(path) {
+        Ok(metadata) => Ok(kind_of(metadata.file_type())),
+        Err(error)
+            if matches!(Errno::from_io_error(&error), Some(Errno::NOENT | Errno::LOOP)) && is_link() =>
+        {
+            Ok(Kind::Other("a link that leads nowhere"))
+        }
+        Err(error) => Err(error).with_context(|| format!("reading {}", path.display())),
+    }
+}
+
+fn kind_of(file_type: FileType) -> Kind {
+    if file_type.is_file() {
+        Kind::File
+    } else if file_type.is_dir() {
+        Kind::Directory
+    } else if file_type.is_fifo() {
+        Kind::Other("a pipe")
+    } else if file_type.is_socket() {
+        Kind::Other("a socket")
+    } else {
+        Kind::Other("a device")
+    }
+}
+
+fn read_file(name: String, path: &Path) -> anyhow::Result<SourceFile> {
     let reading = || format!("reading {}", path.display());
-    // Opening a pipe would wait for its other end, and a device has no end at all.
-    if !fs::metadata(path).with_context(reading)?.is_file() {
-        bail!("{}: not a regular file", path.display());
+    // Another file may have taken the name by now: a pipe that is opened like this does not wait for its other end.
+    let flags = i32::try_from(OFlags::NONBLOCK.bits()).context("flags of open")?;
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(flags)
+        .open(path)
+        .with_context(reading)?;
+    let metadata = file.metadata().with_context(reading)?;
+    if let Kind::Other(what) = kind_of(metadata.file_type()) {
+        return Ok(SourceFile::refused(name, Refusal::NotAFile(what)));
+    }
+    let most = u64::try_from(MAX_FILE_BYTES)?;
+    if metadata.len() > most {
+        return Ok(SourceFile::refused(name, Refusal::TooLarge));
     }
     let mut bytes = Vec::new();
-    let file = fs::File::open(path).with_context(reading)?;
-    file.take(MAX_FILE_BYTES + 1)
+    file.take(most.saturating_add(1))
         .read_to_end(&mut bytes)
         .with_context(reading)?;
-    if bytes.len() > usize::try_from(MAX_FILE_BYTES)? {
-        bail!("{}: larger than {MAX_FILE_BYTES} bytes", path.display());
-    }
-    let text = String::from_utf8(bytes).map_err(|error| {
-        let good = error
-            .as_bytes()
-            .get(..error.utf8_error().valid_up_to())
-            .unwrap_or_default();
-        let line = good.iter().filter(|byte| **byte == b'\n').count() + 1;
-        anyhow::anyhow!("{}:{line}: not UTF-8", path.display())
-    })?;
-    let name = path
-        .strip_prefix(root)
-        .unwrap_or(path)
-        .to_string_lossy()
-        .into_owned();
-    Ok(SourceFile { name, text })
+    Ok(SourceFile::from_bytes(name, &bytes))
 }
 
 /// Tells two states of a directory apart.
 pub(super) fn fingerprint(files: &[SourceFile]) -> Vec<u8> {
     let mut all = Vec::new();
     for file in files {
-        for part in [&file.name, &file.text] {
+        let refusal = format!("{:?}", file.refusal);
+        for part in [&file.name, &file.text, &refusal] {
             all.extend_from_slice(&part.len().to_be_bytes());
             all.extend_from_slice(part.as_bytes());
         }
@@ -178,10 +234,7 @@ pub fn load_last_good(state_dir: &Path) -> anyhow::Result<Option<Vec<SourceFile>
         stored
             .files
             .into_iter()
-            .map(|file| SourceFile {
-                name: file.name,
-                text: file.text,
-            })
+            .map(|file| SourceFile::new(file.name, file.text))
             .collect(),
     ))
 }

@@ -7,7 +7,7 @@ mod bundle;
 mod snapshot;
 mod watch;
 
-pub use bundle::{is_policy, load_last_good, read_cases, read_directory};
+pub use bundle::{Role, load_last_good, read_cases, read_directory, role};
 pub(crate) use snapshot::Snapshot;
 pub use snapshot::expectations;
 pub(crate) use watch::watch;

@@ -24,7 +24,7 @@ use crate::{
     diagnostic::Findings,
     document::{extend, version},
     language,
-    read::{Field, Mapping, Named},
+    read::{Definitions, Field, Mapping, Named},
     yaml,
 };
 use document::Case;
@@ -36,7 +36,7 @@ pub const FOLDER: &str = "tests";
 #[derive(Debug)]
 pub struct Suite {
     files: Vec<SourceFile>,
-    cases: Vec<Named<Case>>,
+    cases: Definitions<Case>,
 }
 
 impl Suite {
@@ -46,7 +46,7 @@ impl Suite {
     /// Every finding of every file. A suite is read as a whole or not at all.
     pub fn read(files: &[SourceFile]) -> Result<Self, Vec<Diagnostic>> {
         let mut findings = Findings::default();
-        let mut cases = Vec::new();
+        let mut cases = Definitions::default();
         for (index, file) in files.iter().enumerate() {
             let Some(root) = yaml::parse(index, file, &mut findings) else {
                 continue;
@@ -67,13 +67,13 @@ impl Suite {
 
     /// How many cases there are.
     #[must_use]
-    pub const fn len(&self) -> usize {
+    pub fn len(&self) -> usize {
         self.cases.len()
     }
 
     /// Whether there is none.
     #[must_use]
-    pub const fn is_empty(&self) -> bool {
+    pub fn is_empty(&self) -> bool {
         self.cases.is_empty()
     }
 

@@ -4,9 +4,10 @@ use crate::{
     diagnostic::{Findings, Span, code},
     document::{Document, OverlayDocument, RateDocument, RateOverlay},
     plan::{Count, UpstreamAddress},
-    read::{At, Named, Rate, is_loopback_host},
+    read::{At, Definitions, Named, Rate, is_loopback_host},
     suggest,
 };
+use std::collections::HashMap;
 
 /// An overlay file.
 pub(super) struct Overlay {
@@ -28,9 +29,13 @@ pub(super) fn apply(
     environment: &str,
     findings: &mut Findings,
 ) -> Option<usize> {
+    let mut rates = Definitions::default();
+    for rate in document.rates() {
+        rates.add(rate.clone());
+    }
     for overlay in overlays {
         if let Some(written) = &overlay.document {
-            check(document, overlay, written, findings);
+            check(document, &rates, overlay, written, findings);
         }
     }
     let chosen = overlays.iter().find(|overlay| overlay.name == environment);
@@ -57,7 +62,13 @@ pub(super) fn apply(
     chosen.map(|overlay| overlay.file)
 }
 
-fn check(document: &Document, overlay: &Overlay, written: &OverlayDocument, findings: &mut Findings) {
+fn check(
+    document: &Document,
+    rates: &Definitions<RateDocument>,
+    overlay: &Overlay,
+    written: &OverlayDocument,
+    findings: &mut Findings,
+) {
     if let Some(environment) = written
         .environment
         .as_ref()
@@ -99,13 +110,12 @@ fn check(document: &Document, overlay: &Overlay, written: &OverlayDocument, find
                 .related(base.at, "defined here");
         }
     }
-    let rates: Vec<Named<RateDocument>> = document.rates().cloned().collect();
     // A limit that is not found may be in a route or a floor that could not be read.
     let is_partial = document.is_partial
         || document.routes.iter().any(|route| route.value.is_none())
         || document.floor.as_ref().is_some_and(|(_, floor)| floor.is_none());
     for rate in &written.rates {
-        let base = find(&rates, rate, "rate", is_partial, findings);
+        let base = find(rates, rate, "rate", is_partial, findings);
         let numbers = base.and_then(|base| base.value.as_ref()).zip(rate.value.as_ref());
         if let Some((before, after)) = numbers {
             check_rate(before, after, rate, &overlay.name, findings);
@@ -146,20 +156,16 @@ fn check_addresses(
 }
 
 fn find<'d, T, U>(
-    definitions: &'d [Named<T>],
+    definitions: &'d Definitions<T>,
     named: &Named<U>,
     section: &str,
     is_partial: bool,
     findings: &mut Findings,
 ) -> Option<&'d Named<T>> {
-    let found = definitions
-        .iter()
-        .find(|definition| definition.name == named.name);
+    let found = definitions.named(&named.name);
     if found.is_none() && !is_partial {
-        let names: Vec<&str> = definitions
-            .iter()
-            .map(|definition| definition.name.as_str())
-            .collect();
+        let names = definitions.iter().map(|definition| definition.name.as_str());
+        let fix = findings.suggest(&named.name, names);
         findings
             .error(
                 code::UNDEFINED_NAME,
@@ -167,7 +173,7 @@ fn find<'d, T, U>(
                 format!("`{}` is not defined in `{section}` of any base file", named.name),
             )
             .why("an overlay changes what the base defines; it adds nothing")
-            .fix(suggest::fix(&named.name, &names));
+            .fix(fix);
     }
     found
 }
@@ -230,10 +236,7 @@ fn is_faster(a: Rate, b: Rate) -> bool {
 
 fn merge(document: &mut Document, overlay: &OverlayDocument) {
     for changed in &overlay.listeners {
-        let base = document
-            .listeners
-            .iter_mut()
-            .find(|listener| listener.name == changed.name);
+        let base = document.listeners.named_mut(&changed.name);
         let both = base
             .and_then(|base| base.value.as_mut())
             .zip(changed.value.as_ref());
@@ -249,17 +252,19 @@ fn merge(document: &mut Document, overlay: &OverlayDocument) {
         document.hosts = Some(hosts.clone());
     }
     for changed in &overlay.addresses {
-        let base = document
-            .addresses
-            .iter_mut()
-            .find(|list| list.name == changed.name);
-        if let Some(base) = base {
+        if let Some(base) = document.addresses.named_mut(&changed.name) {
             base.value.clone_from(&changed.value);
         }
     }
-    for changed in &overlay.rates {
-        let base = document.rates_mut().find(|rate| rate.name == changed.name);
-        let Some((base, numbers)) = base.zip(changed.value.as_ref()) else {
+    let changes: HashMap<&str, &Named<RateOverlay>> = overlay
+        .rates
+        .iter()
+        .map(|changed| (changed.name.as_str(), changed))
+        .collect();
+    for base in document.rates_mut() {
+        let changed = changes.get(base.name.as_str());
+        let Some((changed, numbers)) = changed.and_then(|changed| Some((changed, changed.value.as_ref()?)))
+        else {
             continue;
         };
         if let Some(rate) = base.value.as_mut() {

@@ -11,8 +11,9 @@ use crate::{
     diagnostic::{Findings, Span, code},
     document::{Document, OverlayDocument},
     plan::Rule,
-    read::{At, Named},
-    suggest, yaml,
+    read::{At, Definitions, Named},
+    source::MAX_BUNDLE_BYTES,
+    yaml,
 };
 use aws_lc_rs::digest;
 use std::{collections::HashSet, fmt::Write};
@@ -29,19 +30,27 @@ pub fn compile(files: &[SourceFile], environment: &str) -> Result<Plan, Vec<Diag
     let mut findings = Findings::default();
     let mut document = Document::default();
     let mut overlays = Vec::new();
+    let mut bytes = 0_usize;
     for (index, file) in files.iter().enumerate() {
+        bytes = bytes.saturating_add(file.text.len());
+        if bytes > MAX_BUNDLE_BYTES {
+            too_large(&mut findings);
+            document.is_partial = true;
+            break;
+        }
         let root = yaml::parse(index, file, &mut findings);
         match (file.name.strip_prefix(OVERLAYS), root) {
             (Some(name), root) => {
-                let name = name.strip_suffix(".yaml").unwrap_or(name).to_owned();
-                let overlay = root.and_then(|root| OverlayDocument::read(&root, &mut findings));
+                // What has been refused for its name is still the overlay that it was meant to be.
+                let name = name.split('.').next().unwrap_or(name).to_owned();
+                let overlay = root.and_then(|root| OverlayDocument::read(root, &mut findings));
                 overlays.push(environment::Overlay {
                     file: index,
                     name,
                     document: overlay,
                 });
             }
-            (None, Some(root)) => document.add(&root, &mut findings),
+            (None, Some(root)) => document.add(root, &mut findings),
             (None, None) => document.is_partial = true,
         }
     }
@@ -75,6 +84,17 @@ pub fn environments(files: &[SourceFile]) -> Vec<&str> {
     names
 }
 
+fn too_large(findings: &mut Findings) {
+    findings
+        .error(
+            code::BUNDLE_TOO_LARGE,
+            Span::bundle(),
+            format!("the files together are larger than {MAX_BUNDLE_BYTES} bytes"),
+        )
+        .why("a policy that large cannot be reviewed, and compiling it would cost every reload")
+        .fix("remove what nobody needs, or serve the rest from another gateway");
+}
+
 /// State of one compilation.
 struct Compiler<'d> {
     files: &'d [SourceFile],
@@ -87,7 +107,7 @@ struct Compiler<'d> {
 /// A section with definitions that others refer to.
 struct Section<'d, T> {
     name: &'static str,
-    definitions: &'d [Named<T>],
+    definitions: &'d Definitions<T>,
 }
 
 impl<'d> Compiler<'d> {
@@ -132,21 +152,18 @@ impl<'d> Compiler<'d> {
 
     /// The definition that a reference means; reports a name that nothing defines.
     fn resolve<T>(&mut self, section: &Section<'d, T>, name: &At<String>) -> Option<&'d Named<T>> {
-        let found = section
-            .definitions
-            .iter()
-            .find(|definition| definition.name == name.value);
+        let found = section.definitions.named(&name.value);
         match found {
             Some(definition) => {
                 self.used.insert((section.name, &definition.name));
             }
             None if self.document.is_partial => {}
             None => {
-                let names: Vec<&str> = section
+                let names = section
                     .definitions
                     .iter()
-                    .map(|definition| definition.name.as_str())
-                    .collect();
+                    .map(|definition| definition.name.as_str());
+                let fix = self.findings.suggest(&name.value, names);
                 self.findings
                     .error(
                         code::UNDEFINED_NAME,
@@ -154,7 +171,7 @@ impl<'d> Compiler<'d> {
                         format!("`{}` is not defined in `{}`", name.value, section.name),
                     )
                     .why("a reference to nothing would protect nothing")
-                    .fix(suggest::fix(&name.value, &names));
+                    .fix(fix);
             }
         }
         found

@@ -6,12 +6,15 @@ use crate::{
     document::{RouteDocument, TargetDocument},
     plan::{Cors, Floor, Profile, Route, RouteAuth, RouteRules, RouteTarget},
     read::{At, Named},
-    route_path::{Matcher, Template},
+    route_path::Matcher,
 };
 use http::HeaderName;
 use std::sync::Arc;
 
 pub(super) type FloorParts = (Floor, Arc<Profile>);
+
+/// Ambiguous paths that are looked for: whoever has more mends these first.
+const MOST_CONTESTS: usize = 50;
 
 impl<'d> Compiler<'d> {
     pub(super) fn routes(&mut self, parts: &Parts, floor: Option<&FloorParts>) -> (Vec<Arc<Route>>, Matcher) {
@@ -27,7 +30,7 @@ impl<'d> Compiler<'d> {
                 routes.push(Arc::new(route));
             }
         }
-        self.ambiguous_routes();
+        self.ambiguous_routes(&matcher);
         (routes, matcher)
     }
 
@@ -62,33 +65,32 @@ impl<'d> Compiler<'d> {
 
     /// Two paths that some request fits equally well are refused: no order of parts could make it plain to a reader which
     /// of them decides.
-    fn ambiguous_routes(&mut self) {
-        let document = self.document;
-        let mut shapes: Vec<(&Named<RouteDocument>, &At<Template>)> = Vec::new();
-        for named in &document.routes {
-            let Some(written) = &named.value else { continue };
-            if !written.path.value.has_parameters()
-                || shapes
-                    .iter()
-                    .any(|(_, path)| path.value.has_shape_of(&written.path.value))
-            {
+    fn ambiguous_routes(&mut self, matcher: &Matcher) {
+        for contest in matcher.contests(MOST_CONTESTS) {
+            let (earlier, later) = (
+                contest.routes.0.min(contest.routes.1),
+                contest.routes.0.max(contest.routes.1),
+            );
+            let document = self.document;
+            let named = |index: usize| {
+                let named = document.routes.get(index)?;
+                Some((named, named.value.as_ref()?))
+            };
+            let Some(((first, first_written), (named, written))) = named(earlier).zip(named(later)) else {
                 continue;
-            }
-            for (first, path) in &shapes {
-                let Some(both) = path.value.contested(&written.path.value) else {
-                    continue;
-                };
-                self.findings
-                    .error(
-                        code::AMBIGUOUS_ROUTES,
-                        written.path.at,
-                        format!("`{both}` fits {} and {} equally well", named.path, first.path),
-                    )
-                    .why("which of the two decides would depend on a rule that no reader can see")
-                    .fix("change one of the paths")
-                    .related(path.at, "the other path");
-            }
-            shapes.push((named, &written.path));
+            };
+            self.findings
+                .error(
+                    code::AMBIGUOUS_ROUTES,
+                    written.path.at,
+                    format!(
+                        "`{}` fits {} and {} equally well",
+                        contest.path, named.path, first.path
+                    ),
+                )
+                .why("which of the two decides would depend on a rule that no reader can see")
+                .fix("change one of the paths")
+                .related(first_written.path.at, "the other path");
         }
     }
 

@@ -5,7 +5,7 @@ use crate::{
     diagnostic::{Span, code},
     document::{RouteDocument, TimeoutsDocument},
     plan::{Floor, Limits, RateKey, RateLimit, Timeouts, Upstream},
-    read::{At, Named},
+    read::{At, Named, in_units},
 };
 use http::Method;
 use std::{sync::Arc, time::Duration};
@@ -82,7 +82,7 @@ impl Compiler<'_> {
                         format!("{path} is longer than that of upstream `{}`", upstream.name),
                     )
                     .why("the upstream's timeout is the longest that anyone waits for it")
-                    .fix(format!("at most {}ms", most.as_millis()));
+                    .fix(format!("at most {}", in_units(most)));
             }
             own.value
         };

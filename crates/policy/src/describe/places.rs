@@ -102,10 +102,7 @@ mod tests {
 
     #[test]
     fn an_overlay_decides_and_the_line_of_the_base_is_kept() {
-        let file = |name: &str, text: &str| SourceFile {
-            name: name.to_owned(),
-            text: text.to_owned(),
-        };
+        let file = |name: &str, text: &str| SourceFile::new(name, text);
         let files = [
             file(
                 "base.yaml",

@@ -11,9 +11,12 @@ use std::net::IpAddr;
 pub(crate) fn read(field: &Field<'_>, findings: &mut Findings) -> Option<Vec<At<IpNet>>> {
     let networks = field.list(findings, network)?;
     let before = findings.len();
-    for network in &networks {
-        let holds = |other: &&At<IpNet>| other.value != network.value && other.value.contains(&network.value);
-        if let Some(wider) = networks.iter().find(holds) {
+    // Sorted, a network comes behind the one that holds it, and only others inside the same one come between them.
+    let mut sorted: Vec<&At<IpNet>> = networks.iter().collect();
+    sorted.sort_by_key(|network| network.value);
+    let mut widest: Option<&At<IpNet>> = None;
+    for network in sorted {
+        if let Some(wider) = widest.filter(|wider| wider.value.contains(&network.value)) {
             findings
                 .error(
                     code::NO_EFFECT,
@@ -23,6 +26,8 @@ pub(crate) fn read(field: &Field<'_>, findings: &mut Findings) -> Option<Vec<At<
                 .why("it looks like a rule of its own and is none")
                 .fix("remove one of them")
                 .related(wider.at, "the wider network");
+        } else {
+            widest = Some(network);
         }
     }
     (findings.len() == before).then_some(networks)

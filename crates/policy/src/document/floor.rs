@@ -70,8 +70,8 @@ impl LimitsDocument {
         keys: &'static [language::Key],
         findings: &mut Findings,
     ) -> Option<Self> {
-        let limits = Mapping::open(field, keys, findings)?;
         let before = findings.len();
+        let limits = Mapping::open(field, keys, findings)?;
         let size = |key: &str, most: u64, findings: &mut Findings| {
             limits
                 .key(key, findings)

@@ -36,6 +36,9 @@ const NOT_FOR_PROFILES: [&str; 18] = [
     "www-authenticate",
 ];
 
+/// Most fields that one profile sets, and most that it removes.
+const MOST_FIELDS: usize = 64;
+
 impl ProfileDocument {
     /// Reads one profile.
     pub(crate) fn read(field: &Field<'_>, findings: &mut Findings) -> Option<Self> {
@@ -43,9 +46,11 @@ impl ProfileDocument {
         let set = profile
             .key("set", findings)
             .and_then(|field| set(&field, findings));
-        let remove = profile
-            .key("remove", findings)
-            .and_then(|field| field.list(findings, removable));
+        let remove = profile.key("remove", findings).and_then(|field| {
+            field
+                .list(findings, removable)
+                .filter(|list| is_short(list.len(), &field, findings).is_some())
+        });
         let (set, remove) = (set?, remove?);
         let before = findings.len();
         for name in &remove {
@@ -67,6 +72,7 @@ impl ProfileDocument {
 
 fn set(field: &Field<'_>, findings: &mut Findings) -> Option<Vec<(At<HeaderName>, HeaderValue)>> {
     let before = findings.len();
+    is_short(field.pairs(findings).len(), field, findings)?;
     let mut fields: Vec<(At<HeaderName>, HeaderValue)> = Vec::new();
     for (key, field) in field.pairs(findings) {
         let name = header_name(&key, findings).filter(|name| is_for_profiles(name, key.at, findings));
@@ -101,6 +107,21 @@ fn set(field: &Field<'_>, findings: &mut Findings) -> Option<Vec<(At<HeaderName>
             .fix("write at least one header");
     }
     (findings.len() == before).then_some(fields)
+}
+
+fn is_short(fields: usize, field: &Field<'_>, findings: &mut Findings) -> Option<()> {
+    if fields > MOST_FIELDS {
+        findings
+            .error(
+                code::BAD_LIST,
+                field.key_at,
+                format!("{} has more than {MOST_FIELDS} fields", field.path),
+            )
+            .why("every answer carries and is searched for all of them")
+            .fix("remove those that no browser and no server knows");
+        return None;
+    }
+    Some(())
 }
 
 fn removable(field: &Field<'_>, findings: &mut Findings) -> Option<At<HeaderName>> {

@@ -6,6 +6,7 @@ mod floor;
 mod headers;
 mod identity;
 mod listeners;
+mod misplaced;
 mod overlay;
 mod rates;
 mod routes;
@@ -26,7 +27,7 @@ pub(crate) use waivers::WaiverDocument;
 use crate::{
     diagnostic::{Findings, Span, code},
     language,
-    read::{At, Field, Mapping, Named},
+    read::{At, Definitions, Field, Mapping, Named},
     yaml::{Node, Value},
 };
 use ipnet::IpNet;
@@ -34,25 +35,30 @@ use ipnet::IpNet;
 /// Every section of every base file.
 #[derive(Debug, Default)]
 pub(crate) struct Document {
-    pub(crate) listeners: Vec<Named<ListenerDocument>>,
+    pub(crate) listeners: Definitions<ListenerDocument>,
     pub(crate) hosts: Option<(Span, Vec<At<String>>)>,
-    pub(crate) addresses: Vec<Named<Vec<At<IpNet>>>>,
-    pub(crate) upstreams: Vec<Named<UpstreamDocument>>,
-    pub(crate) providers: Vec<Named<ProviderDocument>>,
-    pub(crate) profiles: Vec<Named<ProfileDocument>>,
-    pub(crate) cors: Vec<Named<CorsDocument>>,
+    pub(crate) addresses: Definitions<Vec<At<IpNet>>>,
+    pub(crate) upstreams: Definitions<UpstreamDocument>,
+    pub(crate) providers: Definitions<ProviderDocument>,
+    pub(crate) profiles: Definitions<ProfileDocument>,
+    pub(crate) cors: Definitions<CorsDocument>,
     pub(crate) floor: Option<(Span, Option<FloorDocument>)>,
-    pub(crate) routes: Vec<Named<RouteDocument>>,
-    pub(crate) waivers: Vec<Named<WaiverDocument>>,
+    pub(crate) routes: Definitions<RouteDocument>,
+    pub(crate) waivers: Definitions<WaiverDocument>,
     /// Some file or section could not be read: a name that is not found may be defined there.
     pub(crate) is_partial: bool,
 }
 
 impl Document {
     /// Adds one base file.
-    pub(crate) fn add(&mut self, root: &Node, findings: &mut Findings) {
+    pub(crate) fn add(&mut self, mut root: Node, findings: &mut Findings) {
+        if is_overlay(&root, findings) {
+            self.is_partial = true;
+            return;
+        }
+        misplaced::settle(&mut root, language::BASE, findings);
         let before = findings.len();
-        let Some(file) = Mapping::open(&Field::root(root), language::BASE, findings) else {
+        let Some(file) = Mapping::open(&Field::root(&root), language::BASE, findings) else {
             self.is_partial = true;
             return;
         };
@@ -142,6 +148,25 @@ impl Document {
     }
 }
 
+/// Whether a file says that it is an overlay, and stands among the base files.
+fn is_overlay(root: &Node, findings: &mut Findings) -> bool {
+    let Value::Map(entries) = &root.value else {
+        return false;
+    };
+    let Some(entry) = entries.iter().find(|entry| entry.key == "environment") else {
+        return false;
+    };
+    findings
+        .error(
+            code::UNKNOWN_KEY,
+            entry.key_at,
+            "a base file has no `environment`",
+        )
+        .why("what is meant for one environment would apply to all of them")
+        .fix("put the file into the folder `environments/`, under the name of the environment");
+    true
+}
+
 /// Checks `version: 1`, which every file carries.
 pub(crate) fn version(file: &Mapping<'_>, findings: &mut Findings) {
     let Some(field) = file.key("version", findings) else {
@@ -161,7 +186,7 @@ pub(crate) fn version(file: &Mapping<'_>, findings: &mut Findings) {
 
 /// Reads one section and reports names that another file has taken.
 pub(crate) fn extend<T>(
-    definitions: &mut Vec<Named<T>>,
+    definitions: &mut Definitions<T>,
     file: &Mapping<'_>,
     section: &str,
     read: fn(&Field<'_>, &mut Findings) -> Option<T>,
@@ -171,7 +196,7 @@ pub(crate) fn extend<T>(
         return;
     };
     for (name, field) in field.named(findings) {
-        if let Some(first) = definitions.iter().find(|definition| definition.name == name) {
+        if let Some(first) = definitions.named(&name) {
             findings
                 .error(
                     code::DEFINED_TWICE,
@@ -184,7 +209,7 @@ pub(crate) fn extend<T>(
             continue;
         }
         let value = read(&field, findings);
-        definitions.push(Named {
+        definitions.add(Named {
             name,
             at: field.key_at,
             path: field.path,

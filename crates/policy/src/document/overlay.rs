@@ -1,11 +1,11 @@
 //! `environments/<name>.yaml`: the few things an environment may change.
 
-use super::{addresses, version};
+use super::{addresses, misplaced, version};
 use crate::{
-    diagnostic::{Findings, Span},
+    diagnostic::{Findings, Span, code},
     language,
     read::{At, Field, Mapping, Named, Rate},
-    yaml::Node,
+    yaml::{Node, Value},
 };
 use ipnet::IpNet;
 use std::net::SocketAddr;
@@ -37,8 +37,10 @@ pub(crate) struct RateOverlay {
 
 impl OverlayDocument {
     /// Reads one overlay file.
-    pub(crate) fn read(root: &Node, findings: &mut Findings) -> Option<Self> {
-        let overlay = Mapping::open(&Field::root(root), language::OVERLAY, findings)?;
+    pub(crate) fn read(mut root: Node, findings: &mut Findings) -> Option<Self> {
+        base_sections(&mut root, findings);
+        misplaced::settle(&mut root, language::OVERLAY, findings);
+        let overlay = Mapping::open(&Field::root(&root), language::OVERLAY, findings)?;
         version(&overlay, findings);
         let environment = overlay
             .key("environment", findings)
@@ -65,6 +67,24 @@ impl OverlayDocument {
             rates: rates.unwrap_or_default(),
         })
     }
+}
+
+/// Reports and removes what only base files have.
+fn base_sections(root: &mut Node, findings: &mut Findings) {
+    let Value::Map(entries) = &mut root.value else {
+        return;
+    };
+    let has = |keys: &[language::Key], name: &str| keys.iter().any(|key| key.name == name);
+    entries.retain(|entry| {
+        let is_foreign = has(language::BASE, &entry.key) && !has(language::OVERLAY, &entry.key);
+        if is_foreign {
+            findings
+                .error(code::UNKNOWN_KEY, entry.key_at, format!("an overlay cannot have `{}`", entry.key))
+                .why("it changes a few numbers and addresses of the base, so that all else is the same everywhere")
+                .fix("write it in a base file, outside of `environments/`");
+        }
+        !is_foreign
+    });
 }
 
 fn named<T>(

@@ -16,10 +16,23 @@ pub(crate) struct RateDocument {
     pub(crate) count: Count,
 }
 
+/// Most limits in one place.
+const MOST_LIMITS: usize = 16;
+
 /// Reads a `rate` mapping.
 pub(crate) fn read(field: &Field<'_>, findings: &mut Findings) -> Vec<Named<RateDocument>> {
-    field
-        .named(findings)
+    let limits = field.named(findings);
+    if limits.len() > MOST_LIMITS {
+        findings
+            .error(
+                code::BAD_LIST,
+                field.key_at,
+                format!("{} has more than {MOST_LIMITS} limits", field.path),
+            )
+            .why("every request would be counted by all of them")
+            .fix("keep those that would be reached first");
+    }
+    limits
         .into_iter()
         .map(|(name, field)| {
             let value = RateDocument::read(&field, findings);

@@ -11,6 +11,7 @@ use crate::{
     plan::Served,
     read::{At, Field, Mapping, Named},
     route_path::Template,
+    yaml::Value,
 };
 use http::Method;
 
@@ -41,8 +42,8 @@ pub(crate) enum TargetDocument {
 impl RouteDocument {
     /// Reads one route.
     pub(crate) fn read(field: &Field<'_>, findings: &mut Findings) -> Option<Self> {
-        let route = Mapping::open(field, language::ROUTE, findings)?;
         let before = findings.len();
+        let route = Mapping::open(field, language::ROUTE, findings)?;
         let matched = route
             .key("match", findings)
             .and_then(|field| matched(&field, findings));
@@ -159,6 +160,21 @@ fn auth(route: &Mapping<'_>, findings: &mut Findings) -> Option<At<String>> {
             .fix("add `auth:` with the name of an identity provider, or `auth: none` with `because:`");
         return None;
     };
+    if matches!(field.node.value, Value::Null | Value::Bool(_)) {
+        findings
+            .error(
+                code::WRONG_TYPE,
+                field.key_at,
+                format!(
+                    "{} must be a name, this is {}",
+                    field.path,
+                    field.node.value.kind()
+                ),
+            )
+            .why("nobody has decided who may use this route, so nobody may")
+            .fix("write the name of an identity provider, or `none` with `because:`");
+        return None;
+    }
     field.text(findings)
 }
 

@@ -58,8 +58,8 @@ impl TimeoutsDocument {
         keys: &'static [language::Key],
         findings: &mut Findings,
     ) -> Option<Self> {
-        let timeouts = Mapping::open(field, keys, findings)?;
         let before = findings.len();
+        let timeouts = Mapping::open(field, keys, findings)?;
         let mut one = |key: &str| {
             timeouts
                 .key(key, findings)

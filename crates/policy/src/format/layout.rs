@@ -65,7 +65,6 @@ impl<'t> Layout<'t, '_> {
         match self.block_header(node.source.start) {
             Some((_, header)) if header.starts_with('|') => Style::Literal,
             Some(_) => Style::Folded(self.folded_lines(node, written)),
-            None if written.contains('\n') => Style::Spread,
             None => Style::Plain,
         }
     }

@@ -32,21 +32,17 @@ pub enum Unformatted {
 /// # Errors
 /// [`Unformatted`] when the strict reader refuses the file, or would read something else from the result.
 pub fn format(source: &SourceFile) -> Result<String, Unformatted> {
-    let before = read(source).map_err(Unformatted::Findings)?;
     let text = source.text.strip_prefix('\u{feff}').unwrap_or(&source.text);
     let plain = SourceFile {
-        name: source.name.clone(),
         text: text.replace("\r\n", "\n").replace('\r', "\n"),
+        ..source.clone()
     };
-    let root = read(&plain).map_err(|found| fault("without carriage returns it", &found))?;
+    let root = read(&plain).map_err(Unformatted::Findings)?;
     let comments = comments::find(&plain.text, &root);
     let mut document = attach::build(&plain.text, &root, &comments);
     order::arrange(&mut document);
-    let result = SourceFile {
-        name: source.name.clone(),
-        text: print::print(&document),
-    };
-    prove(&before, &comments, &result)?;
+    let result = SourceFile::new(source.name.clone(), print::print(&document));
+    prove(&root, &comments, &result)?;
     Ok(result.text)
 }
 
@@ -124,10 +120,7 @@ mod tests {
     use super::*;
 
     fn file(text: &str) -> SourceFile {
-        SourceFile {
-            name: String::new(),
-            text: text.to_owned(),
-        }
+        SourceFile::new("", text)
     }
 
     #[test]

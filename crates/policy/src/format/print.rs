@@ -87,7 +87,7 @@ impl<'t> Printer<'t> {
         match &item.content {
             Content::Scalar(scalar) => {
                 self.set_apart(item);
-                let block = scalar.block(role, room, WIDTH.saturating_sub(below));
+                let block = scalar.block();
                 let (value, lines) = match block {
                     Some(Block { header, lines }) => (header, lines),
                     None if matches!(scalar, Scalar::Null) && role == Role::Value => Default::default(),

@@ -3,6 +3,7 @@
 use crate::{
     diagnostic::Findings,
     source::SourceFile,
+    text::hidden,
     yaml::{self, Value},
 };
 
@@ -23,8 +24,6 @@ pub(super) enum Scalar {
 pub(super) enum Style {
     /// On one line, with or without quotes.
     Plain,
-    /// On several lines, with or without quotes.
-    Spread,
     /// After `|`.
     Literal,
     /// After `>`, in these lines.
@@ -70,9 +69,8 @@ impl Scalar {
         }
     }
 
-    /// The value in lines of its own, if it was written so and can be: `room` characters are left on its first line,
-    /// `width` on those below.
-    pub(super) fn block(&self, role: Role, room: usize, width: usize) -> Option<Block> {
+    /// The value in lines of its own, if it was written so and can be.
+    pub(super) fn block(&self) -> Option<Block> {
         let Self::Text { text, style } = self else {
             return None;
         };
@@ -80,8 +78,6 @@ impl Scalar {
             Style::Plain => None,
             Style::Literal => block('|', text, text.split('\n').map(str::to_owned).collect()),
             Style::Folded(lines) => block('>', text, lines.clone()),
-            Style::Spread if spell(text, role, false).chars().count() <= room => None,
-            Style::Spread => block('>', text, fill(text, width)?),
         }
     }
 }
@@ -101,25 +97,6 @@ fn block(style: char, text: &str, mut lines: Vec<String>) -> Option<Block> {
     })
 }
 
-/// Fills lines with the words of a text that has single spaces only.
-fn fill(text: &str, width: usize) -> Option<Vec<String>> {
-    let mut lines: Vec<String> = Vec::new();
-    for word in text.split(' ') {
-        if word.is_empty() || word.chars().any(needs_escape) {
-            return None;
-        }
-        let length = word.chars().count().saturating_add(1);
-        match lines.last_mut() {
-            Some(line) if line.chars().count().saturating_add(length) <= width => {
-                line.push(' ');
-                line.push_str(word);
-            }
-            _ => lines.push(word.to_owned()),
-        }
-    }
-    Some(lines)
-}
-
 /// A text on one line, with quotes only where it needs them.
 pub(super) fn spell(text: &str, role: Role, is_in_flow: bool) -> String {
     if !misleads(text, role) && reads_back(text, role, is_in_flow) {
@@ -137,7 +114,10 @@ pub(super) fn spell(text: &str, role: Role, is_in_flow: bool) -> String {
             '\n' => quoted.push_str("\\n"),
             '\t' => quoted.push_str("\\t"),
             // All of them are of the basic plane.
-            letter if needs_escape(letter) => quoted.push_str(&format!("\\u{:04X}", u32::from(letter))),
+            letter if needs_escape(letter) => quoted.push_str(&match u32::from(letter) {
+                number @ 0x1_0000.. => format!("\\U{number:08X}"),
+                number => format!("\\u{number:04X}"),
+            }),
             letter => quoted.push(letter),
         }
     }
@@ -172,10 +152,7 @@ fn reads_back(text: &str, role: Role, is_in_flow: bool) -> bool {
         (Role::Item, false) => format!("- {text}"),
         (Role::Item, true) => format!("[{text}]"),
     };
-    let source = SourceFile {
-        name: String::new(),
-        text: written,
-    };
+    let source = SourceFile::new("", written);
     let mut findings = Findings::default();
     let Some(root) = yaml::parse(0, &source, &mut findings) else {
         return false;
@@ -195,7 +172,5 @@ fn reads_back(text: &str, role: Role, is_in_flow: bool) -> bool {
 
 /// Characters that cannot be seen, or that change the order in which others are seen.
 fn needs_escape(letter: char) -> bool {
-    letter.is_control()
-        || matches!(letter, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}')
-        || matches!(letter, '\u{feff}' | '\u{fffe}' | '\u{ffff}')
+    letter == '\n' || letter == '\t' || hidden(letter).is_some()
 }

@@ -19,6 +19,8 @@ pub(crate) use keys::{
 };
 pub use schema::schema;
 
+use crate::yaml::Value;
+
 /// One key of a mapping.
 #[derive(Debug)]
 pub struct Key {
@@ -111,6 +113,19 @@ pub enum Text {
 }
 
 impl Form {
+    /// Whether a value is of the kind that may stand here, whatever it says.
+    pub(crate) const fn fits(&self, value: &Value) -> bool {
+        match self {
+            Self::Mapping(_) | Self::Named(_) | Self::HeaderFields => matches!(value, Value::Map(_)),
+            Self::List { .. } => matches!(value, Value::List(_)),
+            Self::Text(_) | Self::Choice(_) => matches!(value, Value::Text(_)),
+            Self::Number { .. } => matches!(value, Value::Number(_)),
+            Self::Boolean => matches!(value, Value::Bool(_)),
+            Self::ChoiceOr(..) => matches!(value, Value::Text(_) | Value::Map(_)),
+            Self::Any => true,
+        }
+    }
+
     /// The keys of the mapping that this form is or that each of its definitions or items is; none for single values.
     #[must_use]
     pub const fn keys(&self) -> &'static [Key] {

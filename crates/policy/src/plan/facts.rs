@@ -209,7 +209,7 @@ pub struct IdentityProvider {
 }
 
 /// A signature algorithm.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Algorithm {
     /// Ed25519.
     EdDsa,

@@ -29,7 +29,7 @@ pub struct RateLimit {
 }
 
 /// What is counted together.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum RateKey {
     /// The client address; IPv6 by its /64.
     Address,

@@ -1,10 +1,13 @@
 //! Typed reading of the tree: each reader says what is wrong and lets the others go on.
 
+mod definitions;
 mod names;
+mod units;
 mod values;
 
+pub(crate) use definitions::Definitions;
 pub(crate) use names::{header_name, is_file_name, is_loopback_host};
-pub(crate) use values::Rate;
+pub(crate) use units::{Rate, in_units};
 
 use crate::{
     diagnostic::{Findings, Span, code},
@@ -36,7 +39,7 @@ pub(crate) struct Mapping<'n> {
     keys: &'static [Key],
     entries: &'n [Entry],
     /// Keys that an unknown key was probably meant to be: they are not missing as well.
-    misspelt: Vec<String>,
+    misspelt: Vec<&'static str>,
 }
 
 /// One definition of a section: it has its name even when its content is wrong, so that references to it are
@@ -53,26 +56,42 @@ impl<'n> Mapping<'n> {
     /// Opens a mapping and reports every key that it cannot have.
     pub(crate) fn open(field: &Field<'n>, keys: &'static [Key], findings: &mut Findings) -> Option<Self> {
         let entries = field.entries(findings)?;
-        let mut misspelt = Vec::new();
         let known: Vec<&str> = keys.iter().map(|key| key.name).collect();
+        let has = |name: &str| entries.iter().any(|entry| entry.key == name);
+        let mut missing: Vec<&Key> = keys
+            .iter()
+            .filter(|key| key.is_required && !has(key.name))
+            .collect();
+        if entries.is_empty() && !missing.is_empty() {
+            field.nothing(&missing, findings);
+            return None;
+        }
+        let mut misspelt = Vec::new();
+        let mut foreign = 0_usize;
         for entry in entries
             .iter()
             .filter(|entry| !known.contains(&entry.key.as_str()))
         {
-            let place = if field.path.is_empty() {
-                "a policy file"
-            } else {
-                &field.path
-            };
+            let meant = meant(entry, &known, &missing, findings);
+            let fix = meant.map_or_else(
+                || findings.suggest(&entry.key, known.iter().copied()),
+                |meant| suggest::did_you_mean(&entry.key, meant),
+            );
             findings
                 .error(
                     code::UNKNOWN_KEY,
                     entry.key_at,
-                    format!("unknown key `{}` in {place}", entry.key),
+                    format!("unknown key `{}` in {}", entry.key, field.place()),
                 )
                 .why("what it asks for would not be enforced")
-                .fix(suggest::fix(&entry.key, &known));
-            misspelt.extend(suggest::nearest(&entry.key, known.iter().copied()).map(str::to_owned));
+                .fix(fix);
+            missing.retain(|key| Some(key.name) != meant);
+            misspelt.extend(meant);
+            foreign = foreign.saturating_add(usize::from(meant.is_none()));
+        }
+        // As many words of another language as there are keys missing: one is told, not both.
+        if missing.len() <= foreign {
+            misspelt.extend(missing.iter().map(|key| key.name));
         }
         Some(Self {
             path: field.path.clone(),
@@ -85,7 +104,7 @@ impl<'n> Mapping<'n> {
 
     /// Whether the key is there, or was probably meant to be.
     pub(crate) fn has_or_means(&self, key: &str) -> bool {
-        self.entries.iter().any(|entry| entry.key == key) || self.misspelt.iter().any(|meant| meant == key)
+        self.entries.iter().any(|entry| entry.key == key) || self.misspelt.contains(&key)
     }
 
     /// A key, when it is there.
@@ -140,9 +159,42 @@ impl<'n> Field<'n> {
         }
     }
 
+    /// What it is called in messages.
+    fn place(&self) -> &str {
+        if self.path.is_empty() {
+            "a policy file"
+        } else {
+            &self.path
+        }
+    }
+
+    /// Reports an empty mapping once, and not each key that it lacks.
+    fn nothing(&self, missing: &[&Key], findings: &mut Findings) {
+        let names: Vec<&str> = missing.iter().map(|key| key.name).collect();
+        findings
+            .error(
+                code::MISSING_KEY,
+                self.key_at,
+                format!("{} is empty", self.place()),
+            )
+            .why("there is no default: what is enforced must be written")
+            .fix(format!("it needs: {}", names.join(", ")));
+    }
+
     fn entries(&self, findings: &mut Findings) -> Option<&'n [Entry]> {
         match &self.node.value {
             Value::Map(entries) => Some(entries),
+            Value::Null if self.path.is_empty() => {
+                findings
+                    .error(
+                        code::MISSING_KEY,
+                        Span::whole(self.node.at.file),
+                        "this file says nothing",
+                    )
+                    .why("whoever wrote it meant to protect something")
+                    .fix("write `version: 1` and a section, or remove the file");
+                None
+            }
             Value::Null | Value::Bool(_) | Value::Number(_) | Value::Text(_) | Value::List(_) => {
                 self.wrong_type("a mapping", findings);
                 None
@@ -168,7 +220,7 @@ impl<'n> Field<'n> {
                         format!("`{}` cannot be a name", entry.key),
                     )
                     .why("names appear in header fields, logs and metrics")
-                    .fix("a lower-case letter, then up to 62 of a-z, 0-9, `_` and `-`");
+                    .fix(better_name(&entry.key));
             }
             fields.push((
                 entry.key.clone(),
@@ -249,24 +301,67 @@ impl<'n> Field<'n> {
                 (self.node.at, format!("put it in quotes: \"{value}\""))
             }
             Value::Text(text) if wanted == "a list" => (self.node.at, format!("write `[{text}]`")),
+            Value::Text(text) if wanted == "true or false" => (self.node.at, boolean(text)),
+            Value::List(items) if wanted == "text" => (self.node.at, single(items)),
+            _ if self.path.is_empty() => (
+                self.node.at,
+                "write `version: 1` and sections such as `routes:`".to_owned(),
+            ),
             Value::Bool(_) | Value::Number(_) | Value::Text(_) | Value::List(_) | Value::Map(_) => {
                 (self.node.at, format!("write {wanted}"))
             }
-        };
-        let name = if self.path.is_empty() {
-            "a policy file"
-        } else {
-            &self.path
         };
         findings
             .error(
                 code::WRONG_TYPE,
                 at,
-                format!("{name} must be {wanted}, this is {}", self.node.value.kind()),
+                format!(
+                    "{} must be {wanted}, this is {}",
+                    self.place(),
+                    self.node.value.kind()
+                ),
             )
             .why("a value of another kind would have to be guessed at")
             .fix(fix);
     }
+}
+
+/// What the booleans of YAML 1.1 and of people mean.
+fn boolean(text: &str) -> String {
+    let word = match text.to_lowercase().as_str() {
+        "true" | "yes" | "on" | "y" => "`true`",
+        "false" | "no" | "off" | "n" => "`false`",
+        _ => "`true` or `false`",
+    };
+    format!("write {word}, without quotes")
+}
+
+/// One value where a list stands.
+fn single(items: &[Node]) -> String {
+    match items {
+        [
+            Node {
+                value: Value::Text(text),
+                ..
+            },
+        ] => format!("write `{text}`, without brackets"),
+        _ => "write one value: here is no list".to_owned(),
+    }
+}
+
+/// The key that an unknown one was probably meant to be: one that is spelt like it, or the only one that is missing.
+fn meant(
+    entry: &Entry,
+    known: &[&'static str],
+    missing: &[&Key],
+    findings: &Findings,
+) -> Option<&'static str> {
+    if findings.is_full() {
+        return None;
+    }
+    let mut fitting = missing.iter().filter(|key| key.form.fits(&entry.value.value));
+    let only = fitting.next().filter(|_| fitting.next().is_none());
+    suggest::nearest(&entry.key, known.iter().copied()).or_else(|| only.map(|key| key.name))
 }
 
 fn joined(path: &str, key: &str) -> String {
@@ -274,6 +369,16 @@ fn joined(path: &str, key: &str) -> String {
         key.to_owned()
     } else {
         format!("{path}.{key}")
+    }
+}
+
+fn better_name(written: &str) -> String {
+    const RULE: &str = "a lower-case letter, then up to 62 of a-z, 0-9, `_` and `-`";
+    let better = written.to_lowercase().replace([' ', '.', '/'], "_");
+    if is_name(&better) {
+        format!("write `{better}`: {RULE}")
+    } else {
+        RULE.to_owned()
     }
 }
 

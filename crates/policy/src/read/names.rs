@@ -1,6 +1,6 @@
 //! Addresses, hosts, origins and header fields.
 
-use super::{At, Field, values::is_number};
+use super::{At, Field, units::is_number};
 use crate::diagnostic::{Findings, code};
 use http::{HeaderName, HeaderValue};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};

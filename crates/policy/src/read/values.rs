@@ -1,28 +1,20 @@
 //! Single values with their units.
 
-use super::{At, Field};
+use super::{
+    At, Field,
+    units::{
+        Rate, SIZE_UNITS, TIME_UNITS, duration, in_units, is_unit, number, spelt, spelt_rate, split, unit_of,
+    },
+};
 use crate::{
-    diagnostic::{Findings, code},
+    diagnostic::{Findings, Span, code},
     suggest,
+    text::hidden,
     yaml::Value,
 };
-use std::{ops::RangeInclusive, time::Duration};
+use std::{collections::HashMap, hash::Hash, ops::RangeInclusive, time::Duration};
 
-/// So many per so long.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Rate {
-    pub(crate) limit: u64,
-    pub(crate) period: Duration,
-}
-
-const TIME_UNITS: [(&str, u64); 5] = [
-    ("ms", 1),
-    ("s", 1_000),
-    ("min", 60_000),
-    ("h", 3_600_000),
-    ("d", 86_400_000),
-];
-const SIZE_UNITS: [(&str, u64); 3] = [("B", 1), ("KiB", 1_024), ("MiB", 1_048_576)];
+const LONGEST_SENTENCE: usize = 400;
 
 impl Field<'_> {
     /// A span of time with its unit, above zero and no more than `most`.
@@ -37,7 +29,7 @@ impl Field<'_> {
                         format!("{} is out of range: `{}`", self.path, text.value),
                     )
                     .why("it would switch the protection off, or never end")
-                    .fix(format!("more than zero, at most {}s", most.as_secs()));
+                    .fix(format!("more than zero, at most {}", in_units(most)));
                 None
             }
             Some(duration) => Some(At {
@@ -45,14 +37,10 @@ impl Field<'_> {
                 at: text.at,
             }),
             None => {
-                let fix = text
-                    .value
-                    .strip_suffix('m')
-                    .filter(|number| is_number(number))
-                    .map_or_else(
-                        || "a whole number and one of ms, s, min, h, d: `15s`".to_owned(),
-                        |number| format!("write `{number}min`"),
-                    );
+                let fix = spelt(&text.value, &TIME_UNITS).map_or_else(
+                    || "a whole number and one of ms, s, min, h, d: `15s`".to_owned(),
+                    |duration| format!("write `{duration}`"),
+                );
                 findings
                     .error(
                         code::BAD_DURATION,
@@ -84,14 +72,18 @@ impl Field<'_> {
                         format!("{} is too large: `{}`", self.path, text.value),
                     )
                     .why("the gateway holds what it checks in memory")
-                    .fix(format!("at most {most} bytes"));
+                    .fix(format!("at most {}KiB", most / 1_024));
                 None
             }
             None => {
+                let fix = spelt(&text.value, &SIZE_UNITS).map_or_else(
+                    || "a whole number and one of B, KiB, MiB: `16KiB`".to_owned(),
+                    |size| format!("write `{size}`"),
+                );
                 findings
                     .error(code::BAD_SIZE, text.at, format!("`{}` is not a size", text.value))
                     .why("units are never guessed")
-                    .fix("a whole number and one of B, KiB, MiB: `16KiB`");
+                    .fix(fix);
                 None
             }
         }
@@ -114,12 +106,17 @@ impl Field<'_> {
                 .then_some(rate)
         });
         if rate.is_none() {
+            let fix = spelt_rate(&text.value).map_or_else(
+                || {
+                    "a whole number above zero, `/`, and a span of time of at most 31d: `100/min`, `5/15min`"
+                        .to_owned()
+                },
+                |rate| format!("write `{rate}`"),
+            );
             findings
                 .error(code::BAD_RATE, text.at, format!("`{}` is not a rate", text.value))
                 .why("units are never guessed")
-                .fix(
-                    "a whole number above zero, `/`, and a span of time of at most 31d: `100/min`, `5/15min`",
-                );
+                .fix(fix);
         }
         rate.map(|value| At { value, at: text.at })
     }
@@ -137,18 +134,30 @@ impl Field<'_> {
             } else {
                 self.node.at
             };
+            let message = match written {
+                Some(number) => format!("{} is out of range: {number}", self.path),
+                None => format!("{} must be a whole number", self.path),
+            };
+            let plain = match &self.node.value {
+                Value::Text(text) => {
+                    number(&text.replace(['_', ',', ' '], "")).filter(|number| range.contains(number))
+                }
+                _ => None,
+            };
+            let fix = plain.map_or_else(
+                || {
+                    format!(
+                        "a number from {} to {}, in digits, without quotes",
+                        range.start(),
+                        range.end()
+                    )
+                },
+                |number| format!("write `{number}`, in digits, without quotes"),
+            );
             findings
-                .error(
-                    code::BAD_NUMBER,
-                    at,
-                    format!("{} must be a whole number", self.path),
-                )
+                .error(code::BAD_NUMBER, at, message)
                 .why("anything else would have to be rounded or guessed")
-                .fix(format!(
-                    "a number from {} to {}, in digits, without quotes",
-                    range.start(),
-                    range.end()
-                ));
+                .fix(fix);
         }
         value.map(|value| At {
             value,
@@ -164,7 +173,7 @@ impl Field<'_> {
                 at: self.node.at,
             }),
             Value::Null | Value::Number(_) | Value::Text(_) | Value::List(_) | Value::Map(_) => {
-                self.wrong_type("a boolean (true or false)", findings);
+                self.wrong_type("true or false", findings);
                 None
             }
         }
@@ -195,17 +204,28 @@ impl Field<'_> {
     pub(crate) fn sentence(&self, findings: &mut Findings) -> Option<At<String>> {
         let text = self.text(findings)?;
         let trimmed = text.value.trim();
-        if trimmed.len() < 3 || trimmed.len() > 400 || trimmed.contains(char::is_control) {
-            findings
-                .error(code::BAD_TEXT, text.at, format!("{} says nothing", self.path))
-                .why("an auditor reads this sentence instead of asking you")
-                .fix("one plain sentence of at most 400 characters");
-            return None;
-        }
-        Some(At {
-            value: trimmed.to_owned(),
-            at: text.at,
-        })
+        let hides = trimmed.chars().find_map(|letter| match letter {
+            '\n' => Some("a line break"),
+            letter => hidden(letter),
+        });
+        let fault = match hides {
+            Some(what) => format!("has {what} in it"),
+            None if trimmed.len() < 3 => "says nothing".to_owned(),
+            None if trimmed.chars().count() > LONGEST_SENTENCE => "is too long".to_owned(),
+            None => {
+                return Some(At {
+                    value: trimmed.to_owned(),
+                    at: text.at,
+                });
+            }
+        };
+        findings
+            .error(code::BAD_TEXT, text.at, format!("{} {fault}", self.path))
+            .why("an auditor reads this sentence instead of asking you")
+            .fix(format!(
+                "one plain sentence of at most {LONGEST_SENTENCE} characters"
+            ));
+        None
     }
 
     /// Text made only of bytes that `allowed` accepts, and not empty.
@@ -229,7 +249,7 @@ impl Field<'_> {
     }
 
     /// A list with at least one item, each read by `read`, none twice.
-    pub(crate) fn list<T: Clone + PartialEq>(
+    pub(crate) fn list<T: Clone + Eq + Hash>(
         &self,
         findings: &mut Findings,
         mut read: impl FnMut(&Self, &mut Findings) -> Option<At<T>>,
@@ -243,13 +263,14 @@ impl Field<'_> {
             return None;
         }
         let mut list: Vec<At<T>> = Vec::with_capacity(items.len());
+        let mut places: HashMap<T, Span> = HashMap::with_capacity(items.len());
         let mut complete = true;
         for item in &items {
             let Some(value) = read(item, findings) else {
                 complete = false;
                 continue;
             };
-            if let Some(first) = list.iter().find(|earlier| earlier.value == value.value) {
+            if let Some(first) = places.get(&value.value) {
                 findings
                     .error(
                         code::BAD_LIST,
@@ -258,9 +279,10 @@ impl Field<'_> {
                     )
                     .why("one of them was probably meant to be another")
                     .fix("remove it")
-                    .related(first.at, "first here");
+                    .related(*first, "first here");
                 continue;
             }
+            places.insert(value.value.clone(), value.at);
             list.push(value);
         }
         complete.then_some(list)
@@ -277,38 +299,4 @@ impl Field<'_> {
         }
         self.text(findings)
     }
-}
-
-fn duration(text: &str) -> Option<Duration> {
-    let (number, unit) = split(text)?;
-    number
-        .checked_mul(unit_of(&TIME_UNITS, unit)?)
-        .map(Duration::from_millis)
-}
-
-fn split(text: &str) -> Option<(u64, &str)> {
-    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
-    let (digits, unit) = text.split_at_checked(digits)?;
-    Some((number(digits)?, unit))
-}
-
-fn number(digits: &str) -> Option<u64> {
-    is_number(digits).then(|| digits.parse().ok()).flatten()
-}
-
-pub(super) fn is_number(digits: &str) -> bool {
-    !digits.is_empty()
-        && digits.bytes().all(|byte| byte.is_ascii_digit())
-        && (digits.len() == 1 || !digits.starts_with('0'))
-}
-
-fn is_unit(units: &[(&str, u64)], word: &str) -> bool {
-    units.iter().any(|(unit, _)| *unit == word)
-}
-
-fn unit_of(units: &[(&str, u64)], word: &str) -> Option<u64> {
-    units
-        .iter()
-        .find(|(unit, _)| *unit == word)
-        .map(|(_, factor)| *factor)
 }

@@ -15,10 +15,10 @@ fn plans(files: &[SourceFile]) -> Vec<Plan> {
 
 /// One case file with these cases.
 fn file(cases: &str) -> Vec<SourceFile> {
-    vec![SourceFile {
-        name: "tests/a.yaml".to_owned(),
-        text: format!("version: 1\n\ntests:\n{cases}"),
-    }]
+    vec![SourceFile::new(
+        "tests/a.yaml",
+        format!("version: 1\n\ntests:\n{cases}"),
+    )]
 }
 
 fn suite(files: &[SourceFile]) -> Suite {
@@ -569,10 +569,7 @@ fn every_code_of_cases_is_shown_here() {
 
 #[test]
 fn a_policy_that_strayed_into_the_cases_is_told() {
-    let files = [SourceFile {
-        name: "tests/a.yaml".to_owned(),
-        text: "version: 1\nroutes: {}\n".to_owned(),
-    }];
+    let files = [SourceFile::new("tests/a.yaml", "version: 1\nroutes: {}\n")];
     let found = Suite::read(&files).expect_err("not cases");
     assert!(
         found
@@ -600,10 +597,7 @@ fn every_example_of_the_page_passes() {
     let plans = plans(&shipped());
     for example in examples {
         let (text, _) = example.split_once("```").expect("an end");
-        let files = [SourceFile {
-            name: "tests/a.yaml".to_owned(),
-            text: text.to_owned(),
-        }];
+        let files = [SourceFile::new("tests/a.yaml", text)];
         let suite = suite(&files);
         assert!(suite.undefined_names(&plans).is_empty(), "{text}");
         let report = suite.run(&plans, |_, _| true);

@@ -456,9 +456,8 @@ fn rearranged(files: Vec<SourceFile>, seed: usize) -> Vec<SourceFile> {
                         part.push_str(&format!("{line}\n"));
                     }
                 }
-                let named = |(number, text)| SourceFile {
-                    name: format!("{}.{number}.yaml", file.name),
-                    text,
+                let named = |(number, text): (usize, String)| {
+                    SourceFile::new(format!("{}.{number}.yaml", file.name), text)
                 };
                 moved.extend(parts.into_iter().enumerate().map(named));
             }

@@ -36,10 +36,7 @@ fn sections(yaml: &str) -> Vec<(String, String)> {
 
 /// A fragment stands in for the same sections of the whole bundle at the top of the page.
 fn completed(fragment: &str, whole: &str) -> Vec<SourceFile> {
-    let file = |name: &str, text: String| SourceFile {
-        name: name.to_owned(),
-        text,
-    };
+    let file = |name: &str, text: String| SourceFile::new(name, text);
     let given: BTreeSet<String> = sections(fragment).into_iter().map(|(key, _)| key).collect();
     if given.contains("environment") {
         let name = "environments/development.yaml";

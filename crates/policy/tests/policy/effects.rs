@@ -322,10 +322,7 @@ const FIXED: &[(&str, &str)] = &[
 ];
 
 pub(crate) fn files(base: &str, overlay: &str) -> Vec<SourceFile> {
-    let file = |name: &str, text: &str| SourceFile {
-        name: name.to_owned(),
-        text: text.to_owned(),
-    };
+    let file = |name: &str, text: &str| SourceFile::new(name, text);
     vec![
         file("base.yaml", base),
         file("environments/development.yaml", overlay),

@@ -12,10 +12,7 @@ use std::sync::LazyLock;
 static FILES: LazyLock<Vec<SourceFile>> = LazyLock::new(shipped);
 
 fn file(text: &str) -> SourceFile {
-    SourceFile {
-        name: "any.yaml".to_owned(),
-        text: text.to_owned(),
-    }
+    SourceFile::new("any.yaml", text)
 }
 
 fn formatted(text: &str) -> String {

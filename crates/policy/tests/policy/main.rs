@@ -5,12 +5,17 @@ mod audit;
 mod audit_cases;
 mod cases;
 mod corpus;
+mod damaged;
 mod decisions;
 mod diagnostics;
 mod differences;
 mod documentation;
 mod effects;
 mod formatting;
+#[expect(unreachable_pub, reason = "it is the library of the fuzz targets")]
+#[path = "../../fuzz/src/lib.rs"]
+mod fuzz;
+mod fuzz_corpus;
 mod limits;
 mod properties;
 mod responses;
@@ -18,5 +23,6 @@ mod sarif;
 mod schema;
 mod shipped;
 mod spelling;
+mod tightening;
 mod waivers;
 mod world;

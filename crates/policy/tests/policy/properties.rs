@@ -133,7 +133,7 @@ proptest! {
 
     #[test]
     fn any_text_is_compiled_or_refused_without_panic(text in "\\PC{0,200}|([a-z_]{1,8}: ?[a-z0-9{}\\[\\],/\"&*!<|>%-]{0,12}\n {0,4}){0,12}") {
-        let files = [SourceFile { name: "any.yaml".to_owned(), text }];
+        let files = [SourceFile::new("any.yaml", text)];
         let found = compile(&files, "production").expect_err("never a whole policy");
         prop_assert!(!found.is_empty());
         prop_assert!(!render::human(&found, &files).is_empty());
@@ -141,7 +141,7 @@ proptest! {
 
     #[test]
     fn any_bytes_are_refused_without_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
-        let files = [SourceFile { name: "any.yaml".to_owned(), text: String::from_utf8_lossy(&bytes).into_owned() }];
+        let files = [SourceFile::from_bytes("any.yaml", &bytes)];
         prop_assert!(compile(&files, "production").is_err());
     }
 

@@ -96,10 +96,7 @@ fn a_finding_of_the_compiler_is_at_its_place() {
 fn a_finding_without_a_place_has_no_region_or_no_file() {
     let mut files = shipped();
     files.retain(|file| file.name != "floor.yaml");
-    files.push(SourceFile {
-        name: "a file.yaml".to_owned(),
-        text: "#".repeat(256 * 1024 + 1),
-    });
+    files.push(SourceFile::new("a file.yaml", "#".repeat(256 * 1024 + 1)));
     let log = checked(&files, "");
     let results = log["runs"][0]["results"].as_array().expect("results");
     let of = |code: &str| {

@@ -122,7 +122,7 @@ const WRITTEN: [&str; 62] = [
     "é",
     "日本語",
     "🦀 crab",
-    "\u{202e}x",
+    "\u{e9}x",
     "a\u{85}b",
     "a\u{2028}b",
     "a\r\nb",
@@ -340,7 +340,7 @@ impl Writer<'_> {
         match value {
             Tree::Text(text) if self.is_chosen(3) && self.block_scalar(text, indent) => {}
             Tree::Text(text) if self.is_chosen(3) => {
-                self.quoted(text, Some(deeper + 1));
+                self.quoted(text);
                 self.end_of_line(true);
             }
             other => {
@@ -464,34 +464,24 @@ impl Writer<'_> {
         if is_plain && self.pick(4) > 0 {
             self.text.push_str(text);
         } else {
-            self.quoted(text, None);
+            self.quoted(text);
         }
     }
 
-    /// Text in quotes, on several lines if they may have an indent.
-    fn quoted(&mut self, text: &str, indent: Option<usize>) {
+    /// Text in quotes.
+    fn quoted(&mut self, text: &str) {
         let is_single =
             self.is_chosen(2) && text.chars().all(|letter| !letter.is_control() && !is_odd(letter));
         let mut quoted = String::new();
-        let letters: Vec<char> = text.chars().collect();
-        for (index, letter) in letters.iter().enumerate() {
-            let is_between_words = index > 0
-                && letters
-                    .get(index - 1)
-                    .is_some_and(|before| before.is_alphabetic())
-                && letters.get(index + 1).is_some_and(|after| after.is_alphabetic());
-            match (letter, indent) {
-                (' ', Some(indent)) if is_between_words && self.is_chosen(3) => {
-                    quoted.push('\n');
-                    quoted.push_str(&" ".repeat(indent));
+        for letter in text.chars() {
+            match letter {
+                '\'' if is_single => quoted.push_str("''"),
+                letter if is_single => quoted.push(letter),
+                '"' | '\\' => quoted.extend(['\\', letter]),
+                letter if letter.is_control() || is_odd(letter) => {
+                    quoted.push_str(&format!("\\U{:08X}", u32::from(letter)));
                 }
-                ('\'', _) if is_single => quoted.push_str("''"),
-                (letter, _) if is_single => quoted.push(*letter),
-                ('"' | '\\', _) => quoted.extend(['\\', *letter]),
-                (letter, _) if letter.is_control() || is_odd(*letter) => {
-                    quoted.push_str(&format!("\\U{:08X}", u32::from(*letter)));
-                }
-                (letter, _) => quoted.push(*letter),
+                letter => quoted.push(letter),
             }
         }
         let mark = if is_single { '\'' } else { '"' };
@@ -499,7 +489,9 @@ impl Writer<'_> {
     }
 }
 
-/// Line breaks in some books, and marks that files begin with.
+/// What a reader could not see or would take for something else; the policy language wants it escaped.
 fn is_odd(letter: char) -> bool {
-    matches!(letter, '\u{2028}' | '\u{2029}' | '\u{feff}')
+    let is_letter =
+        letter.is_alphanumeric() && !matches!(letter, '\u{115f}' | '\u{1160}' | '\u{3164}' | '\u{ffa0}');
+    !letter.is_ascii() && !is_letter
 }

@@ -24,10 +24,7 @@ routes:
 {waivers}"
     )
     .replace("remove: []", "remove: [Via]");
-    files.push(SourceFile {
-        name: "routes/statements.yaml".to_owned(),
-        text,
-    });
+    files.push(SourceFile::new("routes/statements.yaml", text));
     files
 }
 

@@ -48,10 +48,10 @@ fn shipped_cases_and_bundle() -> (Vec<SourceFile>, Vec<SourceFile>) {
                     .to_str()
                     .expect("UTF-8")
                     .to_owned();
-                files.push(SourceFile {
+                files.push(SourceFile::new(
                     name,
-                    text: fs::read_to_string(&path).expect("policies can be read"),
-                });
+                    fs::read_to_string(&path).expect("policies can be read"),
+                ));
             }
         }
     }

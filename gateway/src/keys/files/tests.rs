@@ -30,7 +30,7 @@ routes:
 "#
     );
     let name = "policy.yaml".to_owned();
-    policy::compile(&[SourceFile { name, text }], "production").unwrap()
+    policy::compile(&[SourceFile::new(name, text)], "production").unwrap()
 }
 
 fn jwks(keys: &[&SigningKey]) -> Value {
