@@ -75,7 +75,7 @@ fn read_below(root: &Path, start: &Path) -> anyhow::Result<Vec<SourceFile>> {
                 Kind::Directory => directories.push((path, depth.saturating_add(1))),
                 Kind::Other(what) => files.push(SourceFile::refused(name, Refusal::NotAFile(what))),
                 Kind::File if role == Role::Stray => {
-                    files.push(SourceFile::refused(name, Refusal::WrongName))
+                    files.push(SourceFile::refused(name, Refusal::WrongName));
                 }
                 Kind::File => {
                     let file = read_file(name, &path)?;
@@ -275,7 +275,8 @@ mod tests {
                 before,
                 "{name}"
             );
-            assert!(read_cases(root.path()).is_err(), "{name}");
+            let found = read_cases(root.path()).unwrap();
+            assert!(cases::Suite::read(&found).is_err(), "{name}");
             fs::remove_file(root.path().join(name)).unwrap();
         }
     }
