@@ -42,7 +42,8 @@ pub(super) fn apply(
     if let Some(written) = chosen.and_then(|overlay| overlay.document.as_ref()) {
         merge(document, written);
     }
-    if chosen.is_none() && environment != "production" {
+    // Of a folder that was not read to its end, the overlay may be what is missing.
+    if chosen.is_none() && environment != "production" && !document.is_partial {
         let mut names: Vec<&str> = overlays.iter().map(|overlay| overlay.name.as_str()).collect();
         names.push("production");
         names.sort_unstable();

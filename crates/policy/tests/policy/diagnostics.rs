@@ -793,6 +793,14 @@ fn slips_in_several_files_are_told_in_one_run() {
 }
 
 #[test]
+fn a_folder_that_is_no_policy_folder_is_one_finding_in_every_environment() {
+    for environment in ["development", "production"] {
+        let found = refused(&[SourceFile::refused("", Refusal::TooMany)], environment);
+        assert_eq!(found.len(), 1, "{found:#?}");
+    }
+}
+
+#[test]
 fn a_typo_in_a_section_name_does_not_flood() {
     let files = shipped_with("upstreams.yaml", "upstreams:", "upsteams:");
     let found = refused(&files, IN);
