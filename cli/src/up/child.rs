@@ -56,6 +56,8 @@ pub(super) struct Running {
     started_at: Instant,
     last_words: Arc<Mutex<VecDeque<String>>>,
     followers: Vec<JoinHandle<()>>,
+    /// When waiting for its last words ends; known once it has ended.
+    silent_at: Option<tokio::time::Instant>,
 }
 
 impl Service {
@@ -95,20 +97,25 @@ impl Service {
             started_at: Instant::now(),
             last_words,
             followers,
+            silent_at: None,
         })
     }
 }
 
 impl Running {
-    /// Waits for the process to end and says how; its last words are known then.
+    /// Waits for the process to end and says how; its last words are known then. May be dropped and called again.
     pub(super) async fn ended(&mut self) -> String {
         let how = match self.child.wait().await {
             Ok(status) => describe(status),
             Err(error) => error.to_string(),
         };
-        for follower in self.followers.drain(..) {
+        let silent_at = *self
+            .silent_at
+            .get_or_insert_with(|| tokio::time::Instant::now() + LAST_WORDS_PATIENCE);
+        while let Some(follower) = self.followers.last_mut() {
             // Something that it started may still hold the pipe open.
-            drop(tokio::time::timeout(LAST_WORDS_PATIENCE, follower).await);
+            drop(tokio::time::timeout_at(silent_at, follower).await);
+            self.followers.pop();
         }
         how
     }
@@ -258,5 +265,46 @@ fn remove(path: &Path) -> anyhow::Result<()> {
             Err(error).with_context(|| format!("cannot remove {}", path.display()))
         }
         Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::super::logs::Filter;
+    use super::*;
+
+    #[tokio::test]
+    async fn last_words_that_come_late_are_heard_by_whoever_asks_again() {
+        let directory = tempfile::tempdir().unwrap();
+        let script = directory.path().join("script");
+        let gate = directory.path().join("gate");
+        let text = format!(
+            "mkfifo {0}\n(read line < {0}; echo why it ended >&2) &\nexit 3\n",
+            gate.display()
+        );
+        fs::write(&script, text).unwrap();
+        let name: &'static str = script.to_string_lossy().into_owned().leak();
+        let terminal = Terminal::open("none".parse::<Filter>().unwrap()).unwrap();
+        let service = Service {
+            name,
+            program: "/bin/sh".into(),
+            settings: directory.path().join("settings"),
+            endpoints_file: directory.path().join("endpoints"),
+            environment: Environment::Test,
+            log: ServiceLog::open("gateway", directory.path(), terminal).unwrap(),
+        };
+        let readers = Shutdown::new();
+        let mut running = service.start(&readers).unwrap();
+
+        running.child.wait().await.unwrap();
+        let asked = tokio::time::timeout(Duration::ZERO, running.ended()).await;
+        assert!(asked.is_err(), "{asked:?}");
+        assert_eq!(running.last_words(), None);
+
+        fs::write(&gate, "now\n").unwrap();
+        assert_eq!(running.ended().await, "ended with code 3");
+        assert_eq!(running.last_words().as_deref(), Some("why it ended"));
     }
 }
