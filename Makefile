@@ -39,7 +39,7 @@ test: ## install what the tests need and run all of them
 	$(WITH_POSTGRES) $(CARGO) nextest run --locked --workspace $(TESTS)
 
 .PHONY: ci
-ci: fmt lint doc test policy-check sqlx-check openapi-check deny ## all that must hold before a merge
+ci: fmt lint doc test fuzz policy-check sqlx-check openapi-check deny ## all that must hold before a merge
 
 .PHONY: fmt
 fmt: ## is the code formatted? (cargo fmt mends it)
@@ -96,7 +96,8 @@ FUZZ_SECONDS ?= 20
 FUZZ_TARGETS ?= parse evaluate
 
 .PHONY: fuzz
-fuzz: dependencies ## any bytes as policies and as requests, for FUZZ_SECONDS each
+fuzz: ## any bytes as policies and as requests, for FUZZ_SECONDS each
+	@scripts/install-dependencies --tests
 	@CARGO="$(CARGO)" FUZZ_SECONDS=$(FUZZ_SECONDS) scripts/fuzz $(FUZZ_TARGETS)
 
 # --- the rest --------------------------------------------------------------------------------------------------------

@@ -71,8 +71,13 @@ impl Machine {
 
     /// Exit code and what it said. Standard input is closed: a question would not be answered.
     fn run(&self) -> (Option<i32>, String) {
+        self.run_with(&[])
+    }
+
+    fn run_with(&self, arguments: &[&str]) -> (Option<i32>, String) {
         let output =
             Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("../scripts/install-dependencies"))
+                .args(arguments)
                 .env_clear()
                 .env("PATH", self.at("bin"))
                 .env("SYSTEM_ROOT", self.at("root"))
@@ -161,4 +166,27 @@ fn with_nothing_to_install_no_package_manager_runs() {
     machine.program("cc", "exit 0");
     assert_eq!(machine.run(), (Some(0), String::new()));
     assert_eq!(machine.log(), "");
+}
+
+#[test]
+fn tests_want_a_compiler_for_cpp_and_a_browser() {
+    let machine = Machine::new(1000);
+    machine.package_manager("apt-get");
+    machine.has_postgresql();
+    for name in ["cmake", "cc"] {
+        machine.program(name, "exit 0");
+    }
+    assert_eq!(machine.run(), (Some(0), String::new()));
+
+    let (code, said) = machine.run_with(&["--tests"]);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(
+        said.contains("sudo apt-get install g++ chromium chromium-driver\n"),
+        "{said}"
+    );
+
+    for name in ["c++", "chromedriver"] {
+        machine.program(name, "exit 0");
+    }
+    assert_eq!(machine.run_with(&["--tests"]), (Some(0), String::new()));
 }
