@@ -143,6 +143,7 @@ pub(super) async fn deny(session: &mut Session, ctx: &mut RequestContext, denial
 /// Answers a preflight or a redirect.
 pub(super) async fn respond(session: &mut Session, ctx: &mut RequestContext, answer: Answer) -> Result<()> {
     ctx.verdict = Verdict::Answered;
+    ctx.rule = Some(answer.rule);
     let status = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     write(session, ctx, status, &answer.headers, Bytes::new()).await
 }

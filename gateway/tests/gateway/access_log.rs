@@ -109,6 +109,31 @@ async fn a_line_says_who_what_where_and_which_rule_decided() {
 }
 
 #[tokio::test]
+async fn redirects_and_preflights_name_their_rule_too() {
+    let log = Log::capture();
+    let gateway = GatewayProcess::start().await;
+    let preflight = gateway
+        .client()
+        .request(http::Method::OPTIONS, gateway.url("/api/v1/transfers"))
+        .header("origin", "https://app.bank.example")
+        .header("access-control-request-method", "POST");
+    let in_clear = gateway
+        .client()
+        .get(format!("http://localhost:{}/api/v1/me", gateway.http.port()));
+    for (request, status, rule) in [
+        (preflight, 204, " cors.web"),
+        (in_clear, 308, " listeners.public.http"),
+    ] {
+        let line = log.line_of(&request.send().await.unwrap()).await;
+        assert_eq!(
+            (&line["decision"], &line["status"]),
+            (&json!("answer"), &json!(status))
+        );
+        assert!(line["rule"].as_str().unwrap().ends_with(rule), "{line}");
+    }
+}
+
+#[tokio::test]
 async fn requests_that_die_early_have_a_line_too() {
     let log = Log::capture();
     let gateway = GatewayProcess::start().await;

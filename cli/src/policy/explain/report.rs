@@ -114,7 +114,7 @@ impl Report<'_> {
                 ),
                 Some(denial.rule.to_string()),
             ),
-            Decision::Respond(answer) => (format!("answer {}", answer.status), None),
+            Decision::Respond(answer) => (format!("answer {}", answer.status), Some(answer.rule.to_string())),
         }
     }
 
@@ -133,7 +133,12 @@ impl Report<'_> {
                 json!(denial.rule.to_string()),
                 json!(denial.detail),
             ),
-            Decision::Respond(answer) => ("respond", json!(answer.status), Value::Null, Value::Null),
+            Decision::Respond(answer) => (
+                "answer",
+                json!(answer.status),
+                json!(answer.rule.to_string()),
+                Value::Null,
+            ),
         };
         let trace: Vec<Value> = self.lines().iter().map(Line::json).collect();
         let limits = self.evaluated.limits.iter();

@@ -52,7 +52,7 @@ async fn compare(ground: &Ground, plan: &Plan) -> anyhow::Result<Verdict> {
     let customer = ground.door.sign_up().await?;
     let principal = Arc::new(principal_of(&customer.tokens.access)?);
     let mut verdict = Verdict::default();
-    let (mut permits, mut denials) = (0_u32, 0_u32);
+    let (mut permits, mut denials, mut answers) = (0_u32, 0_u32, 0_u32);
     for probe in probes(plan, &customer.tokens.access)? {
         let headers: Vec<(&str, &str)> = probe
             .headers
@@ -70,6 +70,7 @@ async fn compare(ground: &Ground, plan: &Plan) -> anyhow::Result<Verdict> {
         let said = explained(plan, &probe, &principal)?;
         match said.decision.as_str() {
             "permit" => permits += 1,
+            "answer" => answers += 1,
             _ => denials += 1,
         }
         verdict.fail_unless(said == done, || {
@@ -79,16 +80,16 @@ async fn compare(ground: &Ground, plan: &Plan) -> anyhow::Result<Verdict> {
             )
         });
     }
-    verdict.fail_unless(permits > 0 && denials > 0, || {
-        format!("only one kind of answer was seen: {permits} permits, {denials} refusals")
+    verdict.fail_unless(permits > 0 && denials > 0 && answers > 0, || {
+        format!("a kind of answer is missing: {permits} permits, {denials} refusals, {answers} preflights")
     });
     verdict.fact(format!(
-        "{permits} permits and {denials} refusals stand in the gateway's log with the route and the policy line that explain names"
+        "{permits} permits, {denials} refusals and {answers} answered preflights stand in the gateway's log with the route and the policy line that explain names"
     ));
     Ok(verdict)
 }
 
-/// Each route with and without a token, and some requests that belong to none.
+/// Each route with a token, without one and as a preflight, and some requests that belong to none.
 fn probes(plan: &Plan, token: &str) -> anyhow::Result<Vec<Probe>> {
     let probe = |method: Method, path: &str| Probe {
         method,
@@ -105,6 +106,12 @@ fn probes(plan: &Plan, token: &str) -> anyhow::Result<Vec<Probe>> {
             .headers
             .push(("authorization", format!("Bearer {token}")));
         probes.push(with_token);
+        let mut preflight = probe(Method::OPTIONS, &path);
+        preflight.headers = vec![
+            ("origin", "https://app.bank.example".to_owned()),
+            ("access-control-request-method", route.method.to_string()),
+        ];
+        probes.push(preflight);
     }
     probes.push(probe(Method::DELETE, "/api/v1/me"));
     probes.push(probe(Method::GET, "/no/such/path"));
@@ -157,7 +164,7 @@ fn explained(plan: &Plan, probe: &Probe, principal: &Arc<Principal>) -> anyhow::
         Decision::Respond(answer) => Fate {
             decision: "answer".to_owned(),
             route,
-            rule: String::new(),
+            rule: answer.rule.to_string(),
             status: Some(answer.status.into()),
         },
     })

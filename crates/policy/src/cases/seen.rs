@@ -133,7 +133,7 @@ impl<'o> Seen<'o> {
         match &self.outcome.decision {
             Decision::Permit(_) => None,
             Decision::Deny(denial) => Some((denial.phase, &denial.rule)),
-            Decision::Respond(_) => self.outcome.trace.last().map(|last| (last.phase, &last.rule)),
+            Decision::Respond(answer) => Some((answer.phase, &answer.rule)),
         }
     }
 

@@ -1,6 +1,6 @@
 //! Cross-origin rules: preflights are answered before authentication and never reach an upstream.
 
-use super::{Answer, Decision, DenialKind, Evaluation, Phase, PhaseResult, RequestHead, Stop};
+use super::{DenialKind, Evaluation, Phase, RequestHead, Stop};
 use crate::plan::{Cors, Route, Rule};
 use http::{HeaderValue, header};
 
@@ -80,21 +80,13 @@ impl Evaluation<'_> {
         if !lines.iter().all(allows) {
             return self.refuse_preflight(&cors.rule, "a header is not allowed from another origin");
         }
-        self.record(
-            Phase::Cors,
-            PhaseResult::Answered,
-            &cors.rule,
-            "preflight answered",
-        );
         // Origin, credentials and exposed headers are on every answer: `Plan::response_headers`.
-        Box::new(Decision::Respond(Answer {
-            status: 204,
-            headers: vec![
-                (header::ACCESS_CONTROL_ALLOW_METHODS, cors.allow_methods.clone()),
-                (header::ACCESS_CONTROL_ALLOW_HEADERS, cors.allow_headers.clone()),
-                (header::ACCESS_CONTROL_MAX_AGE, cors.max_age.clone()),
-            ],
-        }))
+        let headers = vec![
+            (header::ACCESS_CONTROL_ALLOW_METHODS, cors.allow_methods.clone()),
+            (header::ACCESS_CONTROL_ALLOW_HEADERS, cors.allow_headers.clone()),
+            (header::ACCESS_CONTROL_MAX_AGE, cors.max_age.clone()),
+        ];
+        self.answer(204, Phase::Cors, &cors.rule, "preflight answered", headers)
     }
 
     fn refuse_preflight(&mut self, rule: &Rule, detail: &'static str) -> Stop {

@@ -27,7 +27,7 @@ use crate::{
     plan::{Listener, Plan, Route, Rule},
     route_path::TwoReadings,
 };
-use http::{HeaderValue, Method, header};
+use http::{HeaderName, HeaderValue, Method, header};
 use std::{borrow::Cow, sync::Arc};
 
 /// Why evaluation ends before a permit.
@@ -284,16 +284,8 @@ impl<'e> Evaluation<'e> {
                 "the target cannot be redirected",
             );
         };
-        self.record(
-            Phase::Upstream,
-            PhaseResult::Answered,
-            rule,
-            "redirected to https",
-        );
-        Box::new(Decision::Respond(Answer {
-            status: 308,
-            headers: vec![(header::LOCATION, location)],
-        }))
+        let headers = vec![(header::LOCATION, location)];
+        self.answer(308, Phase::Upstream, rule, "redirected to https", headers)
     }
 
     fn pass(&mut self, phase: Phase, rule: &Rule, detail: &'static str) {
@@ -323,6 +315,24 @@ impl<'e> Evaluation<'e> {
 
     fn refuse(&mut self, kind: DenialKind, phase: Phase, rule: &Rule, detail: &'static str) -> Stop {
         self.deny(Denial::new(kind, phase, rule.clone(), detail))
+    }
+
+    fn answer(
+        &mut self,
+        status: u16,
+        phase: Phase,
+        rule: &Rule,
+        detail: &'static str,
+        headers: Vec<(HeaderName, HeaderValue)>,
+    ) -> Stop {
+        self.record(phase, PhaseResult::Answered, rule, detail);
+        let rule = rule.clone();
+        Box::new(Decision::Respond(Answer {
+            status,
+            phase,
+            rule,
+            headers,
+        }))
     }
 
     fn deny(&mut self, denial: Denial) -> Stop {

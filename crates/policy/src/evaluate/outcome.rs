@@ -159,6 +159,10 @@ pub enum Decision {
 pub struct Answer {
     /// 204 or 308.
     pub status: u16,
+    /// Where it ended.
+    pub phase: Phase,
+    /// The line that decided.
+    pub rule: Rule,
     /// `Location`, or the CORS fields.
     pub headers: Vec<(HeaderName, HeaderValue)>,
 }
