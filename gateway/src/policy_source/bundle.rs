@@ -17,10 +17,10 @@ use crate::durable_file::write_atomically;
 const MAX_ENTRIES: usize = 1_000;
 const MAX_DEPTH: usize = 8;
 
-/// Everything below the directory that is or looks like a policy, by relative name, sorted. Dot files, `*.md` and
-/// `*.schema.json` are left out, and so is `tests/`: cases say what a policy should do and must not be able to stop it.
-/// What cannot be read as a policy is there with its [`Refusal`], so that the compiler tells of it together with all
-/// else; its content is not read.
+/// Everything below the directory that is or looks like a policy, by relative name, sorted. Names with a leading dot
+/// and files `*.md` and `*.schema.json` are left out, and so is `tests/`: cases say what a policy should do and must
+/// not be able to stop it. What cannot be read as a policy is there with its [`Refusal`], so that the compiler tells of
+/// it together with all else; its content is not read.
 ///
 /// # Errors
 /// When the directory or a file in it cannot be read, for want of permission for example.
@@ -57,7 +57,8 @@ fn read_below(root: &Path, start: &Path) -> anyhow::Result<Vec<SourceFile>> {
             let file_name = entry.file_name();
             let file_name = file_name.to_string_lossy();
             let role = role(&file_name);
-            if role == Role::LeftOut || (path == cases && path.is_dir()) {
+            let is_left_out = file_name.starts_with('.') || (role == Role::LeftOut && !path.is_dir());
+            if is_left_out || (path == cases && path.is_dir()) {
                 continue;
             }
             let name = path
@@ -248,6 +249,18 @@ mod tests {
     }
 
     #[test]
+    fn a_folder_is_left_out_for_a_dot_only() {
+        let root = tempfile::tempdir().unwrap();
+        for name in ["a.md/floor.yaml", "b.schema.json/cors.yaml", ".git/config.yaml"] {
+            let path = root.path().join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, "version: 1").unwrap();
+        }
+        let bundle = read_directory(root.path()).unwrap();
+        assert_eq!(names(&bundle), ["a.md/floor.yaml", "b.schema.json/cors.yaml"]);
+    }
+
+    #[test]
     fn cases_are_no_part_of_the_bundle_and_cannot_break_it() {
         let root = tempfile::tempdir().unwrap();
         let write = |name: &str, bytes: &[u8]| {
@@ -257,6 +270,7 @@ mod tests {
         };
         write("floor.yaml", b"version: 1");
         write("routes/tests/a.yaml", b"version: 1");
+        write("README.md", b"about them");
         let before = fingerprint(&read_directory(root.path()).unwrap());
         assert!(read_cases(root.path()).unwrap().is_empty());
 

@@ -1,5 +1,6 @@
 //! What an environment may change, and what production refuses.
 
+use super::ENVIRONMENTS;
 use crate::{
     diagnostic::{Findings, Span, code},
     document::{Document, OverlayDocument, RateDocument, RateOverlay},
@@ -17,7 +18,27 @@ pub(super) struct Overlay {
     pub(super) document: Option<OverlayDocument>,
 }
 
-/// Whether an environment is for real: only these two may be looser than the base.
+/// Whether a file of the overlays' folder is named for an environment, and exactly for it.
+pub(super) fn is_overlay(name: &str) -> bool {
+    name.strip_suffix(".yaml")
+        .is_some_and(|stem| ENVIRONMENTS.contains(&stem))
+}
+
+pub(super) fn refuse_overlay(file: usize, name: &str, stem: &str, findings: &mut Findings) {
+    findings
+        .error(
+            code::OVERLAY_NAME,
+            Span::whole(file),
+            format!("`{name}` is named for no environment"),
+        )
+        .why("the environments are development, test and production; this file would never be applied")
+        .fix(match suggest::nearest(stem, ENVIRONMENTS) {
+            Some(environment) => format!("call it `{environment}.yaml`, or keep it outside of the policies"),
+            None => "call it `production.yaml` for example, or keep it outside of the policies".to_owned(),
+        });
+}
+
+/// Whether an environment is for real: only the other two may be looser than the base.
 fn is_strict(environment: &str) -> bool {
     !matches!(environment, "development" | "test")
 }

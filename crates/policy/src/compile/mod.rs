@@ -20,6 +20,8 @@ use std::{collections::HashSet, fmt::Write};
 
 /// Folder of the overlays.
 pub(crate) const OVERLAYS: &str = "environments/";
+/// What `APP_ENV` may say; there are no others, so that an overlay under any other name would never apply.
+pub(crate) const ENVIRONMENTS: [&str; 3] = ["development", "production", "test"];
 
 /// Compiles a bundle for one environment. `files` are all files of the policy folder, overlays included; their
 /// order does not matter.
@@ -42,7 +44,12 @@ pub fn compile(files: &[SourceFile], environment: &str) -> Result<Plan, Vec<Diag
         match (file.name.strip_prefix(OVERLAYS), root) {
             (Some(name), root) => {
                 // What has been refused for its name is still the overlay that it was meant to be.
-                let name = name.split('.').next().unwrap_or(name).to_owned();
+                let stem = name.split('.').next().unwrap_or(name);
+                if root.is_some() && !environment::is_overlay(name) {
+                    environment::refuse_overlay(index, name, stem, &mut findings);
+                    continue;
+                }
+                let name = stem.to_owned();
                 let overlay = root.and_then(|root| OverlayDocument::read(root, &mut findings));
                 overlays.push(environment::Overlay {
                     file: index,
@@ -77,6 +84,7 @@ pub fn environments(files: &[SourceFile]) -> Vec<&str> {
     let mut names: Vec<&str> = files
         .iter()
         .filter_map(|file| file.name.strip_prefix(OVERLAYS)?.strip_suffix(".yaml"))
+        .filter(|name| ENVIRONMENTS.contains(name))
         .chain(["production"])
         .collect();
     names.sort_unstable();

@@ -580,6 +580,26 @@ fn messages_about_environments() {
 }
 
 #[test]
+fn an_overlay_that_no_environment_would_apply_is_refused() {
+    let mut told = String::new();
+    for name in [
+        "prodution.yaml",
+        "Production.yaml",
+        "production.old.yaml",
+        "old/production.yaml",
+        "staging.yaml",
+    ] {
+        let mut files = shipped();
+        let overlay = "version: 1\nenvironment: production\n";
+        files.push(SourceFile::new(format!("environments/{name}"), overlay));
+        let found = refused(&files, IN);
+        assert_eq!(found.len(), 1, "{name}");
+        let _ = writeln!(told, "## {name}\n{}", render::human(&found, &files));
+    }
+    insta::assert_snapshot!(told);
+}
+
+#[test]
 fn messages_about_waivers() {
     insta::assert_snapshot!(told(WAIVERS).0);
 }
