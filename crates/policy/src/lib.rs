@@ -16,6 +16,7 @@ mod document;
 mod evaluate;
 mod format;
 pub mod gcra;
+mod header_strength;
 pub mod language;
 mod path;
 mod plan;

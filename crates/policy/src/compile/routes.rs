@@ -3,7 +3,8 @@
 use super::{Compiler, Section, parts::Parts, waivers};
 use crate::{
     diagnostic::{Span, code},
-    document::{RouteDocument, TargetDocument},
+    document::{ProfileDocument, RouteDocument, TargetDocument},
+    header_strength,
     plan::{Cors, Floor, Profile, Route, RouteAuth, RouteRules, RouteTarget},
     read::{At, Named},
     route_path::Matcher,
@@ -301,7 +302,50 @@ impl<'d> Compiler<'d> {
                 .fix("add them to the profile")
                 .related(named.at, "the profile");
         }
+        self.weaker_headers(&path, reference, named, profile, floor);
         Some(Arc::clone(profile))
+    }
+
+    /// A profile may give the floor's headers other values, and none that protects less.
+    fn weaker_headers(
+        &mut self,
+        path: &str,
+        reference: &At<String>,
+        named: &Named<ProfileDocument>,
+        profile: &Profile,
+        floor: &Profile,
+    ) {
+        let own = |name: &HeaderName| {
+            let mut fields = profile.over_https.iter();
+            fields.find_map(|(set, value)| (set == name).then(|| value.to_str().ok()).flatten())
+        };
+        let weaker: Vec<&str> = floor
+            .over_https
+            .iter()
+            .filter(|(name, floor)| {
+                let values = floor.to_str().ok().zip(own(name));
+                values.is_some_and(|(floor, own)| header_strength::is_weaker(name.as_str(), floor, own))
+            })
+            .map(|(name, _)| name.as_str())
+            .collect();
+        if weaker.is_empty()
+            || waivers::covers(self.document, &mut self.used, code::WEAKENS_FLOOR_HEADER, path)
+        {
+            return;
+        }
+        self.findings
+            .error(
+                code::WEAKENS_FLOOR_HEADER,
+                reference.at,
+                format!(
+                    "{path}: profile `{}` weakens what the floor's profile says: {}",
+                    reference.value,
+                    weaker.join(", ")
+                ),
+            )
+            .why("the floor holds on every route and can only be tightened")
+            .fix("write values that protect as much as the floor's, or waive it with a reason and a last day")
+            .related(named.at, "the profile");
     }
 
     fn cors(&mut self, written: &'d RouteDocument, parts: &Parts) -> Option<Option<Arc<Cors>>> {

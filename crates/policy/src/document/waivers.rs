@@ -20,7 +20,11 @@ pub(crate) struct WaiverDocument {
 }
 
 /// Findings of the compiler that are about a bound of this bundle, not about what the bundle means.
-const WAIVABLE: [&str; 2] = [code::LOOSER_THAN_FLOOR, code::DROPS_FLOOR_HEADER];
+const WAIVABLE: [&str; 3] = [
+    code::LOOSER_THAN_FLOOR,
+    code::DROPS_FLOOR_HEADER,
+    code::WEAKENS_FLOOR_HEADER,
+];
 
 /// Sizes that the gateway checks before it can know the route.
 const BEFORE_ANY_ROUTE: [&str; 3] = [".limits.head", ".limits.headers", ".limits.target"];

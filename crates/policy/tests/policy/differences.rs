@@ -493,7 +493,8 @@ proptest! {
         prop_assert_eq!(differences(&other, &bundle, environment), vec![]);
     }
 
-    /// From A to B and from B to A the same keys differ, with their values swapped; and different bundles differ.
+    /// From A to B and from B to A the same keys differ, with their values swapped; and different bundles differ, at
+    /// least in production: another environment may have numbers of its own for what was changed.
     #[test]
     fn there_and_back_are_about_the_same_keys(a in some(&EDITS), b in some(&EDITS), environment in environments()) {
         let (old, new) = (edited(shipped(), &a), edited(shipped(), &b));
@@ -511,7 +512,8 @@ proptest! {
         let there = entries(differences(&old, &new, environment), false);
         let back = entries(differences(&new, &old, environment), true);
         prop_assert_eq!(&there, &back);
-        prop_assert_eq!(there.is_empty(), a == b);
+        prop_assert!(there.is_empty() || a != b);
+        prop_assert!(!there.is_empty() || a == b || environment != "production");
     }
 }
 

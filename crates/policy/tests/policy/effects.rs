@@ -26,8 +26,8 @@ identity:
   customers: { issuer: https://a.example, audiences: [core-api], algorithms: [EdDSA], type: at+jwt, max_lifetime: 15min, leeway: 30s, keys: portico }
   partners: { issuer: https://b.example, audiences: [core-api], algorithms: [ES256], type: at+jwt, max_lifetime: 5min, leeway: 30s, keys: file:partners.jwks.json }
 headers:
-  api: { set: { X-Frame-Options: DENY }, remove: [Server] }
-  docs: { set: { X-Frame-Options: SAMEORIGIN }, remove: [Server] }
+  api: { set: { X-Frame-Options: SAMEORIGIN }, remove: [Server] }
+  docs: { set: { X-Frame-Options: DENY }, remove: [Server] }
 cors:
   application: { origins: [https://app.example], methods: [GET, POST], headers: [Authorization], expose: [RateLimit], credentials: true, max_age: 10min }
   documentation: { origins: ["*"], methods: [GET, POST], headers: [Accept], expose: [RateLimit], max_age: 10min }
@@ -171,13 +171,13 @@ pub(crate) const CHANGES: &[(&str, &str, &str)] = &[
     ("routes.*.headers", "headers: docs", "headers: api"),
     (
         "headers.*.set",
-        "X-Frame-Options: DENY",
         "X-Frame-Options: SAMEORIGIN",
+        "X-Frame-Options: DENY",
     ),
     (
         "headers.*.remove",
-        "SAMEORIGIN }, remove: [Server]",
-        "SAMEORIGIN }, remove: [Server, Via]",
+        "DENY }, remove: [Server]",
+        "DENY }, remove: [Server, Via]",
     ),
     (
         "routes.*.cors",
@@ -261,8 +261,8 @@ pub(crate) const CHANGES: &[(&str, &str, &str)] = &[
     ("routes.*.allow_from", "[office, visitors]", "[office]"),
     (
         "headers",
-        "docs: { set: { X-Frame-Options: SAMEORIGIN",
-        "docs: { set: { X-Other: \"1\", X-Frame-Options: SAMEORIGIN",
+        "docs: { set: { X-Frame-Options: DENY",
+        "docs: { set: { X-Other: \"1\", X-Frame-Options: DENY",
     ),
     ("cors", ", credentials: true", ""),
     ("floor", "head: 5s", "head: 4s"),
