@@ -110,6 +110,9 @@ impl<'d> Compiler<'d> {
         let key = format!("{}.allow_from", named.path);
         let allow_from = self.address_rule(written.allow_from.as_ref(), &key, &parts.addresses);
         self.rate_keys(written);
+        if let Some(Some(limits)) = &limits {
+            self.keyed_body(written, limits);
+        }
         let (coarse, fine) = self.split_rates(written, floor);
         let rule = |at: Span, key: &str| self.rule(at, &format!("{}.{key}", named.path));
         let scopes_at = written.scopes.as_ref().map_or(written.auth.at, |(at, _)| *at);

@@ -393,10 +393,10 @@ const VALUES: [Case; 31] = [
     Case(
         "A1307",
         "routes/identity.yaml",
-        "limits: { body: 4KiB }",
-        "limits: { body: 65KiB }",
-        "routes.login.limits.body",
-        "limits: { body: 64KiB }",
+        "limits: { body: 4KiB }\n    rate:\n      refreshes",
+        "limits: { body: 65KiB }\n    rate:\n      refreshes",
+        "routes.refresh.limits.body",
+        "limits: { body: 64KiB }\n    rate:\n      refreshes",
     ),
     Case(
         "A1308",
@@ -576,7 +576,7 @@ fn composed() -> Vec<Pair> {
         ),
         pair(
             "A1604",
-            "routes.login.limits.body",
+            "routes.refresh.limits.body",
             [below_the_floor(), shipped()],
         ),
         Pair {
@@ -611,10 +611,14 @@ fn slow_route(total: &str) -> Vec<SourceFile> {
 }
 
 fn below_the_floor() -> Vec<SourceFile> {
-    let waiver = "version: 1\nwaivers:\n  large: { rule: P3006, at: routes.login.limits.body, because: large forms, until: 2027-01-31 }";
+    let waiver = "version: 1\nwaivers:\n  large: { rule: P3006, at: routes.refresh.limits.body, because: large forms, until: 2027-01-31 }";
     edited(&[
         ("floor.yaml", "version: 1", waiver),
-        ("routes/identity.yaml", "{ body: 4KiB }", "{ body: 300KiB }"),
+        (
+            "routes/identity.yaml",
+            "{ body: 4KiB }\n    rate:\n      refreshes",
+            "{ body: 300KiB }\n    rate:\n      refreshes",
+        ),
     ])
 }
 

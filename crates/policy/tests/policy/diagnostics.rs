@@ -372,6 +372,12 @@ const TOGETHER: &[Slip] = &[
         "version: 1\naddresses:\n  office: [203.0.113.0/24]\n",
     ),
     Slip(
+        "body too large to count by",
+        "routes/identity.yaml",
+        "    limits: { body: 4KiB }\n",
+        "",
+    ),
+    Slip(
         "header that a profile weakens",
         "headers.yaml",
         "        connect-src 'self'; base-uri 'self'; form-action 'none'; frame-ancestors 'none'\n      X-Content-Type-Options: nosniff\n      X-Frame-Options: DENY",
