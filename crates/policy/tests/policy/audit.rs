@@ -6,18 +6,18 @@ use crate::{
 };
 use policy::{
     Date, SourceFile,
-    audit::{self, Audit, AuditFinding, AuditSeverity, rules},
+    audit::{self, ApiRisk, Audit, AuditFinding, AuditSeverity, RiskStatus, rules},
     render,
 };
 use std::{collections::BTreeSet, fmt::Write};
 
 const DOCUMENT: &str = include_str!("../../../../docs/policy-audit.md");
 
-fn today() -> Date {
+pub(crate) fn today() -> Date {
     Date::parse("2026-12-01").expect("a date")
 }
 
-fn audited(files: &[SourceFile], environment: &str) -> Audit {
+pub(crate) fn audited(files: &[SourceFile], environment: &str) -> Audit {
     audit::audit(files, environment, today())
         .unwrap_or_else(|found| panic!("{}", render::human(&found, files)))
 }
@@ -125,6 +125,18 @@ fn the_shipped_policies_score_full_marks_in_production() {
             .flat_map(|profile| &profile.tests)
             .all(|test| test.modifier >= 0)
     );
+}
+
+#[test]
+fn the_shipped_policies_have_nothing_open_in_any_environment() {
+    for environment in ["development", "test", "production"] {
+        let audit = audited(&shipped(), environment);
+        let open: Vec<&AuditFinding> = audit.open(AuditSeverity::Low).collect();
+        assert_eq!(open, Vec::<&AuditFinding>::new(), "{environment}");
+        assert_eq!(audit.score.grade.grade, "A+", "{environment}");
+        let unmet = |risk: &ApiRisk| risk.status == RiskStatus::Unmet;
+        assert!(!audit.score.api_top_10.iter().any(unmet), "{environment}");
+    }
 }
 
 #[test]
