@@ -215,8 +215,13 @@ fn sniffing(value: Option<&str>) -> Seen {
 }
 
 fn frames(value: Option<&str>, csp: Option<&Csp>) -> Seen {
-    if csp.is_some_and(|csp| csp.duplicate().is_none() && csp.has("frame-ancestors")) {
-        return ("x-frame-options-implemented-via-csp", 5);
+    // Browsers that know `frame-ancestors` do not look at X-Frame-Options beside it.
+    if let Some(csp) = csp.filter(|csp| csp.duplicate().is_none() && csp.has("frame-ancestors")) {
+        return if csp.is_open("frame-ancestors") {
+            ("x-frame-options-not-implemented", -20)
+        } else {
+            ("x-frame-options-implemented-via-csp", 5)
+        };
     }
     match value {
         None => ("x-frame-options-not-implemented", -20),

@@ -162,7 +162,7 @@ type Scored = (&'static [(&'static str, &'static str)], i32, &'static str);
 #[test]
 fn the_observatory_counts_as_it_publishes() {
     const CSP: &str = "      Content-Security-Policy: default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'\n";
-    let scores: [Scored; 8] = [
+    let scores: [Scored; 9] = [
         (&[("63072000", "15552000")], 150, "A+"),
         (&[("63072000", "15551999")], 140, "A+"),
         (
@@ -179,6 +179,7 @@ fn the_observatory_counts_as_it_publishes() {
             "A+",
         ),
         (&[("default-src 'none'; base", "default-src *; base")], 80, "B+"),
+        (&[("frame-ancestors 'none'", "frame-ancestors *:443")], 80, "B+"),
     ];
     for (edits, score, grade) in scores {
         let edits: Vec<(&str, &str, &str)> = edits

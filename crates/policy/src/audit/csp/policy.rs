@@ -24,7 +24,7 @@ impl Csp {
     }
 
     /// Whether a directive that falls back to nothing is missing, or lets anyone in.
-    pub(super) fn is_open(&self, directive: &str) -> bool {
+    pub(in crate::audit) fn is_open(&self, directive: &str) -> bool {
         let is_open = |policy: &Policy| policy.get(directive).is_none_or(is_broad);
         self.0.iter().all(is_open)
     }
