@@ -362,7 +362,7 @@ fn the_cases_to_paste_pass_and_nothing_is_missing_with_them() {
     assert!(suite(&files).undefined_names(&plans).is_empty());
     let report = run(&pasted);
     let told = cases::human(&report, Some(&report.untested(&plans[0], &policies)), &policies);
-    assert_eq!(told, "42 cases pass; every route has a permit and a deny case");
+    assert_eq!(told, "48 cases pass; every route has a permit and a deny case");
 }
 
 #[test]
