@@ -1,0 +1,286 @@
+//! What is measured: each proxy with its configuration, as strict as it can be made where the gateway is strict.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::Context as _;
+
+use crate::process::Process;
+use crate::site::{Site, free_port};
+
+/// A proxy that runs, and what is asked of it.
+#[derive(Debug)]
+pub(crate) struct Candidate {
+    process: Process,
+    port: u16,
+    rows: Vec<Row>,
+}
+
+/// One line of the table.
+#[derive(Debug)]
+pub(crate) struct Row {
+    pub(crate) name: &'static str,
+    pub(crate) path: &'static str,
+    pub(crate) script: PathBuf,
+}
+
+/// The response headers that every candidate sets, the bare proxy excepted.
+const HEADERS: [(&str, &str); 10] = [
+    ("Strict-Transport-Security", "max-age=63072000; includeSubDomains"),
+    (
+        "Content-Security-Policy",
+        "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    ),
+    ("X-Content-Type-Options", "nosniff"),
+    ("X-Frame-Options", "DENY"),
+    ("Referrer-Policy", "no-referrer"),
+    (
+        "Permissions-Policy",
+        "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
+    ),
+    ("Cross-Origin-Opener-Policy", "same-origin"),
+    ("Cross-Origin-Embedder-Policy", "require-corp"),
+    ("Cross-Origin-Resource-Policy", "same-origin"),
+    ("Cache-Control", "no-store"),
+];
+
+impl Candidate {
+    pub(crate) const fn processes(&self) -> &Process {
+        &self.process
+    }
+
+    pub(crate) fn rows(&self) -> &[Row] {
+        &self.rows
+    }
+
+    pub(crate) fn url(&self, path: &str) -> String {
+        format!("https://localhost:{}{path}", self.port)
+    }
+
+    /// nginx: headers, a limit for each address, an access log. It has no token checks in its open version.
+    pub(crate) fn nginx(site: &Site) -> anyhow::Result<Self> {
+        let port = free_port()?;
+        let headers: String = HEADERS
+            .iter()
+            .map(|(name, value)| format!("    add_header {name} \"{value}\" always;\n"))
+            .collect();
+        let at = site.path("");
+        let text = format!(
+            "daemon off; pid {0}/nginx.pid; worker_processes 2; error_log stderr error;
+events {{ worker_connections 4096; }}
+http {{
+  log_format line escape=json '{{\"time\":\"$time_iso8601\",\"request_id\":\"$request_id\",\"method\":\"$request_method\",\"path\":\"$uri\",\"status\":$status,\"client\":\"$remote_addr\",\"duration\":$request_time,\"sent\":$body_bytes_sent}}';
+  access_log {0}/nginx.log line buffer=64k flush=1s;
+  keepalive_requests 1000000; server_tokens off;
+  limit_req_zone $binary_remote_addr zone=addresses:10m rate=1000000r/s;
+  upstream core {{ server 127.0.0.1:{1}; keepalive 128; keepalive_requests 1000000; }}
+  server {{
+    listen 127.0.0.1:{port} ssl; server_name localhost;
+    ssl_certificate {0}/tls/gateway.pem; ssl_certificate_key {0}/tls/gateway.key;
+    ssl_protocols TLSv1.3; ssl_session_tickets on;
+{headers}    add_header X-Request-Id $request_id always;
+    location / {{
+      limit_req zone=addresses burst=10000 nodelay;
+      proxy_pass http://core; proxy_http_version 1.1;
+      proxy_set_header Connection \"\"; proxy_set_header Host $host; proxy_set_header X-Request-Id $request_id;
+      proxy_set_header X-Forwarded-For $remote_addr; proxy_set_header X-Forwarded-Proto https;
+    }}
+  }}
+}}
+",
+            at.display(),
+            site.upstream_port
+        );
+        let file = site.write("nginx.conf", &text)?;
+        let mut command = Command::new("nginx");
+        command.arg("-p").arg(&at).arg("-c").arg(file);
+        let process = Process::start(&mut command, port, &site.path("nginx.err"))
+            .context("nginx (Debian: nginx-light)")?;
+        let open = Row {
+            name: "nginx: headers, limit",
+            path: "/open",
+            script: site.path("open.lua"),
+        };
+        Ok(Self {
+            process,
+            port,
+            rows: vec![open],
+        })
+    }
+
+    /// haproxy: the same, and tokens by `jwt_verify` with every claim that it can compare.
+    pub(crate) fn haproxy(site: &Site) -> anyhow::Result<Self> {
+        let port = free_port()?;
+        let headers: String = HEADERS
+            .iter()
+            .map(|(name, value)| format!("  http-response set-header {name} \"{value}\"\n"))
+            .collect();
+        let text = format!(
+            "global
+  nbthread 2
+  log stdout format raw local0
+  ssl-default-bind-options ssl-min-ver TLSv1.3
+defaults
+  mode http
+  timeout client 60s
+  timeout server 30s
+  timeout connect 1s
+  log global
+  option http-keep-alive
+frontend edge
+  bind 127.0.0.1:{port} ssl crt {0}
+  log-format \"{{\\\"client\\\":\\\"%ci\\\",\\\"method\\\":\\\"%HM\\\",\\\"path\\\":\\\"%HPO\\\",\\\"status\\\":%ST,\\\"duration\\\":%Ta,\\\"sent\\\":%B,\\\"id\\\":\\\"%ID\\\"}}\"
+  unique-id-format %[uuid()]
+  unique-id-header X-Request-Id
+  stick-table type ip size 1m expire 60s store http_req_rate(10s)
+  http-request track-sc0 src
+  http-request deny deny_status 429 if {{ sc_http_req_rate(0) gt 100000000 }}
+  acl secured path_beg /secured
+  http-request set-var(txn.bearer) http_auth_bearer if secured
+  http-request set-var(txn.alg) var(txn.bearer),jwt_header_query('$.alg') if secured
+  http-request set-var(txn.iss) var(txn.bearer),jwt_payload_query('$.iss') if secured
+  http-request set-var(txn.aud) var(txn.bearer),jwt_payload_query('$.aud') if secured
+  http-request set-var(txn.scope) var(txn.bearer),jwt_payload_query('$.scope') if secured
+  http-request set-var(txn.exp) var(txn.bearer),jwt_payload_query('$.exp','int') if secured
+  http-request set-var(txn.now) date() if secured
+  http-request deny deny_status 401 if secured !{{ var(txn.alg) -m str ES256 }}
+  http-request deny deny_status 401 if secured !{{ var(txn.iss) -m str https://idp.example }}
+  http-request deny deny_status 401 if secured !{{ var(txn.aud) -m str bench }}
+  http-request deny deny_status 401 if secured {{ var(txn.exp),sub(txn.now) -m int lt 0 }}
+  http-request deny deny_status 403 if secured !{{ var(txn.scope) -m str accounts:read }}
+  http-request deny deny_status 401 if secured !{{ var(txn.bearer),jwt_verify(txn.alg,\"{1}\") -m int 1 }}
+  http-request set-header X-Forwarded-For %[src]
+  http-request set-header X-Forwarded-Proto https
+{headers}  http-response set-header X-Request-Id %[unique-id]
+  default_backend core
+backend core
+  http-reuse always
+  server core 127.0.0.1:{2} maxconn 1024
+",
+            site.path("both.pem").display(),
+            site.path("public.pem").display(),
+            site.upstream_port
+        );
+        let file = site.write("haproxy.cfg", &text)?;
+        let mut command = Command::new("haproxy");
+        command.arg("-db").arg("-q").arg("-f").arg(file);
+        let process = Process::start(&mut command, port, &site.path("haproxy.err"))
+            .context("haproxy (Debian: haproxy)")?;
+        let row = |name, path, script| Row {
+            name,
+            path,
+            script: site.path(script),
+        };
+        Ok(Self {
+            process,
+            port,
+            rows: vec![
+                row("haproxy: headers, limit", "/open", "open.lua"),
+                row("haproxy: and ES256 with claims", "/secured", "repeating.lua"),
+            ],
+        })
+    }
+
+    /// pingora without anything of ours: what the library costs.
+    pub(crate) fn bare(site: &Site, binary: &Path) -> anyhow::Result<Self> {
+        let port = free_port()?;
+        let mut command = Command::new(binary);
+        command
+            .arg(port.to_string())
+            .arg(site.upstream_port.to_string())
+            .arg(site.path("tls/gateway.pem"))
+            .arg(site.path("tls/gateway.key"));
+        let process = Process::start(&mut command, port, &site.path("bare.err"))?;
+        let row = Row {
+            name: "pingora: pass-through",
+            path: "/open",
+            script: site.path("open.lua"),
+        };
+        Ok(Self {
+            process,
+            port,
+            rows: vec![row],
+        })
+    }
+
+    /// The gateway, by policy files alone.
+    pub(crate) fn portico(site: &Site, binary: &Path) -> anyhow::Result<Self> {
+        let port = free_port()?;
+        let private = free_port()?;
+        site.write("policies/all.yaml", &policy(port, site.upstream_port))?;
+        // Production would refuse the name of whatever machine the caller is on.
+        let overlay = "version: 1\nenvironment: development\nhosts: [localhost]\n";
+        site.write("policies/environments/development.yaml", overlay)?;
+        let settings = format!(
+            "policies_dir: {0}/policies\ncertificate_dir: {0}/tls\nkey_dir: {0}/keys\nstate_dir: {0}/state\nprivate_listen: 127.0.0.1:{private}\nconnections: {{ max_requests: 1000000 }}\n",
+            site.path("").display()
+        );
+        let file = site.write("gateway.yaml", &settings)?;
+        let mut command = Command::new(binary);
+        command
+            .arg("gateway")
+            .arg("--settings")
+            .arg(file)
+            .env("APP_ENV", "development");
+        let process = Process::start(&mut command, port, &site.path("portico.err"))?;
+        let row = |name, path, script| Row {
+            name,
+            path,
+            script: site.path(script),
+        };
+        Ok(Self {
+            process,
+            port,
+            rows: vec![
+                row("portico: headers, limit", "/open", "open.lua"),
+                row(
+                    "portico: full policy, tokens that repeat",
+                    "/secured",
+                    "repeating.lua",
+                ),
+                row("portico: full policy, every token new", "/secured", "new.lua"),
+            ],
+        })
+    }
+}
+
+fn policy(port: u16, upstream: u16) -> String {
+    let headers: String = HEADERS
+        .iter()
+        .map(|(name, value)| format!("      {name}: \"{value}\"\n"))
+        .collect();
+    format!(
+            "version: 1
+listeners: {{ edge: {{ https: {{ bind: \"127.0.0.1:{port}\", tls: {{ min: \"1.3\", certificate: gateway }} }} }} }}
+hosts: [edge.example]
+upstreams:
+  core: {{ address: \"http://127.0.0.1:{upstream}\", authorization: strip, timeouts: {{ connect: 1s, read: 10s, total: 15s }} }}
+identity:
+  clients:
+    issuer: https://idp.example
+    audiences: [bench]
+    algorithms: [ES256]
+    type: at+jwt
+    max_lifetime: 60min
+    leeway: 30s
+    keys: file:bench.jwks.json
+headers:
+  api:
+    set:
+{headers}    remove: [Server, X-Powered-By]
+floor:
+  limits: {{ head: 16KiB, headers: 64, target: 4KiB, body: 64KiB }}
+  timeouts: {{ head: 5s, body: 10s }}
+  rate: {{ per-address: {{ limit: 1000000/s, burst: 1000000, key: [address] }} }}
+  headers: api
+routes:
+  open: {{ match: {{ method: GET, path: /open }}, auth: none, because: the bench asks without a token, upstream: core }}
+  secured:
+    match: {{ method: GET, path: /secured }}
+    auth: clients
+    scopes: [\"accounts:read\"]
+    rate: {{ per-subject: {{ limit: 1000000/s, burst: 1000000, key: [subject] }} }}
+    upstream: core
+"
+    )
+}

@@ -1,0 +1,98 @@
+//! The gateway beside nginx, haproxy and a bare pingora proxy: the same machine, the same upstream, the same load, in
+//! turns. Run it through `make bench-edge`; `docs/performance.md` says how to read it.
+
+mod candidate;
+mod load;
+mod process;
+mod site;
+
+use std::io::Write as _;
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+use candidate::Candidate;
+use clap::Parser;
+use load::{Load, Result as Measured};
+use site::Site;
+
+/// Measures what a request costs at the edge.
+#[derive(Debug, Parser)]
+struct Arguments {
+    /// The portico binary
+    #[arg(long, default_value = "target/release/portico")]
+    binary: PathBuf,
+    /// The proxy of the example `bare_proxy`
+    #[arg(long, default_value = "target/release/examples/bare_proxy")]
+    bare: PathBuf,
+    /// Seconds of each turn
+    #[arg(long, default_value_t = 5)]
+    seconds: u32,
+    /// Turns of each row; the median counts
+    #[arg(long, default_value_t = 3)]
+    turns: u32,
+    /// Connections, kept alive
+    #[arg(long, default_value_t = 64)]
+    connections: u32,
+    /// Different tokens where every token is new
+    #[arg(long, default_value_t = 200_000)]
+    tokens: u32,
+    /// Measure only rows whose name holds this
+    #[arg(long, default_value = "")]
+    only: String,
+}
+
+fn main() -> anyhow::Result<()> {
+    service_runtime::crypto::install_provider();
+    let arguments = Arguments::parse();
+    let site = Site::make(arguments.tokens)?;
+    let _upstream = site.upstream()?;
+    let candidates = [
+        Candidate::nginx(&site)?,
+        Candidate::haproxy(&site)?,
+        Candidate::bare(&site, &arguments.bare)?,
+        Candidate::portico(&site, &arguments.binary)?,
+    ];
+    let mut out = std::io::stdout();
+    writeln!(
+        out,
+        "{} connections kept alive, {} turns of {} s, TLS 1.3, HTTP/1.1 to a small JSON of nginx on loopback; CPU of the proxy alone\n",
+        arguments.connections, arguments.turns, arguments.seconds
+    )?;
+    writeln!(
+        out,
+        "{:<44} {:>9} {:>10} {:>8} {:>8} {:>8}",
+        "row", "CPU µs", "requests/s", "p50 µs", "p99 µs", "RSS MiB"
+    )?;
+    for candidate in &candidates {
+        for row in candidate.rows() {
+            if !row.name.contains(&arguments.only) {
+                continue;
+            }
+            let load = Load {
+                url: candidate.url(row.path),
+                script: row.script.clone(),
+                seconds: arguments.seconds,
+                connections: arguments.connections,
+            };
+            let measured = measure(candidate, &load, arguments.turns).with_context(|| row.name.to_owned())?;
+            writeln!(out, "{:<44} {measured}", row.name)?;
+        }
+    }
+    Ok(())
+}
+
+/// The turn with the median cost; the first one warms up and does not count.
+fn measure(candidate: &Candidate, load: &Load, turns: u32) -> anyhow::Result<Measured> {
+    let mut results = Vec::new();
+    for turn in 0..=turns {
+        let result = load.run(candidate.processes())?;
+        if turn > 0 {
+            results.push(result);
+        }
+    }
+    results.sort_by_key(|result| result.cpu_ns_per_request);
+    results
+        .into_iter()
+        .nth(usize::try_from(turns / 2)?)
+        .context("nothing was measured")
+}

@@ -1,0 +1,140 @@
+//! What all candidates share: a certificate, keys and tokens, an upstream, and a directory.
+
+use std::fs;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::Context as _;
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use keyring::{Algorithm, SigningKey};
+use serde_json::json;
+use service_runtime::clock::Clock;
+
+use crate::process::Process;
+
+/// Tokens that repeat, as those of real clients do.
+const REPEATING: u32 = 64;
+/// Tokens live for an hour: longer than a bench.
+const LIFETIME_S: i64 = 3_600;
+
+/// The directory of one bench, and the ports of its upstream.
+#[derive(Debug)]
+pub(crate) struct Site {
+    directory: tempfile::TempDir,
+    pub(crate) upstream_port: u16,
+}
+
+impl Site {
+    /// Makes certificates, keys, tokens and the scripts that send them.
+    pub(crate) fn make(tokens: u32) -> anyhow::Result<Self> {
+        let site = Self {
+            directory: tempfile::tempdir()?,
+            upstream_port: free_port()?,
+        };
+        let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()])?;
+        let (certificate, key) = (made.cert.pem(), made.signing_key.serialize_pem());
+        site.write("tls/gateway.pem", &certificate)?;
+        site.write("tls/gateway.key", &key)?;
+        site.write("both.pem", &format!("{certificate}{key}"))?;
+        let signer = SigningKey::generate(Algorithm::ES256)?;
+        site.write("keys/bench.jwks.json", &key_set(&signer))?;
+        site.write("public.pem", &public_pem(&signer))?;
+        site.write("open.lua", "wrk.headers['Accept'] = 'application/json'\n")?;
+        for (name, count) in [("repeating", REPEATING), ("new", tokens)] {
+            let list = site.path(&format!("{name}.tokens"));
+            fs::write(&list, signed(&signer, count)?)?;
+            site.write(&format!("{name}.lua"), &script(&list))?;
+        }
+        Ok(site)
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    pub(crate) fn write(&self, name: &str, text: &str) -> anyhow::Result<PathBuf> {
+        let path = self.path(name);
+        let folder = path.parent().unwrap_or_else(|| Path::new("/"));
+        fs::create_dir_all(folder)?;
+        fs::write(&path, text)?;
+        Ok(path)
+    }
+
+    /// nginx with one small JSON answer, without a log.
+    pub(crate) fn upstream(&self) -> anyhow::Result<Process> {
+        let text = format!(
+            "daemon off; pid {0}/upstream.pid; worker_processes 1; error_log stderr error;
+events {{ worker_connections 2048; }}
+http {{ access_log off; keepalive_requests 1000000; default_type application/json;
+  server {{ listen 127.0.0.1:{1}; location / {{ return 200 '{{\"id\":\"acc_1\",\"balance\":1200,\"currency\":\"EUR\"}}'; }} }}
+}}
+",
+            self.directory.path().display(),
+            self.upstream_port
+        );
+        let file = self.write("upstream.conf", &text)?;
+        let mut command = Command::new("nginx");
+        command.arg("-p").arg(self.directory.path()).arg("-c").arg(file);
+        Process::start(&mut command, self.upstream_port, &self.path("upstream.log"))
+            .context("nginx, the upstream (Debian: nginx-light)")
+    }
+}
+
+/// A port that nobody has now.
+pub(crate) fn free_port() -> anyhow::Result<u16> {
+    Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
+}
+
+fn signed(signer: &SigningKey, count: u32) -> anyhow::Result<String> {
+    let now = Clock::system().now().timestamp();
+    let mut list = String::new();
+    for number in 0..count {
+        let claims = json!({
+            "iss": "https://idp.example", "aud": "bench", "sub": format!("customer-{number}"),
+            "jti": format!("token-{number}"), "iat": now, "exp": now + LIFETIME_S, "scope": "accounts:read",
+        });
+        list.push_str(&signer.sign(&claims)?);
+        list.push('\n');
+    }
+    Ok(list)
+}
+
+/// Each request carries the next token of the list.
+fn script(tokens: &Path) -> String {
+    format!(
+        "local requests, at = {{}}, 0
+function init()
+  for token in io.lines('{}') do
+    requests[#requests + 1] = wrk.format('GET', nil, {{ ['Authorization'] = 'Bearer ' .. token }})
+  end
+end
+function request()
+  at = at % #requests + 1
+  return requests[at]
+end
+",
+        tokens.display()
+    )
+}
+
+fn key_set(signer: &SigningKey) -> String {
+    let (x, y) = signer.public().split_at_checked(33).unwrap_or_default();
+    let encode = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
+    json!({"keys": [{
+        "kty": "EC", "crv": "P-256", "kid": signer.kid(), "use": "sig", "alg": "ES256",
+        "x": encode(x.get(1..).unwrap_or_default()), "y": encode(y),
+    }]})
+    .to_string()
+}
+
+/// The public key as haproxy reads it (RFC 5480 §2).
+fn public_pem(signer: &SigningKey) -> String {
+    let head = [
+        0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a, 0x86,
+        0x48, 0xce, 0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00,
+    ];
+    let document = STANDARD.encode([&head, signer.public()].concat());
+    format!("-----BEGIN PUBLIC KEY-----\n{document}\n-----END PUBLIC KEY-----\n")
+}
