@@ -7,12 +7,13 @@ use bytes::Bytes;
 use http::{HeaderMap, Version, header};
 use pingora::proxy::Session;
 use pingora::{Error, ErrorType, Result};
+use policy::framing::Fields;
 use policy::{Outcome, RequestHead};
 use problem::catalogue;
 use tokio::time::timeout;
 
 use super::context::RequestContext;
-use crate::connection::framing::{Fields, Refusal};
+use crate::connection::framing::Refusal;
 use crate::evidence::LiveEvidence;
 use crate::server::Shared;
 
@@ -32,7 +33,7 @@ pub(super) fn check(session: &Session, ctx: &mut RequestContext) -> std::result:
     ctx.origin = text(&head.headers, header::ORIGIN.as_str()).map(str::to_owned);
     if head.version == Version::HTTP_2 {
         let mut fields = Fields::default();
-        fields.observe_http2(&head.headers)?;
+        fields.observe_map(&head.headers)?;
         fields.finish(head.method.as_str().as_bytes())?;
     }
     ctx.identify(&head.headers);
