@@ -12,8 +12,13 @@ use crate::{Outcome, output};
 const ENVIRONMENTS: [&str; 3] = ["development", "test", "production"];
 
 pub(crate) fn run(arguments: &PolicyCheckArguments) -> anyhow::Result<Outcome> {
-    let files = files::read(&arguments.directory)?;
-    let case_files = files::read_cases(&arguments.directory)?;
+    let directory = &arguments.directory;
+    let read = files::read(directory).and_then(|files| Ok((files, files::read_cases(directory)?)));
+    let (files, case_files) = read.inspect_err(|fault| {
+        files::unreadable(fault, directory, arguments.format)
+            .iter()
+            .for_each(|document| output::line(document));
+    })?;
     let chosen = arguments
         .env
         .clone()
@@ -102,7 +107,7 @@ fn report(files: &[SourceFile], findings: &[Diagnostic], plans: &[Plan]) {
             "  {}: {} routes, bundle {}",
             plan.environment(),
             plan.routes().len(),
-            plan.hash().get(..12).unwrap_or_default()
+            plan.short_hash()
         ));
     }
 }
