@@ -310,7 +310,7 @@ fn log_line(changes: &Value) -> String {
         "time": "2026-01-31T12:00:00.000000Z", "level": "INFO", "service": "gateway", "target": "access",
         "message": "request", "request_id": "req_1", "trace_id": "1", "listener": "public.https",
         "client": "203.0.113.9", "method": "GET", "path": "/api/v1/me", "route": "me", "decision": "deny",
-        "status": 401, "rule": bundle_rule(&plain.out), "reason": "missing", "bundle": &bundle[..12],
+        "status": 401, "rule": bundle_rule(&plain.out), "reason": "missing", "bundle": bundle.get(..12),
     });
     for (name, value) in changes.as_object().unwrap() {
         line[name] = value.clone();

@@ -452,8 +452,16 @@ fn a_path_that_decodes_to_another_route_is_refused_pa1() {
     );
 }
 
-/// A head that HTTP itself does not allow, and the rule that says so.
-const UNSOUND: [(&str, &[(&str, &str)], &str, u16); 13] = [
+/// A method, header lines, the rule that refuses them and with what status.
+type Unsound = (
+    &'static str,
+    &'static [(&'static str, &'static str)],
+    &'static str,
+    u16,
+);
+
+/// Heads that HTTP itself does not allow.
+const UNSOUND: [Unsound; 13] = [
     (
         "POST",
         &[("content-length", "1"), ("transfer-encoding", "chunked")],
