@@ -140,6 +140,10 @@ fn not_understood(option: &str) -> String {
 
 /// A call of curl.
 #[derive(Default)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is an option of curl that stands by itself"
+)]
 struct Call {
     urls: Vec<String>,
     method: Option<String>,

@@ -61,7 +61,7 @@ impl LogLine {
     ///
     /// # Errors
     /// [`Unreadable`] when the line tells of no request: its head was refused before anything of it was read.
-    pub(super) fn into_options(&self, options: &mut PolicyExplainArguments) -> Result<(), Unreadable> {
+    pub(super) fn write_options(&self, options: &mut PolicyExplainArguments) -> Result<(), Unreadable> {
         if self.method == UNREAD || self.path == UNREAD {
             return Err(Unreadable(format!(
                 "--log-line: the head was refused with {} by {} before a policy was asked, and the line tells nothing \

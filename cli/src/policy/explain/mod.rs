@@ -29,7 +29,7 @@ use crate::{Outcome, Unreadable, output};
 pub(crate) fn run(mut arguments: PolicyExplainArguments) -> anyhow::Result<Outcome> {
     let log_line = arguments.log_line.as_deref().map(LogLine::read).transpose()?;
     if let Some(line) = &log_line {
-        line.into_options(&mut arguments)?;
+        line.write_options(&mut arguments)?;
     }
     let request = Request::read(&arguments)?;
     let (bundle, mut environment) = Bundle::chosen(
