@@ -443,7 +443,7 @@ identity:
     leeway: 30s
     keys: portico
 headers:
-  api: { set: { X-Frame-Options: DENY }, remove: [Server] }
+  api: { set: { X-Frame-Options: SAMEORIGIN }, remove: [Server] }
   docs: { set: { X-Frame-Options: DENY }, remove: [Server, Via] }
 cors:
   application: { origins: [https://app.example], methods: [GET, POST], headers: [Authorization], expose: [RateLimit], max_age: 10min }

@@ -28,6 +28,7 @@ floor:
 fn main() {
     measure("1,000 routes", &routes(1_000), true);
     measure("6,000 routes", &routes(6_000), true);
+    measure("paths that meet", &intertwined(4_000), false);
     let lines = |line: fn(usize) -> String, count: usize| (0..count).map(line).collect::<String>();
     let filled = |begin: &str, line: fn(usize) -> String, count: usize| {
         format!("version: 1\n{begin}{}", lines(line, count))
@@ -94,6 +95,29 @@ fn routes(count: usize) -> Vec<SourceFile> {
                 "  route_{route}:\n    match: {{ method: POST, path: \"/api/v1/group_{}/{{id}}/item_{route}\" }}\n    auth: staff\n    scopes: [\"group:{route}\"]\n    limits: {{ body: 8KiB }}\n    rate:\n      limit_{route}: {{ limit: 60/min, burst: 30, key: [subject, body./to] }}\n    cors: app\n    upstream: core\n",
                 route % 50
             )
+        });
+        files.push(SourceFile::new(
+            format!("routes/{number}.yaml"),
+            format!("version: 1\nroutes:\n{}", routes.collect::<String>()),
+        ));
+    }
+    files
+}
+
+/// As many routes of two kinds, each of which meets all of the other kind without ever ending where it ends.
+fn intertwined(count: usize) -> Vec<SourceFile> {
+    let mut files = vec![SourceFile::new("base.yaml", BASE)];
+    for (number, chunk) in (0..count).collect::<Vec<_>>().chunks(250).enumerate() {
+        let route = |name: &str, path: &str| {
+            format!(
+                "  {name}: {{ match: {{ method: GET, path: \"{path}\" }}, auth: staff, scopes: [], upstream: core }}\n"
+            )
+        };
+        let routes = chunk.iter().flat_map(|n| {
+            [
+                route(&format!("a{n}"), &format!("/q/{{x}}/s{n}/{{y}}/e")),
+                route(&format!("b{n}"), &format!("/q/S/{{p}}/t{n}/f")),
+            ]
         });
         files.push(SourceFile::new(
             format!("routes/{number}.yaml"),

@@ -316,6 +316,8 @@ pub(crate) mod code {
     pub(crate) const AMBIGUOUS_ROUTES: &str = "P3014";
     pub(crate) const KEYS_OF_ANOTHER: &str = "P3020";
     pub(crate) const WEAKENS_FLOOR_HEADER: &str = "P3021";
+    pub(crate) const BODY_TOO_LARGE_TO_COUNT: &str = "P3022";
+    pub(crate) const TOO_INTERTWINED: &str = "P3023";
 
     /// P40xx: environments.
     pub(crate) const UNKNOWN_ENVIRONMENT: &str = "P4001";
@@ -395,6 +397,8 @@ const TITLES: &[(&str, &str)] = &[
     ("P3014", "two routes that some request fits equally well"),
     ("P3020", "two issuers with the same keys"),
     ("P3021", "header profile weakens a header of the floor"),
+    ("P3022", "body too large to count by"),
+    ("P3023", "paths that meet in too many ways"),
     ("P4001", "no such environment"),
     ("P4002", "looser than the base outside development and test"),
     ("P4003", "looser than the base without `because`"),

@@ -230,25 +230,51 @@ mod tests {
                 "script-src a",
                 Some(Equal),
             ),
-            (
-                "permissions-policy",
-                "camera=(), usb=()",
-                "usb=(self), camera=()",
-                Some(Less),
-            ),
-            ("permissions-policy", "camera=(), usb=()", "camera=()", Some(Less)),
-            (
-                "permissions-policy",
-                "camera=(self)",
-                "usb=(),camera=()",
-                Some(Greater),
-            ),
             ("x-content-type-options", "nosniff", "sniff", None),
             ("cache-control", "no-store", "no-cache", Some(Less)),
             ("cache-control", "no-cache", "max-age=5", None),
             ("x-anything", "a", "b", None),
         ] {
             assert_eq!(strength(field, old, new), expected, "{field}: {old} → {new}");
+        }
+    }
+    #[test]
+    fn a_feature_that_is_named_less_strictly_is_weaker() {
+        for (old, new, expected) in [
+            ("camera=(), usb=()", "usb=(self), camera=()", Ordering::Less),
+            ("camera=(), usb=()", "camera=()", Ordering::Less),
+            ("camera=(self)", "usb=(),camera=()", Ordering::Greater),
+            ("camera=(),usb=()", "usb=(), camera=()", Ordering::Equal),
+        ] {
+            assert_eq!(
+                strength("permissions-policy", old, new),
+                Some(expected),
+                "{old} → {new}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_belongs_to_a_page_is_never_weaker_than_the_floor() {
+        for (field, floor, route, is_weak) in [
+            (
+                "content-security-policy",
+                "default-src 'none'",
+                "default-src *",
+                false,
+            ),
+            ("cache-control", "no-store", "no-cache", false),
+            ("x-custom", "a", "b", false),
+            ("x-frame-options", "DENY", "deny", false),
+            ("x-frame-options", "DENY", "allow-from https://a.example", true),
+            ("strict-transport-security", "max-age=2", "max-age=0", true),
+            ("strict-transport-security", "max-age=2", "forever", true),
+        ] {
+            assert_eq!(
+                is_weaker(field, floor, route),
+                is_weak,
+                "{field}: {floor} → {route}"
+            );
         }
     }
 }

@@ -35,7 +35,8 @@ pub use date::Date;
 pub use diagnostic::{Diagnostic, Related, Severity};
 pub use evaluate::{
     Action, Answer, Charge, Charges, Decision, Denial, DenialKind, Evidence, LimitState, LimitStates,
-    Outcome, Permit, Phase, PhaseResult, PhaseTrace, Principal, RequestHead, Scheme, TokenFailure,
+    Outcome, Paused, Permit, Phase, PhaseResult, PhaseTrace, Principal, Progress, RequestHead, Scheme,
+    TokenFailure,
 };
 pub use format::{Unformatted, format};
 pub use plan::{

@@ -105,6 +105,14 @@ pub(crate) struct Contest {
     pub(crate) path: String,
 }
 
+/// What comparing all templates came to.
+#[derive(Debug, Default)]
+pub(crate) struct Contests {
+    pub(crate) found: Vec<Contest>,
+    /// There were too many ways to meet: not every pair was compared.
+    pub(crate) is_cut_short: bool,
+}
+
 /// A path that means one route as it is written and another once it is decoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct TwoReadings;
@@ -163,63 +171,35 @@ impl Matcher {
             .map(|node| node.routes.as_slice()))
     }
 
-    /// Every two routes that some path fits equally well: each is the more specific one at some part. At most `most`.
-    pub(crate) fn contests(&self, most: usize) -> Vec<Contest> {
-        let mut contests = Vec::new();
-        let mut open = vec![(0, String::new())];
-        // The two meet where one has a parameter and the other a static part.
-        while let Some((at, path)) = open.pop() {
-            let Some(node) = self.nodes.get(at) else { continue };
-            for (text, child) in &node.statics {
-                let path = format!("{path}/{text}");
-                if let Some(parameter) = node.parameter.filter(|_| !text.is_empty()) {
-                    self.meet([parameter, *child], &path, false, most, &mut contests);
-                }
-                open.push((*child, path));
-            }
-            open.extend(node.parameter.map(|child| (child, format!("{path}/x"))));
-        }
-        contests
+    /// Every two routes that some path fits equally well: each is the more specific one at some part, and no third one
+    /// is more specific than both. At most `most` are told.
+    pub(crate) fn contests(&self, most: usize) -> Contests {
+        let mut search = Search {
+            matcher: self,
+            depths: self.depths(),
+            path: Vec::new(),
+            most,
+            steps: 0,
+            contests: Contests::default(),
+        };
+        search.below(0);
+        search.contests
     }
 
-    /// Follows two ways that take the same paths. The first was the less specific one, and `is_even` says that it has
-    /// been the more specific one since.
-    fn meet(&self, [a, b]: [usize; 2], path: &str, is_even: bool, most: usize, contests: &mut Vec<Contest>) {
-        let Some((here, there)) = self.nodes.get(a).zip(self.nodes.get(b)) else {
-            return;
-        };
-        let routes = |node: &Node| node.routes.iter().map(|(_, route)| *route).min();
-        if contests.len() >= most {
-            return;
-        }
-        if let Some(routes) = routes(here).zip(routes(there)).filter(|_| is_even) {
-            contests.push(Contest {
-                routes,
-                path: path.to_owned(),
-            });
-        }
-        for (text, child) in &here.statics {
-            let path = format!("{path}/{text}");
-            if let Some(same) = there.statics.get(text) {
-                self.meet([*child, *same], &path, is_even, most, contests);
-            }
-            if let Some(parameter) = there.parameter.filter(|_| !text.is_empty()) {
-                self.meet([*child, parameter], &path, true, most, contests);
+    /// For each node, how many parts further down routes end: bit 0 for its own, bit 1 for those of its children.
+    fn depths(&self) -> Vec<u64> {
+        let mut depths = vec![0_u64; self.nodes.len()];
+        // Children come after their parents.
+        for (at, node) in self.nodes.iter().enumerate().rev() {
+            let children = node.statics.values().copied().chain(node.parameter);
+            let below = children
+                .filter_map(|child| depths.get(child))
+                .fold(0, |all, one| all | one);
+            if let Some(depth) = depths.get_mut(at) {
+                *depth = (below << 1) | u64::from(!node.routes.is_empty());
             }
         }
-        let Some(parameter) = here.parameter else { return };
-        for (text, child) in there.statics.iter().filter(|(text, _)| !text.is_empty()) {
-            self.meet(
-                [parameter, *child],
-                &format!("{path}/{text}"),
-                is_even,
-                most,
-                contests,
-            );
-        }
-        if let Some(other) = there.parameter {
-            self.meet([parameter, other], &format!("{path}/x"), is_even, most, contests);
-        }
+        depths
     }
 
     fn node(&self, path: &str) -> Option<usize> {
@@ -244,6 +224,125 @@ impl Matcher {
             let child = node.parameter.filter(|_| !segment.is_empty())?;
             self.walk(child, rest)
         })
+    }
+}
+
+/// Pairs of nodes that are compared: far more than any policy for people has, and done in milliseconds.
+const MOST_STEPS: usize = 200_000;
+
+/// The search for contests: two ways that take the same paths are followed together.
+struct Search<'m> {
+    matcher: &'m Matcher,
+    depths: Vec<u64>,
+    /// The parts so far; a parameter is `x`.
+    path: Vec<&'m str>,
+    most: usize,
+    steps: usize,
+    contests: Contests,
+}
+
+/// Two nodes that some path leads to both, and the node that is at least as specific as each of them.
+#[derive(Clone, Copy)]
+struct Pair {
+    /// Was the less specific one where the two parted.
+    here: usize,
+    there: usize,
+    both: Option<usize>,
+    /// `here` has been the more specific one since.
+    is_even: bool,
+}
+
+impl<'m> Search<'m> {
+    fn node(&self, at: usize) -> Option<&'m Node> {
+        self.matcher.nodes.get(at)
+    }
+
+    /// Two ways part where one has a parameter and the other a static part.
+    fn below(&mut self, at: usize) {
+        let Some(node) = self.node(at) else { return };
+        for (text, child) in &node.statics {
+            self.path.push(text);
+            if let Some(parameter) = node.parameter.filter(|_| !text.is_empty()) {
+                self.meet(Pair {
+                    here: parameter,
+                    there: *child,
+                    both: Some(*child),
+                    is_even: false,
+                });
+            }
+            self.below(*child);
+            self.path.pop();
+        }
+        if let Some(parameter) = node.parameter {
+            self.path.push("x");
+            self.below(parameter);
+            self.path.pop();
+        }
+    }
+
+    fn meet(&mut self, pair: Pair) {
+        let (Some(here), Some(there)) = (self.node(pair.here), self.node(pair.there)) else {
+            return;
+        };
+        let depths = self.depths.get(pair.here).zip(self.depths.get(pair.there));
+        let can_end_together = depths.is_some_and(|(here, there)| here & there != 0);
+        if self.is_over() || !can_end_together {
+            return;
+        }
+        self.report(pair, here, there);
+        let both = pair.both.and_then(|both| self.node(both));
+        let both_static = |text: &str| both.and_then(|both| both.statics.get(text).copied());
+        for (text, child) in &here.statics {
+            self.path.push(text);
+            let parameter = there.parameter.filter(|_| !text.is_empty());
+            let others = [(there.statics.get(text).copied(), false), (parameter, true)];
+            for (other, is_more_specific) in others {
+                if let Some(other) = other {
+                    self.meet(Pair {
+                        here: *child,
+                        there: other,
+                        both: both_static(text),
+                        is_even: pair.is_even || is_more_specific,
+                    });
+                }
+            }
+            self.path.pop();
+            self.steps = self.steps.saturating_add(1);
+        }
+        let Some(parameter) = here.parameter else { return };
+        let statics = there.statics.iter().filter(|(text, _)| !text.is_empty());
+        let statics = statics.map(|(text, child)| (text.as_str(), *child, both_static(text)));
+        let same = there
+            .parameter
+            .map(|other| ("x", other, both.and_then(|both| both.parameter)));
+        for (text, other, both) in statics.chain(same) {
+            self.path.push(text);
+            self.meet(Pair {
+                here: parameter,
+                there: other,
+                both,
+                is_even: pair.is_even,
+            });
+            self.path.pop();
+        }
+    }
+
+    fn report(&mut self, pair: Pair, here: &Node, there: &Node) {
+        let route = |node: &Node| node.routes.iter().map(|(_, route)| *route).min();
+        let decides = |at: usize| self.node(at).is_some_and(|node| !node.routes.is_empty());
+        let Some(routes) = route(here).zip(route(there)).filter(|_| pair.is_even) else {
+            return;
+        };
+        if !pair.both.is_some_and(decides) {
+            let path = format!("/{}", self.path.join("/"));
+            self.contests.found.push(Contest { routes, path });
+        }
+    }
+
+    fn is_over(&mut self) -> bool {
+        self.steps = self.steps.saturating_add(1);
+        self.contests.is_cut_short |= self.steps > MOST_STEPS;
+        self.contests.is_cut_short || self.contests.found.len() >= self.most
     }
 }
 
@@ -323,7 +422,7 @@ mod tests {
     fn two_templates_contest_a_path_when_each_is_more_specific_somewhere() {
         let contested = |a: &str, b: &str| {
             let path = |first: &str, second: &str| {
-                let contests = matcher(&[first, second]).contests(9);
+                let contests = matcher(&[first, second]).contests(9).found;
                 assert!(contests.len() < 2, "{contests:?}");
                 contests.into_iter().next().map(|contest| contest.path)
             };
@@ -341,6 +440,30 @@ mod tests {
         ] {
             assert_eq!(contested(a, b), None, "{a} {b}");
         }
+    }
+
+    #[test]
+    fn a_third_template_that_is_more_specific_than_both_settles_it() {
+        let found = |templates: &[&str]| matcher(templates).contests(9).found.len();
+        assert_eq!(found(&["/z/{x}/c", "/z/b/{y}"]), 1);
+        assert_eq!(found(&["/z/{x}/c", "/z/b/{y}", "/z/b/c"]), 0);
+        assert_eq!(found(&["/{x}/b/{z}", "/a/{y}/{w}", "/a/b/c"]), 1);
+        assert_eq!(found(&["/{x}/b/{z}", "/a/{y}/{w}", "/a/b/{v}"]), 0);
+    }
+
+    #[test]
+    fn templates_that_meet_in_too_many_ways_are_told_and_not_compared_for_ever() {
+        let many = |count: usize| {
+            let first = (0..count).map(|number| format!("/q/{{x}}/s{number}/{{y}}/e"));
+            let second = (0..count).map(|number| format!("/q/S/{{p}}/t{number}/f"));
+            let templates: Vec<String> = first.chain(second).collect();
+            let templates: Vec<&str> = templates.iter().map(String::as_str).collect();
+            matcher(&templates).contests(9)
+        };
+        let few = many(300);
+        assert!(!few.is_cut_short && few.found.is_empty(), "{few:?}");
+        let too_many = many(1_000);
+        assert!(too_many.is_cut_short && too_many.found.is_empty(), "{too_many:?}");
     }
 
     #[test]

@@ -139,7 +139,7 @@ impl EdgeStream {
                     let detail = "the request head took too long";
                     return Arrival::Refused(Refusal {
                         kind: catalogue::REQUEST_TIMEOUT,
-                        rule: "floor.head_timeout",
+                        rule: "floor.timeouts.head",
                         detail,
                     });
                 }

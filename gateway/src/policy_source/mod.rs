@@ -54,14 +54,14 @@ impl PolicySource {
     ///
     /// # Errors
     /// When neither can be used; the message holds the diagnostics.
-    pub(crate) fn open(
+    pub(crate) async fn open(
         settings: &Settings,
         environment: Environment,
         clock: Clock,
         key_files: Arc<KeyFiles>,
     ) -> anyhow::Result<Self> {
         let make = |files: &[SourceFile]| snapshot(files, environment, settings);
-        let read = read_directory(&settings.policies_dir);
+        let read = watch::read_settled(&settings.policies_dir).await;
         let seen = read
             .as_ref()
             .map(|files| bundle::fingerprint(files))
@@ -73,9 +73,17 @@ impl PolicySource {
                 (snapshot, true)
             }
             Err(error) => {
-                let files = load_last_good(&settings.state_dir).ok().flatten();
-                let Some(last_good) = files.and_then(|files| make(&files).ok()) else {
-                    return Err(error.context("the policy cannot be loaded, and there is no last good copy"));
+                let last_good = match load_last_good(&settings.state_dir) {
+                    Ok(Some(files)) => make(&files).context("the last good copy cannot be used either"),
+                    Ok(None) => Err(anyhow::anyhow!("there is no last good copy")),
+                    Err(damaged) => Err(damaged.context("the last good copy is damaged")),
+                };
+                let last_good = match last_good {
+                    Ok(last_good) => last_good,
+                    Err(none) => {
+                        let why = format!("the policy cannot be loaded, and {none:#}");
+                        return Err(error.context(why));
+                    }
                 };
                 let error = bounded(&error);
                 tracing::warn!(
@@ -101,11 +109,6 @@ impl PolicySource {
     /// The policy in force.
     pub(crate) fn current(&self) -> Arc<Snapshot> {
         self.current.load_full()
-    }
-
-    /// Reads the directory. An unreadable directory counts as wrong.
-    fn read(&self) -> anyhow::Result<Vec<SourceFile>> {
-        read_directory(&self.settings.policies_dir)
     }
 
     /// Puts what the directory says in force, if it changed and compiles.

@@ -1,8 +1,10 @@
 //! Noticing that the policy directory changed: file events, and a look every few seconds in case one is lost.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::bail;
 use notify::event::{AccessKind, AccessMode};
 use notify::{EventKind, RecursiveMode};
 use notify_debouncer_full::{DebounceEventResult, new_debouncer};
@@ -20,7 +22,7 @@ const QUIET: Duration = Duration::from_millis(50);
 const SETTLED: Duration = Duration::from_millis(40);
 /// A directory that takes longer to read than this is reported.
 const SLOW: Duration = Duration::from_secs(5);
-/// Reads before a directory that never rests is taken as it is; the poll looks again.
+/// Reads before a directory that never rests is refused; the poll looks again.
 const READS: usize = 25;
 
 /// Follows the directory until shutdown. `changed` runs after every look, with what came of it.
@@ -55,7 +57,7 @@ pub(crate) async fn watch(
         }
         let read = tokio::select! {
             () = shutdown.cancelled() => return,
-            read = read_settled(&source) => read,
+            read = read_settled(&source.settings.policies_dir) => read,
         };
         changed(source.reload(read));
     }
@@ -69,25 +71,29 @@ const fn is_change(kind: EventKind) -> bool {
 }
 
 /// Reads on a thread of its own: a file system that hangs must not take keys, metrics and health along.
-async fn read(source: &Arc<PolicySource>) -> anyhow::Result<Vec<SourceFile>> {
-    let reader = source.clone();
-    let mut reading = tokio::task::spawn_blocking(move || reader.read());
+async fn read(directory: &Path) -> anyhow::Result<Vec<SourceFile>> {
+    let wanted = directory.to_owned();
+    let mut reading = tokio::task::spawn_blocking(move || bundle::read_directory(&wanted));
     if let Ok(read) = tokio::time::timeout(SLOW, &mut reading).await {
         return read?;
     }
     METRICS.policy_ok.set(0);
-    tracing::error!(directory = %source.settings.policies_dir.display(), "the policy directory does not answer: the policy in force stays");
+    tracing::error!(directory = %directory.display(), "the policy directory does not answer: the policy in force stays");
     reading.await?
 }
 
-async fn read_settled(source: &Arc<PolicySource>) -> anyhow::Result<Vec<SourceFile>> {
+/// Reads the directory until it says the same twice.
+///
+/// # Errors
+/// When it cannot be read, and when it never rests: half of a change is not what anybody meant.
+pub(super) async fn read_settled(directory: &Path) -> anyhow::Result<Vec<SourceFile>> {
     let mut pauses = interval(SETTLED);
     pauses.set_missed_tick_behavior(MissedTickBehavior::Delay);
     pauses.tick().await;
-    let mut last = read(source).await;
+    let mut last = read(directory).await;
     for _ in 0..READS {
         pauses.tick().await;
-        let next = read(source).await;
+        let next = read(directory).await;
         let same = match (&last, &next) {
             (Ok(a), Ok(b)) => bundle::fingerprint(a) == bundle::fingerprint(b),
             (Err(a), Err(b)) => a.to_string() == b.to_string(),
@@ -98,5 +104,40 @@ async fn read_settled(source: &Arc<PolicySource>) -> anyhow::Result<Vec<SourceFi
         }
         last = next;
     }
-    last
+    bail!("{}: the policy directory keeps changing", directory.display())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_directory_that_never_rests_is_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        let (policies, draft) = (directory.path().join("policies"), directory.path().join("draft"));
+        fs::create_dir(&policies).unwrap();
+        let stop = Arc::new(AtomicBool::new(false));
+        let writer = std::thread::spawn({
+            let (stop, policies) = (stop.clone(), policies.clone());
+            move || {
+                for version in 0_u64.. {
+                    fs::write(&draft, format!("# {version}")).unwrap();
+                    fs::rename(&draft, policies.join("a.yaml")).unwrap();
+                    if stop.load(Ordering::Relaxed) {
+                        return;
+                    }
+                }
+            }
+        });
+        let restless = read_settled(&policies).await.unwrap_err().to_string();
+        assert!(restless.contains("keeps changing"), "{restless}");
+
+        stop.store(true, Ordering::Relaxed);
+        writer.join().unwrap();
+        assert_eq!(read_settled(&policies).await.unwrap().len(), 1);
+    }
 }

@@ -159,6 +159,7 @@ pub(crate) const fn problem_type(kind: DenialKind) -> ProblemType {
         DenialKind::AddressRefused => catalogue::ADDRESS_REFUSED,
         DenialKind::NotFound => catalogue::NOT_FOUND,
         DenialKind::MethodNotAllowed => catalogue::METHOD_NOT_ALLOWED,
+        DenialKind::RequestTimeout => catalogue::REQUEST_TIMEOUT,
         DenialKind::PayloadTooLarge => catalogue::PAYLOAD_TOO_LARGE,
         DenialKind::TargetTooLong => catalogue::TARGET_TOO_LONG,
         DenialKind::MisdirectedRequest => catalogue::MISDIRECTED,

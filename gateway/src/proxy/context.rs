@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use http::{HeaderMap, HeaderValue, StatusCode};
 use pingora::{Error, ErrorSource};
-use policy::{Outcome, Permit, Route, Rule};
+use policy::{Charges, Decision, Outcome, Permit, Route, Rule};
 
 use crate::connection::Connection;
 use crate::identity::Identity;
@@ -66,8 +66,10 @@ pub(crate) struct RequestContext {
     pub(crate) upstream_time: Option<Duration>,
     pub(crate) body_bytes: u64,
     pub(crate) body_started: Option<Instant>,
-    /// When the policy was asked, and limits were charged.
-    decided: Option<Instant>,
+    /// What limits on failures have reserved for this request.
+    pub(crate) failure_charges: Charges,
+    /// When the first limit was charged.
+    charged: Option<Instant>,
     pub(crate) started: Instant,
     permit: Option<Permit>,
 }
@@ -91,7 +93,8 @@ impl RequestContext {
             upstream_time: None,
             body_bytes: 0,
             body_started: None,
-            decided: None,
+            failure_charges: Charges::new(),
+            charged: None,
             started: Instant::now(),
             permit: None,
         }
@@ -107,13 +110,19 @@ impl RequestContext {
         self.identity.get_or_init(Identity::unknown)
     }
 
-    /// Keeps what evaluation said, beside the decision itself.
-    pub(crate) fn note(&mut self, outcome: &Outcome) {
-        self.decided = Some(Instant::now());
-        self.route.clone_from(&outcome.route);
+    /// Limits are charged from now on.
+    pub(crate) fn charging(&mut self) {
+        self.charged = Some(Instant::now());
+    }
+
+    /// Keeps what evaluation said beside the decision, which it hands back.
+    pub(crate) fn note(&mut self, outcome: Outcome) -> Decision {
         self.limit_fields = outcome
             .tightest()
             .map(|state| (state.rate_limit_field(), state.policy_field()));
+        self.route = outcome.route;
+        self.failure_charges = outcome.failure_charges;
+        outcome.decision
     }
 
     /// Keeps the permit: from here on the request may be forwarded.
@@ -142,7 +151,7 @@ impl RequestContext {
 
     /// How long ago limits were charged.
     pub(crate) fn since_charges(&self) -> Duration {
-        self.decided.map_or(Duration::ZERO, |decided| decided.elapsed())
+        self.charged.map_or(Duration::ZERO, |charged| charged.elapsed())
     }
 
     /// The upstream has answered: its time is known.

@@ -23,7 +23,7 @@ use pingora::modules::http::HttpModules;
 use pingora::protocols::Digest;
 use pingora::proxy::{FailToProxy, ProxyHttp, Session};
 use pingora::upstreams::peer::HttpPeer;
-use pingora::{Error, ErrorType, Result};
+use pingora::{Error, Result};
 use policy::{Action, Decision};
 use tracing::Instrument as _;
 
@@ -56,22 +56,11 @@ impl Gateway {
     ) -> Result<bool> {
         let body_timeout = ctx.snapshot.plan.floor().body_timeout;
         session.set_read_timeout(Some(body_timeout));
-        let body = match checked {
-            Ok(()) => request::body_for_decision(session, ctx).await?,
-            Err(refusal) => Err(refusal),
-        };
-        let body = match body {
-            Ok(body) => body,
-            Err(refusal) => return answer::refuse(session, ctx, refusal).await.map(|()| true),
-        };
-        let Some(outcome) = request::evaluate(&self.shared, session, ctx, body.as_deref()) else {
-            return Err(Error::explain(
-                ErrorType::InternalError,
-                "a request outside any connection",
-            ));
-        };
-        ctx.note(&outcome);
-        match outcome.decision {
+        if let Err(refusal) = checked {
+            return answer::refuse(session, ctx, refusal).await.map(|()| true);
+        }
+        let outcome = request::evaluate(&self.shared, session, ctx).await?;
+        match ctx.note(outcome) {
             Decision::Deny(denial) => answer::deny(session, ctx, denial).await.map(|()| true),
             Decision::Respond(reply) => answer::respond(session, ctx, reply).await.map(|()| true),
             Decision::Permit(permit) => {
@@ -250,12 +239,10 @@ impl ProxyHttp for Gateway {
     }
 
     async fn logging(&self, session: &mut Session, error: Option<&Error>, ctx: &mut RequestContext) {
-        if let Some(permit) = ctx.permit_at_end()
-            && !ctx.counts_as_failure(error)
-        {
+        if !ctx.counts_as_failure(error) {
             self.shared
                 .limiter
-                .refund(permit.failure_charges(), ctx.since_charges());
+                .refund(&ctx.failure_charges, ctx.since_charges());
         }
         ctx.identity()
             .span

@@ -1,6 +1,7 @@
 //! From pingora's session to what the policy wants to know.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -8,8 +9,7 @@ use http::{HeaderMap, Version, header};
 use pingora::proxy::Session;
 use pingora::{Error, ErrorType, Result};
 use policy::framing::Fields;
-use policy::{Outcome, RequestHead};
-use problem::catalogue;
+use policy::{Outcome, Progress, RequestHead};
 use tokio::time::timeout;
 
 use super::context::RequestContext;
@@ -17,8 +17,6 @@ use crate::connection::framing::Refusal;
 use crate::evidence::LiveEvidence;
 use crate::server::Shared;
 
-/// What pingora can replay to the upstream after it was read here.
-const REPLAY_BYTES: u64 = 64 * 1024;
 /// Characters of a path that is not canonical, in the log.
 const LOGGED_PATH: usize = 200;
 
@@ -94,37 +92,61 @@ fn head<'r>(
     })
 }
 
-/// Asks the policy. `None` when the request belongs to no connection of ours, which permits nothing.
-pub(super) fn evaluate(
-    shared: &Shared,
-    session: &Session,
-    ctx: &RequestContext,
-    body: Option<&[u8]>,
-) -> Option<Outcome> {
-    let head = head(session, ctx, body)?;
-    let evidence = LiveEvidence {
-        shared,
-        snapshot: &ctx.snapshot,
-    };
-    Some(ctx.snapshot.plan.evaluate(&head, &evidence))
-}
-
-/// Reads the body when the decision depends on it; pingora replays it to the upstream.
+/// Asks the policy; the body is read when, and only when, everything before it has let the request pass.
 ///
 /// # Errors
-/// The outer error is the connection's; the inner one a refusal: too large, or too slow.
-pub(super) async fn body_for_decision(
+/// The connection's, while the body is read; and a request that belongs to no connection of ours.
+pub(super) async fn evaluate(
+    shared: &Shared,
     session: &mut Session,
     ctx: &mut RequestContext,
-) -> Result<std::result::Result<Option<Vec<u8>>, Refusal>> {
-    let needed = head(session, ctx, None).and_then(|head| ctx.snapshot.plan.body_needed(&head));
-    let Some(limit) = needed else { return Ok(Ok(None)) };
-    let limit = limit.min(REPLAY_BYTES);
+) -> Result<Outcome> {
+    let snapshot = Arc::clone(&ctx.snapshot);
+    let (plan, evidence) = (
+        &snapshot.plan,
+        LiveEvidence {
+            shared,
+            snapshot: &snapshot,
+        },
+    );
+    ctx.charging();
+    let progress = head(session, ctx, None).map(|head| plan.begin(&head, &evidence));
+    let paused = match progress.ok_or_else(outside)? {
+        Progress::Decided(outcome) => return Ok(outcome),
+        Progress::NeedsBody(paused) => paused,
+    };
+    Ok(match read_body(session, ctx, paused.body_limit()).await? {
+        Body::Whole(body) => {
+            let head = head(session, ctx, Some(&body)).ok_or_else(outside)?;
+            plan.resume(paused, &head, &evidence)
+        }
+        Body::TooLarge => {
+            session.set_keepalive(None);
+            paused.too_large()
+        }
+        Body::TooSlow => {
+            session.set_keepalive(None);
+            paused.too_slow(plan)
+        }
+    })
+}
+
+fn outside() -> Box<Error> {
+    Error::explain(ErrorType::InternalError, "a request outside any connection")
+}
+
+enum Body {
+    Whole(Vec<u8>),
+    TooLarge,
+    TooSlow,
+}
+
+/// Reads a body that the decision depends on; pingora replays it to the upstream.
+async fn read_body(session: &mut Session, ctx: &RequestContext, limit: u64) -> Result<Body> {
     session.enable_retry_buffering();
     continue_if_expected(session).await?;
-    let deadline = ctx.snapshot.plan.floor().body_timeout;
     let mut body = Vec::new();
-    let read = timeout(deadline, async {
+    let read = timeout(ctx.snapshot.plan.floor().body_timeout, async {
         while let Some(chunk) = session.read_request_body().await? {
             body.extend_from_slice(&chunk);
             if exceeds(body.len(), limit) {
@@ -134,30 +156,12 @@ pub(super) async fn body_for_decision(
         Ok(true)
     });
     Ok(match read.await {
-        Ok(Ok(true)) => Ok(Some(body)),
-        Ok(Ok(false)) => Err(too_large()),
-        Ok(Err(error)) if matches!(error.etype(), ErrorType::ReadTimedout) => Err(too_slow()),
+        Ok(Ok(true)) => Body::Whole(body),
+        Ok(Ok(false)) => Body::TooLarge,
+        Ok(Err(error)) if matches!(error.etype(), ErrorType::ReadTimedout) => Body::TooSlow,
         Ok(Err(error)) => return Err(error.into_down()),
-        Err(_) => Err(too_slow()),
+        Err(_) => Body::TooSlow,
     })
-}
-
-const fn too_large() -> Refusal {
-    let detail = "the body is larger than this route takes";
-    Refusal {
-        kind: catalogue::PAYLOAD_TOO_LARGE,
-        rule: "limits.body",
-        detail,
-    }
-}
-
-const fn too_slow() -> Refusal {
-    let detail = "the request body took too long";
-    Refusal {
-        kind: catalogue::REQUEST_TIMEOUT,
-        rule: "floor.body_timeout",
-        detail,
-    }
 }
 
 fn exceeds(length: usize, limit: u64) -> bool {
@@ -188,7 +192,9 @@ pub(super) fn watch_body(
 ) -> Result<()> {
     let length = chunk.map_or(0, |chunk| u64::try_from(chunk.len()).unwrap_or(u64::MAX));
     ctx.body_bytes = ctx.body_bytes.saturating_add(length);
-    if ctx.body_bytes > ctx.permitted()?.body_limit() {
+    let permit = ctx.permitted()?;
+    if ctx.body_bytes > permit.body_limit() {
+        ctx.rule = Some(permit.route().body_rule().clone());
         return Err(Error::new_down(ErrorType::HTTPStatus(413)));
     }
     if !end_of_stream {
@@ -200,6 +206,7 @@ pub(super) fn watch_body(
             .body_timeout
             .checked_sub(started.elapsed())
         else {
+            ctx.rule = Some(ctx.snapshot.plan.floor().body_timeout_rule.clone());
             return Err(Error::new_down(ErrorType::HTTPStatus(408)));
         };
         session.set_read_timeout(Some(left));

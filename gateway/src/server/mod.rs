@@ -63,7 +63,7 @@ pub async fn start(
 ) -> anyhow::Result<Running> {
     make_private_directory(&settings.state_dir)?;
     let key_files = Arc::new(KeyFiles::new(&settings.key_dir));
-    let policies = PolicySource::open(settings, environment, clock.clone(), key_files.clone())?;
+    let policies = PolicySource::open(settings, environment, clock.clone(), key_files.clone()).await?;
     let policies = Arc::new(policies);
     let openings = entrance::open_all(settings, &policies.current().plan)?;
     let keys = Arc::new(KeyStore::open(&settings.state_dir));

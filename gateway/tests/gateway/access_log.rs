@@ -134,6 +134,46 @@ async fn redirects_and_preflights_name_their_rule_too() {
 }
 
 #[tokio::test]
+async fn a_body_that_is_refused_while_it_is_read_names_its_rule() {
+    let log = Log::capture();
+    let gateway = GatewayProcess::start().await;
+    let chunks = || futures::stream::iter([Ok::<_, io::Error>(vec![b' '; 5_000])]);
+    for (target, decision, rule) in [
+        ("/api/v1/auth/login", "deny", " routes.log_in.limits.body"),
+        (
+            "/api/v1/transfers",
+            "permit",
+            " routes.create_transfer.limits.body",
+        ),
+    ] {
+        let request = gateway.client().post(gateway.url(target));
+        let request = request.bearer_auth(gateway.keys.token());
+        let streamed = request.body(reqwest::Body::wrap_stream(chunks()));
+        let line = log.line_of(&streamed.send().await.unwrap()).await;
+        assert_eq!(
+            (&line["decision"], &line["status"]),
+            (&json!(decision), &json!(413)),
+            "{line}"
+        );
+        assert!(line["rule"].as_str().unwrap().ends_with(rule), "{line}");
+    }
+    let slow = "POST /api/v1/auth/login HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n{";
+    let answer = gateway.raw(slow.as_bytes()).await;
+    answer.assert_refused(408, "a body that does not come");
+    let found = answer
+        .0
+        .lines()
+        .find_map(|line| line.strip_prefix("x-request-id: "));
+    let id = found.unwrap();
+    eventually("the line is written", || async { log.line(id).is_some() }).await;
+    let line = log.line(id).unwrap();
+    assert!(
+        line["rule"].as_str().unwrap().ends_with(" floor.timeouts.body"),
+        "{line}"
+    );
+}
+
+#[tokio::test]
 async fn requests_that_die_early_have_a_line_too() {
     let log = Log::capture();
     let gateway = GatewayProcess::start().await;

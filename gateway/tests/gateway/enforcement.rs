@@ -77,6 +77,22 @@ async fn a_body_over_the_limit_is_refused_however_it_comes() {
 }
 
 #[tokio::test]
+async fn no_body_is_read_for_a_request_that_its_head_refuses() {
+    let gateway = GatewayProcess::start().await;
+    let login = |host: &str, target: &str| {
+        format!("POST {target} HTTP/1.1\r\nHost: {host}\r\nContent-Length: 50\r\n\r\n")
+    };
+    // The body never comes: whoever waited for it would answer 408.
+    for (host, target, status) in [
+        ("other.example", "/api/v1/auth/login", 421),
+        ("localhost", "/api/v1/auth/%6Cogin", 400),
+    ] {
+        let answer = gateway.raw(login(host, target).as_bytes()).await;
+        assert_eq!(answer.status(), status, "{}", answer.0);
+    }
+}
+
+#[tokio::test]
 async fn rd1_plain_http_redirects_reading_and_refuses_credentials() {
     let gateway = GatewayProcess::start().await;
     // Found on the plain port, by a client that knows the same name.

@@ -149,11 +149,18 @@ async fn a_gateway_with_no_good_policy_at_all_does_not_start() {
     let mut gateway = GatewayProcess::start().await;
     gateway.stop().await;
     gateway.policy_file("base.yaml", "version: 1\nroutes: [");
-    std::fs::remove_dir_all(gateway.directory.path().join("state/policy")).unwrap();
-
+    let state = gateway.directory.path().join("state/policy");
+    std::fs::write(state.join("last-good.json"), "{").unwrap();
     let error = format!("{:#}", gateway.restart().await.unwrap_err());
     assert!(
-        error.contains("no last good copy") && error.contains("base.yaml"),
+        error.contains("the last good copy is damaged") && error.contains("base.yaml"),
+        "{error}"
+    );
+
+    std::fs::remove_dir_all(state).unwrap();
+    let error = format!("{:#}", gateway.restart().await.unwrap_err());
+    assert!(
+        error.contains("there is no last good copy") && error.contains("base.yaml"),
         "{error}"
     );
 }

@@ -1,6 +1,6 @@
 //! OWASP API Security Top 10 (2023): what in a bundle answers each risk, and what only the service behind can answer.
 
-use super::limits::{is_log_in, own_rates};
+use super::{AuditFinding, AuditSeverity, limits::own_rates};
 use crate::plan::{Count, Plan, RateLimit, Route, RouteTarget, Rule, UpstreamAddress};
 use serde::Serialize;
 
@@ -11,10 +11,70 @@ pub struct ApiRisk {
     pub id: &'static str,
     /// Its title.
     pub title: &'static str,
+    /// How this bundle stands up to it.
+    pub status: RiskStatus,
+    /// What the audit found about it, notes aside: a rule and a key, the most severe first. A waiver changes nothing
+    /// about it.
+    pub found: Vec<FoundAbout>,
     /// What this bundle does about it; empty when it does nothing.
     pub here: Vec<Answered>,
     /// What the gateway cannot know.
     pub left_to_the_service: &'static str,
+}
+
+impl ApiRisk {
+    fn new(
+        (id, title, left_to_the_service): (&'static str, &'static str, &'static str),
+        here: Vec<Answered>,
+        found: Vec<FoundAbout>,
+    ) -> Self {
+        let status = match (found.is_empty(), here.is_empty()) {
+            (false, _) => RiskStatus::Unmet,
+            (true, false) => RiskStatus::Met,
+            (true, true) => RiskStatus::Left,
+        };
+        Self {
+            id,
+            title,
+            status,
+            found,
+            here,
+            left_to_the_service,
+        }
+    }
+}
+
+/// How a bundle stands up to a risk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RiskStatus {
+    /// What a gateway can do about it is done.
+    Met,
+    /// The audit found something about it.
+    Unmet,
+    /// A gateway can do nothing about it.
+    Left,
+}
+
+impl RiskStatus {
+    /// The word for it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Met => "met",
+            Self::Unmet => "unmet",
+            Self::Left => "left",
+        }
+    }
+}
+
+/// A finding about a risk.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct FoundAbout {
+    /// Id of the rule.
+    pub rule: &'static str,
+    /// The key that it is about.
+    pub key: String,
 }
 
 /// One thing that a bundle does, and a line that says so.
@@ -38,12 +98,10 @@ const INVENTORY: &str = "whatever can be reached without this gateway";
 const CONSUMPTION: &str = "all of it: checking what other services answer";
 
 /// The ten rows.
-pub(super) fn risks(plan: &Plan) -> Vec<ApiRisk> {
-    let row = |id, title, left_to_the_service, here: Vec<Option<Answered>>| ApiRisk {
-        id,
-        title,
-        here: here.into_iter().flatten().collect(),
-        left_to_the_service,
+pub(super) fn risks(plan: &Plan, findings: &[AuditFinding]) -> Vec<ApiRisk> {
+    let row = |id, title, left, here: Vec<Option<Answered>>| {
+        let here = here.into_iter().flatten().collect();
+        ApiRisk::new((id, title, left), here, found_about(id, findings))
     };
     vec![
         row(
@@ -104,6 +162,23 @@ pub(super) fn risks(plan: &Plan) -> Vec<ApiRisk> {
     ]
 }
 
+/// The findings whose rule names this risk. Headers are configuration (API8).
+fn found_about(id: &str, findings: &[AuditFinding]) -> Vec<FoundAbout> {
+    let name = format!("{id}:2023");
+    let is_about = |finding: &&AuditFinding| {
+        let rule = finding.rule;
+        let is_header = rule.id.starts_with("A10") && id == "API8";
+        rule.severity > AuditSeverity::Info && (is_header || rule.source.contains(&name))
+    };
+    let about = findings.iter().filter(is_about);
+    about
+        .map(|finding| FoundAbout {
+            rule: finding.rule.id,
+            key: finding.key.clone(),
+        })
+        .collect()
+}
+
 /// How many there are, said with the line of the first.
 fn counted<'p>(mut rules: impl Iterator<Item = &'p Rule>, one: &str, many: &str) -> Option<Answered> {
     let first = rules.next()?;
@@ -138,7 +213,7 @@ fn objects(plan: &Plan) -> Option<Answered> {
 
 fn authentication(plan: &Plan) -> Vec<Option<Answered>> {
     let protected = routes(plan).filter(|route| route.is_protected());
-    let failures = own(plan).filter(|(route, limit)| is_log_in(route) && limit.count == Count::Failures);
+    let failures = own(plan).filter(|(route, limit)| route.is_log_in() && limit.count == Count::Failures);
     vec![
         counted(
             protected.map(|route| &route.rules.auth),

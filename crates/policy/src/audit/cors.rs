@@ -32,14 +32,24 @@ static ORIGIN_ON_ANY_MACHINE: AuditRule = AuditRule::new(
     "OWASP API8:2023",
 );
 
-pub(super) static RULES: [&AuditRule; 4] = [
+static LONG_PREFLIGHT: AuditRule = AuditRule::new(
+    "A1505",
+    AuditSeverity::Low,
+    "browsers may remember a preflight for more than two hours",
+    "a browser goes on using what the policy has taken back",
+    "OWASP API8:2023; Fetch standard, CORS-preflight cache",
+);
+
+pub(super) static RULES: [&AuditRule; 5] = [
     &ANYONE,
     &MANY_WITH_CREDENTIALS,
     &ORIGIN_IN_CLEAR,
     &ORIGIN_ON_ANY_MACHINE,
+    &LONG_PREFLIGHT,
 ];
 
 const MOST_WITH_CREDENTIALS: usize = 3;
+const LONGEST_PREFLIGHT_S: u64 = 2 * 60 * 60;
 
 impl Auditor<'_> {
     pub(super) fn cors(&mut self) {
@@ -80,7 +90,20 @@ impl Auditor<'_> {
                 "remove `credentials` (bearer tokens need none), or give each application a profile",
             );
         }
-        let is_for_people = !matches!(self.plan.environment(), "development" | "test");
+        let max_age = cors
+            .max_age
+            .to_str()
+            .ok()
+            .and_then(|text| text.parse::<u64>().ok());
+        if let Some(seconds) = max_age.filter(|seconds| *seconds > LONGEST_PREFLIGHT_S) {
+            self.find(
+                &LONG_PREFLIGHT,
+                format!("{}.max_age", cors.rule.key()),
+                format!("a preflight is good for {} minutes", seconds / 60),
+                "`10min`",
+            );
+        }
+        let is_for_people = self.is_for_people();
         for origin in origins {
             let host = origin.split_once("://").map_or("", |(_, host)| host);
             let host = host

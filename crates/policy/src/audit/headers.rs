@@ -1,11 +1,14 @@
 //! The other security headers: transport, sniffing, framing, referrers, isolation, caches, and what must not be there.
 
-use super::{AuditRule, AuditSeverity, Auditor, Used};
+use super::{
+    AuditRule, AuditSeverity, Auditor, Used,
+    fields::{self, Hsts},
+};
 
 static NO_HSTS: AuditRule = AuditRule::new(
     "A1010",
     AuditSeverity::High,
-    "no Strict-Transport-Security, or none that browsers understand",
+    "no Strict-Transport-Security, or none that browsers keep",
     "the first request of a browser goes out in clear, where it can be answered by anyone on the path",
     "OWASP Secure Headers; RFC 6797; MDN Observatory: -20",
 );
@@ -47,7 +50,7 @@ static REFERRERS: AuditRule = AuditRule::new(
 static PERMISSIONS: AuditRule = AuditRule::new(
     "A1016",
     AuditSeverity::Low,
-    "no Permissions-Policy, or one that allows a feature to anyone",
+    "no Permissions-Policy, or one that allows a feature to others",
     "an injected frame may ask for camera, position or payment in the bank's name",
     "OWASP Secure Headers",
 );
@@ -104,53 +107,74 @@ pub(super) static RULES: [&AuditRule; 12] = [
 
 const A_YEAR_S: u64 = 31_536_000;
 
-/// Headers that are wanted with one of a few values: rule, header, values, the one to recommend.
-type Wanted = (
-    &'static AuditRule,
-    &'static str,
-    &'static [&'static str],
-    &'static str,
-);
+/// A header that is wanted with one of a few values.
+struct Wanted {
+    rule: &'static AuditRule,
+    header: &'static str,
+    /// What browsers take from the value.
+    read: fn(&str) -> Option<String>,
+    good: &'static [&'static str],
+    /// The one to recommend.
+    best: &'static str,
+}
 
 const WANTED: [Wanted; 8] = [
-    (&SNIFFING, "X-Content-Type-Options", &["nosniff"], "nosniff"),
-    (&OLD_FRAMES, "X-Frame-Options", &["deny", "sameorigin"], "DENY"),
-    (
-        &REFERRERS,
-        "Referrer-Policy",
-        &[
-            "no-referrer",
-            "same-origin",
-            "strict-origin",
-            "strict-origin-when-cross-origin",
-        ],
-        "no-referrer",
-    ),
-    (
-        &ISOLATION,
-        "Cross-Origin-Opener-Policy",
-        &["same-origin", "same-origin-allow-popups", "noopener-allow-popups"],
-        "same-origin",
-    ),
-    (
-        &ISOLATION,
-        "Cross-Origin-Embedder-Policy",
-        &["require-corp", "credentialless"],
-        "require-corp",
-    ),
-    (
-        &ISOLATION,
-        "Cross-Origin-Resource-Policy",
-        &["same-origin", "same-site"],
-        "same-origin",
-    ),
-    (
-        &SMALL_HEADERS,
-        "X-Permitted-Cross-Domain-Policies",
-        &["none"],
-        "none",
-    ),
-    (&SMALL_HEADERS, "X-DNS-Prefetch-Control", &["off"], "\"off\""),
+    Wanted {
+        rule: &SNIFFING,
+        header: "X-Content-Type-Options",
+        read: fields::first,
+        good: &["nosniff"],
+        best: "nosniff",
+    },
+    Wanted {
+        rule: &OLD_FRAMES,
+        header: "X-Frame-Options",
+        read: fields::any_case,
+        good: &["deny", "sameorigin"],
+        best: "DENY",
+    },
+    Wanted {
+        rule: &REFERRERS,
+        header: "Referrer-Policy",
+        read: fields::referrer,
+        good: &fields::PRIVATE_REFERRERS,
+        best: "no-referrer",
+    },
+    Wanted {
+        rule: &ISOLATION,
+        header: "Cross-Origin-Opener-Policy",
+        read: fields::token,
+        good: &["same-origin", "same-origin-allow-popups", "noopener-allow-popups"],
+        best: "same-origin",
+    },
+    Wanted {
+        rule: &ISOLATION,
+        header: "Cross-Origin-Embedder-Policy",
+        read: fields::token,
+        good: &["require-corp", "credentialless"],
+        best: "require-corp",
+    },
+    Wanted {
+        rule: &ISOLATION,
+        header: "Cross-Origin-Resource-Policy",
+        read: fields::exact,
+        good: &["same-origin", "same-site"],
+        best: "same-origin",
+    },
+    Wanted {
+        rule: &SMALL_HEADERS,
+        header: "X-Permitted-Cross-Domain-Policies",
+        read: fields::any_case,
+        good: &["none"],
+        best: "none",
+    },
+    Wanted {
+        rule: &SMALL_HEADERS,
+        header: "X-DNS-Prefetch-Control",
+        read: fields::any_case,
+        good: &["off"],
+        best: "\"off\"",
+    },
 ];
 
 /// What an upstream must not tell.
@@ -163,28 +187,6 @@ const GONE: [&str; 4] = [
     "Expect-CT",
     "Feature-Policy",
 ];
-
-/// What `Strict-Transport-Security` says.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Hsts {
-    pub(super) max_age_s: u64,
-    pub(super) covers_subdomains: bool,
-}
-
-impl Hsts {
-    /// Reads the value; `None` when browsers would ignore it (RFC 6797 §6.1).
-    pub(super) fn parse(value: &str) -> Option<Self> {
-        let parts: Vec<String> = value
-            .split(';')
-            .map(|part| part.trim().to_ascii_lowercase())
-            .collect();
-        let max_age = parts.iter().find_map(|part| part.strip_prefix("max-age="))?;
-        Some(Self {
-            max_age_s: max_age.trim_matches('"').parse().ok()?,
-            covers_subdomains: parts.iter().any(|part| part == "includesubdomains"),
-        })
-    }
-}
 
 /// One fault of a profile.
 struct Fault(&'static AuditRule, String, String, String);
@@ -211,17 +213,12 @@ impl Auditor<'_> {
 }
 
 fn wanted(used: &Used<'_>) -> Vec<Fault> {
-    let fault = |(rule, header, values, best): &Wanted| {
+    let fault = |wanted: &Wanted| {
+        let header = wanted.header;
         let message = match used.value(header) {
-            // Several words mean that the last one known counts (Referrer-Policy).
             Some(value) => {
-                let last = value
-                    .rsplit(',')
-                    .next()
-                    .unwrap_or_default()
-                    .trim()
-                    .to_ascii_lowercase();
-                if values.contains(&last.as_str()) {
+                let is_good = |read: String| wanted.good.contains(&read.as_str());
+                if (wanted.read)(value).is_some_and(is_good) {
                     return None;
                 }
                 format!("{header} is `{value}`")
@@ -229,10 +226,10 @@ fn wanted(used: &Used<'_>) -> Vec<Fault> {
             None => format!("this profile sets no {header}"),
         };
         Some(Fault(
-            rule,
+            wanted.rule,
             used.key_of(header),
             message,
-            format!("`{header}: {best}`"),
+            format!("`{header}: {}`", wanted.best),
         ))
     };
     WANTED.iter().filter_map(fault).collect()
@@ -246,7 +243,11 @@ fn transport(used: &Used<'_>) -> Vec<Fault> {
         None => vec![fault(&NO_HSTS, format!("this profile sets no {header}"))],
         Some(None) => vec![fault(
             &NO_HSTS,
-            format!("{header} has no `max-age` that can be read"),
+            format!("{header} has no `max-age` that can be read, or something twice"),
+        )],
+        Some(Some(Hsts { max_age_s: 0, .. })) => vec![fault(
+            &NO_HSTS,
+            "`max-age=0` makes browsers forget HTTPS".to_owned(),
         )],
         Some(Some(hsts)) => {
             let short = hsts.max_age_s < A_YEAR_S;
@@ -270,11 +271,7 @@ fn permissions(used: &Used<'_>) -> Option<Fault> {
     let fix = "`camera=(), geolocation=(), microphone=(), payment=(), usb=()`";
     let message = match used.value(header) {
         None => format!("this profile sets no {header}"),
-        Some(value) => {
-            let features = value.split(',').map(str::trim);
-            let open = features.filter_map(|feature| feature.strip_suffix("=*")).next()?;
-            format!("`{open}` is allowed to anyone")
-        }
+        Some(value) => fields::permission_fault(value)?,
     };
     Some(Fault(&PERMISSIONS, used.key_of(header), message, fix.to_owned()))
 }
@@ -337,22 +334,4 @@ fn obsolete(used: &Used<'_>) -> Vec<Fault> {
         })
     };
     GONE.iter().filter_map(fault).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::Hsts;
-
-    #[test]
-    fn hsts_is_read_as_browsers_read_it() {
-        let read = |value| Hsts::parse(value).map(|hsts| (hsts.max_age_s, hsts.covers_subdomains));
-        assert_eq!(
-            read("max-age=63072000; includeSubDomains"),
-            Some((63_072_000, true))
-        );
-        assert_eq!(read("includesubdomains ; MAX-AGE=\"5\""), Some((5, true)));
-        assert_eq!(read("max-age=0"), Some((0, false)));
-        assert_eq!(read("includeSubDomains"), None);
-        assert_eq!(read("max-age=two years"), None);
-    }
 }

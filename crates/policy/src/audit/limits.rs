@@ -1,14 +1,13 @@
-//! Limits that limit nothing: rates, sizes, times.
+//! Rates that limit nothing, or that are not there.
 
 use super::{AuditRule, AuditSeverity, Auditor};
-use crate::plan::{Count, RateLimit, Route, RouteTarget};
-use http::Method;
-use std::time::Duration;
+use crate::plan::{Count, RateKey, RateLimit, Route};
+use std::{cmp::Ordering, sync::Arc};
 
 static LOOSE_FLOOR: AuditRule = AuditRule::new(
     "A1301",
     AuditSeverity::High,
-    "one address may send more than 6000 requests a minute",
+    "one address may send more than 6000 requests a minute, or any number",
     "one machine can occupy the gateway and everything behind it",
     "OWASP API4:2023; bank practice: 100 a minute",
 );
@@ -22,7 +21,7 @@ static LARGE_BURST: AuditRule = AuditRule::new(
 static OPEN_WRITE: AuditRule = AuditRule::new(
     "A1303",
     AuditSeverity::High,
-    "anyone may write, without a limit of the route's own",
+    "anyone may write, without a limit on addresses that is tighter than the floor's",
     "a script can fill the service behind with registrations, messages or orders",
     "OWASP API4:2023, API6:2023",
 );
@@ -40,73 +39,26 @@ static MANY_FAILURES: AuditRule = AuditRule::new(
     "a guesser gets far through a list of common passwords",
     "OWASP API2:2023; bank practice: 5 a minute",
 );
-static LARGE_BODIES: AuditRule = AuditRule::new(
-    "A1306",
-    AuditSeverity::Medium,
-    "a floor that lets every route take more than 1 MiB",
-    "memory and parsers behind the gateway are offered to anyone",
-    "OWASP API4:2023",
-);
-static LARGE_OPEN_BODIES: AuditRule = AuditRule::new(
-    "A1307",
+static UNLIMITED_SUBJECT: AuditRule = AuditRule::new(
+    "A1310",
     AuditSeverity::Low,
-    "anyone may send more than 64 KiB",
-    "what nobody answers for should be read in full only when it is small",
-    "OWASP API4:2023",
-);
-static SLOW_CLIENTS: AuditRule = AuditRule::new(
-    "A1308",
-    AuditSeverity::Medium,
-    "slow clients may hold a connection: a head for more than 20 s, a body for more than a minute",
-    "a few machines that send a byte now and then take all connections",
-    "CIS NGINX Benchmark 5.2.1; OWASP API4:2023",
-);
-static LONG_EXCHANGE: AuditRule = AuditRule::new(
-    "A1309",
-    AuditSeverity::Low,
-    "a request may be under way for more than a minute",
-    "requests that hang pile up until nothing else gets through",
-    "OWASP API4:2023",
+    "a write that no limit counts by subject",
+    "a stolen token writes from many addresses at once, and each has the floor's pace",
+    "OWASP API4:2023, API6:2023",
 );
 
-pub(super) static RULES: [&AuditRule; 9] = [
+pub(super) static RULES: [&AuditRule; 6] = [
     &LOOSE_FLOOR,
     &LARGE_BURST,
     &OPEN_WRITE,
     &UNCOUNTED_FAILURES,
     &MANY_FAILURES,
-    &LARGE_BODIES,
-    &LARGE_OPEN_BODIES,
-    &SLOW_CLIENTS,
-    &LONG_EXCHANGE,
+    &UNLIMITED_SUBJECT,
 ];
 
 const MOST_A_MINUTE: u64 = 6_000;
 const MOST_PERIODS_AT_ONCE: u64 = 10;
 const MOST_FAILURES: u64 = 10;
-const MOST_BODY: u64 = 1_048_576;
-const MOST_OPEN_BODY: u64 = 64 * 1_024;
-const LONGEST_HEAD: Duration = Duration::from_secs(20);
-const LONGEST_BODY: Duration = Duration::from_mins(1);
-const LONGEST_EXCHANGE: Duration = Duration::from_mins(1);
-
-/// Parts of a path where credentials are tried.
-const LOG_IN: [&str; 14] = [
-    "login",
-    "log-in",
-    "log_in",
-    "logon",
-    "signin",
-    "sign-in",
-    "sign_in",
-    "session",
-    "sessions",
-    "token",
-    "authenticate",
-    "otp",
-    "mfa",
-    "password",
-];
 
 impl Auditor<'_> {
     pub(super) fn limits(&mut self) {
@@ -120,60 +72,42 @@ impl Auditor<'_> {
         for limit in of_floor.chain(own) {
             self.burst(limit);
         }
-        for route in plan.routes() {
-            self.open_route(route);
-            self.body(route);
-        }
-        for upstream in plan.upstreams() {
-            let key = format!("{}.timeouts.total", upstream.rule.key());
-            self.exchange(
-                key,
-                upstream.timeouts.total,
-                &format!("upstream `{}`", upstream.name),
-            );
-        }
-        for route in plan.routes() {
-            let key = format!("{}.timeouts.total", route.rule.key());
-            if let RouteTarget::Upstream(upstream, timeouts) = &route.target
-                && timeouts.total > upstream.timeouts.total
-            {
-                self.exchange(key, timeouts.total, &format!("route `{}`", route.name));
+        for route in plan.routes().iter().filter(|route| route.writes()) {
+            if route.is_protected() {
+                self.subject(route);
+            } else {
+                self.open_write(route);
+                if route.is_log_in() {
+                    self.log_in(route);
+                }
             }
         }
     }
 
     fn floor_limits(&mut self) {
-        let floor = self.plan.floor();
-        let tightest = floor.rate.iter().min_by_key(|limit| a_minute(limit));
-        if let Some(limit) = tightest.filter(|limit| a_minute(limit) > MOST_A_MINUTE) {
-            self.find(
+        // Nobody but the machine itself reaches a developer's gateway.
+        let listeners = self.plan.listeners();
+        let is_local = listeners
+            .iter()
+            .all(|listener| listener.https.bind.ip().is_loopback());
+        if is_local && !self.is_for_people() {
+            return;
+        }
+        let fix = "`100/min`, or what a person with several devices needs";
+        match tightest(self.plan.floor().rate.iter().map(AsRef::as_ref)) {
+            None => self.find(
+                &LOOSE_FLOOR,
+                "floor.rate",
+                "no limit counts every request of an address",
+                "add `per-address: { limit: 100/min, burst: 100, key: [address] }`",
+            ),
+            Some(limit) if a_minute(limit) > MOST_A_MINUTE => self.find(
                 &LOOSE_FLOOR,
                 format!("{}.limit", limit.rule.key()),
                 format!("one address may send {} requests a minute", a_minute(limit)),
-                "`100/min`, or what a person with several devices needs",
-            );
-        }
-        if floor.limits.body > MOST_BODY {
-            self.find(
-                &LARGE_BODIES,
-                "floor.limits.body",
-                format!("every route takes bodies of {} KiB", floor.limits.body / 1_024),
-                "a floor for JSON, such as `256KiB`; what must be larger gets a waiver",
-            );
-        }
-        let times = [
-            ("head", floor.head_timeout, LONGEST_HEAD),
-            ("body", floor.body_timeout, LONGEST_BODY),
-        ];
-        for (key, time, longest) in times {
-            if time > longest {
-                self.find(
-                    &SLOW_CLIENTS,
-                    format!("floor.timeouts.{key}"),
-                    format!("a client may take {} s for its {key}", time.as_secs()),
-                    format!("at most `{}s`", longest.as_secs()),
-                );
-            }
+                fix,
+            ),
+            Some(_) => {}
         }
     }
 
@@ -189,38 +123,34 @@ impl Auditor<'_> {
         }
     }
 
-    fn open_route(&mut self, route: &Route) {
-        if route.is_protected() || !route.writes() {
-            return;
-        }
-        let plan = self.plan;
-        let key = format!("{}.rate", route.rule.key());
-        let what = format!("{} {}", route.method, route.path);
-        let own: Vec<&RateLimit> = own_rates(route, &plan.floor().rate).collect();
-        let failures: Vec<&&RateLimit> = own
-            .iter()
-            .filter(|limit| limit.count == Count::Failures)
-            .collect();
-        if own.is_empty() {
-            let message = format!("anyone may `{what}` as often as the floor allows");
+    fn open_write(&mut self, route: &Route) {
+        let floor = &self.plan.floor().rate;
+        let of_floor = tightest(floor.iter().map(AsRef::as_ref));
+        let own = tightest(own_rates(route, floor));
+        let is_tighter = match (own, of_floor) {
+            (Some(own), Some(of_floor)) => pace(own, of_floor).is_lt(),
+            (Some(own), None) => a_minute(own) <= MOST_A_MINUTE,
+            (None, _) => false,
+        };
+        if !is_tighter {
+            let what = format!("{} {}", route.method, route.path);
             self.find(
                 &OPEN_WRITE,
-                key.as_str(),
-                message,
+                format!("{}.rate", route.rule.key()),
+                format!("anyone may `{what}` as often as the floor allows"),
                 "add `rate: { …: { limit: 30/min, burst: 30, key: [address] } }`",
             );
         }
-        if !is_log_in(route) {
-            return;
-        }
-        let tightest = failures
-            .iter()
-            .min_by_key(|limit| a_minute(limit).max(limit.burst));
-        match tightest {
+    }
+
+    fn log_in(&mut self, route: &Route) {
+        let failures =
+            own_rates(route, &self.plan.floor().rate).filter(|limit| limit.count == Count::Failures);
+        match failures.min_by_key(|limit| a_minute(limit).max(limit.burst)) {
             None => self.find(
                 &UNCOUNTED_FAILURES,
-                key,
-                format!("failures of `{what}` are not counted"),
+                format!("{}.rate", route.rule.key()),
+                format!("failures of `{} {}` are not counted", route.method, route.path),
                 "add `rate: { …: { limit: 5/min, burst: 5, key: [address, body./email], count: failures } }`",
             ),
             Some(limit) if a_minute(limit).max(limit.burst) > MOST_FAILURES => self.find(
@@ -238,26 +168,16 @@ impl Auditor<'_> {
         }
     }
 
-    fn body(&mut self, route: &Route) {
-        if route.writes() && !route.is_protected() && route.limits.body > MOST_OPEN_BODY {
-            let kib = route.limits.body / 1_024;
+    fn subject(&mut self, route: &Route) {
+        let counts_subjects =
+            |limit: &RateLimit| limit.count == Count::Requests && limit.keys == [RateKey::Subject];
+        let mut own = own_rates(route, &self.plan.floor().rate);
+        if !route.is_log_out() && !own.any(counts_subjects) {
             self.find(
-                &LARGE_OPEN_BODIES,
-                format!("{}.limits.body", route.rule.key()),
-                format!("anyone may send {kib} KiB to `{} {}`", route.method, route.path),
-                "`limits: { body: 8KiB }`",
-            );
-        }
-    }
-
-    fn exchange(&mut self, key: String, total: Duration, whose: &str) {
-        if total > LONGEST_EXCHANGE {
-            let message = format!("{whose} may take {} s for an answer", total.as_secs());
-            self.find(
-                &LONG_EXCHANGE,
-                key,
-                message,
-                "`30s`; what takes longer belongs in a job that is asked about",
+                &UNLIMITED_SUBJECT,
+                format!("{}.rate", route.rule.key()),
+                format!("one subject may `{} {}` at any pace", route.method, route.path),
+                "add `rate: { …: { limit: 60/min, burst: 30, key: [subject] } }`",
             );
         }
     }
@@ -266,7 +186,7 @@ impl Auditor<'_> {
 /// Limits of a route beside those of the floor.
 pub(super) fn own_rates<'p>(
     route: &'p Route,
-    floor: &'p [std::sync::Arc<RateLimit>],
+    floor: &'p [Arc<RateLimit>],
 ) -> impl Iterator<Item = &'p RateLimit> {
     let is_of_floor = |limit: &RateLimit| floor.iter().any(|of_floor| of_floor.name == limit.name);
     route
@@ -275,13 +195,23 @@ pub(super) fn own_rates<'p>(
         .filter(move |limit| !is_of_floor(limit))
 }
 
+/// The slowest limit that holds every request of one address back. One that counts failures lets all others through,
+/// and one that also looks into the body counts anew for each value that a client invents.
+fn tightest<'p>(limits: impl Iterator<Item = &'p RateLimit>) -> Option<&'p RateLimit> {
+    let holds = |limit: &&RateLimit| limit.count == Count::Requests && limit.keys == [RateKey::Address];
+    limits.filter(holds).min_by(|a, b| pace(a, b))
+}
+
+/// Which of two limits is slower.
+fn pace(a: &RateLimit, b: &RateLimit) -> Ordering {
+    let speed =
+        |of: &RateLimit, other: &RateLimit| u128::from(of.limit).saturating_mul(other.period.as_nanos());
+    speed(a, b).cmp(&speed(b, a))
+}
+
 /// The pace in requests a minute, rounded down.
 fn a_minute(limit: &RateLimit) -> u64 {
     let pace = u128::from(limit.limit).saturating_mul(60_000);
     let pace = pace.checked_div(limit.period.as_millis()).unwrap_or(u128::MAX);
     u64::try_from(pace).unwrap_or(u64::MAX)
-}
-
-pub(super) fn is_log_in(route: &Route) -> bool {
-    route.method == Method::POST && route.path.split('/').any(|part| LOG_IN.contains(&part))
 }

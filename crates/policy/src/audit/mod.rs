@@ -6,6 +6,8 @@
 mod api_top_10;
 mod cors;
 mod csp;
+mod doors;
+mod fields;
 mod headers;
 mod limits;
 mod observatory;
@@ -13,14 +15,16 @@ mod places;
 mod report;
 mod routes;
 mod score;
+mod sizes;
 mod tls;
 mod tokens;
 mod waivers;
+mod words;
 
-pub use api_top_10::{Answered, ApiRisk};
+pub use api_top_10::{Answered, ApiRisk, FoundAbout, RiskStatus};
 pub use observatory::{ObservatoryScore, ObservatoryTest};
 pub use report::{human, json, sarif};
-pub use score::{HeaderScore, Score, ScoredHeader};
+pub use score::{Grade, HeaderScore, Score, ScoredHeader};
 
 use crate::{Date, Diagnostic, Plan, SourceFile, compile, diagnostic::Place, plan::Profile};
 use places::Places;
@@ -97,17 +101,21 @@ impl AuditRule {
 
 /// Every rule, by id.
 pub fn rules() -> impl Iterator<Item = &'static AuditRule> {
-    let files: [&[&AuditRule]; 8] = [
+    let files: [&[&AuditRule]; 10] = [
         &csp::RULES,
         &headers::RULES,
         &tls::RULES,
         &tokens::RULES,
         &limits::RULES,
+        &sizes::RULES,
         &routes::RULES,
+        &doors::RULES,
         &cors::RULES,
         &waivers::RULES,
     ];
-    files.into_iter().flatten().copied()
+    let mut rules: Vec<&AuditRule> = files.into_iter().flatten().copied().collect();
+    rules.sort_by_key(|rule| rule.id);
+    rules.into_iter()
 }
 
 /// One finding of one rule, with its exact position.
@@ -187,7 +195,9 @@ pub fn audit(files: &[SourceFile], environment: &str, today: Date) -> Result<Aud
     auditor.tls();
     auditor.tokens();
     auditor.limits();
+    auditor.sizes();
     auditor.routes();
+    auditor.doors();
     auditor.cors();
     auditor.waivers();
     let mut findings = auditor.findings;
@@ -225,6 +235,11 @@ struct Auditor<'p> {
 }
 
 impl Auditor<'_> {
+    /// Whether people other than its developers use this environment.
+    fn is_for_people(&self) -> bool {
+        !matches!(self.plan.environment(), "development" | "test")
+    }
+
     /// Adds a finding about `key`; it is shown there, or at the nearest key above it that is written.
     fn find(
         &mut self,

@@ -3,7 +3,11 @@
 //! Only what a policy decides is counted. Cookies and subresource integrity are the service's, a place on the HSTS
 //! preload list is the domain's: they count 0 here, as they do there when there is nothing to see.
 
-use super::{Used, csp::Csp, headers::Hsts};
+use super::{
+    Used,
+    csp::Csp,
+    fields::{self, Hsts},
+};
 use serde::Serialize;
 
 /// The score of one profile.
@@ -75,25 +79,33 @@ pub(super) fn score(used: &Used<'_>) -> ObservatoryScore {
     } else {
         without_bonuses
     };
-    let grade = GRADES.iter().find(|(least, _)| score >= *least);
     ObservatoryScore {
         profile: used.name().to_owned(),
         score,
-        grade: grade.map_or("F", |(_, grade)| grade),
+        grade: grade(score),
         tests,
     }
+}
+
+/// The grade for a score.
+pub(super) fn grade(score: i32) -> &'static str {
+    let grade = GRADES.iter().find(|(least, _)| score >= *least);
+    grade.map_or("F", |(_, grade)| grade)
 }
 
 fn tests(used: &Used<'_>) -> [(&'static str, Seen); 10] {
     let csp = used.value("Content-Security-Policy").map(Csp::parse);
     let value = |header: &str| used.value(header).map(|value| value.trim().to_ascii_lowercase());
-    let isolation = |header: &str, good: &[&str], open: &str| isolation(value(header).as_deref(), good, open);
+    let isolation = |header: &str, read: fn(&str) -> Option<String>, good: &[&str], open: &str| {
+        isolation(used.value(header), read, good, open)
+    };
     [
         ("content-security-policy", content_security_policy(csp.as_ref())),
         (
             "cross-origin-embedder-policy",
             isolation(
                 "Cross-Origin-Embedder-Policy",
+                fields::token,
                 &["require-corp", "credentialless"],
                 "unsafe-none",
             ),
@@ -102,6 +114,7 @@ fn tests(used: &Used<'_>) -> [(&'static str, Seen); 10] {
             "cross-origin-opener-policy",
             isolation(
                 "Cross-Origin-Opener-Policy",
+                fields::token,
                 &["same-origin", "same-origin-allow-popups", "noopener-allow-popups"],
                 "unsafe-none",
             ),
@@ -110,6 +123,7 @@ fn tests(used: &Used<'_>) -> [(&'static str, Seen); 10] {
             "cross-origin-resource-policy",
             isolation(
                 "Cross-Origin-Resource-Policy",
+                fields::exact,
                 &["same-origin", "same-site"],
                 "cross-origin",
             ),
@@ -117,17 +131,14 @@ fn tests(used: &Used<'_>) -> [(&'static str, Seen); 10] {
         // The language has no credentials for any origin, and no redirect but to HTTPS on the same host.
         ("cross-origin-resource-sharing", ("restricted", 0)),
         ("redirection", ("to-https-or-no-http", 0)),
-        (
-            "referrer-policy",
-            referrer_policy(value("Referrer-Policy").as_deref()),
-        ),
+        ("referrer-policy", referrer_policy(used.value("Referrer-Policy"))),
         (
             "strict-transport-security",
             transport(used.value("Strict-Transport-Security")),
         ),
         (
             "x-content-type-options",
-            sniffing(value("X-Content-Type-Options").as_deref()),
+            sniffing(used.value("X-Content-Type-Options")),
         ),
         (
             "x-frame-options",
@@ -140,15 +151,9 @@ fn content_security_policy(csp: Option<&Csp>) -> Seen {
     let Some(csp) = csp else {
         return ("csp-not-implemented", -25);
     };
-    let (scripts, objects, styles) = (
-        csp.fetch("script-src"),
-        csp.fetch("object-src"),
-        csp.fetch("style-src"),
-    );
-    let only_none = |sources: &[String]| matches!(sources, [source] if source == "'none'");
-    if csp.duplicate.is_some() {
-        ("csp-header-invalid", -25)
-    } else if Csp::inline_source(scripts).is_some() || Csp::is_broad(scripts) || Csp::is_broad(objects) {
+    if csp.duplicate().is_some() {
+        ("csp-implemented-but-duplicate-directives", -25)
+    } else if csp.weak_scripts().is_some() || csp.has_weak_objects() {
         ("csp-implemented-with-unsafe-inline", -20)
     } else if matches!(csp.in_clear(), Some((_, false))) {
         ("csp-implemented-with-insecure-scheme", -20)
@@ -159,21 +164,23 @@ fn content_security_policy(csp: Option<&Csp>) -> Seen {
             "csp-implemented-with-insecure-scheme-in-passive-content-only",
             -10,
         )
-    } else if Csp::inline_source(styles).is_some() || Csp::is_broad(styles) {
+    } else if csp.weak_styles().is_some() {
         ("csp-implemented-with-unsafe-inline-in-style-src-only", 0)
-    } else if csp.get("default-src").is_some_and(only_none) {
+    } else if csp.has_only("default-src", &["'none'"]) && csp.has_only("form-action", &["'none'", "'self'"]) {
         ("csp-implemented-with-no-unsafe-default-src-none", 10)
     } else {
         ("csp-implemented-with-no-unsafe", 5)
     }
 }
 
-fn isolation(value: Option<&str>, good: &[&str], open: &str) -> Seen {
-    match value {
-        None => ("not-implemented", 0),
+fn isolation(value: Option<&str>, read: fn(&str) -> Option<String>, good: &[&str], open: &str) -> Seen {
+    let Some(value) = value else {
+        return ("not-implemented", 0);
+    };
+    match read(value).as_deref() {
         Some(value) if good.contains(&value) => ("implemented", 10),
         Some(value) if value == open => ("implemented-and-open", 0),
-        Some(_) => ("header-invalid", -5),
+        _ => ("header-invalid", -5),
     }
 }
 
@@ -181,21 +188,8 @@ fn referrer_policy(value: Option<&str>) -> Seen {
     let Some(value) = value else {
         return ("referrer-policy-not-implemented", 0);
     };
-    let private = [
-        "no-referrer",
-        "same-origin",
-        "strict-origin",
-        "strict-origin-when-cross-origin",
-    ];
-    let unsafe_words = [
-        "origin",
-        "origin-when-cross-origin",
-        "unsafe-url",
-        "no-referrer-when-downgrade",
-    ];
-    let known = |word: &&str| private.contains(word) || unsafe_words.contains(word);
-    match value.split(',').map(str::trim).rfind(known) {
-        Some(word) if private.contains(&word) => ("referrer-policy-private", 5),
+    match fields::referrer(value) {
+        Some(word) if fields::PRIVATE_REFERRERS.contains(&word.as_str()) => ("referrer-policy-private", 5),
         Some(_) => ("referrer-policy-unsafe", -5),
         None => ("referrer-policy-header-invalid", -5),
     }
@@ -213,7 +207,7 @@ fn transport(value: Option<&str>) -> Seen {
 }
 
 fn sniffing(value: Option<&str>) -> Seen {
-    match value {
+    match value.and_then(fields::first).as_deref() {
         None => ("x-content-type-options-not-implemented", -5),
         Some("nosniff") => ("x-content-type-options-nosniff", 0),
         Some(_) => ("x-content-type-options-header-invalid", -5),
@@ -221,8 +215,13 @@ fn sniffing(value: Option<&str>) -> Seen {
 }
 
 fn frames(value: Option<&str>, csp: Option<&Csp>) -> Seen {
-    if csp.is_some_and(|csp| csp.duplicate.is_none() && csp.get("frame-ancestors").is_some()) {
-        return ("x-frame-options-implemented-via-csp", 5);
+    // Browsers that know `frame-ancestors` do not look at X-Frame-Options beside it.
+    if let Some(csp) = csp.filter(|csp| csp.duplicate().is_none() && csp.has("frame-ancestors")) {
+        return if csp.is_open("frame-ancestors") {
+            ("x-frame-options-not-implemented", -20)
+        } else {
+            ("x-frame-options-implemented-via-csp", 5)
+        };
     }
     match value {
         None => ("x-frame-options-not-implemented", -20),

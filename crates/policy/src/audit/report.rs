@@ -1,6 +1,6 @@
 //! An audit as text for people, as JSON for programs, and as SARIF for code hosts.
 
-use super::{Audit, AuditFinding, AuditSeverity, Score, rules};
+use super::{Audit, AuditFinding, AuditSeverity, Grade, Score, rules};
 use crate::{
     Diagnostic, Severity, SourceFile, render,
     sarif::{self, SarifResult, SarifRule},
@@ -142,7 +142,16 @@ fn summary(text: &mut String, audit: &Audit) -> std::fmt::Result {
         .filter(|finding| finding.waived.is_some())
         .count();
     let rules = rules().count();
-    writeln!(text, "  open: {open}; waived: {waived}; {rules} rules\n")
+    writeln!(text, "  open: {open}; waived: {waived}; {rules} rules")?;
+    let Grade {
+        grade,
+        of_headers,
+        worst,
+    } = &audit.score.grade;
+    let worst = worst.map_or_else(String::new, |worst| {
+        format!("; worst finding: {}", worst.as_str())
+    });
+    writeln!(text, "  grade: {grade} (headers alone: {of_headers}{worst})\n")
 }
 
 fn score(text: &mut String, score: &Score) -> std::fmt::Result {
@@ -180,7 +189,16 @@ fn score(text: &mut String, score: &Score) -> std::fmt::Result {
     }
     writeln!(text, "\nOWASP API Security Top 10 (2023)")?;
     for risk in &score.api_top_10 {
-        writeln!(text, "  {:<5} {}", risk.id, risk.title)?;
+        writeln!(
+            text,
+            "  {:<5} {:<5}  {}",
+            risk.id,
+            risk.status.as_str(),
+            risk.title
+        )?;
+        for found in &risk.found {
+            writeln!(text, "        found: {} {}", found.rule, found.key)?;
+        }
         for answered in &risk.here {
             let place = answered.rule.split(' ').next().unwrap_or_default();
             writeln!(text, "        here: {}  {place}", answered.what)?;

@@ -1,8 +1,9 @@
-//! Who may do what: open doors, missing scopes, scopes that say too much.
+//! What a token may do: missing scopes, scopes that say too much, addresses that say nothing.
 
 use super::{AuditRule, AuditSeverity, Auditor};
 use crate::plan::{Route, RouteAuth};
 use http::Method;
+use ipnet::IpNet;
 
 static NO_SCOPE_TO_WRITE: AuditRule = AuditRule::new(
     "A1401",
@@ -25,44 +26,23 @@ static SCOPE_OF_READERS: AuditRule = AuditRule::new(
     "who is allowed to look is allowed to change, and nobody decided that",
     "OWASP API5:2023; RFC 9700 §2.3",
 );
-static OPEN_CHANGE: AuditRule = AuditRule::new(
-    "A1404",
-    AuditSeverity::Critical,
-    "anyone may replace, change or delete",
-    "no token says who did it, and nothing stops the next one",
-    "OWASP API2:2023, API5:2023",
-);
-static OPEN_OPERATIONS: AuditRule = AuditRule::new(
-    "A1405",
-    AuditSeverity::High,
-    "a path for operators is open to anyone",
-    "metrics, consoles and debug pages tell how to attack, and some obey",
-    "OWASP API8:2023, API9:2023",
+static ANY_ADDRESS: AuditRule = AuditRule::new(
+    "A1408",
+    AuditSeverity::Medium,
+    "`allow_from` with a network as wide as the internet",
+    "it reads as a restriction, and restricts nobody",
+    "OWASP API8:2023",
 );
 
-pub(super) static RULES: [&AuditRule; 5] = [
+pub(super) static RULES: [&AuditRule; 4] = [
     &NO_SCOPE_TO_WRITE,
     &NO_SCOPE_FOR_OBJECTS,
     &SCOPE_OF_READERS,
-    &OPEN_CHANGE,
-    &OPEN_OPERATIONS,
+    &ANY_ADDRESS,
 ];
 
-/// Ending one's own session needs no more than the session.
-const LOG_OUT: [&str; 6] = ["logout", "log-out", "log_out", "signout", "sign-out", "sign_out"];
-
-/// Parts of a path behind which operators sit.
-const OPERATIONS: [&str; 9] = [
-    "actuator",
-    "admin",
-    "console",
-    "debug",
-    "internal",
-    "management",
-    "metrics",
-    "pprof",
-    "trace",
-];
+/// A list of a bank's own or its partners' networks is longer than this many bits: IPv4, IPv6.
+const SHORTEST_PREFIX: (u8, u8) = (8, 16);
 
 impl Route {
     pub(super) fn is_protected(&self) -> bool {
@@ -77,10 +57,6 @@ impl Route {
     pub(super) fn has_id(&self) -> bool {
         self.path.contains('{')
     }
-
-    fn has_part(&self, parts: &[&str]) -> bool {
-        self.path.split('/').any(|part| parts.contains(&part))
-    }
 }
 
 impl Auditor<'_> {
@@ -88,9 +64,8 @@ impl Auditor<'_> {
         for route in self.plan.routes() {
             if route.is_protected() {
                 self.scopes(route);
-            } else {
-                self.open(route);
             }
+            self.addresses(route);
         }
     }
 
@@ -98,7 +73,7 @@ impl Auditor<'_> {
         let key = format!("{}.scopes", route.rule.key());
         let what = format!("`{} {}`", route.method, route.path);
         let no_scope = route.scopes.is_empty();
-        if no_scope && route.writes() && !route.has_part(&LOG_OUT) {
+        if no_scope && route.writes() && !route.is_log_out() {
             let message = format!("{what} needs no scope");
             self.find(
                 &NO_SCOPE_TO_WRITE,
@@ -140,25 +115,22 @@ impl Auditor<'_> {
             .find(|reader| writer.scopes.iter().all(|scope| reader.scopes.contains(scope)))
     }
 
-    fn open(&mut self, route: &Route) {
-        let key = format!("{}.auth", route.rule.key());
-        let what = format!("`{} {}`", route.method, route.path);
-        if matches!(route.method, Method::PUT | Method::PATCH | Method::DELETE) {
-            let message = format!("anyone may {what}");
-            self.find(
-                &OPEN_CHANGE,
-                key.as_str(),
-                message,
-                "name an identity provider in `auth`, and scopes",
-            );
-        }
-        if route.has_part(&OPERATIONS) {
-            let message = format!("anyone may {what}");
-            self.find(
-                &OPEN_OPERATIONS,
-                key,
-                message,
-                "remove the route, or protect it; services have a private port for this",
+    fn addresses(&mut self, route: &Route) {
+        let Some(allowed) = &route.allow_from else { return };
+        let is_wide = |network: &&IpNet| match network {
+            IpNet::V4(network) => network.prefix_len() < SHORTEST_PREFIX.0,
+            IpNet::V6(network) => network.prefix_len() < SHORTEST_PREFIX.1,
+        };
+        let all = allowed.lists.iter().flat_map(|list| {
+            let wide = list.networks().iter().filter(is_wide);
+            wide.map(|network| (list.name.as_str(), network))
+        });
+        if let Some((list, network)) = all.into_iter().next() {
+            self.find_item(
+                &ANY_ADDRESS,
+                (&format!("{}.allow_from", route.rule.key()), list),
+                format!("`{list}` holds {network}"),
+                "the networks that are meant; without `allow_from` when anyone is",
             );
         }
     }

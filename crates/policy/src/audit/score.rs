@@ -24,15 +24,51 @@ const SECURE_HEADERS: [&str; 12] = [
     "X-Permitted-Cross-Domain-Policies",
 ];
 
-/// The three scores of a bundle.
+/// What a bundle scores.
 #[derive(Debug, Clone, Serialize)]
 pub struct Score {
+    /// One grade for all of it.
+    pub grade: Grade,
     /// OWASP Secure Headers, by profile, the floor's first.
     pub secure_headers: Vec<HeaderScore>,
     /// MDN HTTP Observatory, by profile.
     pub observatory: Vec<ObservatoryScore>,
     /// OWASP API Security Top 10 of 2023: what answers each risk here, and what is left to the service behind.
     pub api_top_10: Vec<ApiRisk>,
+}
+
+/// One grade for a bundle: that of its weakest headers, and no better than what the audit found lets it be.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Grade {
+    /// `A+` to `F`.
+    pub grade: &'static str,
+    /// The lowest grade that the Observatory gives a profile.
+    pub of_headers: &'static str,
+    /// The most severe finding, notes aside. A waiver changes nothing about it.
+    pub worst: Option<AuditSeverity>,
+}
+
+impl Grade {
+    fn of(observatory: &[ObservatoryScore], findings: &[AuditFinding]) -> Self {
+        let severities = findings.iter().map(|finding| finding.rule.severity);
+        let worst = severities
+            .filter(|severity| *severity > AuditSeverity::Info)
+            .max();
+        let headers = observatory.iter().map(|profile| profile.score).min().unwrap_or(0);
+        // The lowest score of the best grade that each severity leaves.
+        let most = match worst {
+            None | Some(AuditSeverity::Info) => i32::MAX,
+            Some(AuditSeverity::Low) => 90,
+            Some(AuditSeverity::Medium) => 70,
+            Some(AuditSeverity::High) => 30,
+            Some(AuditSeverity::Critical) => 0,
+        };
+        Self {
+            grade: observatory::grade(headers.min(most)),
+            of_headers: observatory::grade(headers),
+            worst,
+        }
+    }
 }
 
 /// How much of the OWASP Secure Headers set one profile has.
@@ -65,13 +101,15 @@ impl HeaderScore {
 
 impl Score {
     pub(super) fn of(plan: &Plan, profiles: &[Used<'_>], findings: &[AuditFinding]) -> Self {
+        let observatory: Vec<ObservatoryScore> = profiles.iter().map(observatory::score).collect();
         Self {
+            grade: Grade::of(&observatory, findings),
             secure_headers: profiles
                 .iter()
                 .map(|used| secure_headers(used, findings))
                 .collect(),
-            observatory: profiles.iter().map(observatory::score).collect(),
-            api_top_10: api_top_10::risks(plan),
+            observatory,
+            api_top_10: api_top_10::risks(plan, findings),
         }
     }
 }

@@ -129,17 +129,20 @@ fn ask(plan: &Plan, step: &Step, counters: &Counters) -> Outcome {
     let port = by_name.map_or(443, |listener| listener.https.bind.port());
     let mut head = request.head(listener, port, host);
     if plan.body_needed(&head).is_some() {
-        head.body = Some(&request.body);
+        head.body = Some(if request.body.is_empty() {
+            b"{}"
+        } else {
+            &request.body
+        });
     }
     let evidence = Supposed {
         counters,
         token: &request.token,
     };
     let outcome = plan.explain(&head, &evidence);
-    if let Decision::Permit(permit) = &outcome.decision
-        && !is_failure(request.answered)
-    {
-        counters.refund(permit.failure_charges());
+    let is_permit = matches!(outcome.decision, Decision::Permit(_));
+    if !is_permit || !is_failure(request.answered) {
+        counters.refund(&outcome.failure_charges);
     }
     outcome
 }

@@ -314,7 +314,8 @@ impl<'d> Compiler<'d> {
         let floor = Floor {
             limits,
             head_timeout: written.head_timeout,
-            body_timeout: written.body_timeout,
+            body_timeout: written.body_timeout.value,
+            body_timeout_rule: self.rule(written.body_timeout.at, "floor.timeouts.body"),
             rate,
             deny_from: deny_from?,
             rule: self.rule(*at, "floor"),

@@ -67,7 +67,18 @@ impl<'d> Compiler<'d> {
     /// Two paths that some request fits equally well are refused: no order of parts could make it plain to a reader which
     /// of them decides.
     fn ambiguous_routes(&mut self, matcher: &Matcher) {
-        for contest in matcher.contests(MOST_CONTESTS) {
+        let contests = matcher.contests(MOST_CONTESTS);
+        if contests.is_cut_short {
+            self.findings
+                .error(
+                    code::TOO_INTERTWINED,
+                    Span::bundle(),
+                    "the paths of the routes meet in too many ways to compare them all",
+                )
+                .why("whether two routes fit the same request equally well could not be told")
+                .fix("write fewer paths that have parameters where others have text");
+        }
+        for contest in contests.found {
             let (earlier, later) = (
                 contest.routes.0.min(contest.routes.1),
                 contest.routes.0.max(contest.routes.1),
@@ -110,6 +121,9 @@ impl<'d> Compiler<'d> {
         let key = format!("{}.allow_from", named.path);
         let allow_from = self.address_rule(written.allow_from.as_ref(), &key, &parts.addresses);
         self.rate_keys(written);
+        if let Some(Some(limits)) = &limits {
+            self.keyed_body(written, limits);
+        }
         let (coarse, fine) = self.split_rates(written, floor);
         let rule = |at: Span, key: &str| self.rule(at, &format!("{}.{key}", named.path));
         let scopes_at = written.scopes.as_ref().map_or(written.auth.at, |(at, _)| *at);

@@ -10,6 +10,13 @@ use crate::{
 use http::Method;
 use std::{sync::Arc, time::Duration};
 
+/// What a gateway can hand on after it was read to decide.
+const MOST_KEYED_BODY: u64 = 64 * 1_024;
+
+const fn takes_body(method: &Method) -> bool {
+    matches!(*method, Method::POST | Method::PUT | Method::PATCH)
+}
+
 impl Compiler<'_> {
     pub(super) fn limits(
         &mut self,
@@ -109,7 +116,7 @@ impl Compiler<'_> {
 
     pub(super) fn rate_keys(&mut self, written: &RouteDocument) {
         let is_open = written.auth.value == "none";
-        let has_body = matches!(written.method.value, Method::POST | Method::PUT | Method::PATCH);
+        let has_body = takes_body(&written.method.value);
         for key in written
             .rates
             .iter()
@@ -127,6 +134,25 @@ impl Compiler<'_> {
                 .error(code::KEY_NOT_AVAILABLE, key.at, what)
                 .why("everyone would share one counter")
                 .fix(fix);
+        }
+    }
+
+    /// A body that a limit is keyed by is held in memory until the request is decided.
+    pub(super) fn keyed_body(&mut self, written: &RouteDocument, most: &Limits) {
+        let mut keys = written.rates.iter().filter_map(|rate| rate.value.as_ref());
+        let of_body = |key: &&At<RateKey>| matches!(key.value, RateKey::Body(_));
+        let Some(key) = keys.find_map(|rate| rate.keys.iter().find(of_body)) else {
+            return;
+        };
+        if most.body > MOST_KEYED_BODY && takes_body(&written.method.value) {
+            self.findings
+                .error(
+                    code::BODY_TOO_LARGE_TO_COUNT,
+                    key.at,
+                    "this route takes bodies that are too large to count by",
+                )
+                .why("the body is held in memory until the request is decided, at most 64KiB of it")
+                .fix("add `limits: { body: 64KiB }` to the route, or less");
         }
     }
 

@@ -311,6 +311,7 @@ fn floor(floor: &Floor, headers: &Profile, places: &Places) -> Definition {
         limits,
         head_timeout,
         body_timeout,
+        body_timeout_rule: _,
         rate: _,
         deny_from,
         rule: _,

@@ -17,7 +17,7 @@ const LARGEST_HEAD: u64 = 64 * 1_024;
 pub(crate) struct FloorDocument {
     pub(crate) limits: LimitsDocument,
     pub(crate) head_timeout: Duration,
-    pub(crate) body_timeout: Duration,
+    pub(crate) body_timeout: At<Duration>,
     pub(crate) deny_from: Option<(Span, Vec<At<String>>)>,
     pub(crate) rates: Vec<Named<RateDocument>>,
     pub(crate) headers: At<String>,
@@ -89,7 +89,7 @@ impl LimitsDocument {
     }
 }
 
-fn timeouts(field: &Field<'_>, findings: &mut Findings) -> Option<(Duration, Duration)> {
+fn timeouts(field: &Field<'_>, findings: &mut Findings) -> Option<(Duration, At<Duration>)> {
     let timeouts = Mapping::open(field, language::FLOOR_TIMEOUTS, findings)?;
     let head = timeouts
         .key("head", findings)
@@ -97,5 +97,5 @@ fn timeouts(field: &Field<'_>, findings: &mut Findings) -> Option<(Duration, Dur
     let body = timeouts
         .key("body", findings)
         .and_then(|field| field.duration(LONGEST, findings));
-    Some((head?.value, body?.value))
+    Some((head?.value, body?))
 }

@@ -1,7 +1,9 @@
 //! Limits: which counters a request touches, by which key, and the 429 that names them.
 
 use super::{
-    Charge, Charges, Denial, DenialKind, Evaluation, LimitState, Phase, Principal, Stop, cors::Preflight,
+    Charge, Charges, Denial, DenialKind, Evaluation, LimitState, Phase, Principal, Stop,
+    cors::Preflight,
+    json_body::{JsonBody, Part},
 };
 use crate::plan::{Count, RateKey, RateLimit, Route, Rule};
 use http::{HeaderValue, header};
@@ -13,10 +15,11 @@ static RULE_NO_LIMITS: Rule = Rule::of_language("language: no limit here");
 
 /// Whether any limit of a route is keyed by a part of the body.
 pub(super) fn reads_body(route: &Route) -> bool {
-    route
-        .fine
-        .iter()
-        .any(|limit| limit.keys.iter().any(|key| matches!(key, RateKey::Body(_))))
+    route.fine.iter().any(|limit| is_of_body(limit))
+}
+
+fn is_of_body(limit: &RateLimit) -> bool {
+    limit.keys.iter().any(|key| matches!(key, RateKey::Body(_)))
 }
 
 impl Evaluation<'_> {
@@ -37,7 +40,7 @@ impl Evaluation<'_> {
         principal: Option<&Principal>,
     ) -> Result<(), Stop> {
         if reads_body(route) && self.head.body.is_none() {
-            // The caller did not ask `body_needed`; guessing a key would let everyone share or dodge it.
+            // Nobody read it; guessing a key would let everyone share or dodge it.
             return Err(self.refuse(
                 DenialKind::Unavailable,
                 Phase::SubjectLimits,
@@ -58,14 +61,29 @@ impl Evaluation<'_> {
             self.skip(phase, &RULE_NO_LIMITS, "nothing to count");
             return Ok(());
         };
-        let keys = KeyParts::new(self.head.client, principal, self.head.body, limits);
-        let charges: Charges = limits
-            .iter()
-            .map(|limit| Charge {
+        let reads_body = limits.iter().any(|limit| is_of_body(limit));
+        let body = self.head.body.filter(|_| reads_body).and_then(JsonBody::read);
+        if reads_body && body.is_none() {
+            let detail = "the body must be JSON in which no name comes twice, not even in another case";
+            return Err(self.refuse(DenialKind::MalformedRequest, phase, &first.rule, detail));
+        }
+        let keys = KeyParts {
+            // AD-4: the same client must not have two keys by writing its address in two ways.
+            client: self.head.client.to_canonical(),
+            subject: principal.map(|principal| principal.subject.as_str()),
+            body,
+        };
+        let mut charges = Charges::new();
+        for limit in limits {
+            let Some(key) = keys.key(limit) else {
+                let detail = "what is counted by in the body must be text or a whole number";
+                return Err(self.refuse(DenialKind::MalformedRequest, phase, &limit.rule, detail));
+            };
+            charges.push(Charge {
                 limit: Arc::clone(limit),
-                key: keys.key(limit),
-            })
-            .collect();
+                key,
+            });
+        }
         let states = self.evidence.charge(&charges);
         let answers_match = states.len() == charges.len()
             && states
@@ -122,37 +140,19 @@ type Key = SmallVec<[u8; 128]>;
 struct KeyParts<'r> {
     client: IpAddr,
     subject: Option<&'r str>,
-    body: Option<serde_json::Value>,
+    body: Option<JsonBody>,
 }
 
 const ADDRESS_V4: u8 = 4;
 const ADDRESS_V6: u8 = 6;
 const SUBJECT: u8 = b's';
 const BODY_TEXT: u8 = b't';
-const BODY_OTHER: u8 = b'o';
+const BODY_NUMBER: u8 = b'n';
 const ABSENT: u8 = b'-';
 
-impl<'r> KeyParts<'r> {
-    fn new(
-        client: IpAddr,
-        principal: Option<&'r Principal>,
-        body: Option<&[u8]>,
-        limits: &[Arc<RateLimit>],
-    ) -> Self {
-        let reads_body = limits
-            .iter()
-            .any(|limit| limit.keys.iter().any(|key| matches!(key, RateKey::Body(_))));
-        Self {
-            // AD-4: the same client must not have two keys by writing its address in two ways.
-            client: client.to_canonical(),
-            subject: principal.map(|principal| principal.subject.as_str()),
-            body: body
-                .filter(|_| reads_body)
-                .and_then(|body| serde_json::from_slice(body).ok()),
-        }
-    }
-
-    fn key(&self, limit: &RateLimit) -> Key {
+impl KeyParts<'_> {
+    /// `None` when a part of the body is nothing to count by.
+    fn key(&self, limit: &RateLimit) -> Option<Key> {
         let mut key = Key::new();
         append(&mut key, SUBJECT, limit.name.as_bytes());
         for part in &limit.keys {
@@ -172,22 +172,15 @@ impl<'r> KeyParts<'r> {
                     Some(subject) => append(&mut key, SUBJECT, subject.as_bytes()),
                     None => append(&mut key, ABSENT, &[]),
                 },
-                RateKey::Body(pointer) => self.append_body(&mut key, pointer),
+                RateKey::Body(pointer) => match self.body.as_ref()?.part(pointer)? {
+                    Part::Text(text) => append(&mut key, BODY_TEXT, text.as_bytes()),
+                    Part::Number(digits) => append(&mut key, BODY_NUMBER, digits.as_bytes()),
+                    // A key of its own: never skipped.
+                    Part::Absent => append(&mut key, ABSENT, &[]),
+                },
             }
         }
-        key
-    }
-
-    /// A part of the body; text without its case and outer spaces, so that `A@b.example ` is `a@b.example`.
-    /// What is absent is a key of its own: never skipped.
-    fn append_body(&self, key: &mut Key, pointer: &str) {
-        match self.body.as_ref().and_then(|body| body.pointer(pointer)) {
-            Some(serde_json::Value::String(text)) => {
-                append(key, BODY_TEXT, text.trim().to_lowercase().as_bytes());
-            }
-            Some(other) => append(key, BODY_OTHER, other.to_string().as_bytes()),
-            None => append(key, ABSENT, &[]),
-        }
+        Some(key)
     }
 }
 

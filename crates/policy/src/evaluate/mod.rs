@@ -9,6 +9,7 @@ mod charges;
 mod cors;
 mod evidence;
 mod framing;
+mod json_body;
 mod outcome;
 mod request;
 
@@ -16,7 +17,8 @@ pub(crate) use framing::head_bytes;
 
 pub use evidence::{Charge, Charges, Evidence, LimitState, LimitStates, Principal, TokenFailure};
 pub use outcome::{
-    Action, Answer, Decision, Denial, DenialKind, Outcome, Permit, Phase, PhaseResult, PhaseTrace,
+    Action, Answer, Decision, Denial, DenialKind, Outcome, Paused, Permit, Phase, PhaseResult, PhaseTrace,
+    Progress,
 };
 pub use request::{RequestHead, Scheme};
 
@@ -58,28 +60,16 @@ static RULE_ROUTES: Rule = Rule::of_language("language: routes");
 static RULE_PATH: Rule = Rule::of_language("language: path PA-1");
 static RULE_IN_CLEAR: Rule = Rule::of_language("language: redirect RD-1");
 
-/// Decides one request; `is_explained` keeps what each phase came to.
+/// Decides one request with its body, if it has one; `is_explained` keeps what each phase came to.
 pub(crate) fn run(
     plan: &Plan,
     head: &RequestHead<'_>,
     evidence: &dyn Evidence,
     is_explained: bool,
 ) -> Outcome {
-    let mut evaluation = Evaluation {
-        plan,
-        head,
-        evidence,
-        route: None,
-        trace: is_explained.then(|| Vec::with_capacity(Phase::ALL.len())),
-        limits: LimitStates::new(),
-        failure_charges: Charges::new(),
-    };
-    let decision = evaluation.decide().unwrap_or_else(|stop| *stop);
-    Outcome {
-        decision,
-        route: evaluation.route,
-        trace: evaluation.trace.unwrap_or_default(),
-        limits: evaluation.limits,
+    match begin(plan, head, evidence, is_explained) {
+        Progress::Decided(outcome) => outcome,
+        Progress::NeedsBody(paused) => resume(plan, paused, head, evidence),
     }
 }
 
@@ -93,6 +83,58 @@ pub(crate) fn body_needed(plan: &Plan, head: &RequestHead<'_>) -> Option<u64> {
         return None;
     };
     charges::reads_body(&route).then_some(route.limits.body)
+}
+
+/// Decides one request as far as its head goes.
+pub(crate) fn begin(
+    plan: &Plan,
+    head: &RequestHead<'_>,
+    evidence: &dyn Evidence,
+    is_explained: bool,
+) -> Progress {
+    let mut evaluation = Evaluation {
+        plan,
+        head,
+        evidence,
+        route: None,
+        trace: is_explained.then(|| Vec::with_capacity(Phase::ALL.len())),
+        limits: LimitStates::new(),
+        failure_charges: Charges::new(),
+    };
+    match evaluation.before_body() {
+        Err(stop) => Progress::Decided(evaluation.ended(*stop)),
+        Ok((route, principal)) if charges::reads_body(&route) => Progress::NeedsBody(Paused {
+            route,
+            principal,
+            limits: evaluation.limits,
+            failure_charges: evaluation.failure_charges,
+            trace: evaluation.trace,
+        }),
+        Ok((route, principal)) => {
+            let decision = evaluation.with_body(route, principal);
+            Progress::Decided(evaluation.ended(decision))
+        }
+    }
+}
+
+/// Goes on with the body in `head`; without one there is no permit.
+pub(crate) fn resume(
+    plan: &Plan,
+    paused: Paused,
+    head: &RequestHead<'_>,
+    evidence: &dyn Evidence,
+) -> Outcome {
+    let mut evaluation = Evaluation {
+        plan,
+        head,
+        evidence,
+        route: Some(Arc::clone(&paused.route)),
+        trace: paused.trace,
+        limits: paused.limits,
+        failure_charges: paused.failure_charges,
+    };
+    let decision = evaluation.with_body(paused.route, paused.principal);
+    evaluation.ended(decision)
 }
 
 /// The route for a canonical path; HEAD is answered where GET is (RFC 9110 §9.3.2).
@@ -110,7 +152,8 @@ fn find(plan: &Plan, path: &str, method: &str) -> Result<Found, TwoReadings> {
 }
 
 impl<'e> Evaluation<'e> {
-    fn decide(&mut self) -> Result<Decision, Stop> {
+    /// Every phase that asks nothing of the body but its announced length.
+    fn before_body(&mut self) -> Result<(Arc<Route>, Option<Arc<Principal>>), Stop> {
         let listener = self.connection()?;
         let host = self.framing()?;
         let (target, found) = self.path()?;
@@ -122,9 +165,18 @@ impl<'e> Evaluation<'e> {
         let route = self.matched(found)?;
         self.cors(&route)?;
         let principal = self.authentication(&route)?;
+        self.body(&route)?;
+        Ok((route, principal))
+    }
+
+    fn with_body(&mut self, route: Arc<Route>, principal: Option<Arc<Principal>>) -> Decision {
+        self.after_body(route, principal).unwrap_or_else(|stop| *stop)
+    }
+
+    fn after_body(&mut self, route: Arc<Route>, principal: Option<Arc<Principal>>) -> Result<Decision, Stop> {
         self.subject_limits(&route, principal.as_deref())?;
         self.authorization(&route, principal.as_deref())?;
-        self.body(&route)?;
+        let target = self.target()?;
         self.pass(Phase::Upstream, &route.rules.target, "goes where the route leads");
         self.pass(
             Phase::Headers,
@@ -135,8 +187,17 @@ impl<'e> Evaluation<'e> {
             route,
             target: ForwardTarget::new(target.path, target.query),
             principal,
-            failure_charges: std::mem::take(&mut self.failure_charges),
         }))
+    }
+
+    fn ended(self, decision: Decision) -> Outcome {
+        Outcome {
+            decision,
+            route: self.route,
+            trace: self.trace.unwrap_or_default(),
+            limits: self.limits,
+            failure_charges: self.failure_charges,
+        }
     }
 
     fn connection(&mut self) -> Result<&'e Listener, Stop> {
@@ -172,17 +233,7 @@ impl<'e> Evaluation<'e> {
     /// Canonical path (PA-1 to PA-4) and the route for it. That no route matches is told only after the coarse
     /// limits, so that a scan of the paths is limited too.
     fn path(&mut self) -> Result<(Target<'e>, Found), Stop> {
-        let target = match path::target(self.head.target) {
-            Ok(target) => target,
-            Err(fault) => {
-                return Err(self.refuse(
-                    DenialKind::MalformedRequest,
-                    Phase::Path,
-                    &Rule::of_language(fault.rule),
-                    fault.detail,
-                ));
-            }
-        };
+        let target = self.target()?;
         if self.head.scheme == Scheme::Http {
             self.pass(
                 Phase::Path,
@@ -210,6 +261,13 @@ impl<'e> Evaluation<'e> {
             Found::Nothing => self.pass(Phase::Path, &RULE_ROUTES, "canonical; no route"),
         }
         Ok((target, found))
+    }
+
+    fn target(&mut self) -> Result<Target<'e>, Stop> {
+        path::target(self.head.target).map_err(|fault| {
+            let rule = Rule::of_language(fault.rule);
+            self.refuse(DenialKind::MalformedRequest, Phase::Path, &rule, fault.detail)
+        })
     }
 
     /// The route, or 404 or 405.

@@ -1,7 +1,7 @@
 //! What evaluation answers.
 
-use super::evidence::{Charge, Charges, LimitState, LimitStates, Principal};
-use crate::plan::{Route, RouteTarget, Rule, Served, Timeouts, Upstream};
+use super::evidence::{Charges, LimitState, LimitStates, Principal};
+use crate::plan::{Plan, Route, RouteTarget, Rule, Served, Timeouts, Upstream};
 use http::{HeaderName, HeaderValue};
 use smallvec::SmallVec;
 use std::{borrow::Cow, sync::Arc};
@@ -23,12 +23,12 @@ pub enum Phase {
     Cors,
     /// Who is it.
     Authentication,
+    /// Size of the body, before anything in it counts.
+    Body,
     /// Limits keyed by subject or body.
     SubjectLimits,
     /// May it.
     Authorization,
-    /// Size of the body.
-    Body,
     /// Where it goes.
     Upstream,
     /// What the answer carries.
@@ -45,9 +45,9 @@ impl Phase {
         Self::Limits,
         Self::Cors,
         Self::Authentication,
+        Self::Body,
         Self::SubjectLimits,
         Self::Authorization,
-        Self::Body,
         Self::Upstream,
         Self::Headers,
     ];
@@ -122,6 +122,67 @@ pub struct Outcome {
     pub trace: Vec<PhaseTrace>,
     /// Every limit that was asked, in order.
     pub limits: LimitStates,
+    /// Charges that were reserved for a failure. Refund each of them unless the upstream answers with 401 or 403.
+    pub failure_charges: Charges,
+}
+
+/// How far a request can be decided by its head.
+#[derive(Debug)]
+pub enum Progress {
+    /// To the end.
+    Decided(Outcome),
+    /// Up to its body: a limit of its route is keyed by a part of it.
+    NeedsBody(Paused),
+}
+
+/// A request that has passed every phase before its body. Read at most [`Paused::body_limit`] bytes of the body, then
+/// go on with [`Plan::resume`](crate::Plan::resume).
+#[derive(Debug)]
+pub struct Paused {
+    pub(super) route: Arc<Route>,
+    pub(super) principal: Option<Arc<Principal>>,
+    pub(super) limits: LimitStates,
+    pub(super) failure_charges: Charges,
+    pub(super) trace: Option<Vec<PhaseTrace>>,
+}
+
+impl Paused {
+    /// Most bytes of body that this route takes; more is 413.
+    #[must_use]
+    pub fn body_limit(&self) -> u64 {
+        self.route.limits.body
+    }
+
+    /// The route.
+    #[must_use]
+    pub const fn route(&self) -> &Arc<Route> {
+        &self.route
+    }
+
+    /// The end of a request with a body that is longer than [`Paused::body_limit`].
+    #[must_use]
+    pub fn too_large(self) -> Outcome {
+        let rule = self.route.rules.body.clone();
+        let detail = "the body is larger than this route takes";
+        self.refused(DenialKind::PayloadTooLarge, rule, detail)
+    }
+
+    /// The end of a request whose body did not come in time.
+    #[must_use]
+    pub fn too_slow(self, plan: &Plan) -> Outcome {
+        let rule = plan.floor.body_timeout_rule.clone();
+        self.refused(DenialKind::RequestTimeout, rule, "the body took too long")
+    }
+
+    fn refused(self, kind: DenialKind, rule: Rule, detail: &'static str) -> Outcome {
+        Outcome {
+            decision: Decision::Deny(Denial::new(kind, Phase::Body, rule, detail)),
+            route: Some(self.route),
+            trace: self.trace.unwrap_or_default(),
+            limits: self.limits,
+            failure_charges: self.failure_charges,
+        }
+    }
 }
 
 impl Outcome {
@@ -141,10 +202,6 @@ impl Outcome {
 
 /// What to do with the request.
 #[derive(Debug)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "a permit is held inline so that it costs no allocation; there is one decision a request"
-)]
 pub enum Decision {
     /// Let it through.
     Permit(Permit),
@@ -173,7 +230,6 @@ pub struct Permit {
     pub(super) route: Arc<Route>,
     pub(super) target: ForwardTarget,
     pub(super) principal: Option<Arc<Principal>>,
-    pub(super) failure_charges: Charges,
 }
 
 /// The canonical path and the query to forward; held inline, so that most permits cost no allocation.
@@ -275,12 +331,6 @@ impl Permit {
             RouteTarget::Serve(_) => None,
         }
     }
-
-    /// Charges that were reserved for a failure. Refund each of them unless the upstream answers with a 4xx.
-    #[must_use]
-    pub fn failure_charges(&self) -> &[Charge] {
-        &self.failure_charges
-    }
 }
 
 /// The closed list of refusals. The gateway maps each to its problem type.
@@ -302,6 +352,8 @@ pub enum DenialKind {
     NotFound,
     /// 405, with `Allow`.
     MethodNotAllowed,
+    /// 408: the body did not come in time.
+    RequestTimeout,
     /// 413.
     PayloadTooLarge,
     /// 414.
@@ -328,6 +380,7 @@ impl DenialKind {
             Self::InsufficientScope | Self::HttpsRequired | Self::CorsRefused | Self::AddressRefused => 403,
             Self::NotFound => 404,
             Self::MethodNotAllowed => 405,
+            Self::RequestTimeout => 408,
             Self::PayloadTooLarge => 413,
             Self::TargetTooLong => 414,
             Self::ExpectationFailed => 417,
@@ -350,6 +403,7 @@ impl DenialKind {
             Self::AddressRefused => "address-refused",
             Self::NotFound => "not-found",
             Self::MethodNotAllowed => "method-not-allowed",
+            Self::RequestTimeout => "request-timeout",
             Self::PayloadTooLarge => "payload-too-large",
             Self::TargetTooLong => "target-too-long",
             Self::ExpectationFailed => "expectation-failed",

@@ -29,7 +29,7 @@ pub struct RequestHead<'a> {
     pub headers: &'a HeaderMap,
     /// Address of the client (AD-1).
     pub client: IpAddr,
-    /// The whole body, when [`crate::Plan::body_needed`] asked for it.
+    /// The whole body, where it is known: [`crate::Plan::body_needed`] and [`crate::Plan::begin`] tell where it must be.
     pub body: Option<&'a [u8]>,
     /// The port on which clients reach the HTTPS side of this listener, for the redirect.
     pub https_port: u16,

@@ -259,6 +259,8 @@ pub struct Floor {
     pub head_timeout: Duration,
     /// How long a client may take to send a whole request body.
     pub body_timeout: Duration,
+    /// Where that is written.
+    pub body_timeout_rule: Rule,
     /// Limits that count every request, also one that no route matches.
     pub rate: Vec<Arc<RateLimit>>,
     /// AddressRule where nothing is taken.
@@ -316,6 +318,12 @@ impl Route {
     /// Every limit that counts requests of this route, those of the floor included.
     pub fn rates(&self) -> impl Iterator<Item = &Arc<RateLimit>> {
         self.coarse.iter().chain(&self.fine)
+    }
+
+    /// Where the size of its body is written.
+    #[must_use]
+    pub const fn body_rule(&self) -> &Rule {
+        &self.rules.body
     }
 }
 

@@ -19,7 +19,7 @@ pub use rate::{Count, RateKey, RateLimit, is_failure};
 pub use waiver::Waiver;
 
 use crate::{
-    evaluate::{Evidence, Outcome, RequestHead},
+    evaluate::{Evidence, Outcome, Paused, Progress, RequestHead},
     route_path::Matcher,
 };
 use std::sync::Arc;
@@ -110,10 +110,23 @@ impl Plan {
         crate::evaluate::run(self, head, evidence, true)
     }
 
-    /// How many bytes of the body must be read before [`Plan::evaluate`], when a limit of the matched route is
-    /// keyed by a part of the body; `None` when the body is not needed.
+    /// How many bytes of the body [`Plan::evaluate`] will ask for, when a limit of the matched route is keyed by a part
+    /// of it; `None` when it will not.
     #[must_use]
     pub fn body_needed(&self, head: &RequestHead<'_>) -> Option<u64> {
         crate::evaluate::body_needed(self, head)
+    }
+
+    /// Decides one request as far as its head goes, for whoever has not read its body yet. [`RequestHead::body`] is
+    /// not looked at but for its length.
+    #[must_use]
+    pub fn begin(&self, head: &RequestHead<'_>, evidence: &dyn Evidence) -> Progress {
+        crate::evaluate::begin(self, head, evidence, false)
+    }
+
+    /// Goes on where [`Plan::begin`] paused, with the same head and the body.
+    #[must_use]
+    pub fn resume(&self, paused: Paused, head: &RequestHead<'_>, evidence: &dyn Evidence) -> Outcome {
+        crate::evaluate::resume(self, paused, head, evidence)
     }
 }

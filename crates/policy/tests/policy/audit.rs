@@ -6,18 +6,18 @@ use crate::{
 };
 use policy::{
     Date, SourceFile,
-    audit::{self, Audit, AuditFinding, AuditSeverity, rules},
+    audit::{self, ApiRisk, Audit, AuditFinding, AuditSeverity, RiskStatus, rules},
     render,
 };
 use std::{collections::BTreeSet, fmt::Write};
 
 const DOCUMENT: &str = include_str!("../../../../docs/policy-audit.md");
 
-fn today() -> Date {
+pub(crate) fn today() -> Date {
     Date::parse("2026-12-01").expect("a date")
 }
 
-fn audited(files: &[SourceFile], environment: &str) -> Audit {
+pub(crate) fn audited(files: &[SourceFile], environment: &str) -> Audit {
     audit::audit(files, environment, today())
         .unwrap_or_else(|found| panic!("{}", render::human(&found, files)))
 }
@@ -128,6 +128,18 @@ fn the_shipped_policies_score_full_marks_in_production() {
 }
 
 #[test]
+fn the_shipped_policies_have_nothing_open_in_any_environment() {
+    for environment in ["development", "test", "production"] {
+        let audit = audited(&shipped(), environment);
+        let open: Vec<&AuditFinding> = audit.open(AuditSeverity::Low).collect();
+        assert_eq!(open, Vec::<&AuditFinding>::new(), "{environment}");
+        assert_eq!(audit.score.grade.grade, "A+", "{environment}");
+        let unmet = |risk: &ApiRisk| risk.status == RiskStatus::Unmet;
+        assert!(!audit.score.api_top_10.iter().any(unmet), "{environment}");
+    }
+}
+
+#[test]
 fn a_weak_header_costs_its_marks_waived_or_not() {
     let weak = [(
         "headers.yaml",
@@ -150,7 +162,7 @@ type Scored = (&'static [(&'static str, &'static str)], i32, &'static str);
 #[test]
 fn the_observatory_counts_as_it_publishes() {
     const CSP: &str = "      Content-Security-Policy: default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'\n";
-    let scores: [Scored; 8] = [
+    let scores: [Scored; 9] = [
         (&[("63072000", "15552000")], 150, "A+"),
         (&[("63072000", "15551999")], 140, "A+"),
         (
@@ -167,6 +179,7 @@ fn the_observatory_counts_as_it_publishes() {
             "A+",
         ),
         (&[("default-src 'none'; base", "default-src *; base")], 80, "B+"),
+        (&[("frame-ancestors 'none'", "frame-ancestors *:443")], 80, "B+"),
     ];
     for (edits, score, grade) in scores {
         let edits: Vec<(&str, &str, &str)> = edits

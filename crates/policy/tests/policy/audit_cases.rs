@@ -17,7 +17,7 @@ struct Case(
 );
 
 /// Rules about headers.
-const HEADERS: [Case; 29] = [
+const HEADERS: [Case; 34] = [
     Case(
         "A1001",
         "headers.yaml",
@@ -250,10 +250,50 @@ const HEADERS: [Case; 29] = [
         "headers.api.set.Cache-Control",
         "Cache-Control: no-store, max-age=0",
     ),
+    Case(
+        "A1010",
+        "headers.yaml",
+        "max-age=63072000; includeSubDomains",
+        "max-age=0; includeSubDomains",
+        "headers.api.set.Strict-Transport-Security",
+        "max-age=1; includeSubDomains",
+    ),
+    Case(
+        "A1010",
+        "headers.yaml",
+        "max-age=63072000; includeSubDomains",
+        "max-age=63072000; includeSubDomains; max-age=0",
+        "headers.api.set.Strict-Transport-Security",
+        "max-age=63072000; includeSubDomains; preload",
+    ),
+    Case(
+        "A1015",
+        "headers.yaml",
+        "Policy: no-referrer",
+        "Policy: later",
+        "headers.api.set.Referrer-Policy",
+        "Policy: no-referrer, later",
+    ),
+    Case(
+        "A1017",
+        "headers.yaml",
+        "Opener-Policy: same-origin",
+        "Opener-Policy: Same-Origin",
+        "headers.api.set.Cross-Origin-Opener-Policy",
+        "Opener-Policy: same-origin; report-to=\"a\"",
+    ),
+    Case(
+        "A1022",
+        "headers.yaml",
+        "default-src 'none'; base-uri",
+        "default-src none; base-uri",
+        "headers.api.set.Content-Security-Policy",
+        "default-src none.example; base-uri",
+    ),
 ];
 
 /// Rules about other single values.
-const VALUES: [Case; 31] = [
+const VALUES: [Case; 53] = [
     Case(
         "A1101",
         "listeners.yaml",
@@ -351,6 +391,14 @@ const VALUES: [Case; 31] = [
         "{ limit: 1/s, burst: 600,",
     ),
     Case(
+        "A1301",
+        "floor.yaml",
+        "key: [address] }",
+        "key: [address], count: failures }",
+        "floor.rate",
+        "key: [address], count: requests }",
+    ),
+    Case(
         "A1303",
         "routes/documentation.yaml",
         "{ method: GET, path: /openapi.json }",
@@ -393,10 +441,10 @@ const VALUES: [Case; 31] = [
     Case(
         "A1307",
         "routes/identity.yaml",
-        "limits: { body: 4KiB }",
-        "limits: { body: 65KiB }",
-        "routes.login.limits.body",
-        "limits: { body: 64KiB }",
+        "limits: { body: 4KiB }\n    rate:\n      refreshes",
+        "limits: { body: 65KiB }\n    rate:\n      refreshes",
+        "routes.refresh.limits.body",
+        "limits: { body: 64KiB }\n    rate:\n      refreshes",
     ),
     Case(
         "A1308",
@@ -502,6 +550,174 @@ const VALUES: [Case; 31] = [
         "cors.application.origins",
         "https://localhost.bank.example",
     ),
+    Case(
+        "A1301",
+        "floor.yaml",
+        "per-address: { limit: 100/min, burst: 100, key: [address] }",
+        "per-address: { limit: 18446744073709551615/ms, burst: 100, key: [address] }\n    failures: { limit: 5/min, burst: 5, key: [address], count: failures }",
+        "floor.rate.per-address.limit",
+        "per-address: { limit: 6000/min, burst: 100, key: [address] }\n    failures: { limit: 5/min, burst: 5, key: [address], count: failures }",
+    ),
+    Case(
+        "A1303",
+        "routes/identity.yaml",
+        "registrations: { limit: 3/h",
+        "registrations: { limit: 1000000/ms",
+        "routes.register.rate",
+        "registrations: { limit: 5999/h",
+    ),
+    Case(
+        "A1303",
+        "routes/identity.yaml",
+        "registrations: { limit: 3/h",
+        "registrations: { limit: 6000/h",
+        "routes.register.rate",
+        "registrations: { limit: 99/min",
+    ),
+    Case(
+        "A1303",
+        "routes/identity.yaml",
+        "burst: 3, key: [address]",
+        "burst: 3, key: [address, body./email]",
+        "routes.register.rate",
+        "burst: 3, key: [address], count: requests",
+    ),
+    Case(
+        "A1303",
+        "routes/identity.yaml",
+        "burst: 3, key: [address]",
+        "burst: 3, key: [address], count: failures",
+        "routes.register.rate",
+        "burst: 3, key: [address]",
+    ),
+    Case(
+        "A1304",
+        "routes/identity.yaml",
+        "/api/v1/auth/refresh",
+        "/api/v1/auth/Login",
+        "routes.refresh.rate",
+        "/api/v1/auth/blog-info",
+    ),
+    Case(
+        "A1304",
+        "routes/identity.yaml",
+        "/api/v1/auth/refresh",
+        "/api/v1/auth/password-reset",
+        "routes.refresh.rate",
+        "/api/v1/auth/tokenise",
+    ),
+    Case(
+        "A1304",
+        "routes/identity.yaml",
+        "/api/v1/auth/refresh",
+        "/api/v1/auth/resetPassword",
+        "routes.refresh.rate",
+        "/api/v1/auth/passed",
+    ),
+    Case(
+        "A1304",
+        "routes/identity.yaml",
+        "/api/v1/auth/refresh",
+        "/api/v1/Auth/LOG_IN",
+        "routes.refresh.rate",
+        "/api/v1/Auth/LOG_INTO",
+    ),
+    Case(
+        "A1304",
+        "routes/identity.yaml",
+        "/api/v1/auth/refresh",
+        "/api/v1/auth/oauth2Token",
+        "routes.refresh.rate",
+        "\"/api/v1/auth/{token}\"",
+    ),
+    Case(
+        "A1310",
+        "routes/accounts.yaml",
+        "key: [subject] }",
+        "key: [address, subject] }",
+        "routes.open_account.rate",
+        "key: [subject], count: requests }",
+    ),
+    Case(
+        "A1310",
+        "routes/transfers.yaml",
+        "key: [subject] }",
+        "key: [subject], count: failures }",
+        "routes.create_transfer.rate",
+        "key: [subject] }",
+    ),
+    Case(
+        "A1311",
+        "floor.yaml",
+        "head: 16KiB",
+        "head: 1023B",
+        "floor.limits.head",
+        "head: 1KiB",
+    ),
+    Case(
+        "A1311",
+        "floor.yaml",
+        "headers: 64 ",
+        "headers: 15 ",
+        "floor.limits.headers",
+        "headers: 16 ",
+    ),
+    Case(
+        "A1311",
+        "floor.yaml",
+        "target: 8KiB",
+        "target: 63B",
+        "floor.limits.target",
+        "target: 64B",
+    ),
+    Case(
+        "A1311",
+        "floor.yaml",
+        "body: 15s",
+        "body: 1ms",
+        "floor.timeouts.body",
+        "body: 500ms",
+    ),
+    Case(
+        "A1311",
+        "routes/operations.yaml",
+        "connect: 500ms",
+        "connect: 9ms",
+        "routes.core_health.timeouts.connect",
+        "connect: 10ms",
+    ),
+    Case(
+        "A1312",
+        "floor.yaml",
+        "target: 8KiB",
+        "target: 16KiB",
+        "floor.limits.target",
+        "target: 15KiB",
+    ),
+    Case(
+        "A1406",
+        "routes/accounts.yaml",
+        "path: \"/api/v1/accounts/{id}\" }\n    auth: customers\n    scopes: [\"accounts:read\"]",
+        "path: \"/api/v1/accounts/{id}\" }\n    auth: none\n    because: it was asked for",
+        "routes.read_account.auth",
+        "path: \"/api/v1/accounts/{id}\" }\n    auth: customers\n    scopes: [\"accounts:read\"]",
+    ),
+    Case(
+        "A1407",
+        "routes/accounts.yaml",
+        "path: \"/api/v1/accounts/{id}\" }\n    auth: customers\n    scopes: [\"accounts:read\"]",
+        "path: /api/v1/transfers/mine }\n    auth: none\n    because: it was asked for",
+        "routes.read_account.auth",
+        "path: /api/v1/transfer-fees }\n    auth: none\n    because: it was asked for",
+    ),
+    Case(
+        "A1505",
+        "cors.yaml",
+        "max_age: 10min",
+        "max_age: 121min",
+        "cors.application.max_age",
+        "max_age: 2h",
+    ),
 ];
 
 /// What production refuses to compile is only found elsewhere.
@@ -555,6 +771,32 @@ fn composed() -> Vec<Pair> {
     vec![
         pair("A1206", "upstreams.core.authorization", two_issuers()),
         pair(
+            "A1407",
+            "routes.list_transfers.auth",
+            [
+                listed_openly("    auth: none\n    because: it was asked for"),
+                listed_openly("    auth: customers\n    scopes: [\"transfers:read\"]"),
+            ],
+        ),
+        pair(
+            "A1408",
+            "routes.core_health.allow_from",
+            ["0.0.0.0/1", "10.0.0.0/8"].map(from_addresses),
+        ),
+        pair(
+            "A1408",
+            "routes.core_health.allow_from",
+            ["\"::/0\"", "\"2001:db8::/32\""].map(from_addresses),
+        ),
+        Pair {
+            environment: "development",
+            ..pair(
+                "A1301",
+                "rates.per-address.limit",
+                ["0.0.0.0", "127.0.0.1"].map(development_on),
+            )
+        },
+        pair(
             "A1309",
             "routes.core_health.timeouts.total",
             ["61s", "60s"].map(slow_route),
@@ -576,7 +818,7 @@ fn composed() -> Vec<Pair> {
         ),
         pair(
             "A1604",
-            "routes.login.limits.body",
+            "routes.refresh.limits.body",
             [below_the_floor(), shipped()],
         ),
         Pair {
@@ -601,6 +843,41 @@ fn two_issuers() -> [Vec<SourceFile>; 2] {
     [edited(&edits), edited(&edits[..2])]
 }
 
+/// The list of transfers, whose single ones are protected.
+fn listed_openly(auth: &str) -> Vec<SourceFile> {
+    let protected = "path: /api/v1/transfers }\n    auth: customers\n    scopes: [\"transfers:read\"]";
+    edited(&[(
+        "routes/transfers.yaml",
+        protected,
+        &format!("path: /api/v1/transfers }}\n{auth}"),
+    )])
+}
+
+/// A route for the networks of a list.
+fn from_addresses(network: &str) -> Vec<SourceFile> {
+    edited(&[
+        (
+            "floor.yaml",
+            "version: 1",
+            &format!("version: 1\naddresses:\n  balancers: [{network}]"),
+        ),
+        (
+            "routes/operations.yaml",
+            "    timeouts:",
+            "    allow_from: [balancers]\n    timeouts:",
+        ),
+    ])
+}
+
+/// The development overlay, whose limits are loose, on an address.
+fn development_on(address: &str) -> Vec<SourceFile> {
+    edited(&[(
+        "environments/development.yaml",
+        "127.0.0.1:8443",
+        &format!("{address}:8443"),
+    )])
+}
+
 /// A route that may wait longer than its upstream.
 fn slow_route(total: &str) -> Vec<SourceFile> {
     let waiver = "version: 1\nwaivers:\n  slow: { rule: P3006, at: routes.core_health.timeouts.total, because: it thinks, until: 2027-01-31 }";
@@ -611,10 +888,14 @@ fn slow_route(total: &str) -> Vec<SourceFile> {
 }
 
 fn below_the_floor() -> Vec<SourceFile> {
-    let waiver = "version: 1\nwaivers:\n  large: { rule: P3006, at: routes.login.limits.body, because: large forms, until: 2027-01-31 }";
+    let waiver = "version: 1\nwaivers:\n  large: { rule: P3006, at: routes.refresh.limits.body, because: large forms, until: 2027-01-31 }";
     edited(&[
         ("floor.yaml", "version: 1", waiver),
-        ("routes/identity.yaml", "{ body: 4KiB }", "{ body: 300KiB }"),
+        (
+            "routes/identity.yaml",
+            "{ body: 4KiB }\n    rate:\n      refreshes",
+            "{ body: 300KiB }\n    rate:\n      refreshes",
+        ),
     ])
 }
 
@@ -626,6 +907,13 @@ fn tight_development() -> Vec<SourceFile> {
         looser,
         "limit: 10/min\n    burst: 10",
     )])
+}
+
+/// Without the overlays of other environments, which do not fit every change of the base.
+fn only(environment: &str, mut files: Vec<SourceFile>) -> Vec<SourceFile> {
+    let overlay = format!("environments/{environment}.yaml");
+    files.retain(|file| !file.name.starts_with("environments/") || file.name == overlay);
+    files
 }
 
 /// Every case as two bundles.
@@ -641,8 +929,8 @@ pub(crate) fn pairs() -> Vec<Pair> {
             rule,
             key,
             environment,
-            weak: edited(&[(file, old, weak)]),
-            good: edited(&[(file, old, good)]),
+            weak: only(environment, edited(&[(file, old, weak)])),
+            good: only(environment, edited(&[(file, old, good)])),
         }
     };
     HEADERS

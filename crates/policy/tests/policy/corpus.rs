@@ -274,10 +274,9 @@ pub(crate) fn observe(plan: &Plan) -> Vec<String> {
 fn shared_counters(plan: &Plan) -> Vec<String> {
     let after = |payee: &str, has_failed: bool| {
         let (world, first) = (Checked(World::default()), pay().body(payee));
-        if let Decision::Permit(permit) = first.ask(plan, &world).decision
-            && !has_failed
-        {
-            world.0.refund(permit.failure_charges());
+        let outcome = first.ask(plan, &world);
+        if !has_failed {
+            world.0.refund(&outcome.failure_charges);
         }
         let left = pay().ask(plan, &world).limits;
         let left: Vec<u64> = left.iter().map(|limit| limit.remaining).collect();

@@ -430,7 +430,7 @@ fn the_trace_tells_every_phase_and_the_line_that_decided() {
     );
     assert_eq!(
         last.rule.as_str(),
-        "routes/accounts.yaml:23 routes.read_account.auth"
+        "routes/accounts.yaml:26 routes.read_account.auth"
     );
 }
 

@@ -372,6 +372,12 @@ const TOGETHER: &[Slip] = &[
         "version: 1\naddresses:\n  office: [203.0.113.0/24]\n",
     ),
     Slip(
+        "body too large to count by",
+        "routes/identity.yaml",
+        "    limits: { body: 4KiB }\n",
+        "",
+    ),
+    Slip(
         "header that a profile weakens",
         "headers.yaml",
         "        connect-src 'self'; base-uri 'self'; form-action 'none'; frame-ancestors 'none'\n      X-Content-Type-Options: nosniff\n      X-Frame-Options: DENY",
@@ -661,9 +667,26 @@ fn other_bundles() -> Vec<(&'static str, Vec<SourceFile>, &'static str)> {
         ("not a file", vec![SourceFile::refused("floor.yaml", Refusal::NotAFile("a pipe"))], IN),
         ("not the policy folder", vec![SourceFile::refused("", Refusal::TooMany)], IN),
         ("more than can be told", vec![SourceFile::new("a.yaml", (0..300).map(|key| format!("k{key}: 1\n")).collect::<String>())], IN),
+        ("paths that meet in too many ways", with("zz.yaml", intertwined()), IN),
         ("unknown environment", shipped(), "developement"),
         ("upstream in clear", shipped_with("upstreams.yaml", "unix:core-api.sock", "http://10.0.0.7:8000"), IN),
     ]
+}
+
+/// Each of the one half meets each of the other, and no two ever end together.
+fn intertwined() -> String {
+    let route = |name: &str, path: &str, number: usize| {
+        format!(
+            "  {name}{number}: {{ match: {{ method: GET, path: \"{path}\" }}, auth: customers, scopes: [], upstream: core }}\n"
+        )
+    };
+    let routes = (0..500).flat_map(|number| {
+        [
+            route("a", &format!("/q/{{x}}/s{number}/{{y}}/e"), number),
+            route("b", &format!("/q/S/{{p}}/t{number}/f"), number),
+        ]
+    });
+    format!("version: 1\nroutes:\n{}", routes.collect::<String>())
 }
 
 #[test]

@@ -32,7 +32,7 @@ cors:
   application: { origins: [https://app.example], methods: [GET, POST], headers: [Authorization], expose: [RateLimit], credentials: true, max_age: 10min }
   documentation: { origins: ["*"], methods: [GET, POST], headers: [Accept], expose: [RateLimit], max_age: 10min }
 floor:
-  limits: { head: 16KiB, headers: 64, target: 8KiB, body: 256KiB }
+  limits: { head: 16KiB, headers: 64, target: 8KiB, body: 64KiB }
   timeouts: { head: 5s, body: 14s }
   deny_from: [blocked]
   rate: { per-address: { limit: 100/min, burst: 20, key: [address] } }
@@ -43,7 +43,7 @@ routes:
     auth: customers
     scopes: ["pay:write"]
     rate: { payments: { limit: 7/min, burst: 7, key: [subject, body./to], count: failures } }
-    limits: { head: 15KiB, headers: 63, target: 7KiB, body: 255KiB }
+    limits: { head: 15KiB, headers: 63, target: 7KiB, body: 63KiB }
     timeouts: { connect: 900ms, read: 14s, total: 29s }
     headers: docs
     cors: application
@@ -205,17 +205,21 @@ pub(crate) const CHANGES: &[(&str, &str, &str)] = &[
     ),
     (
         "routes.*.limits",
-        "    limits: { head: 15KiB, headers: 63, target: 7KiB, body: 255KiB }\n",
+        "    limits: { head: 15KiB, headers: 63, target: 7KiB, body: 63KiB }\n",
         "\n",
     ),
     ("routes.*.limits.head", "head: 15KiB", "head: 14KiB"),
     ("routes.*.limits.headers", "headers: 63", "headers: 62"),
     ("routes.*.limits.target", "target: 7KiB", "target: 6KiB"),
-    ("routes.*.limits.body", "body: 255KiB", "body: 254KiB"),
+    ("routes.*.limits.body", "body: 63KiB", "body: 62KiB"),
     ("floor.limits.head", "head: 16KiB", "head: 17KiB"),
     ("floor.limits.headers", "headers: 64", "headers: 65"),
     ("floor.limits.target", "target: 8KiB", "target: 9KiB"),
-    ("floor.limits.body", "body: 256KiB", "body: 257KiB"),
+    (
+        "floor.limits.body",
+        "target: 8KiB, body: 64KiB",
+        "target: 8KiB, body: 65KiB",
+    ),
     ("floor.timeouts.head", "head: 5s", "head: 6s"),
     ("floor.timeouts.body", "body: 14s", "body: 13s"),
     ("floor.rate", "per-address: {", "by-address: {"),

@@ -1,6 +1,6 @@
 //! Limits: who shares a counter, what a refusal says, and failures that cost nothing when they did not happen.
 
-use crate::world::{Request, World, denial, field, permit, plan, shipped, status};
+use crate::world::{Request, World, denial, field, plan, shipped, shipped_with, status};
 use policy::{DenialKind, Phase, Plan, is_failure};
 use std::time::Duration;
 
@@ -15,14 +15,11 @@ fn login(email: &str) -> Request {
 /// Logs in and tells the limiter how the core answered; the status the client sees.
 fn attempt(plan: &Plan, world: &World, request: &Request, answer: u16) -> u16 {
     let outcome = request.ask(plan, world);
-    if status(&outcome) != 200 {
-        return status(&outcome);
+    let is_permitted = status(&outcome) == 200;
+    if !is_permitted || !is_failure(answer) {
+        world.refund(&outcome.failure_charges);
     }
-    let permit = permit(outcome);
-    if !is_failure(answer) {
-        world.refund(permit.failure_charges());
-    }
-    answer
+    if is_permitted { answer } else { status(&outcome) }
 }
 
 #[test]
@@ -103,7 +100,7 @@ fn a_request_that_says_nothing_of_the_credentials_is_no_failure() {
 #[test]
 fn a_missing_key_part_is_counted_too() {
     let (plan, world) = (production(), World::default());
-    for body in ["{}", "not json", "", "[]", "{\"mail\":1}"] {
+    for body in ["{}", "7", "[]", "{\"mail\":1}", "{\"email\":null}"] {
         assert_eq!(attempt(&plan, &world, &login("1").body(body), 401), 401, "{body}");
     }
     assert_eq!(attempt(&plan, &world, &login("1").body("{}"), 401), 429);
@@ -115,16 +112,76 @@ fn a_missing_key_part_is_counted_too() {
 }
 
 #[test]
+fn a_body_that_services_could_read_in_two_ways_is_refused() {
+    let (plan, world) = (production(), World::default());
+    for body in [
+        "",
+        "not json",
+        "{} {}",
+        "{\"email\":\"a\",\"email\":\"b\"}",
+        "{\"email\":\"a\",\"EMAIL\":\"b\"}",
+        "{\"email\":\"a\",\"\\u0065mail\":\"b\"}",
+        "{\"email\":\"a\",\"deep\":[{\"x\":1,\"X\":2}]}",
+        "{\"email\":1.0}",
+        "{\"email\":1e0}",
+        "{\"email\":true}",
+        "{\"email\":[\"a\"]}",
+        "{\"email\":{}}",
+    ] {
+        let refused = denial(login("1").body(body).ask(&plan, &world));
+        assert_eq!(
+            (refused.kind, refused.phase, refused.rule.key()),
+            (
+                DenialKind::MalformedRequest,
+                Phase::SubjectLimits,
+                "routes.login.rate.login-failures"
+            ),
+            "{body}"
+        );
+    }
+    assert_eq!(attempt(&plan, &world, &login("\"a\""), 200), 200);
+}
+
+#[test]
+fn what_the_gateway_refuses_is_no_failure() {
+    let floor = "per-address: { limit: 100/min, burst: 100, key: [address] }\n    guesses: { limit: 5/min, burst: 5, key: [address], count: failures }";
+    let files = shipped_with(
+        "floor.yaml",
+        "per-address: { limit: 100/min, burst: 100, key: [address] }",
+        floor,
+    );
+    let (plan, world) = (plan(&files, "production"), World::default());
+    for _ in 0..10 {
+        assert_eq!(attempt(&plan, &world, &Request::new("GET", "/nowhere"), 401), 404);
+        assert_eq!(
+            attempt(&plan, &world, &Request::new("GET", "/api/v1/me"), 401),
+            401
+        );
+    }
+    for _ in 0..5 {
+        assert_eq!(
+            attempt(&plan, &world, &Request::new("GET", "/health/live"), 401),
+            401
+        );
+    }
+    assert_eq!(
+        attempt(&plan, &world, &Request::new("GET", "/health/live"), 401),
+        429
+    );
+}
+
+#[test]
 fn reservations_in_flight_count() {
     let (plan, world) = (production(), World::default());
     let request = login("\"a@b.example\"");
-    let flying: Vec<_> = (0..5).map(|_| permit(request.ask(&plan, &world))).collect();
+    let flying: Vec<_> = (0..5).map(|_| request.ask(&plan, &world)).collect();
+    assert!(flying.iter().all(|outcome| status(outcome) == 200));
     assert_eq!(
         status(&request.ask(&plan, &world)),
         429,
         "guessing in parallel gains nothing"
     );
-    world.refund(flying[0].failure_charges());
+    world.refund(&flying[0].failure_charges);
     assert_eq!(status(&request.ask(&plan, &world)), 200);
 }
 

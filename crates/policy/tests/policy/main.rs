@@ -3,6 +3,8 @@
 
 mod audit;
 mod audit_cases;
+mod audit_score;
+mod audit_spellings;
 mod cases;
 mod corpus;
 mod damaged;

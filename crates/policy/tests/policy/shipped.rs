@@ -15,7 +15,7 @@ type Expected = (
     &'static str,
 );
 
-const ROUTES: [Expected; 21] = [
+const ROUTES: [Expected; 24] = [
     ("register", "POST", "/api/v1/auth/register", None, "core"),
     ("login", "POST", "/api/v1/auth/login", None, "core"),
     ("refresh", "POST", "/api/v1/auth/refresh", None, "core"),
@@ -86,7 +86,10 @@ const ROUTES: [Expected; 21] = [
     ),
     ("openapi", "GET", "/openapi.json", None, "core"),
     ("docs", "GET", "/docs", None, "core"),
-    ("docs_file", "GET", "/docs/swagger-ui.css", None, "core"),
+    ("docs_styles", "GET", "/docs/swagger-ui.css", None, "core"),
+    ("docs_script", "GET", "/docs/swagger-ui-bundle.js", None, "core"),
+    ("docs_start", "GET", "/docs/start.js", None, "core"),
+    ("docs_icon", "GET", "/docs/favicon-32x32.png", None, "core"),
     ("jwks", "GET", "/.well-known/jwks.json", None, "jwks"),
     ("live", "GET", "/health/live", None, "live"),
     ("ready", "GET", "/health/ready", None, "ready"),

@@ -45,7 +45,7 @@ const RULES: [(&str, &str, &str); 10] = [
     ("@head", "16KiB", "300B"),
     ("@lines", "64", "3"),
     ("@target", "8KiB", "12B"),
-    ("@body", "256KiB", "9B"),
+    ("@body", "64KiB", "9B"),
     ("@blocked", "", ", blocked"),
     (
         "@floor_rate",
