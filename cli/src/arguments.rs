@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::policy::{PolicyDiffArguments, PolicyShowCommand, SHOW_EXAMPLES};
+use crate::policy::{PolicyDiffArguments, PolicyShowCommand, RunningArguments, SHOW_EXAMPLES};
 
 /// Portico: a bank's security gateway, its control plane and the core banking API behind it, in one binary.
 #[derive(Debug, Parser)]
@@ -173,7 +173,9 @@ Examples:
   portico policy check policies --format sarif > policies.sarif
 
 It runs the same code that the gateway enforces with. A waiver whose last day is over is an error here, one that ends
-within 14 days a warning.")]
+within 14 days a warning. Names in tests/ are looked up in every environment, whichever is chosen.
+
+Exit codes: 0 right, warnings or not; 1 findings; 2 wrong usage, or a directory or file that cannot be read.")]
 pub(crate) struct PolicyCheckArguments {
     /// The policy directory.
     #[arg(value_name = "DIR", default_value = "policies")]
@@ -281,19 +283,28 @@ Examples:
   portico policy explain --method POST --path /api/v1/auth/login --body '{\"email\":\"a@b.example\"}' --exhausted
   portico policy explain --curl \"curl -H 'Authorization: Bearer $token' https://api.bank.example/api/v1/me\"
   pbpaste | portico policy explain --curl -      a command copied from a browser or from API documents
+  grep req_01 gateway.log | portico policy explain --running --log-line -
+                                                 what happened to the request in this line of the gateway's log?
 
 Nothing is sent anywhere. Counters are what the options say. A token is read and judged by its provider's rules, but its
-signature is not checked, and it is never printed.")]
+signature is not checked, and it is never printed. Of the head, only what its bytes tell is left to the gateway.
+
+Exit codes: 0 explained, whatever was decided; 2 wrong usage, or a policy that cannot be read or does not compile.")]
 pub(crate) struct PolicyExplainArguments {
     /// Method of the request.
     #[arg(long, default_value = "GET")]
     pub(crate) method: String,
     /// Path and query, as a client would send them.
-    #[arg(long, required_unless_present = "curl")]
+    #[arg(long, required_unless_present_any = ["curl", "log_line"])]
     pub(crate) path: Option<String>,
     /// The request as a curl command; `-` reads it from standard input, where no list of processes shows its token.
     #[arg(long, value_name = "COMMAND", conflicts_with_all = ["method", "path", "headers", "host", "body", "http"])]
     pub(crate) curl: Option<String>,
+    /// A line of the gateway's access log, replayed as far as it tells of the request; `-` reads it from standard input.
+    #[arg(long, value_name = "JSON", conflicts_with_all = [
+        "method", "path", "headers", "host", "body", "http", "curl", "client", "listener", "subject", "scopes", "exhausted",
+    ])]
+    pub(crate) log_line: Option<String>,
     /// Header line, `Name: value`; may be given several times.
     #[arg(long = "header", short = 'H', value_name = "LINE")]
     pub(crate) headers: Vec<String>,
@@ -316,15 +327,22 @@ pub(crate) struct PolicyExplainArguments {
     #[arg(long)]
     pub(crate) subject: Option<String>,
     /// Scope in that token; may be given several times.
-    #[arg(long = "scope", value_name = "SCOPE", value_delimiter = ',')]
+    #[arg(
+        long = "scope",
+        value_name = "SCOPE",
+        value_delimiter = ',',
+        requires = "subject"
+    )]
     pub(crate) scopes: Vec<String>,
     /// A rate limit that has no room left, by name; without a name, all of the route's own.
     #[arg(long, value_name = "LIMIT", num_args = 0..=1, require_equals = true, default_missing_value = "")]
     pub(crate) exhausted: Option<String>,
-    /// The policy directory.
-    #[arg(long, value_name = "DIR", default_value = "policies")]
-    pub(crate) policies: PathBuf,
-    /// The environment whose overlay counts [default: APP_ENV, or production].
+    /// The policy directory, or git:REV for it as it was at a revision [default: policies].
+    #[arg(long, value_name = "DIR", conflicts_with = "running")]
+    pub(crate) policies: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) running: RunningArguments,
+    /// The environment whose overlay counts [default: that of the log line, of the running system, APP_ENV, production].
     #[arg(long, value_name = "ENV")]
     pub(crate) env: Option<String>,
     /// How to print.

@@ -58,7 +58,14 @@ fn main() -> ExitCode {
             return ExitCode::from(code);
         }
     };
-    match run(arguments.command) {
+    let ran = run(arguments.command);
+    if let Some(error) = output::loss() {
+        output::fault(&format!(
+            "portico: standard output: {error}; what was printed is not whole"
+        ));
+        return ExitCode::from(2);
+    }
+    match ran {
         Ok(Outcome::Done) => ExitCode::SUCCESS,
         Ok(Outcome::Findings) => ExitCode::FAILURE,
         Err(error) => {

@@ -1,10 +1,26 @@
 //! The one place that prints.
 
-use std::io::{self, Write as _};
+use std::io::{self, ErrorKind, Write as _};
+use std::sync::OnceLock;
 
-/// One line, or several, on standard output. A closed pipe is no error: `portico … | head` must end quietly.
+/// Why standard output lost something.
+static LOST: OnceLock<io::Error> = OnceLock::new();
+
+/// One line, or several, on standard output. A closed pipe is no error: `portico … | head` must end quietly. Any other
+/// is kept for [`loss`].
 pub(crate) fn line(text: &str) {
-    drop(writeln!(io::stdout().lock(), "{text}"));
+    let mut out = io::stdout().lock();
+    let written = writeln!(out, "{text}").and_then(|()| out.flush());
+    if let Err(error) = written
+        && error.kind() != ErrorKind::BrokenPipe
+    {
+        drop(LOST.set(error));
+    }
+}
+
+/// What kept a line from standard output: whoever waits for a report must learn that it is not whole.
+pub(crate) fn loss() -> Option<&'static io::Error> {
+    LOST.get()
 }
 
 /// A document on standard output, whole: whoever keeps it must learn when it is not.

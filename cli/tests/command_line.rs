@@ -128,7 +128,7 @@ fn a_typo_in_a_policy_is_1_with_its_place() {
     assert!(finding["line"].as_u64().unwrap() > 1, "{finding}");
 
     let explained = portico(&["policy", "explain", "--path", "/api/v1/me", "--policies", place]);
-    assert_eq!(explained.code, Some(1), "{}", explained.out);
+    assert_eq!(explained.code, Some(2), "{}", explained.out);
 }
 
 #[test]
@@ -489,4 +489,88 @@ fn up_refuses_in_one_line_before_anything_is_started() {
         said.err
     );
     assert!(!data.join("postgres").exists() && !data.join("endpoints.json").exists());
+}
+
+#[test]
+fn names_in_cases_are_checked_whichever_environment_is_chosen() {
+    for (from, to) in [
+        ("{ provider: customers,", "{ provider: custmers,"),
+        ("route: create_transfer", "route: nosuch"),
+        ("rule: routes.create_transfer.auth", "rule: routes.nosuch.auth"),
+    ] {
+        let directory = policies_with("tests/transfers.yaml", from, to);
+        let place = directory.path().to_str().unwrap();
+        for (arguments, variables) in [
+            (&["policy", "check", place][..], &[][..]),
+            (&["policy", "check", place, "--env", "production"], &[]),
+            (&["policy", "check", place], &[("APP_ENV", "development")]),
+        ] {
+            let said = portico_with(arguments, variables);
+            assert_eq!(
+                said.code,
+                Some(1),
+                "{to} {arguments:?} {variables:?}: {}",
+                said.out
+            );
+            assert!(said.out.contains("P3001"), "{to}: {}", said.out);
+        }
+    }
+}
+
+#[test]
+fn what_cannot_be_read_is_a_document_for_those_who_wait_for_one() {
+    let empty = tempfile::tempdir().unwrap();
+    let empty = empty.path().to_str().unwrap();
+    for directory in ["no/such/folder", empty] {
+        for command in ["check", "audit"] {
+            let json = portico(&["policy", command, directory, "--format", "json"]);
+            let findings: serde_json::Value = serde_json::from_str(&json.out).unwrap();
+            assert_eq!(
+                (json.code, &findings[0]["code"]),
+                (Some(2), &"P1013".into()),
+                "{}",
+                json.out
+            );
+            let sarif = portico(&["policy", command, directory, "--format", "sarif"]);
+            let log: serde_json::Value = serde_json::from_str(&sarif.out).unwrap();
+            let result = &log["runs"][0]["results"][0];
+            assert_eq!(
+                (sarif.code, &result["ruleId"]),
+                (Some(2), &"P1013".into()),
+                "{}",
+                sarif.out
+            );
+            let human = portico(&["policy", command, directory]);
+            assert!(
+                human.out.is_empty() && human.err.contains(directory),
+                "{}",
+                human.err
+            );
+        }
+    }
+}
+
+#[test]
+fn a_report_that_is_lost_is_no_success() {
+    for arguments in [
+        &["policy", "check"][..],
+        &["policy", "audit"],
+        &["policy", "audit", "--format", "json"],
+        &["policy", "show", "routes"],
+        &["policy", "test"],
+    ] {
+        let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let output = Command::new(env!("CARGO_BIN_EXE_portico"))
+            .args(arguments)
+            .env_remove("APP_ENV")
+            .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(".."))
+            .stdin(Stdio::null())
+            .stdout(full)
+            .stderr(Stdio::piped())
+            .output()
+            .unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {said}");
+        assert!(said.contains("standard output"), "{arguments:?}: {said}");
+    }
 }

@@ -221,3 +221,167 @@ fn every_phase_is_listed_in_its_order_whatever_happens() {
         assert_eq!(phases, policy::Phase::ALL.map(policy::Phase::as_str), "{command}");
     }
 }
+
+#[test]
+fn a_head_that_http_does_not_allow_is_refused_as_the_gateway_refuses_it() {
+    let at = "https://api.bank.example/api/v1/auth/login";
+    for (command, status, rule) in [
+        (
+            format!("curl -d x -H 'Transfer-Encoding: chunked' {at}"),
+            400,
+            "FR-1",
+        ),
+        (format!("curl -d x -H 'X_Foo: 1' {at}"), 400, "FR-5"),
+        (
+            format!("curl -d x -H 'Content-Type: a/b' -H 'Content-Type: c/d' {at}"),
+            400,
+            "FR-6",
+        ),
+        (format!("curl -X GET -d x {at}"), 400, "FR-7"),
+        (
+            format!("curl -d x -H 'Connection: authorization' {at}"),
+            400,
+            "FR-10",
+        ),
+    ] {
+        let refused = explained(&command);
+        let told = (&refused["decision"], &refused["status"]);
+        assert_eq!(told, (&json!("deny"), &json!(status)), "{command}: {refused}");
+        assert!(
+            refused["rule"].as_str().unwrap().ends_with(&format!(" {rule}")),
+            "{refused}"
+        );
+    }
+    let said = explain(&["--path", "/health", "--body", "x", "--format", "json"], "");
+    assert!(said.out.contains("FR-7"), "{}", said.out);
+}
+
+#[test]
+fn what_is_supposed_is_said_and_what_means_nothing_is_refused() {
+    let said = explain(&["--curl", "curl https://api.bank.example:8443/health"], "");
+    assert!(
+        said.out.contains("no listener of this policy is on port 8443"),
+        "{}",
+        said.out
+    );
+    let said = explain(&["--curl", "curl https://api.bank.example/health"], "");
+    assert!(!said.out.contains("remark"), "{}", said.out);
+    let said = explain(&["--path", "x"], "");
+    assert!(
+        said.out.contains("https://api.bank.example x from"),
+        "{}",
+        said.out
+    );
+    for (arguments, because) in [
+        (&["--path", "/x", "--scope", "a"][..], "--subject"),
+        (&["--path", "/x", "--listener", "pubic"], "did you mean `public`?"),
+        (
+            &["--curl", "curl https://api.bank.example/{a,b}"],
+            "several requests",
+        ),
+    ] {
+        let said = explain(arguments, "");
+        assert_eq!(said.code, Some(2), "{arguments:?}: {}", said.out);
+        assert!(said.err.contains(because), "{}", said.err);
+    }
+}
+
+#[test]
+fn every_limit_that_counts_is_named_in_its_phase() {
+    let said = explain(&["--method", "POST", "--path", "/api/v1/auth/login"], "");
+    let (_, phase) = said.out.split_once("  limits ").unwrap();
+    let (phase, _) = phase.split_once("  cors ").unwrap();
+    for name in ["floor.rate.per-address", "routes.login.rate.login-attempts"] {
+        assert!(phase.contains(name), "{name}: {phase}");
+    }
+    assert!(
+        said.out.contains("per-address: 100/min, burst 100"),
+        "{}",
+        said.out
+    );
+}
+
+/// A line as the gateway writes it for the shipped policies in production.
+fn log_line(changes: &Value) -> String {
+    let plain = explain(&["--path", "/api/v1/me", "--format", "json"], "");
+    let bundle: Value = serde_json::from_str(&plain.out).unwrap();
+    let bundle = bundle["bundle"].as_str().unwrap();
+    let mut line = json!({
+        "time": "2026-01-31T12:00:00.000000Z", "level": "INFO", "service": "gateway", "target": "access",
+        "message": "request", "request_id": "req_1", "trace_id": "1", "listener": "public.https",
+        "client": "203.0.113.9", "method": "GET", "path": "/api/v1/me", "route": "me", "decision": "deny",
+        "status": 401, "rule": bundle_rule(&plain.out), "reason": "missing", "bundle": bundle.get(..12),
+    });
+    for (name, value) in changes.as_object().unwrap() {
+        line[name] = value.clone();
+    }
+    line.to_string()
+}
+
+fn bundle_rule(explained: &str) -> Value {
+    serde_json::from_str::<Value>(explained).unwrap()["rule"].clone()
+}
+
+fn replayed(line: &str) -> Value {
+    let said = explain(&["--log-line", "-", "--format", "json"], line);
+    assert_eq!(said.code, Some(0), "{}", said.err);
+    serde_json::from_str(&said.out).unwrap()
+}
+
+/// The rule that a request with these options meets.
+fn rule_of(options: &[&str]) -> Value {
+    bundle_rule(&explain(&[options, &["--format", "json"]].concat(), "").out)
+}
+
+#[test]
+fn a_line_of_the_log_is_replayed_as_far_as_it_tells() {
+    let pay = [
+        "--method",
+        "POST",
+        "--path",
+        "/api/v1/transfers",
+        "--subject",
+        "usr_1",
+    ];
+    let pays = json!({"method": "POST", "path": "/api/v1/transfers", "route": "create_transfer", "subject": "usr_1"});
+    let with = |more: Value| {
+        let mut changes = pays.clone();
+        changes
+            .as_object_mut()
+            .unwrap()
+            .extend(more.as_object().unwrap().clone());
+        log_line(&changes)
+    };
+    let permitted = [&pay[..], &["--scope", "transfers:write"]].concat();
+    let limited = [&permitted[..], &["--exhausted=transfers"]].concat();
+    for line in [
+        log_line(&json!({})),
+        log_line(&json!({"reason": "expired"})),
+        format!("gateway | {}", log_line(&json!({}))),
+        with(json!({"decision": "permit", "status": 201, "rule": rule_of(&permitted), "reason": null})),
+        with(json!({"status": 403, "rule": rule_of(&pay), "reason": "insufficient-scope"})),
+        with(json!({"status": 429, "rule": rule_of(&limited), "reason": "rate-limited"})),
+    ] {
+        let told = replayed(&line)["log_line"].clone();
+        assert_eq!(
+            (&told["is_same_decision"], &told["is_same_bundle"]),
+            (&json!(true), &json!(true)),
+            "{line} {told}"
+        );
+    }
+}
+
+#[test]
+fn a_line_of_another_bundle_or_of_what_it_does_not_tell_says_so() {
+    let other = replayed(&log_line(&json!({"bundle": "000000000000"})));
+    assert_eq!(other["log_line"]["is_same_bundle"], json!(false), "{other}");
+    let large = log_line(&json!({"status": 413, "rule": "floor.yaml:10 floor.limits.body", "reason": null}));
+    assert_eq!(replayed(&large)["log_line"]["is_same_decision"], json!(false));
+    let said = explain(&["--log-line", &large], "");
+    assert!(said.out.contains("ANOTHER DECISION OR RULE"), "{}", said.out);
+    let unread = json!({"method": "-", "path": "-", "status": 400, "rule": "FR-4", "decision": "refused"});
+    for line in [log_line(&unread), "{}".to_owned(), "no JSON".to_owned()] {
+        let said = explain(&["--log-line", &line], "");
+        assert_eq!(said.code, Some(2), "{line}: {}", said.out);
+    }
+}

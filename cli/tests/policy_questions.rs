@@ -366,8 +366,8 @@ fn an_answer_names_every_deciding_line_also_the_one_of_the_overlay() {
 fn a_question_about_what_is_not_there_is_2() {
     let work = Workplace::new();
     for (arguments, because) in [
-        (&["routes", "--auth", "custmers"][..], "customers, none"),
-        (&["routes", "--route", "logn"], "login"),
+        (&["routes", "--auth", "custmers"][..], "did you mean `customers`?"),
+        (&["routes", "--route", "logn"], "did you mean `login`?"),
         (&["limits", "--route", "logn"], "login"),
         (&["headers", "--route", "logn"], "login"),
         (&["cors", "--route", "login"], "--route"),
@@ -378,7 +378,9 @@ fn a_question_about_what_is_not_there_is_2() {
         assert!(said.err.contains(because), "{arguments:?}: {}", said.err);
     }
     work.edit("floor.yaml", "head: 16KiB", "head: 16");
-    assert_eq!(work.portico(&["policy", "show", "routes"]).code, Some(1));
+    let said = work.portico(&["policy", "show", "routes"]);
+    assert_eq!((said.code, said.out.as_str()), (Some(2), ""));
+    assert!(said.err.contains("policies does not compile"), "{}", said.err);
 }
 
 /// A small bundle, so that these answers do not change with the shipped policies.
@@ -395,6 +397,11 @@ fn answers_read_well() {
         "routes",
         "routes --auth none",
         "routes --route pay",
+        "routes --route me",
+        "routes --client 192.0.2.7",
+        "routes --client 203.0.113.7",
+        "routes --client 198.51.100.1",
+        "waivers",
         "limits",
         "limits --route pay --env test",
         "headers",
@@ -481,3 +488,103 @@ hosts: [localhost]
 rates:
   per-address: { limit: 6000/min, burst: 1000, because: tests come from one address }
 "#;
+
+/// The rows of an answer, as JSON.
+fn rows(work: &Workplace, question: &str) -> Vec<serde_json::Value> {
+    let arguments = words(&format!("policy show {question} --format json"));
+    let said = work.portico(&arguments.iter().map(String::as_str).collect::<Vec<_>>());
+    assert_eq!(said.code, Some(0), "{question}: {}", said.err);
+    serde_json::from_str(&said.out).unwrap()
+}
+
+#[test]
+fn waivers_are_listed_the_first_to_end_first() {
+    let work = Workplace::new();
+    let waiver = |name: &str, until: &str, key: &str| {
+        format!("  {name}: {{ rule: A1301, at: {key}, because: for a while, until: {until} }}\n")
+    };
+    let text = [
+        "version: 1\nwaivers:\n".to_owned(),
+        waiver("later", "2999-01-31", "routes.login"),
+        waiver("over", "2020-01-31", "routes.logout"),
+    ];
+    fs::write(work.path("policies/waivers.yaml"), text.concat()).unwrap();
+    let waivers = rows(&work, "waivers");
+    let column = |name: &str| {
+        waivers
+            .iter()
+            .map(|row| row[name].as_str().unwrap())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(column("waiver"), ["over", "later"]);
+    assert_eq!(column("ends")[0], "EXPIRED");
+    assert!(column("ends")[1].starts_with("in "), "{waivers:?}");
+    assert_eq!(column("reason"), ["for a while", "for a while"]);
+}
+
+#[test]
+fn what_runs_is_asked_about_like_a_directory() {
+    let work = Workplace::new();
+    work.edit(
+        "routes/identity.yaml",
+        "login-failures: { limit: 5/min",
+        "login-failures: { limit: 50/min",
+    );
+    let failures = |question: &str| {
+        let limits = rows(&work, question);
+        let failures = limits.iter().find(|row| row["limit"] == "login-failures");
+        failures.unwrap()["pace"].clone()
+    };
+    assert_eq!(failures("limits --route login"), "50/min");
+    assert_eq!(failures("limits --route login --running"), "5/min");
+    assert_eq!(failures("limits git:HEAD --route login"), "5/min");
+    let hash = |more: &[&str]| {
+        let arguments = [
+            &["policy", "explain", "--path", "/health", "--format", "json"][..],
+            more,
+        ]
+        .concat();
+        let said = work.portico(&arguments);
+        let told: serde_json::Value = serde_json::from_str(&said.out).unwrap();
+        told["bundle"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(hash(&["--running"]), hash(&["--policies", "git:HEAD"]));
+    assert_ne!(hash(&["--running"]), hash(&[]));
+    let said = work.portico(&["policy", "show", "routes", "policies", "--running"]);
+    assert_eq!(said.code, Some(2), "{}", said.out);
+}
+
+#[test]
+fn two_environments_of_one_bundle_are_compared() {
+    let work = Workplace::new();
+    let between = |more: &[&str]| {
+        let arguments = [
+            &["policy", "diff", "--from", "production", "--to", "development"][..],
+            more,
+        ]
+        .concat();
+        work.portico(&[&arguments[..], &["--format", "json"]].concat())
+    };
+    for bundle in [&[][..], &["policies"], &["--running"], &["git:HEAD"]] {
+        let said = between(bundle);
+        assert_eq!(said.code, Some(1), "{bundle:?}: {}", said.err);
+        let told: serde_json::Value = serde_json::from_str(&said.out).unwrap();
+        let differences = told["differences"].as_array().unwrap();
+        let of_floor = differences
+            .iter()
+            .find(|one| one["key"] == "floor.rate.per-address.limit");
+        assert_eq!(of_floor.unwrap()["old"], "100/min", "{bundle:?}");
+    }
+    let same = work.portico(&["policy", "diff", "--from", "production", "--to", "production"]);
+    assert_eq!(same.code, Some(0), "{}{}", same.out, same.err);
+    for wrong in [
+        &["--from", "production"][..],
+        &["--from", "a", "--to", "b", "--env", "c"],
+    ] {
+        assert_eq!(
+            work.portico(&[&["policy", "diff"][..], wrong].concat()).code,
+            Some(2),
+            "{wrong:?}"
+        );
+    }
+}

@@ -1,5 +1,6 @@
 //! The command line of `portico policy diff` and `portico policy show`.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use ::policy::diff::Risk;
@@ -21,6 +22,8 @@ Examples:
   portico policy diff git:HEAD                       what did I change since the last commit?
   portico policy diff git:v1.2 policies --env all
   portico policy diff before after --fail-on high    for CI: exit 1 only for high and critical
+  portico policy diff --from production --to development
+                                                     what does development relax?
 
 Exit codes: 0 no difference; 1 differences; 2 a bundle that cannot be read or does not compile.")]
 pub(crate) struct PolicyDiffArguments {
@@ -33,6 +36,12 @@ pub(crate) struct PolicyDiffArguments {
     /// Data directory of the running system, with --running.
     #[arg(long, value_name = "DIR", default_value = ".portico", requires = "running")]
     pub(crate) data_dir: PathBuf,
+    /// The environment of the old side, when the two differ; without a new bundle, both sides are one bundle.
+    #[arg(long, value_name = "ENV", requires = "to", conflicts_with = "env")]
+    pub(crate) from: Option<String>,
+    /// The environment of the new side.
+    #[arg(long, value_name = "ENV", requires = "from")]
+    pub(crate) to: Option<String>,
     /// The environment whose overlay counts, or `all` [default: that of the running system, APP_ENV, or production].
     #[arg(long, value_name = "ENV")]
     pub(crate) env: Option<String>,
@@ -60,8 +69,12 @@ Examples:
   portico policy show limits --route login     what limits log-in?
   portico policy show scopes                   what may a token with this scope do?
   portico policy show headers --route docs     what do answers of this route carry?
+  portico policy show routes --client 10.1.2.3 what may this address call?
+  portico policy show waivers                  which exceptions are there, and which end soon?
+  portico policy show limits --running         what does the gateway enforce now?
 
-More questions, each with its command: docs/policy-questions.md.";
+More questions, each with its command: docs/policy-questions.md.
+Exit codes: 0 answered; 2 wrong usage, or a policy that cannot be read or does not compile.";
 
 /// What can be asked.
 #[derive(Debug, Subcommand)]
@@ -84,15 +97,30 @@ pub(crate) enum PolicyShowCommand {
     Upstreams(ShowArguments),
     /// Where do clients arrive, under which names and with which TLS?
     Listeners(ShowArguments),
+    /// Which exceptions are there, and which end soon?
+    Waivers(ShowArguments),
+}
+
+/// What the gateway enforces now, instead of a directory.
+#[derive(Debug, Args)]
+pub(crate) struct RunningArguments {
+    /// The bundle that the gateway of the data directory runs with.
+    #[arg(long)]
+    pub(crate) running: bool,
+    /// Data directory of the running system, with --running.
+    #[arg(long, value_name = "DIR", default_value = ".portico", requires = "running")]
+    pub(crate) data_dir: PathBuf,
 }
 
 /// Options of every `portico policy show …`.
 #[derive(Debug, Args)]
 pub(crate) struct ShowArguments {
-    /// The policy directory.
-    #[arg(value_name = "DIR", default_value = "policies")]
-    pub(crate) directory: PathBuf,
-    /// The environment whose overlay counts [default: APP_ENV, or production].
+    /// The policy directory, or git:REV for ./policies at a revision [default: policies].
+    #[arg(value_name = "DIR", conflicts_with = "running")]
+    pub(crate) directory: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) running: RunningArguments,
+    /// The environment whose overlay counts [default: that of the running system, APP_ENV, or production].
     #[arg(long, value_name = "ENV")]
     pub(crate) env: Option<String>,
     /// How to print.
@@ -119,6 +147,9 @@ pub(crate) struct ShowRoutesArguments {
     /// Everything that holds for this route, by its name.
     #[arg(long, value_name = "NAME")]
     pub(crate) route: Option<String>,
+    /// Only routes that a client with this address may call.
+    #[arg(long, value_name = "ADDRESS", conflicts_with = "route")]
+    pub(crate) client: Option<IpAddr>,
     #[command(flatten)]
     pub(crate) common: ShowArguments,
 }

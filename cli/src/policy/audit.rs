@@ -9,7 +9,11 @@ use crate::arguments::{FailOn, FindingsFormat, PolicyAuditArguments};
 use crate::{Outcome, Unreadable, output};
 
 pub(crate) fn run(arguments: &PolicyAuditArguments) -> anyhow::Result<Outcome> {
-    let files = files::read(&arguments.directory)?;
+    let files = files::read(&arguments.directory).inspect_err(|fault| {
+        files::unreadable(fault, &arguments.directory, arguments.format)
+            .iter()
+            .for_each(|document| output::line(document));
+    })?;
     let root = files::name_in_repository(&arguments.directory);
     let environment = arguments
         .env

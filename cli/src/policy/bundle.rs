@@ -5,16 +5,17 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use ::policy::cases::FOLDER;
-use ::policy::{Refusal, Rule, SourceFile};
+use ::policy::{Diagnostic, Plan, Refusal, Rule, SourceFile, render};
 use gateway::PolicyFileRole;
+use service_runtime::settings::variable;
 
-use super::files;
+use super::{RunningArguments, files};
 use crate::Unreadable;
 use crate::data_directory::DataDirectory;
 use crate::up::Endpoints;
 
 /// The files of one side, and what to write before their names.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Bundle {
     /// As it was asked for.
     pub(super) name: String,
@@ -67,6 +68,47 @@ impl Bundle {
             files,
         };
         Ok((bundle, environment))
+    }
+
+    /// What `show` and `explain` are asked about: a directory or what runs, and the environment that counts.
+    pub(super) fn chosen(
+        directory: Option<&Path>,
+        running: &RunningArguments,
+        environment: Option<&str>,
+    ) -> Result<(Self, String), Unreadable> {
+        let (bundle, of_system) = if running.running {
+            Self::running(&running.data_dir)?
+        } else {
+            let directory = directory.unwrap_or(Path::new("policies"));
+            (
+                Self::open(&directory.to_string_lossy(), Path::new("policies"))?,
+                None,
+            )
+        };
+        let environment = environment.map(str::to_owned).or(of_system);
+        let ambient = || variable("APP_ENV").filter(|name| !name.is_empty());
+        let environment = environment
+            .or_else(ambient)
+            .unwrap_or_else(|| "production".to_owned());
+        Ok((bundle, environment))
+    }
+
+    /// Compiles it.
+    ///
+    /// # Errors
+    /// [`Unreadable`] with every finding.
+    pub(super) fn compile(&self, environment: &str) -> Result<Plan, Unreadable> {
+        ::policy::compile(&self.files, environment).map_err(|findings| self.refused(&findings, environment))
+    }
+
+    /// What to say of a bundle that does not compile.
+    pub(super) fn refused(&self, findings: &[Diagnostic], environment: &str) -> Unreadable {
+        let findings = render::human(findings, &self.files);
+        Unreadable(format!(
+            "{} does not compile for {environment}, so it decides nothing\n{}",
+            self.name,
+            findings.trim_end()
+        ))
     }
 
     /// `policies/floor.yaml:7`.

@@ -1,7 +1,7 @@
 //! `portico policy check`: all findings of all files at once.
 
 use ::policy::cases::Suite;
-use ::policy::{Diagnostic, Plan, Severity, SourceFile, render, sarif};
+use ::policy::{Diagnostic, Plan, Severity, SourceFile, environments, render, sarif};
 use service_runtime::settings::variable;
 
 use super::{files, today};
@@ -12,19 +12,23 @@ use crate::{Outcome, output};
 const ENVIRONMENTS: [&str; 3] = ["development", "test", "production"];
 
 pub(crate) fn run(arguments: &PolicyCheckArguments) -> anyhow::Result<Outcome> {
-    let files = files::read(&arguments.directory)?;
-    let case_files = files::read_cases(&arguments.directory)?;
+    let directory = &arguments.directory;
+    let read = files::read(directory).and_then(|files| Ok((files, files::read_cases(directory)?)));
+    let (files, case_files) = read.inspect_err(|fault| {
+        files::unreadable(fault, directory, arguments.format)
+            .iter()
+            .for_each(|document| output::line(document));
+    })?;
     let chosen = arguments
         .env
         .clone()
         .or_else(|| variable("APP_ENV"))
         .filter(|name| !name.is_empty());
-    let is_whole = chosen.is_none();
-    let environments = chosen.map_or_else(|| ENVIRONMENTS.map(str::to_owned).to_vec(), |chosen| vec![chosen]);
+    let chosen = chosen.map_or_else(|| ENVIRONMENTS.map(str::to_owned).to_vec(), |chosen| vec![chosen]);
 
     let mut findings: Vec<Diagnostic> = Vec::new();
     let mut plans = Vec::new();
-    for environment in &environments {
+    for environment in &chosen {
         let found = match ::policy::compile(&files, environment) {
             Ok(plan) => {
                 let due = plan.due_waivers(today());
@@ -40,9 +44,8 @@ pub(crate) fn run(arguments: &PolicyCheckArguments) -> anyhow::Result<Outcome> {
             }
         }
     }
-    let compiles = plans.len() == environments.len();
-    let known = Some(plans.as_slice()).filter(|_| is_whole && compiles);
-    let wrong_cases = wrong_cases(&case_files, known);
+    let wrong_cases = wrong_cases(&case_files, &files, &mut plans);
+    plans.retain(|plan| chosen.iter().any(|chosen| chosen == plan.environment()));
     let all = [&findings[..], &wrong_cases].concat();
     match arguments.format {
         FindingsFormat::Json => output::line(&render::json(&all)),
@@ -67,12 +70,21 @@ fn has_errors(findings: &[Diagnostic]) -> bool {
     findings.iter().any(|finding| finding.severity == Severity::Error)
 }
 
-/// What is wrong in the case files. Names are looked up in `plans`, the policy in every environment, when it compiles.
-fn wrong_cases(files: &[SourceFile], plans: Option<&[Plan]>) -> Vec<Diagnostic> {
-    match Suite::read(files) {
-        Ok(suite) => plans.map_or_else(Vec::new, |plans| suite.undefined_names(plans)),
-        Err(findings) => findings,
+/// What is wrong in the case files, whichever environment is asked about: their names must be right in every one that
+/// compiles. `plans` gets those that are missing.
+fn wrong_cases(case_files: &[SourceFile], policies: &[SourceFile], plans: &mut Vec<Plan>) -> Vec<Diagnostic> {
+    let suite = match Suite::read(case_files) {
+        Ok(suite) if suite.is_empty() => return Vec::new(),
+        Ok(suite) => suite,
+        Err(findings) => return findings,
+    };
+    let environments = environments(policies);
+    for environment in &environments {
+        if plans.iter().all(|plan| plan.environment() != *environment) {
+            plans.extend(::policy::compile(policies, environment));
+        }
     }
+    suite.undefined_names(&environments, plans)
 }
 
 fn report(files: &[SourceFile], findings: &[Diagnostic], plans: &[Plan]) {
@@ -95,7 +107,7 @@ fn report(files: &[SourceFile], findings: &[Diagnostic], plans: &[Plan]) {
             "  {}: {} routes, bundle {}",
             plan.environment(),
             plan.routes().len(),
-            plan.hash().get(..12).unwrap_or_default()
+            plan.short_hash()
         ));
     }
 }

@@ -1,6 +1,6 @@
 //! `portico policy diff`: what another bundle would change, the riskiest first.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use ::policy::describe::{Description, describe};
@@ -19,7 +19,14 @@ const WIDEST_CHANGE: usize = 48;
 
 pub(crate) fn run(arguments: &PolicyDiffArguments) -> anyhow::Result<Outcome> {
     let (old, new, running) = sides(arguments)?;
-    let differences = compare(&old, &new, &environments(arguments, &old, &new, running))?;
+    let environments = match (&arguments.from, &arguments.to) {
+        (Some(from), Some(to)) => BTreeMap::from([(format!("{from} → {to}"), (from.clone(), to.clone()))]),
+        _ => environments(arguments, &old, &new, running)
+            .into_iter()
+            .map(|one| (one.clone(), (one.clone(), one)))
+            .collect(),
+    };
+    let differences = compare(&old, &new, &environments)?;
     match arguments.format {
         Format::Human => output::line(&as_text(&differences)),
         Format::Json => output::line(&serde_json::to_string_pretty(&as_json(&old, &new, &differences))?),
@@ -34,7 +41,10 @@ pub(crate) fn run(arguments: &PolicyDiffArguments) -> anyhow::Result<Outcome> {
 
 /// The old bundle, the new one, and the environment of the running system.
 fn sides(arguments: &PolicyDiffArguments) -> Result<(Bundle, Bundle, Option<String>), Unreadable> {
+    let is_between = arguments.from.is_some();
     let (old, new) = match (arguments.running, arguments.bundles.as_slice()) {
+        (false, []) if is_between => (Some("policies"), "policies"),
+        (false, [both]) if is_between => (Some(both.as_str()), both.as_str()),
         (true, []) => (None, "policies"),
         (true, [new]) => (None, new.as_str()),
         (false, [old]) => (Some(old.as_str()), "policies"),
@@ -50,6 +60,10 @@ fn sides(arguments: &PolicyDiffArguments) -> Result<(Bundle, Bundle, Option<Stri
             ));
         }
     };
+    if arguments.running && is_between && arguments.bundles.is_empty() {
+        let (both, environment) = Bundle::running(&arguments.data_dir)?;
+        return Ok((both.clone(), both, environment));
+    }
     let beside = if new.starts_with("git:") { "policies" } else { new };
     let new = Bundle::open(new, Path::new("policies"))?;
     match old {
@@ -100,11 +114,11 @@ struct Difference {
 fn compare(
     old: &Bundle,
     new: &Bundle,
-    environments: &BTreeSet<String>,
+    environments: &BTreeMap<String, (String, String)>,
 ) -> Result<Vec<Difference>, Unreadable> {
     let mut differences: Vec<Difference> = Vec::new();
-    for environment in environments {
-        let changes = diff(&described(old, environment)?, &described(new, environment)?);
+    for (environment, (before, after)) in environments {
+        let changes = diff(&described(old, before)?, &described(new, after)?);
         for change in changes {
             let known = differences
                 .iter_mut()
@@ -135,14 +149,7 @@ fn compare(
 }
 
 fn described(bundle: &Bundle, environment: &str) -> Result<Description, Unreadable> {
-    describe(&bundle.files, environment).map_err(|findings| {
-        let findings = render::human(&findings, &bundle.files);
-        Unreadable(format!(
-            "{} does not compile for {environment}\n{}",
-            bundle.name,
-            findings.trim_end()
-        ))
-    })
+    describe(&bundle.files, environment).map_err(|findings| bundle.refused(&findings, environment))
 }
 
 fn as_text(differences: &[Difference]) -> String {

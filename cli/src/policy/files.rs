@@ -3,9 +3,10 @@
 use std::fs;
 use std::path::{Component, Path};
 
-use ::policy::SourceFile;
+use ::policy::{Diagnostic, Severity, SourceFile, render, sarif};
 use anyhow::Context as _;
 
+use crate::arguments::FindingsFormat;
 use crate::{Unreadable, durable_file};
 
 /// The shipped policies, by their name in `policies/`.
@@ -33,6 +34,27 @@ pub(crate) fn read(directory: &Path) -> Result<Vec<SourceFile>, Unreadable> {
 /// [`Unreadable`] when a file cannot be read, or something there is no case file.
 pub(crate) fn read_cases(directory: &Path) -> Result<Vec<SourceFile>, Unreadable> {
     gateway::read_cases(directory).map_err(|error| Unreadable(format!("{error:#}")))
+}
+
+/// What to print for programs when a policy folder cannot be read: they wait for a document, not for an exit code.
+pub(crate) fn unreadable(fault: &Unreadable, directory: &Path, format: FindingsFormat) -> Option<String> {
+    let finding = Diagnostic {
+        code: "P1013",
+        severity: Severity::Error,
+        file: directory.display().to_string(),
+        line: 1,
+        column: 1,
+        length: 1,
+        message: fault.0.clone(),
+        why: "what is not read is not checked".to_owned(),
+        fix: Some("name a folder with policy files that this user may read".to_owned()),
+        related: None,
+    };
+    match format {
+        FindingsFormat::Human => None,
+        FindingsFormat::Json => Some(render::json(&[finding])),
+        FindingsFormat::Sarif => Some(sarif::check(&[finding], "")),
+    }
 }
 
 /// The policy folder as a repository names it: a relative path from the top. Empty when the folder was given in a way

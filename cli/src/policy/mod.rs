@@ -19,7 +19,7 @@ use service_runtime::clock::Clock;
 use crate::Outcome;
 use crate::arguments::PolicyCommand;
 
-pub(crate) use arguments::{PolicyDiffArguments, PolicyShowCommand, SHOW_EXAMPLES};
+pub(crate) use arguments::{PolicyDiffArguments, PolicyShowCommand, RunningArguments, SHOW_EXAMPLES};
 pub(crate) use files::{read, write_shipped};
 
 pub(crate) fn run(command: PolicyCommand) -> anyhow::Result<Outcome> {
@@ -28,7 +28,7 @@ pub(crate) fn run(command: PolicyCommand) -> anyhow::Result<Outcome> {
         PolicyCommand::Test(arguments) => test::run(&arguments),
         PolicyCommand::Audit(arguments) => audit::run(&arguments),
         PolicyCommand::Fmt(arguments) => fmt::run(&arguments),
-        PolicyCommand::Explain(arguments) => explain::run(&arguments),
+        PolicyCommand::Explain(arguments) => explain::run(*arguments),
         PolicyCommand::Schema => schema::run(),
         PolicyCommand::Diff(arguments) => diff::run(&arguments),
         PolicyCommand::Show(command) => show::run(&command),

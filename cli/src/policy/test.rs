@@ -11,7 +11,7 @@ pub(crate) fn run(arguments: &PolicyTestArguments) -> anyhow::Result<Outcome> {
     let policies = files::read(&arguments.directory)?;
     let case_files = files::read_cases(&arguments.directory)?;
     let plans = compile(&policies)?;
-    let suite = read(&case_files, &plans)?;
+    let suite = read(&case_files, &environments(&policies), &plans)?;
 
     let chosen: Vec<Plan> = match &arguments.env {
         Some(name) => plans
@@ -30,7 +30,8 @@ pub(crate) fn run(arguments: &PolicyTestArguments) -> anyhow::Result<Outcome> {
     }
     // A case that fails may be the one that is missing.
     let untested = chosen
-        .first()
+        .iter()
+        .find(|plan| plan.environment() == "production")
         .filter(|_| is_whole && report.failures.is_empty())
         .map(|plan| report.untested(plan, &policies));
     let untested = untested.as_deref();
@@ -57,10 +58,10 @@ fn compile(policies: &[SourceFile]) -> anyhow::Result<Vec<Plan>> {
     Ok(plans)
 }
 
-fn read(case_files: &[SourceFile], plans: &[Plan]) -> anyhow::Result<Suite> {
+fn read(case_files: &[SourceFile], environments: &[&str], plans: &[Plan]) -> anyhow::Result<Suite> {
     let findings = match Suite::read(case_files) {
         Ok(suite) => {
-            let undefined = suite.undefined_names(plans);
+            let undefined = suite.undefined_names(environments, plans);
             if undefined.is_empty() {
                 return Ok(suite);
             }

@@ -71,7 +71,6 @@ fn main() -> std::io::Result<()> {
         (header::USER_AGENT, "bench"),
         (header::ACCEPT, "application/json"),
         (header::CONTENT_TYPE, "application/json"),
-        (header::CONTENT_LENGTH, "120"),
         (header::ORIGIN, "https://app.bank.example"),
     ] {
         headers.insert(name, HeaderValue::from_static(value));

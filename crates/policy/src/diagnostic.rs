@@ -334,6 +334,8 @@ pub(crate) mod code {
     pub(crate) const IMPOSSIBLE_SIZE: &str = "P5004";
     pub(crate) const NO_PERMIT_CASE: &str = "P5005";
     pub(crate) const NO_DENY_CASE: &str = "P5006";
+    pub(crate) const NO_SCOPE_CASE: &str = "P5007";
+
     /// P60xx: waivers.
     pub(crate) const NOT_WAIVABLE: &str = "P6001";
     pub(crate) const BAD_DATE: &str = "P6002";
@@ -409,6 +411,7 @@ const TITLES: &[(&str, &str)] = &[
     ("P5004", "case with an impossible size"),
     ("P5005", "route that no case permits"),
     ("P5006", "route that no case denies"),
+    ("P5007", "scope that no case denies the lack of"),
     ("P6001", "a rule that cannot be waived"),
     ("P6002", "not a date"),
     ("P6003", "waiver that waives nothing"),

@@ -15,6 +15,7 @@ pub mod diff;
 mod document;
 mod evaluate;
 mod format;
+pub mod framing;
 pub mod gcra;
 mod header_strength;
 pub mod language;
@@ -44,3 +45,4 @@ pub use plan::{
     Rule, Served, Timeouts, TlsVersion, Upstream, UpstreamAddress, UpstreamAuthorization, Waiver, is_failure,
 };
 pub use source::{Encoding, INBOUND_HEADERS_REMOVED, MAX_BUNDLE_BYTES, MAX_FILE_BYTES, Refusal, SourceFile};
+pub use suggest::fix as suggestion;

@@ -18,8 +18,9 @@ pub(crate) fn is_one_slip(written: &str, meant: &str) -> bool {
     written.len().abs_diff(meant.len()) <= 1 && distance(written, meant) == 1
 }
 
-/// The sentence for it, or the list of what is allowed.
-pub(crate) fn fix(written: &str, candidates: &[&str]) -> String {
+/// What may have been meant by a name that is none of `candidates`: `did you mean …?`, or all of them.
+#[must_use]
+pub fn fix(written: &str, candidates: &[&str]) -> String {
     match nearest(written, candidates.iter().copied()) {
         Some(candidate) => did_you_mean(written, candidate),
         None if candidates.is_empty() => "nothing is defined that could stand here".to_owned(),

@@ -1,8 +1,9 @@
 //! Strict reading of an HTTP/1 request head (RFC 9112), before pingora sees a byte of it.
 
+use policy::framing::{Fields, check_method};
 use problem::catalogue;
 
-use super::framing::{Fields, Refusal, VERSION_NOT_SUPPORTED, is_token};
+use super::framing::{Refusal, VERSION_NOT_SUPPORTED};
 
 /// Sizes that end a head early.
 #[derive(Debug, Clone, Copy)]
@@ -92,9 +93,9 @@ pub(crate) fn check(head: &[u8], limits: HeadLimits) -> Result<Option<u64>, Refu
             });
         }
         let (name, value) = split_field(line)?;
-        fields.observe_http1(name, value)?;
+        fields.observe_line(name, value)?;
     }
-    fields.finish(request_line.method)
+    Ok(fields.finish(request_line.method)?)
 }
 
 struct RequestLine<'h> {
@@ -113,17 +114,7 @@ impl<'h> RequestLine<'h> {
                 "the request line is not method, target and version",
             ));
         };
-        if method.is_empty() || !method.iter().all(|byte| is_token(*byte)) {
-            return Err(Refusal::malformed("FR-9", "the method is not a token"));
-        }
-        if method == b"CONNECT" {
-            let detail = "this server is no tunnel";
-            return Err(Refusal {
-                kind: catalogue::METHOD_NOT_ALLOWED,
-                rule: "FR-9",
-                detail,
-            });
-        }
+        check_method(method)?;
         if version != b"HTTP/1.1" {
             // HTTP/1.0 knows neither chunks nor Host, and pingora would answer it in chunks.
             return Err(if version.starts_with(b"HTTP/") {

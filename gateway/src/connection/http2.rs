@@ -4,15 +4,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use http::Method;
 use pingora::apps::HttpServerApp as _;
 use pingora::protocols::http::ServerSession;
 use pingora::protocols::http::v2::server::{H2Accept, HttpSession, default_h2_options, handshake};
 use pingora::protocols::{Digest, Stream};
-use problem::catalogue;
+use policy::framing::check_method;
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::framing::Refusal;
 use super::refusal::Page;
 use super::stream::EdgeStream;
 use super::{CONNECTION, Connection};
@@ -102,15 +100,9 @@ async fn serve_stream(
     guard: StreamGuard,
 ) {
     let mut session = ServerSession::new_http2(session);
-    if session.req_header().method == Method::CONNECT {
-        // Pingora would answer this one by itself.
-        let detail = "this server is no tunnel";
-        let refusal = Refusal {
-            kind: catalogue::METHOD_NOT_ALLOWED,
-            rule: "FR-9",
-            detail,
-        };
-        let page = Page::new(&worker.shared, &connection, refusal);
+    // Pingora would answer CONNECT by itself.
+    if let Err(fault) = check_method(session.req_header().method.as_str().as_bytes()) {
+        let page = Page::new(&worker.shared, &connection, fault.into());
         page.record(&connection);
         page.write_to(&mut session).await;
     } else {

@@ -20,6 +20,7 @@ pub(super) struct Page {
     headers: Vec<(HeaderName, HeaderValue)>,
     body: Bytes,
     identity: Identity,
+    bundle: String,
 }
 
 impl Page {
@@ -52,6 +53,7 @@ impl Page {
             headers,
             body,
             identity,
+            bundle: snapshot.plan.short_hash().to_owned(),
         }
     }
 
@@ -109,6 +111,7 @@ impl Page {
             status = self.status.as_u16(),
             decision = "refused",
             rule = self.refusal.rule,
+            bundle = self.bundle,
             "request"
         );
     }

@@ -24,6 +24,9 @@ use crate::keys::KeyFiles;
 use crate::metrics::METRICS;
 use crate::settings::Settings;
 
+/// Most of an error that one line of the log holds, in bytes.
+const LOGGED_BYTES: usize = 4 * 1024;
+
 /// What became of an attempt to load the directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Reload {
@@ -82,8 +85,8 @@ impl PolicySource {
                         return Err(error.context(why));
                     }
                 };
-                let error = format!("{error:#}");
-                tracing::error!(
+                let error = bounded(&error);
+                tracing::warn!(
                     error,
                     "THE POLICY DIRECTORY IS BROKEN: starting with the last good copy"
                 );
@@ -138,9 +141,9 @@ impl PolicySource {
             Err(error) => {
                 METRICS.policy_reloads.with_label_values(&["refused"]).inc();
                 METRICS.policy_ok.set(0);
-                let error = format!("{error:#}");
+                let error = bounded(&error);
                 let in_force = self.current.load();
-                tracing::error!(
+                tracing::warn!(
                     error,
                     hash = in_force.plan.hash(),
                     "the policy is wrong: the old one stays in force"
@@ -184,6 +187,16 @@ impl PolicySource {
     }
 }
 
+/// An error for the log: the findings of a broken bundle can be many, and `portico policy check` shows them all.
+fn bounded(error: &anyhow::Error) -> String {
+    let mut text = format!("{error:#}");
+    if text.len() > LOGGED_BYTES {
+        text.truncate(text.floor_char_boundary(LOGGED_BYTES));
+        text.push_str("… (cut off: `portico policy check` shows everything)");
+    }
+    text
+}
+
 fn snapshot(files: &[SourceFile], environment: Environment, settings: &Settings) -> anyhow::Result<Snapshot> {
     if files.is_empty() {
         bail!("the directory holds no policy file");
@@ -205,5 +218,22 @@ fn keep(state_dir: &std::path::Path, files: &[SourceFile]) {
             error = format!("{error:#}"),
             "the policy cannot be written to disk"
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_line_of_the_log_says_of_a_broken_bundle_is_bounded() {
+        let short = anyhow::anyhow!("floor.yaml:3: no").context("the policy cannot be loaded");
+        assert_eq!(bounded(&short), "the policy cannot be loaded: floor.yaml:3: no");
+        let long = bounded(&anyhow::anyhow!("é".repeat(100 * 1024)));
+        assert!(
+            long.starts_with('é') && long.ends_with("shows everything)"),
+            "{long}"
+        );
+        assert!(long.len() < LOGGED_BYTES + 100);
     }
 }

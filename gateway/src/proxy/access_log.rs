@@ -51,6 +51,7 @@ pub(super) fn write(session: &Session, error: Option<&Error>, ctx: &RequestConte
         decision = ctx.verdict.as_str(),
         rule = ctx.rule.as_ref().map(policy::Rule::as_str),
         reason = ctx.reason,
+        bundle = ctx.snapshot.plan.short_hash(),
         status,
         duration_us = micros(duration),
         upstream_us = ctx.upstream_time.map(micros),

@@ -10,7 +10,7 @@ use problem::{Problem, ProblemType, catalogue};
 
 use super::access_log::CLIENT_GONE;
 use super::context::{RequestContext, Verdict};
-use crate::connection::framing::Refusal;
+use crate::connection::framing::{EXPECTATION_FAILED, Refusal};
 use crate::metrics::METRICS;
 
 /// Seconds after which a client may try again when a service is down.
@@ -148,7 +148,7 @@ pub(super) async fn respond(session: &mut Session, ctx: &mut RequestContext, ans
     write(session, ctx, status, &answer.headers, Bytes::new()).await
 }
 
-const fn problem_type(kind: DenialKind) -> ProblemType {
+pub(crate) const fn problem_type(kind: DenialKind) -> ProblemType {
     match kind {
         DenialKind::MalformedRequest => catalogue::MALFORMED_REQUEST,
         DenialKind::Unauthenticated => catalogue::UNAUTHENTICATED,
@@ -164,6 +164,7 @@ const fn problem_type(kind: DenialKind) -> ProblemType {
         DenialKind::TargetTooLong => catalogue::TARGET_TOO_LONG,
         DenialKind::MisdirectedRequest => catalogue::MISDIRECTED,
         DenialKind::RateLimited => catalogue::RATE_LIMITED,
+        DenialKind::ExpectationFailed => EXPECTATION_FAILED,
         DenialKind::HeadTooLarge => catalogue::HEAD_TOO_LARGE,
         DenialKind::Unavailable => catalogue::UNAVAILABLE,
     }
@@ -237,7 +238,7 @@ fn failure(error: &Error, ctx: &RequestContext, body_done: bool) -> (Option<Prob
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::connection::framing::{EXPECTATION_FAILED, VERSION_NOT_SUPPORTED};
+    use crate::connection::framing::VERSION_NOT_SUPPORTED;
 
     #[test]
     fn every_problem_of_the_gateway_is_explained() {

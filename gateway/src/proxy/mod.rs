@@ -11,6 +11,8 @@ mod served;
 mod upstream;
 mod upstream_request;
 
+pub(crate) use answer::problem_type;
+
 use std::sync::Arc;
 use std::time::Duration;
 

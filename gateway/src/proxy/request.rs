@@ -8,11 +8,12 @@ use bytes::Bytes;
 use http::{HeaderMap, Version, header};
 use pingora::proxy::Session;
 use pingora::{Error, ErrorType, Result};
+use policy::framing::Fields;
 use policy::{Outcome, Progress, RequestHead};
 use tokio::time::timeout;
 
 use super::context::RequestContext;
-use crate::connection::framing::{Fields, Refusal};
+use crate::connection::framing::Refusal;
 use crate::evidence::LiveEvidence;
 use crate::server::Shared;
 
@@ -30,7 +31,7 @@ pub(super) fn check(session: &Session, ctx: &mut RequestContext) -> std::result:
     ctx.origin = text(&head.headers, header::ORIGIN.as_str()).map(str::to_owned);
     if head.version == Version::HTTP_2 {
         let mut fields = Fields::default();
-        fields.observe_http2(&head.headers)?;
+        fields.observe_map(&head.headers)?;
         fields.finish(head.method.as_str().as_bytes())?;
     }
     ctx.identify(&head.headers);

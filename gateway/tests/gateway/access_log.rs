@@ -191,6 +191,28 @@ async fn requests_that_die_early_have_a_line_too() {
 }
 
 #[tokio::test]
+async fn every_line_names_the_bundle_that_decided() {
+    let log = Log::capture();
+    let gateway = GatewayProcess::start().await;
+    let metrics = gateway.private_text("/metrics").await;
+    let decided = log.line_of(&gateway.get("/api/v1/me").await).await;
+    let died = gateway.raw(b"GET / HTTP/1.1\nHost: localhost\n\n").await;
+    let id = died
+        .0
+        .lines()
+        .find_map(|line| line.strip_prefix("x-request-id: "));
+    let died = log.line(id.unwrap()).unwrap();
+    for line in [decided, died] {
+        let bundle = line["bundle"].as_str().unwrap();
+        assert_eq!(bundle.len(), 12, "{line}");
+        assert!(
+            metrics.contains(&format!("portico_policy_info{{hash=\"{bundle}")),
+            "{line}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn every_access_line_has_both_ids() {
     let log = Log::capture();
     let mut gateway = GatewayProcess::start().await;

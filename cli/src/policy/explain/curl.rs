@@ -140,6 +140,10 @@ fn not_understood(option: &str) -> String {
 
 /// A call of curl.
 #[derive(Default)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is an option of curl that stands by itself"
+)]
 struct Call {
     urls: Vec<String>,
     method: Option<String>,
@@ -148,6 +152,7 @@ struct Call {
     is_head: bool,
     data_in_query: bool,
     keeps_dots: bool,
+    keeps_patterns: bool,
     /// Headers that options set, unless `-H` does.
     implied: Vec<(HeaderName, String)>,
 }
@@ -186,6 +191,7 @@ impl Call {
             "get" => self.data_in_query = true,
             "head" => self.is_head = true,
             "path-as-is" => self.keeps_dots = true,
+            "globoff" => self.keeps_patterns = true,
             "user" => self.imply(header::AUTHORIZATION, format!("Basic {}", STANDARD.encode(value))),
             "oauth2-bearer" => self.imply(header::AUTHORIZATION, format!("Bearer {value}")),
             "cookie" if value.contains('=') => self.imply(header::COOKIE, value),
@@ -216,6 +222,13 @@ impl Call {
         let [written] = self.urls.as_slice() else {
             return Err(format!("one URL is needed, and there are {}", self.urls.len()));
         };
+        if !self.keeps_patterns && is_pattern(written) {
+            return Err(
+                "the URL holds a pattern (`{a,b}` or `[1-3]`), for which curl sends several requests: write one of \
+                 them, or --globoff to send it as it stands"
+                    .to_owned(),
+            );
+        }
         // Without a scheme, curl takes http.
         let absolute = match written.contains("://") {
             true => written.clone(),
@@ -318,6 +331,16 @@ fn not_a_file(option: &str, value: String) -> Result<String, String> {
     Ok(value)
 }
 
+/// Whether curl would expand a URL. Brackets around an IPv6 address are none of its patterns.
+fn is_pattern(url: &str) -> bool {
+    let after_scheme = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let after_address = match after_scheme.strip_prefix('[') {
+        Some(rest) => rest.split_once(']').map_or(rest, |(_, rest)| rest),
+        None => after_scheme,
+    };
+    after_address.contains(['{', '}', '[', ']'])
+}
+
 /// The path of an absolute URL with its dot segments.
 fn path_as_written(url: &str) -> String {
     let after_scheme = url.split_once("://").map_or(url, |(_, rest)| rest);
@@ -354,6 +377,18 @@ mod tests {
             Ok(_) => panic!("{command} is read"),
             Err(fault) => fault.0,
         }
+    }
+
+    #[test]
+    fn patterns_that_curl_would_expand_are_refused() {
+        for pattern in ["x/{a,b}", "x/[1-3]", "x?id=[1-3]"] {
+            assert!(fault(&format!("curl 'https://a.example/{pattern}'")).contains("several requests"));
+        }
+        assert_eq!(
+            line("curl -g 'https://a.example/x?y=[1]'"),
+            "GET https a.example /x?y=[1]"
+        );
+        assert_eq!(line("curl 'https://[::1]:8443/x'"), "GET https [::1] /x");
     }
 
     #[test]

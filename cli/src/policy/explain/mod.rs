@@ -1,6 +1,7 @@
 //! `portico policy explain`: one request through the evaluator that the gateway runs, with every phase shown.
 
 mod curl;
+mod log_line;
 mod report;
 mod request;
 mod shell_words;
@@ -16,32 +17,36 @@ use ::policy::{
 };
 use anyhow::Context as _;
 use service_runtime::clock::Clock;
-use service_runtime::settings::variable;
 
+use self::log_line::LogLine;
 use self::report::Report;
 use self::request::Request;
 use self::token::Token;
-use super::files;
+use super::bundle::Bundle;
 use crate::arguments::{Format, PolicyExplainArguments};
 use crate::{Outcome, Unreadable, output};
 
-pub(crate) fn run(arguments: &PolicyExplainArguments) -> anyhow::Result<Outcome> {
-    let request = Request::read(arguments)?;
-    let files = files::read(&arguments.policies)?;
-    let environment = arguments
-        .env
-        .clone()
-        .or_else(|| variable("APP_ENV"))
-        .filter(|name| !name.is_empty());
-    let environment = environment.unwrap_or_else(|| "production".to_owned());
-    let plan = match ::policy::compile(&files, &environment) {
-        Ok(plan) => plan,
-        Err(findings) => {
-            output::line(::policy::render::human(&findings, &files).trim_end());
-            output::line("\nthe policy has findings, so it decides nothing");
-            return Ok(Outcome::Findings);
-        }
-    };
+pub(crate) fn run(mut arguments: PolicyExplainArguments) -> anyhow::Result<Outcome> {
+    let log_line = arguments.log_line.as_deref().map(LogLine::read).transpose()?;
+    if let Some(line) = &log_line {
+        line.write_options(&mut arguments)?;
+    }
+    let request = Request::read(&arguments)?;
+    let (bundle, mut environment) = Bundle::chosen(
+        arguments.policies.as_deref(),
+        &arguments.running,
+        arguments.env.as_deref(),
+    )?;
+    if arguments.env.is_none()
+        && let Some(of_line) = log_line.as_ref().and_then(|line| line.environment(&bundle))
+    {
+        of_line.clone_into(&mut environment);
+    }
+    let plan = bundle.compile(&environment)?;
+    if let Some(line) = &log_line {
+        arguments.scopes = line.scopes(&plan);
+    }
+    let arguments = &arguments;
     let listener = request.listener(&plan, arguments.listener.as_deref())?;
     let host = match &request.host {
         Some(host) => host.clone(),
@@ -68,12 +73,16 @@ pub(crate) fn run(arguments: &PolicyExplainArguments) -> anyhow::Result<Outcome>
         token: RefCell::new(None),
     };
     let evaluated = plan.explain(&head, &supposed);
-    check_exhausted(arguments, &evaluated)?;
+    if log_line.is_none() {
+        check_exhausted(arguments, &evaluated)?;
+    }
     let report = Report {
-        policies: &arguments.policies,
+        bundle: &bundle.name,
         plan: &plan,
         head: &head,
         token: supposed.token.into_inner(),
+        log_line: log_line.as_ref(),
+        remark: request.remark(&plan, arguments.listener.as_deref()),
         evaluated: &evaluated,
     };
     match arguments.format {

@@ -1,18 +1,23 @@
 //! What `portico policy explain` prints: every phase in its fixed order, the decision, and the line that made it.
 
-use std::path::Path;
-
-use ::policy::{Decision, Outcome, Phase, PhaseTrace, Plan, RequestHead, Scheme};
+use ::policy::{
+    Decision, Outcome, Phase, PhaseResult, PhaseTrace, Plan, RateKey, RateLimit, RequestHead, Rule, Scheme,
+    describe,
+};
 use serde_json::{Value, json};
 
+use super::log_line::LogLine;
 use super::token::Token;
 
 /// One explained request.
 pub(super) struct Report<'a> {
-    pub(super) policies: &'a Path,
+    pub(super) bundle: &'a str,
     pub(super) plan: &'a Plan,
     pub(super) head: &'a RequestHead<'a>,
     pub(super) token: Option<Token>,
+    pub(super) log_line: Option<&'a LogLine>,
+    /// What is supposed beside what was given.
+    pub(super) remark: Option<String>,
     pub(super) evaluated: &'a Outcome,
 }
 
@@ -48,13 +53,23 @@ impl Report<'_> {
             Scheme::Http => "http",
             Scheme::Https => "https",
         };
-        let (policies, environment) = (self.policies.display(), self.plan.environment());
+        let (bundle, environment) = (self.bundle, self.plan.environment());
         let (method, client) = (self.head.method.escape_debug(), self.head.client);
         let (host, target) = (self.head.host.escape_debug(), self.head.target.escape_debug());
+        // What is no path must not look like a part of the host.
+        let gap = if self.head.target.starts_with('/') {
+            ""
+        } else {
+            " "
+        };
         let mut text = vec![
-            format!("bundle    {policies} ({environment})"),
-            format!("request   {method} {scheme}://{host}{target} from {client}"),
+            format!("bundle    {bundle} ({environment})"),
+            format!("request   {method} {scheme}://{host}{gap}{target} from {client}"),
         ];
+        if let Some(line) = self.log_line {
+            text.extend(line.in_words(self.plan, self.evaluated));
+        }
+        text.extend(self.remark.iter().map(|remark| format!("remark    {remark}")));
         if let Some(token) = &self.token {
             let label = ["token"].into_iter().chain(std::iter::repeat(""));
             text.extend(
@@ -69,6 +84,8 @@ impl Report<'_> {
                 Line::Reached(step) => {
                     let (phase, result) = (step.phase.as_str(), step.result.as_str());
                     text.push(format!("  {phase:<15} {result:<11} {}", step.rule));
+                    let others = self.other_limits(step);
+                    text.extend(others.map(|rule| format!("  {:<15} {:<11} {rule}", "", "")));
                     text.push(format!("  {:<15} {:<11}   {}", "", "", step.detail));
                 }
                 Line::NotReached(phase) => text.push(format!("  {:<15} not reached", phase.as_str())),
@@ -86,16 +103,31 @@ impl Report<'_> {
         }
         for state in &self.evaluated.limits {
             let limit = &state.limit;
+            let pace = describe::Value::Rate {
+                limit: limit.limit,
+                period: limit.period,
+            };
             text.push(format!(
-                "limit     {}: {} per {} s, burst {}  {}",
-                limit.name,
-                limit.limit,
-                limit.period.as_secs(),
-                limit.burst,
-                limit.rule
+                "limit     {}: {pace}, burst {}  {}",
+                limit.name, limit.burst, limit.rule
             ));
         }
         text.join("\n")
+    }
+
+    /// The lines of the limits that a phase has counted beside the one that it names.
+    fn other_limits<'s>(&'s self, step: &'s PhaseTrace) -> impl Iterator<Item = &'s Rule> {
+        let is_of_phase = move |limit: &RateLimit| {
+            let is_coarse = limit.keys.iter().all(|key| matches!(key, RateKey::Address));
+            match step.phase {
+                Phase::Limits => is_coarse,
+                Phase::SubjectLimits => !is_coarse,
+                _ => false,
+            }
+        };
+        let limits = self.evaluated.limits.iter().map(|state| &*state.limit);
+        let others = limits.filter(move |limit| step.result == PhaseResult::Passed && is_of_phase(limit));
+        others.map(|limit| &limit.rule).filter(|rule| **rule != step.rule)
     }
 
     /// The decision in words, and the line that made it.
@@ -149,7 +181,8 @@ impl Report<'_> {
             "environment": self.plan.environment(), "bundle": self.plan.hash(), "decision": decision,
             "status": status, "rule": rule, "detail": detail,
             "route": self.evaluated.route.as_ref().map(|route| route.name.clone()),
-            "token": self.token.as_ref().map(Token::json), "trace": trace, "limits": limits,
+            "token": self.token.as_ref().map(Token::json), "trace": trace, "limits": limits, "remark": self.remark,
+            "log_line": self.log_line.map(|line| line.json(self.plan, self.evaluated)),
         })
     }
 }

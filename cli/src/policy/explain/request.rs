@@ -52,14 +52,23 @@ impl Request {
         } else {
             Scheme::Https
         };
+        let mut headers = headers(&arguments.headers)?;
+        let body = arguments.body.clone().map(String::into_bytes);
+        if let Some(length) = body.as_ref().map(Vec::len).filter(|length| *length > 0)
+            && !headers.contains_key(header::TRANSFER_ENCODING)
+        {
+            headers
+                .entry(header::CONTENT_LENGTH)
+                .or_insert(HeaderValue::from(length));
+        }
         Ok(Self {
             method: arguments.method.clone(),
             target: arguments.path.clone().unwrap_or_default(),
             scheme,
             host: arguments.host.clone(),
             port: None,
-            headers: headers(&arguments.headers)?,
-            body: arguments.body.clone().map(String::into_bytes),
+            headers,
+            body,
         })
     }
 
@@ -73,17 +82,39 @@ impl Request {
         named: Option<&str>,
     ) -> Result<&'p Arc<Listener>, Unreadable> {
         let mut listeners = plan.listeners().iter();
+        let found = match named {
+            Some(name) => listeners.find(|listener| listener.name == name),
+            None => self.on_port(plan).or_else(|| plan.listeners().first()),
+        };
+        found.ok_or_else(|| {
+            let known: Vec<&str> = plan.listeners().iter().map(|it| it.name.as_str()).collect();
+            Unreadable(format!(
+                "the policy has no such listener: {}",
+                policy::suggestion(named.unwrap_or_default(), &known)
+            ))
+        })
+    }
+
+    /// The listener whose port is that of the URL.
+    fn on_port<'p>(&self, plan: &'p Plan) -> Option<&'p Arc<Listener>> {
         let port = |listener: &Listener| match self.scheme {
             Scheme::Https => Some(listener.https.bind.port()),
             Scheme::Http => listener.http.as_ref().map(|http| http.bind.port()),
         };
-        let found = match named {
-            Some(name) => listeners.find(|listener| listener.name == name),
-            None => listeners
-                .find(|listener| self.port.is_some() && port(listener) == self.port)
-                .or_else(|| plan.listeners().first()),
-        };
-        found.ok_or_else(|| Unreadable("the policy has no such listener".to_owned()))
+        let mut listeners = plan.listeners().iter();
+        listeners.find(|listener| self.port.is_some() && port(listener) == self.port)
+    }
+
+    /// What is supposed of the listener, when the URL names a port that none has.
+    pub(super) fn remark(&self, plan: &Plan, named: Option<&str>) -> Option<String> {
+        let port = self
+            .port
+            .filter(|_| named.is_none() && self.on_port(plan).is_none())?;
+        let first = plan.listeners().first()?;
+        Some(format!(
+            "no listener of this policy is on port {port}: decided as on `{}`; --listener names another",
+            first.name
+        ))
     }
 }
 

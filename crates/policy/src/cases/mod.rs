@@ -10,6 +10,7 @@ mod expect;
 mod names;
 mod report;
 mod request;
+mod rules;
 mod run;
 mod seen;
 mod sent;

@@ -4,6 +4,7 @@ use super::{
     Suite,
     document::{Case, Environment},
     expect::Key,
+    rules,
 };
 use crate::{
     Diagnostic, Plan,
@@ -12,12 +13,12 @@ use crate::{
 };
 
 impl Suite {
-    /// Names that nothing defines: environments, listeners, identity providers, routes, upstreams and limits. `plans`
-    /// is the bundle compiled for each of its environments.
+    /// Names that nothing defines: environments, listeners, identity providers, routes, upstreams, limits and rules.
+    /// `environments` are those of the bundle, `plans` what it compiles to in them; a case of an environment without a
+    /// plan is not looked at.
     #[must_use]
-    pub fn undefined_names(&self, plans: &[Plan]) -> Vec<Diagnostic> {
+    pub fn undefined_names(&self, environments: &[&str], plans: &[Plan]) -> Vec<Diagnostic> {
         let mut findings = Findings::default();
-        let environments: Vec<&str> = plans.iter().map(Plan::environment).collect();
         for (_, case) in self.each() {
             if let Environment::Named(name) = &case.environment
                 && !environments.contains(&name.value.as_str())
@@ -29,7 +30,7 @@ impl Suite {
                         format!("there is no environment `{}`", name.value),
                     )
                     .why("this case would never run")
-                    .fix(suggest::fix(&name.value, &environments));
+                    .fix(suggest::fix(&name.value, environments));
             }
             for plan in plans.iter().filter(|plan| case.runs_in(plan)) {
                 for (section, name, at) in names(case) {
@@ -49,6 +50,7 @@ enum Section {
     Routes,
     Upstreams,
     Rate,
+    Rules,
 }
 
 impl Section {
@@ -59,6 +61,7 @@ impl Section {
             Self::Routes => "routes",
             Self::Upstreams => "upstreams",
             Self::Rate => "rate",
+            Self::Rules => "rules",
         }
     }
 
@@ -85,6 +88,7 @@ impl Section {
                 names.dedup();
                 names
             }
+            Self::Rules => rules::names(plan),
         }
     }
 }
@@ -104,7 +108,11 @@ fn names(case: &Case) -> Vec<(Section, &str, Span)> {
                 Key::Route => Section::Routes,
                 Key::Upstream => Section::Upstreams,
                 Key::Violated => Section::Rate,
-                Key::Decision | Key::Status | Key::Phase | Key::Rule | Key::Serve | Key::Path => continue,
+                Key::Rule => {
+                    names.push((Section::Rules, expectation.value.as_str(), expectation.at));
+                    continue;
+                }
+                Key::Decision | Key::Status | Key::Phase | Key::Serve | Key::Path => continue,
                 Key::Header(_) => continue,
             };
             for name in expectation.value.split(", ") {
@@ -117,14 +125,24 @@ fn names(case: &Case) -> Vec<(Section, &str, Span)> {
 
 fn check(plan: &Plan, section: Section, name: &str, at: Span, findings: &mut Findings) {
     let defined = section.defined(plan);
-    if !defined.contains(&name) {
-        findings
-            .error(
-                code::UNDEFINED_NAME,
-                at,
-                format!("`{name}` is not defined in `{}`", section.as_str()),
-            )
-            .why("a case about something that is not there tests nothing")
-            .fix(suggest::fix(name, &defined));
+    if defined.contains(&name) {
+        return;
     }
+    let (message, fix) = match section {
+        Section::Rules => (
+            format!("`{name}` is no rule of this policy"),
+            suggest::nearest(name, defined.iter().copied()).map_or_else(
+                || "write it as `portico policy explain` does, without file and line".to_owned(),
+                |rule| suggest::did_you_mean(name, rule),
+            ),
+        ),
+        _ => (
+            format!("`{name}` is not defined in `{}`", section.as_str()),
+            suggest::fix(name, &defined),
+        ),
+    };
+    findings
+        .error(code::UNDEFINED_NAME, at, message)
+        .why("a case about something that is not there tests nothing")
+        .fix(fix);
 }

@@ -159,7 +159,9 @@ fn address(field: &Field<'_>, findings: &mut Findings) -> Option<IpAddr> {
 fn headers(field: &Field<'_>, findings: &mut Findings) -> Vec<(HeaderName, HeaderValue)> {
     let mut lines = Vec::new();
     for (name, field) in field.pairs(findings) {
-        let Some(name) = header_name(&name, findings) else {
+        // A client may send any name, also one that is refused for it.
+        let known = HeaderName::from_bytes(name.value.as_bytes()).ok();
+        let Some(name) = known.or_else(|| header_name(&name, findings)) else {
             continue;
         };
         let values = if matches!(field.node.value, Value::List(_)) {

@@ -2,6 +2,7 @@
 
 use super::{
     Suite,
+    coverage::{Proof, proof},
     document::{Case, Step},
     expect::Expectation,
     seen::Seen,
@@ -20,8 +21,8 @@ pub struct Report {
     pub ran: usize,
     /// The cases that failed, in the order of their files; once for each environment.
     pub failures: Vec<Failure>,
-    /// Routes with the decisions that some case expects of them and saw.
-    pub(super) covered: BTreeSet<(String, &'static str)>,
+    /// Routes with what some case expects of them and saw.
+    pub(super) covered: BTreeSet<(String, Proof)>,
 }
 
 /// A case that failed, with the first request that showed it.
@@ -87,7 +88,7 @@ impl Suite {
         plan: &Plan,
         named: &Named<Case>,
         case: &Case,
-        covered: &mut BTreeSet<(String, &'static str)>,
+        covered: &mut BTreeSet<(String, Proof)>,
     ) -> Option<Failure> {
         let mut counters = Counters::default();
         for (number, step) in (1_usize..).zip(&case.steps) {
@@ -97,7 +98,7 @@ impl Suite {
                 let seen = Seen::new(plan, &step.request, &outcome);
                 let differences = differences(step, &seen);
                 if differences.is_empty() {
-                    covered.extend(decided(step, &seen, &outcome));
+                    covered.extend(proof(step, &outcome));
                     continue;
                 }
                 return Some(Failure {
@@ -170,14 +171,6 @@ fn differences(step: &Step, seen: &Seen<'_>) -> Vec<Difference> {
         })
     };
     step.expected.iter().filter_map(difference).collect()
-}
-
-/// The route and the decision that a step has tested: one that it expects, not one that merely happened.
-fn decided(step: &Step, seen: &Seen<'_>, outcome: &Outcome) -> Option<(String, &'static str)> {
-    let decision = seen.decision();
-    let is_expected = step.expected.iter().any(Expectation::decides);
-    let route = outcome.route.as_ref().filter(|_| is_expected)?;
-    Some((route.name.clone(), decision))
 }
 
 /// Which request of a case it is: `step 2, time 6 of 7, after 12s: `.

@@ -240,12 +240,11 @@ fn provider(provider: &IdentityProvider, places: &Places) -> Definition {
 }
 
 fn waiver(waiver: &Waiver, places: &Places) -> Definition {
-    // A reason changes nothing that is enforced.
     let Waiver {
         name,
         code,
         key,
-        because: _,
+        because,
         until,
         rule: _,
         until_at: _,
@@ -254,6 +253,7 @@ fn waiver(waiver: &Waiver, places: &Places) -> Definition {
         .fact("rule", Value::text(code))
         .fact("at", Value::text(key))
         .fact("until", Value::Text(until.to_string()))
+        .fact("because", Value::text(because))
         .made
 }
 

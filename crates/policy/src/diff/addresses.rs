@@ -52,7 +52,24 @@ pub(super) fn list(comparison: &Comparison<'_>, after: &Definition, values: Valu
 fn refused(values: Values<'_>) -> Judgement {
     let added = (Risk::Low, "clients from {words} are refused with 403");
     let removed = (Risk::High, "clients from {words} may come again");
-    said(added, removed, values)
+    let mut judgement = said(added, removed, values);
+    if is_everyone(values.1) && !is_everyone(values.0) {
+        judgement.shut_out();
+    }
+    judgement
+}
+
+/// Whether networks hold every address of IPv4 or of IPv6, also in pieces.
+fn is_everyone(networks: &Value) -> bool {
+    let Value::Set(networks) = networks else {
+        return false;
+    };
+    let networks: Vec<IpNet> = networks
+        .iter()
+        .filter_map(|network| network.parse().ok())
+        .collect();
+    let whole = IpNet::aggregate(&networks);
+    whole.iter().any(|network| network.prefix_len() == 0)
 }
 
 fn admitted(values: Values<'_>) -> Judgement {

@@ -25,6 +25,12 @@ impl Judgement {
             consequence: consequence.into(),
         }
     }
+
+    /// It is tighter, and hardly anything gets through any more: nobody must deploy that by mistake.
+    pub(super) fn shut_out(&mut self) {
+        self.risk = Risk::High;
+        self.consequence = format!("HARDLY ANY REQUEST PASSES ANY MORE: {}", self.consequence);
+    }
 }
 
 /// The same definition in both bundles.
@@ -90,9 +96,16 @@ impl Comparison<'_> {
             (Kind::Addresses, _) => addresses::list(self, after, (old, new)),
             (Kind::Listener, "https.bind") | (Kind::Clear, "bind") => bind(old, new),
             (Kind::Limit, "limit") => limits::pace(after, (old, new), subject),
+            (Kind::Limit, "burst") => limits::burst(after, (old, new), subject),
             (Kind::Limit, "key") => limits::counted_by(old, new, subject),
             (Kind::Limit, "count") => limits::counted(new, subject),
-            (kind, name) => table::judge(kind, name, old, new, subject),
+            (kind, name) => {
+                let mut judgement = table::judge(kind, name, old, new, subject);
+                if limits::shuts_out(name, (old, new)) {
+                    judgement.shut_out();
+                }
+                judgement
+            }
         }
     }
 

@@ -3,6 +3,9 @@
 use super::{Risk, judge::Judgement, table};
 use crate::describe::{Definition, Value};
 
+/// So many times as much is hardly a limit any more.
+const RUNAWAY: u128 = 100;
+
 /// Another `limit`.
 pub(super) fn pace(limit: &Definition, (old, new): (&Value, &Value), subject: &str) -> Judgement {
     let (
@@ -34,7 +37,49 @@ pub(super) fn pace(limit: &Definition, (old, new): (&Value, &Value), subject: &s
     if guesses {
         return Judgement::new(Risk::High, format!("guessing becomes {times} as fast"));
     }
-    Judgement::new(Risk::Medium, format!("{subject}: {times} as many get through"))
+    looser((before, after), format!("{subject}: {times} as many get through"))
+}
+
+/// Another `burst`.
+pub(super) fn burst(limit: &Definition, (old, new): (&Value, &Value), subject: &str) -> Judgement {
+    let (Value::Number(before), Value::Number(after)) = (old, new) else {
+        return Judgement::new(Risk::Medium, "another value");
+    };
+    if after < before {
+        return Judgement::new(
+            Risk::Low,
+            format!("{subject}: more than {new} at once are refused with 429"),
+        );
+    }
+    if limit.text("count") == "failures" {
+        return Judgement::new(Risk::High, format!("{new} guesses at {subject} may come at once"));
+    }
+    let sizes = (u128::from(*before), u128::from(*after));
+    looser(sizes, format!("{subject}: {new} may come at once"))
+}
+
+fn looser((before, after): (u128, u128), words: String) -> Judgement {
+    if after >= before.saturating_mul(RUNAWAY) {
+        return Judgement::new(Risk::High, format!("{words}, which is hardly a limit"));
+    }
+    Judgement::new(Risk::Medium, words)
+}
+
+/// Whether a smaller size of the head leaves room for hardly any request: everybody is shut out.
+pub(super) fn shuts_out(name: &str, values: (&Value, &Value)) -> bool {
+    let least = match name {
+        // A request line, a host and a short token.
+        "limits.head" => 256,
+        "limits.headers" => 4,
+        "limits.target" => 8,
+        _ => return false,
+    };
+    match values {
+        (Value::Size(old), Value::Size(new)) | (Value::Number(old), Value::Number(new)) => {
+            new < old && *new < least
+        }
+        _ => false,
+    }
 }
 
 /// `10 times`, `1.5 times`; in tenths, without floating point.

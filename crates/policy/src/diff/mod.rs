@@ -19,7 +19,8 @@ use crate::{
 use judge::Comparison;
 use std::{collections::BTreeSet, fmt};
 
-/// How much a change opens. What lets more through is medium or above, what lets less through low or below.
+/// How much a change opens. What lets more through is medium or above, what lets less through low or below; only what
+/// lets hardly anything through is high, because it closes the doors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Risk {
     /// Names, reasons and other things that decide no request.

@@ -26,7 +26,7 @@ enum Meaning {
     Other(&'static str),
 }
 
-use Kind::{Cors, Floor, Headers, Hosts, Identity, Limit, Listener, Route, Upstream, Waiver};
+use Kind::{Cors, Floor, Headers, Hosts, Identity, Listener, Route, Upstream, Waiver};
 use Meaning::{Demands, Number, Order, Other, Permits};
 use Risk::{Critical, High, Info, Low, Medium};
 
@@ -62,6 +62,7 @@ static ROWS: &[Row] = &[
     Row(&[Waiver], "rule", Medium, Other("another rule is waived")),
     Row(&[Waiver], "at", Medium, Other("the exception is for {new}")),
     Row(&[Waiver], "until", Medium, Other("the exception lasts until {new}")),
+    Row(&[Waiver], "because", Info, Other("the exception stays, for another reason")),
     Row(&[Identity], "keys", Critical, Other("signatures are checked with other keys")),
     Row(&[Headers], "remove", Medium, Demands(
         "answers carry {words} no more", "answers may carry {words} again")),
@@ -87,8 +88,6 @@ static ROWS: &[Row] = &[
     Row(&[Floor], "timeouts.body", Medium, Number(
         "a slow client may hold a connection for {new} with its body",
         "a client that needs longer than {new} for its body is cut off")),
-    Row(&[Limit], "burst", Medium, Number(
-        "{subject}: {new} may come at once", "{subject}: more than {new} at once are refused with 429")),
     Row(&[Route], "because", Info, Other("anyone may still come, for another reason")),
     Row(&[Route], "scopes", High, Demands(
         "{subject} needs {words} too", "tokens without {words} may call {subject}")),

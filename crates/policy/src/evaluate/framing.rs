@@ -1,22 +1,25 @@
-//! Framing: sizes of the head, and a host that the policy knows.
+//! Framing: sizes of the head, the rules of HTTP for it, and a host that the policy knows.
 
 use super::{DenialKind, Evaluation, Phase, Stop};
-use crate::plan::{Limits, Rule};
-use http::{HeaderMap, header};
+use crate::{
+    framing::{self, Fields},
+    plan::{Limits, Rule},
+};
+use http::HeaderMap;
 
 static RULE_HOST: Rule = Rule::of_language("language: hosts");
-static RULE_HEAD: Rule = Rule::of_language("language: one value per header FR-6");
 
 impl<'e> Evaluation<'e> {
-    /// Checks the floor's sizes and the host; answers the host as the policy spells it.
+    /// Checks the floor's sizes, the rules of HTTP and the host; answers the host as the policy spells it.
     pub(super) fn framing(&mut self) -> Result<&'e str, Stop> {
         let floor = &self.plan.floor;
         self.head_sizes(&floor.limits, &floor.rule)?;
+        self.head_rules()?;
         let host = self.host()?;
         self.pass(
             Phase::Framing,
             &self.plan.floor.rule,
-            "known host, head within limits",
+            "known host, head sound and within limits; what only its bytes tell, the gateway alone sees",
         );
         Ok(host)
     }
@@ -44,15 +47,25 @@ impl<'e> Evaluation<'e> {
         Ok(())
     }
 
-    fn host(&mut self) -> Result<&'e str, Stop> {
-        if self.head.headers.get_all(header::HOST).iter().count() > 1 {
-            return Err(self.refuse(
-                DenialKind::MalformedRequest,
+    /// FR-1 to FR-10, as far as they are not about bytes. The gateway has asked them before, of the bytes.
+    fn head_rules(&mut self) -> Result<(), Stop> {
+        let method = self.head.method.as_bytes();
+        let mut fields = Fields::default();
+        let checked = framing::check_method(method)
+            .and_then(|()| fields.observe_map(self.head.headers))
+            .and_then(|()| fields.finish(method));
+        match checked {
+            Ok(_) => Ok(()),
+            Err(fault) => Err(self.refuse(
+                fault.kind,
                 Phase::Framing,
-                &RULE_HEAD,
-                "more than one Host",
-            ));
+                &Rule::of_language(fault.rule),
+                fault.detail,
+            )),
         }
+    }
+
+    fn host(&mut self) -> Result<&'e str, Stop> {
         let Some(host) = without_port(self.head.host) else {
             return Err(self.refuse(
                 DenialKind::MalformedRequest,

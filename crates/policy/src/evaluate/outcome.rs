@@ -358,6 +358,8 @@ pub enum DenialKind {
     PayloadTooLarge,
     /// 414.
     TargetTooLong,
+    /// 417: an expectation that nobody here meets.
+    ExpectationFailed,
     /// 421: a host that this listener does not serve.
     MisdirectedRequest,
     /// 429.
@@ -381,6 +383,7 @@ impl DenialKind {
             Self::RequestTimeout => 408,
             Self::PayloadTooLarge => 413,
             Self::TargetTooLong => 414,
+            Self::ExpectationFailed => 417,
             Self::MisdirectedRequest => 421,
             Self::RateLimited => 429,
             Self::HeadTooLarge => 431,
@@ -403,6 +406,7 @@ impl DenialKind {
             Self::RequestTimeout => "request-timeout",
             Self::PayloadTooLarge => "payload-too-large",
             Self::TargetTooLong => "target-too-long",
+            Self::ExpectationFailed => "expectation-failed",
             Self::MisdirectedRequest => "misdirected-request",
             Self::RateLimited => "rate-limited",
             Self::HeadTooLarge => "head-too-large",

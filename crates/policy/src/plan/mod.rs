@@ -48,6 +48,12 @@ impl Plan {
         &self.hash
     }
 
+    /// The first twelve digits of the hash: what people read, and what a line of the access log carries.
+    #[must_use]
+    pub fn short_hash(&self) -> &str {
+        self.hash.get(..12).unwrap_or(&self.hash)
+    }
+
     /// The environment it was compiled for.
     #[must_use]
     pub fn environment(&self) -> &str {

@@ -39,10 +39,10 @@ fn told(cases: &str) -> String {
 fn the_shipped_policies_do_what_their_cases_say() {
     let (policies, files) = (shipped(), shipped_cases());
     let (plans, suite) = (plans(&policies), suite(&files));
-    let undefined = suite.undefined_names(&plans);
+    let undefined = suite.undefined_names(&environments(&shipped()), &plans);
     assert!(undefined.is_empty(), "{}", render::findings(&undefined, &files));
     let report = suite.run(&plans, |_, _| true);
-    let untested = report.untested(&plans[0], &policies);
+    let untested = report.untested(&plan(&policies, "production"), &policies);
     let told = cases::human(&report, Some(&untested), &policies);
     let expected = format!(
         "{} cases pass; every route has a permit and a deny case",
@@ -59,7 +59,7 @@ const WEAKENED: [(&str, &str, &str); 23] = [
     ("floor.yaml", "head: 16KiB", "head: 17KiB"),
     ("floor.yaml", "headers: 64", "headers: 65"),
     ("floor.yaml", "target: 8KiB", "target: 9KiB"),
-    ("floor.yaml", "body: 256KiB", "body: 257KiB"),
+    ("routes/accounts.yaml", "body: 8KiB", "body: 9KiB"),
     (
         "headers.yaml",
         "X-Frame-Options: DENY",
@@ -318,7 +318,7 @@ fn without(route: &str) -> Report {
     let touches = |name: &str| {
         let text: String = files.iter().map(|file| file.text.as_str()).collect();
         let (_, rest) = text.split_once(&format!("\n  {name}:\n")).expect("a case");
-        let case = rest.split("\n\n  ").next().unwrap_or_default();
+        let case = rest.split("\n\n").next().unwrap_or_default();
         case.contains(route)
     };
     suite(&files).run(&plans(&shipped()), |_, name| !touches(name))
@@ -332,16 +332,20 @@ fn routes_without_cases_are_named_with_a_case_to_paste() {
     let untested = report.untested(&plan(&policies, "production"), &policies);
     let told = cases::human(&report, Some(&untested), &policies);
     let (findings, summary) = told.rsplit_once('\n').expect("a summary");
-    assert_eq!(summary, format!("{} cases pass; 6 cases are missing", report.ran));
+    assert_eq!(summary, format!("{} cases pass; 9 cases are missing", report.ran));
     insta::assert_snapshot!(findings);
 }
 
 #[test]
 fn the_cases_to_paste_pass_and_nothing_is_missing_with_them() {
     let policies = shipped();
-    let plans = plans(&policies);
-    let untested = Report::default().untested(&plans[0], &policies);
-    assert_eq!(untested.len(), 2 * plans[0].routes().len());
+    let (plans, production) = (plans(&policies), plan(&policies, "production"));
+    let untested = Report::default().untested(&production, &policies);
+    let scopes = production.routes().iter().map(|route| route.scopes.len());
+    assert_eq!(
+        untested.len(),
+        2 * production.routes().len() + scopes.sum::<usize>()
+    );
     let mut pasted = String::new();
     for finding in &untested {
         let fix = finding.fix.as_deref().expect("a fix");
@@ -359,10 +363,83 @@ fn the_cases_to_paste_pass_and_nothing_is_missing_with_them() {
         assert!(finding.message.ends_with(&format!("`{name}`")), "{finding:?}");
     }
     let files = file(&pasted);
-    assert!(suite(&files).undefined_names(&plans).is_empty());
+    assert!(
+        suite(&files)
+            .undefined_names(&environments(&shipped()), &plans)
+            .is_empty()
+    );
     let report = run(&pasted);
-    let told = cases::human(&report, Some(&report.untested(&plans[0], &policies)), &policies);
-    assert_eq!(told, "48 cases pass; every route has a permit and a deny case");
+    let told = cases::human(&report, Some(&report.untested(&production, &policies)), &policies);
+    assert_eq!(told, "57 cases pass; every route has a permit and a deny case");
+}
+
+/// What is missing for a route, by code, when only these cases run and pass.
+fn missing(route: &str, policies: &[SourceFile], cases: &str) -> Vec<&'static str> {
+    let plan = plan(policies, "production");
+    let report = suite(&file(cases)).run(std::slice::from_ref(&plan), |_, _| true);
+    assert!(report.failures.is_empty(), "{}", cases::human(&report, None, &[]));
+    let untested = report.untested(&plan, policies).into_iter();
+    let name = format!("`{route}`");
+    let about = untested.filter(|finding| finding.message.ends_with(&name));
+    about.map(|finding| finding.code).collect()
+}
+
+const PAYING: &str = r#"method: POST, path: /api/v1/transfers"#;
+
+#[test]
+fn only_a_401_that_is_expected_shows_that_a_route_is_not_open() {
+    let missing = |case: &str| {
+        missing(
+            "create_transfer",
+            &shipped(),
+            &format!("  a: {{ request: {{ {PAYING}, {case} }}\n"),
+        )
+    };
+    let all = ["P5005", "P5006", "P5007"];
+    // Refused for its size, it would be refused on an open route too.
+    let large = "token: { provider: customers, subject: u, scopes: [\"transfers:write\"] }, size: { body: 8193B } }, expect: { status: 413 }";
+    assert_eq!(missing(large), all);
+    assert_eq!(
+        missing("size: { body: 8193B } }, expect: { decision: deny }"),
+        all
+    );
+    assert_eq!(missing("token: unavailable }, expect: { status: 503 }"), all);
+    for expect in [
+        "status: 401",
+        "phase: authentication",
+        "rule: routes.create_transfer.auth",
+    ] {
+        assert_eq!(
+            missing(&format!("size: {{ body: 1B }} }}, expect: {{ {expect} }}")),
+            ["P5005", "P5007"],
+            "{expect}"
+        );
+    }
+}
+
+#[test]
+fn every_scope_is_shown_to_be_needed_by_a_token_that_has_the_others() {
+    let policies = shipped_with(
+        "routes/transfers.yaml",
+        "scopes: [\"transfers:write\"]",
+        "scopes: [a, b]",
+    );
+    let missing = |scopes: &str, expect: &str| {
+        let token = format!("token: {{ provider: customers, subject: u, scopes: [{scopes}] }}");
+        missing(
+            "create_transfer",
+            &policies,
+            &format!("  a: {{ request: {{ {PAYING}, {token} }}, expect: {{ {expect} }} }}\n"),
+        )
+    };
+    assert_eq!(missing("", "status: 403"), ["P5005", "P5006", "P5007", "P5007"]);
+    assert_eq!(missing("a", "status: 403"), ["P5005", "P5006", "P5007"]);
+    assert_eq!(missing("b", "phase: authorization"), ["P5005", "P5006", "P5007"]);
+    assert_eq!(
+        missing("b", "decision: deny"),
+        ["P5005", "P5006", "P5007", "P5007"]
+    );
+    assert_eq!(missing("a, b", "decision: permit"), ["P5006", "P5007", "P5007"]);
 }
 
 #[test]
@@ -483,7 +560,15 @@ const WRONG: [(&str, &str); 26] = [
 ];
 
 /// Names that the policy does not define.
-const UNDEFINED: [(&str, &str); 7] = [
+const UNDEFINED: [(&str, &str); 9] = [
+    (
+        "rule",
+        "  a: { request: { method: GET, path: /health }, expect: { rule: routes.core_helth } }",
+    ),
+    (
+        "rule of the language",
+        "  a: { request: { method: GET, path: /x }, expect: { rule: \"language: nowhere\" } }",
+    ),
     (
         "environment",
         "  a: { environment: prod, request: { method: GET, path: / }, expect: { status: 404 } }",
@@ -523,7 +608,7 @@ fn wrong() -> Vec<(&'static str, Vec<SourceFile>, Vec<Diagnostic>)> {
     });
     let undefined = UNDEFINED.iter().map(|(name, cases)| {
         let files = file(cases);
-        let found = suite(&files).undefined_names(&plans);
+        let found = suite(&files).undefined_names(&environments(&shipped()), &plans);
         (*name, files, found)
     });
     unreadable.chain(undefined).collect()
@@ -599,7 +684,12 @@ fn every_example_of_the_page_passes() {
         let (text, _) = example.split_once("```").expect("an end");
         let files = [SourceFile::new("tests/a.yaml", text)];
         let suite = suite(&files);
-        assert!(suite.undefined_names(&plans).is_empty(), "{text}");
+        assert!(
+            suite
+                .undefined_names(&environments(&shipped()), &plans)
+                .is_empty(),
+            "{text}"
+        );
         let report = suite.run(&plans, |_, _| true);
         assert!(report.failures.is_empty(), "{}", cases::human(&report, None, &[]));
     }

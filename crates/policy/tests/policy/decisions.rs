@@ -266,7 +266,7 @@ fn tokens_must_be_exactly_one_bearer_token() {
     }
     assert_eq!(
         status(&me().token("good").token("good").ask(&plan, &world)),
-        401,
+        400,
         "FR-6"
     );
     assert_eq!(
@@ -450,4 +450,63 @@ fn a_path_that_decodes_to_another_route_is_refused_pa1() {
         200,
         "one route, however it is read"
     );
+}
+
+/// A method, header lines, the rule that refuses them and with what status.
+type Unsound = (
+    &'static str,
+    &'static [(&'static str, &'static str)],
+    &'static str,
+    u16,
+);
+
+/// Heads that HTTP itself does not allow.
+const UNSOUND: [Unsound; 13] = [
+    (
+        "POST",
+        &[("content-length", "1"), ("transfer-encoding", "chunked")],
+        "FR-1",
+        400,
+    ),
+    (
+        "POST",
+        &[("content-length", "1"), ("content-length", "1")],
+        "FR-2",
+        400,
+    ),
+    ("POST", &[("content-length", "+1")], "FR-2", 400),
+    ("POST", &[("content-length", "01")], "FR-2", 400),
+    ("POST", &[("transfer-encoding", "gzip, chunked")], "FR-3", 400),
+    ("POST", &[("x_foo", "1")], "FR-5", 400),
+    (
+        "POST",
+        &[("content-type", "a/b"), ("content-type", "c/d")],
+        "FR-6",
+        400,
+    ),
+    ("POST", &[("host", "a"), ("host", "b")], "FR-6", 400),
+    ("GET", &[("content-length", "1")], "FR-7", 400),
+    ("DELETE", &[("transfer-encoding", "chunked")], "FR-7", 400),
+    ("POST", &[("expect", "a-miracle")], "FR-8", 417),
+    ("CONNECT", &[], "FR-9", 405),
+    ("POST", &[("connection", "close, authorization")], "FR-10", 400),
+];
+
+#[test]
+fn what_http_does_not_allow_is_refused_by_the_evaluator_too() {
+    let plan = plan(&shipped(), "production");
+    for (method, fields, rule, status) in UNSOUND {
+        let mut request = Request::new(method, "/api/v1/auth/login");
+        for (name, value) in fields {
+            request = request.header(name, value);
+        }
+        let refused = denial(request.ask(&plan, &World::default()));
+        let told = (refused.phase, refused.kind.status());
+        assert_eq!(told, (Phase::Framing, status), "{method} {fields:?}");
+        assert!(
+            refused.rule.as_str().ends_with(&format!(" {rule}")),
+            "{}",
+            refused.rule
+        );
+    }
 }

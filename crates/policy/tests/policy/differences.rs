@@ -182,6 +182,37 @@ fn limits() {
 }
 
 #[test]
+fn bursts_runaway_rates_and_closed_doors_stand_out() {
+    let edits = [
+        (
+            "routes/identity.yaml",
+            "limit: 5/min, burst: 5",
+            "limit: 5/min, burst: 6",
+        ),
+        (
+            "floor.yaml",
+            "limit: 100/min, burst: 100",
+            "limit: 9999/min, burst: 9999",
+        ),
+        (
+            "floor.yaml",
+            "limit: 100/min, burst: 100",
+            "limit: 10000/min, burst: 10000",
+        ),
+        ("floor.yaml", "head: 16KiB", "head: 255B"),
+        ("floor.yaml", "headers: 64", "headers: 3"),
+    ];
+    let mut text = told(&edits);
+    let before = files(BASE, OVERLAY);
+    for denied in ["[0.0.0.0/1]", "[0.0.0.0/1, 128.0.0.0/1]"] {
+        let after = files(&replaced(BASE, "[198.51.100.0/24]", denied), OVERLAY);
+        text.push_str(&format!("## {denied}\n"));
+        text.extend(differences(&before, &after, "production").iter().map(line));
+    }
+    insta::assert_snapshot!(text);
+}
+
+#[test]
 fn a_limit_that_moves_counts_other_requests() {
     let before = shipped();
     let mut after = shipped_with(

@@ -4,32 +4,26 @@ use std::collections::BTreeMap;
 
 use ::policy::Rule;
 use ::policy::describe::{Definition, Description, Fact, Kind, Value, describe};
-use ::policy::render;
-use service_runtime::settings::variable;
 
-use super::arguments::{PolicyShowCommand, ShowArguments, ShowRouteArguments, ShowRoutesArguments};
-use super::files;
+mod routes;
+mod waivers;
+
+use super::arguments::{PolicyShowCommand, ShowArguments, ShowRouteArguments};
+use super::bundle::Bundle;
 use super::table::Table;
+use super::today;
 use crate::arguments::Format;
 use crate::{Outcome, Unreadable, output};
 
 pub(crate) fn run(question: &PolicyShowCommand) -> anyhow::Result<Outcome> {
     let common = common(question);
-    let files = files::read(&common.directory)?;
-    let environment = common
-        .env
-        .clone()
-        .or_else(|| variable("APP_ENV"))
-        .filter(|name| !name.is_empty())
-        .unwrap_or_else(|| "production".to_owned());
-    let description = match describe(&files, &environment) {
-        Ok(description) => description,
-        Err(findings) => {
-            output::line(render::human(&findings, &files).trim_end());
-            output::line("\nthe policy has findings, so it decides nothing");
-            return Ok(Outcome::Findings);
-        }
-    };
+    let (bundle, environment) = Bundle::chosen(
+        common.directory.as_deref(),
+        &common.running,
+        common.env.as_deref(),
+    )?;
+    let description =
+        describe(&bundle.files, &environment).map_err(|findings| bundle.refused(&findings, &environment))?;
     let table = answer(question, &description)?;
     match common.format {
         Format::Human if table.rows.is_empty() => output::line("none"),
@@ -48,13 +42,14 @@ const fn common(question: &PolicyShowCommand) -> &ShowArguments {
         | PolicyShowCommand::Scopes(common)
         | PolicyShowCommand::Addresses(common)
         | PolicyShowCommand::Upstreams(common)
+        | PolicyShowCommand::Waivers(common)
         | PolicyShowCommand::Listeners(common) => common,
     }
 }
 
 fn answer(question: &PolicyShowCommand, policy: &Description) -> Result<Table, Unreadable> {
     Ok(match question {
-        PolicyShowCommand::Routes(arguments) => return routes(policy, arguments),
+        PolicyShowCommand::Routes(arguments) => return routes::answer(policy, arguments),
         PolicyShowCommand::Limits(arguments) => return limits(policy, arguments),
         PolicyShowCommand::Headers(arguments) => return headers(policy, arguments),
         PolicyShowCommand::Identity(_) => definitions(policy, "provider", &[Kind::Identity]),
@@ -62,6 +57,7 @@ fn answer(question: &PolicyShowCommand, policy: &Description) -> Result<Table, U
         PolicyShowCommand::Scopes(_) => scopes(policy),
         PolicyShowCommand::Addresses(_) => definitions(policy, "list", &[Kind::Addresses]),
         PolicyShowCommand::Upstreams(_) => definitions(policy, "upstream", &[Kind::Upstream]),
+        PolicyShowCommand::Waivers(_) => waivers::answer(policy, today()),
         PolicyShowCommand::Listeners(_) => {
             definitions(policy, "listener", &[Kind::Listener, Kind::Clear, Kind::Hosts])
         }
@@ -70,52 +66,18 @@ fn answer(question: &PolicyShowCommand, policy: &Description) -> Result<Table, U
 
 /// The route of this name.
 fn route<'d>(policy: &'d Description, name: &str) -> Result<&'d Definition, Unreadable> {
-    policy
-        .all(Kind::Route)
-        .find(|route| route.name() == name)
-        .ok_or_else(|| {
-            let names: Vec<&str> = policy.all(Kind::Route).map(Definition::name).collect();
-            Unreadable(format!(
-                "no route is called `{name}`; there are: {}",
-                names.join(", ")
-            ))
-        })
+    let mut all = policy.all(Kind::Route);
+    all.find(|route| route.name() == name).ok_or_else(|| {
+        let names: Vec<&str> = policy.all(Kind::Route).map(Definition::name).collect();
+        unknown("route", name, &names)
+    })
 }
 
-fn routes(policy: &Description, arguments: &ShowRoutesArguments) -> Result<Table, Unreadable> {
-    if let Some(name) = &arguments.route {
-        let mut table = Table::new(&["key", "decided at", "value"]);
-        table.rows = route(policy, name)?
-            .facts
-            .iter()
-            .map(|fact| vec![fact.name.clone(), decided(fact), fact.value.to_string()])
-            .collect();
-        return Ok(table);
-    }
-    let providers = policy.all(Kind::Identity).map(Definition::name);
-    let known: Vec<&str> = providers.chain(["none"]).collect();
-    if let Some(auth) = arguments.auth.as_deref().filter(|auth| !known.contains(auth)) {
-        return Err(Unreadable(format!(
-            "no identity provider is called `{auth}`; there are: {}",
-            known.join(", ")
-        )));
-    }
-    let mut table = Table::new(&["route", "request", "auth", "decided at", "scopes or reason"]);
-    for route in policy.all(Kind::Route) {
-        let auth = route.text("auth");
-        if arguments.auth.as_ref().is_some_and(|wanted| *wanted != auth) {
-            continue;
-        }
-        let detail = route.fact("scopes").or_else(|| route.fact("because"));
-        table.rows.push(vec![
-            route.name().to_owned(),
-            route.text("match"),
-            auth,
-            route.fact("auth").map(decided).unwrap_or_default(),
-            detail.map(|fact| fact.value.to_string()).unwrap_or_default(),
-        ]);
-    }
-    Ok(table)
+fn unknown(what: &str, name: &str, known: &[&str]) -> Unreadable {
+    Unreadable(format!(
+        "no {what} is called `{name}`: {}",
+        ::policy::suggestion(name, known)
+    ))
 }
 
 fn limits(policy: &Description, arguments: &ShowRouteArguments) -> Result<Table, Unreadable> {
