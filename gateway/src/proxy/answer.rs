@@ -5,11 +5,12 @@ use http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use pingora::http::ResponseHeader;
 use pingora::proxy::{FailToProxy, Session};
 use pingora::{Error, ErrorSource, ErrorType, Result};
-use policy::{Answer, Denial, DenialKind, Scheme};
+use policy::{Action, Answer, Denial, DenialKind, Scheme};
 use problem::{Problem, ProblemType, catalogue};
 
 use super::access_log::CLIENT_GONE;
 use super::context::{RequestContext, Verdict};
+use super::upstream::BREAKER_OPEN;
 use crate::connection::framing::Refusal;
 use crate::metrics::METRICS;
 
@@ -213,16 +214,17 @@ fn failure(error: &Error, ctx: &RequestContext, body_done: bool) -> (Option<Prob
             (Some(Problem::new(catalogue::MALFORMED_REQUEST)), "malformed_body")
         }
         (ErrorSource::Downstream, _) => (None, "client_gone"),
+        (ErrorSource::Upstream, kind) if *kind == BREAKER_OPEN => (Some(left_alone(ctx)), "breaker_open"),
         (ErrorSource::Upstream, _) if !ctx.upstream_connected => (
             Some(Problem::new(catalogue::UNAVAILABLE).retry_after(RETRY_DOWN_S)),
             "upstream_down",
         ),
         (ErrorSource::Upstream, ErrorType::ReadTimedout | ErrorType::WriteTimedout) => (
-            Some(Problem::new(catalogue::UPSTREAM_TIMEOUT)),
+            Some(Problem::new(catalogue::UPSTREAM_TIMEOUT).retry_after(RETRY_DOWN_S)),
             "upstream_timeout",
         ),
         (ErrorSource::Upstream, _) => (
-            Some(Problem::new(catalogue::UPSTREAM_UNAVAILABLE)),
+            Some(Problem::new(catalogue::UPSTREAM_UNAVAILABLE).retry_after(RETRY_DOWN_S)),
             "upstream_broke",
         ),
         (ErrorSource::Internal | ErrorSource::Unset, _) => {
@@ -230,6 +232,26 @@ fn failure(error: &Error, ctx: &RequestContext, body_done: bool) -> (Option<Prob
             (Some(Problem::new(catalogue::INTERNAL)), "internal")
         }
     }
+}
+
+/// What the policy says while a service is left alone.
+fn left_alone(ctx: &RequestContext) -> Problem {
+    let fallback = match ctx.permit_at_end().map(policy::Permit::action) {
+        Some(Action::Upstream(upstream)) => upstream
+            .breaker
+            .as_ref()
+            .and_then(|breaker| breaker.fallback.clone()),
+        Some(Action::Serve(_)) | None => None,
+    };
+    let problem = match fallback {
+        Some(fallback) => {
+            let kind = catalogue::UNAVAILABLE;
+            Problem::new(ProblemType::new(kind.slug(), fallback.status, kind.title())).detail(fallback.detail)
+        }
+        None => Problem::new(catalogue::UNAVAILABLE),
+    };
+    let open = ctx.breaker_open.unwrap_or_default();
+    problem.retry_after(open.as_secs().saturating_add(1))
 }
 
 #[cfg(test)]

@@ -132,19 +132,17 @@ impl ProxyHttp for Gateway {
     }
 
     async fn upstream_peer(&self, _session: &mut Session, ctx: &mut RequestContext) -> Result<Box<HttpPeer>> {
-        upstream::peer(ctx)
+        upstream::peer(ctx).await
     }
 
     fn fail_to_connect(
         &self,
-        _session: &mut Session,
+        session: &mut Session,
         _peer: &HttpPeer,
-        _ctx: &mut RequestContext,
-        mut error: Box<Error>,
+        ctx: &mut RequestContext,
+        error: Box<Error>,
     ) -> Box<Error> {
-        // A service that is down says so at once, and the client is told when to come again.
-        error.set_retry(false);
-        error
+        upstream::decide_after_connecting(session, error, ctx)
     }
 
     async fn connected_to_upstream(
@@ -181,14 +179,14 @@ impl ProxyHttp for Gateway {
 
     async fn upstream_response_filter(
         &self,
-        _session: &mut Session,
+        session: &mut Session,
         upstream_response: &mut ResponseHeader,
         ctx: &mut RequestContext,
     ) -> Result<()> {
-        if !upstream_response.status.is_informational() {
-            ctx.upstream_answered(upstream_response.status);
+        if upstream_response.status.is_informational() {
+            return Ok(());
         }
-        Ok(())
+        upstream::answered(session, ctx, upstream_response.status)
     }
 
     async fn response_filter(
@@ -248,6 +246,7 @@ impl ProxyHttp for Gateway {
     }
 
     async fn logging(&self, session: &mut Session, error: Option<&Error>, ctx: &mut RequestContext) {
+        upstream::finish(ctx, error);
         if let Some(permit) = ctx.permit_at_end()
             && !ctx.counts_as_failure(error)
         {

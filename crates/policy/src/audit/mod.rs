@@ -15,6 +15,7 @@ mod routes;
 mod score;
 mod tls;
 mod tokens;
+mod upstreams;
 mod waivers;
 
 pub use api_top_10::{Answered, ApiRisk};
@@ -97,7 +98,7 @@ impl AuditRule {
 
 /// Every rule, by id.
 pub fn rules() -> impl Iterator<Item = &'static AuditRule> {
-    let files: [&[&AuditRule]; 8] = [
+    let files: [&[&AuditRule]; 9] = [
         &csp::RULES,
         &headers::RULES,
         &tls::RULES,
@@ -106,6 +107,7 @@ pub fn rules() -> impl Iterator<Item = &'static AuditRule> {
         &routes::RULES,
         &cors::RULES,
         &waivers::RULES,
+        &upstreams::RULES,
     ];
     files.into_iter().flatten().copied()
 }
@@ -189,6 +191,7 @@ pub fn audit(files: &[SourceFile], environment: &str, today: Date) -> Result<Aud
     auditor.limits();
     auditor.routes();
     auditor.cors();
+    auditor.upstreams();
     auditor.waivers();
     let mut findings = auditor.findings;
     findings.sort_by(|a, b| {

@@ -121,6 +121,27 @@ impl Field<'_> {
         rate.map(|value| At { value, at: text.at })
     }
 
+    /// A part of a whole, from 1 % to `most` %.
+    pub(crate) fn percent(&self, most: u64, findings: &mut Findings) -> Option<At<u64>> {
+        let text = self.with_unit("10%", code::BAD_NUMBER, findings)?;
+        let percent = text
+            .value
+            .strip_suffix('%')
+            .and_then(number)
+            .filter(|percent| (1..=most).contains(percent));
+        if percent.is_none() {
+            findings
+                .error(
+                    code::BAD_NUMBER,
+                    text.at,
+                    format!("{} cannot be `{}`", self.path, text.value),
+                )
+                .why("anything else would have to be rounded or guessed")
+                .fix(format!("a whole number from 1 to {most} and `%`: `10%`"));
+        }
+        percent.map(|value| At { value, at: text.at })
+    }
+
     /// A whole number in a range.
     pub(crate) fn number(&self, range: RangeInclusive<u64>, findings: &mut Findings) -> Option<At<u64>> {
         let written = match &self.node.value {

@@ -253,7 +253,7 @@ const HEADERS: [Case; 29] = [
 ];
 
 /// Rules about other single values.
-const VALUES: [Case; 31] = [
+const VALUES: [Case; 33] = [
     Case(
         "A1101",
         "listeners.yaml",
@@ -501,6 +501,22 @@ const VALUES: [Case; 31] = [
         "https://localhost:3000",
         "cors.application.origins",
         "https://localhost.bank.example",
+    ),
+    Case(
+        "A1701",
+        "upstreams.yaml",
+        "    authorization: forward",
+        "    also_at: [unix:spare.sock]\n    authorization: forward",
+        "upstreams.core.also_at",
+        "    also_at: [unix:spare.sock]\n    eject: { failures: 5, for: 10s }\n    authorization: forward",
+    ),
+    Case(
+        "A1702",
+        "upstreams.yaml",
+        "    authorization: forward",
+        "    breaker: { failures: 4, for: 10s }\n    authorization: forward",
+        "upstreams.core.breaker.failures",
+        "    breaker: { failures: 5, for: 10s }\n    authorization: forward",
     ),
 ];
 
