@@ -40,6 +40,6 @@ pub use plan::{
     AddressList, AddressRule, Algorithm, Breaker, Count, Ejection, Fallback, Floor, HealthCheck,
     HttpListener, HttpsListener, IdentityProvider, KeySource, Limits, Listener, Plan, RateKey, RateLimit,
     ResponseHeaders, Retries, Route, RouteAuth, RouteTarget, Rule, Served, Timeouts, TlsVersion, Upstream,
-    UpstreamAddress, UpstreamAuthorization, Waiver, is_failure,
+    UpstreamAddress, UpstreamAuthorization, Waiver, WebSocket, is_failure,
 };
 pub use source::{Encoding, INBOUND_HEADERS_REMOVED, MAX_BUNDLE_BYTES, MAX_FILE_BYTES, Refusal, SourceFile};

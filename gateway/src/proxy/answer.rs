@@ -168,6 +168,11 @@ const fn problem_type(kind: DenialKind) -> ProblemType {
     }
 }
 
+/// Whether no other answer can follow; after 101 another protocol is spoken.
+pub(super) fn is_final(response: &ResponseHeader) -> bool {
+    !response.status.is_informational() || response.status == StatusCode::SWITCHING_PROTOCOLS
+}
+
 /// Answers what failed on the way, if anybody is left to read it.
 pub(super) async fn fail(session: &mut Session, error: &Error, ctx: &mut RequestContext) -> FailToProxy {
     let (problem, reason) = failure(error, ctx, session.is_body_done());
@@ -178,10 +183,7 @@ pub(super) async fn fail(session: &mut Session, error: &Error, ctx: &mut Request
     };
     let Some(problem) = problem else { return gone };
     // One that has begun cannot be taken back; the connection is closed in the middle of it.
-    if session
-        .response_written()
-        .is_some_and(|response| !response.status.is_informational())
-    {
+    if session.response_written().is_some_and(is_final) {
         return gone;
     }
     let status = problem.status().as_u16();
@@ -258,6 +260,7 @@ fn left_alone(ctx: &RequestContext) -> Problem {
 mod tests {
     use super::*;
     use crate::connection::framing::{EXPECTATION_FAILED, VERSION_NOT_SUPPORTED};
+    use crate::proxy::websocket::UPGRADE_REQUIRED;
 
     #[test]
     fn every_problem_of_the_gateway_is_explained() {
@@ -265,7 +268,7 @@ mod tests {
         let page = std::fs::read_to_string(page).unwrap();
         let missing: Vec<_> = catalogue::ALL
             .into_iter()
-            .chain([EXPECTATION_FAILED, VERSION_NOT_SUPPORTED])
+            .chain([EXPECTATION_FAILED, UPGRADE_REQUIRED, VERSION_NOT_SUPPORTED])
             .map(|kind| format!("| `{}` | {} |", kind.slug(), kind.status().as_u16()))
             .filter(|row| !page.contains(row))
             .collect();

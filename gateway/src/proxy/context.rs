@@ -63,6 +63,10 @@ pub(crate) struct RequestContext {
     /// Whether the final answer came from the upstream, and with what status.
     pub(crate) upstream_status: Option<StatusCode>,
     pub(crate) upstream_connected: bool,
+    /// Whether the client asked for a WebSocket.
+    pub(crate) wants_websocket: bool,
+    /// When the token of the request expires, in Unix seconds.
+    pub(crate) token_expires: Option<i64>,
     /// The request on its way to an address.
     pub(crate) attempt: Option<Attempt>,
     /// Addresses that failed this request.
@@ -96,6 +100,8 @@ impl RequestContext {
             limit_fields: None,
             upstream_status: None,
             upstream_connected: false,
+            wants_websocket: false,
+            token_expires: None,
             attempt: None,
             failed: Vec::new(),
             further: 0,

@@ -10,6 +10,7 @@ mod request;
 mod served;
 mod upstream;
 mod upstream_request;
+mod websocket;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -77,9 +78,14 @@ impl Gateway {
                     Action::Serve(served) => Some(served),
                     Action::Upstream(_) => None,
                 };
+                let websocket = permit.route().websocket;
                 ctx.permit(permit);
                 if let Some(served) = served {
                     served::serve(&self.shared, session, ctx, served).await?;
+                    return Ok(true);
+                }
+                if let Some(websocket) = websocket {
+                    websocket::serve(&self.shared, session, ctx, websocket).await?;
                     return Ok(true);
                 }
                 request::continue_if_expected(session).await?;
@@ -120,7 +126,8 @@ impl ProxyHttp for Gateway {
         session.set_total_drain_timeout(Some(DRAIN_TIMEOUT));
         // Hints of the upstream (103) would leave without the headers of the policy.
         session.set_ignore_info_resp(true);
-        // No upgrade is offered; without the field, this is an ordinary request (RFC 9110 §7.8).
+        // Without the field, this is an ordinary request (RFC 9110 §7.8): whether an upgrade is offered is for the route.
+        ctx.wants_websocket = websocket::is_wanted(session);
         session.req_header_mut().remove_header("upgrade");
         Ok(())
     }

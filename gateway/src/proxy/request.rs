@@ -1,6 +1,7 @@
 //! From pingora's session to what the policy wants to know.
 
 use std::borrow::Cow;
+use std::cell::Cell;
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -97,15 +98,19 @@ fn head<'r>(
 pub(super) fn evaluate(
     shared: &Shared,
     session: &Session,
-    ctx: &RequestContext,
+    ctx: &mut RequestContext,
     body: Option<&[u8]>,
 ) -> Option<Outcome> {
     let head = head(session, ctx, body)?;
     let evidence = LiveEvidence {
         shared,
         snapshot: &ctx.snapshot,
+        expires: Cell::new(None),
     };
-    Some(ctx.snapshot.plan.evaluate(&head, &evidence))
+    let outcome = ctx.snapshot.plan.evaluate(&head, &evidence);
+    let expires = evidence.expires.get();
+    ctx.token_expires = expires;
+    Some(outcome)
 }
 
 /// Reads the body when the decision depends on it; pingora replays it to the upstream.

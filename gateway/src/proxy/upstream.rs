@@ -6,7 +6,7 @@ use http::{Method, StatusCode};
 use pingora::proxy::Session;
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorSource, ErrorType, Result, RetryType};
-use policy::Action;
+use policy::{Action, Timeouts};
 use tokio::time::sleep_until;
 
 use super::context::RequestContext;
@@ -21,12 +21,12 @@ pub(super) const BREAKER_OPEN: ErrorType = ErrorType::Custom("BreakerOpen");
 /// The service answered that it cannot serve, and the request may be sent again.
 const TRY_ANOTHER: ErrorType = ErrorType::Custom("TryAnother");
 
-/// The peer of an address of the permitted upstream, with the timeouts of the route.
+/// Chooses an address of the permitted upstream; the timeouts of the route, as far as there is time left for them.
 ///
 /// # Errors
 /// When the service is left alone, has no address, or no time is left. Without a permit, and when the permit does not
 /// lead to an upstream: both are bugs of ours, and end as 500.
-pub(super) async fn peer(ctx: &mut RequestContext) -> Result<Box<HttpPeer>> {
+pub(super) async fn begin(ctx: &mut RequestContext) -> Result<Timeouts> {
     let permit = ctx.permitted()?;
     let (Action::Upstream(upstream), Some(timeouts)) = (permit.action(), permit.timeouts()) else {
         return Err(Error::explain(
@@ -58,15 +58,29 @@ pub(super) async fn peer(ctx: &mut RequestContext) -> Result<Box<HttpPeer>> {
         }
         Refused::Nowhere => Error::new_up(ErrorType::ConnectNoRoute),
     })?;
-    let mut peer = Box::new(attempt.endpoint().peer.clone());
     ctx.attempt = Some(attempt);
     ctx.upstream_connected = false;
-    let connect = timeouts.connect.min(left);
-    let read = timeouts.read.min(left);
-    peer.options.connection_timeout = Some(connect);
-    peer.options.total_connection_timeout = Some(connect);
-    peer.options.read_timeout = Some(read);
-    peer.options.write_timeout = Some(read);
+    Ok(Timeouts {
+        connect: timeouts.connect.min(left),
+        read: timeouts.read.min(left),
+        total: left,
+    })
+}
+
+/// The peer of the address that was chosen.
+///
+/// # Errors
+/// As [`begin`].
+pub(super) async fn peer(ctx: &mut RequestContext) -> Result<Box<HttpPeer>> {
+    let timeouts = begin(ctx).await?;
+    let Some(attempt) = &ctx.attempt else {
+        return Err(Error::new_in(ErrorType::InternalError));
+    };
+    let mut peer = Box::new(attempt.endpoint().peer.clone());
+    peer.options.connection_timeout = Some(timeouts.connect);
+    peer.options.total_connection_timeout = Some(timeouts.connect);
+    peer.options.read_timeout = Some(timeouts.read);
+    peer.options.write_timeout = Some(timeouts.read);
     Ok(peer)
 }
 
@@ -104,18 +118,22 @@ pub(super) fn check_total_time(ctx: &RequestContext) -> Result<()> {
 /// # Errors
 /// When it only says that the service cannot serve, and the request may be sent again.
 pub(super) fn answered(session: &Session, ctx: &mut RequestContext, status: StatusCode) -> Result<()> {
-    if !is_outage(status) {
-        if let Some(attempt) = &mut ctx.attempt {
-            attempt.answered();
-        }
-    } else if is_safe(session) && is_replayable(session) && may_retry(ctx, "status") {
+    if is_outage(status) && is_safe(session) && is_replayable(session) && may_retry(ctx, "status") {
         fail_attempt(ctx);
         return Err(Error::new_up(TRY_ANOTHER));
-    } else {
+    }
+    note_answer(ctx, status);
+    Ok(())
+}
+
+/// Takes note of an answer that the client gets.
+pub(super) fn note_answer(ctx: &mut RequestContext, status: StatusCode) {
+    if is_outage(status) {
         fail_attempt(ctx);
+    } else if let Some(attempt) = &mut ctx.attempt {
+        attempt.answered();
     }
     ctx.upstream_answered(status);
-    Ok(())
 }
 
 /// What says “not now” of the whole service. Other answers speak of one request: whoever can provoke a 500 must not be
@@ -221,7 +239,8 @@ fn count_retry(ctx: &RequestContext, reason: &'static str) {
     }
 }
 
-fn fail_attempt(ctx: &mut RequestContext) {
+/// The address at hand failed the request.
+pub(super) fn fail_attempt(ctx: &mut RequestContext) {
     if let Some(attempt) = ctx.attempt.take() {
         ctx.failed.push(attempt.failed());
     }

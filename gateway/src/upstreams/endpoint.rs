@@ -1,5 +1,6 @@
 //! One address of an upstream, and what is known of it.
 
+use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -10,6 +11,8 @@ use anyhow::Context as _;
 use pingora::upstreams::peer::{HttpPeer, HttpUpstreamRequestPolicy};
 use policy::{HealthCheck, UpstreamAddress};
 use prometheus::IntGauge;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
 
 use super::{millis, now_ms};
 use crate::metrics::METRICS;
@@ -18,6 +21,11 @@ use crate::metrics::METRICS;
 const IDLE: Duration = Duration::from_secs(30);
 /// An address that goes on failing is ejected for at most so many times its first time, as a power of two.
 const MOST_DOUBLINGS: u32 = 4;
+
+/// A connection, of whatever kind.
+pub(crate) trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
 
 /// Where to connect.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -93,6 +101,21 @@ impl Endpoint {
             failures: AtomicU32::new(0),
             ejections: AtomicU32::new(0),
             ejected_until_ms: AtomicU64::new(0),
+        })
+    }
+
+    /// Opens a connection of its own.
+    ///
+    /// # Errors
+    /// When the address does not take it.
+    pub(crate) async fn connect(&self) -> io::Result<Box<dyn Io>> {
+        Ok(match &self.location {
+            Location::Unix(path) => Box::new(UnixStream::connect(path).await?),
+            Location::Tcp(address) => {
+                let stream = TcpStream::connect(address).await?;
+                stream.set_nodelay(true)?;
+                Box::new(stream)
+            }
         })
     }
 

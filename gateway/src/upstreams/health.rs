@@ -6,12 +6,11 @@ use std::time::Duration;
 
 use policy::HealthCheck;
 use service_runtime::shutdown::Shutdown;
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
-use tokio::net::{TcpStream, UnixStream};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
-use super::endpoint::{Endpoint, Location};
+use super::endpoint::Endpoint;
 use super::{Pool, lookup};
 
 /// `HTTP/1.1 200`: what has to be read of an answer.
@@ -52,10 +51,10 @@ async fn ask(pool: Weak<Pool>, check: HealthCheck, shutdown: Shutdown) {
             return;
         };
         let mut questions = JoinSet::new();
-        for endpoint in endpoints.iter().cloned() {
-            let check = check.clone();
+        for endpoint in endpoints.iter() {
+            let (endpoint, check) = (Arc::clone(endpoint), check.clone());
             questions.spawn(async move {
-                let answer = timeout(check.timeout, get(&endpoint.location, &check.path)).await;
+                let answer = timeout(check.timeout, get(&endpoint, &check.path)).await;
                 let answer = answer.unwrap_or_else(|_| Err("no answer in time".to_owned()));
                 endpoint.observe(answer, &check);
             });
@@ -89,31 +88,17 @@ async fn report(pool: Weak<Pool>, shutdown: Shutdown) {
 /// # Errors
 /// Why not.
 pub(super) async fn accepts(endpoint: &Endpoint, at_most: Duration) -> Result<(), String> {
-    let connecting = async {
-        match &endpoint.location {
-            Location::Unix(path) => UnixStream::connect(path).await.map(drop),
-            Location::Tcp(address) => TcpStream::connect(address).await.map(drop),
-        }
-    };
-    match timeout(at_most, connecting).await {
-        Ok(connected) => connected.map_err(|error| error.to_string()),
+    match timeout(at_most, endpoint.connect()).await {
+        Ok(connected) => connected.map(drop).map_err(|error| error.to_string()),
         Err(_) => Err(format!("no connection within {} s", at_most.as_secs())),
     }
 }
 
 /// 200 to 299 is good.
-async fn get(location: &Location, path: &str) -> Result<(), String> {
-    let answer = match location {
-        Location::Unix(socket) => match UnixStream::connect(socket).await {
-            Ok(stream) => exchange(stream, path).await,
-            Err(error) => Err(error),
-        },
-        Location::Tcp(address) => match TcpStream::connect(address).await {
-            Ok(stream) => exchange(stream, path).await,
-            Err(error) => Err(error),
-        },
-    };
-    let answer = answer.map_err(|error| error.to_string())?;
+async fn get(endpoint: &Endpoint, path: &str) -> Result<(), String> {
+    let answer = exchange(endpoint, path)
+        .await
+        .map_err(|error| error.to_string())?;
     let answer = String::from_utf8_lossy(&answer);
     let is_good = answer
         .strip_prefix("HTTP/1.1 ")
@@ -125,10 +110,8 @@ async fn get(location: &Location, path: &str) -> Result<(), String> {
     Err(format!("it answers {answer:?}"))
 }
 
-async fn exchange(
-    mut stream: impl AsyncRead + AsyncWrite + Unpin,
-    path: &str,
-) -> std::io::Result<[u8; STATUS_LINE]> {
+async fn exchange(endpoint: &Endpoint, path: &str) -> std::io::Result<[u8; STATUS_LINE]> {
+    let mut stream = endpoint.connect().await?;
     let request = format!("GET {path} HTTP/1.1\r\nHost: portico\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await?;
     let mut answer = [0; STATUS_LINE];

@@ -18,8 +18,8 @@ use tokio::sync::Notify;
 
 use breaker::{Admission, Breaker};
 use budget::Budget;
-pub(crate) use endpoint::Endpoint;
 use endpoint::Location;
+pub(crate) use endpoint::{Endpoint, Io};
 
 static STARTED: LazyLock<Instant> = LazyLock::new(Instant::now);
 

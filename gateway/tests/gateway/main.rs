@@ -29,3 +29,4 @@ mod tls;
 mod traces;
 mod upstream_process;
 mod upstreams;
+mod websocket;

@@ -40,12 +40,21 @@ static OPEN_OPERATIONS: AuditRule = AuditRule::new(
     "OWASP API8:2023, API9:2023",
 );
 
-pub(super) static RULES: [&AuditRule; 5] = [
+static OPEN_SOCKETS: AuditRule = AuditRule::new(
+    "A1406",
+    AuditSeverity::Medium,
+    "anyone may keep sockets open",
+    "whoever opens them until there are no more shuts everyone else out, and no token says who it was",
+    "OWASP API4:2023; RFC 6455 §10",
+);
+
+pub(super) static RULES: [&AuditRule; 6] = [
     &NO_SCOPE_TO_WRITE,
     &NO_SCOPE_FOR_OBJECTS,
     &SCOPE_OF_READERS,
     &OPEN_CHANGE,
     &OPEN_OPERATIONS,
+    &OPEN_SOCKETS,
 ];
 
 /// Ending one's own session needs no more than the session.
@@ -151,6 +160,11 @@ impl Auditor<'_> {
                 message,
                 "name an identity provider in `auth`, and scopes",
             );
+        }
+        if route.websocket.is_some() {
+            let message = format!("anyone may keep sockets to `{}` open", route.path);
+            let fix = "name an identity provider in `auth`, and scopes";
+            self.find(&OPEN_SOCKETS, key.as_str(), message, fix);
         }
         if route.has_part(&OPERATIONS) {
             let message = format!("anyone may {what}");

@@ -4,11 +4,11 @@ use super::{Compiler, Section, parts::Parts, waivers};
 use crate::{
     diagnostic::{Span, code},
     document::{RouteDocument, TargetDocument},
-    plan::{Cors, Floor, Profile, Route, RouteAuth, RouteRules, RouteTarget},
+    plan::{Cors, Floor, Profile, Route, RouteAuth, RouteRules, RouteTarget, WebSocket},
     read::{At, Named},
     route_path::Matcher,
 };
-use http::HeaderName;
+use http::{HeaderName, Method};
 use std::sync::Arc;
 
 pub(super) type FloorParts = (Floor, Arc<Profile>);
@@ -104,6 +104,7 @@ impl<'d> Compiler<'d> {
         let auth = self.auth(named, written, parts);
         let limits = floor.map(|(floor, _)| self.limits(named, written, floor));
         let target = self.target(named, written, parts);
+        let websocket = self.websocket(named, written);
         let headers = self.headers(named, written, parts, floor);
         let cors = self.cors(written, parts);
         let key = format!("{}.allow_from", named.path);
@@ -143,6 +144,7 @@ impl<'d> Compiler<'d> {
             allow_from: allow_from?,
             limits: limits??,
             target: target?,
+            websocket,
             rule: self.rule(named.at, &named.path),
             rules,
             coarse,
@@ -255,6 +257,23 @@ impl<'d> Compiler<'d> {
                 Some(RouteTarget::Upstream(Arc::clone(upstream), timeouts))
             }
         }
+    }
+
+    /// A WebSocket begins as a GET that an upstream answers (RFC 6455 §4.1).
+    fn websocket(&mut self, named: &Named<RouteDocument>, written: &RouteDocument) -> Option<WebSocket> {
+        let websocket = written.websocket.as_ref()?;
+        let is_served = matches!(written.target.value, TargetDocument::Serve(_));
+        if written.method.value != Method::GET || is_served {
+            self.findings
+                .error(
+                    code::NO_EFFECT,
+                    websocket.at,
+                    format!("{} can take no WebSocket", named.path),
+                )
+                .why("a WebSocket begins as a GET that an upstream answers")
+                .fix("`match: { method: GET, … }` and `upstream`, or remove `websocket`");
+        }
+        Some(websocket.value)
     }
 
     fn headers(

@@ -6,7 +6,7 @@ use crate::plan::{
     AddressList, AddressRule, Breaker, CORS_FIELDS, Cors, Count, Ejection, Fallback, Floor, HealthCheck,
     HttpListener, HttpsListener, IdentityProvider, KeySource, Limits, Listener, Plan, Profile, RateKey,
     RateLimit, Retries, Route, RouteAuth, RouteTarget, Served, Timeouts, TlsVersion, Upstream,
-    UpstreamAuthorization, Waiver,
+    UpstreamAuthorization, Waiver, WebSocket,
 };
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -420,6 +420,7 @@ fn route(route: &Route, places: &Places) -> Definition {
         allow_from,
         limits,
         target,
+        websocket,
         rule: _,
         rules: _,
         coarse: _,
@@ -457,11 +458,26 @@ fn route(route: &Route, places: &Places) -> Definition {
     let cors = cors
         .as_ref()
         .map(|cors| Value::Reference(cors.rule.key().to_owned()));
-    let draft = draft.fact("cors", cors.unwrap_or_else(|| Value::text("none")));
+    let draft = draft
+        .fact("cors", cors.unwrap_or_else(|| Value::text("none")))
+        .fact("websocket", self::websocket(websocket.as_ref()));
     match target {
         RouteTarget::Serve(served) => draft.fact("serve", Value::text(served_name(*served))).made,
         RouteTarget::Upstream(upstream, timeouts) => waits(draft, upstream, *timeouts).made,
     }
+}
+
+fn websocket(websocket: Option<&WebSocket>) -> Value {
+    websocket.map_or_else(
+        || Value::text("none"),
+        |WebSocket {
+             idle_timeout,
+             max_frame,
+         }| {
+            let (idle, frame) = (Value::Time(*idle_timeout), Value::Size(*max_frame));
+            Value::Text(format!("idle for {idle}, frames of {frame}"))
+        },
+    )
 }
 
 const fn served_name(served: Served) -> &'static str {

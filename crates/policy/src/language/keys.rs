@@ -610,10 +610,31 @@ pub(crate) static ROUTE: &[Key] = &[
     ),
     may("upstream", NAME, "core", "The service it leads to."),
     may(
+        "websocket",
+        Form::Mapping(WEBSOCKET),
+        "{ idle_timeout: 5min, max_frame: 64KiB }",
+        "It takes WebSockets, and nothing else.",
+    ),
+    may(
         "serve",
         Form::Choice(&["jwks", "live", "ready"]),
         "jwks",
         "The gateway answers by itself: public keys, whether it lives, whether it is ready.",
+    ),
+];
+
+pub(crate) static WEBSOCKET: &[Key] = &[
+    must(
+        "idle_timeout",
+        DURATION,
+        "5min",
+        "A socket on which nothing is sent for this long is closed.",
+    ),
+    must(
+        "max_frame",
+        SIZE,
+        "64KiB",
+        "The largest frame, in both directions; a larger one closes the socket.",
     ),
 ];
 

@@ -402,6 +402,8 @@ pub struct Route {
     pub limits: Limits,
     /// Where it leads.
     pub target: RouteTarget,
+    /// How its WebSockets are kept, when it takes them; then it takes nothing else.
+    pub websocket: Option<WebSocket>,
     /// Where it is written.
     pub rule: Rule,
     pub(crate) rules: RouteRules,
@@ -416,6 +418,15 @@ impl Route {
     pub fn rates(&self) -> impl Iterator<Item = &Arc<RateLimit>> {
         self.coarse.iter().chain(&self.fine)
     }
+}
+
+/// How the WebSockets of a route are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WebSocket {
+    /// One on which nothing is sent for this long is closed.
+    pub idle_timeout: Duration,
+    /// The largest payload of a frame in bytes, in both directions.
+    pub max_frame: u64,
 }
 
 /// The lines of a route that decide, phase by phase.

@@ -13,7 +13,7 @@ pub(crate) use facts::RouteRules;
 pub use facts::{
     AddressRule, Algorithm, Breaker, Ejection, Fallback, Floor, HealthCheck, HttpListener, HttpsListener,
     IdentityProvider, KeySource, Limits, Listener, Retries, Route, RouteAuth, RouteTarget, Rule, Served,
-    Timeouts, TlsVersion, Upstream, UpstreamAddress, UpstreamAuthorization,
+    Timeouts, TlsVersion, Upstream, UpstreamAddress, UpstreamAuthorization, WebSocket,
 };
 pub use rate::{Count, RateKey, RateLimit, is_failure};
 pub use waiver::Waiver;

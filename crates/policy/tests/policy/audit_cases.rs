@@ -253,7 +253,7 @@ const HEADERS: [Case; 29] = [
 ];
 
 /// Rules about other single values.
-const VALUES: [Case; 33] = [
+const VALUES: [Case; 34] = [
     Case(
         "A1101",
         "listeners.yaml",
@@ -517,6 +517,14 @@ const VALUES: [Case; 33] = [
         "    breaker: { failures: 4, for: 10s }\n    authorization: forward",
         "upstreams.core.breaker.failures",
         "    breaker: { failures: 5, for: 10s }\n    authorization: forward",
+    ),
+    Case(
+        "A1406",
+        "routes/operations.yaml",
+        "read: 2s, total: 2s }",
+        "read: 2s, total: 2s }\n    websocket: { idle_timeout: 1min, max_frame: 1KiB }",
+        "routes.core_health.auth",
+        "read: 2s, total: 3s }",
     ),
 ];
 

@@ -330,7 +330,7 @@ fn facts(plan: &Plan) -> Vec<String> {
             RouteTarget::Upstream(upstream, _) => upstream.name.clone(),
             RouteTarget::Serve(served) => format!("{served:?}"),
         };
-        format!("route {} to {target}", route.name)
+        format!("route {} to {target} {:?}", route.name, route.websocket)
     }));
     lines
 }

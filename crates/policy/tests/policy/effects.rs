@@ -60,6 +60,7 @@ routes:
     allow_from: [office, visitors]
     cors: documentation
     upstream: other
+    websocket: { idle_timeout: 5min, max_frame: 64KiB }
   upload:
     match: { method: POST, path: /upload }
     auth: partners
@@ -334,6 +335,21 @@ pub(crate) const CHANGES: &[(&str, &str, &str)] = &[
         "upstreams.*.breaker.fallback.detail",
         "back soon",
         "back tomorrow",
+    ),
+    (
+        "routes.*.websocket",
+        "    websocket: { idle_timeout: 5min, max_frame: 64KiB }\n",
+        "\n",
+    ),
+    (
+        "routes.*.websocket.idle_timeout",
+        "idle_timeout: 5min",
+        "idle_timeout: 6min",
+    ),
+    (
+        "routes.*.websocket.max_frame",
+        "max_frame: 64KiB",
+        "max_frame: 65KiB",
     ),
     ("waivers", "  pages: {", "  documents: {"),
     ("waivers.*.rule", "rule: A1402", "rule: A1401"),
