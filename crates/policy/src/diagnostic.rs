@@ -315,6 +315,7 @@ pub(crate) mod code {
     pub(crate) const TIMEOUT_ORDER: &str = "P3013";
     pub(crate) const AMBIGUOUS_ROUTES: &str = "P3014";
     pub(crate) const KEYS_OF_ANOTHER: &str = "P3020";
+    pub(crate) const SUNSET_FIRST: &str = "P3024";
 
     /// P40xx: environments.
     pub(crate) const UNKNOWN_ENVIRONMENT: &str = "P4001";
@@ -337,6 +338,7 @@ pub(crate) mod code {
     pub(crate) const WAIVES_NOTHING: &str = "P6003";
     pub(crate) const WAIVER_EXPIRED: &str = "P6004";
     pub(crate) const WAIVER_EXPIRES_SOON: &str = "P6005";
+    pub(crate) const PAST_SUNSET: &str = "P6006";
 }
 
 /// What a code finds, in the words of the reference; `None` when there is no such code.
@@ -391,6 +393,7 @@ const TITLES: &[(&str, &str)] = &[
     ("P3013", "`connect` or `read` longer than `total`"),
     ("P3014", "two routes that some request fits equally well"),
     ("P3020", "two issuers with the same keys"),
+    ("P3024", "sunset before the deprecation"),
     ("P4001", "no such environment"),
     ("P4002", "looser than the base outside development and test"),
     ("P4003", "looser than the base without `because`"),
@@ -408,4 +411,5 @@ const TITLES: &[(&str, &str)] = &[
     ("P6003", "waiver that waives nothing"),
     ("P6004", "waiver that has expired, told by `policy check`"),
     ("P6005", "waiver that expires within 14 days, a warning"),
+    ("P6006", "route past its sunset, a warning of `policy check`"),
 ];

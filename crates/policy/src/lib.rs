@@ -39,7 +39,7 @@ pub use format::{Unformatted, format};
 pub use plan::{
     AddressList, AddressRule, Algorithm, Breaker, Count, Ejection, Fallback, Floor, HealthCheck,
     HttpListener, HttpsListener, IdentityProvider, KeySource, Limits, Listener, Plan, RateKey, RateLimit,
-    ResponseHeaders, Retries, Route, RouteAuth, RouteTarget, Rule, Served, Timeouts, TlsVersion, Upstream,
-    UpstreamAddress, UpstreamAuthorization, Waiver, WebSocket, is_failure,
+    ResponseHeaders, Retirement, Retries, Route, RouteAuth, RouteTarget, Rule, Served, Timeouts, TlsVersion,
+    Upstream, UpstreamAddress, UpstreamAuthorization, Waiver, WebSocket, is_failure,
 };
 pub use source::{Encoding, INBOUND_HEADERS_REMOVED, MAX_BUNDLE_BYTES, MAX_FILE_BYTES, Refusal, SourceFile};

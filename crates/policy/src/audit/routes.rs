@@ -48,13 +48,22 @@ static OPEN_SOCKETS: AuditRule = AuditRule::new(
     "OWASP API4:2023; RFC 6455 §10",
 );
 
-pub(super) static RULES: [&AuditRule; 6] = [
+static PAST_SUNSET: AuditRule = AuditRule::new(
+    "A1407",
+    AuditSeverity::Low,
+    "a route past its sunset",
+    "clients were told that it is gone; what nobody looks after any more is what attackers look for",
+    "OWASP API9:2023; RFC 8594",
+);
+
+pub(super) static RULES: [&AuditRule; 7] = [
     &NO_SCOPE_TO_WRITE,
     &NO_SCOPE_FOR_OBJECTS,
     &SCOPE_OF_READERS,
     &OPEN_CHANGE,
     &OPEN_OPERATIONS,
     &OPEN_SOCKETS,
+    &PAST_SUNSET,
 ];
 
 /// Ending one's own session needs no more than the session.
@@ -95,6 +104,16 @@ impl Route {
 impl Auditor<'_> {
     pub(super) fn routes(&mut self) {
         for route in self.plan.routes() {
+            if let Some(sunset) = route.retirement.sunset.filter(|sunset| self.today >= *sunset) {
+                let key = format!("{}.sunset", route.rule.key());
+                let message = format!("`{} {}` was to be gone on {sunset}", route.method, route.path);
+                self.find(
+                    &PAST_SUNSET,
+                    key,
+                    message,
+                    "remove the route, or decide anew until when it lives",
+                );
+            }
             if route.is_protected() {
                 self.scopes(route);
             } else {

@@ -2,9 +2,9 @@
 
 use super::{Compiler, Section, parts::Parts, waivers};
 use crate::{
-    diagnostic::{Span, code},
+    diagnostic::{Place, Span, code},
     document::{RouteDocument, TargetDocument},
-    plan::{Cors, Floor, Profile, Route, RouteAuth, RouteRules, RouteTarget, WebSocket},
+    plan::{Cors, Floor, Profile, Retirement, Route, RouteAuth, RouteRules, RouteTarget, WebSocket},
     read::{At, Named},
     route_path::Matcher,
 };
@@ -145,6 +145,7 @@ impl<'d> Compiler<'d> {
             limits: limits??,
             target: target?,
             websocket,
+            retirement: self.retirement(written),
             rule: self.rule(named.at, &named.path),
             rules,
             coarse,
@@ -257,6 +258,28 @@ impl<'d> Compiler<'d> {
                 Some(RouteTarget::Upstream(Arc::clone(upstream), timeouts))
             }
         }
+    }
+
+    /// RFC 8594 §3 speaks of what comes after; RFC 9745 §4: a sunset is not before the deprecation.
+    fn retirement(&mut self, written: &RouteDocument) -> Retirement {
+        let (deprecated, sunset) = (written.deprecated.as_ref(), written.sunset.as_ref());
+        if let (Some(deprecated), Some(sunset)) = (deprecated, sunset)
+            && sunset.value < deprecated.value
+        {
+            self.findings
+                .error(
+                    code::SUNSET_FIRST,
+                    sunset.at,
+                    format!("it would be gone on {} already", sunset.value),
+                )
+                .why("clients are to be told before, not after")
+                .fix(format!("{} or later", deprecated.value))
+                .related(deprecated.at, "deprecated since");
+        }
+        Retirement::new(
+            deprecated.map(|at| at.value),
+            sunset.map(|at| (at.value, Place::of(at.at, self.files))),
+        )
     }
 
     /// A WebSocket begins as a GET that an upstream answers (RFC 6455 §4.1).

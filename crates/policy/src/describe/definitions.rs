@@ -2,6 +2,7 @@
 //! fact here.
 
 use super::{Definition, Fact, Kind, Value, places::Places};
+use crate::Date;
 use crate::plan::{
     AddressList, AddressRule, Breaker, CORS_FIELDS, Cors, Count, Ejection, Fallback, Floor, HealthCheck,
     HttpListener, HttpsListener, IdentityProvider, KeySource, Limits, Listener, Plan, Profile, RateKey,
@@ -421,6 +422,7 @@ fn route(route: &Route, places: &Places) -> Definition {
         limits,
         target,
         websocket,
+        retirement,
         rule: _,
         rules: _,
         coarse: _,
@@ -460,11 +462,17 @@ fn route(route: &Route, places: &Places) -> Definition {
         .map(|cors| Value::Reference(cors.rule.key().to_owned()));
     let draft = draft
         .fact("cors", cors.unwrap_or_else(|| Value::text("none")))
+        .fact("deprecated", day(retirement.deprecated))
+        .fact("sunset", day(retirement.sunset))
         .fact("websocket", self::websocket(websocket.as_ref()));
     match target {
         RouteTarget::Serve(served) => draft.fact("serve", Value::text(served_name(*served))).made,
         RouteTarget::Upstream(upstream, timeouts) => waits(draft, upstream, *timeouts).made,
     }
+}
+
+fn day(date: Option<Date>) -> Value {
+    date.map_or_else(|| Value::text("never"), Value::text)
 }
 
 fn websocket(websocket: Option<&WebSocket>) -> Value {

@@ -98,6 +98,8 @@ static ROWS: &[Row] = &[
     Row(&[Route], "because", Info, Other("anyone may still come, for another reason")),
     Row(&[Route], "scopes", High, Demands(
         "{subject} needs {words} too", "tokens without {words} may call {subject}")),
+    Row(&[Route], "deprecated", Info, Other("clients of {subject} are told to leave it: {new}")),
+    Row(&[Route], "sunset", Low, Other("clients of {subject} are told that it may be gone: {new}")),
     Row(&[Route], "websocket", Medium, Other("sockets on {subject}: {new}")),
     Row(&[Route], "serve", Medium, Other("{subject} is answered with something else")),
 ];

@@ -24,7 +24,7 @@ pub(super) fn health(field: &Field<'_>, findings: &mut Findings) -> Option<Healt
     if timeout.value > every.value {
         findings
             .error(
-                code::TIMEOUT_ORDER,
+                code::BAD_DURATION,
                 timeout.at,
                 format!("{}.timeout is longer than `every`", field.path),
             )

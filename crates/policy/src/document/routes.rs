@@ -6,6 +6,7 @@ use super::{
     upstreams::TimeoutsDocument,
 };
 use crate::{
+    Date,
     diagnostic::{Findings, Span, code},
     language,
     plan::{Served, WebSocket},
@@ -32,6 +33,8 @@ pub(crate) struct RouteDocument {
     pub(crate) cors: Option<At<String>>,
     pub(crate) target: At<TargetDocument>,
     pub(crate) websocket: Option<At<WebSocket>>,
+    pub(crate) deprecated: Option<At<Date>>,
+    pub(crate) sunset: Option<At<Date>>,
 }
 
 const LONGEST_IDLE: Duration = Duration::from_hours(24);
@@ -79,6 +82,10 @@ impl RouteDocument {
         let websocket = route
             .optional("websocket")
             .and_then(|field| websocket(&field, findings));
+        let deprecated = route
+            .optional("deprecated")
+            .and_then(|field| date(&field, findings));
+        let sunset = route.optional("sunset").and_then(|field| date(&field, findings));
         let (method, path) = matched?;
         let (auth, target) = (auth?, target?);
         (findings.len() == before).then(|| Self {
@@ -95,8 +102,20 @@ impl RouteDocument {
             cors,
             target,
             websocket,
+            deprecated,
+            sunset,
         })
     }
+}
+
+fn date(field: &Field<'_>, findings: &mut Findings) -> Option<At<Date>> {
+    field.date(
+        (
+            "clients would be told nothing",
+            "year, month and day, in UTC: `2027-06-01`",
+        ),
+        findings,
+    )
 }
 
 fn websocket(field: &Field<'_>, findings: &mut Findings) -> Option<At<WebSocket>> {

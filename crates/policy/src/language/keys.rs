@@ -608,6 +608,18 @@ pub(crate) static ROUTE: &[Key] = &[
         "application",
         "A CORS profile; without it, no other origin may read the answers.",
     ),
+    may(
+        "deprecated",
+        Form::Text(Text::Date),
+        "2026-12-01",
+        "Since when clients should use something else; answers say so (RFC 9745).",
+    ),
+    may(
+        "sunset",
+        Form::Text(Text::Date),
+        "2027-06-01",
+        "From when it may be gone; answers say so (RFC 8594).",
+    ),
     may("upstream", NAME, "core", "The service it leads to."),
     may(
         "websocket",

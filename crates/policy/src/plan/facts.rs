@@ -4,7 +4,8 @@ use super::{
     AddressList, RateLimit,
     answer::{Cors, Profile},
 };
-use http::Method;
+use crate::{Date, diagnostic::Place};
+use http::{HeaderName, HeaderValue, Method};
 use std::{
     fmt,
     net::{IpAddr, SocketAddr},
@@ -404,6 +405,8 @@ pub struct Route {
     pub target: RouteTarget,
     /// How its WebSockets are kept, when it takes them; then it takes nothing else.
     pub websocket: Option<WebSocket>,
+    /// When it goes out of use, as answers say it.
+    pub retirement: Retirement,
     /// Where it is written.
     pub rule: Rule,
     pub(crate) rules: RouteRules,
@@ -417,6 +420,39 @@ impl Route {
     /// Every limit that counts requests of this route, those of the floor included.
     pub fn rates(&self) -> impl Iterator<Item = &Arc<RateLimit>> {
         self.coarse.iter().chain(&self.fine)
+    }
+}
+
+/// When a route goes out of use.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Retirement {
+    /// Since when clients should use something else, from the first second of that day.
+    pub deprecated: Option<Date>,
+    /// From when it may be gone, from the first second of that day.
+    pub sunset: Option<Date>,
+    pub(crate) sunset_at: Option<Place>,
+    /// `Deprecation` (RFC 9745) and `Sunset` (RFC 8594).
+    pub(crate) fields: Vec<(HeaderName, HeaderValue)>,
+}
+
+impl Retirement {
+    pub(crate) fn new(deprecated: Option<Date>, sunset: Option<(Date, Place)>) -> Self {
+        let (sunset, sunset_at) = sunset.unzip();
+        let field = |name, value: Option<String>| {
+            let value = HeaderValue::from_str(&value?).ok()?;
+            Some((HeaderName::from_static(name), value))
+        };
+        let since = deprecated.map(|date| format!("@{}", date.unix_time()));
+        let fields = [
+            field("deprecation", since),
+            field("sunset", sunset.map(Date::http_date)),
+        ];
+        Self {
+            deprecated,
+            sunset,
+            sunset_at,
+            fields: fields.into_iter().flatten().collect(),
+        }
     }
 }
 

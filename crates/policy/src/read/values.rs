@@ -7,6 +7,7 @@ use super::{
     },
 };
 use crate::{
+    Date,
     diagnostic::{Findings, Span, code},
     suggest,
     text::hidden,
@@ -181,6 +182,27 @@ impl Field<'_> {
                 .fix(fix);
         }
         value.map(|value| At {
+            value,
+            at: self.node.at,
+        })
+    }
+
+    /// A date, in quotes or not: YAML may take the bare one for text or for a number.
+    pub(crate) fn date(&self, (why, fix): (&str, &str), findings: &mut Findings) -> Option<At<Date>> {
+        let text = match &self.node.value {
+            Value::Text(text) | Value::Number(text) => text,
+            Value::Null | Value::Bool(_) | Value::List(_) | Value::Map(_) => {
+                return self.text(findings).and(None);
+            }
+        };
+        let date = Date::parse(text);
+        if date.is_none() {
+            findings
+                .error(code::BAD_DATE, self.node.at, format!("`{text}` is not a date"))
+                .why(why)
+                .fix(fix);
+        }
+        date.map(|value| At {
             value,
             at: self.node.at,
         })

@@ -253,7 +253,7 @@ const HEADERS: [Case; 29] = [
 ];
 
 /// Rules about other single values.
-const VALUES: [Case; 34] = [
+const VALUES: [Case; 35] = [
     Case(
         "A1101",
         "listeners.yaml",
@@ -525,6 +525,14 @@ const VALUES: [Case; 34] = [
         "read: 2s, total: 2s }\n    websocket: { idle_timeout: 1min, max_frame: 1KiB }",
         "routes.core_health.auth",
         "read: 2s, total: 3s }",
+    ),
+    Case(
+        "A1407",
+        "routes/operations.yaml",
+        "  core_health:\n",
+        "  core_health:\n    sunset: 2020-01-01\n",
+        "routes.core_health.sunset",
+        "  core_health:\n    sunset: 2099-01-01\n",
     ),
 ];
 

@@ -60,6 +60,8 @@ routes:
     allow_from: [office, visitors]
     cors: documentation
     upstream: other
+    deprecated: 2026-12-01
+    sunset: 2027-06-01
     websocket: { idle_timeout: 5min, max_frame: 64KiB }
   upload:
     match: { method: POST, path: /upload }
@@ -336,6 +338,8 @@ pub(crate) const CHANGES: &[(&str, &str, &str)] = &[
         "back soon",
         "back tomorrow",
     ),
+    ("routes.*.deprecated", "2026-12-01", "2026-12-02"),
+    ("routes.*.sunset", "    sunset: 2027-06-01\n", "\n"),
     (
         "routes.*.websocket",
         "    websocket: { idle_timeout: 5min, max_frame: 64KiB }\n",
