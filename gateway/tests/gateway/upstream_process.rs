@@ -4,6 +4,7 @@ use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{TcpListener, TcpStream};
@@ -96,6 +97,8 @@ async fn answer(mut stream: TcpStream, seen: PathBuf) {
             .open(&seen)
             .unwrap();
         file.write_all(line.as_bytes()).unwrap();
+        // An order takes its time, so that a kill finds some under way.
+        tokio::time::sleep(Duration::from_millis(5)).await;
         let answer = "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ngood";
         if stream.write_all(answer.as_bytes()).await.is_err() {
             return;

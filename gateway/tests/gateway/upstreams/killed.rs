@@ -113,7 +113,7 @@ async fn killing_an_upstream_amid_load_sends_no_order_twice_and_loses_no_answer_
             "{id}"
         );
     }
-    assert!(accepted.len() > 500, "the load was no load");
+    assert!(accepted.len() > 300, "the load was no load");
     // What was under way to a process that is killed fails: no more than one a client each time.
     assert!(failed <= 6 * 8, "{failed} of {} orders failed", accepted.len());
     assert_eq!(unread, 0, "what only reads was sent again");

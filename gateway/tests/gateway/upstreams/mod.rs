@@ -36,10 +36,10 @@ async fn put_behind(gateway: &GatewayProcess, addresses: &[String], more: &str) 
     );
     let old = "    address: unix:core.sock\n    authorization: forward\n    timeouts: { connect: 1s, read: 2s, total: 4s }\n";
     assert!(POLICY.contains(old));
-    gateway.policy_file("base.yaml", &POLICY.replace(old, &core));
     let loaded = gateway
         .metric(r#"portico_policy_reloads_total{outcome="loaded"}"#)
         .await;
+    gateway.policy_file("base.yaml", &POLICY.replace(old, &core));
     eventually("the edit takes effect", || async {
         gateway
             .metric(r#"portico_policy_reloads_total{outcome="loaded"}"#)
