@@ -1,5 +1,6 @@
 //! What the policy asks about the world while it decides: is this token good, is there room in this limit.
 
+use std::cell::Cell;
 use std::sync::Arc;
 
 use policy::{Charge, Evidence, IdentityProvider, KeySource, LimitStates, Principal, TokenFailure};
@@ -12,6 +13,8 @@ use crate::server::Shared;
 pub(crate) struct LiveEvidence<'r> {
     pub(crate) shared: &'r Shared,
     pub(crate) snapshot: &'r Snapshot,
+    /// When the token that was accepted expires, in Unix seconds.
+    pub(crate) expires: Cell<Option<i64>>,
 }
 
 impl Evidence for LiveEvidence<'_> {
@@ -36,6 +39,7 @@ impl Evidence for LiveEvidence<'_> {
             }
             VerificationFailure::NoKeys => TokenFailure::Unavailable("no_keys"),
         })?;
+        self.expires.set(Some(claims.exp));
         Ok(Arc::new(Principal {
             subject: claims.sub,
             session: claims.sid,

@@ -20,6 +20,7 @@ mod rate_limit;
 pub mod server;
 pub mod settings;
 mod tls;
+mod upstreams;
 
 pub use policy_source::{
     Role as PolicyFileRole, expectations, load_last_good as read_last_good_policies, read_cases,

@@ -44,6 +44,11 @@ pub(crate) struct Metrics {
     pub(crate) control_plane_up: IntGauge,
     pub(crate) key_file_ok: IntGaugeVec,
     pub(crate) missing_permits: IntCounter,
+    pub(crate) upstream_up: IntGaugeVec,
+    pub(crate) upstream_in_flight: IntGaugeVec,
+    pub(crate) upstream_ejections: IntCounterVec,
+    pub(crate) upstream_breaker: IntGaugeVec,
+    pub(crate) upstream_retries: IntCounterVec,
 }
 
 impl Metrics {
@@ -143,6 +148,31 @@ impl Metrics {
                 "portico_missing_permits_total",
                 "Requests that reached forwarding without a permit: always a bug.",
             ))),
+            upstream_up: gauges(
+                "portico_upstream_up",
+                "1 for an address that gets requests, 0 for one that is ill or ejected.",
+                &["upstream", "address"],
+            ),
+            upstream_in_flight: gauges(
+                "portico_upstream_in_flight",
+                "Requests under way, by address.",
+                &["upstream", "address"],
+            ),
+            upstream_ejections: counters(
+                "portico_upstream_ejections_total",
+                "Times that an address was taken out because it failed requests.",
+                &["upstream", "address"],
+            ),
+            upstream_breaker: gauges(
+                "portico_upstream_breaker",
+                "0 closed, 1 open, 2 waiting for the request that decides.",
+                &["upstream"],
+            ),
+            upstream_retries: counters(
+                "portico_upstream_retries_total",
+                "Further attempts, by what failed before.",
+                &["upstream", "reason"],
+            ),
         }
     }
 }

@@ -199,7 +199,10 @@ impl Settings {
             needed.push((setting, format!("identity.{}.keys", provider.name)));
         }
         for upstream in plan.upstreams() {
-            if matches!(upstream.address, UpstreamAddress::Unix(_)) {
+            if upstream
+                .addresses()
+                .any(|address| matches!(address, UpstreamAddress::Unix(_)))
+            {
                 let setting = ("socket_dir", &self.socket_dir);
                 needed.push((setting, format!("upstreams.{}.address", upstream.name)));
             }

@@ -31,7 +31,8 @@ pub(crate) fn run(arguments: &PolicyCheckArguments) -> anyhow::Result<Outcome> {
     for environment in &chosen {
         let found = match ::policy::compile(&files, environment) {
             Ok(plan) => {
-                let due = plan.due_waivers(today());
+                let mut due = plan.due_waivers(today());
+                due.extend(plan.due_sunsets(today()));
                 plans.push(plan);
                 due
             }

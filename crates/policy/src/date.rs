@@ -67,6 +67,35 @@ impl Date {
         self.number().saturating_sub(earlier.number())
     }
 
+    /// Its first second, as Unix time.
+    #[must_use]
+    pub fn unix_time(self) -> i64 {
+        let days = self.days_since(Self {
+            year: FIRST_YEAR,
+            month: 1,
+            day: 1,
+        });
+        days.saturating_mul(SECONDS_OF_A_DAY)
+    }
+
+    /// Its first second, as header fields write it (RFC 9110 §5.6.7): `Tue, 01 Jun 2027 00:00:00 GMT`.
+    #[must_use]
+    pub fn http_date(self) -> String {
+        // The first of January of the year 1 was a Monday.
+        let weekday = ["Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"]
+            .into_iter()
+            .cycle()
+            .nth(usize::try_from(self.number().rem_euclid(7)).unwrap_or(0))
+            .unwrap_or_default();
+        let month = [
+            "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
+        ]
+        .into_iter()
+        .nth(usize::from(self.month).saturating_sub(1))
+        .unwrap_or_default();
+        format!("{weekday}, {:02} {month} {:04} 00:00:00 GMT", self.day, self.year)
+    }
+
     /// Days since an imaginary first of January of the year 1.
     fn number(self) -> i64 {
         let years = i64::from(self.year).saturating_sub(1);
@@ -113,6 +142,19 @@ mod tests {
 
     fn date(text: &str) -> Date {
         Date::parse(text).expect("a date")
+    }
+
+    #[test]
+    fn header_fields_have_the_first_second_of_the_day() {
+        for (day, field, seconds) in [
+            ("1970-01-01", "Thu, 01 Jan 1970 00:00:00 GMT", 0),
+            ("2000-02-29", "Tue, 29 Feb 2000 00:00:00 GMT", 951_782_400),
+            ("2027-06-01", "Tue, 01 Jun 2027 00:00:00 GMT", 1_811_808_000),
+            ("2028-12-31", "Sun, 31 Dec 2028 00:00:00 GMT", 1_861_833_600),
+        ] {
+            assert_eq!(date(day).http_date(), field);
+            assert_eq!(date(day).unix_time(), seconds);
+        }
     }
 
     #[test]

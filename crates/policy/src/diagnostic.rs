@@ -318,6 +318,7 @@ pub(crate) mod code {
     pub(crate) const WEAKENS_FLOOR_HEADER: &str = "P3021";
     pub(crate) const BODY_TOO_LARGE_TO_COUNT: &str = "P3022";
     pub(crate) const TOO_INTERTWINED: &str = "P3023";
+    pub(crate) const SUNSET_FIRST: &str = "P3024";
 
     /// P40xx: environments.
     pub(crate) const UNKNOWN_ENVIRONMENT: &str = "P4001";
@@ -342,6 +343,7 @@ pub(crate) mod code {
     pub(crate) const WAIVES_NOTHING: &str = "P6003";
     pub(crate) const WAIVER_EXPIRED: &str = "P6004";
     pub(crate) const WAIVER_EXPIRES_SOON: &str = "P6005";
+    pub(crate) const PAST_SUNSET: &str = "P6006";
 }
 
 /// What a code finds, in the words of the reference; `None` when there is no such code.
@@ -399,6 +401,7 @@ const TITLES: &[(&str, &str)] = &[
     ("P3021", "header profile weakens a header of the floor"),
     ("P3022", "body too large to count by"),
     ("P3023", "paths that meet in too many ways"),
+    ("P3024", "sunset before the deprecation"),
     ("P4001", "no such environment"),
     ("P4002", "looser than the base outside development and test"),
     ("P4003", "looser than the base without `because`"),
@@ -417,4 +420,5 @@ const TITLES: &[(&str, &str)] = &[
     ("P6003", "waiver that waives nothing"),
     ("P6004", "waiver that has expired, told by `policy check`"),
     ("P6005", "waiver that expires within 14 days, a warning"),
+    ("P6006", "route past its sunset, a warning of `policy check`"),
 ];

@@ -40,9 +40,10 @@ pub use evaluate::{
 };
 pub use format::{Unformatted, format};
 pub use plan::{
-    AddressList, AddressRule, Algorithm, Count, Floor, HttpListener, HttpsListener, IdentityProvider,
-    KeySource, Limits, Listener, Plan, RateKey, RateLimit, ResponseHeaders, Route, RouteAuth, RouteTarget,
-    Rule, Served, Timeouts, TlsVersion, Upstream, UpstreamAddress, UpstreamAuthorization, Waiver, is_failure,
+    AddressList, AddressRule, Algorithm, Breaker, Count, Ejection, Fallback, Floor, HealthCheck,
+    HttpListener, HttpsListener, IdentityProvider, KeySource, Limits, Listener, Plan, RateKey, RateLimit,
+    ResponseHeaders, Retirement, Retries, Route, RouteAuth, RouteTarget, Rule, Served, Timeouts, TlsVersion,
+    Upstream, UpstreamAddress, UpstreamAuthorization, Waiver, WebSocket, is_failure,
 };
 pub use source::{Encoding, INBOUND_HEADERS_REMOVED, MAX_BUNDLE_BYTES, MAX_FILE_BYTES, Refusal, SourceFile};
 pub use suggest::fix as suggestion;

@@ -45,6 +45,8 @@ pub(crate) struct Connection {
     admitted: AtomicBool,
     intercepted: AtomicBool,
     last_request: AtomicBool,
+    /// Whether it speaks another protocol now.
+    upgraded: AtomicBool,
 }
 
 impl Connection {
@@ -55,6 +57,7 @@ impl Connection {
             admitted: AtomicBool::new(false),
             intercepted: AtomicBool::new(false),
             last_request: AtomicBool::new(false),
+            upgraded: AtomicBool::new(false),
         })
     }
 
@@ -71,6 +74,15 @@ impl Connection {
     /// Whether the connection closes after the request at hand.
     pub(crate) fn is_last_request(&self) -> bool {
         self.last_request.load(Ordering::Relaxed)
+    }
+
+    /// From here on, bytes belong to no request.
+    pub(crate) fn upgrade(&self) {
+        self.upgraded.store(true, Ordering::Relaxed);
+    }
+
+    fn is_upgraded(&self) -> bool {
+        self.upgraded.load(Ordering::Relaxed)
     }
 
     fn expect_request(&self, is_last: bool) {

@@ -241,6 +241,9 @@ impl AsyncRead for EdgeStream {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if self.request_left == Some(0) && self.connection.is_upgraded() {
+            self.request_left = None;
+        }
         if self.request_left == Some(0) {
             return self.poll_departure(cx);
         }

@@ -60,7 +60,7 @@ impl PolicySource {
         clock: Clock,
         key_files: Arc<KeyFiles>,
     ) -> anyhow::Result<Self> {
-        let make = |files: &[SourceFile]| snapshot(files, environment, settings);
+        let make = |files: &[SourceFile]| snapshot(files, environment, settings, None);
         let read = watch::read_settled(&settings.policies_dir).await;
         let seen = read
             .as_ref()
@@ -126,7 +126,8 @@ impl PolicySource {
             *seen = fingerprint;
         }
         let made = read.and_then(|files| {
-            let snapshot = snapshot(&files, self.environment, &self.settings)?;
+            let previous = self.current.load();
+            let snapshot = snapshot(&files, self.environment, &self.settings, Some(&previous))?;
             Ok((files, snapshot))
         });
         match made {
@@ -197,7 +198,12 @@ fn bounded(error: &anyhow::Error) -> String {
     text
 }
 
-fn snapshot(files: &[SourceFile], environment: Environment, settings: &Settings) -> anyhow::Result<Snapshot> {
+fn snapshot(
+    files: &[SourceFile],
+    environment: Environment,
+    settings: &Settings,
+    previous: Option<&Snapshot>,
+) -> anyhow::Result<Snapshot> {
     if files.is_empty() {
         bail!("the directory holds no policy file");
     }
@@ -207,7 +213,7 @@ fn snapshot(files: &[SourceFile], environment: Environment, settings: &Settings)
     if !missing.is_empty() {
         bail!("{}", missing.join("\n"));
     }
-    Snapshot::new(plan, &settings.socket_dir)
+    Snapshot::new(plan, &settings.socket_dir, previous)
 }
 
 fn keep(state_dir: &std::path::Path, files: &[SourceFile]) {

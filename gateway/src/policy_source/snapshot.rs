@@ -1,55 +1,47 @@
 //! One policy in force, with everything a request needs beside the plan prebuilt.
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::sync::Arc;
 
-use anyhow::Context as _;
 use keyring::{Algorithm, Expectations};
-use pingora::upstreams::peer::{HttpPeer, HttpUpstreamRequestPolicy};
-use policy::{IdentityProvider, Plan, Upstream, UpstreamAddress};
+use policy::{IdentityProvider, Plan, Upstream};
 
-/// Pooled upstream connections are closed after this long without a request, before the upstream would.
-const UPSTREAM_IDLE: std::time::Duration = std::time::Duration::from_secs(30);
+use crate::upstreams::Pool;
 
 /// A compiled policy and what the gateway derives from it. A request uses one from its first to its last phase.
 pub(crate) struct Snapshot {
     /// The policy.
     pub(crate) plan: Plan,
     expectations: HashMap<String, Expectations>,
-    peers: HashMap<String, HttpPeer>,
-    /// Upstream and path.
-    sockets: Vec<(String, PathBuf)>,
+    pools: HashMap<String, Arc<Pool>>,
 }
 
 impl Snapshot {
-    /// Derives what requests need; `socket_dir` is where `unix:` names are looked up.
+    /// Derives what requests need; `socket_dir` is where `unix:` names are looked up. What is known of upstreams is
+    /// taken over from the snapshot before.
     ///
     /// # Errors
     /// When an upstream's socket path cannot be one (108 bytes is the limit of the system).
-    pub(crate) fn new(plan: Plan, socket_dir: &Path) -> anyhow::Result<Self> {
+    pub(crate) fn new(plan: Plan, socket_dir: &Path, previous: Option<&Self>) -> anyhow::Result<Self> {
         let expectations = plan
             .identity_providers()
             .iter()
             .map(|provider| (provider.name.clone(), expectations(provider)))
             .collect();
-        let peers = plan
+        let pools = plan
             .upstreams()
             .iter()
-            .map(|upstream| Ok((upstream.name.clone(), peer(upstream, socket_dir)?)))
-            .collect::<anyhow::Result<_>>()?;
-        let sockets = plan
-            .upstreams()
-            .iter()
-            .filter_map(|upstream| match &upstream.address {
-                UpstreamAddress::Unix(name) => Some((upstream.name.clone(), socket_dir.join(name))),
-                UpstreamAddress::Http(_) => None,
+            .map(|upstream| {
+                let known = previous.and_then(|previous| previous.pool(upstream));
+                let pool = Pool::new(upstream, socket_dir, known.map(AsRef::as_ref))?;
+                Ok((upstream.name.clone(), Arc::new(pool)))
             })
-            .collect();
+            .collect::<anyhow::Result<_>>()?;
         Ok(Self {
             plan,
             expectations,
-            peers,
-            sockets,
+            pools,
         })
     }
 
@@ -58,14 +50,14 @@ impl Snapshot {
         self.expectations.get(&provider.name)
     }
 
-    /// The upstreams behind unix sockets: those that stop and start together with this gateway.
-    pub(crate) fn sockets(&self) -> &[(String, PathBuf)] {
-        &self.sockets
+    /// Every upstream.
+    pub(crate) fn pools(&self) -> impl Iterator<Item = &Arc<Pool>> {
+        self.pools.values()
     }
 
-    /// The peer of an upstream, without timeouts.
-    pub(crate) fn peer(&self, upstream: &Upstream) -> Option<&HttpPeer> {
-        self.peers.get(&upstream.name)
+    /// The addresses of an upstream.
+    pub(crate) fn pool(&self, upstream: &Upstream) -> Option<&Arc<Pool>> {
+        self.pools.get(&upstream.name)
     }
 }
 
@@ -88,21 +80,4 @@ pub fn expectations(provider: &IdentityProvider) -> Expectations {
         max_lifetime_s: seconds(provider.max_lifetime),
         leeway_s: seconds(provider.leeway),
     }
-}
-
-fn peer(upstream: &Upstream, socket_dir: &Path) -> anyhow::Result<HttpPeer> {
-    let mut peer = match &upstream.address {
-        UpstreamAddress::Http(address) => HttpPeer::new(address, false, String::new()),
-        UpstreamAddress::Unix(name) => {
-            let path = socket_dir.join(name);
-            let text = path
-                .to_str()
-                .with_context(|| format!("upstream {}: the path is not UTF-8", upstream.name))?;
-            HttpPeer::new_uds(text, false, String::new())
-                .map_err(|error| anyhow::anyhow!("upstream {}: {text}: {error}", upstream.name))?
-        }
-    };
-    peer.options.idle_timeout = Some(UPSTREAM_IDLE);
-    peer.options.http_upstream_request_policy = HttpUpstreamRequestPolicy::deny_upgrades();
-    Ok(peer)
 }

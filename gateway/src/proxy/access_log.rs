@@ -5,6 +5,7 @@ use std::time::Duration;
 use pingora::Error;
 use pingora::proxy::Session;
 
+use super::answer;
 use super::context::RequestContext;
 use crate::metrics::{METRICS, NO_ROUTE, method_label};
 
@@ -15,7 +16,7 @@ pub(super) const CLIENT_GONE: u16 = 499;
 pub(super) fn write(session: &Session, error: Option<&Error>, ctx: &RequestContext) {
     let answered = session
         .response_written()
-        .filter(|response| !response.status.is_informational());
+        .filter(|response| answer::is_final(response));
     let status = answered.map_or(CLIENT_GONE, |response| response.status.as_u16());
     let route = ctx.route.as_ref().map_or(NO_ROUTE, |route| route.name.as_str());
     let method = method_label(session.req_header().method.as_str());

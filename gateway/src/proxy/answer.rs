@@ -5,11 +5,12 @@ use http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use pingora::http::ResponseHeader;
 use pingora::proxy::{FailToProxy, Session};
 use pingora::{Error, ErrorSource, ErrorType, Result};
-use policy::{Answer, Denial, DenialKind, Scheme};
+use policy::{Action, Answer, Denial, DenialKind, Scheme};
 use problem::{Problem, ProblemType, catalogue};
 
 use super::access_log::CLIENT_GONE;
 use super::context::{RequestContext, Verdict};
+use super::upstream::BREAKER_OPEN;
 use crate::connection::framing::{EXPECTATION_FAILED, Refusal};
 use crate::metrics::METRICS;
 
@@ -170,6 +171,11 @@ pub(crate) const fn problem_type(kind: DenialKind) -> ProblemType {
     }
 }
 
+/// Whether no other answer can follow; after 101 another protocol is spoken.
+pub(super) fn is_final(response: &ResponseHeader) -> bool {
+    !response.status.is_informational() || response.status == StatusCode::SWITCHING_PROTOCOLS
+}
+
 /// Answers what failed on the way, if anybody is left to read it.
 pub(super) async fn fail(session: &mut Session, error: &Error, ctx: &mut RequestContext) -> FailToProxy {
     let (problem, reason) = failure(error, ctx, session.is_body_done());
@@ -180,10 +186,7 @@ pub(super) async fn fail(session: &mut Session, error: &Error, ctx: &mut Request
     };
     let Some(problem) = problem else { return gone };
     // One that has begun cannot be taken back; the connection is closed in the middle of it.
-    if session
-        .response_written()
-        .is_some_and(|response| !response.status.is_informational())
-    {
+    if session.response_written().is_some_and(is_final) {
         return gone;
     }
     let status = problem.status().as_u16();
@@ -216,16 +219,17 @@ fn failure(error: &Error, ctx: &RequestContext, body_done: bool) -> (Option<Prob
             (Some(Problem::new(catalogue::MALFORMED_REQUEST)), "malformed_body")
         }
         (ErrorSource::Downstream, _) => (None, "client_gone"),
+        (ErrorSource::Upstream, kind) if *kind == BREAKER_OPEN => (Some(left_alone(ctx)), "breaker_open"),
         (ErrorSource::Upstream, _) if !ctx.upstream_connected => (
             Some(Problem::new(catalogue::UNAVAILABLE).retry_after(RETRY_DOWN_S)),
             "upstream_down",
         ),
         (ErrorSource::Upstream, ErrorType::ReadTimedout | ErrorType::WriteTimedout) => (
-            Some(Problem::new(catalogue::UPSTREAM_TIMEOUT)),
+            Some(Problem::new(catalogue::UPSTREAM_TIMEOUT).retry_after(RETRY_DOWN_S)),
             "upstream_timeout",
         ),
         (ErrorSource::Upstream, _) => (
-            Some(Problem::new(catalogue::UPSTREAM_UNAVAILABLE)),
+            Some(Problem::new(catalogue::UPSTREAM_UNAVAILABLE).retry_after(RETRY_DOWN_S)),
             "upstream_broke",
         ),
         (ErrorSource::Internal | ErrorSource::Unset, _) => {
@@ -235,10 +239,31 @@ fn failure(error: &Error, ctx: &RequestContext, body_done: bool) -> (Option<Prob
     }
 }
 
+/// What the policy says while a service is left alone.
+fn left_alone(ctx: &RequestContext) -> Problem {
+    let fallback = match ctx.permit_at_end().map(policy::Permit::action) {
+        Some(Action::Upstream(upstream)) => upstream
+            .breaker
+            .as_ref()
+            .and_then(|breaker| breaker.fallback.clone()),
+        Some(Action::Serve(_)) | None => None,
+    };
+    let problem = match fallback {
+        Some(fallback) => {
+            let kind = catalogue::UNAVAILABLE;
+            Problem::new(ProblemType::new(kind.slug(), fallback.status, kind.title())).detail(fallback.detail)
+        }
+        None => Problem::new(catalogue::UNAVAILABLE),
+    };
+    let open = ctx.breaker_open.unwrap_or_default();
+    problem.retry_after(open.as_secs().saturating_add(1))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::connection::framing::VERSION_NOT_SUPPORTED;
+    use crate::proxy::websocket::UPGRADE_REQUIRED;
 
     #[test]
     fn every_problem_of_the_gateway_is_explained() {
@@ -246,7 +271,7 @@ mod tests {
         let page = std::fs::read_to_string(page).unwrap();
         let missing: Vec<_> = catalogue::ALL
             .into_iter()
-            .chain([EXPECTATION_FAILED, VERSION_NOT_SUPPORTED])
+            .chain([EXPECTATION_FAILED, UPGRADE_REQUIRED, VERSION_NOT_SUPPORTED])
             .map(|kind| format!("| `{}` | {} |", kind.slug(), kind.status().as_u16()))
             .filter(|row| !page.contains(row))
             .collect();

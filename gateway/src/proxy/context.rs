@@ -11,6 +11,7 @@ use crate::connection::Connection;
 use crate::identity::Identity;
 use crate::metrics::METRICS;
 use crate::policy_source::Snapshot;
+use crate::upstreams::{Attempt, Endpoint};
 
 /// What became of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,6 +63,18 @@ pub(crate) struct RequestContext {
     /// Whether the final answer came from the upstream, and with what status.
     pub(crate) upstream_status: Option<StatusCode>,
     pub(crate) upstream_connected: bool,
+    /// Whether the client asked for a WebSocket.
+    pub(crate) wants_websocket: bool,
+    /// When the token of the request expires, in Unix seconds.
+    pub(crate) token_expires: Option<i64>,
+    /// The request on its way to an address.
+    pub(crate) attempt: Option<Attempt>,
+    /// Addresses that failed this request.
+    pub(crate) failed: Vec<Arc<Endpoint>>,
+    /// Further attempts that the policy allowed.
+    pub(crate) further: u32,
+    /// How long the breaker of the upstream stays open.
+    pub(crate) breaker_open: Option<Duration>,
     pub(crate) upstream_started: Option<Instant>,
     pub(crate) upstream_time: Option<Duration>,
     pub(crate) body_bytes: u64,
@@ -89,6 +102,12 @@ impl RequestContext {
             limit_fields: None,
             upstream_status: None,
             upstream_connected: false,
+            wants_websocket: false,
+            token_expires: None,
+            attempt: None,
+            failed: Vec::new(),
+            further: 0,
+            breaker_open: None,
             upstream_started: None,
             upstream_time: None,
             body_bytes: 0,

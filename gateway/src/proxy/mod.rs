@@ -10,6 +10,7 @@ mod request;
 mod served;
 mod upstream;
 mod upstream_request;
+mod websocket;
 
 pub(crate) use answer::problem_type;
 
@@ -68,9 +69,14 @@ impl Gateway {
                     Action::Serve(served) => Some(served),
                     Action::Upstream(_) => None,
                 };
+                let websocket = permit.route().websocket;
                 ctx.permit(permit);
                 if let Some(served) = served {
                     served::serve(&self.shared, session, ctx, served).await?;
+                    return Ok(true);
+                }
+                if let Some(websocket) = websocket {
+                    websocket::serve(&self.shared, session, ctx, websocket).await?;
                     return Ok(true);
                 }
                 request::continue_if_expected(session).await?;
@@ -111,7 +117,8 @@ impl ProxyHttp for Gateway {
         session.set_total_drain_timeout(Some(DRAIN_TIMEOUT));
         // Hints of the upstream (103) would leave without the headers of the policy.
         session.set_ignore_info_resp(true);
-        // No upgrade is offered; without the field, this is an ordinary request (RFC 9110 §7.8).
+        // Without the field, this is an ordinary request (RFC 9110 §7.8): whether an upgrade is offered is for the route.
+        ctx.wants_websocket = websocket::is_wanted(session);
         session.req_header_mut().remove_header("upgrade");
         Ok(())
     }
@@ -123,19 +130,17 @@ impl ProxyHttp for Gateway {
     }
 
     async fn upstream_peer(&self, _session: &mut Session, ctx: &mut RequestContext) -> Result<Box<HttpPeer>> {
-        upstream::peer(ctx)
+        upstream::peer(ctx).await
     }
 
     fn fail_to_connect(
         &self,
-        _session: &mut Session,
+        session: &mut Session,
         _peer: &HttpPeer,
-        _ctx: &mut RequestContext,
-        mut error: Box<Error>,
+        ctx: &mut RequestContext,
+        error: Box<Error>,
     ) -> Box<Error> {
-        // A service that is down says so at once, and the client is told when to come again.
-        error.set_retry(false);
-        error
+        upstream::decide_after_connecting(session, error, ctx)
     }
 
     async fn connected_to_upstream(
@@ -172,14 +177,14 @@ impl ProxyHttp for Gateway {
 
     async fn upstream_response_filter(
         &self,
-        _session: &mut Session,
+        session: &mut Session,
         upstream_response: &mut ResponseHeader,
         ctx: &mut RequestContext,
     ) -> Result<()> {
-        if !upstream_response.status.is_informational() {
-            ctx.upstream_answered(upstream_response.status);
+        if upstream_response.status.is_informational() {
+            return Ok(());
         }
-        Ok(())
+        upstream::answered(session, ctx, upstream_response.status)
     }
 
     async fn response_filter(
@@ -239,6 +244,7 @@ impl ProxyHttp for Gateway {
     }
 
     async fn logging(&self, session: &mut Session, error: Option<&Error>, ctx: &mut RequestContext) {
+        upstream::finish(ctx, error);
         if !ctx.counts_as_failure(error) {
             self.shared
                 .limiter

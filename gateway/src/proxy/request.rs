@@ -1,6 +1,7 @@
 //! From pingora's session to what the policy wants to know.
 
 use std::borrow::Cow;
+use std::cell::Cell;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -107,10 +108,12 @@ pub(super) async fn evaluate(
         LiveEvidence {
             shared,
             snapshot: &snapshot,
+            expires: Cell::new(None),
         },
     );
     ctx.charging();
     let progress = head(session, ctx, None).map(|head| plan.begin(&head, &evidence));
+    ctx.token_expires = evidence.expires.get();
     let paused = match progress.ok_or_else(outside)? {
         Progress::Decided(outcome) => return Ok(outcome),
         Progress::NeedsBody(paused) => paused,

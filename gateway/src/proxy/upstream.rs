@@ -1,20 +1,32 @@
-//! The way to the upstream: where, how long, and whether a second attempt is allowed.
+//! The way to the upstream: which address, how long, and whether another attempt is allowed.
 
 use std::time::{Duration, Instant};
 
-use http::Method;
+use http::{Method, StatusCode};
 use pingora::proxy::Session;
 use pingora::upstreams::peer::HttpPeer;
-use pingora::{Error, ErrorType, Result, RetryType};
-use policy::Action;
+use pingora::{Error, ErrorSource, ErrorType, Result, RetryType};
+use policy::{Action, Timeouts};
+use tokio::time::sleep_until;
 
 use super::context::RequestContext;
+use crate::metrics::METRICS;
+use crate::upstreams::{Refused, jittered};
 
-/// The peer of the permitted upstream, with the timeouts of the route.
+/// The longest pause before the first further attempt; it doubles with each.
+const PAUSE: Duration = Duration::from_millis(25);
+
+/// The service is left alone for a while.
+pub(super) const BREAKER_OPEN: ErrorType = ErrorType::Custom("BreakerOpen");
+/// The service answered that it cannot serve, and the request may be sent again.
+const TRY_ANOTHER: ErrorType = ErrorType::Custom("TryAnother");
+
+/// Chooses an address of the permitted upstream; the timeouts of the route, as far as there is time left for them.
 ///
 /// # Errors
-/// Without a permit, and when the permit does not lead to an upstream: both are bugs of ours, and end as 500.
-pub(super) fn peer(ctx: &mut RequestContext) -> Result<Box<HttpPeer>> {
+/// When the service is left alone, has no address, or no time is left. Without a permit, and when the permit does not
+/// lead to an upstream: both are bugs of ours, and end as 500.
+pub(super) async fn begin(ctx: &mut RequestContext) -> Result<Timeouts> {
     let permit = ctx.permitted()?;
     let (Action::Upstream(upstream), Some(timeouts)) = (permit.action(), permit.timeouts()) else {
         return Err(Error::explain(
@@ -22,20 +34,65 @@ pub(super) fn peer(ctx: &mut RequestContext) -> Result<Box<HttpPeer>> {
             "the permit leads to no upstream",
         ));
     };
-    let Some(template) = ctx.snapshot.peer(upstream) else {
+    let Some(pool) = ctx.snapshot.pool(upstream).cloned() else {
         return Err(Error::explain(
             ErrorType::InternalError,
             "the policy has no such upstream",
         ));
     };
-    let mut peer = Box::new(template.clone());
+    let started = *ctx.upstream_started.get_or_insert_with(Instant::now);
+    if ctx.failed.is_empty() {
+        pool.count_request();
+        pool.wait_for_addresses(timeouts.connect).await;
+    } else {
+        pause(ctx.further).await;
+    }
+    let left = timeouts.total.saturating_sub(started.elapsed());
+    if left.is_zero() {
+        return Err(Error::new_up(ErrorType::ReadTimedout));
+    }
+    let attempt = pool.begin(&ctx.failed).map_err(|refused| match refused {
+        Refused::Open(time) => {
+            ctx.breaker_open = Some(time);
+            Error::new_up(BREAKER_OPEN)
+        }
+        Refused::Nowhere => Error::new_up(ErrorType::ConnectNoRoute),
+    })?;
+    ctx.attempt = Some(attempt);
+    ctx.upstream_connected = false;
+    Ok(Timeouts {
+        connect: timeouts.connect.min(left),
+        read: timeouts.read.min(left),
+        total: left,
+    })
+}
+
+/// The peer of the address that was chosen.
+///
+/// # Errors
+/// As [`begin`].
+pub(super) async fn peer(ctx: &mut RequestContext) -> Result<Box<HttpPeer>> {
+    let timeouts = begin(ctx).await?;
+    let Some(attempt) = &ctx.attempt else {
+        return Err(Error::new_in(ErrorType::InternalError));
+    };
+    let mut peer = Box::new(attempt.endpoint().peer.clone());
     peer.options.connection_timeout = Some(timeouts.connect);
     peer.options.total_connection_timeout = Some(timeouts.connect);
-    peer.options.read_timeout = Some(timeouts.read.min(timeouts.total));
-    peer.options.write_timeout = Some(timeouts.read.min(timeouts.total));
-    ctx.upstream_connected = false;
-    ctx.upstream_started.get_or_insert_with(Instant::now);
+    peer.options.read_timeout = Some(timeouts.read);
+    peer.options.write_timeout = Some(timeouts.read);
     Ok(peer)
+}
+
+/// Attempts of many requests that failed in the same moment do not come in the same moment again.
+async fn pause(further: u32) {
+    // A kept connection that had died says nothing of the service.
+    let Some(doublings) = further.checked_sub(1) else {
+        return;
+    };
+    let pause = jittered(PAUSE.saturating_mul(1_u32.wrapping_shl(doublings)));
+    let now = tokio::time::Instant::now();
+    sleep_until(now.checked_add(pause).unwrap_or(now)).await;
 }
 
 /// Ends an exchange that takes longer than the route allows; between two reads pingora watches by itself.
@@ -56,18 +113,135 @@ pub(super) fn check_total_time(ctx: &RequestContext) -> Result<()> {
     Ok(())
 }
 
-/// Only a request that changes nothing is sent a second time, and only when a kept connection died under it before any
-/// answer. A POST is never sent twice.
-pub(super) fn decide_retry(
+/// Takes note of an answer that has begun.
+///
+/// # Errors
+/// When it only says that the service cannot serve, and the request may be sent again.
+pub(super) fn answered(session: &Session, ctx: &mut RequestContext, status: StatusCode) -> Result<()> {
+    if is_outage(status) && is_safe(session) && is_replayable(session) && may_retry(ctx, "status") {
+        fail_attempt(ctx);
+        return Err(Error::new_up(TRY_ANOTHER));
+    }
+    note_answer(ctx, status);
+    Ok(())
+}
+
+/// Takes note of an answer that the client gets.
+pub(super) fn note_answer(ctx: &mut RequestContext, status: StatusCode) {
+    if is_outage(status) {
+        fail_attempt(ctx);
+    } else if let Some(attempt) = &mut ctx.attempt {
+        attempt.answered();
+    }
+    ctx.upstream_answered(status);
+}
+
+/// What says “not now” of the whole service. Other answers speak of one request: whoever can provoke a 500 must not be
+/// able to take the service away from others.
+const fn is_outage(status: StatusCode) -> bool {
+    matches!(
+        status,
+        StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT
+    )
+}
+
+/// The request is over. An attempt that is still open was answered whole, or nobody knows.
+pub(super) fn finish(ctx: &mut RequestContext, error: Option<&Error>) {
+    if let Some(attempt) = ctx.attempt.take()
+        && error.is_none()
+        && ctx.upstream_status.is_some()
+    {
+        attempt.succeeded();
+    }
+}
+
+/// Nothing was sent: any request may go to another address.
+pub(super) fn decide_after_connecting(
     session: &Session,
     mut error: Box<Error>,
-    ctx: &RequestContext,
+    ctx: &mut RequestContext,
+) -> Box<Error> {
+    let again = is_replayable(session) && may_retry(ctx, "connect");
+    fail_attempt(ctx);
+    error.set_retry(again);
+    error
+}
+
+/// Only a request that changes nothing is sent a second time, and only before any answer. A POST is never sent twice.
+pub(super) fn decide_retry(
+    session: &mut Session,
+    mut error: Box<Error>,
+    ctx: &mut RequestContext,
     client_reused: bool,
 ) -> Box<Error> {
-    let safe = matches!(session.req_header().method, Method::GET | Method::HEAD);
+    if *error.etype() == TRY_ANOTHER {
+        error.set_retry(true);
+        return error;
+    }
+    if !is_of_upstream(session, &error) {
+        error.set_retry(false);
+        return error;
+    }
     let unanswered = ctx.upstream_status.is_none() && session.response_written().is_none();
+    let may_repeat = is_safe(session) && unanswered && is_replayable(session);
     let died = matches!(error.retry, RetryType::ReusedOnly | RetryType::Decided(true));
-    let replayable = !session.as_ref().retry_buffer_truncated();
-    error.set_retry(safe && unanswered && died && client_reused && replayable);
+    let again = if client_reused && died {
+        // That a kept connection had died says nothing of the service, and the next one is new or as old.
+        if may_repeat {
+            count_retry(ctx, "reused");
+        }
+        let attempt = ctx.attempt.take();
+        ctx.failed
+            .extend(attempt.map(|attempt| attempt.endpoint().clone()));
+        may_repeat
+    } else {
+        let again = may_repeat && may_retry(ctx, "broken");
+        fail_attempt(ctx);
+        again
+    };
+    error.set_retry(again);
     error
+}
+
+/// Whether the service failed, and not the client: one that waits for a body is not the one that is slow.
+fn is_of_upstream(session: &mut Session, error: &Error) -> bool {
+    let waits_for_body = *error.etype() == ErrorType::ReadTimedout && !session.is_body_done();
+    *error.esource() == ErrorSource::Upstream && !waits_for_body
+}
+
+fn is_safe(session: &Session) -> bool {
+    matches!(session.req_header().method, Method::GET | Method::HEAD)
+}
+
+fn is_replayable(session: &Session) -> bool {
+    !session.as_ref().retry_buffer_truncated()
+}
+
+fn may_retry(ctx: &mut RequestContext, reason: &'static str) -> bool {
+    let allowed = ctx
+        .attempt
+        .as_ref()
+        .is_some_and(|attempt| attempt.pool().may_retry(ctx.further));
+    if allowed {
+        ctx.further = ctx.further.saturating_add(1);
+        count_retry(ctx, reason);
+    }
+    allowed
+}
+
+fn count_retry(ctx: &RequestContext, reason: &'static str) {
+    if let Some(attempt) = &ctx.attempt {
+        let upstream = attempt.pool().upstream();
+        METRICS
+            .upstream_retries
+            .with_label_values(&[upstream.name.as_str(), reason])
+            .inc();
+    }
+}
+
+/// The address at hand failed the request.
+pub(super) fn fail_attempt(ctx: &mut RequestContext) {
+    if let Some(attempt) = ctx.attempt.take() {
+        ctx.failed.push(attempt.failed());
+    }
 }

@@ -90,6 +90,7 @@ pub async fn start(
     }
     let entrances: Vec<_> = openings.iter().map(|opening| opening.entrance.clone()).collect();
     let poll = Duration::from_millis(settings.policy_poll_ms);
+    watch_upstreams(&shared);
     let watched = shared.clone();
     shutdown.spawn(policy_source::watch(
         policies,
@@ -99,6 +100,7 @@ pub async fn start(
             let snapshot = watched.policies.current();
             entrance::after_look(&snapshot.plan, &entrances, reload);
             watched.key_files.look(&snapshot.plan);
+            watch_upstreams(&watched);
             watched.keys.report_age();
         },
     ));
@@ -127,6 +129,13 @@ pub async fn start(
         finished,
         workers,
     })
+}
+
+/// Watches the addresses of the policy in force.
+fn watch_upstreams(shared: &Shared) {
+    for pool in shared.policies.current().pools() {
+        pool.watch(&shared.shutdown);
+    }
 }
 
 impl Running {

@@ -1,13 +1,10 @@
 //! Whether this gateway should get work (OPS-1): keys to verify with, a policy to enforce, upstreams to forward to.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use policy::{KeySource, Plan, Route, RouteTarget, Served};
+use policy::{KeySource, Plan, Route, RouteTarget, Served, Upstream, UpstreamAddress};
 use service_runtime::health::Readiness;
-use tokio::net::UnixStream;
-use tokio::time::timeout;
 
 use crate::keys::{KeyFiles, KeyStore};
 use crate::policy_source::PolicySource;
@@ -48,10 +45,10 @@ pub(super) fn checks(
         .check("upstreams", move || {
             let snapshot = upstreams.current();
             Box::pin(async move {
-                for (name, path) in snapshot.sockets() {
-                    accepts(path)
-                        .await
-                        .map_err(|reason| format!("{name}: {reason}"))?;
+                // Those that stop and start together with this gateway.
+                for pool in snapshot.pools().filter(|pool| is_behind_socket(pool.upstream())) {
+                    let accepted = pool.accepts(ACCEPT).await;
+                    accepted.map_err(|reason| format!("{}: {reason}", pool.upstream().name))?;
                 }
                 Ok(())
             })
@@ -85,10 +82,8 @@ fn serves_jwks(route: &Arc<Route>) -> bool {
     matches!(route.target, RouteTarget::Serve(Served::Jwks))
 }
 
-async fn accepts(socket: &Path) -> Result<(), String> {
-    match timeout(ACCEPT, UnixStream::connect(socket)).await {
-        Ok(Ok(_)) => Ok(()),
-        Ok(Err(error)) => Err(error.to_string()),
-        Err(_) => Err(format!("no connection within {} s", ACCEPT.as_secs())),
-    }
+fn is_behind_socket(upstream: &Upstream) -> bool {
+    upstream
+        .addresses()
+        .any(|address| matches!(address, UpstreamAddress::Unix(_)))
 }

@@ -20,8 +20,9 @@ use crate::metrics::METRICS;
 use crate::proxy::Gateway;
 use crate::settings::Settings;
 
-/// Attempts to send one request upstream; the second only for what may be repeated (see `proxy::upstream`).
-const UPSTREAM_ATTEMPTS: usize = 2;
+/// Attempts to send one request upstream: the first, one when a kept connection had died, and those of the policy
+/// (see `proxy::upstream`).
+const UPSTREAM_ATTEMPTS: usize = 4;
 /// Idle connections to upstreams that each worker keeps.
 const UPSTREAM_POOL: usize = 128;
 /// Waiting after `accept` fails, which it does when file descriptors run out.

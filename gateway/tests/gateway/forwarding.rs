@@ -6,7 +6,7 @@ use serde_json::json;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::core_service::long_body;
-use crate::gateway_process::GatewayProcess;
+use crate::gateway_process::{GatewayProcess, POLICY, eventually};
 
 #[tokio::test]
 async fn ad7_identity_comes_from_the_token_only() {
@@ -281,4 +281,24 @@ async fn no_upgrade_is_offered() {
         .header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==");
     assert_eq!(request.send().await.unwrap().status(), 200);
     assert_eq!(gateway.core.last().header("upgrade"), None);
+}
+
+#[tokio::test]
+async fn a_route_that_goes_out_of_use_says_so_on_every_answer() {
+    let gateway = GatewayProcess::start().await;
+    let old = "because: exchange rates are published for everyone\n";
+    let new = format!("{old}    deprecated: 2026-12-01\n    sunset: 2027-06-01\n");
+    gateway.policy_file("base.yaml", &POLICY.replace(old, &new));
+    eventually("the edit takes effect", || async {
+        let answer = gateway.get("/api/v1/rates/eur-usd").await;
+        answer.headers().contains_key("sunset")
+    })
+    .await;
+    gateway.core.answer_next(404);
+    let answer = gateway.get("/api/v1/rates/eur-usd").await;
+    assert_eq!(answer.status(), 404);
+    assert_eq!(answer.headers()["deprecation"], "@1796083200");
+    assert_eq!(answer.headers()["sunset"], "Tue, 01 Jun 2027 00:00:00 GMT");
+    let other = gateway.get("/api/v1/scarce").await;
+    assert!(!other.headers().contains_key("deprecation"));
 }

@@ -283,10 +283,10 @@ fn upstreams(plan: &Plan) -> Option<Answered> {
 }
 
 fn configuration(plan: &Plan) -> Vec<Option<Answered>> {
-    let local = plan.upstreams().iter().filter(|upstream| match upstream.address {
-        UpstreamAddress::Unix(_) => true,
-        UpstreamAddress::Http(address) => address.ip().is_loopback(),
-    });
+    let local = plan
+        .upstreams()
+        .iter()
+        .filter(|upstream| upstream.addresses().all(UpstreamAddress::is_local));
     let listeners = plan.listeners().iter().map(|listener| &listener.rule);
     vec![
         counted(

@@ -18,6 +18,7 @@ mod score;
 mod sizes;
 mod tls;
 mod tokens;
+mod upstreams;
 mod waivers;
 mod words;
 
@@ -101,7 +102,7 @@ impl AuditRule {
 
 /// Every rule, by id.
 pub fn rules() -> impl Iterator<Item = &'static AuditRule> {
-    let files: [&[&AuditRule]; 10] = [
+    let files: [&[&AuditRule]; 11] = [
         &csp::RULES,
         &headers::RULES,
         &tls::RULES,
@@ -112,6 +113,7 @@ pub fn rules() -> impl Iterator<Item = &'static AuditRule> {
         &doors::RULES,
         &cors::RULES,
         &waivers::RULES,
+        &upstreams::RULES,
     ];
     let mut rules: Vec<&AuditRule> = files.into_iter().flatten().copied().collect();
     rules.sort_by_key(|rule| rule.id);
@@ -199,6 +201,7 @@ pub fn audit(files: &[SourceFile], environment: &str, today: Date) -> Result<Aud
     auditor.routes();
     auditor.doors();
     auditor.cors();
+    auditor.upstreams();
     auditor.waivers();
     let mut findings = auditor.findings;
     findings.sort_by(|a, b| {

@@ -34,11 +34,29 @@ static ANY_ADDRESS: AuditRule = AuditRule::new(
     "OWASP API8:2023",
 );
 
-pub(super) static RULES: [&AuditRule; 4] = [
+static OPEN_SOCKETS: AuditRule = AuditRule::new(
+    "A1409",
+    AuditSeverity::Medium,
+    "anyone may keep sockets open",
+    "whoever opens them until there are no more shuts everyone else out, and no token says who it was",
+    "OWASP API4:2023; RFC 6455 §10",
+);
+
+static PAST_SUNSET: AuditRule = AuditRule::new(
+    "A1410",
+    AuditSeverity::Low,
+    "a route past its sunset",
+    "clients were told that it is gone; what nobody looks after any more is what attackers look for",
+    "OWASP API9:2023; RFC 8594",
+);
+
+pub(super) static RULES: [&AuditRule; 6] = [
     &NO_SCOPE_TO_WRITE,
     &NO_SCOPE_FOR_OBJECTS,
     &SCOPE_OF_READERS,
     &ANY_ADDRESS,
+    &OPEN_SOCKETS,
+    &PAST_SUNSET,
 ];
 
 /// A list of a bank's own or its partners' networks is longer than this many bits: IPv4, IPv6.
@@ -62,8 +80,22 @@ impl Route {
 impl Auditor<'_> {
     pub(super) fn routes(&mut self) {
         for route in self.plan.routes() {
+            if let Some(sunset) = route.retirement.sunset.filter(|sunset| self.today >= *sunset) {
+                let key = format!("{}.sunset", route.rule.key());
+                let message = format!("`{} {}` was to be gone on {sunset}", route.method, route.path);
+                self.find(
+                    &PAST_SUNSET,
+                    key,
+                    message,
+                    "remove the route, or decide anew until when it lives",
+                );
+            }
             if route.is_protected() {
                 self.scopes(route);
+            } else if route.websocket.is_some() {
+                let message = format!("anyone may keep sockets to `{}` open", route.path);
+                let fix = "name an identity provider in `auth`, and scopes";
+                self.find(&OPEN_SOCKETS, format!("{}.auth", route.rule.key()), message, fix);
             }
             self.addresses(route);
         }

@@ -41,16 +41,18 @@ impl Auditor<'_> {
             }
         }
         for upstream in plan.upstreams() {
-            let UpstreamAddress::Http(address) = &upstream.address else {
-                continue;
-            };
-            if address.ip().is_loopback() {
+            if upstream.addresses().all(UpstreamAddress::is_local) {
                 continue;
             }
             let key = upstream.rule.key();
+            let place = if upstream.address.is_local() {
+                "also_at"
+            } else {
+                "address"
+            };
             self.find(
                 &UPSTREAM_IN_CLEAR,
-                format!("{key}.address"),
+                format!("{key}.{place}"),
                 format!("requests to `{}` cross a network in clear", upstream.name),
                 "use a unix socket or a loopback address",
             );

@@ -4,7 +4,7 @@ use super::ENVIRONMENTS;
 use crate::{
     diagnostic::{Findings, Span, code},
     document::{Document, OverlayDocument, RateDocument, RateOverlay},
-    plan::{Count, UpstreamAddress},
+    plan::Count,
     read::{At, Definitions, Named, Rate, is_loopback_host},
     suggest,
 };
@@ -308,13 +308,12 @@ fn refuse_development(document: &Document, environment: &str, findings: &mut Fin
         .iter()
         .filter_map(|upstream| upstream.value.as_ref())
     {
-        if let UpstreamAddress::Http(address) = &upstream.address.value
-            && !address.ip().is_loopback()
-        {
+        let addresses = std::iter::once(&upstream.address).chain(&upstream.also_at);
+        for address in addresses.filter(|address| !address.value.is_local()) {
             findings
                 .error(
                     code::DEVELOPMENT_ONLY,
-                    upstream.address.at,
+                    address.at,
                     format!("`{environment}` sends nothing in clear over a network"),
                 )
                 .why("tokens and identities would cross the network unprotected")

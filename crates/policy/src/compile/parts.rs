@@ -3,11 +3,11 @@
 use super::{Compiler, Section};
 use crate::{
     diagnostic::{Span, code},
-    document::{FloorDocument, RateDocument},
+    document::{FloorDocument, RateDocument, UpstreamDocument},
     gcra,
     plan::{
-        AddressList, AddressRule, Cors, Floor, HttpListener, HttpsListener, IdentityProvider, Limits,
-        Listener, Profile, RateKey, RateLimit, Timeouts, Upstream,
+        AddressList, AddressRule, Cors, Ejection, Floor, HttpListener, HttpsListener, IdentityProvider,
+        Limits, Listener, Profile, RateKey, RateLimit, Timeouts, Upstream, UpstreamAddress,
     },
     read::{At, Named},
 };
@@ -138,13 +138,35 @@ impl<'d> Compiler<'d> {
             let upstream = Upstream {
                 name: named.name.clone(),
                 address: written.address.value.clone(),
+                also_at: written.also_at.iter().map(|at| at.value.clone()).collect(),
                 timeouts,
                 authorization: written.authorization,
+                health: written.health.clone(),
+                eject: self.ejection(written, &named.path),
+                retries: written.retries,
+                breaker: written.breaker.clone(),
                 rule: self.rule(named.at, &named.path),
             };
             upstreams.insert(named.name.clone(), Arc::new(upstream));
         }
         upstreams
+    }
+
+    /// The last address of a service is never given up, so with one address there is nothing to eject.
+    fn ejection(&mut self, written: &UpstreamDocument, path: &str) -> Option<Ejection> {
+        let eject = written.eject.as_ref()?;
+        let is_name = |address: &UpstreamAddress| matches!(address, UpstreamAddress::Name { .. });
+        if written.also_at.is_empty() && !is_name(&written.address.value) {
+            self.findings
+                .error(
+                    code::NO_EFFECT,
+                    eject.at,
+                    format!("{path} has one address, so `eject` has no effect"),
+                )
+                .why("the last address of a service is never given up")
+                .fix("remove `eject`, or add addresses in `also_at`");
+        }
+        Some(eject.value)
     }
 
     pub(super) fn timeout_order(&mut self, at: Span, path: &str) {

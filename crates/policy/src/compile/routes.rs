@@ -2,14 +2,14 @@
 
 use super::{Compiler, Section, parts::Parts, waivers};
 use crate::{
-    diagnostic::{Span, code},
+    diagnostic::{Place, Span, code},
     document::{ProfileDocument, RouteDocument, TargetDocument},
     header_strength,
-    plan::{Cors, Floor, Profile, Route, RouteAuth, RouteRules, RouteTarget},
+    plan::{Cors, Floor, Profile, Retirement, Route, RouteAuth, RouteRules, RouteTarget, WebSocket},
     read::{At, Named},
     route_path::Matcher,
 };
-use http::HeaderName;
+use http::{HeaderName, Method};
 use std::sync::Arc;
 
 pub(super) type FloorParts = (Floor, Arc<Profile>);
@@ -116,6 +116,7 @@ impl<'d> Compiler<'d> {
         let auth = self.auth(named, written, parts);
         let limits = floor.map(|(floor, _)| self.limits(named, written, floor));
         let target = self.target(named, written, parts);
+        let websocket = self.websocket(named, written);
         let headers = self.headers(named, written, parts, floor);
         let cors = self.cors(written, parts);
         let key = format!("{}.allow_from", named.path);
@@ -158,6 +159,8 @@ impl<'d> Compiler<'d> {
             allow_from: allow_from?,
             limits: limits??,
             target: target?,
+            websocket,
+            retirement: self.retirement(written),
             rule: self.rule(named.at, &named.path),
             rules,
             coarse,
@@ -270,6 +273,45 @@ impl<'d> Compiler<'d> {
                 Some(RouteTarget::Upstream(Arc::clone(upstream), timeouts))
             }
         }
+    }
+
+    /// RFC 8594 §3 speaks of what comes after; RFC 9745 §4: a sunset is not before the deprecation.
+    fn retirement(&mut self, written: &RouteDocument) -> Retirement {
+        let (deprecated, sunset) = (written.deprecated.as_ref(), written.sunset.as_ref());
+        if let (Some(deprecated), Some(sunset)) = (deprecated, sunset)
+            && sunset.value < deprecated.value
+        {
+            self.findings
+                .error(
+                    code::SUNSET_FIRST,
+                    sunset.at,
+                    format!("it would be gone on {} already", sunset.value),
+                )
+                .why("clients are to be told before, not after")
+                .fix(format!("{} or later", deprecated.value))
+                .related(deprecated.at, "deprecated since");
+        }
+        Retirement::new(
+            deprecated.map(|at| at.value),
+            sunset.map(|at| (at.value, Place::of(at.at, self.files))),
+        )
+    }
+
+    /// A WebSocket begins as a GET that an upstream answers (RFC 6455 §4.1).
+    fn websocket(&mut self, named: &Named<RouteDocument>, written: &RouteDocument) -> Option<WebSocket> {
+        let websocket = written.websocket.as_ref()?;
+        let is_served = matches!(written.target.value, TargetDocument::Serve(_));
+        if written.method.value != Method::GET || is_served {
+            self.findings
+                .error(
+                    code::NO_EFFECT,
+                    websocket.at,
+                    format!("{} can take no WebSocket", named.path),
+                )
+                .why("a WebSocket begins as a GET that an upstream answers")
+                .fix("`match: { method: GET, … }` and `upstream`, or remove `websocket`");
+        }
+        Some(websocket.value)
     }
 
     fn headers(

@@ -2,10 +2,12 @@
 //! fact here.
 
 use super::{Definition, Fact, Kind, Value, places::Places};
+use crate::Date;
 use crate::plan::{
-    AddressList, AddressRule, CORS_FIELDS, Cors, Count, Floor, HttpListener, HttpsListener, IdentityProvider,
-    KeySource, Limits, Listener, Plan, Profile, RateKey, RateLimit, Route, RouteAuth, RouteTarget, Served,
-    Timeouts, TlsVersion, Upstream, UpstreamAddress, UpstreamAuthorization, Waiver,
+    AddressList, AddressRule, Breaker, CORS_FIELDS, Cors, Count, Ejection, Fallback, Floor, HealthCheck,
+    HttpListener, HttpsListener, IdentityProvider, KeySource, Limits, Listener, Plan, Profile, RateKey,
+    RateLimit, Retries, Route, RouteAuth, RouteTarget, Served, Timeouts, TlsVersion, Upstream,
+    UpstreamAuthorization, Waiver, WebSocket,
 };
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -187,26 +189,68 @@ fn upstream(upstream: &Upstream, places: &Places) -> Definition {
     let Upstream {
         name,
         address,
+        also_at,
         timeouts,
         authorization,
+        health,
+        eject,
+        retries,
+        breaker,
         rule: _,
     } = upstream;
     let Timeouts { connect, read, total } = timeouts;
-    let address = match address {
-        UpstreamAddress::Unix(name) => format!("unix:{name}"),
-        UpstreamAddress::Http(address) => format!("http://{address}"),
-    };
     let authorization = match authorization {
         UpstreamAuthorization::Forward => "forward",
         UpstreamAuthorization::Strip => "strip",
     };
+    let or_none = |value: Option<String>| Value::Text(value.unwrap_or_else(|| "none".to_owned()));
     open(Kind::Upstream, &format!("upstreams.{name}"), places)
-        .fact("address", Value::Text(address))
+        .fact("address", Value::text(address))
+        .fact("also_at", Value::set(also_at))
         .fact("authorization", Value::text(authorization))
         .fact("timeouts.connect", Value::Time(*connect))
         .fact("timeouts.read", Value::Time(*read))
         .fact("timeouts.total", Value::Time(*total))
+        .fact("health", or_none(health.as_ref().map(health_check)))
+        .fact("eject", or_none(eject.map(ejection)))
+        .fact("retries", or_none(retries.map(self::retries)))
+        .fact("breaker", or_none(breaker.as_ref().map(self::breaker)))
         .made
+}
+
+fn health_check(health: &HealthCheck) -> String {
+    let HealthCheck {
+        path,
+        every,
+        timeout,
+        failures,
+        successes,
+    } = health;
+    let (every, timeout) = (Value::Time(*every), Value::Time(*timeout));
+    format!("{path} every {every} within {timeout}, out after {failures}, back after {successes}")
+}
+
+fn ejection(eject: Ejection) -> String {
+    let Ejection { failures, time } = eject;
+    format!("after {failures} for {}", Value::Time(time))
+}
+
+fn retries(retries: Retries) -> String {
+    let Retries { most, budget_percent } = retries;
+    format!("{most}, of {budget_percent}%")
+}
+
+fn breaker(breaker: &Breaker) -> String {
+    let Breaker {
+        failures,
+        time,
+        fallback,
+    } = breaker;
+    let answer = fallback.as_ref().map_or_else(
+        || "503".to_owned(),
+        |Fallback { status, detail }| format!("{status}, “{detail}”"),
+    );
+    format!("after {failures} for {}: {answer}", Value::Time(*time))
 }
 
 fn provider(provider: &IdentityProvider, places: &Places) -> Definition {
@@ -378,6 +422,8 @@ fn route(route: &Route, places: &Places) -> Definition {
         allow_from,
         limits,
         target,
+        websocket,
+        retirement,
         rule: _,
         rules: _,
         coarse: _,
@@ -415,11 +461,32 @@ fn route(route: &Route, places: &Places) -> Definition {
     let cors = cors
         .as_ref()
         .map(|cors| Value::Reference(cors.rule.key().to_owned()));
-    let draft = draft.fact("cors", cors.unwrap_or_else(|| Value::text("none")));
+    let draft = draft
+        .fact("cors", cors.unwrap_or_else(|| Value::text("none")))
+        .fact("deprecated", day(retirement.deprecated))
+        .fact("sunset", day(retirement.sunset))
+        .fact("websocket", self::websocket(websocket.as_ref()));
     match target {
         RouteTarget::Serve(served) => draft.fact("serve", Value::text(served_name(*served))).made,
         RouteTarget::Upstream(upstream, timeouts) => waits(draft, upstream, *timeouts).made,
     }
+}
+
+fn day(date: Option<Date>) -> Value {
+    date.map_or_else(|| Value::text("never"), Value::text)
+}
+
+fn websocket(websocket: Option<&WebSocket>) -> Value {
+    websocket.map_or_else(
+        || Value::text("none"),
+        |WebSocket {
+             idle_timeout,
+             max_frame,
+         }| {
+            let (idle, frame) = (Value::Time(*idle_timeout), Value::Size(*max_frame));
+            Value::Text(format!("idle for {idle}, frames of {frame}"))
+        },
+    )
 }
 
 const fn served_name(served: Served) -> &'static str {

@@ -38,6 +38,12 @@ static ROWS: &[Row] = &[
     Row(&[Hosts], "", Medium, Permits(
         "requests for {words} are answered", "requests for {words} are refused with 421")),
     Row(&[Upstream], "address", High, Other("requests go to {new}")),
+    Row(&[Upstream], "also_at", High, Permits(
+        "requests may go to {words} too", "requests go to {words} no more")),
+    Row(&[Upstream], "health", Low, Other("whether an address can serve is asked otherwise")),
+    Row(&[Upstream], "eject", Low, Other("an address that fails requests is rested otherwise")),
+    Row(&[Upstream], "retries", Medium, Other("requests that failed may be sent again: {new}")),
+    Row(&[Upstream], "breaker", Low, Other("a service that fails every request is shut off: {new}")),
     Row(&[Upstream], "authorization", Medium, Order(&["forward", "strip"],
         "the upstream sees the tokens of clients", "the upstream sees no tokens any more")),
     Row(&[Upstream, Route], "timeouts.connect", Medium, Number(
@@ -91,6 +97,9 @@ static ROWS: &[Row] = &[
     Row(&[Route], "because", Info, Other("anyone may still come, for another reason")),
     Row(&[Route], "scopes", High, Demands(
         "{subject} needs {words} too", "tokens without {words} may call {subject}")),
+    Row(&[Route], "deprecated", Info, Other("clients of {subject} are told to leave it: {new}")),
+    Row(&[Route], "sunset", Low, Other("clients of {subject} are told that it may be gone: {new}")),
+    Row(&[Route], "websocket", Medium, Other("sockets on {subject}: {new}")),
     Row(&[Route], "serve", Medium, Other("{subject} is answered with something else")),
 ];
 

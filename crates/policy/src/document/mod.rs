@@ -9,6 +9,7 @@ mod listeners;
 mod misplaced;
 mod overlay;
 mod rates;
+mod resilience;
 mod routes;
 mod upstreams;
 mod waivers;

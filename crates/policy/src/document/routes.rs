@@ -6,14 +6,16 @@ use super::{
     upstreams::TimeoutsDocument,
 };
 use crate::{
+    Date,
     diagnostic::{Findings, Span, code},
     language,
-    plan::Served,
+    plan::{Served, WebSocket},
     read::{At, Field, Mapping, Named},
     route_path::Template,
     yaml::Value,
 };
 use http::Method;
+use std::time::Duration;
 
 /// One route as written.
 #[derive(Debug, Clone)]
@@ -30,7 +32,13 @@ pub(crate) struct RouteDocument {
     pub(crate) headers: Option<At<String>>,
     pub(crate) cors: Option<At<String>>,
     pub(crate) target: At<TargetDocument>,
+    pub(crate) websocket: Option<At<WebSocket>>,
+    pub(crate) deprecated: Option<At<Date>>,
+    pub(crate) sunset: Option<At<Date>>,
 }
+
+const LONGEST_IDLE: Duration = Duration::from_hours(24);
+const LARGEST_FRAME: u64 = 16 * 1024 * 1024;
 
 /// Where it leads, as written.
 #[derive(Debug, Clone)]
@@ -71,6 +79,13 @@ impl RouteDocument {
         });
         let headers = route.optional("headers").and_then(|field| field.text(findings));
         let cors = route.optional("cors").and_then(|field| field.text(findings));
+        let websocket = route
+            .optional("websocket")
+            .and_then(|field| websocket(&field, findings));
+        let deprecated = route
+            .optional("deprecated")
+            .and_then(|field| date(&field, findings));
+        let sunset = route.optional("sunset").and_then(|field| date(&field, findings));
         let (method, path) = matched?;
         let (auth, target) = (auth?, target?);
         (findings.len() == before).then(|| Self {
@@ -86,8 +101,38 @@ impl RouteDocument {
             headers,
             cors,
             target,
+            websocket,
+            deprecated,
+            sunset,
         })
     }
+}
+
+fn date(field: &Field<'_>, findings: &mut Findings) -> Option<At<Date>> {
+    field.date(
+        (
+            "clients would be told nothing",
+            "year, month and day, in UTC: `2027-06-01`",
+        ),
+        findings,
+    )
+}
+
+fn websocket(field: &Field<'_>, findings: &mut Findings) -> Option<At<WebSocket>> {
+    let websocket = Mapping::open(field, language::WEBSOCKET, findings)?;
+    let idle_timeout = websocket
+        .key("idle_timeout", findings)
+        .and_then(|field| field.duration(LONGEST_IDLE, findings));
+    let max_frame = websocket
+        .key("max_frame", findings)
+        .and_then(|field| field.size(LARGEST_FRAME, findings));
+    Some(At {
+        value: WebSocket {
+            idle_timeout: idle_timeout?.value,
+            max_frame: max_frame?.value,
+        },
+        at: field.key_at,
+    })
 }
 
 fn matched(field: &Field<'_>, findings: &mut Findings) -> Option<(At<Method>, At<Template>)> {

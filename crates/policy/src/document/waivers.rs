@@ -6,7 +6,6 @@ use crate::{
     language,
     read::{At, Field, Mapping},
     suggest,
-    yaml::Value,
 };
 
 /// One waiver as written.
@@ -42,9 +41,10 @@ impl WaiverDocument {
         let because = waiver
             .key("because", findings)
             .and_then(|field| field.sentence(findings));
-        let until = waiver
-            .key("until", findings)
-            .and_then(|field| date(&field, findings));
+        let until = waiver.key("until", findings).and_then(|field| {
+            let fix = "year, month and day of the last day: `2027-01-31`";
+            field.date(("an exception without a last day stays for ever", fix), findings)
+        });
         let (rule, key) = (rule?, key?);
         if rule.value == code::LOOSER_THAN_FLOOR
             && BEFORE_ANY_ROUTE.iter().any(|size| key.value.ends_with(size))
@@ -110,25 +110,4 @@ fn rule(field: &Field<'_>, findings: &mut Findings) -> Option<At<String>> {
         .why(why)
         .fix(fix);
     None
-}
-
-/// A date, in quotes or not: YAML may take the bare one for text or for a number.
-fn date(field: &Field<'_>, findings: &mut Findings) -> Option<At<Date>> {
-    let text = match &field.node.value {
-        Value::Text(text) | Value::Number(text) => text,
-        Value::Null | Value::Bool(_) | Value::List(_) | Value::Map(_) => {
-            return field.text(findings).and(None);
-        }
-    };
-    let date = Date::parse(text);
-    if date.is_none() {
-        findings
-            .error(code::BAD_DATE, field.node.at, format!("`{text}` is not a date"))
-            .why("an exception without a last day stays for ever")
-            .fix("year, month and day of the last day: `2027-01-31`");
-    }
-    date.map(|value| At {
-        value,
-        at: field.node.at,
-    })
 }

@@ -30,6 +30,9 @@ impl Evaluation<'_> {
     /// Answers a preflight; notes for other requests whether their origin may read the answer.
     pub(super) fn cors(&mut self, route: &Route) -> Result<(), Stop> {
         let preflight = Preflight::of(self.head);
+        if preflight.is_none() && route.websocket.is_some() {
+            return self.websocket_origin(route);
+        }
         let Some(cors) = &route.cors else {
             if preflight.is_some() {
                 return Err(self.refuse_preflight(&RULE_NO_CORS, "this path is for no other origin"));
@@ -52,6 +55,26 @@ impl Evaluation<'_> {
             }
             Some(_) => self.pass(Phase::Cors, &cors.rule, "the origin may not read the answer"),
         }
+        Ok(())
+    }
+
+    /// Browsers let every page open WebSockets to every origin, and leave it to the server to look where it comes from
+    /// (RFC 6455 §10.2).
+    fn websocket_origin(&mut self, route: &Route) -> Result<(), Stop> {
+        let rule = route.cors.as_ref().map_or(&RULE_NO_CORS, |cors| &cors.rule);
+        let Some(origin) = self.head.headers.get(header::ORIGIN) else {
+            self.skip(Phase::Cors, rule, "no browser");
+            return Ok(());
+        };
+        let cors = route.cors.as_ref();
+        let is_allowed = origin
+            .to_str()
+            .is_ok_and(|origin| cors.is_some_and(|cors| cors.allowed_origin(origin).is_some()));
+        if !is_allowed {
+            let detail = "a page of this origin may not open sockets here";
+            return Err(self.refuse(DenialKind::CorsRefused, Phase::Cors, rule, detail));
+        }
+        self.pass(Phase::Cors, rule, "the origin may open sockets");
         Ok(())
     }
 

@@ -183,6 +183,12 @@ pub(crate) static UPSTREAM: &[Key] = &[
         "unix:core-api.sock",
         "`unix:` and a file name in the gateway's socket folder, or `http://` with an IP address and a port.",
     ),
+    may(
+        "also_at",
+        list(&Form::Text(Text::UpstreamAddress)),
+        "[unix:core-api-2.sock]",
+        "Further addresses of the same service; each request goes to the less busy of two.",
+    ),
     must(
         "authorization",
         Form::Choice(&["forward", "strip"]),
@@ -194,6 +200,137 @@ pub(crate) static UPSTREAM: &[Key] = &[
         Form::Mapping(UPSTREAM_TIMEOUTS),
         "{ connect: 1s, read: 15s, total: 30s }",
         "How long anyone waits for it.",
+    ),
+    may(
+        "health",
+        Form::Mapping(UPSTREAM_HEALTH),
+        "{ path: /health/ready, every: 2s, timeout: 1s, failures: 3, successes: 2 }",
+        "Asks every address whether it can serve; one that cannot gets no requests.",
+    ),
+    may(
+        "eject",
+        Form::Mapping(UPSTREAM_EJECT),
+        "{ failures: 5, for: 10s }",
+        "An address that fails requests gets none for a while.",
+    ),
+    may(
+        "retries",
+        Form::Mapping(UPSTREAM_RETRIES),
+        "{ most: 1, budget: 10% }",
+        "Sends what certainly changed nothing once more, to another address.",
+    ),
+    may(
+        "breaker",
+        Form::Mapping(UPSTREAM_BREAKER),
+        "{ failures: 20, for: 5s }",
+        "A service that fails every request is left alone for a while.",
+    ),
+];
+
+/// Highest number of failures or successes in a row.
+pub(crate) const MOST_IN_A_ROW: u64 = 1_000;
+const IN_A_ROW: Form = Form::Number {
+    least: 1,
+    most: MOST_IN_A_ROW,
+};
+
+pub(crate) static UPSTREAM_HEALTH: &[Key] = &[
+    must(
+        "path",
+        Form::Text(Text::Path),
+        "/health/ready",
+        "What is asked for with GET; an answer of 200 to 299 is good.",
+    ),
+    must("every", DURATION, "2s", "The time between two questions."),
+    must("timeout", DURATION, "1s", "How long an answer may take."),
+    must(
+        "failures",
+        IN_A_ROW,
+        "3",
+        "So many bad answers in a row, and the address gets no requests.",
+    ),
+    must(
+        "successes",
+        IN_A_ROW,
+        "2",
+        "So many good answers in a row, and it gets requests again.",
+    ),
+];
+
+pub(crate) static UPSTREAM_EJECT: &[Key] = &[
+    must(
+        "failures",
+        IN_A_ROW,
+        "5",
+        "So many requests in a row that the address failed.",
+    ),
+    must(
+        "for",
+        DURATION,
+        "10s",
+        "How long it gets no requests; twice as long each time in a row, up to sixteen times.",
+    ),
+];
+
+/// Highest number of further attempts.
+pub(crate) const MOST_RETRIES: u64 = 2;
+/// The largest part of all requests that may be sent again.
+pub(crate) const MOST_BUDGET: u64 = 50;
+
+pub(crate) static UPSTREAM_RETRIES: &[Key] = &[
+    must(
+        "most",
+        Form::Number {
+            least: 1,
+            most: MOST_RETRIES,
+        },
+        "1",
+        "Further attempts for one request.",
+    ),
+    must(
+        "budget",
+        Form::Text(Text::Percent),
+        "10%",
+        "Further attempts for all requests together, so that retries never become the load.",
+    ),
+];
+
+pub(crate) static UPSTREAM_BREAKER: &[Key] = &[
+    must(
+        "failures",
+        IN_A_ROW,
+        "20",
+        "So many requests in a row that the service failed, on whatever address.",
+    ),
+    must(
+        "for",
+        DURATION,
+        "5s",
+        "How long no request is sent to it; then one, which decides.",
+    ),
+    may(
+        "fallback",
+        Form::Mapping(UPSTREAM_FALLBACK),
+        "{ status: 503, detail: payments are back in a minute }",
+        "What is answered meanwhile, instead of a plain 503.",
+    ),
+];
+
+pub(crate) static UPSTREAM_FALLBACK: &[Key] = &[
+    must(
+        "status",
+        Form::Number {
+            least: 500,
+            most: 599,
+        },
+        "503",
+        "The status of the answer.",
+    ),
+    must(
+        "detail",
+        SENTENCE,
+        "payments are back in a minute",
+        "The sentence that clients read in the problem document.",
     ),
 ];
 
@@ -471,12 +608,45 @@ pub(crate) static ROUTE: &[Key] = &[
         "application",
         "A CORS profile; without it, no other origin may read the answers.",
     ),
+    may(
+        "deprecated",
+        Form::Text(Text::Date),
+        "2026-12-01",
+        "Since when clients should use something else; answers say so (RFC 9745).",
+    ),
+    may(
+        "sunset",
+        Form::Text(Text::Date),
+        "2027-06-01",
+        "From when it may be gone; answers say so (RFC 8594).",
+    ),
     may("upstream", NAME, "core", "The service it leads to."),
+    may(
+        "websocket",
+        Form::Mapping(WEBSOCKET),
+        "{ idle_timeout: 5min, max_frame: 64KiB }",
+        "It takes WebSockets, and nothing else.",
+    ),
     may(
         "serve",
         Form::Choice(&["jwks", "live", "ready"]),
         "jwks",
         "The gateway answers by itself: public keys, whether it lives, whether it is ready.",
+    ),
+];
+
+pub(crate) static WEBSOCKET: &[Key] = &[
+    must(
+        "idle_timeout",
+        DURATION,
+        "5min",
+        "A socket on which nothing is sent for this long is closed.",
+    ),
+    must(
+        "max_frame",
+        SIZE,
+        "64KiB",
+        "The largest frame, in both directions; a larger one closes the socket.",
     ),
 ];
 

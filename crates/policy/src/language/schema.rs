@@ -102,6 +102,7 @@ fn shape(text: Text) -> Value {
         Text::Path => "^/",
         Text::RateKey => "^(address|subject|body\\./.+)$",
         Text::UpstreamAddress => "^(unix:[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}|http://.+:[0-9]{1,5})$",
+        Text::Percent => "^[1-9][0-9]?%$",
         Text::KeySource => "^(portico|file:[A-Za-z0-9_-][A-Za-z0-9._-]{0,63})$",
         Text::Issuer => "^https://[!-~]+$",
         Text::Network => "^[0-9a-fA-F:.]+(/[0-9]{1,3})?$",

@@ -100,6 +100,11 @@ impl Plan {
         // Room for the CORS fields and for what the gateway adds.
         let mut set = Vec::with_capacity(fields.len().saturating_add(8));
         set.extend(fields.iter().cloned());
+        set.extend(
+            route
+                .into_iter()
+                .flat_map(|route| route.retirement.fields.iter().cloned()),
+        );
         let mut append = Vec::new();
         if let Some(cors) = route.and_then(|route| route.cors.as_ref()) {
             append.push((header::VARY, HeaderValue::from_static("Origin")));

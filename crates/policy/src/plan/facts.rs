@@ -4,7 +4,8 @@ use super::{
     AddressList, RateLimit,
     answer::{Cors, Profile},
 };
-use http::Method;
+use crate::{Date, diagnostic::Place};
+use http::{HeaderName, HeaderValue, Method};
 use std::{
     fmt,
     net::{IpAddr, SocketAddr},
@@ -147,21 +148,120 @@ pub struct Upstream {
     pub name: String,
     /// Where it listens.
     pub address: UpstreamAddress,
+    /// Where it listens too.
+    pub also_at: Vec<UpstreamAddress>,
     /// How long the gateway waits for it.
     pub timeouts: Timeouts,
     /// Whether a verified bearer token is passed on.
     pub authorization: UpstreamAuthorization,
+    /// How its addresses are asked whether they can serve.
+    pub health: Option<HealthCheck>,
+    /// When an address that fails requests gets none.
+    pub eject: Option<Ejection>,
+    /// Which requests are sent again.
+    pub retries: Option<Retries>,
+    /// When the whole service gets no requests.
+    pub breaker: Option<Breaker>,
     /// Where it is written.
     pub rule: Rule,
 }
 
-/// Where an upstream listens.
+impl Upstream {
+    /// Every address, in the order of writing.
+    pub fn addresses(&self) -> impl Iterator<Item = &UpstreamAddress> {
+        std::iter::once(&self.address).chain(&self.also_at)
+    }
+}
+
+/// How the addresses of an upstream are asked whether they can serve.
 #[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HealthCheck {
+    /// What is asked for with GET; 200 to 299 is good.
+    pub path: String,
+    /// Between two questions.
+    pub every: Duration,
+    /// For connection and answer together.
+    pub timeout: Duration,
+    /// So many bad answers in a row take an address out.
+    pub failures: u32,
+    /// So many good answers in a row bring it back.
+    pub successes: u32,
+}
+
+/// When an address that fails requests gets none for a while.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ejection {
+    /// So many failed requests in a row.
+    pub failures: u32,
+    /// For how long the first time; each time in a row doubles it, up to sixteen times.
+    pub time: Duration,
+}
+
+/// Which requests are sent again after a failure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Retries {
+    /// Further attempts for one request.
+    pub most: u32,
+    /// Further attempts for a hundred requests.
+    pub budget_percent: u32,
+}
+
+/// When a whole service gets no requests for a while.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Breaker {
+    /// So many failed requests in a row.
+    pub failures: u32,
+    /// For how long, until one request is let through to see.
+    pub time: Duration,
+    /// What is answered meanwhile; a plain 503 when there is none.
+    pub fallback: Option<Fallback>,
+}
+
+/// The answer of an open breaker.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fallback {
+    /// From 500 to 599.
+    pub status: u16,
+    /// For the client.
+    pub detail: String,
+}
+
+/// Where an upstream listens.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum UpstreamAddress {
     /// A unix socket: a file name in the gateway's socket folder.
     Unix(String),
     /// Plain HTTP on an address. In production only a loopback address.
     Http(SocketAddr),
+    /// Plain HTTP on every address that this name has, looked up again and again. In production only `localhost`.
+    Name {
+        /// The host name, in lower case.
+        host: String,
+        /// The port.
+        port: u16,
+    },
+}
+
+impl UpstreamAddress {
+    /// Whether what is sent to it stays on this machine.
+    #[must_use]
+    pub fn is_local(&self) -> bool {
+        match self {
+            Self::Unix(_) => true,
+            Self::Http(address) => address.ip().is_loopback(),
+            Self::Name { host, .. } => host == "localhost",
+        }
+    }
+}
+
+impl fmt::Display for UpstreamAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unix(name) => write!(f, "unix:{name}"),
+            Self::Http(address) => write!(f, "http://{address}"),
+            Self::Name { host, port } => write!(f, "http://{host}:{port}"),
+        }
+    }
 }
 
 /// What happens to the `Authorization` header of a request whose token was verified. On a route with
@@ -305,6 +405,10 @@ pub struct Route {
     pub limits: Limits,
     /// Where it leads.
     pub target: RouteTarget,
+    /// How its WebSockets are kept, when it takes them; then it takes nothing else.
+    pub websocket: Option<WebSocket>,
+    /// When it goes out of use, as answers say it.
+    pub retirement: Retirement,
     /// Where it is written.
     pub rule: Rule,
     pub(crate) rules: RouteRules,
@@ -325,6 +429,48 @@ impl Route {
     pub const fn body_rule(&self) -> &Rule {
         &self.rules.body
     }
+}
+
+/// When a route goes out of use.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Retirement {
+    /// Since when clients should use something else, from the first second of that day.
+    pub deprecated: Option<Date>,
+    /// From when it may be gone, from the first second of that day.
+    pub sunset: Option<Date>,
+    pub(crate) sunset_at: Option<Place>,
+    /// `Deprecation` (RFC 9745) and `Sunset` (RFC 8594).
+    pub(crate) fields: Vec<(HeaderName, HeaderValue)>,
+}
+
+impl Retirement {
+    pub(crate) fn new(deprecated: Option<Date>, sunset: Option<(Date, Place)>) -> Self {
+        let (sunset, sunset_at) = sunset.unzip();
+        let field = |name, value: Option<String>| {
+            let value = HeaderValue::from_str(&value?).ok()?;
+            Some((HeaderName::from_static(name), value))
+        };
+        let since = deprecated.map(|date| format!("@{}", date.unix_time()));
+        let fields = [
+            field("deprecation", since),
+            field("sunset", sunset.map(Date::http_date)),
+        ];
+        Self {
+            deprecated,
+            sunset,
+            sunset_at,
+            fields: fields.into_iter().flatten().collect(),
+        }
+    }
+}
+
+/// How the WebSockets of a route are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WebSocket {
+    /// One on which nothing is sent for this long is closed.
+    pub idle_timeout: Duration,
+    /// The largest payload of a frame in bytes, in both directions.
+    pub max_frame: u64,
 }
 
 /// The lines of a route that decide, phase by phase.

@@ -4,6 +4,7 @@ mod addresses;
 mod answer;
 mod facts;
 mod rate;
+mod sunset;
 mod waiver;
 
 pub use addresses::AddressList;
@@ -11,9 +12,9 @@ pub use answer::ResponseHeaders;
 pub(crate) use answer::{CORS_FIELDS, Cors, Profile};
 pub(crate) use facts::RouteRules;
 pub use facts::{
-    AddressRule, Algorithm, Floor, HttpListener, HttpsListener, IdentityProvider, KeySource, Limits,
-    Listener, Route, RouteAuth, RouteTarget, Rule, Served, Timeouts, TlsVersion, Upstream, UpstreamAddress,
-    UpstreamAuthorization,
+    AddressRule, Algorithm, Breaker, Ejection, Fallback, Floor, HealthCheck, HttpListener, HttpsListener,
+    IdentityProvider, KeySource, Limits, Listener, Retirement, Retries, Route, RouteAuth, RouteTarget, Rule,
+    Served, Timeouts, TlsVersion, Upstream, UpstreamAddress, UpstreamAuthorization, WebSocket,
 };
 pub use rate::{Count, RateKey, RateLimit, is_failure};
 pub use waiver::Waiver;

@@ -7,6 +7,7 @@ use super::{
     },
 };
 use crate::{
+    Date,
     diagnostic::{Findings, Span, code},
     suggest,
     text::hidden,
@@ -121,6 +122,27 @@ impl Field<'_> {
         rate.map(|value| At { value, at: text.at })
     }
 
+    /// A part of a whole, from 1 % to `most` %.
+    pub(crate) fn percent(&self, most: u64, findings: &mut Findings) -> Option<At<u64>> {
+        let text = self.with_unit("10%", code::BAD_NUMBER, findings)?;
+        let percent = text
+            .value
+            .strip_suffix('%')
+            .and_then(number)
+            .filter(|percent| (1..=most).contains(percent));
+        if percent.is_none() {
+            findings
+                .error(
+                    code::BAD_NUMBER,
+                    text.at,
+                    format!("{} cannot be `{}`", self.path, text.value),
+                )
+                .why("anything else would have to be rounded or guessed")
+                .fix(format!("a whole number from 1 to {most} and `%`: `10%`"));
+        }
+        percent.map(|value| At { value, at: text.at })
+    }
+
     /// A whole number in a range.
     pub(crate) fn number(&self, range: RangeInclusive<u64>, findings: &mut Findings) -> Option<At<u64>> {
         let written = match &self.node.value {
@@ -160,6 +182,27 @@ impl Field<'_> {
                 .fix(fix);
         }
         value.map(|value| At {
+            value,
+            at: self.node.at,
+        })
+    }
+
+    /// A date, in quotes or not: YAML may take the bare one for text or for a number.
+    pub(crate) fn date(&self, (why, fix): (&str, &str), findings: &mut Findings) -> Option<At<Date>> {
+        let text = match &self.node.value {
+            Value::Text(text) | Value::Number(text) => text,
+            Value::Null | Value::Bool(_) | Value::List(_) | Value::Map(_) => {
+                return self.text(findings).and(None);
+            }
+        };
+        let date = Date::parse(text);
+        if date.is_none() {
+            findings
+                .error(code::BAD_DATE, self.node.at, format!("`{text}` is not a date"))
+                .why(why)
+                .fix(fix);
+        }
+        date.map(|value| At {
             value,
             at: self.node.at,
         })

@@ -293,7 +293,7 @@ const HEADERS: [Case; 34] = [
 ];
 
 /// Rules about other single values.
-const VALUES: [Case; 53] = [
+const VALUES: [Case; 57] = [
     Case(
         "A1101",
         "listeners.yaml",
@@ -717,6 +717,38 @@ const VALUES: [Case; 53] = [
         "max_age: 121min",
         "cors.application.max_age",
         "max_age: 2h",
+    ),
+    Case(
+        "A1701",
+        "upstreams.yaml",
+        "    authorization: forward",
+        "    also_at: [unix:spare.sock]\n    authorization: forward",
+        "upstreams.core.also_at",
+        "    also_at: [unix:spare.sock]\n    eject: { failures: 5, for: 10s }\n    authorization: forward",
+    ),
+    Case(
+        "A1702",
+        "upstreams.yaml",
+        "    authorization: forward",
+        "    breaker: { failures: 4, for: 10s }\n    authorization: forward",
+        "upstreams.core.breaker.failures",
+        "    breaker: { failures: 5, for: 10s }\n    authorization: forward",
+    ),
+    Case(
+        "A1409",
+        "routes/operations.yaml",
+        "read: 2s, total: 2s }",
+        "read: 2s, total: 2s }\n    websocket: { idle_timeout: 1min, max_frame: 1KiB }",
+        "routes.core_health.auth",
+        "read: 2s, total: 3s }",
+    ),
+    Case(
+        "A1410",
+        "routes/operations.yaml",
+        "  core_health:\n",
+        "  core_health:\n    sunset: 2020-01-01\n",
+        "routes.core_health.sunset",
+        "  core_health:\n    sunset: 2099-01-01\n",
     ),
 ];
 

@@ -305,6 +305,18 @@ fn facts(plan: &Plan) -> Vec<String> {
             .iter()
             .map(|provider| format!("keys of {} {:?}", provider.name, provider.keys)),
     );
+    // How an upstream is watched decides about addresses, not about requests.
+    lines.extend(plan.upstreams().iter().map(|upstream| {
+        format!(
+            "upstream {} {:?} {:?} {:?} {:?} {:?}",
+            upstream.name,
+            upstream.also_at,
+            upstream.health,
+            upstream.eject,
+            upstream.retries,
+            upstream.breaker
+        )
+    }));
     lines.extend(plan.waivers().iter().map(|waiver| format!("{waiver:?}")));
     let floor = plan.floor();
     lines.push(format!(
@@ -317,7 +329,7 @@ fn facts(plan: &Plan) -> Vec<String> {
             RouteTarget::Upstream(upstream, _) => upstream.name.clone(),
             RouteTarget::Serve(served) => format!("{served:?}"),
         };
-        format!("route {} to {target}", route.name)
+        format!("route {} to {target} {:?}", route.name, route.websocket)
     }));
     lines
 }

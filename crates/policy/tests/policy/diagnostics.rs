@@ -204,6 +204,42 @@ const VALUES: &[Slip] = &[
 
 const TOGETHER: &[Slip] = &[
     Slip(
+        "sunset before the deprecation",
+        "routes/operations.yaml",
+        "  core_health:\n",
+        "  core_health:\n    deprecated: 2027-06-02\n    sunset: 2027-06-01\n",
+    ),
+    Slip(
+        "sockets by POST",
+        "routes/transfers.yaml",
+        "    auth: customers\n    scopes: [\"transfers:write\"]",
+        "    auth: customers\n    websocket: { idle_timeout: 1min, max_frame: 1KiB }\n    scopes: [\"transfers:write\"]",
+    ),
+    Slip(
+        "ejecting the only address",
+        "upstreams.yaml",
+        "    authorization: forward",
+        "    eject: { failures: 5, for: 10s }\n    authorization: forward",
+    ),
+    Slip(
+        "asking about health faster than the answer may come",
+        "upstreams.yaml",
+        "    authorization: forward",
+        "    health: { path: /health, every: 1s, timeout: 2s, failures: 3, successes: 2 }\n    authorization: forward",
+    ),
+    Slip(
+        "the same address twice",
+        "upstreams.yaml",
+        "    authorization: forward",
+        "    also_at: [unix:core-api.sock]\n    authorization: forward",
+    ),
+    Slip(
+        "a budget that is no part of anything",
+        "upstreams.yaml",
+        "    authorization: forward",
+        "    retries: { most: 1, budget: 100% }\n    authorization: forward",
+    ),
+    Slip(
         "same item twice",
         "routes/transfers.yaml",
         "[\"transfers:write\"]",
@@ -641,6 +677,25 @@ fn messages_about_the_end_of_waivers() {
     insta::assert_snapshot!(text);
 }
 
+/// A route that was to be gone on the first of June.
+fn past_sunset(today: &str) -> (Vec<SourceFile>, Vec<Diagnostic>) {
+    let routes = "routes:\n  old:\n    match: { method: GET, path: /old }\n    auth: none\n    because: to see who notices\n    deprecated: 2026-12-01\n    sunset: 2027-06-01\n    upstream: core\n";
+    let files = shipped_with("routes/operations.yaml", "routes:\n", routes);
+    let plan = compile(&files, IN).expect("compiles on every day");
+    let found = plan.due_sunsets(Date::parse(today).expect("a date"));
+    (files, found)
+}
+
+#[test]
+fn messages_about_routes_past_their_sunset() {
+    let mut text = String::new();
+    for today in ["2027-05-31", "2027-06-01"] {
+        let (files, found) = past_sunset(today);
+        let _ = writeln!(text, "## on {today}\n{}", render::human(&found, &files));
+    }
+    insta::assert_snapshot!(text);
+}
+
 /// The bundles that no single slip makes.
 fn other_bundles() -> Vec<(&'static str, Vec<SourceFile>, &'static str)> {
     let with = |name: &str, text: String| {
@@ -719,6 +774,7 @@ fn every_code_has_a_case_here() {
     for today in ["2027-01-31", "2027-02-01"] {
         shown.extend(due(today).1.iter().map(|finding| finding.code));
     }
+    shown.extend(past_sunset("2027-06-01").1.iter().map(|finding| finding.code));
     assert_eq!(shown, defined);
 }
 

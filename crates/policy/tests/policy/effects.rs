@@ -20,7 +20,7 @@ addresses:
   visitors: [203.0.113.0/24]
   blocked: [198.51.100.0/24]
 upstreams:
-  core: { address: unix:core.sock, authorization: forward, timeouts: { connect: 1s, read: 15s, total: 30s } }
+  core: { address: unix:core.sock, also_at: [unix:spare.sock], authorization: forward, timeouts: { connect: 1s, read: 15s, total: 30s }, health: { path: /health, every: 2s, timeout: 1s, failures: 3, successes: 2 }, eject: { failures: 5, for: 10s }, retries: { most: 1, budget: 10% }, breaker: { failures: 20, for: 5s, fallback: { status: 503, detail: back soon } } }
   other: { address: unix:other.sock, authorization: strip, timeouts: { connect: 9s, read: 39s, total: 40s } }
 identity:
   customers: { issuer: https://a.example, audiences: [core-api], algorithms: [EdDSA], type: at+jwt, max_lifetime: 15min, leeway: 30s, keys: portico }
@@ -60,6 +60,9 @@ routes:
     allow_from: [office, visitors]
     cors: documentation
     upstream: other
+    deprecated: 2026-12-01
+    sunset: 2027-06-01
+    websocket: { idle_timeout: 5min, max_frame: 64KiB }
   upload:
     match: { method: POST, path: /upload }
     auth: partners
@@ -284,6 +287,78 @@ pub(crate) const CHANGES: &[(&str, &str, &str)] = &[
     ),
     ("routes.*.rate.*.limit", "limit: 7/min", "limit: 6/min"),
     ("routes.*.rate.*.burst", "burst: 7", "burst: 6"),
+    ("upstreams.*.also_at", "[unix:spare.sock]", "[unix:third.sock]"),
+    (
+        "upstreams.*.health",
+        ", health: { path: /health, every: 2s, timeout: 1s, failures: 3, successes: 2 }",
+        "",
+    ),
+    (
+        "upstreams.*.health.path",
+        "path: /health, every",
+        "path: /ready, every",
+    ),
+    ("upstreams.*.health.every", "every: 2s", "every: 3s"),
+    (
+        "upstreams.*.health.timeout",
+        "every: 2s, timeout: 1s",
+        "every: 2s, timeout: 2s",
+    ),
+    (
+        "upstreams.*.health.failures",
+        "timeout: 1s, failures: 3",
+        "timeout: 1s, failures: 4",
+    ),
+    ("upstreams.*.health.successes", "successes: 2", "successes: 3"),
+    ("upstreams.*.eject", ", eject: { failures: 5, for: 10s }", ""),
+    (
+        "upstreams.*.eject.failures",
+        "eject: { failures: 5",
+        "eject: { failures: 6",
+    ),
+    ("upstreams.*.eject.for", "for: 10s", "for: 11s"),
+    ("upstreams.*.retries", ", retries: { most: 1, budget: 10% }", ""),
+    ("upstreams.*.retries.most", "most: 1", "most: 2"),
+    ("upstreams.*.retries.budget", "budget: 10%", "budget: 11%"),
+    (
+        "upstreams.*.breaker",
+        ", breaker: { failures: 20, for: 5s, fallback: { status: 503, detail: back soon } }",
+        "",
+    ),
+    ("upstreams.*.breaker.failures", "failures: 20", "failures: 21"),
+    ("upstreams.*.breaker.for", "for: 5s", "for: 6s"),
+    (
+        "upstreams.*.breaker.fallback",
+        ", fallback: { status: 503, detail: back soon }",
+        "",
+    ),
+    (
+        "upstreams.*.breaker.fallback.status",
+        "status: 503",
+        "status: 500",
+    ),
+    (
+        "upstreams.*.breaker.fallback.detail",
+        "back soon",
+        "back tomorrow",
+    ),
+    ("routes.*.deprecated", "2026-12-01", "2026-12-02"),
+    ("routes.*.sunset", "    sunset: 2027-06-01\n", "\n"),
+    (
+        "routes.*.websocket",
+        "    websocket: { idle_timeout: 5min, max_frame: 64KiB }\n",
+        "\n",
+    ),
+    (
+        "routes.*.websocket.idle_timeout",
+        "idle_timeout: 5min",
+        "idle_timeout: 6min",
+    ),
+    (
+        "routes.*.websocket.max_frame",
+        "max_frame: 64KiB",
+        "max_frame: 65KiB",
+    ),
     ("waivers", "  pages: {", "  documents: {"),
     ("waivers.*.rule", "rule: A1402", "rule: A1401"),
     (

@@ -1,0 +1,213 @@
+//! An open WebSocket: bytes go through as they are, and it ends with a close frame.
+
+use std::time::Duration;
+
+use bytes::{Buf as _, Bytes, BytesMut};
+use pingora::Result;
+use pingora::proxy::Session;
+use policy::WebSocket;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, ReadHalf, WriteHalf, split};
+use tokio::time::{Instant, sleep_until};
+
+use super::frames::{self, Frames};
+use crate::upstreams::Io;
+
+/// Bytes that are read from the upstream at a time.
+const READ: usize = 16 * 1024;
+/// How long a side may take to end the frame that it is in the middle of.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+/// Why a socket has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum End {
+    /// The client closed it, or was lost.
+    Client,
+    /// The upstream did.
+    Upstream,
+    /// The token that opened it has expired.
+    Expired,
+    /// Nothing was sent for too long.
+    Idle,
+    /// A frame was larger than the policy allows.
+    TooLarge,
+    /// The gateway stops.
+    Stopping,
+}
+
+impl End {
+    /// The word for the access log.
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Client => "closed_by_client",
+            Self::Upstream => "closed_by_upstream",
+            Self::Expired => "token_expired",
+            Self::Idle => "idle",
+            Self::TooLarge => "frame_too_large",
+            Self::Stopping => "stopping",
+        }
+    }
+
+    /// What both sides are told (RFC 6455 §7.4.1); nothing when one of them ended it.
+    const fn close(self) -> Option<(u16, &'static str)> {
+        match self {
+            Self::Client | Self::Upstream => None,
+            Self::Expired => Some((1008, "the token has expired")),
+            Self::Idle => Some((1001, "idle")),
+            Self::TooLarge => Some((1009, "the frame is too large")),
+            Self::Stopping => Some((1001, "going away")),
+        }
+    }
+}
+
+/// What has gone through.
+pub(super) struct Tunnel {
+    idle: Duration,
+    from_client: Frames,
+    from_upstream: Frames,
+    /// Read from the client, and not yet sent.
+    pending: Bytes,
+    is_client_open: bool,
+    /// Set when the gateway ends the socket, as soon as no frame is cut by that.
+    ending: Option<End>,
+}
+
+fn after(time: Duration) -> Instant {
+    let now = Instant::now();
+    now.checked_add(time).unwrap_or(now)
+}
+
+impl Tunnel {
+    pub(super) fn new(websocket: WebSocket) -> Self {
+        Self {
+            idle: websocket.idle_timeout,
+            from_client: Frames::new(websocket.max_frame),
+            from_upstream: Frames::new(websocket.max_frame),
+            pending: Bytes::new(),
+            is_client_open: true,
+            ending: None,
+        }
+    }
+
+    /// Carries bytes in both directions until the socket ends; `right_ends` ends it too.
+    ///
+    /// # Errors
+    /// When the client cannot be written to.
+    pub(super) async fn run(
+        mut self,
+        session: &mut Session,
+        socket: Box<dyn Io>,
+        right_ends: impl Future<Output = End>,
+    ) -> Result<End> {
+        session.set_read_timeout(None);
+        let (mut reader, mut writer) = split(socket);
+        let mut buffer = BytesMut::with_capacity(READ);
+        let timer = sleep_until(after(self.idle));
+        tokio::pin!(timer, right_ends);
+        let end = loop {
+            if let Some(end) = self.ending.filter(|_| self.from_upstream.is_at_boundary()) {
+                break end;
+            }
+            tokio::select! {
+                biased;
+                end = &mut right_ends, if self.ending.is_none() => {
+                    self.ending = Some(end);
+                    timer.as_mut().reset(after(FAREWELL));
+                }
+                () = &mut timer => match self.ending {
+                    // In the middle of a frame there is nothing more to say.
+                    Some(end) => return Ok(end),
+                    None => {
+                        self.ending = Some(End::Idle);
+                        timer.as_mut().reset(after(FAREWELL));
+                    }
+                },
+                written = writer.write(&self.pending), if !self.pending.is_empty() => {
+                    let Ok(count) = written else { break End::Upstream };
+                    self.pending.advance(count);
+                    if self.pending.is_empty() {
+                        // Fails when the upstream is gone, which reading from it tells.
+                        let _ = writer.flush().await;
+                    }
+                }
+                read = session.read_request_body(), if self.reads_client() => {
+                    timer.as_mut().reset(after(self.idle));
+                    if !self.take_from_client(read.ok().flatten()) {
+                        timer.as_mut().reset(after(FAREWELL));
+                    }
+                    if !self.is_client_open {
+                        // Half of it is closed: what the upstream still says goes through.
+                        let _ = writer.shutdown().await;
+                    }
+                }
+                read = reader.read_buf(&mut buffer) => {
+                    if !matches!(read, Ok(count) if count > 0) {
+                        break if self.is_client_open { End::Upstream } else { End::Client };
+                    }
+                    if self.ending.is_none() {
+                        timer.as_mut().reset(after(self.idle));
+                    }
+                    if let Some(bytes) = self.take_from_upstream(&mut buffer) {
+                        session.write_response_body(Some(bytes), false).await?;
+                    }
+                }
+            }
+        };
+        if let Some((code, reason)) = end.close() {
+            self.say_goodbye(writer, code, reason).await;
+            let farewell = Bytes::from(frames::close(code, reason, None));
+            session.write_response_body(Some(farewell), false).await?;
+        }
+        drop::<ReadHalf<_>>(reader);
+        Ok(end)
+    }
+
+    fn reads_client(&self) -> bool {
+        self.is_client_open && self.pending.is_empty() && self.ending.is_none()
+    }
+
+    /// Whether the socket goes on.
+    fn take_from_client(&mut self, read: Option<Bytes>) -> bool {
+        let Some(bytes) = read else {
+            self.is_client_open = false;
+            return true;
+        };
+        if self.from_client.advance_whole(&bytes).is_err() {
+            self.ending = Some(End::TooLarge);
+            return false;
+        }
+        self.pending = bytes;
+        true
+    }
+
+    /// What goes to the client: everything, or only the rest of a frame when the socket ends.
+    fn take_from_upstream(&mut self, buffer: &mut BytesMut) -> Option<Bytes> {
+        let bytes = buffer.split().freeze();
+        buffer.reserve(READ);
+        if self.ending.is_some() {
+            let rest = self.from_upstream.finish(&bytes).unwrap_or(0);
+            return Some(bytes.slice(..rest.min(bytes.len())));
+        }
+        if self.from_upstream.advance_whole(&bytes).is_err() {
+            self.ending = Some(End::TooLarge);
+            return None;
+        }
+        Some(bytes)
+    }
+
+    /// Tells the upstream, unless that would stand inside of a frame of the client.
+    async fn say_goodbye(&self, mut writer: WriteHalf<Box<dyn Io>>, code: u16, reason: &str) {
+        let mut mask = [0; 4];
+        if aws_lc_rs::rand::fill(&mut mask).is_err() {
+            return;
+        }
+        let goodbye = frames::close(code, reason, Some(mask));
+        let saying = async {
+            if self.pending.is_empty() && self.from_client.is_at_boundary() {
+                writer.write_all(&goodbye).await?;
+            }
+            writer.shutdown().await
+        };
+        // One that does not listen any more is dropped.
+        let _ = tokio::time::timeout(FAREWELL, saying).await;
+    }
+}

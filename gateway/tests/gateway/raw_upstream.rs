@@ -1,0 +1,154 @@
+//! A service behind the gateway that dies, hangs, resets or answers half, on a port of its own.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::{Arc, Mutex};
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
+
+/// What it does with a request that it has read whole.
+#[derive(Clone)]
+pub(crate) enum Manner {
+    /// 200, and keeps the connection.
+    Good,
+    /// This status.
+    Answer(u16),
+    /// Closes without an answer.
+    Break,
+    /// Announces ten bytes, sends five and closes.
+    Half,
+    /// Says nothing until the semaphore lets it.
+    Hold(Arc<Semaphore>),
+}
+
+struct Script {
+    manner: Mutex<Manner>,
+    health: AtomicU16,
+    seen: Mutex<Vec<String>>,
+}
+
+/// One address of the service.
+pub(crate) struct RawUpstream {
+    pub(crate) address: SocketAddr,
+    script: Arc<Script>,
+    task: JoinHandle<()>,
+}
+
+impl RawUpstream {
+    pub(crate) async fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let script = Arc::new(Script {
+            manner: Mutex::new(Manner::Good),
+            health: AtomicU16::new(200),
+            seen: Mutex::default(),
+        });
+        Self {
+            address: listener.local_addr().unwrap(),
+            task: tokio::spawn(accept(listener, script.clone())),
+            script,
+        }
+    }
+
+    pub(crate) fn behave(&self, manner: Manner) {
+        *self.script.manner.lock().unwrap() = manner;
+    }
+
+    /// What it answers to questions about its health.
+    pub(crate) fn feel(&self, status: u16) {
+        self.script.health.store(status, Ordering::Relaxed);
+    }
+
+    /// Method and path of every request that was read whole, health checks left out.
+    pub(crate) fn seen(&self) -> Vec<String> {
+        self.script.seen.lock().unwrap().clone()
+    }
+
+    pub(crate) fn count(&self) -> usize {
+        self.seen().len()
+    }
+
+    /// Refuses connections from now on, until it is revived.
+    pub(crate) async fn die(&mut self) {
+        self.task.abort();
+        let _ = (&mut self.task).await;
+    }
+
+    pub(crate) async fn revive(&mut self) {
+        let listener = TcpListener::bind(self.address).await.unwrap();
+        self.task = tokio::spawn(accept(listener, self.script.clone()));
+    }
+}
+
+async fn accept(listener: TcpListener, script: Arc<Script>) {
+    let mut connections = tokio::task::JoinSet::new();
+    loop {
+        let (stream, _) = listener.accept().await.unwrap();
+        connections.spawn(serve(stream, script.clone()));
+    }
+}
+
+async fn serve(mut stream: TcpStream, script: Arc<Script>) {
+    let mut buffer = Vec::new();
+    while let Some((head, _)) = read_message(&mut stream, &mut buffer).await {
+        let words: Vec<&str> = head.split(' ').take(2).collect();
+        let request = words.join(" ");
+        if request == "GET /health" {
+            let status = script.health.load(Ordering::Relaxed);
+            let answer =
+                format!("HTTP/1.1 {status} Health\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+            let _ = stream.write_all(answer.as_bytes()).await;
+            return;
+        }
+        script.seen.lock().unwrap().push(request);
+        let manner = script.manner.lock().unwrap().clone();
+        let (status, body) = match manner {
+            Manner::Good => (200, "good"),
+            Manner::Answer(status) => (status, "mine"),
+            Manner::Break => return,
+            Manner::Half => {
+                let half = "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf.";
+                let _ = stream.write_all(half.as_bytes()).await;
+                return;
+            }
+            Manner::Hold(gate) => {
+                gate.acquire().await.unwrap().forget();
+                (200, "late")
+            }
+        };
+        let length = body.len();
+        let answer = format!("HTTP/1.1 {status} Status\r\nContent-Length: {length}\r\n\r\n{body}");
+        if stream.write_all(answer.as_bytes()).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Head and body of the next request once it is there whole; `None` at the end.
+pub(crate) async fn read_message(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Option<(String, Vec<u8>)> {
+    loop {
+        if let Some(end) = buffer.windows(4).position(|window| window == b"\r\n\r\n") {
+            let head = String::from_utf8(buffer[..end].to_vec()).unwrap();
+            let length = head
+                .lines()
+                .find_map(|line| {
+                    line.to_ascii_lowercase()
+                        .strip_prefix("content-length:")?
+                        .trim()
+                        .parse()
+                        .ok()
+                })
+                .unwrap_or(0);
+            let whole = end + 4 + length;
+            if buffer.len() >= whole {
+                let message: Vec<u8> = buffer.drain(..whole).collect();
+                return Some((head, message[end + 4..].to_vec()));
+            }
+        }
+        if stream.read_buf(buffer).await.ok()? == 0 {
+            return None;
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! How a socket ends when neither side ends it.
+
+use std::time::Duration;
+
+use chrono::TimeDelta;
+use tokio::io::AsyncWriteExt as _;
+
+use super::{Sockets, expect, frame, rest, unmasked_close};
+use crate::gateway_process::eventually;
+
+const LIMITS: &str = "{ idle_timeout: 1min, max_frame: 64KiB }";
+const MASK: Option<[u8; 4]> = Some([9, 8, 7, 6]);
+
+fn close(code: u16, reason: &str) -> Vec<u8> {
+    frame(0x88, &[&code.to_be_bytes()[..], reason.as_bytes()].concat(), None)
+}
+
+#[tokio::test]
+async fn j47_a_socket_ends_with_its_token_and_both_sides_are_told() {
+    let sockets = Sockets::start(LIMITS).await;
+    let mut open = sockets.open().await;
+    sockets.gateway.clock.advance(TimeDelta::seconds(539));
+    let hello = frame(0x81, b"still here", MASK);
+    open.client.write_all(&hello).await.unwrap();
+    expect(&mut open.server, &hello).await;
+
+    sockets.gateway.clock.advance(TimeDelta::seconds(1));
+    assert_eq!(rest(&mut open.client).await, close(1008, "the token has expired"));
+    let told = rest(&mut open.server).await;
+    assert_eq!(unmasked_close(&told), (1008, "the token has expired".to_owned()));
+    let line = r#"portico_requests_total{method="GET",route="follow",status="101"}"#;
+    eventually("it is counted", || async {
+        sockets.gateway.metric(line).await == Some(1)
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_close_frame_never_stands_inside_of_another_frame() {
+    let sockets = Sockets::start(LIMITS).await;
+    let mut open = sockets.open().await;
+    let long = frame(0x82, &[5; 20_000], None);
+    open.server.write_all(&long[..10_000]).await.unwrap();
+    expect(&mut open.client, &long[..10_000]).await;
+    sockets.gateway.clock.advance(TimeDelta::seconds(600));
+    // The rest of the frame, and one more that must not be cut either.
+    let more = [&long[10_000..], &frame(0x81, b"one more", None)].concat();
+    open.server.write_all(&more).await.unwrap();
+    let seen = rest(&mut open.client).await;
+    assert!(seen.starts_with(&long[10_000..]), "the frame is whole");
+    assert!(seen.ends_with(&close(1008, "the token has expired")));
+}
+
+#[tokio::test]
+async fn a_side_that_does_not_end_its_frame_is_cut_off() {
+    let sockets = Sockets::start(LIMITS).await;
+    let mut open = sockets.open().await;
+    let long = frame(0x82, &[5; 20_000], None);
+    open.server.write_all(&long[..10_000]).await.unwrap();
+    expect(&mut open.client, &long[..10_000]).await;
+    sockets.gateway.clock.advance(TimeDelta::seconds(600));
+    assert_eq!(rest(&mut open.client).await, b"");
+}
+
+#[tokio::test]
+async fn a_socket_on_which_nothing_is_sent_is_closed_and_one_in_use_is_not() {
+    let sockets = Sockets::start("{ idle_timeout: 700ms, max_frame: 64KiB }").await;
+    let mut open = sockets.open().await;
+    let ping = frame(0x89, b"", MASK);
+    let mut ticks = tokio::time::interval(Duration::from_millis(300));
+    for _ in 0..5 {
+        ticks.tick().await;
+        open.client.write_all(&ping).await.unwrap();
+        expect(&mut open.server, &ping).await;
+    }
+    assert_eq!(rest(&mut open.client).await, close(1001, "idle"));
+}
+
+#[tokio::test]
+async fn a_frame_that_is_too_large_ends_the_socket_whoever_sends_it() {
+    let sockets = Sockets::start("{ idle_timeout: 1min, max_frame: 1KiB }").await;
+    let (fits, large) = ([1; 1024], [1; 1025]);
+
+    let mut open = sockets.open().await;
+    open.client.write_all(&frame(0x82, &fits, MASK)).await.unwrap();
+    expect(&mut open.server, &frame(0x82, &fits, MASK)).await;
+    open.client.write_all(&frame(0x82, &large, MASK)).await.unwrap();
+    assert_eq!(
+        rest(&mut open.client).await,
+        close(1009, "the frame is too large")
+    );
+    assert_eq!(unmasked_close(&rest(&mut open.server).await).0, 1009);
+
+    let mut open = sockets.open().await;
+    open.server.write_all(&frame(0x82, &fits, None)).await.unwrap();
+    expect(&mut open.client, &frame(0x82, &fits, None)).await;
+    open.server.write_all(&frame(0x82, &large, None)).await.unwrap();
+    assert_eq!(
+        rest(&mut open.client).await,
+        close(1009, "the frame is too large")
+    );
+}
+
+#[tokio::test]
+async fn sockets_are_told_that_the_gateway_stops_and_hold_it_up_no_longer() {
+    let mut sockets = Sockets::start(LIMITS).await;
+    let mut open = sockets.open().await;
+    sockets.gateway.begin_to_stop();
+    assert_eq!(rest(&mut open.client).await, close(1001, "going away"));
+    assert_eq!(unmasked_close(&rest(&mut open.server).await).0, 1001);
+    drop(open);
+    assert!(sockets.gateway.stop().await, "nothing was cut");
+}
