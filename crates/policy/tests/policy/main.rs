@@ -3,6 +3,7 @@
 
 mod audit;
 mod audit_cases;
+mod audit_observatory;
 mod audit_score;
 mod audit_spellings;
 mod cases;
