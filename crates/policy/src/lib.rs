@@ -24,6 +24,7 @@ mod read;
 pub mod render;
 mod route_path;
 pub mod sarif;
+mod secret;
 mod source;
 mod suggest;
 mod text;

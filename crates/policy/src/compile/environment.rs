@@ -39,7 +39,7 @@ pub(super) fn refuse_overlay(file: usize, name: &str, stem: &str, findings: &mut
 }
 
 /// Whether an environment is for real: only the other two may be looser than the base.
-fn is_strict(environment: &str) -> bool {
+pub(super) fn is_strict(environment: &str) -> bool {
     !matches!(environment, "development" | "test")
 }
 
@@ -303,6 +303,7 @@ fn refuse_development(document: &Document, environment: &str, findings: &mut Fin
     if let Some((_, hosts)) = &document.hosts {
         refuse_hosts(hosts, environment, findings);
     }
+    refuse_any_port(document, environment, findings);
     for upstream in document
         .upstreams
         .iter()
@@ -336,6 +337,25 @@ fn refuse_development(document: &Document, environment: &str, findings: &mut Fin
                 .why("whoever is on the path of that page could act as its user")
                 .fix("write the https origin");
         }
+    }
+}
+
+/// A port that the system picks is another one after each start, so that no client could know it.
+fn refuse_any_port(document: &Document, environment: &str, findings: &mut Findings) {
+    let listeners = document
+        .listeners
+        .iter()
+        .filter_map(|listener| listener.value.as_ref());
+    let binds = listeners.flat_map(|listener| listener.http.iter().chain([&listener.https.bind]));
+    for bind in binds.filter(|bind| bind.value.port() == 0) {
+        findings
+            .error(
+                code::DEVELOPMENT_ONLY,
+                bind.at,
+                format!("`{}` is another port after each start", bind.value),
+            )
+            .why(format!("no client of `{environment}` could know it"))
+            .fix("write the port, such as 443");
     }
 }
 

@@ -137,6 +137,7 @@ impl<'d> Compiler<'d> {
             cors,
         };
         let (routes, matcher) = self.routes(&parts, floor.as_ref());
+        self.misplaced_waivers();
         self.unused();
         self.unused_waivers();
         let waivers = self.waivers();

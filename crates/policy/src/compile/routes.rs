@@ -5,7 +5,7 @@ use crate::{
     diagnostic::{Span, code},
     document::{ProfileDocument, RouteDocument, TargetDocument},
     header_strength,
-    plan::{Cors, Floor, Profile, Route, RouteAuth, RouteRules, RouteTarget},
+    plan::{AddressRule, Cors, Floor, Profile, Route, RouteAuth, RouteRules, RouteTarget},
     read::{At, Named},
     route_path::Matcher,
 };
@@ -109,6 +109,12 @@ impl<'d> Compiler<'d> {
         let cors = self.cors(written, parts);
         let key = format!("{}.allow_from", named.path);
         let allow_from = self.address_rule(written.allow_from.as_ref(), &key, &parts.addresses);
+        self.unreachable(
+            named,
+            written,
+            floor,
+            allow_from.as_ref().and_then(Option::as_ref),
+        );
         self.rate_keys(written);
         let (coarse, fine) = self.split_rates(written, floor);
         let rule = |at: Span, key: &str| self.rule(at, &format!("{}.{key}", named.path));
@@ -151,6 +157,54 @@ impl<'d> Compiler<'d> {
             headers: headers?,
             cors: cors?,
         })
+    }
+
+    /// A route that no request can reach, whatever it asks for.
+    fn unreachable(
+        &mut self,
+        named: &Named<RouteDocument>,
+        written: &RouteDocument,
+        floor: Option<&FloorParts>,
+        allow_from: Option<&AddressRule>,
+    ) {
+        let Some((floor, _)) = floor else { return };
+        let denied = allow_from.zip(floor.deny_from.as_ref());
+        if let Some((at, _)) = written
+            .allow_from
+            .as_ref()
+            .filter(|_| denied.is_some_and(|(allowed, denied)| allowed.is_within(denied)))
+        {
+            self.findings
+                .error(
+                    code::NO_EFFECT,
+                    *at,
+                    format!(
+                        "{}: the floor's `deny_from` holds all of these addresses",
+                        named.path
+                    ),
+                )
+                .why("nobody could reach this route")
+                .fix("allow it from elsewhere, or take these networks out of the denied ones");
+        }
+        let target = &written.limits.target;
+        let most = target.as_ref().map_or(floor.limits.target, |target| target.value);
+        let shortest = u64::try_from(written.path.value.shortest()).unwrap_or(u64::MAX);
+        if shortest > most {
+            let finding = self.findings.error(
+                code::NO_EFFECT,
+                written.path.at,
+                format!(
+                    "{}: no path like this is within the limit, {most} bytes",
+                    named.path
+                ),
+            );
+            finding
+                .why("nobody could reach this route")
+                .fix("shorten the path, or raise `limits.target`");
+            if let Some(target) = target {
+                finding.related(target.at, "the limit");
+            }
+        }
     }
 
     fn auth(

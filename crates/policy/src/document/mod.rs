@@ -64,6 +64,9 @@ impl Document {
         };
         self.is_partial |= findings.len() > before;
         version(&file, findings);
+        if findings.len() == before {
+            only_version(&file, root.at, findings);
+        }
         extend(
             &mut self.listeners,
             &file,
@@ -114,6 +117,24 @@ impl Document {
             && is_first(self.floor.as_ref().map(|(at, _)| *at), &field, findings)
         {
             self.floor = Some((field.key_at, FloorDocument::read(&field, findings)));
+        }
+    }
+
+    /// The names that a section defines; `None` for one that has no names of the author's choice.
+    pub(crate) fn names_of(&self, section: &str) -> Option<Vec<&str>> {
+        fn names<T>(definitions: &Definitions<T>) -> Option<Vec<&str>> {
+            Some(definitions.iter().map(|named| named.name.as_str()).collect())
+        }
+        match section {
+            "listeners" => names(&self.listeners),
+            "addresses" => names(&self.addresses),
+            "upstreams" => names(&self.upstreams),
+            "identity" => names(&self.providers),
+            "headers" => names(&self.profiles),
+            "cors" => names(&self.cors),
+            "routes" => names(&self.routes),
+            "waivers" => names(&self.waivers),
+            _ => None,
         }
     }
 
@@ -181,6 +202,15 @@ pub(crate) fn version(file: &Mapping<'_>, findings: &mut Findings) {
             )
             .why("another version may give the same words another meaning")
             .fix("write `version: 1`");
+    }
+}
+
+fn only_version(file: &Mapping<'_>, at: Span, findings: &mut Findings) {
+    if file.has_only("version") {
+        findings
+            .error(code::MISSING_KEY, at, "this file says nothing but its version")
+            .why("whoever wrote it meant to protect something")
+            .fix("write a section such as `routes:`, or remove the file");
     }
 }
 

@@ -105,7 +105,7 @@ fn named<T>(
 }
 
 fn listener(field: &Field<'_>, findings: &mut Findings) -> Option<ListenerOverlay> {
-    let listener = Mapping::open(field, language::OVERLAY_LISTENER, findings)?;
+    let listener = Mapping::open_some(field, language::OVERLAY_LISTENER, findings)?;
     let mut bind = |key: &str| {
         let field = listener.optional(key)?;
         let side = Mapping::open(&field, language::OVERLAY_SIDE, findings)?;

@@ -6,13 +6,13 @@ mod units;
 mod values;
 
 pub(crate) use definitions::Definitions;
-pub(crate) use names::{header_name, is_file_name, is_loopback_host};
+pub(crate) use names::{header_name, is_authority, is_file_name, is_loopback_host};
 pub(crate) use units::{Rate, in_units};
 
 use crate::{
     diagnostic::{Findings, Span, code},
     language::Key,
-    suggest,
+    secret, suggest,
     yaml::{Entry, Node, Value},
 };
 
@@ -73,10 +73,11 @@ impl<'n> Mapping<'n> {
             .filter(|entry| !known.contains(&entry.key.as_str()))
         {
             let meant = meant(entry, &known, &missing, findings);
-            let fix = meant.map_or_else(
-                || findings.suggest(&entry.key, known.iter().copied()),
-                |meant| suggest::did_you_mean(&entry.key, meant),
-            );
+            let fix = match meant {
+                Some(meant) => suggest::did_you_mean(&entry.key, meant),
+                None if secret::says_secret(&entry.key) => secret::BY_REFERENCE.to_owned(),
+                None => findings.suggest(&entry.key, known.iter().copied()),
+            };
             findings
                 .error(
                     code::UNKNOWN_KEY,
@@ -102,9 +103,28 @@ impl<'n> Mapping<'n> {
         })
     }
 
+    /// The same of a mapping whose keys may each be left out, and not all of them.
+    pub(crate) fn open_some(
+        field: &Field<'n>,
+        keys: &'static [Key],
+        findings: &mut Findings,
+    ) -> Option<Self> {
+        let mapping = Self::open(field, keys, findings)?;
+        if mapping.entries.is_empty() {
+            field.nothing(&[], findings);
+            return None;
+        }
+        Some(mapping)
+    }
+
     /// Whether the key is there, or was probably meant to be.
     pub(crate) fn has_or_means(&self, key: &str) -> bool {
         self.entries.iter().any(|entry| entry.key == key) || self.misspelt.contains(&key)
+    }
+
+    /// Whether there is no other key than this one.
+    pub(crate) fn has_only(&self, key: &str) -> bool {
+        self.entries.iter().all(|entry| entry.key == key)
     }
 
     /// A key, when it is there.
@@ -171,6 +191,11 @@ impl<'n> Field<'n> {
     /// Reports an empty mapping once, and not each key that it lacks.
     fn nothing(&self, missing: &[&Key], findings: &mut Findings) {
         let names: Vec<&str> = missing.iter().map(|key| key.name).collect();
+        let fix = if names.is_empty() {
+            "leave it out, or write one of its keys".to_owned()
+        } else {
+            format!("it needs: {}", names.join(", "))
+        };
         findings
             .error(
                 code::MISSING_KEY,
@@ -178,7 +203,7 @@ impl<'n> Field<'n> {
                 format!("{} is empty", self.place()),
             )
             .why("there is no default: what is enforced must be written")
-            .fix(format!("it needs: {}", names.join(", ")));
+            .fix(fix);
     }
 
     fn entries(&self, findings: &mut Findings) -> Option<&'n [Entry]> {

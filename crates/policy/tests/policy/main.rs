@@ -21,6 +21,7 @@ mod properties;
 mod responses;
 mod sarif;
 mod schema;
+mod secrets;
 mod shipped;
 mod spelling;
 mod tightening;

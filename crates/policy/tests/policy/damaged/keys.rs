@@ -302,6 +302,7 @@ pub(super) const SLIPS: &[Slip] = &[
 ];
 
 pub(super) const ADDED: &[Added] = &[
+    ("file without a section", "P1005", "zz.yaml", "§version: 1\n"),
     (
         "overlay among the base files",
         "P1004",

@@ -213,6 +213,48 @@ pub(super) const SLIPS: &[Slip] = &[
         "[https://app.bank.example]",
         "[§http://app.bank.example]",
     ),
+    (
+        "path longer than the limit of its route",
+        "P3004",
+        "routes/identity.yaml",
+        "    match: { method: GET, path: /api/v1/me }\n",
+        "    match: { method: GET, path: §/api/v1/me }\n    limits: { target: 9B }\n",
+    ),
+    (
+        "addresses that are all denied",
+        "P3004",
+        "floor.yaml",
+        "  headers: api\n",
+        "  headers: api\n  deny_from: [blocked]\naddresses: { blocked: [10.0.0.0/8], office: [10.0.0.0/16] }\nroutes:\n  inside:\n    match: { method: GET, path: /inside }\n    auth: none\n    because: nobody can come here anyway\n    §allow_from: [office]\n    serve: live\n",
+    ),
+    (
+        "addresses that are all there are",
+        "P3004",
+        "floor.yaml",
+        "  headers: api\n",
+        "  headers: api\naddresses: { all: [0.0.0.0/0, \"::/0\"] }\nroutes:\n  inside:\n    match: { method: GET, path: /inside }\n    auth: none\n    because: everybody can come here anyway\n    §allow_from: [all]\n    serve: live\n",
+    ),
+    (
+        "everything denied",
+        "P3004",
+        "floor.yaml",
+        "  headers: api\n",
+        "  headers: api\n  §deny_from: [all]\naddresses: { all: [0.0.0.0/0, \"::/1\", \"8000::/1\"] }\n",
+    ),
+    (
+        "waiver of the audit at a route that there is not",
+        "P6003",
+        "floor.yaml",
+        "version: 1\n",
+        "version: 1\nwaivers:\n  busy: { rule: A1304, at: §routes.logn.rate, because: we are busy, until: 2027-01-31 }\n",
+    ),
+    (
+        "waiver of the audit at a section that there is not",
+        "P6003",
+        "floor.yaml",
+        "version: 1\n",
+        "version: 1\nwaivers:\n  busy: { rule: A1304, at: §route.login.rate, because: we are busy, until: 2027-01-31 }\n",
+    ),
 ];
 
 pub(super) const ADDED: &[Added] = &[

@@ -292,6 +292,13 @@ pub(super) const SLIPS: &[Slip] = &[
         "  timeouts:",
         "  timeouts: §!!map",
     ),
+    (
+        "key behind a question mark",
+        "P1007",
+        "routes/identity.yaml",
+        "    auth: customers\n",
+        "    ? §auth\n    : none\n",
+    ),
     ("second document", "P1007", "cors.yaml", "cors:", "§---\ncors:"),
     (
         "end of the document",
