@@ -302,6 +302,12 @@ pub(super) const SLIPS: &[Slip] = &[
 ];
 
 pub(super) const ADDED: &[Added] = &[
+    (
+        "route in the column of its section",
+        "P1004",
+        "zz.yaml",
+        "version: 1\nroutes:\n§fresh:\n  match: { method: GET, path: /api/v1/fresh }\n  auth: customers\n  scopes: []\n  upstream: core\n",
+    ),
     ("file without a section", "P1005", "zz.yaml", "§version: 1\n"),
     (
         "overlay among the base files",
