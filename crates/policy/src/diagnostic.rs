@@ -1,6 +1,6 @@
 //! One finding about a policy file: where it is, what is wrong, why it matters and how to mend it.
 
-use crate::{secret, source::SourceFile, suggest, text::hidden};
+use crate::{compile::OVERLAYS, secret, source::SourceFile, suggest, text::hidden};
 use serde::Serialize;
 
 /// How bad a finding is. Any error stops compilation.
@@ -230,8 +230,12 @@ impl Findings {
     pub(crate) fn into_diagnostics(self, files: &[SourceFile]) -> Vec<Diagnostic> {
         let mut diagnostics: Vec<Diagnostic> =
             self.list.into_iter().map(|finding| finding.told(files)).collect();
-        diagnostics
-            .sort_by(|a, b| (&a.file, a.line, a.column, a.code).cmp(&(&b.file, b.line, b.column, b.code)));
+        diagnostics.sort_by_key(|finding| {
+            // An overlay is wrong by itself, or for what the base says: the base goes first.
+            let is_overlay = finding.file.starts_with(OVERLAYS);
+            let place = (finding.line, finding.column);
+            (is_overlay, finding.file.clone(), place, finding.code)
+        });
         diagnostics.dedup();
         if self.untold > 0 {
             diagnostics.push(Diagnostic {

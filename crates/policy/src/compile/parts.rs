@@ -154,8 +154,13 @@ impl<'d> Compiler<'d> {
                 read: timeout(&written.timeouts.read),
                 total: timeout(&written.timeouts.total),
             };
-            if timeouts.connect > timeouts.total || timeouts.read > timeouts.total {
-                self.timeout_order(named.at, &named.path);
+            let parts = [&written.timeouts.connect, &written.timeouts.read];
+            if let Some(over) = parts
+                .into_iter()
+                .flatten()
+                .find(|part| part.value > timeouts.total)
+            {
+                self.timeout_order(over.at, &named.path);
             }
             let upstream = Upstream {
                 name: named.name.clone(),

@@ -214,7 +214,21 @@ impl<'d> Compiler<'d> {
         parts: &Parts,
     ) -> Option<RouteAuth> {
         if written.auth.value == "none" {
+            // Told there: a provider of this name is the cause.
+            self.document.providers.named("none").map_or(Some(()), |_| None)?;
             return self.anyone(named, written);
+        }
+        let is_provider = self.document.providers.named(&written.auth.value).is_some();
+        if written.auth.value.eq_ignore_ascii_case("none") && !is_provider {
+            self.findings
+                .error(
+                    code::UNDEFINED_NAME,
+                    written.auth.at,
+                    format!("`{}` is not defined in `identity`", written.auth.value),
+                )
+                .why("only `none` means that anyone may come")
+                .fix("write `none` with `because:`, or the name of an identity provider");
+            return None;
         }
         if let Some(because) = &written.because {
             self.findings

@@ -52,7 +52,7 @@ pub(crate) struct Document {
 impl Document {
     /// Adds one base file.
     pub(crate) fn add(&mut self, mut root: Node, findings: &mut Findings) {
-        if is_overlay(&root, findings) {
+        if is_elsewhere(&root, findings) {
             self.is_partial = true;
             return;
         }
@@ -169,23 +169,37 @@ impl Document {
     }
 }
 
-/// Whether a file says that it is an overlay, and stands among the base files.
-fn is_overlay(root: &Node, findings: &mut Findings) -> bool {
+/// Whether a file says that it is something else than a base file: an overlay, or cases.
+fn is_elsewhere(root: &Node, findings: &mut Findings) -> bool {
     let Value::Map(entries) = &root.value else {
         return false;
     };
-    let Some(entry) = entries.iter().find(|entry| entry.key == "environment") else {
-        return false;
-    };
-    findings
-        .error(
-            code::UNKNOWN_KEY,
-            entry.key_at,
-            "a base file has no `environment`",
-        )
-        .why("what is meant for one environment would apply to all of them")
-        .fix("put the file into the folder `environments/`, under the name of the environment");
-    true
+    let kinds = [
+        (
+            "environment",
+            "what is meant for one environment would apply to all of them",
+            "put the file into the folder `environments/`, under the name of the environment",
+        ),
+        (
+            "tests",
+            "cases are no part of the policy, and only those in `tests/` are run",
+            "put the file into the folder `tests/`, which is written like this",
+        ),
+    ];
+    for (key, why, fix) in kinds {
+        if let Some(entry) = entries.iter().find(|entry| entry.key == key) {
+            findings
+                .error(
+                    code::UNKNOWN_KEY,
+                    entry.key_at,
+                    format!("a base file has no `{key}`"),
+                )
+                .why(why)
+                .fix(fix);
+            return true;
+        }
+    }
+    false
 }
 
 /// Checks `version: 1`, which every file carries.

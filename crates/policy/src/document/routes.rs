@@ -162,7 +162,7 @@ fn method(field: &Field<'_>, findings: &mut Findings) -> Option<At<Method>> {
 
 fn auth(route: &Mapping<'_>, findings: &mut Findings) -> Option<At<String>> {
     let Some(field) = route.optional("auth") else {
-        if route.has_or_means("auth") {
+        if route.has_or_means("auth") || route.is_foreign() {
             return None;
         }
         findings
@@ -224,6 +224,7 @@ fn target(route: &Mapping<'_>, findings: &mut Findings) -> Option<At<TargetDocum
             None
         }
         (None, None) if route.has_or_means("upstream") || route.has_or_means("serve") => None,
+        (None, None) if route.is_foreign() => None,
         (None, None) => {
             findings
                 .error(code::NO_TARGET, route.at, format!("{} leads nowhere", route.path))

@@ -40,6 +40,8 @@ pub(crate) struct Mapping<'n> {
     entries: &'n [Entry],
     /// Keys that an unknown key was probably meant to be: they are not missing as well.
     misspelt: Vec<&'static str>,
+    /// Some key is none of the language, nor like one: what is missing may be in it.
+    is_foreign: bool,
 }
 
 /// One definition of a section: it has its name even when its content is wrong, so that references to it are
@@ -67,7 +69,7 @@ impl<'n> Mapping<'n> {
             return None;
         }
         let mut misspelt = Vec::new();
-        let mut foreign = 0_usize;
+        let (mut foreign, mut is_foreign) = (0_usize, false);
         for entry in entries
             .iter()
             .filter(|entry| !known.contains(&entry.key.as_str()))
@@ -89,6 +91,7 @@ impl<'n> Mapping<'n> {
             missing.retain(|key| Some(key.name) != meant);
             misspelt.extend(meant);
             foreign = foreign.saturating_add(usize::from(meant.is_none()));
+            is_foreign |= suggest::nearest(&entry.key, known.iter().copied()).is_none();
         }
         // As many words of another language as there are keys missing: one is told, not both.
         if missing.len() <= foreign {
@@ -100,6 +103,7 @@ impl<'n> Mapping<'n> {
             keys,
             entries,
             misspelt,
+            is_foreign,
         })
     }
 
@@ -120,6 +124,11 @@ impl<'n> Mapping<'n> {
     /// Whether the key is there, or was probably meant to be.
     pub(crate) fn has_or_means(&self, key: &str) -> bool {
         self.entries.iter().any(|entry| entry.key == key) || self.misspelt.contains(&key)
+    }
+
+    /// Whether there is a key that no word of the language is like: what is missing was probably meant by it.
+    pub(crate) const fn is_foreign(&self) -> bool {
+        self.is_foreign
     }
 
     /// Whether there is no other key than this one.
@@ -328,6 +337,7 @@ impl<'n> Field<'n> {
             Value::Text(text) if wanted == "a list" => (self.node.at, format!("write `[{text}]`")),
             Value::Text(text) if wanted == "true or false" => (self.node.at, boolean(text)),
             Value::List(items) if wanted == "text" => (self.node.at, single(items)),
+            Value::Map(entries) if wanted == "text" => (self.node.at, glued(entries)),
             _ if self.path.is_empty() => (
                 self.node.at,
                 "write `version: 1` and sections such as `routes:`".to_owned(),
@@ -361,6 +371,24 @@ fn boolean(text: &str) -> String {
     format!("write {word}, without quotes")
 }
 
+/// `accounts: write` where `accounts:write` was meant.
+fn glued(entries: &[Entry]) -> String {
+    match entries {
+        [
+            Entry {
+                key,
+                value:
+                    Node {
+                        value: Value::Text(text),
+                        ..
+                    },
+                ..
+            },
+        ] => format!("write text: \"{key}:{text}\""),
+        _ => "write text".to_owned(),
+    }
+}
+
 /// One value where a list stands.
 fn single(items: &[Node]) -> String {
     match items {
@@ -385,7 +413,9 @@ fn meant(
         return None;
     }
     let mut fitting = missing.iter().filter(|key| key.form.fits(&entry.value.value));
-    let only = fitting.next().filter(|_| fitting.next().is_none());
+    // `$ref` and `<<` are not words that somebody misspelt.
+    let is_word = entry.key.starts_with(char::is_alphabetic);
+    let only = fitting.next().filter(|_| is_word && fitting.next().is_none());
     suggest::nearest(&entry.key, known.iter().copied()).or_else(|| only.map(|key| key.name))
 }
 

@@ -178,7 +178,7 @@ mod tests {
         ] {
             let found = of_line(line, 1);
             assert!(found.contains(&secret), "{line}: {found:?}");
-            let told = left_out(line, &found);
+            let told = left_out(&format!("write `{line}`"), &found);
             assert!(!told.contains(secret), "{told}");
         }
     }

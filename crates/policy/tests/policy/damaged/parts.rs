@@ -169,7 +169,7 @@ pub(super) const SLIPS: &[Slip] = &[
         "P3013",
         "upstreams.yaml",
         "  core:\n    # A socket of mode 0600 in the gateway's socket folder.\n    address: unix:core-api.sock\n    # The core checks the token a second time.\n    authorization: forward\n    timeouts: { connect: 1s,",
-        "  §core:\n    address: unix:core-api.sock\n    authorization: forward\n    timeouts: { connect: 60s,",
+        "  core:\n    address: unix:core-api.sock\n    authorization: forward\n    timeouts: { connect: §60s,",
     ),
     (
         "overlay under another name",
@@ -183,14 +183,14 @@ pub(super) const SLIPS: &[Slip] = &[
         "P4002",
         "environments/production.yaml",
         "environment: production",
-        "environment: production\nrates:\n  §transfers: { limit: 61/min, burst: 30, because: we are busy }",
+        "environment: production\nrates:\n  transfers: { limit: §61/min, burst: 30, because: we are busy }",
     ),
     (
         "failure limit made looser",
         "P4004",
         "environments/development.yaml",
-        "  login-attempts:",
-        "  §login-failures:",
+        "  login-attempts:\n    limit: 600000",
+        "  login-failures:\n    limit: §600000",
     ),
     (
         "overlay looser without a reason",

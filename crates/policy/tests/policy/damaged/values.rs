@@ -802,4 +802,18 @@ pub(super) const SLIPS: &[Slip] = &[
         "    \"§\\x61uth\": customers",
     ),
     ("algorithm of RSA", "P2005", "identity.yaml", "ES256", "§RS256"),
+    (
+        "auth of nobody in another case",
+        "P3001",
+        "routes/identity.yaml",
+        "auth: none",
+        "auth: §None",
+    ),
+    (
+        "scope as a mapping",
+        "P1006",
+        "routes/accounts.yaml",
+        "scopes: [\"accounts:read\"]",
+        "scopes: [§accounts: read]",
+    ),
 ];
