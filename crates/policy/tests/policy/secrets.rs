@@ -8,8 +8,8 @@ const WRITTEN: &[(&str, &str, &str, &str)] = &[
     (
         "upstreams.yaml",
         "unix:core-api.sock",
-        "http://admin:SECRET@127.0.0.1:80",
-        "hunter2",
+        "http://SECRET@127.0.0.1:80",
+        "admin:hunter2",
     ),
     (
         "upstreams.yaml",
@@ -56,7 +56,7 @@ const WRITTEN: &[(&str, &str, &str, &str)] = &[
     (
         "listeners.yaml",
         "certificate: gateway",
-        "certificate: \"-----BEGIN PRIVATE KEY-----\\nSECRET\"",
+        "certificate: \"-----BEGIN KEY-----\\nSECRET\"",
         "MC4CAQAwBQYDK2VwBCIEIC",
     ),
     (
@@ -87,8 +87,8 @@ const WRITTEN: &[(&str, &str, &str, &str)] = &[
     (
         "identity.yaml",
         "issuer: https://",
-        "issuer: https://admin:SECRET@",
-        "hunter2",
+        "issuer: https://SECRET@",
+        "admin:hunter2",
     ),
     (
         "listeners.yaml",
@@ -99,8 +99,8 @@ const WRITTEN: &[(&str, &str, &str, &str)] = &[
     (
         "cors.yaml",
         "https://app.bank",
-        "https://u:SECRET@app.bank",
-        "hunter2",
+        "https://SECRET@app.bank",
+        "admin:hunter2",
     ),
 ];
 
