@@ -151,7 +151,7 @@ mod tests {
             "routes WrongName",
             "routes.YAML WrongName",
             "routes.yml WrongName",
-            "zero.yaml NotAFile(\"a device\")",
+            "zero.yaml NotAFile(\"a link that leads out of the policy folder\")",
         ];
         assert_eq!(refusals, expected);
         assert_eq!(files.len(), expected.len() + 1, "and floor.yaml");
@@ -165,11 +165,9 @@ mod tests {
     #[test]
     fn a_wrong_directory_is_not_read_to_its_end() {
         let root = tempfile::tempdir().unwrap();
-        // A link into itself: eight deep, each level the same again.
-        for name in ["a", "b", "c", "d"] {
-            rustix::fs::symlink(".", root.path().join(name)).unwrap();
+        for number in 0..1_001 {
+            fs::write(root.path().join(format!("{number}.yaml")), "version: 1").unwrap();
         }
-        fs::write(root.path().join("floor.yaml"), "version: 1").unwrap();
         let files = read(root.path()).unwrap();
         assert_eq!(files, [SourceFile::refused("", ::policy::Refusal::TooMany)]);
     }

@@ -1,6 +1,6 @@
 //! One finding about a policy file: where it is, what is wrong, why it matters and how to mend it.
 
-use crate::{source::SourceFile, suggest, text::hidden};
+use crate::{compile::OVERLAYS, secret, source::SourceFile, suggest, text::hidden};
 use serde::Serialize;
 
 /// How bad a finding is. Any error stops compilation.
@@ -140,6 +140,46 @@ impl Finding {
         self.related = Some((at, message.into()));
         self
     }
+
+    /// The finding for the caller: without the secrets that stand where it is about.
+    fn told(self, files: &[SourceFile]) -> Diagnostic {
+        let secrets = |at: Span| {
+            files
+                .get(at.file)
+                .map(|file| secret::of_line(&file.text, at.line))
+        };
+        let own = secrets(self.at).unwrap_or_default();
+        let related = self.related.as_ref().and_then(|(at, _)| secrets(*at));
+        let all = [own.clone(), related.unwrap_or_default()].concat();
+        let told = |text: &str| shown(&secret::left_out(text, &all));
+        let name = |at: Span| {
+            files
+                .get(at.file)
+                .map(|file| file.name.clone())
+                .unwrap_or_default()
+        };
+        Diagnostic {
+            code: self.code,
+            severity: Severity::Error,
+            file: name(self.at),
+            line: self.at.line,
+            column: self.at.column,
+            length: self.at.length,
+            message: told(&self.message),
+            why: told(&self.why),
+            fix: if own.is_empty() {
+                self.fix.as_deref().map(told)
+            } else {
+                Some(secret::BY_REFERENCE.to_owned())
+            },
+            related: self.related.map(|(at, message)| Related {
+                file: name(at),
+                line: at.line,
+                column: at.column,
+                message: told(&message),
+            }),
+        }
+    }
 }
 
 impl Findings {
@@ -188,30 +228,14 @@ impl Findings {
 
     /// The findings for the caller, by file, line and column, each once.
     pub(crate) fn into_diagnostics(self, files: &[SourceFile]) -> Vec<Diagnostic> {
-        let name = |file: usize| files.get(file).map(|file| file.name.clone()).unwrap_or_default();
-        let mut diagnostics: Vec<Diagnostic> = self
-            .list
-            .into_iter()
-            .map(|finding| Diagnostic {
-                code: finding.code,
-                severity: Severity::Error,
-                file: name(finding.at.file),
-                line: finding.at.line,
-                column: finding.at.column,
-                length: finding.at.length,
-                message: shown(&finding.message),
-                why: shown(&finding.why),
-                fix: finding.fix.as_deref().map(shown),
-                related: finding.related.map(|(at, message)| Related {
-                    file: name(at.file),
-                    line: at.line,
-                    column: at.column,
-                    message: shown(&message),
-                }),
-            })
-            .collect();
-        diagnostics
-            .sort_by(|a, b| (&a.file, a.line, a.column, a.code).cmp(&(&b.file, b.line, b.column, b.code)));
+        let mut diagnostics: Vec<Diagnostic> =
+            self.list.into_iter().map(|finding| finding.told(files)).collect();
+        diagnostics.sort_by_key(|finding| {
+            // An overlay is wrong by itself, or for what the base says: the base goes first.
+            let is_overlay = finding.file.starts_with(OVERLAYS);
+            let place = (finding.line, finding.column);
+            (is_overlay, finding.file.clone(), place, finding.code)
+        });
         diagnostics.dedup();
         if self.untold > 0 {
             diagnostics.push(Diagnostic {
@@ -366,7 +390,7 @@ const TITLES: &[(&str, &str)] = &[
     ("P1010", "unknown version of the language"),
     ("P1011", "not UTF-8"),
     ("P1012", "character that hides, or reads other than it is"),
-    ("P1013", "not a policy file: a wrong name, or no regular file"),
+    ("P1013", "no readable policy file, or a link out of the folder"),
     ("P1014", "bundle too large, or folders too deep"),
     ("P1015", "more findings than are told"),
     ("P2001", "not a span of time, or out of range"),

@@ -25,6 +25,7 @@ mod read;
 pub mod render;
 mod route_path;
 pub mod sarif;
+mod secret;
 mod source;
 mod suggest;
 mod text;

@@ -1,6 +1,6 @@
 //! Findings as text for people and as JSON for machines.
 
-use crate::{Diagnostic, PhaseTrace, Severity, SourceFile, diagnostic::legible};
+use crate::{Diagnostic, PhaseTrace, Severity, SourceFile, diagnostic::legible, secret};
 use std::fmt::Write;
 
 /// Widest piece of a line that is shown, in characters.
@@ -73,7 +73,12 @@ fn one(text: &mut String, label: &str, diagnostic: &Diagnostic, files: &[SourceF
         (file, line) => writeln!(text, "{gutter}--> {}:{line}:{}", visible(file), diagnostic.column)?,
     }
     let fix = diagnostic.fix.as_deref().unwrap_or_default();
-    match source_line(diagnostic, files) {
+    let line = source_line(diagnostic, files);
+    if line.is_none() && is_secret(diagnostic, files) {
+        writeln!(text, "{gutter} |")?;
+        writeln!(text, "{number} | (not shown: it looks like a secret)")?;
+    }
+    match line {
         Some((line, before)) => {
             let left = line.chars().count().saturating_sub(before).max(1);
             let carets = usize::try_from(diagnostic.length).unwrap_or(1).clamp(1, left);
@@ -95,11 +100,15 @@ fn one(text: &mut String, label: &str, diagnostic: &Diagnostic, files: &[SourceF
     writeln!(text)
 }
 
-/// The line of the finding, cut to a readable piece, and how many characters of it come before the caret.
+/// The line of the finding, cut to a readable piece, and how many characters of it come before the caret. None of a
+/// line with a secret in it.
 fn source_line(diagnostic: &Diagnostic, files: &[SourceFile]) -> Option<(String, usize)> {
     let file = files.iter().find(|file| file.name == diagnostic.file)?;
     let index = usize::try_from(diagnostic.line).ok()?.checked_sub(1)?;
     let line = file.text.lines().nth(index)?;
+    if is_secret(diagnostic, files) {
+        return None;
+    }
     let before = usize::try_from(diagnostic.column).ok()?.checked_sub(1)?;
     let is_long = line.chars().nth(WIDTH).is_some();
     let from = if is_long {
@@ -109,6 +118,11 @@ fn source_line(diagnostic: &Diagnostic, files: &[SourceFile]) -> Option<(String,
     };
     let piece: String = line.chars().skip(from).take(WIDTH).map(legible).collect();
     Some((piece, before.saturating_sub(from)))
+}
+
+fn is_secret(diagnostic: &Diagnostic, files: &[SourceFile]) -> bool {
+    let file = files.iter().find(|file| file.name == diagnostic.file);
+    file.is_some_and(|file| !secret::of_line(&file.text, diagnostic.line).is_empty())
 }
 
 /// Text without what hides or drives a terminal: a policy file is not trusted to hold what is safe for one.

@@ -45,6 +45,11 @@ impl Template {
                     example.push('x');
                     parts.push(Part::Parameter);
                 }
+                None if is_foreign_parameter(part) => {
+                    return Err(
+                        "`:name` and `$name` stand for themselves here; a parameter is written `{name}`",
+                    );
+                }
                 None if part.contains(['{', '}', '*']) => {
                     return Err("a parameter is a whole part between two `/`, and there are no wildcards");
                 }
@@ -62,6 +67,16 @@ impl Template {
             text: text.to_owned(),
             parts,
         })
+    }
+
+    /// Length of the shortest path that fits, in bytes.
+    pub(crate) fn shortest(&self) -> usize {
+        let length = |part: &Part| match part {
+            Part::Static(text) => text.len(),
+            Part::Parameter => 1,
+        };
+        let parts: usize = self.parts.iter().map(length).fold(0, usize::saturating_add);
+        parts.saturating_add(self.parts.len())
     }
 
     /// As written.
@@ -83,6 +98,37 @@ fn is_parameter(name: &str) -> bool {
         && name
             .bytes()
             .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_')
+}
+
+/// How other routers write a parameter. `$metadata` and its like are parts of their own (OData 4.01 §4).
+fn is_foreign_parameter(part: &str) -> bool {
+    const OF_ODATA: [&str; 9] = [
+        "$metadata",
+        "$batch",
+        "$count",
+        "$value",
+        "$ref",
+        "$links",
+        "$all",
+        "$entity",
+        "$query",
+    ];
+    let is_word = |name: &str| {
+        name.bytes()
+            .next()
+            .is_some_and(|first| first.is_ascii_alphabetic())
+    };
+    part.strip_prefix([':', '$']).is_some_and(is_word) && !OF_ODATA.contains(&part)
+}
+
+/// A path whose parameters are written as other routers write them, in the form of this language.
+pub(crate) fn with_parameters(path: &str) -> Option<String> {
+    let part = |part: &str| match part.strip_prefix([':', '$']) {
+        Some(name) if is_foreign_parameter(part) => format!("{{{}}}", name.to_ascii_lowercase()),
+        _ => part.to_owned(),
+    };
+    let better = path.split('/').map(part).collect::<Vec<_>>().join("/");
+    (better != path && Template::parse(&better).is_ok()).then_some(better)
 }
 
 /// All templates as one tree of segments.
@@ -469,8 +515,8 @@ mod tests {
     #[test]
     fn templates_that_cannot_be() {
         for text in [
-            "a", "", "/a/{}", "/a/{X}", "/a/b{x}", "/*", "/a//b", "/..", "/{x}/{x}", "/a b", "/%6D",
-            "/a%20b", "/{x",
+            "a", "", "/a/{}", "/a/{X}", "/a/b{x}", "/*", "/a//b", "/..", "/:id", "/$id/a", "/{x}/{x}",
+            "/a b", "/%6D", "/a%20b", "/{x",
         ] {
             assert!(Template::parse(text).is_err(), "{text}");
         }

@@ -28,6 +28,8 @@ pub enum Refusal {
     WrongName,
     /// It has the name of a policy file and is something else: `a folder`, `a pipe`.
     NotAFile(&'static str),
+    /// It cannot be read, for this reason: `permission denied`.
+    Unreadable(String),
     /// A folder too far below the policy folder.
     TooDeep,
     /// The policy folder holds more than a policy can: it is probably the wrong one.

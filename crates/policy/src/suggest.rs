@@ -30,9 +30,15 @@ pub fn fix(written: &str, candidates: &[&str]) -> String {
 
 /// The question; it names a letter that only looks like one of the language's.
 pub(crate) fn did_you_mean(written: &str, candidate: &str) -> String {
+    format!("did you mean `{candidate}`?{}", foreign_letter(written))
+}
+
+/// Names the first letter that is not ASCII and may only look like one, in brackets; empty when there is none.
+pub(crate) fn foreign_letter(written: &str) -> String {
     let foreign = written.chars().find(|letter| !letter.is_ascii());
-    let letter = foreign.map(|letter| format!(" (`{letter}` is U+{:04X})", u32::from(letter)));
-    format!("did you mean `{candidate}`?{}", letter.unwrap_or_default())
+    foreign
+        .map(|letter| format!(" (`{letter}` is U+{:04X})", u32::from(letter)))
+        .unwrap_or_default()
 }
 
 /// Damerau-Levenshtein distance (adjacent letters swapped count as one slip).

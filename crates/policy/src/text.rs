@@ -13,15 +13,15 @@ pub(crate) fn is_readable(file: usize, source: &SourceFile, findings: &mut Findi
     let before = findings.len();
     if source
         .name
-        .contains(|letter: char| hidden(letter).is_some() || letter == '\u{fffd}')
+        .contains(|letter: char| hidden(letter).is_some() || "\u{fffd}\n\t:\\".contains(letter))
     {
         findings
             .error(
                 code::NOT_A_POLICY,
                 Span::whole(file),
-                "the name of the file has a character that hides",
+                "the name of the file has a character that hides, or reads as something else",
             )
-            .why("it would be told apart from another file by what nobody can see")
+            .why("it would be told apart from another file by what nobody can see, or name a line in it")
             .fix("name it with a-z, 0-9, `_` and `-`");
     }
     match &source.refusal {
@@ -139,6 +139,13 @@ fn refused(file: usize, source: &SourceFile, refusal: &Refusal, findings: &mut F
             format!("this is {what}, not a file"),
             "what it looks like would silently not be there",
             "put a regular file in its place, or move it out of the policy folder".to_owned(),
+        ),
+        Refusal::Unreadable(reason) => (
+            code::NOT_A_POLICY,
+            format!("cannot be read: {reason}"),
+            "what it says would silently not be there",
+            "let whoever checks and enforces the policy read it, or move it out of the policy folder"
+                .to_owned(),
         ),
         Refusal::TooDeep => (
             code::BUNDLE_TOO_LARGE,

@@ -1,7 +1,8 @@
-//! A policy bundle on disk: the directory that people edit, and the last good copy that the gateway keeps.
+//! A policy bundle on disk: the directory that people edit.
 
+use std::collections::{BTreeMap, HashSet};
 use std::fs::{self, FileType, OpenOptions};
-use std::io::Read as _;
+use std::io::{self, Read as _};
 use std::os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
@@ -9,13 +10,13 @@ use anyhow::Context as _;
 use aws_lc_rs::digest::{SHA256, digest};
 use policy::{MAX_BUNDLE_BYTES, MAX_FILE_BYTES, Refusal, SourceFile, cases};
 use rustix::{fs::OFlags, io::Errno};
-use serde::{Deserialize, Serialize};
-
-use crate::durable_file::write_atomically;
 
 /// A directory with more than this is a mistake, such as a wrong directory. Everything in it counts.
 const MAX_ENTRIES: usize = 1_000;
 const MAX_DEPTH: usize = 8;
+
+const LEADS_OUT: &str = "a link that leads out of the policy folder";
+const READ_ALREADY: &str = "a link to a folder that is read already, or into itself";
 
 /// Everything below the directory that is or looks like a policy, by relative name, sorted. Names with a leading dot
 /// and files `*.md` and `*.schema.json` are left out, and so is `tests/`: cases say what a policy should do and must
@@ -23,9 +24,9 @@ const MAX_DEPTH: usize = 8;
 /// it together with all else; its content is not read.
 ///
 /// # Errors
-/// When the directory or a file in it cannot be read, for want of permission for example.
+/// When the directory itself cannot be read, for want of permission for example.
 pub fn read_directory(root: &Path) -> anyhow::Result<Vec<SourceFile>> {
-    read_below(root, root)
+    read_below(root, "")
 }
 
 /// The same of the directory's `tests/`, by names relative to the directory; none when there is no such folder.
@@ -33,61 +34,140 @@ pub fn read_directory(root: &Path) -> anyhow::Result<Vec<SourceFile>> {
 /// # Errors
 /// As of [`read_directory`].
 pub fn read_cases(root: &Path) -> anyhow::Result<Vec<SourceFile>> {
-    let folder = root.join(cases::FOLDER);
-    if folder.is_dir() {
-        read_below(root, &folder)
+    if root.join(cases::FOLDER).is_dir() {
+        read_below(root, cases::FOLDER)
     } else {
         Ok(Vec::new())
     }
 }
 
-fn read_below(root: &Path, start: &Path) -> anyhow::Result<Vec<SourceFile>> {
-    let cases = root.join(cases::FOLDER);
-    let (mut files, mut entries, mut bytes) = (Vec::new(), 0_usize, 0_usize);
-    let mut directories = vec![(start.to_owned(), 0_usize)];
-    while let Some((directory, depth)) = directories.pop() {
-        let reading = || format!("reading {}", directory.display());
-        for entry in fs::read_dir(&directory).with_context(reading)? {
-            let entry = entry.with_context(reading)?;
-            entries = entries.saturating_add(1);
-            if entries > MAX_ENTRIES || bytes > MAX_BUNDLE_BYTES {
-                return Ok(vec![SourceFile::refused("", Refusal::TooMany)]);
-            }
-            let path = entry.path();
-            let file_name = entry.file_name();
-            let file_name = file_name.to_string_lossy();
-            let role = role(&file_name);
-            let is_left_out = file_name.starts_with('.') || (role == Role::LeftOut && !path.is_dir());
-            if is_left_out || (path == cases && path.is_dir()) {
-                continue;
-            }
-            let name = path
-                .strip_prefix(root)
-                .unwrap_or(&path)
-                .to_string_lossy()
-                .into_owned();
-            match kind(&path)? {
-                Kind::Directory if role == Role::Policy => {
-                    files.push(SourceFile::refused(name, Refusal::NotAFile("a folder")));
-                }
-                Kind::Directory if depth >= MAX_DEPTH => {
-                    files.push(SourceFile::refused(name, Refusal::TooDeep));
-                }
-                Kind::Directory => directories.push((path, depth.saturating_add(1))),
-                Kind::Other(what) => files.push(SourceFile::refused(name, Refusal::NotAFile(what))),
-                Kind::File if role == Role::Stray => {
-                    files.push(SourceFile::refused(name, Refusal::WrongName));
-                }
-                Kind::File => {
-                    let file = read_file(name, &path)?;
-                    bytes = bytes.saturating_add(file.text.len());
-                    files.push(file);
-                }
-            }
+fn read_below(root: &Path, start: &str) -> anyhow::Result<Vec<SourceFile>> {
+    let reading = || format!("reading {}", root.display());
+    let root = fs::canonicalize(root).with_context(reading)?;
+    // What is wrong below is a finding; a directory that is not there at all is not.
+    fs::read_dir(&root).with_context(reading)?;
+    let mut walk = Walk {
+        folders: vec![Folder {
+            path: root.join(start),
+            name: start.to_owned(),
+            depth: 0,
+        }],
+        root,
+        linked: BTreeMap::new(),
+        walked: HashSet::new(),
+        files: Vec::new(),
+        entries: 0,
+        bytes: 0,
+    };
+    while let Some(folder) = walk.next() {
+        if let Err(error) = walk.folder(&folder) {
+            walk.refuse(folder.name, unreadable(&error));
+        }
+        if walk.entries > MAX_ENTRIES || walk.bytes > MAX_BUNDLE_BYTES {
+            return Ok(vec![SourceFile::refused("", Refusal::TooMany)]);
         }
     }
-    files.sort_by(|a, b| a.name.cmp(&b.name));
-    Ok(files)
+    walk.files.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(walk.files)
+}
+
+/// A folder and what it is called below the policy directory.
+struct Folder {
+    path: PathBuf,
+    name: String,
+    depth: usize,
+}
+
+/// One reading of the directory.
+struct Walk {
+    /// Without links in it.
+    root: PathBuf,
+    folders: Vec<Folder>,
+    /// Folders behind links come last, by name, so that each is read under the name it has without the link.
+    linked: BTreeMap<String, Folder>,
+    walked: HashSet<PathBuf>,
+    files: Vec<SourceFile>,
+    entries: usize,
+    bytes: usize,
+}
+
+impl Walk {
+    fn next(&mut self) -> Option<Folder> {
+        self.folders
+            .pop()
+            .or_else(|| self.linked.pop_first().map(|(_, folder)| folder))
+    }
+
+    fn refuse(&mut self, name: String, refusal: Refusal) {
+        self.files.push(SourceFile::refused(name, refusal));
+    }
+
+    fn folder(&mut self, folder: &Folder) -> io::Result<()> {
+        let real = fs::canonicalize(&folder.path)?;
+        if !real.starts_with(&self.root) {
+            self.refuse(folder.name.clone(), Refusal::NotAFile(LEADS_OUT));
+            return Ok(());
+        }
+        if !self.walked.insert(real) {
+            self.refuse(folder.name.clone(), Refusal::NotAFile(READ_ALREADY));
+            return Ok(());
+        }
+        for entry in fs::read_dir(&folder.path)? {
+            let entry = entry?;
+            self.entries = self.entries.saturating_add(1);
+            if self.entries > MAX_ENTRIES || self.bytes > MAX_BUNDLE_BYTES {
+                break;
+            }
+            let file_name = entry.file_name().to_string_lossy().into_owned();
+            let name = match folder.name.as_str() {
+                "" => file_name.clone(),
+                above => format!("{above}/{file_name}"),
+            };
+            let depth = folder.depth.saturating_add(1);
+            if let Err(error) = self.entry(&entry.path(), &file_name, name.clone(), depth) {
+                self.refuse(name, unreadable(&error));
+            }
+        }
+        Ok(())
+    }
+
+    fn entry(&mut self, path: &Path, file_name: &str, name: String, depth: usize) -> io::Result<()> {
+        let role = role(file_name);
+        let is_left_out = file_name.starts_with('.') || (role == Role::LeftOut && !path.is_dir());
+        if is_left_out || (name == cases::FOLDER && path.is_dir()) {
+            return Ok(());
+        }
+        let is_link = fs::symlink_metadata(path)?.is_symlink();
+        match kind(path, is_link, &self.root)? {
+            Kind::Directory if role == Role::Policy => self.refuse(name, Refusal::NotAFile("a folder")),
+            Kind::Directory if depth > MAX_DEPTH => self.refuse(name, Refusal::TooDeep),
+            Kind::Directory => {
+                let path = path.to_owned();
+                let folder = Folder {
+                    path,
+                    name: name.clone(),
+                    depth,
+                };
+                if is_link {
+                    self.linked.insert(name, folder);
+                } else {
+                    self.folders.push(folder);
+                }
+            }
+            Kind::Other(what) => self.refuse(name, Refusal::NotAFile(what)),
+            Kind::File(_) if role == Role::Stray => self.refuse(name, Refusal::WrongName),
+            Kind::File(real) => {
+                let file = read_file(name, &real)?;
+                self.bytes = self.bytes.saturating_add(file.text.len());
+                self.files.push(file);
+            }
+        }
+        Ok(())
+    }
+}
+
+fn unreadable(error: &io::Error) -> Refusal {
+    Refusal::Unreadable(error.kind().to_string())
 }
 
 /// What a file in the policy directory is, by its name.
@@ -118,59 +198,64 @@ pub fn role(file_name: &str) -> Role {
 
 /// What a name in the directory leads to, links followed.
 enum Kind {
-    File,
+    /// With its path, in which the last part is no link.
+    File(PathBuf),
     Directory,
     Other(&'static str),
 }
 
-fn kind(path: &Path) -> anyhow::Result<Kind> {
-    let is_link = || fs::symlink_metadata(path).is_ok_and(|link| link.is_symlink());
-    match fs::metadata(path) {
-        Ok(metadata) => Ok(kind_of(metadata.file_type())),
-        Err(error)
-            if matches!(Errno::from_io_error(&error), Some(Errno::NOENT | Errno::LOOP)) && is_link() =>
-        {
-            Ok(Kind::Other("a link that leads nowhere"))
+/// A link may lead to another place in the directory, as Kubernetes does it, and never out of it: findings quote what
+/// they are about, and whoever can propose a policy must not be able to read the files of whoever checks it.
+fn kind(path: &Path, is_link: bool, root: &Path) -> io::Result<Kind> {
+    let real = match fs::canonicalize(path) {
+        Ok(real) if is_link && !real.starts_with(root) => return Ok(Kind::Other(LEADS_OUT)),
+        Ok(real) => real,
+        Err(error) if is_link && matches!(Errno::from_io_error(&error), Some(Errno::NOENT | Errno::LOOP)) => {
+            return Ok(Kind::Other("a link that leads nowhere"));
         }
-        Err(error) => Err(error).with_context(|| format!("reading {}", path.display())),
-    }
-}
-
-fn kind_of(file_type: FileType) -> Kind {
-    if file_type.is_file() {
-        Kind::File
-    } else if file_type.is_dir() {
+        Err(error) => return Err(error),
+    };
+    let file_type = fs::symlink_metadata(&real)?.file_type();
+    Ok(if file_type.is_dir() {
         Kind::Directory
-    } else if file_type.is_fifo() {
-        Kind::Other("a pipe")
-    } else if file_type.is_socket() {
-        Kind::Other("a socket")
+    } else if let Some(other) = other(file_type) {
+        Kind::Other(other)
     } else {
-        Kind::Other("a device")
+        Kind::File(real)
+    })
+}
+
+/// What is neither a file nor a folder.
+fn other(file_type: FileType) -> Option<&'static str> {
+    if file_type.is_file() {
+        None
+    } else if file_type.is_fifo() {
+        Some("a pipe")
+    } else if file_type.is_socket() {
+        Some("a socket")
+    } else {
+        Some("a device")
     }
 }
 
-fn read_file(name: String, path: &Path) -> anyhow::Result<SourceFile> {
-    let reading = || format!("reading {}", path.display());
-    // Another file may have taken the name by now: a pipe that is opened like this does not wait for its other end.
-    let flags = i32::try_from(OFlags::NONBLOCK.bits()).context("flags of open")?;
+fn read_file(name: String, path: &Path) -> io::Result<SourceFile> {
+    // Another file may have taken the name by now: a pipe that is opened like this does not wait for its other end, and
+    // a link is not followed.
+    let flags = OFlags::NONBLOCK.union(OFlags::NOFOLLOW).bits();
     let file = OpenOptions::new()
         .read(true)
-        .custom_flags(flags)
-        .open(path)
-        .with_context(reading)?;
-    let metadata = file.metadata().with_context(reading)?;
-    if let Kind::Other(what) = kind_of(metadata.file_type()) {
+        .custom_flags(i32::try_from(flags).map_err(io::Error::other)?)
+        .open(path)?;
+    let metadata = file.metadata()?;
+    if let Some(what) = other(metadata.file_type()) {
         return Ok(SourceFile::refused(name, Refusal::NotAFile(what)));
     }
-    let most = u64::try_from(MAX_FILE_BYTES)?;
+    let most = u64::try_from(MAX_FILE_BYTES).unwrap_or(u64::MAX);
     if metadata.len() > most {
         return Ok(SourceFile::refused(name, Refusal::TooLarge));
     }
     let mut bytes = Vec::new();
-    file.take(most.saturating_add(1))
-        .read_to_end(&mut bytes)
-        .with_context(reading)?;
+    file.take(most.saturating_add(1)).read_to_end(&mut bytes)?;
     Ok(SourceFile::from_bytes(name, &bytes))
 }
 
@@ -187,62 +272,18 @@ pub(super) fn fingerprint(files: &[SourceFile]) -> Vec<u8> {
     digest(&SHA256, &all).as_ref().to_vec()
 }
 
-/// The last bundle that compiled, in one file so that it is whole or not there.
-#[derive(Serialize, Deserialize)]
-struct LastGood {
-    files: Vec<StoredFile>,
-}
-
-#[derive(Serialize, Deserialize)]
-struct StoredFile {
-    name: String,
-    text: String,
-}
-
-fn last_good_path(state_dir: &Path) -> PathBuf {
-    state_dir.join("policy").join("last-good.json")
-}
-
-/// Keeps a bundle that compiled.
-pub(super) fn store_last_good(state_dir: &Path, files: &[SourceFile]) -> anyhow::Result<()> {
-    let path = last_good_path(state_dir);
-    if let Some(directory) = path.parent() {
-        fs::create_dir_all(directory).with_context(|| format!("making {}", directory.display()))?;
-    }
-    let stored = files
-        .iter()
-        .map(|file| StoredFile {
-            name: file.name.clone(),
-            text: file.text.clone(),
-        })
-        .collect();
-    write_atomically(&path, &serde_json::to_vec(&LastGood { files: stored })?)
-}
-
-/// The bundle that compiled last, from the gateway's state directory; `None` when there never was one.
-///
-/// # Errors
-/// When it is there and cannot be read.
-pub fn load_last_good(state_dir: &Path) -> anyhow::Result<Option<Vec<SourceFile>>> {
-    let path = last_good_path(state_dir);
-    if !path.exists() {
-        return Ok(None);
-    }
-    let text = fs::read(&path).with_context(|| format!("reading {}", path.display()))?;
-    let stored: LastGood =
-        serde_json::from_slice(&text).with_context(|| format!("parsing {}", path.display()))?;
-    Ok(Some(
-        stored
-            .files
-            .into_iter()
-            .map(|file| SourceFile::new(file.name, file.text))
-            .collect(),
-    ))
-}
-
 #[cfg(test)]
 mod tests {
+    use rustix::fs::symlink;
+
     use super::*;
+
+    fn refusals(files: &[SourceFile]) -> Vec<(&str, &Refusal)> {
+        files
+            .iter()
+            .filter_map(|file| Some((file.name.as_str(), file.refusal.as_ref()?)))
+            .collect()
+    }
 
     fn names(files: &[SourceFile]) -> Vec<&str> {
         files.iter().map(|file| file.name.as_str()).collect()
@@ -293,5 +334,75 @@ mod tests {
             assert!(cases::Suite::read(&found).is_err(), "{name}");
             fs::remove_file(root.path().join(name)).unwrap();
         }
+    }
+
+    #[test]
+    fn a_link_out_of_the_folder_is_refused_and_what_it_leads_to_never_read() {
+        let outside = tempfile::tempdir().unwrap();
+        fs::write(outside.path().join("secret.yaml"), "password: hunter2").unwrap();
+        let root = tempfile::tempdir().unwrap();
+        let link = |to: &Path, name: &str| symlink(to, root.path().join(name)).unwrap();
+        link(&outside.path().join("secret.yaml"), "file.yaml");
+        link(outside.path(), "folder");
+        link(
+            Path::new("../../../../../../../proc/self/environ"),
+            "environ.yaml",
+        );
+        link(Path::new("file.yaml"), "twice.yaml");
+        link(outside.path(), "tests");
+        fs::create_dir(root.path().join("routes")).unwrap();
+        link(&outside.path().join("secret.yaml"), "routes/inner.yaml");
+
+        let files = read_directory(root.path()).unwrap();
+        let out = Refusal::NotAFile(LEADS_OUT);
+        let expected = [
+            "environ.yaml",
+            "file.yaml",
+            "folder",
+            "routes/inner.yaml",
+            "twice.yaml",
+        ]
+        .map(|name| (name, &out));
+        assert_eq!(refusals(&files), expected);
+        assert!(files.iter().all(|file| file.text.is_empty()), "{files:?}");
+        let cases = read_cases(root.path()).unwrap();
+        assert_eq!(refusals(&cases), [("tests", &out)]);
+    }
+
+    #[test]
+    fn a_link_inside_the_folder_is_followed_and_the_folder_may_be_one() {
+        let place = tempfile::tempdir().unwrap();
+        // As Kubernetes mounts a volume.
+        let root = place.path().join("mounted");
+        fs::create_dir_all(root.join("..2026/routes")).unwrap();
+        fs::write(root.join("..2026/floor.yaml"), "version: 1").unwrap();
+        fs::write(root.join("..2026/routes/a.yaml"), "version: 1").unwrap();
+        symlink("..2026", root.join("..data")).unwrap();
+        symlink("..data/floor.yaml", root.join("floor.yaml")).unwrap();
+        symlink("..data/routes", root.join("routes")).unwrap();
+        symlink("mounted", place.path().join("policies")).unwrap();
+        for folder in [root, place.path().join("policies")] {
+            let files = read_directory(&folder).unwrap();
+            assert_eq!(names(&files), ["floor.yaml", "routes/a.yaml"]);
+            assert!(refusals(&files).is_empty(), "{files:?}");
+        }
+    }
+
+    #[test]
+    fn a_link_into_itself_is_one_finding() {
+        let root = tempfile::tempdir().unwrap();
+        fs::create_dir(root.path().join("routes")).unwrap();
+        fs::write(root.path().join("routes/a.yaml"), "version: 1").unwrap();
+        for (to, name) in [(".", "routes/loop"), ("..", "routes/up"), ("routes", "again")] {
+            symlink(to, root.path().join(name)).unwrap();
+        }
+        let files = read_directory(root.path()).unwrap();
+        let again = Refusal::NotAFile(READ_ALREADY);
+        assert_eq!(
+            names(&files),
+            ["again", "routes/a.yaml", "routes/loop", "routes/up"]
+        );
+        let expected = ["again", "routes/loop", "routes/up"].map(|name| (name, &again));
+        assert_eq!(refusals(&files), expected);
     }
 }

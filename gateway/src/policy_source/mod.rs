@@ -4,10 +4,12 @@
 //! gateway that has nothing good to start from does not start.
 
 mod bundle;
+mod last_good;
 mod snapshot;
 mod watch;
 
-pub use bundle::{Role, load_last_good, read_cases, read_directory, role};
+pub use bundle::{Role, read_cases, read_directory, role};
+pub use last_good::load_last_good;
 pub(crate) use snapshot::Snapshot;
 pub use snapshot::expectations;
 pub(crate) use watch::watch;
@@ -217,7 +219,7 @@ fn snapshot(
 }
 
 fn keep(state_dir: &std::path::Path, files: &[SourceFile]) {
-    let stored = bundle::store_last_good(state_dir, files).context("keeping the last good policy");
+    let stored = last_good::store_last_good(state_dir, files).context("keeping the last good policy");
     if let Err(error) = stored {
         // Serving goes on: only a restart with a broken directory would miss this copy.
         tracing::error!(

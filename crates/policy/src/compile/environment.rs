@@ -5,7 +5,7 @@ use crate::{
     diagnostic::{Findings, Span, code},
     document::{Document, OverlayDocument, RateDocument, RateOverlay},
     plan::Count,
-    read::{At, Definitions, Named, Rate, is_loopback_host},
+    read::{At, Definitions, Named, Rate, in_units, is_loopback_host},
     suggest,
 };
 use std::collections::HashMap;
@@ -39,7 +39,7 @@ pub(super) fn refuse_overlay(file: usize, name: &str, stem: &str, findings: &mut
 }
 
 /// Whether an environment is for real: only the other two may be looser than the base.
-fn is_strict(environment: &str) -> bool {
+pub(super) fn is_strict(environment: &str) -> bool {
     !matches!(environment, "development" | "test")
 }
 
@@ -140,7 +140,10 @@ fn check(
         let base = find(rates, rate, "rate", is_partial, findings);
         let numbers = base.and_then(|base| base.value.as_ref()).zip(rate.value.as_ref());
         if let Some((before, after)) = numbers {
+            complete_rate(before, after, rate, findings);
             check_rate(before, after, rate, &overlay.name, findings);
+        } else if let Some(after) = rate.value.as_ref().filter(|_| base.is_none() && is_partial) {
+            incomplete_rate(after, rate, findings);
         }
     }
     if let Some((_, hosts)) = written.hosts.as_ref().filter(|_| is_strict(&overlay.name)) {
@@ -200,6 +203,67 @@ fn find<'d, T, U>(
     found
 }
 
+/// A limit of an overlay has both numbers; the fix names those of the base, which hold until somebody decides.
+fn complete_rate(
+    before: &RateDocument,
+    after: &RateOverlay,
+    named: &Named<RateOverlay>,
+    findings: &mut Findings,
+) {
+    for key in &after.missing {
+        let base = match *key {
+            "burst" => before.burst.value.to_string(),
+            _ => written(before.rate.value),
+        };
+        findings
+            .error(
+                code::MISSING_KEY,
+                named.at,
+                format!("missing key `{key}` in {}", named.path),
+            )
+            .why("there is no default: what is enforced must be written")
+            .fix(format!("add `{key}: {base}`, as in the base, or another number"))
+            .related(named_at(key, before), "the base says");
+    }
+}
+
+fn named_at(key: &str, before: &RateDocument) -> Span {
+    if key == "burst" {
+        before.burst.at
+    } else {
+        before.rate.at
+    }
+}
+
+/// The same without a base that could be read.
+fn incomplete_rate(after: &RateOverlay, named: &Named<RateOverlay>, findings: &mut Findings) {
+    for key in &after.missing {
+        findings
+            .error(
+                code::MISSING_KEY,
+                named.at,
+                format!("missing key `{key}` in {}", named.path),
+            )
+            .why("there is no default: what is enforced must be written")
+            .fix(format!(
+                "add `{key}:` with the number of the base, or another one"
+            ));
+    }
+}
+
+/// A rate as a policy would say it.
+fn written(rate: Rate) -> String {
+    let period = in_units(rate.period);
+    format!(
+        "{}/{}",
+        rate.limit,
+        period
+            .strip_prefix('1')
+            .filter(|unit| unit.starts_with(char::is_alphabetic))
+            .unwrap_or(&period)
+    )
+}
+
 fn check_rate(
     before: &RateDocument,
     after: &RateOverlay,
@@ -207,28 +271,41 @@ fn check_rate(
     environment: &str,
     findings: &mut Findings,
 ) {
-    let is_looser = is_faster(after.rate.value, before.rate.value) || after.burst.value > before.burst.value;
+    let faster = after
+        .rate
+        .as_ref()
+        .filter(|rate| is_faster(rate.value, before.rate.value))
+        .map(|rate| (rate.at, before.rate.at));
+    let larger = after
+        .burst
+        .as_ref()
+        .filter(|burst| burst.value > before.burst.value)
+        .map(|burst| (burst.at, before.burst.at));
+    let looser = faster.or(larger);
+    let is_looser = looser.is_some();
+    // The number that is looser is the place, beside the one of the base.
+    let (at, base_at) = looser.unwrap_or((named.at, before.rate.at));
     let name = &named.name;
     if is_looser && before.count == Count::Failures {
         findings
             .error(
                 code::FAILURE_LIMIT_RELAXED,
-                named.at,
+                at,
                 format!("`{name}` counts failures and is made looser"),
             )
             .why("it is what stands between a guesser and an account, in every environment")
             .fix("remove it here; a limit on failures can only be tightened")
-            .related(before.rate.at, "the base says");
+            .related(base_at, "the base says");
     } else if is_looser && is_strict(environment) {
         findings
             .error(
                 code::RELAXED_IN_PRODUCTION,
-                named.at,
+                at,
                 format!("`{name}` is looser in `{environment}` than in the base"),
             )
             .why("only development and test may be looser than what was reviewed")
             .fix("tighten it, or change the base file")
-            .related(before.rate.at, "the base says");
+            .related(base_at, "the base says");
     } else if is_looser && after.because.is_none() {
         findings
             .error(
@@ -238,8 +315,8 @@ fn check_rate(
             )
             .why("whoever reads this overlay must see why it is safe here")
             .fix("add `because: \"…\"`")
-            .related(before.rate.at, "the base says");
-    } else if let Some(because) = after.because.as_ref().filter(|_| !is_looser) {
+            .related(base_at, "the base says");
+    } else if let Some(because) = after.because.as_ref().filter(|_| !is_looser && after.is_whole()) {
         findings
             .error(
                 code::NO_EFFECT,
@@ -290,8 +367,10 @@ fn merge(document: &mut Document, overlay: &OverlayDocument) {
             continue;
         };
         if let Some(rate) = base.value.as_mut() {
-            rate.rate = numbers.rate.clone();
-            rate.burst = numbers.burst.clone();
+            if let (Some(limit), Some(burst)) = (&numbers.rate, &numbers.burst) {
+                rate.rate = limit.clone();
+                rate.burst = burst.clone();
+            }
             // From here on the overlay is the line that decides.
             base.at = changed.at;
             base.path.clone_from(&changed.path);
@@ -303,6 +382,7 @@ fn refuse_development(document: &Document, environment: &str, findings: &mut Fin
     if let Some((_, hosts)) = &document.hosts {
         refuse_hosts(hosts, environment, findings);
     }
+    refuse_any_port(document, environment, findings);
     for upstream in document
         .upstreams
         .iter()
@@ -335,6 +415,25 @@ fn refuse_development(document: &Document, environment: &str, findings: &mut Fin
                 .why("whoever is on the path of that page could act as its user")
                 .fix("write the https origin");
         }
+    }
+}
+
+/// A port that the system picks is another one after each start, so that no client could know it.
+fn refuse_any_port(document: &Document, environment: &str, findings: &mut Findings) {
+    let listeners = document
+        .listeners
+        .iter()
+        .filter_map(|listener| listener.value.as_ref());
+    let binds = listeners.flat_map(|listener| listener.http.iter().chain([&listener.https.bind]));
+    for bind in binds.filter(|bind| bind.value.port() == 0) {
+        findings
+            .error(
+                code::DEVELOPMENT_ONLY,
+                bind.at,
+                format!("`{}` is another port after each start", bind.value),
+            )
+            .why(format!("no client of `{environment}` could know it"))
+            .fix("write the port, such as 443");
     }
 }
 

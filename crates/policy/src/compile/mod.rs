@@ -50,7 +50,7 @@ pub fn compile(files: &[SourceFile], environment: &str) -> Result<Plan, Vec<Diag
                     continue;
                 }
                 let name = stem.to_owned();
-                let overlay = root.and_then(|root| OverlayDocument::read(root, &mut findings));
+                let overlay = root.and_then(|root| OverlayDocument::read(root, stem, &mut findings));
                 overlays.push(environment::Overlay {
                     file: index,
                     name,
@@ -73,6 +73,7 @@ pub fn compile(files: &[SourceFile], environment: &str) -> Result<Plan, Vec<Diag
         document: &document,
         environment,
         used: HashSet::new(),
+        empty: HashSet::new(),
         findings,
     };
     compiler.plan(overlay)
@@ -109,6 +110,8 @@ struct Compiler<'d> {
     document: &'d Document,
     environment: &'d str,
     used: HashSet<(&'static str, &'d str)>,
+    /// Sections without a definition that something refers to.
+    empty: HashSet<&'static str>,
     findings: Findings,
 }
 
@@ -137,6 +140,7 @@ impl<'d> Compiler<'d> {
             cors,
         };
         let (routes, matcher) = self.routes(&parts, floor.as_ref());
+        self.misplaced_waivers();
         self.unused();
         self.unused_waivers();
         let waivers = self.waivers();
@@ -166,6 +170,19 @@ impl<'d> Compiler<'d> {
                 self.used.insert((section.name, &definition.name));
             }
             None if self.document.is_partial => {}
+            None if section.definitions.is_empty() => {
+                // One cause, however many refer to it.
+                if self.empty.insert(section.name) {
+                    self.findings
+                        .error(
+                            code::UNDEFINED_NAME,
+                            name.at,
+                            format!("no file has the section `{}`", section.name),
+                        )
+                        .why("a reference to nothing would protect nothing")
+                        .fix(format!("add `{}:` with `{}:` in it", section.name, name.value));
+                }
+            }
             None => {
                 let names = section
                     .definitions

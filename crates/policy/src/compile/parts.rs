@@ -1,6 +1,6 @@
 //! Everything but routes: listeners, hosts, upstreams, providers, header and CORS profiles, the floor.
 
-use super::{Compiler, Section};
+use super::{Compiler, Section, environment::is_strict};
 use crate::{
     diagnostic::{Span, code},
     document::{FloorDocument, RateDocument, UpstreamDocument},
@@ -113,12 +113,34 @@ impl<'d> Compiler<'d> {
             .filter_map(|name| self.resolve(&section, name))
             .filter_map(|named| lists.get(&named.name).cloned())
             .collect();
-        (resolved.len() == names.len()).then(|| {
-            Some(AddressRule {
-                lists: resolved,
-                rule: self.rule(*at, key),
-            })
-        })
+        if resolved.len() < names.len() {
+            return None;
+        }
+        let rule = AddressRule {
+            lists: resolved,
+            rule: self.rule(*at, key),
+        };
+        let is_denial = key == "floor.deny_from";
+        // An overlay may open a list to everyone where nothing real is behind the gateway.
+        if rule.holds_everything() && (is_denial || is_strict(self.environment)) {
+            let (why, fix) = if is_denial {
+                (
+                    "nobody could reach anything",
+                    "name the networks that are to stay away",
+                )
+            } else {
+                (
+                    "it looks like protection and is none",
+                    "remove it, or name the networks that may come",
+                )
+            };
+            self.findings
+                .error(code::NO_EFFECT, *at, format!("{key} holds every address"))
+                .why(why)
+                .fix(fix);
+            return None;
+        }
+        Some(Some(rule))
     }
 
     pub(super) fn upstreams(&mut self) -> BTreeMap<String, Arc<Upstream>> {
@@ -132,8 +154,13 @@ impl<'d> Compiler<'d> {
                 read: timeout(&written.timeouts.read),
                 total: timeout(&written.timeouts.total),
             };
-            if timeouts.connect > timeouts.total || timeouts.read > timeouts.total {
-                self.timeout_order(named.at, &named.path);
+            let parts = [&written.timeouts.connect, &written.timeouts.read];
+            if let Some(over) = parts
+                .into_iter()
+                .flatten()
+                .find(|part| part.value > timeouts.total)
+            {
+                self.timeout_order(over.at, &named.path);
             }
             let upstream = Upstream {
                 name: named.name.clone(),

@@ -5,7 +5,9 @@ use crate::{
     diagnostic::{Place, Span, code},
     document::{ProfileDocument, RouteDocument, TargetDocument},
     header_strength,
-    plan::{Cors, Floor, Profile, Retirement, Route, RouteAuth, RouteRules, RouteTarget, WebSocket},
+    plan::{
+        AddressRule, Cors, Floor, Profile, Retirement, Route, RouteAuth, RouteRules, RouteTarget, WebSocket,
+    },
     read::{At, Named},
     route_path::Matcher,
 };
@@ -121,6 +123,12 @@ impl<'d> Compiler<'d> {
         let cors = self.cors(written, parts);
         let key = format!("{}.allow_from", named.path);
         let allow_from = self.address_rule(written.allow_from.as_ref(), &key, &parts.addresses);
+        self.unreachable(
+            named,
+            written,
+            floor,
+            allow_from.as_ref().and_then(Option::as_ref),
+        );
         self.rate_keys(written);
         if let Some(Some(limits)) = &limits {
             self.keyed_body(written, limits);
@@ -170,6 +178,54 @@ impl<'d> Compiler<'d> {
         })
     }
 
+    /// A route that no request can reach, whatever it asks for.
+    fn unreachable(
+        &mut self,
+        named: &Named<RouteDocument>,
+        written: &RouteDocument,
+        floor: Option<&FloorParts>,
+        allow_from: Option<&AddressRule>,
+    ) {
+        let Some((floor, _)) = floor else { return };
+        let denied = allow_from.zip(floor.deny_from.as_ref());
+        if let Some((at, _)) = written
+            .allow_from
+            .as_ref()
+            .filter(|_| denied.is_some_and(|(allowed, denied)| allowed.is_within(denied)))
+        {
+            self.findings
+                .error(
+                    code::NO_EFFECT,
+                    *at,
+                    format!(
+                        "{}: the floor's `deny_from` holds all of these addresses",
+                        named.path
+                    ),
+                )
+                .why("nobody could reach this route")
+                .fix("allow it from elsewhere, or take these networks out of the denied ones");
+        }
+        let target = &written.limits.target;
+        let most = target.as_ref().map_or(floor.limits.target, |target| target.value);
+        let shortest = u64::try_from(written.path.value.shortest()).unwrap_or(u64::MAX);
+        if shortest > most {
+            let finding = self.findings.error(
+                code::NO_EFFECT,
+                written.path.at,
+                format!(
+                    "{}: no path like this is within the limit, {most} bytes",
+                    named.path
+                ),
+            );
+            finding
+                .why("nobody could reach this route")
+                .fix("shorten the path, or raise `limits.target`");
+            if let Some(target) = target {
+                finding.related(target.at, "the limit");
+            }
+        }
+    }
+
     fn auth(
         &mut self,
         named: &Named<RouteDocument>,
@@ -177,7 +233,21 @@ impl<'d> Compiler<'d> {
         parts: &Parts,
     ) -> Option<RouteAuth> {
         if written.auth.value == "none" {
+            // Told there: a provider of this name is the cause.
+            self.document.providers.named("none").map_or(Some(()), |_| None)?;
             return self.anyone(named, written);
+        }
+        let is_provider = self.document.providers.named(&written.auth.value).is_some();
+        if written.auth.value.eq_ignore_ascii_case("none") && !is_provider {
+            self.findings
+                .error(
+                    code::UNDEFINED_NAME,
+                    written.auth.at,
+                    format!("`{}` is not defined in `identity`", written.auth.value),
+                )
+                .why("only `none` means that anyone may come")
+                .fix("write `none` with `because:`, or the name of an identity provider");
+            return None;
         }
         if let Some(because) = &written.because {
             self.findings

@@ -73,7 +73,7 @@ impl Compiler<'_> {
         written: Option<&(Span, TimeoutsDocument)>,
         upstream: &Upstream,
     ) -> Timeouts {
-        let Some((at, written)) = written else {
+        let Some((_, written)) = written else {
             return upstream.timeouts;
         };
         let document = self.document;
@@ -100,12 +100,9 @@ impl Compiler<'_> {
         };
         // What the route leaves out follows its own total.
         let total = timeouts.total;
-        let explicit_over = [&written.connect, &written.read]
-            .into_iter()
-            .flatten()
-            .any(|own| own.value > total);
-        if explicit_over {
-            self.timeout_order(*at, &named.path);
+        let own = [&written.connect, &written.read];
+        if let Some(over) = own.into_iter().flatten().find(|own| own.value > total) {
+            self.timeout_order(over.at, &named.path);
         }
         Timeouts {
             connect: timeouts.connect.min(total),

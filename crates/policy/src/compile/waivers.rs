@@ -4,6 +4,7 @@ use super::Compiler;
 use crate::{
     diagnostic::{Place, code},
     document::Document,
+    language,
     plan::Waiver,
 };
 use std::collections::HashSet;
@@ -47,6 +48,43 @@ impl Compiler<'_> {
             .collect();
         waivers.sort_by(|a, b| a.name.cmp(&b.name));
         waivers
+    }
+
+    /// A waiver of the audit at a place that there is not. The audit tells of one that waives nothing at its place.
+    pub(super) fn misplaced_waivers(&mut self) {
+        for named in &self.document.waivers {
+            let Some(written) = named.value.as_ref().filter(|written| !written.is_of_compiler()) else {
+                continue;
+            };
+            let key = &written.key;
+            let mut parts = key.value.split('.');
+            let (section, name) = (parts.next().unwrap_or_default(), parts.next());
+            let names = self.document.names_of(section);
+            let fix = match (names, name) {
+                (None, _) if language::BASE.iter().any(|known| known.name == section) => continue,
+                (None, _) if section == "rates" => continue,
+                (None, _) => {
+                    let sections = language::BASE.iter().map(|known| known.name);
+                    self.findings.suggest(section, sections)
+                }
+                (Some(_), None) => continue,
+                (Some(names), Some(name)) if names.iter().any(|known| known.eq_ignore_ascii_case(name)) => {
+                    continue;
+                }
+                (Some(names), Some(name)) => self.findings.suggest(name, names.into_iter()),
+            };
+            if self.document.is_partial {
+                continue;
+            }
+            self.findings
+                .error(
+                    code::WAIVES_NOTHING,
+                    key.at,
+                    format!("`{}` waives nothing: there is no `{}`", named.name, key.value),
+                )
+                .why("it would wave through, unseen, whatever is written there later")
+                .fix(fix);
+        }
     }
 
     /// Told only when nothing else is wrong: the audit says the same about waivers of its own rules.

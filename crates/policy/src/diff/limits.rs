@@ -68,10 +68,10 @@ fn looser((before, after): (u128, u128), words: String) -> Judgement {
 /// Whether a smaller size of the head leaves room for hardly any request: everybody is shut out.
 pub(super) fn shuts_out(name: &str, values: (&Value, &Value)) -> bool {
     let least = match name {
-        // A request line, a host and a short token.
-        "limits.head" => 256,
+        // A request line, a host, a token and what a browser adds.
+        "limits.head" => 2_048,
         "limits.headers" => 4,
-        "limits.target" => 8,
+        "limits.target" => 192,
         _ => return false,
     };
     match values {

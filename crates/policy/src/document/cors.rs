@@ -34,13 +34,13 @@ impl CorsDocument {
             .and_then(|field| field.list(findings, Field::header_name));
         let expose = cors
             .key("expose", findings)
-            .and_then(|field| field.list(findings, Field::header_name));
+            .and_then(|field| field.list(findings, exposed));
         let credentials = cors
             .optional("credentials")
             .map_or(Some(None), |field| field.boolean(findings).map(Some));
         let max_age = cors
             .key("max_age", findings)
-            .and_then(|field| field.duration(Duration::from_hours(24), findings));
+            .and_then(|field| field.seconds(Duration::from_secs(1)..=Duration::from_hours(24), findings));
         let (origins, credentials) = (origins?, credentials?);
         check_wildcard(&origins, credentials.as_ref(), findings)?;
         Some(Self {
@@ -52,6 +52,23 @@ impl CorsDocument {
             max_age: max_age?.value,
         })
     }
+}
+
+/// A field that a page may be given; cookies never are (Fetch standard, forbidden response-header name).
+fn exposed(field: &Field<'_>, findings: &mut Findings) -> Option<At<HeaderName>> {
+    let name = field.header_name(findings)?;
+    if ["set-cookie", "set-cookie2"].contains(&name.value.as_str()) {
+        findings
+            .error(
+                code::BAD_HEADER,
+                name.at,
+                format!("no page can be given `{}`", name.value),
+            )
+            .why("every browser hides it, so it would have no effect")
+            .fix("remove it");
+        return None;
+    }
+    Some(name)
 }
 
 fn check_wildcard(

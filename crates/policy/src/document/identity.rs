@@ -4,7 +4,9 @@ use crate::{
     diagnostic::{Findings, code},
     language,
     plan::{Algorithm, KeySource},
-    read::{At, Field, Mapping, is_file_name},
+    read::{At, Field, Mapping, is_authority, is_file_name},
+    secret,
+    yaml::Value,
 };
 use std::time::Duration;
 
@@ -40,10 +42,10 @@ impl ProviderDocument {
             .and_then(|field| field.word("a token type", |byte| byte.is_ascii_graphic(), findings));
         let max_lifetime = provider
             .key("max_lifetime", findings)
-            .and_then(|field| field.duration(Duration::from_hours(24), findings));
+            .and_then(|field| field.seconds(Duration::from_secs(1)..=Duration::from_hours(24), findings));
         let leeway = provider
             .key("leeway", findings)
-            .and_then(|field| field.duration(Duration::from_mins(2), findings));
+            .and_then(|field| field.seconds(Duration::ZERO..=Duration::from_mins(2), findings));
         let keys = provider
             .key("keys", findings)
             .and_then(|field| keys(&field, findings));
@@ -61,12 +63,20 @@ impl ProviderDocument {
 
 fn issuer(field: &Field<'_>, findings: &mut Findings) -> Option<At<String>> {
     let issuer = field.word("an issuer", |byte| byte.is_ascii_graphic(), findings)?;
-    if !issuer.value.starts_with("https://") {
+    let fault = match issuer.value.strip_prefix("https://") {
+        None => Some("an https URL"),
+        Some(rest) if rest.contains(['?', '#']) => Some("a URL without a query and a fragment"),
+        Some(rest) if !is_authority(rest.split('/').next().unwrap_or_default()) => {
+            Some("an https URL with a host, and no user")
+        }
+        Some(_) => None,
+    };
+    if let Some(fault) = fault {
         findings
             .error(
                 code::BAD_TEXT,
                 issuer.at,
-                format!("issuer `{}` is not an https URL", issuer.value),
+                format!("issuer `{}` is not {fault}", issuer.value),
             )
             .why("an issuer names itself by a URL that only it controls (RFC 8414 §2)")
             .fix("write the exact `iss` of its tokens: `https://api.bank.example`");
@@ -88,14 +98,44 @@ fn algorithm(field: &Field<'_>, findings: &mut Findings) -> Option<At<Algorithm>
             .fix("one of: EdDSA, ES256");
         return None;
     }
+    if is_asymmetric(&text.value) {
+        findings
+            .error(
+                code::NOT_A_CHOICE,
+                text.at,
+                format!("algorithm `{}` is not taken here", text.value),
+            )
+            .why("few algorithms are checked well, and many are not")
+            .fix("one of: EdDSA, ES256; the issuer must sign with one of them");
+        return None;
+    }
     field.choice(
         &[("EdDSA", Algorithm::EdDsa), ("ES256", Algorithm::Es256)],
         findings,
     )
 }
 
+/// The other registered algorithms (RFC 7518 §3.1): none of them is a slip of the hand.
+fn is_asymmetric(algorithm: &str) -> bool {
+    let families = ["RS", "PS", "ES"];
+    let family = families.iter().find_map(|family| algorithm.strip_prefix(family));
+    algorithm == "ES256K"
+        || (algorithm != "ES256" && family.is_some_and(|size| ["256", "384", "512"].contains(&size)))
+}
+
 /// `portico`, or `file:` and a name in the gateway's key folder.
 fn keys(field: &Field<'_>, findings: &mut Findings) -> Option<At<KeySource>> {
+    if matches!(field.node.value, Value::List(_) | Value::Map(_)) {
+        findings
+            .error(
+                code::WRONG_TYPE,
+                field.node.at,
+                format!("{} holds keys instead of saying where they are", field.path),
+            )
+            .why("a policy is read by many, and by version control for ever")
+            .fix(secret::BY_REFERENCE);
+        return None;
+    }
     let text = field.text(findings)?;
     let source = match text.value.strip_prefix("file:") {
         Some(name) if is_file_name(name) => Some(KeySource::File(name.to_owned())),

@@ -1,7 +1,7 @@
 //! `listeners`: where clients arrive.
 
 use crate::{
-    diagnostic::Findings,
+    diagnostic::{Findings, code},
     language,
     plan::TlsVersion,
     read::{At, Field, Mapping},
@@ -71,13 +71,34 @@ fn tls(field: &Field<'_>, findings: &mut Findings) -> Option<(TlsVersion, String
             findings,
         )
     });
-    let certificate = tls.key("certificate", findings).and_then(|field| {
-        // The name becomes a file name, so it can hold neither a dot nor a slash.
-        field.word(
-            "the name of a certificate",
-            |byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte),
-            findings,
-        )
-    });
+    let certificate = tls
+        .key("certificate", findings)
+        .and_then(|field| certificate(&field, findings));
     Some((min?.value, certificate?.value))
+}
+
+/// The name becomes that of two files, so it can hold neither a dot nor a slash.
+fn certificate(field: &Field<'_>, findings: &mut Findings) -> Option<At<String>> {
+    let text = field.text(findings)?;
+    let is_of_name = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
+    let is_short = (1..=64).contains(&text.value.len());
+    if is_short && text.value.bytes().all(is_of_name) {
+        return Some(text);
+    }
+    let name = text.value.rsplit('/').next().unwrap_or_default();
+    let name = name.split('.').next().unwrap_or_default();
+    let example = Some(name)
+        .filter(|name| !name.is_empty() && name.len() <= 64 && name.bytes().all(is_of_name))
+        .unwrap_or("gateway");
+    findings
+        .error(
+            code::BAD_TEXT,
+            text.at,
+            format!("`{}` is not the name of a certificate", text.value),
+        )
+        .why("certificates are in one folder of the gateway, and the policy cannot lead to another")
+        .fix(format!(
+            "its name in that folder, without `/` and `.pem`: `{example}` means {example}.pem and {example}.key"
+        ));
+    None
 }

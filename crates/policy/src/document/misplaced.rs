@@ -35,6 +35,32 @@ struct Mapping {
     arrived: Vec<Entry>,
 }
 
+/// What would stand in a key, were it indented: keys of the language, or names with definitions.
+#[derive(Clone, Copy)]
+enum Inside {
+    Keys {
+        inner: &'static [Key],
+        around: &'static [Key],
+    },
+    Names {
+        inner: &'static [Key],
+        around: &'static [Key],
+    },
+}
+
+impl Inside {
+    /// Whether an entry can only stand there, and not where it does.
+    fn takes(self, entry: &Entry) -> bool {
+        match self {
+            Self::Keys { inner, around } => {
+                let fits = key(inner, &entry.key).is_some_and(|key| key.form.fits(&entry.value.value));
+                fits && key(around, &entry.key).is_none()
+            }
+            Self::Names { inner, around } => key(around, &entry.key).is_none() && is_definition(entry, inner),
+        }
+    }
+}
+
 /// How a mapping is told of.
 struct Home {
     path: String,
@@ -63,6 +89,11 @@ impl Settler<'_> {
         let Value::Map(entries) = &mut node.value else {
             return;
         };
+        self.gather(entries, path, |entry| match &key(keys, &entry.key)?.form {
+            Form::Named(Form::Mapping(inner)) => Some(Inside::Names { inner, around: keys }),
+            Form::Mapping(inner) => Some(Inside::Keys { inner, around: keys }),
+            _ => None,
+        });
         let mut kept: Vec<Entry> = Vec::with_capacity(entries.len());
         let missing: Vec<&Key> = keys
             .iter()
@@ -108,11 +139,16 @@ impl Settler<'_> {
         let (Value::Map(entries), Form::Mapping(keys)) = (&mut node.value, form) else {
             return;
         };
+        self.gather(entries, path, |entry| {
+            let is_name = key(keys, &entry.key).is_none();
+            is_name.then_some(Inside::Keys {
+                inner: keys,
+                around: &[],
+            })
+        });
         let mut kept: Vec<Entry> = Vec::with_capacity(entries.len());
         for entry in entries.drain(..) {
-            let is_definition = matches!(&entry.value.value, Value::Map(inside)
-                if inside.is_empty() || inside.iter().any(|entry| key(keys, &entry.key).is_some()));
-            if is_definition {
+            if is_definition(&entry, keys) {
                 kept.push(entry);
                 continue;
             }
@@ -129,6 +165,45 @@ impl Settler<'_> {
         }
         for entry in &mut kept {
             self.value(&mut entry.value, form, &below(path, &entry.key), entry.key_at);
+        }
+        *entries = kept;
+    }
+
+    /// A key without a value whose content begins in its own column, and not deeper: one slip, told once.
+    fn gather(&mut self, entries: &mut Vec<Entry>, path: &str, inside: impl Fn(&Entry) -> Option<Inside>) {
+        let mut kept: Vec<Entry> = Vec::with_capacity(entries.len());
+        for entry in entries.drain(..) {
+            let home = kept.last_mut().and_then(|last| {
+                let inside = inside(last)?;
+                let is_open = match &last.value.value {
+                    Value::Null => last.value.source.is_empty(),
+                    Value::Map(_) => last.value.at == last.key_at,
+                    _ => false,
+                };
+                (is_open && inside.takes(&entry)).then_some(last)
+            });
+            let Some(home) = home else {
+                kept.push(entry);
+                continue;
+            };
+            if let Value::Map(gathered) = &mut home.value.value {
+                gathered.push(entry);
+                continue;
+            }
+            let spaces = home.key_at.column.saturating_add(1);
+            self.findings
+                .error(
+                    code::UNKNOWN_KEY,
+                    entry.key_at,
+                    format!("`{}` stands beside `{}` and belongs into it", entry.key, home.key),
+                )
+                .why("what it asks for would not be enforced there")
+                .fix(format!(
+                    "write {spaces} spaces before it, and two more before each line below that belongs to it"
+                ))
+                .related(home.key_at, format!("`{}` begins here", below(path, &home.key)));
+            home.value.at = home.key_at;
+            home.value.value = Value::Map(vec![entry]);
         }
         *entries = kept;
     }
@@ -240,6 +315,12 @@ fn report(findings: &mut Findings, entry: &Entry, path: &str, home: &Home) {
     if !home.path.is_empty() {
         finding.related(home.at, format!("`{}` begins here", home.path));
     }
+}
+
+/// Whether an entry is a name with keys of a definition in it.
+fn is_definition(entry: &Entry, keys: &'static [Key]) -> bool {
+    matches!(&entry.value.value, Value::Map(inside)
+        if inside.is_empty() || inside.iter().any(|entry| key(keys, &entry.key).is_some()))
 }
 
 fn key(keys: &'static [Key], name: &str) -> Option<&'static Key> {

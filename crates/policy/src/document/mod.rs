@@ -53,7 +53,7 @@ pub(crate) struct Document {
 impl Document {
     /// Adds one base file.
     pub(crate) fn add(&mut self, mut root: Node, findings: &mut Findings) {
-        if is_overlay(&root, findings) {
+        if is_elsewhere(&root, findings) {
             self.is_partial = true;
             return;
         }
@@ -65,6 +65,9 @@ impl Document {
         };
         self.is_partial |= findings.len() > before;
         version(&file, findings);
+        if findings.len() == before {
+            only_version(&file, root.at, findings);
+        }
         extend(
             &mut self.listeners,
             &file,
@@ -118,6 +121,24 @@ impl Document {
         }
     }
 
+    /// The names that a section defines; `None` for one that has no names of the author's choice.
+    pub(crate) fn names_of(&self, section: &str) -> Option<Vec<&str>> {
+        fn names<T>(definitions: &Definitions<T>) -> Option<Vec<&str>> {
+            Some(definitions.iter().map(|named| named.name.as_str()).collect())
+        }
+        match section {
+            "listeners" => names(&self.listeners),
+            "addresses" => names(&self.addresses),
+            "upstreams" => names(&self.upstreams),
+            "identity" => names(&self.providers),
+            "headers" => names(&self.profiles),
+            "cors" => names(&self.cors),
+            "routes" => names(&self.routes),
+            "waivers" => names(&self.waivers),
+            _ => None,
+        }
+    }
+
     /// Every rate limit, of the floor and of the routes.
     pub(crate) fn rates(&self) -> impl Iterator<Item = &Named<RateDocument>> {
         let floor = self
@@ -149,23 +170,37 @@ impl Document {
     }
 }
 
-/// Whether a file says that it is an overlay, and stands among the base files.
-fn is_overlay(root: &Node, findings: &mut Findings) -> bool {
+/// Whether a file says that it is something else than a base file: an overlay, or cases.
+fn is_elsewhere(root: &Node, findings: &mut Findings) -> bool {
     let Value::Map(entries) = &root.value else {
         return false;
     };
-    let Some(entry) = entries.iter().find(|entry| entry.key == "environment") else {
-        return false;
-    };
-    findings
-        .error(
-            code::UNKNOWN_KEY,
-            entry.key_at,
-            "a base file has no `environment`",
-        )
-        .why("what is meant for one environment would apply to all of them")
-        .fix("put the file into the folder `environments/`, under the name of the environment");
-    true
+    let kinds = [
+        (
+            "environment",
+            "what is meant for one environment would apply to all of them",
+            "put the file into the folder `environments/`, under the name of the environment",
+        ),
+        (
+            "tests",
+            "cases are no part of the policy, and only those in `tests/` are run",
+            "put the file into the folder `tests/`, which is written like this",
+        ),
+    ];
+    for (key, why, fix) in kinds {
+        if let Some(entry) = entries.iter().find(|entry| entry.key == key) {
+            findings
+                .error(
+                    code::UNKNOWN_KEY,
+                    entry.key_at,
+                    format!("a base file has no `{key}`"),
+                )
+                .why(why)
+                .fix(fix);
+            return true;
+        }
+    }
+    false
 }
 
 /// Checks `version: 1`, which every file carries.
@@ -182,6 +217,15 @@ pub(crate) fn version(file: &Mapping<'_>, findings: &mut Findings) {
             )
             .why("another version may give the same words another meaning")
             .fix("write `version: 1`");
+    }
+}
+
+fn only_version(file: &Mapping<'_>, at: Span, findings: &mut Findings) {
+    if file.has_only("version") {
+        findings
+            .error(code::MISSING_KEY, at, "this file says nothing but its version")
+            .why("whoever wrote it meant to protect something")
+            .fix("write a section such as `routes:`, or remove the file");
     }
 }
 

@@ -30,20 +30,39 @@ pub(crate) struct ListenerOverlay {
 /// Other numbers for a limit.
 #[derive(Debug, Clone)]
 pub(crate) struct RateOverlay {
-    pub(crate) rate: At<Rate>,
-    pub(crate) burst: At<u64>,
+    pub(crate) rate: Option<At<Rate>>,
+    pub(crate) burst: Option<At<u64>>,
+    /// Keys that are missing; the base has the numbers to write.
+    pub(crate) missing: Vec<&'static str>,
     pub(crate) because: Option<At<String>>,
 }
 
+impl RateOverlay {
+    /// Whether both numbers are there and right.
+    pub(crate) const fn is_whole(&self) -> bool {
+        self.rate.is_some() && self.burst.is_some()
+    }
+}
+
 impl OverlayDocument {
-    /// Reads one overlay file.
-    pub(crate) fn read(mut root: Node, findings: &mut Findings) -> Option<Self> {
+    /// Reads the overlay file of an environment.
+    pub(crate) fn read(mut root: Node, name: &str, findings: &mut Findings) -> Option<Self> {
         base_sections(&mut root, findings);
         misplaced::settle(&mut root, language::OVERLAY, findings);
         let overlay = Mapping::open(&Field::root(&root), language::OVERLAY, findings)?;
         version(&overlay, findings);
+        if !overlay.has_or_means("environment") {
+            findings
+                .error(
+                    code::MISSING_KEY,
+                    overlay.at,
+                    "missing key `environment` in this file",
+                )
+                .why("a copy under another name would be applied by mistake")
+                .fix(format!("add `environment: {name}`"));
+        }
         let environment = overlay
-            .key("environment", findings)
+            .optional("environment")
             .and_then(|field| field.text(findings));
         let listeners = overlay
             .optional("listeners")
@@ -105,7 +124,7 @@ fn named<T>(
 }
 
 fn listener(field: &Field<'_>, findings: &mut Findings) -> Option<ListenerOverlay> {
-    let listener = Mapping::open(field, language::OVERLAY_LISTENER, findings)?;
+    let listener = Mapping::open_some(field, language::OVERLAY_LISTENER, findings)?;
     let mut bind = |key: &str| {
         let field = listener.optional(key)?;
         let side = Mapping::open(&field, language::OVERLAY_SIDE, findings)?;
@@ -119,18 +138,19 @@ fn listener(field: &Field<'_>, findings: &mut Findings) -> Option<ListenerOverla
 
 fn rate(field: &Field<'_>, findings: &mut Findings) -> Option<RateOverlay> {
     let limit = Mapping::open(field, language::OVERLAY_RATE, findings)?;
-    let rate = limit
-        .key("limit", findings)
-        .and_then(|field| field.rate(findings));
+    let rate = limit.optional("limit").and_then(|field| field.rate(findings));
     let burst = limit
-        .key("burst", findings)
+        .optional("burst")
         .and_then(|field| field.number(1..=language::MOST_BURST, findings));
+    let keys = ["limit", "burst"].into_iter();
+    let missing = keys.filter(|key| !limit.has_or_means(key)).collect();
     let because = limit
         .optional("because")
         .and_then(|field| field.sentence(findings));
     Some(RateOverlay {
-        rate: rate?,
-        burst: burst?,
+        rate,
+        burst,
+        missing,
         because,
     })
 }

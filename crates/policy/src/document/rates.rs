@@ -78,7 +78,7 @@ fn key(field: &Field<'_>, findings: &mut Findings) -> Option<At<RateKey>> {
         "subject" => Some(RateKey::Subject),
         other => other
             .strip_prefix("body.")
-            .filter(|pointer| pointer.starts_with('/') && pointer.len() > 1 && pointer.len() <= 128)
+            .filter(|pointer| pointer.len() <= 128 && is_pointer(pointer))
             .map(|pointer| RateKey::Body(pointer.to_owned())),
     };
     if key.is_none() {
@@ -96,4 +96,12 @@ fn key(field: &Field<'_>, findings: &mut Findings) -> Option<At<RateKey>> {
             .fix(fix);
     }
     key.map(|value| At { value, at: text.at })
+}
+
+/// A JSON pointer (RFC 6901 §3) to a member with a name.
+fn is_pointer(pointer: &str) -> bool {
+    let is_escaped = |part: &str| part.split('~').skip(1).all(|rest| rest.starts_with(['0', '1']));
+    pointer
+        .strip_prefix('/')
+        .is_some_and(|rest| rest.split('/').all(|part| !part.is_empty() && is_escaped(part)))
 }

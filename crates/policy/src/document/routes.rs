@@ -11,7 +11,8 @@ use crate::{
     language,
     plan::{Served, WebSocket},
     read::{At, Field, Mapping, Named},
-    route_path::Template,
+    route_path::{Template, with_parameters},
+    suggest,
     yaml::Value,
 };
 use http::Method;
@@ -72,7 +73,7 @@ impl RouteDocument {
             .unwrap_or_default();
         let limits = route
             .optional("limits")
-            .and_then(|field| LimitsDocument::read(&field, language::ROUTE_LIMITS, findings));
+            .and_then(|field| LimitsDocument::of_route(&field, findings));
         let timeouts = route.optional("timeouts").and_then(|field| {
             TimeoutsDocument::read(&field, language::ROUTE_TIMEOUTS, findings)
                 .map(|timeouts| (field.key_at, timeouts))
@@ -155,12 +156,22 @@ fn matched(field: &Field<'_>, findings: &mut Findings) -> Option<(At<Method>, At
                         format!("`{}` is not a path template", text.value),
                     )
                     .why(fault)
-                    .fix("static parts and whole parts in braces: `/api/v1/accounts/{id}/entries`");
+                    .fix(better_path(&text.value));
                 None
             }
         }
     });
     Some((method?, path?))
+}
+
+fn better_path(written: &str) -> String {
+    match with_parameters(written) {
+        Some(better) => format!("write \"{better}\""),
+        None => format!(
+            "static parts and whole parts in braces: `/api/v1/accounts/{{id}}/entries`{}",
+            suggest::foreign_letter(written)
+        ),
+    }
 }
 
 fn method(field: &Field<'_>, findings: &mut Findings) -> Option<At<Method>> {
@@ -180,7 +191,7 @@ fn method(field: &Field<'_>, findings: &mut Findings) -> Option<At<Method>> {
         let fix = match text.value.as_str() {
             "HEAD" => "write `GET`: a GET route answers HEAD too".to_owned(),
             "OPTIONS" => "remove the route: `cors` answers preflights".to_owned(),
-            other => crate::suggest::fix(other, &choices.each_ref().map(|(word, _)| *word)),
+            other => suggest::fix(other, &choices.each_ref().map(|(word, _)| *word)),
         };
         findings
             .error(
@@ -196,7 +207,7 @@ fn method(field: &Field<'_>, findings: &mut Findings) -> Option<At<Method>> {
 
 fn auth(route: &Mapping<'_>, findings: &mut Findings) -> Option<At<String>> {
     let Some(field) = route.optional("auth") else {
-        if route.has_or_means("auth") {
+        if route.has_or_means("auth") || route.is_foreign() {
             return None;
         }
         findings
@@ -258,6 +269,7 @@ fn target(route: &Mapping<'_>, findings: &mut Findings) -> Option<At<TargetDocum
             None
         }
         (None, None) if route.has_or_means("upstream") || route.has_or_means("serve") => None,
+        (None, None) if route.is_foreign() => None,
         (None, None) => {
             findings
                 .error(code::NO_TARGET, route.at, format!("{} leads nowhere", route.path))

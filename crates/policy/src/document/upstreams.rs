@@ -7,8 +7,10 @@ use crate::{
     plan::{Breaker, Ejection, HealthCheck, Retries, UpstreamAddress, UpstreamAuthorization},
     read::{At, Field, Mapping, is_file_name},
 };
-use std::time::Duration;
+use std::{net::SocketAddr, time::Duration};
 
+/// Less than this, no service could answer.
+const SHORTEST: Duration = Duration::from_millis(10);
 pub(super) const LONGEST: Duration = Duration::from_mins(5);
 
 /// One upstream as written.
@@ -88,11 +90,11 @@ impl TimeoutsDocument {
         findings: &mut Findings,
     ) -> Option<Self> {
         let before = findings.len();
-        let timeouts = Mapping::open(field, keys, findings)?;
+        let timeouts = Mapping::open_some(field, keys, findings)?;
         let mut one = |key: &str| {
             timeouts
                 .key(key, findings)
-                .and_then(|field| field.duration(LONGEST, findings))
+                .and_then(|field| field.duration_within(SHORTEST..=LONGEST, findings))
         };
         let read = Self {
             connect: one("connect"),
@@ -130,7 +132,8 @@ fn address(field: &Field<'_>, findings: &mut Findings) -> Option<At<UpstreamAddr
     let http = text
         .value
         .strip_prefix("http://")
-        .and_then(|address| address.parse().ok());
+        .and_then(|address| address.parse::<SocketAddr>().ok())
+        .filter(|address| address.port() > 0);
     let address = match (unix, http) {
         (Some(name), _) => Some(UpstreamAddress::Unix(name.to_owned())),
         (None, Some(address)) => Some(UpstreamAddress::Http(address)),

@@ -6,6 +6,7 @@ use super::{
 };
 use crate::{Date, diagnostic::Place};
 use http::{HeaderName, HeaderValue, Method};
+use ipnet::IpNet;
 use std::{
     fmt,
     net::{IpAddr, SocketAddr},
@@ -383,6 +384,31 @@ impl AddressRule {
     #[must_use]
     pub fn contains(&self, address: IpAddr) -> bool {
         self.lists.iter().any(|list| list.contains(address))
+    }
+
+    /// The networks of all lists, joined where they touch.
+    fn networks(&self) -> Vec<IpNet> {
+        let all = self.lists.iter().flat_map(|list| list.networks()).copied();
+        IpNet::aggregate(&all.collect())
+    }
+
+    /// Whether every address there is is in one of the lists.
+    pub(crate) fn holds_everything(&self) -> bool {
+        let widest = self.networks();
+        let is_whole = |wanted: fn(&IpNet) -> bool| {
+            widest
+                .iter()
+                .any(|network| network.prefix_len() == 0 && wanted(network))
+        };
+        is_whole(|network| matches!(network, IpNet::V4(_)))
+            && is_whole(|network| matches!(network, IpNet::V6(_)))
+    }
+
+    /// Whether another rule holds every address that this one holds.
+    pub(crate) fn is_within(&self, other: &Self) -> bool {
+        let wider = other.networks();
+        let is_held = |network: &IpNet| wider.iter().any(|wider| wider.contains(network));
+        self.networks().iter().all(is_held)
     }
 }
 

@@ -6,13 +6,13 @@ mod units;
 mod values;
 
 pub(crate) use definitions::Definitions;
-pub(crate) use names::{header_name, is_file_name, is_loopback_host};
+pub(crate) use names::{header_name, is_authority, is_file_name, is_loopback_host};
 pub(crate) use units::{Rate, in_units};
 
 use crate::{
     diagnostic::{Findings, Span, code},
     language::Key,
-    suggest,
+    secret, suggest,
     yaml::{Entry, Node, Value},
 };
 
@@ -40,6 +40,8 @@ pub(crate) struct Mapping<'n> {
     entries: &'n [Entry],
     /// Keys that an unknown key was probably meant to be: they are not missing as well.
     misspelt: Vec<&'static str>,
+    /// Some key is none of the language, nor like one: what is missing may be in it.
+    is_foreign: bool,
 }
 
 /// One definition of a section: it has its name even when its content is wrong, so that references to it are
@@ -67,16 +69,17 @@ impl<'n> Mapping<'n> {
             return None;
         }
         let mut misspelt = Vec::new();
-        let mut foreign = 0_usize;
+        let (mut foreign, mut is_foreign) = (0_usize, false);
         for entry in entries
             .iter()
             .filter(|entry| !known.contains(&entry.key.as_str()))
         {
             let meant = meant(entry, &known, &missing, findings);
-            let fix = meant.map_or_else(
-                || findings.suggest(&entry.key, known.iter().copied()),
-                |meant| suggest::did_you_mean(&entry.key, meant),
-            );
+            let fix = match meant {
+                Some(meant) => suggest::did_you_mean(&entry.key, meant),
+                None if secret::says_secret(&entry.key) => secret::BY_REFERENCE.to_owned(),
+                None => findings.suggest(&entry.key, known.iter().copied()),
+            };
             findings
                 .error(
                     code::UNKNOWN_KEY,
@@ -88,6 +91,7 @@ impl<'n> Mapping<'n> {
             missing.retain(|key| Some(key.name) != meant);
             misspelt.extend(meant);
             foreign = foreign.saturating_add(usize::from(meant.is_none()));
+            is_foreign |= suggest::nearest(&entry.key, known.iter().copied()).is_none();
         }
         // As many words of another language as there are keys missing: one is told, not both.
         if missing.len() <= foreign {
@@ -99,12 +103,37 @@ impl<'n> Mapping<'n> {
             keys,
             entries,
             misspelt,
+            is_foreign,
         })
+    }
+
+    /// The same of a mapping whose keys may each be left out, and not all of them.
+    pub(crate) fn open_some(
+        field: &Field<'n>,
+        keys: &'static [Key],
+        findings: &mut Findings,
+    ) -> Option<Self> {
+        let mapping = Self::open(field, keys, findings)?;
+        if mapping.entries.is_empty() {
+            field.nothing(&[], findings);
+            return None;
+        }
+        Some(mapping)
     }
 
     /// Whether the key is there, or was probably meant to be.
     pub(crate) fn has_or_means(&self, key: &str) -> bool {
         self.entries.iter().any(|entry| entry.key == key) || self.misspelt.contains(&key)
+    }
+
+    /// Whether there is a key that no word of the language is like: what is missing was probably meant by it.
+    pub(crate) const fn is_foreign(&self) -> bool {
+        self.is_foreign
+    }
+
+    /// Whether there is no other key than this one.
+    pub(crate) fn has_only(&self, key: &str) -> bool {
+        self.entries.iter().all(|entry| entry.key == key)
     }
 
     /// A key, when it is there.
@@ -171,6 +200,11 @@ impl<'n> Field<'n> {
     /// Reports an empty mapping once, and not each key that it lacks.
     fn nothing(&self, missing: &[&Key], findings: &mut Findings) {
         let names: Vec<&str> = missing.iter().map(|key| key.name).collect();
+        let fix = if names.is_empty() {
+            "leave it out, or write one of its keys".to_owned()
+        } else {
+            format!("it needs: {}", names.join(", "))
+        };
         findings
             .error(
                 code::MISSING_KEY,
@@ -178,7 +212,7 @@ impl<'n> Field<'n> {
                 format!("{} is empty", self.place()),
             )
             .why("there is no default: what is enforced must be written")
-            .fix(format!("it needs: {}", names.join(", ")));
+            .fix(fix);
     }
 
     fn entries(&self, findings: &mut Findings) -> Option<&'n [Entry]> {
@@ -303,6 +337,7 @@ impl<'n> Field<'n> {
             Value::Text(text) if wanted == "a list" => (self.node.at, format!("write `[{text}]`")),
             Value::Text(text) if wanted == "true or false" => (self.node.at, boolean(text)),
             Value::List(items) if wanted == "text" => (self.node.at, single(items)),
+            Value::Map(entries) if wanted == "text" => (self.node.at, glued(entries)),
             _ if self.path.is_empty() => (
                 self.node.at,
                 "write `version: 1` and sections such as `routes:`".to_owned(),
@@ -336,6 +371,24 @@ fn boolean(text: &str) -> String {
     format!("write {word}, without quotes")
 }
 
+/// `accounts: write` where `accounts:write` was meant.
+fn glued(entries: &[Entry]) -> String {
+    match entries {
+        [
+            Entry {
+                key,
+                value:
+                    Node {
+                        value: Value::Text(text),
+                        ..
+                    },
+                ..
+            },
+        ] => format!("write text: \"{key}:{text}\""),
+        _ => "write text".to_owned(),
+    }
+}
+
 /// One value where a list stands.
 fn single(items: &[Node]) -> String {
     match items {
@@ -360,7 +413,9 @@ fn meant(
         return None;
     }
     let mut fitting = missing.iter().filter(|key| key.form.fits(&entry.value.value));
-    let only = fitting.next().filter(|_| fitting.next().is_none());
+    // `$ref` and `<<` are not words that somebody misspelt.
+    let is_word = entry.key.starts_with(char::is_alphabetic);
+    let only = fitting.next().filter(|_| is_word && fitting.next().is_none());
     suggest::nearest(&entry.key, known.iter().copied()).or_else(|| only.map(|key| key.name))
 }
 

@@ -1,13 +1,29 @@
 //! Addresses, hosts, origins and header fields.
 
 use super::{At, Field, units::is_number};
-use crate::diagnostic::{Findings, code};
+use crate::{
+    diagnostic::{Findings, code},
+    suggest,
+    yaml::Value,
+};
 use http::{HeaderName, HeaderValue};
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 impl Field<'_> {
     /// An address to listen on: `0.0.0.0:443`, `[::]:443`.
     pub(crate) fn socket_address(&self, findings: &mut Findings) -> Option<At<SocketAddr>> {
+        if let Value::Number(port) = &self.node.value {
+            let example = port.parse::<u16>().map_or(443, |port| port.max(1));
+            findings
+                .error(
+                    code::BAD_ADDRESS,
+                    self.node.at,
+                    format!("`{port}` is no address to listen on"),
+                )
+                .why("a port alone would be bound to another address on every machine")
+                .fix(format!("write the address too: \"0.0.0.0:{example}\""));
+            return None;
+        }
         let text = self.text(findings)?;
         let address = text.value.parse().ok();
         if address.is_none() {
@@ -30,7 +46,10 @@ impl Field<'_> {
             findings
                 .error(code::BAD_HOST, text.at, format!("`{}` is not a host", text.value))
                 .why("it would never equal what a client sends")
-                .fix("a name in lower case without scheme, port or `*`: `api.bank.example`, `127.0.0.1`, `[::1]`");
+                .fix(format!(
+                    "a name in lower case without scheme, port or `*`: `api.bank.example`, `127.0.0.1`, `[::1]`{}",
+                    suggest::foreign_letter(&text.value)
+                ));
             return None;
         }
         Some(text)
@@ -39,15 +58,26 @@ impl Field<'_> {
     /// An exact origin, `https://app.bank.example`, or `*`.
     pub(crate) fn origin(&self, findings: &mut Findings) -> Option<At<String>> {
         let text = self.text(findings)?;
-        let authority = text
-            .value
-            .strip_prefix("https://")
-            .or_else(|| text.value.strip_prefix("http://"));
-        let fits = authority.is_some_and(|authority| match authority.rsplit_once(':') {
-            Some((host, port)) if !authority.ends_with(']') => {
-                is_host(host) && is_number(port) && port.len() <= 5
-            }
-            _ => is_host(authority),
+        let parts = ["https://", "http://"].iter().zip([":443", ":80"]);
+        let authority = parts
+            .filter_map(|(scheme, port)| Some((text.value.strip_prefix(scheme)?, port)))
+            .next();
+        if let Some((authority, port)) = authority
+            && let Some(host) = authority.strip_suffix(port).filter(|host| is_host(host))
+        {
+            let origin = text.value.strip_suffix(port).unwrap_or(host);
+            findings
+                .error(
+                    code::BAD_ORIGIN,
+                    text.at,
+                    format!("no browser sends the port of `{}`", text.value),
+                )
+                .why("origins are compared byte for byte, and the port of the scheme is left out of them")
+                .fix(format!("write `{origin}`"));
+            return None;
+        }
+        let fits = authority.is_some_and(|(authority, _)| {
+            is_authority(authority) && authority.bytes().all(|byte| !byte.is_ascii_uppercase())
         });
         if !fits && text.value != "*" {
             findings
@@ -57,7 +87,10 @@ impl Field<'_> {
                     format!("`{}` is not an origin", text.value),
                 )
                 .why("origins are compared byte for byte with what a browser sends")
-                .fix("scheme and host in lower case, no path, no trailing slash: `https://app.bank.example`");
+                .fix(format!(
+                    "scheme and host in lower case, no path, no trailing slash: `https://app.bank.example`{}",
+                    suggest::foreign_letter(&text.value)
+                ));
             return None;
         }
         Some(text)
@@ -83,7 +116,10 @@ impl Field<'_> {
                     format!("{} is not a header value", self.path),
                 )
                 .why("it could end the header and begin another")
-                .fix("visible ASCII on one line (use `>-` to fold a long one)");
+                .fix(format!(
+                    "visible ASCII on one line (use `>-` to fold a long one){}",
+                    suggest::foreign_letter(&text.value)
+                ));
         }
         value.map(|value| At { value, at: text.at })
     }
@@ -92,6 +128,17 @@ impl Field<'_> {
 /// Reads a header name; used for keys and for items.
 pub(crate) fn header_name(text: &At<String>, findings: &mut Findings) -> Option<HeaderName> {
     let name = HeaderName::from_bytes(text.value.as_bytes()).ok();
+    if text.value.contains('*') {
+        findings
+            .error(
+                code::BAD_HEADER,
+                text.at,
+                format!("`{}` is not the name of a header", text.value),
+            )
+            .why("there are no wildcards: it would mean the header of exactly this name")
+            .fix("write each header by its name");
+        return None;
+    }
     if name.is_none() || text.value.contains('_') {
         findings
             .error(
@@ -119,11 +166,24 @@ pub(crate) fn is_file_name(name: &str) -> bool {
 /// Whether a host means this machine, whoever asks.
 pub(crate) fn is_loopback_host(host: &str) -> bool {
     let address = host.trim_start_matches('[').trim_end_matches(']');
-    host == "localhost"
-        || host.ends_with(".localhost")
+    let labels = ["localhost", "localdomain", "ip6-localhost", "ip6-loopback"];
+    labels.contains(&host.rsplit('.').next().unwrap_or(host))
         || address
             .parse::<IpAddr>()
+            .map(|ip| ip.to_canonical())
             .is_ok_and(|ip| ip.is_loopback() || ip.is_unspecified())
+}
+
+/// Whether a text is a host, in any case, and perhaps a port: no user.
+pub(crate) fn is_authority(authority: &str) -> bool {
+    let lower = authority.to_ascii_lowercase();
+    match lower.rsplit_once(':') {
+        Some((host, port)) if !lower.ends_with(']') => {
+            let is_port = port.parse::<u16>().is_ok_and(|port| port > 0);
+            is_host(host) && is_number(port) && is_port
+        }
+        _ => is_host(&lower),
+    }
 }
 
 fn is_host(host: &str) -> bool {
@@ -141,5 +201,14 @@ fn is_host(host: &str) -> bool {
                 .bytes()
                 .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
     };
-    host.len() <= 253 && host.split('.').all(label)
+    // A name that ends in a number is an address for every client, in forms that only some of them know (0x7f.1).
+    let last = host.rsplit('.').next().unwrap_or_default();
+    let is_number = last.bytes().all(|byte| byte.is_ascii_digit()) || is_hexadecimal(last);
+    let is_address = host.parse::<Ipv4Addr>().is_ok();
+    host.len() <= 253 && host.split('.').all(label) && (is_address || !is_number)
+}
+
+fn is_hexadecimal(label: &str) -> bool {
+    let digits = label.strip_prefix("0x");
+    digits.is_some_and(|digits| digits.bytes().all(|byte| byte.is_ascii_hexdigit()))
 }

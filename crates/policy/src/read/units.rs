@@ -78,12 +78,24 @@ pub(super) fn spelt_rate(text: &str) -> Option<String> {
 
 /// A span of time as a policy would say it.
 pub(crate) fn in_units(duration: Duration) -> String {
-    let milliseconds = duration.as_millis();
-    if milliseconds.is_multiple_of(1_000) {
-        format!("{}s", duration.as_secs())
-    } else {
-        format!("{milliseconds}ms")
+    let (milliseconds, seconds) = (duration.as_millis(), duration.as_secs());
+    match seconds {
+        _ if !milliseconds.is_multiple_of(1_000) => format!("{milliseconds}ms"),
+        0 => "0s".to_owned(),
+        _ if seconds.is_multiple_of(3_600) => format!("{}h", seconds / 3_600),
+        _ if seconds.is_multiple_of(60) => format!("{}min", seconds / 60),
+        _ => format!("{seconds}s"),
     }
+}
+
+/// A number of bytes as a policy would say it.
+pub(crate) fn in_bytes(bytes: u64) -> String {
+    let exact = SIZE_UNITS
+        .iter()
+        .rev()
+        .find(|(_, factor)| bytes > 0 && bytes.is_multiple_of(*factor));
+    let (unit, factor) = exact.copied().unwrap_or(("B", 1));
+    format!("{}{unit}", bytes.checked_div(factor).unwrap_or(bytes))
 }
 
 pub(super) fn duration(text: &str) -> Option<Duration> {

@@ -3,7 +3,8 @@
 use super::{
     At, Field,
     units::{
-        Rate, SIZE_UNITS, TIME_UNITS, duration, in_units, is_unit, number, spelt, spelt_rate, split, unit_of,
+        Rate, SIZE_UNITS, TIME_UNITS, duration, in_bytes, in_units, is_unit, number, spelt, spelt_rate,
+        split, unit_of,
     },
 };
 use crate::{
@@ -20,17 +21,32 @@ const LONGEST_SENTENCE: usize = 400;
 impl Field<'_> {
     /// A span of time with its unit, above zero and no more than `most`.
     pub(crate) fn duration(&self, most: Duration, findings: &mut Findings) -> Option<At<Duration>> {
+        self.duration_within(Duration::from_millis(1)..=most, findings)
+    }
+
+    /// A span of time with its unit, in a range.
+    pub(crate) fn duration_within(
+        &self,
+        range: RangeInclusive<Duration>,
+        findings: &mut Findings,
+    ) -> Option<At<Duration>> {
         let text = self.with_unit("15s", code::BAD_DURATION, findings)?;
         match duration(&text.value) {
-            Some(duration) if duration.is_zero() || duration > most => {
+            Some(duration) if !range.contains(&duration) => {
+                let (least, most) = (in_units(*range.start()), in_units(*range.end()));
+                let why = if duration > *range.end() {
+                    "it would hardly ever end"
+                } else {
+                    "nobody could keep to it"
+                };
                 findings
                     .error(
                         code::BAD_DURATION,
                         text.at,
                         format!("{} is out of range: `{}`", self.path, text.value),
                     )
-                    .why("it would switch the protection off, or never end")
-                    .fix(format!("more than zero, at most {}", in_units(most)));
+                    .why(why)
+                    .fix(format!("at least {least}, at most {most}"));
                 None
             }
             Some(duration) => Some(At {
@@ -38,7 +54,8 @@ impl Field<'_> {
                 at: text.at,
             }),
             None => {
-                let fix = spelt(&text.value, &TIME_UNITS).map_or_else(
+                let spelt = spelt(&text.value, &TIME_UNITS).filter(|spelt| *spelt != text.value);
+                let fix = spelt.map_or_else(
                     || "a whole number and one of ms, s, min, h, d: `15s`".to_owned(),
                     |duration| format!("write `{duration}`"),
                 );
@@ -55,29 +72,66 @@ impl Field<'_> {
         }
     }
 
+    /// The same in whole seconds: what is sent and compared has no smaller unit.
+    pub(crate) fn seconds(
+        &self,
+        range: RangeInclusive<Duration>,
+        findings: &mut Findings,
+    ) -> Option<At<Duration>> {
+        let duration = self.duration_within(range, findings)?;
+        if duration.value.subsec_nanos() > 0 {
+            let up = Duration::from_secs(duration.value.as_secs().saturating_add(1));
+            findings
+                .error(
+                    code::BAD_DURATION,
+                    duration.at,
+                    format!("{} is counted in whole seconds", self.path),
+                )
+                .why("the rest of a second would be cut off")
+                .fix(format!("write `{}`, or another whole number", in_units(up)));
+            return None;
+        }
+        Some(duration)
+    }
+
     /// A number of bytes with its unit, no more than `most`.
     pub(crate) fn size(&self, most: u64, findings: &mut Findings) -> Option<At<u64>> {
+        self.size_within(0..=most, findings)
+    }
+
+    /// A number of bytes with its unit, in a range.
+    pub(crate) fn size_within(&self, range: RangeInclusive<u64>, findings: &mut Findings) -> Option<At<u64>> {
         let text = self.with_unit("16KiB", code::BAD_SIZE, findings)?;
         let size =
             split(&text.value).and_then(|(number, unit)| number.checked_mul(unit_of(&SIZE_UNITS, unit)?));
         match size {
-            Some(size) if size <= most => Some(At {
+            Some(size) if range.contains(&size) => Some(At {
                 value: size,
                 at: text.at,
             }),
-            Some(_) => {
+            Some(size) => {
+                let (what, why) = if size > *range.end() {
+                    ("large", "the gateway holds what it checks in memory")
+                } else {
+                    ("small", "no request could keep to it")
+                };
                 findings
                     .error(
                         code::BAD_SIZE,
                         text.at,
-                        format!("{} is too large: `{}`", self.path, text.value),
+                        format!("{} is too {what}: `{}`", self.path, text.value),
                     )
-                    .why("the gateway holds what it checks in memory")
-                    .fix(format!("at most {}KiB", most / 1_024));
+                    .why(why)
+                    .fix(format!(
+                        "at least {}, at most {}",
+                        in_bytes(*range.start()),
+                        in_bytes(*range.end())
+                    ));
                 None
             }
             None => {
-                let fix = spelt(&text.value, &SIZE_UNITS).map_or_else(
+                let spelt = spelt(&text.value, &SIZE_UNITS).filter(|spelt| *spelt != text.value);
+                let fix = spelt.map_or_else(
                     || "a whole number and one of B, KiB, MiB: `16KiB`".to_owned(),
                     |size| format!("write `{size}`"),
                 );
@@ -103,13 +157,14 @@ impl Field<'_> {
                 limit: number(limit)?,
                 period: duration(&period)?,
             };
-            (rate.limit > 0 && !rate.period.is_zero() && rate.period <= Duration::from_hours(24 * 31))
-                .then_some(rate)
+            let is_in_range = !rate.period.is_zero() && rate.period <= Duration::from_hours(24 * 31);
+            (rate.limit > 0 && is_in_range && rate.period.subsec_nanos() == 0).then_some(rate)
         });
         if rate.is_none() {
-            let fix = spelt_rate(&text.value).map_or_else(
+            let spelt = spelt_rate(&text.value).filter(|spelt| *spelt != text.value);
+            let fix = spelt.map_or_else(
                 || {
-                    "a whole number above zero, `/`, and a span of time of at most 31d: `100/min`, `5/15min`"
+                    "a whole number above zero, `/`, and whole seconds up to 31d: `100/min`, `5/15min`"
                         .to_owned()
                 },
                 |rate| format!("write `{rate}`"),
@@ -224,7 +279,7 @@ impl Field<'_> {
 
     /// One of a few words.
     pub(crate) fn choice<T: Copy>(&self, choices: &[(&str, T)], findings: &mut Findings) -> Option<At<T>> {
-        let text = self.text(findings)?;
+        let text = self.word_for_choice(choices, findings)?;
         let chosen = choices
             .iter()
             .find(|(word, _)| *word == text.value)
@@ -241,6 +296,22 @@ impl Field<'_> {
                 .fix(suggest::fix(&text.value, &words));
         }
         chosen.map(|value| At { value, at: text.at })
+    }
+
+    /// What stands where one of a few words is wanted. A boolean or a number needs quotes only when it is one of them.
+    fn word_for_choice<T>(&self, choices: &[(&str, T)], findings: &mut Findings) -> Option<At<String>> {
+        let written = match &self.node.value {
+            Value::Number(number) => number.clone(),
+            Value::Bool(value) => value.to_string(),
+            Value::Null | Value::Text(_) | Value::List(_) | Value::Map(_) => return self.text(findings),
+        };
+        if choices.iter().any(|(word, _)| *word == written) {
+            return self.text(findings);
+        }
+        Some(At {
+            value: written,
+            at: self.node.at,
+        })
     }
 
     /// Text that is not empty, without control characters and not too long.
@@ -279,13 +350,19 @@ impl Field<'_> {
         findings: &mut Findings,
     ) -> Option<At<String>> {
         let text = self.text(findings)?;
-        if text.value.is_empty() || text.value.len() > 256 || !text.value.bytes().all(allowed) {
+        let is_anything = text.value == "*";
+        if is_anything || text.value.is_empty() || text.value.len() > 256 || !text.value.bytes().all(allowed)
+        {
+            let fix = if is_anything {
+                format!("write {what} in full: there are no wildcards")
+            } else {
+                let foreign = suggest::foreign_letter(&text.value);
+                format!("write {what}: visible ASCII without spaces, 1 to 256 characters{foreign}")
+            };
             findings
                 .error(code::BAD_TEXT, text.at, format!("`{}` is not {what}", text.value))
                 .why("it is compared byte for byte and would never match")
-                .fix(format!(
-                    "write {what}: visible ASCII without spaces, 1 to 256 characters"
-                ));
+                .fix(fix);
             return None;
         }
         Some(text)

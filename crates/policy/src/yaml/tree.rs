@@ -131,6 +131,9 @@ impl<'s> Tree<'s> {
 
     fn scalar(&mut self, text: &str, style: ScalarStyle, at: &granit_parser::Span, findings: &mut Findings) {
         let is_plain = style == ScalarStyle::Plain;
+        if style == ScalarStyle::DoubleQuoted {
+            self.disguised(at, findings);
+        }
         let is_block = matches!(style, ScalarStyle::Literal | ScalarStyle::Folded);
         if !is_block && at.end.line() > at.start.line() {
             self.is_broken = true;
@@ -142,6 +145,43 @@ impl<'s> Tree<'s> {
             Value::Text(text.to_owned())
         };
         self.add(self.place(at).node(value), is_plain, findings);
+    }
+
+    /// Letters that are written as escapes: `\u006eone` is `none` for the gateway and not for who reads or searches.
+    fn disguised(&mut self, at: &granit_parser::Span, findings: &mut Findings) {
+        let bytes = at.start.byte_offset().zip(at.end.byte_offset());
+        let raw = bytes.and_then(|(start, end)| self.text.get(start..end));
+        let Some((before, escape, letter)) = raw.and_then(disguise) else {
+            return;
+        };
+        self.is_broken = true;
+        let before = before.rsplit('\n').next().unwrap_or_default();
+        let start = self.span(at);
+        let span = Span {
+            column: start.column.saturating_add(chars(before)),
+            length: chars(escape),
+            ..start
+        };
+        findings
+            .error(
+                code::NOT_IN_LANGUAGE,
+                span,
+                format!("`{escape}` is only another way to write `{letter}`"),
+            )
+            .why("who reads the policy, or searches it for a word, would not see it")
+            .fix(format!("write `{letter}`"));
+    }
+
+    /// `? key`, whose value stands behind a `:` that may be in another line.
+    fn is_marked_key(&self, node: &Node) -> bool {
+        let before = self.text.get(..node.source.start).unwrap_or_default();
+        let before = before.rsplit('\n').next().unwrap_or_default();
+        let before = before.trim_end().strip_suffix('?').map(str::trim_end);
+        let is_marked =
+            before.is_some_and(|before| before.is_empty() || before.ends_with(['{', ',', '[', '-']));
+        let behind = self.text.get(node.source.end..).unwrap_or_default();
+        let behind = behind.lines().next().unwrap_or_default().trim_start();
+        is_marked || behind.is_empty() || behind.starts_with('#')
     }
 
     /// Text that goes on in the next line, which a slip of the hand does as easily as intent.
@@ -212,10 +252,16 @@ impl<'s> Tree<'s> {
 
     /// Adds a value to what is open: as an item, a key, or the value of a key.
     fn add(&mut self, node: Node, is_plain: bool, findings: &mut Findings) {
+        let is_key = matches!(self.open.last(), Some(Open::Map(_, mapping)) if mapping.key.is_none());
+        let is_marked = is_key && self.is_marked_key(&node);
         match self.open.last_mut() {
             None => self.root = Some(node),
             Some(Open::List(_, items)) => items.push(node),
             Some(Open::Map(_, mapping)) => match mapping.key.take() {
+                None if is_marked => {
+                    self.is_broken = true;
+                    mapping.key = Some(marked_key(&node, findings));
+                }
                 None => {
                     self.is_broken |= matches!(&node.value, Value::Text(text) if is_plain && text == "<<");
                     mapping.key = Some(key(node, is_plain, findings));
@@ -353,6 +399,50 @@ fn key(node: Node, is_plain: bool, findings: &mut Findings) -> Key {
             Key::Wrong
         }
     }
+}
+
+fn marked_key(node: &Node, findings: &mut Findings) -> Key {
+    let fix = match &node.value {
+        Value::Text(key) => format!("write `{key}: ` and the value behind it, in one line"),
+        _ => "write `key: value` in one line".to_owned(),
+    };
+    findings
+        .error(
+            code::NOT_IN_LANGUAGE,
+            node.at,
+            "keys behind a `?` are not part of the policy language",
+        )
+        .why("key and value would stand in two lines, where a search for them finds neither")
+        .fix(fix);
+    Key::Wrong
+}
+
+/// The first escape of a printable ASCII character in double-quoted text: what stands before it, the escape, what it is.
+fn disguise(quoted: &str) -> Option<(&str, &str, char)> {
+    let mut rest = quoted;
+    while let Some((_, escape)) = rest.split_once('\\') {
+        let digits = match escape.chars().next()? {
+            'x' => 2,
+            'u' => 4,
+            'U' => 8,
+            _ => 0_usize,
+        };
+        let length = digits.saturating_add(1);
+        let code = escape
+            .get(1..length)
+            .and_then(|code| u32::from_str_radix(code, 16).ok());
+        let letter = code.and_then(char::from_u32).filter(char::is_ascii_graphic);
+        if let Some(letter) = letter.filter(|_| digits > 0) {
+            let start = quoted.len().saturating_sub(escape.len()).saturating_sub(1);
+            let end = start.saturating_add(length).saturating_add(1);
+            return Some((quoted.get(..start)?, quoted.get(start..end)?, letter));
+        }
+        // The character behind the backslash is no backslash of its own.
+        let mut letters = escape.chars();
+        letters.next();
+        rest = letters.as_str();
+    }
+    None
 }
 
 fn reference(at: Span, findings: &mut Findings) {

@@ -68,7 +68,14 @@ fn an_open_object_is_a_high_finding_that_no_header_makes_good() {
 #[test]
 fn the_grade_falls_with_the_worst_finding_waived_or_not() {
     let weak = [
-        (vec![("floor.yaml", "target: 8KiB", "target: 16KiB")], "A"),
+        (
+            vec![(
+                "routes/identity.yaml",
+                "limits: { body: 4KiB }\n    rate:\n      refreshes",
+                "limits: { body: 65KiB }\n    rate:\n      refreshes",
+            )],
+            "A",
+        ),
         (
             vec![("identity.yaml", "max_lifetime: 15min", "max_lifetime: 2h")],
             "B",
@@ -136,7 +143,7 @@ fn each_risk_is_unmet_by_what_is_found_about_it() {
             "API6",
             "routes/identity.yaml",
             "registrations: { limit: 3/h",
-            "registrations: { limit: 3/ms",
+            "registrations: { limit: 3000/s",
         ),
         ("API8", "headers.yaml", "Options: nosniff", "Options: sniff"),
         (

@@ -50,10 +50,11 @@ fn completed(fragment: &str, whole: &str) -> Vec<SourceFile> {
         .filter(|(key, _)| key == "version" || !given.contains(key))
         .map(|(_, text)| text)
         .collect();
-    vec![
-        file("fragment.yaml", fragment.to_owned()),
-        file("rest.yaml", rest),
-    ]
+    let mut files = vec![file("fragment.yaml", fragment.to_owned())];
+    if sections(&rest).len() > 1 {
+        files.push(file("rest.yaml", rest));
+    }
+    files
 }
 
 #[test]

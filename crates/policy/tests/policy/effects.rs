@@ -364,7 +364,7 @@ pub(crate) const CHANGES: &[(&str, &str, &str)] = &[
     (
         "waivers.*.at",
         "at: routes.docs.scopes",
-        "at: routes.pages.scopes",
+        "at: routes.upload.scopes",
     ),
     ("waivers.*.until", "until: 2027-02-28", "until: 2027-02-27"),
 ];

@@ -24,6 +24,7 @@ mod properties;
 mod responses;
 mod sarif;
 mod schema;
+mod secrets;
 mod shipped;
 mod spelling;
 mod tightening;

@@ -260,17 +260,8 @@ impl Writer<'_> {
     }
 
     fn entry(&mut self, key: &str, value: &Tree, indent: usize) {
-        if self.is_chosen(12) {
-            self.text.push_str("? ");
-            self.on_one_line(key);
-            self.end_of_line(true);
-            self.whole_lines(indent);
-            self.indent(indent);
-            self.text.push(':');
-        } else {
-            self.on_one_line(key);
-            self.one_of([":", ":", ":", " :"]);
-        }
+        self.on_one_line(key);
+        self.one_of([":", ":", ":", " :"]);
         self.value(value, indent);
     }
 

@@ -42,9 +42,9 @@ routes:
 
 /// Mark, text without the rule, text with it.
 const RULES: [(&str, &str, &str); 10] = [
-    ("@head", "16KiB", "300B"),
+    ("@head", "16KiB", "1KiB"),
     ("@lines", "64", "3"),
-    ("@target", "8KiB", "12B"),
+    ("@target", "1000B", "128B"),
     ("@body", "64KiB", "9B"),
     ("@blocked", "", ", blocked"),
     (
@@ -61,6 +61,12 @@ const RULES: [(&str, &str, &str); 10] = [
     ),
     ("@allow_from", "", "allow_from: [office]"),
 ];
+
+/// A target of more than 128 bytes.
+const LONG: &str = concat!(
+    "/pay/office?query=aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
+    "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+);
 
 fn bundle(rules: &BTreeSet<usize>) -> Vec<SourceFile> {
     let text = RULES
@@ -105,12 +111,12 @@ fn every_rule_closes_something() {
     let large = |request: Request| {
         request
             .header("content-length", "8")
-            .header("x-a", &"a".repeat(400))
+            .header("x-a", &"a".repeat(1_100))
     };
     let closed = [
         large(pay()),
         large(office()).header("x-b", "b"),
-        Request::new("POST", "/pay/office?query").token("good").body("{}"),
+        Request::new("POST", LONG).token("good").body("{}"),
         pay().header("content-length", "10"),
         pay().client("203.0.113.7"),
         pay(),
@@ -139,10 +145,10 @@ proptest! {
     fn a_rule_more_never_permits_what_was_denied(
         before in proptest::collection::btree_set(0..RULES.len(), 0..5),
         more in 0..RULES.len(),
-        path in proptest::sample::select(vec!["/pay/1", "/pay/office", "/pay/office?query", "/pay/12345678", "/pay", "/other"]),
+        path in proptest::sample::select(vec!["/pay/1", "/pay/office", LONG, "/pay/12345678", "/pay", "/other"]),
         length in proptest::option::of(0_u32..20),
         lines in 0_usize..5,
-        padding in 0_usize..300,
+        padding in 0_usize..600,
         client in proptest::sample::select(vec!["203.0.113.9", "203.0.113.7", "198.51.100.1", "192.0.2.1"]),
         held in proptest::sample::subsequence(vec!["pay:write", "pay:more"], 0..=2),
         has_token: bool,

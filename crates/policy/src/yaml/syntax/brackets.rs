@@ -14,8 +14,7 @@ impl Scene<'_> {
             );
         };
         if open.place.line < self.at.line {
-            let end = self.above(self.at.line).map_or(open.place.line, |(line, _)| line);
-            return open_bracket(open, end.max(open.place.line));
+            return self.open_bracket(open);
         }
         let close = closing(open.letter);
         let (token, place) = self.token();
@@ -39,8 +38,7 @@ impl Scene<'_> {
                     .chars()
                     .skip(place.column.saturating_sub(1))
                     .collect::<String>();
-                let value = end.split(&format!(" {close}")).next().unwrap_or_default();
-                let value = value.split(", ").next().unwrap_or_default().trim();
+                let value = item(&end);
                 Words::new(
                     place,
                     value.chars().count(),
@@ -51,6 +49,12 @@ impl Scene<'_> {
                     format!("write \"{value}\""),
                 )
             }
+            (',', _) => Words::new(
+                self.at,
+                1,
+                "one comma too many",
+                "remove it: each comma stands behind an item",
+            ),
             _ => Words::new(
                 self.at,
                 1,
@@ -58,6 +62,33 @@ impl Scene<'_> {
                 format!("write `,` before the next item, or `{close}` after the last"),
             ),
         }
+    }
+
+    /// A bracket that nothing closes: where its end belongs, as far as that can be told.
+    pub(super) fn open_bracket(&self, open: Mark) -> Words {
+        let close = closing(open.letter);
+        let number = open.place.line;
+        let line = self.line(number);
+        let behind: String = line.chars().skip(open.place.column).collect();
+        let (value, comment) = match behind.split_once(" #") {
+            Some((value, comment)) => (value.trim(), Some(comment)),
+            None => (behind.trim(), None),
+        };
+        let fix = match comment {
+            Some(comment) if comment.contains(close) => format!(
+                "a `#` behind a space begins a comment, which swallows the `{close}`: put the text with the `#` in quotes"
+            ),
+            _ if value.is_empty() => format!("write `{close}` where it ends"),
+            Some(_) => format!("write `{close}` before the comment of line {number}"),
+            None if number < self.at.line && value.ends_with(',') => format!("write `{close}` where it ends"),
+            None => format!("write `{close}` at the end of line {number}"),
+        };
+        Words::new(
+            open.place,
+            1,
+            format!("the `{}` that opens here is not closed", open.letter),
+            fix,
+        )
     }
 
     /// What the parser was reading between brackets: from the last separator to where it stopped.
@@ -86,13 +117,19 @@ impl Scene<'_> {
     }
 }
 
-pub(super) fn open_bracket(open: Mark, end: usize) -> Words {
-    Words::new(
-        open.place,
-        1,
-        format!("the `{}` that opens here is not closed", open.letter),
-        format!("write `{}` at the end of line {end}", closing(open.letter)),
-    )
+/// The first item of a text: to the comma or bracket that ends it, with the brackets of its own.
+fn item(text: &str) -> &str {
+    let mut depth = 0_usize;
+    for (index, letter) in text.char_indices() {
+        match letter {
+            '{' | '[' => depth = depth.saturating_add(1),
+            '}' | ']' if depth == 0 => return text.get(..index).unwrap_or_default().trim(),
+            '}' | ']' => depth = depth.saturating_sub(1),
+            ',' if depth == 0 => return text.get(..index).unwrap_or_default().trim(),
+            _ => {}
+        }
+    }
+    text.trim()
 }
 
 pub(super) const fn closing(open: char) -> char {

@@ -5,7 +5,7 @@ mod indentation;
 
 use super::lines::{self, Mark, Open, Place, has_content, indentation};
 use crate::diagnostic::{Findings, Span, code};
-use brackets::{closing, open_bracket};
+use brackets::closing;
 use granit_parser::{ErrorKind, ScanError};
 
 /// What is told: where, what, and what to write instead.
@@ -92,13 +92,10 @@ impl Scene<'_> {
             | ErrorKind::InvalidColonPlacement
             | ErrorKind::InvalidFlowScalarIndent
             | ErrorKind::FlowMappingValueAdjacentCollection => self.in_brackets(),
-            ErrorKind::UnclosedFlowCollection { open } => open_bracket(
-                Mark {
-                    letter: *open,
-                    place: self.at,
-                },
-                self.at.line,
-            ),
+            ErrorKind::UnclosedFlowCollection { open } => self.open_bracket(Mark {
+                letter: *open,
+                place: self.at,
+            }),
             ErrorKind::MismatchedFlowCollectionEnd { open, close } => Words::new(
                 self.at,
                 1,
@@ -142,6 +139,7 @@ impl Scene<'_> {
                 "text that begins with `&` or `*` needs quotes: \"*\"",
             )
             .foreign("what a route enforces must be readable where it stands"),
+            ErrorKind::ExpectedDocumentStart if self.letter() != '%' => self.behind_the_end(),
             ErrorKind::DirectiveDisallowed | ErrorKind::ExpectedDocumentStart => here(
                 "directives (`%`) are not part of the policy language".to_owned(),
                 "remove the line",
@@ -185,6 +183,35 @@ impl Scene<'_> {
                 "compare the line with its neighbours: indentation, a colon and a space after the key, quotes and brackets in pairs",
             ),
         }
+    }
+
+    /// Text where the file has ended: behind `...`, or behind the bracket that closes all of it.
+    fn behind_the_end(&self) -> Words {
+        let length = self.rest().trim_end().chars().count();
+        let is_table = |number: &usize| self.line(*number).trim_start().starts_with('[');
+        if (1..self.at.line).any(|number| self.line(number).trim_end() == "...") {
+            return Words::new(
+                self.at,
+                length,
+                "text behind the end of the document (`...`)",
+                "remove the line `...`",
+            )
+            .foreign("a second document would be easy to overlook");
+        }
+        if (1..=self.at.line).rev().take(2).any(|number| is_table(&number)) {
+            return Words::new(
+                self.at,
+                length,
+                "this is no YAML: it looks like TOML",
+                "write sections as `routes:` and keys as `key: value`, each deeper than what it belongs to",
+            );
+        }
+        Words::new(
+            self.at,
+            length,
+            "text behind the bracket that ends the file",
+            "remove it, or write it as a key between the brackets",
+        )
     }
 
     /// The marks that version control leaves when two edits meet.

@@ -122,6 +122,18 @@ fn places() -> impl Iterator<Item = Case> {
         ),
         ("name that hides", "P1013", hidden, NOWHERE),
         (
+            "name with a line break",
+            "P1013",
+            SourceFile::new("zz\nyy.yaml", TEXT),
+            NOWHERE,
+        ),
+        (
+            "name that reads as a line of another file",
+            "P1013",
+            SourceFile::new("floor.yaml:1:2.yaml", TEXT),
+            NOWHERE,
+        ),
+        (
             "folders too deep",
             "P1014",
             refused("a/b/c/d/e/f/g/h/i", Refusal::TooDeep),

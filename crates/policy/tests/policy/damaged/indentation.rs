@@ -199,4 +199,25 @@ pub(super) const SLIPS: &[Slip] = &[
         "    head: 5s",
         "  §\thead: 5s",
     ),
+    (
+        "keys of a new route beside its name",
+        "P1004",
+        "routes/identity.yaml",
+        "  logout:\n",
+        "  fresh:\n  §match: { method: GET, path: /api/v1/fresh }\n  auth: customers\n  scopes: []\n  limits: { body: 4KiB }\n  upstream: core\n\n  logout:\n",
+    ),
+    (
+        "keys of an upstream beside its name",
+        "P1004",
+        "upstreams.yaml",
+        "upstreams:\n",
+        "upstreams:\n  spare:\n  §address: unix:spare.sock\n  authorization: strip\n  timeouts: { connect: 1s, read: 1s, total: 1s }\n",
+    ),
+    (
+        "limits of a route in its own column",
+        "P1004",
+        "routes/identity.yaml",
+        "    limits: { body: 4KiB }\n",
+        "    limits:\n    §body: 4KiB\n",
+    ),
 ];

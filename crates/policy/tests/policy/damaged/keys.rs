@@ -3,6 +3,27 @@
 use super::{Added, Slip};
 
 pub(super) const SLIPS: &[Slip] = &[
+    (
+        "limit of an overlay without its burst",
+        "P1005",
+        "environments/development.yaml",
+        "  transfers:\n    limit: 600000/min\n    burst: 100000\n",
+        "  §transfers:\n    limit: 600000/min\n",
+    ),
+    (
+        "overlay that names no environment",
+        "P1005",
+        "environments/production.yaml",
+        "version: 1\nenvironment: production\n",
+        "§version: 1\n",
+    ),
+    (
+        "route of another gateway",
+        "P1004",
+        "routes/identity.yaml",
+        "    match: { method: GET, path: /api/v1/me }\n    auth: customers\n    scopes: []\n    cors: application\n    upstream: core\n",
+        "    match: { method: GET, path: /api/v1/me }\n    §$ref: common\n",
+    ),
     ("section misspelt", "P1004", "cors.yaml", "cors:", "§corss:"),
     (
         "section in upper case",
@@ -302,6 +323,19 @@ pub(super) const SLIPS: &[Slip] = &[
 ];
 
 pub(super) const ADDED: &[Added] = &[
+    (
+        "cases among the base files",
+        "P1004",
+        "Tests/zz.yaml",
+        "version: 1\n§tests:\n  a: { request: { method: GET, path: /a }, expect: { decision: permit } }\n",
+    ),
+    (
+        "route in the column of its section",
+        "P1004",
+        "zz.yaml",
+        "version: 1\nroutes:\n§fresh:\n  match: { method: GET, path: /api/v1/fresh }\n  auth: customers\n  scopes: []\n  upstream: core\n",
+    ),
+    ("file without a section", "P1005", "zz.yaml", "§version: 1\n"),
     (
         "overlay among the base files",
         "P1004",

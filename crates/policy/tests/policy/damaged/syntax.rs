@@ -109,6 +109,48 @@ pub(super) const SLIPS: &[Slip] = &[
         "methods: §[GET, POST}",
     ),
     (
+        "comma at the start of a list",
+        "P1002",
+        "listeners.yaml",
+        "hosts: [api.bank.example]",
+        "hosts: [§,api.bank.example]",
+    ),
+    (
+        "two commas",
+        "P1002",
+        "listeners.yaml",
+        "hosts: [api.bank.example]",
+        "hosts: [api.bank.example,§,b.example]",
+    ),
+    (
+        "variable of a shell in a list",
+        "P1002",
+        "listeners.yaml",
+        "hosts: [api.bank.example]",
+        "hosts: [§${HOST}]",
+    ),
+    (
+        "comment that swallows the bracket",
+        "P1002",
+        "listeners.yaml",
+        "hosts: [api.bank.example]",
+        "hosts: §[api.bank.example, #b]",
+    ),
+    (
+        "bracket not closed before a comment",
+        "P1002",
+        "listeners.yaml",
+        "hosts: [api.bank.example]",
+        "hosts: §[api.bank.example # the public name",
+    ),
+    (
+        "brace over many lines not closed",
+        "P1002",
+        "cors.yaml",
+        "cors:\n",
+        "cors: §{\n",
+    ),
+    (
         "comma missing between keys",
         "P1002",
         "floor.yaml",
@@ -292,6 +334,13 @@ pub(super) const SLIPS: &[Slip] = &[
         "  timeouts:",
         "  timeouts: §!!map",
     ),
+    (
+        "key behind a question mark",
+        "P1007",
+        "routes/identity.yaml",
+        "    auth: customers\n",
+        "    ? §auth\n    : none\n",
+    ),
     ("second document", "P1007", "cors.yaml", "cors:", "§---\ncors:"),
     (
         "end of the document",
@@ -310,6 +359,18 @@ pub(super) const SLIPS: &[Slip] = &[
 ];
 
 pub(super) const ADDED: &[Added] = &[
+    (
+        "text behind JSON",
+        "P1002",
+        "zz.yaml",
+        "{\"version\": 1} §trailing\n",
+    ),
+    (
+        "TOML that begins with a table",
+        "P1002",
+        "zz.yaml",
+        "[floor]\n§limit=1\n",
+    ),
     (
         "billion laughs",
         "P1007",

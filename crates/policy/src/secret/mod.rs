@@ -1,0 +1,229 @@
+//! What looks like a secret in the text of a policy: findings neither quote nor repeat it.
+//!
+//! A policy holds secrets by reference only, so one that stands in it is a mistake, and whoever reads the finding (a
+//! terminal, a build log, the log of the gateway) must not learn it. Better one line too many is hidden than one too few.
+
+mod looks;
+
+pub(crate) use looks::says_secret;
+use looks::{in_words, is_plain, says_secret_or_more};
+
+/// What to write instead of a secret.
+pub(crate) const BY_REFERENCE: &str =
+    "secrets only by reference: take it out of the policy, and replace it by a new one where it is used";
+
+const BEGIN: &str = "-----BEGIN ";
+const END: &str = "-----END ";
+
+/// The pieces of a line, counted from 1, that look like secrets.
+pub(crate) fn of_line(text: &str, line: u32) -> Vec<&str> {
+    let index = usize::try_from(line).ok().and_then(|line| line.checked_sub(1));
+    let Some((index, own)) = index.and_then(|index| Some((index, text.lines().nth(index)?))) else {
+        return Vec::new();
+    };
+    if continues_key_block(text, index) || continues_secret(text, index, own) {
+        return vec![own.trim()];
+    }
+    let mut pieces = in_words(own);
+    pieces.extend(under_names(own));
+    pieces.retain(|piece| !piece.is_empty());
+    pieces
+}
+
+/// The text with every secret left out: those that are known, and what looks like one.
+pub(crate) fn left_out(text: &str, known: &[&str]) -> String {
+    let mut told = text.to_owned();
+    for piece in known {
+        told = without(&told, piece);
+    }
+    let own: Vec<String> = in_words(&told).into_iter().map(str::to_owned).collect();
+    own.iter().fold(told, |told, piece| without(&told, piece))
+}
+
+/// Replaces a piece where it is no part of a longer word, so that a secret of two letters leaves the sentence readable.
+fn without(text: &str, piece: &str) -> String {
+    const LONG: usize = 6;
+    let mut told = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once(piece).filter(|_| !piece.is_empty()) {
+        let is_in_word = before.ends_with(char::is_alphanumeric) || after.starts_with(char::is_alphanumeric);
+        // A value is told between quotes, or as a part of one.
+        let ends = |letter: Option<char>| letter.is_none_or(char::is_whitespace);
+        let is_loose = ends(before.chars().next_back()) && ends(after.chars().next());
+        let is_of_sentence = is_loose && piece.bytes().all(|byte| byte.is_ascii_lowercase());
+        told.push_str(before);
+        told.push_str(if is_of_sentence || (is_in_word && piece.len() < LONG) {
+            piece
+        } else {
+            "…"
+        });
+        rest = after;
+    }
+    told.push_str(rest);
+    told
+}
+
+/// Whether a line lies between the first and the last line of a key in PEM.
+fn continues_key_block(text: &str, index: usize) -> bool {
+    if !text.contains(BEGIN) {
+        return false;
+    }
+    let above = text.lines().take(index);
+    let last = above
+        .filter(|line| line.contains(BEGIN) || line.contains(END))
+        .last();
+    last.is_some_and(|line| line.contains(BEGIN) && !line.contains(END))
+}
+
+/// Whether a line is the value of a key in a line above, whose name says that it is a secret.
+fn continues_secret(text: &str, index: usize, own: &str) -> bool {
+    let depth = |line: &str| line.len().saturating_sub(line.trim_start().len());
+    let is_key = own.contains(": ") || own.trim_end().ends_with(':');
+    if depth(own) == 0 || is_key || own.trim_start().starts_with('#') {
+        return false;
+    }
+    let above = text
+        .lines()
+        .take(index)
+        .filter(|line| !line.trim().is_empty() && depth(line) < depth(own))
+        .last();
+    let name = above.and_then(|line| line.trim_start().split_once(':'));
+    name.is_some_and(|(name, _)| says_secret(name.trim_matches(['"', '\''])))
+}
+
+/// Values whose key says that they are secrets, in `key: value`, `key=value` and between brackets.
+fn under_names(line: &str) -> Vec<&str> {
+    let mut pieces = Vec::new();
+    let mut open: Vec<char> = Vec::new();
+    for (index, letter) in line.char_indices() {
+        match letter {
+            '{' | '[' => open.push(letter),
+            '}' | ']' => drop(open.pop()),
+            ':' | '=' => {
+                let (before, after) = line.split_at_checked(index).unwrap_or_default();
+                let after = after.get(1..).unwrap_or_default();
+                pieces.extend(value_under(before, letter, after, &open));
+            }
+            _ => {}
+        }
+    }
+    pieces
+}
+
+fn value_under<'l>(before: &str, sign: char, after: &'l str, open: &[char]) -> Option<&'l str> {
+    let name = before.trim_end();
+    let name = name.strip_suffix(['"', '\'']).unwrap_or(name);
+    let is_of_name = |letter: char| letter.is_ascii_alphanumeric() || "_-.".contains(letter);
+    let start = name.trim_end_matches(is_of_name).len();
+    let name = name.get(start..).unwrap_or_default();
+    // `cards-token:write` between brackets is a scope and no key.
+    let is_key = sign == '=' || after.is_empty() || after.starts_with(char::is_whitespace);
+    let is_glued_key = before.trim_start().len() == name.len() || open.last() == Some(&'{');
+    if !(is_key || is_glued_key) || !says_secret_or_more(name) {
+        return None;
+    }
+    let value = after.trim_start();
+    let end = if open.is_empty() { " #" } else { "," };
+    let value = value.split(end).next().unwrap_or_default();
+    let value = if open.is_empty() {
+        value
+    } else {
+        value.split('}').next().unwrap_or_default()
+    };
+    let value = value.trim_matches([' ', '"', '\'', '[', ']']);
+    let is_no_value = value.starts_with('{') || value.starts_with(['>', '|']) && value.len() <= 3;
+    (!is_no_value && !is_plain(name, value)).then_some(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{left_out, of_line};
+
+    #[test]
+    fn secrets_are_seen() {
+        for (line, secret) in [
+            ("address: http://admin:hunter2@127.0.0.1:80", "admin:hunter2"),
+            ("address: admin:hunter2@127.0.0.1", "admin:hunter2"),
+            ("issuer: https://bob@bank.example/x", "bob"),
+            ("address: http://a:p/w@127.0.0.1", "a:p/w"),
+            (
+                "authorization: Bearer eyJhbGciOiJIUzI1NiJ9.e30.x",
+                "eyJhbGciOiJIUzI1NiJ9.e30.x",
+            ),
+            ("authorization: \"Basic dTpwdw==\"", "dTpwdw=="),
+            ("  client_secret: hunter2 # the one", "hunter2"),
+            ("  client_secret:hunter2", "hunter2"),
+            ("\"password\": \"hunter 2\"", "hunter 2"),
+            ("{ a: 1, DB-PASSWORD: hunter2, b: 2 }", "hunter2"),
+            ("password = hunter2", "hunter2"),
+            (
+                "keys: { kty: oct, k: GawgguFyGrWKav7AX4VKUg }",
+                "GawgguFyGrWKav7AX4VKUg",
+            ),
+            ("keys: s3cr3t", "s3cr3t"),
+            ("api_key: abc", "abc"),
+            (
+                concat!("set: { X: AK", "IAIOSFODNN7EXAMPLE }"),
+                concat!("AK", "IAIOSFODNN7EXAMPLE"),
+            ),
+            (
+                "a: wJalrXUtnFEMIbK7MDENGbPxRfiCYEXAMPLEKEY",
+                "wJalrXUtnFEMIbK7MDENGbPxRfiCYEXAMPLEKEY",
+            ),
+            (
+                "a: 3f786850e387550fdab836ed7e6dc881",
+                "3f786850e387550fdab836ed7e6dc881",
+            ),
+            (
+                concat!("certificate: \"-----BEGIN ", "PRIVATE KEY-----\\nMC4C\""),
+                concat!("-----BEGIN ", "PRIVATE KEY-----\\nMC4C\""),
+            ),
+        ] {
+            let found = of_line(line, 1);
+            assert!(found.contains(&secret), "{line}: {found:?}");
+            let told = left_out(&format!("write `{line}`"), &found);
+            assert!(!told.contains(secret), "{told}");
+        }
+    }
+
+    #[test]
+    fn what_a_policy_says_is_no_secret() {
+        for line in [
+            "issuer: https://api.bank.example",
+            "keys: protico",
+            "keys: file:../idp-2024.jwks.json",
+            "per-address: { limit: 100/min, burst: 100, key: [adress] }",
+            "      login-failures: { limit: 5/min, key: [address, body./email], count: failures }",
+            "credentials: true",
+            "authorization: forward",
+            "scopes: [api-tokens:write, \"secrets:read\"]",
+            "  refresh_token:",
+            "  password_reset: { match: { method: POST, path: /api/v1/password/reset } }",
+            "script-src 'sha256-4RS22DYeB7U14dra4KcQYxmwt5HkOInieXK1NUMBmQI='",
+            "Strict-Transport-Security: max-age=63072000; includeSubDomains",
+            "audiences: [0b3f5a2c-6f39-4b6a-9a1c-3f9f1d3a7c11]",
+            "because: every bearer token is checked by the core",
+            "match: { method: POST, path: \"/api/v1/accounts/{account_id}/access-tokens\" }",
+            "# yaml-language-server: $schema=portico.schema.json",
+            "token_service: [10.0.0.0/8]",
+        ] {
+            assert!(of_line(line, 1).is_empty(), "{line}: {:?}", of_line(line, 1));
+        }
+    }
+
+    #[test]
+    fn lines_that_belong_to_a_secret_above_are_hidden() {
+        let text = "a: |\n  -----BEGIN KEY-----\n  MC4C\n  -----END KEY-----\n  after\npassword:\n  hunter2\n  refresh_token:\n    auth: none\n";
+        let hidden: Vec<u32> = (1..=9).filter(|line| !of_line(text, *line).is_empty()).collect();
+        assert_eq!(hidden, [2, 3, 4, 7]);
+    }
+
+    #[test]
+    fn a_short_secret_does_not_take_the_sentence_with_it() {
+        assert_eq!(left_out("`a` is not a size", &["a"]), "`…` is not a size");
+        assert_eq!(
+            left_out("a mapping of `hunter2x`", &["hunter2"]),
+            "a mapping of `…x`"
+        );
+    }
+}
