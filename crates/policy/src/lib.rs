@@ -38,7 +38,8 @@ pub use evaluate::{
 pub use format::{Unformatted, format};
 pub use plan::{
     AddressList, AddressRule, Algorithm, Count, Floor, HttpListener, HttpsListener, IdentityProvider,
-    KeySource, Limits, Listener, Plan, RateKey, RateLimit, ResponseHeaders, Route, RouteAuth, RouteTarget,
-    Rule, Served, Timeouts, TlsVersion, Upstream, UpstreamAddress, UpstreamAuthorization, Waiver, is_failure,
+    KeySource, KeyUrl, Limits, Listener, Plan, RateKey, RateLimit, ResponseHeaders, Route, RouteAuth,
+    RouteTarget, Rule, Served, Timeouts, TlsVersion, Upstream, UpstreamAddress, UpstreamAuthorization,
+    Waiver, is_failure,
 };
 pub use source::{Encoding, INBOUND_HEADERS_REMOVED, MAX_BUNDLE_BYTES, MAX_FILE_BYTES, Refusal, SourceFile};

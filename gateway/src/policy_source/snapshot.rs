@@ -8,6 +8,8 @@ use keyring::{Algorithm, Expectations};
 use pingora::upstreams::peer::{HttpPeer, HttpUpstreamRequestPolicy};
 use policy::{IdentityProvider, Plan, Upstream, UpstreamAddress};
 
+use crate::tokens::TokenRules;
+
 /// Pooled upstream connections are closed after this long without a request, before the upstream would.
 const UPSTREAM_IDLE: std::time::Duration = std::time::Duration::from_secs(30);
 
@@ -15,7 +17,7 @@ const UPSTREAM_IDLE: std::time::Duration = std::time::Duration::from_secs(30);
 pub(crate) struct Snapshot {
     /// The policy.
     pub(crate) plan: Plan,
-    expectations: HashMap<String, Expectations>,
+    token_rules: HashMap<String, TokenRules>,
     peers: HashMap<String, HttpPeer>,
     /// Upstream and path.
     sockets: Vec<(String, PathBuf)>,
@@ -27,10 +29,13 @@ impl Snapshot {
     /// # Errors
     /// When an upstream's socket path cannot be one (108 bytes is the limit of the system).
     pub(crate) fn new(plan: Plan, socket_dir: &Path) -> anyhow::Result<Self> {
-        let expectations = plan
+        let token_rules = plan
             .identity_providers()
             .iter()
-            .map(|provider| (provider.name.clone(), expectations(provider)))
+            .map(|provider| {
+                let rules = TokenRules::new(provider, expectations(provider));
+                (provider.name.clone(), rules)
+            })
             .collect();
         let peers = plan
             .upstreams()
@@ -47,15 +52,15 @@ impl Snapshot {
             .collect();
         Ok(Self {
             plan,
-            expectations,
+            token_rules,
             peers,
             sockets,
         })
     }
 
     /// What a token of this provider must be.
-    pub(crate) fn expectations(&self, provider: &IdentityProvider) -> Option<&Expectations> {
-        self.expectations.get(&provider.name)
+    pub(crate) fn token_rules(&self, provider: &IdentityProvider) -> Option<&TokenRules> {
+        self.token_rules.get(&provider.name)
     }
 
     /// The upstreams behind unix sockets: those that stop and start together with this gateway.

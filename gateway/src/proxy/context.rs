@@ -11,6 +11,7 @@ use crate::connection::Connection;
 use crate::identity::Identity;
 use crate::metrics::METRICS;
 use crate::policy_source::Snapshot;
+use crate::tokens::AcceptedToken;
 
 /// What became of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,6 +70,8 @@ pub(crate) struct RequestContext {
     /// When the policy was asked, and limits were charged.
     decided: Option<Instant>,
     pub(crate) started: Instant,
+    /// The token that let it in.
+    pub(crate) token: OnceLock<Arc<AcceptedToken>>,
     permit: Option<Permit>,
 }
 
@@ -93,6 +96,7 @@ impl RequestContext {
             body_started: None,
             decided: None,
             started: Instant::now(),
+            token: OnceLock::new(),
             permit: None,
         }
     }

@@ -45,6 +45,28 @@ pub(super) fn check(session: &Session, ctx: &mut RequestContext) -> std::result:
     Ok(())
 }
 
+/// Whether the control plane lets this client in at all (J41); asked with every request, because a connection may be older
+/// than the block.
+///
+/// # Errors
+/// 403.
+pub(super) fn check_client(shared: &Shared, ctx: &RequestContext) -> std::result::Result<(), Refusal> {
+    let now = shared.clock.now().timestamp();
+    let is_blocked = |client| shared.tokens.revocations.blocks(client, now);
+    if ctx
+        .connection
+        .as_ref()
+        .is_some_and(|connection| is_blocked(connection.client))
+    {
+        return Err(Refusal {
+            kind: catalogue::ADDRESS_REFUSED,
+            rule: "J41",
+            detail: "requests from this address are not taken",
+        });
+    }
+    Ok(())
+}
+
 /// The path without its query, printable and not too long: for requests whose path is not canonical.
 fn shorten(target: &[u8]) -> String {
     let path = target.split(|byte| *byte == b'?').next().unwrap_or_default();
@@ -104,6 +126,7 @@ pub(super) fn evaluate(
     let evidence = LiveEvidence {
         shared,
         snapshot: &ctx.snapshot,
+        token: &ctx.token,
     };
     Some(ctx.snapshot.plan.evaluate(&head, &evidence))
 }

@@ -63,6 +63,13 @@ static ROWS: &[Row] = &[
     Row(&[Waiver], "at", Medium, Other("the exception is for {new}")),
     Row(&[Waiver], "until", Medium, Other("the exception lasts until {new}")),
     Row(&[Identity], "keys", Critical, Other("signatures are checked with other keys")),
+    Row(&[Identity], "keys.refresh", Low, Number(
+        "a key that the issuer adds or withdraws is noticed after {new}", "the issuer is asked for keys every {new}")),
+    Row(&[Identity], "keys.stale_for", Medium, Number(
+        "keys that the issuer may have withdrawn count for {new}",
+        "an issuer that cannot be reached for {new} opens nothing any more")),
+    Row(&[Identity], "keys.addresses", High, Permits(
+        "keys may come from {words}", "keys come from {words} no more")),
     Row(&[Headers], "remove", Medium, Demands(
         "answers carry {words} no more", "answers may carry {words} again")),
     Row(&[Cors], "origins", High, Permits(
@@ -92,6 +99,9 @@ static ROWS: &[Row] = &[
     Row(&[Route], "because", Info, Other("anyone may still come, for another reason")),
     Row(&[Route], "scopes", High, Demands(
         "{subject} needs {words} too", "tokens without {words} may call {subject}")),
+    Row(&[Route], "revocations_within", Medium, Number(
+        "a revoked token may still open {subject} for {new} when the control plane is silent",
+        "{subject}: a control plane that is silent for {new} closes it")),
     Row(&[Route], "serve", Medium, Other("{subject} is answered with something else")),
 ];
 

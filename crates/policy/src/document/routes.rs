@@ -14,6 +14,10 @@ use crate::{
     yaml::Value,
 };
 use http::Method;
+use std::time::Duration;
+
+/// After a day without news, no token is left that could have been revoked meanwhile.
+const LONGEST_SILENCE: Duration = Duration::from_hours(24);
 
 /// One route as written.
 #[derive(Debug, Clone)]
@@ -24,6 +28,7 @@ pub(crate) struct RouteDocument {
     pub(crate) because: Option<At<String>>,
     pub(crate) scopes: Option<(Span, Vec<String>)>,
     pub(crate) allow_from: Option<(Span, Vec<At<String>>)>,
+    pub(crate) revocations_within: Option<At<Duration>>,
     pub(crate) rates: Vec<Named<RateDocument>>,
     pub(crate) limits: LimitsDocument,
     pub(crate) timeouts: Option<(Span, TimeoutsDocument)>,
@@ -58,6 +63,9 @@ impl RouteDocument {
         let allow_from = route
             .optional("allow_from")
             .and_then(|field| Some((field.key_at, field.list(findings, Field::text)?)));
+        let revocations_within = route
+            .optional("revocations_within")
+            .and_then(|field| field.duration(LONGEST_SILENCE, findings));
         let rates = route
             .optional("rate")
             .map(|field| rates::read(&field, findings))
@@ -80,6 +88,7 @@ impl RouteDocument {
             because,
             scopes,
             allow_from,
+            revocations_within,
             rates,
             limits: limits.unwrap_or_default(),
             timeouts,

@@ -11,7 +11,7 @@ pub use answer::ResponseHeaders;
 pub(crate) use answer::{CORS_FIELDS, Cors, Profile};
 pub(crate) use facts::RouteRules;
 pub use facts::{
-    AddressRule, Algorithm, Floor, HttpListener, HttpsListener, IdentityProvider, KeySource, Limits,
+    AddressRule, Algorithm, Floor, HttpListener, HttpsListener, IdentityProvider, KeySource, KeyUrl, Limits,
     Listener, Route, RouteAuth, RouteTarget, Rule, Served, Timeouts, TlsVersion, Upstream, UpstreamAddress,
     UpstreamAuthorization,
 };
