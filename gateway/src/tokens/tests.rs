@@ -340,3 +340,38 @@ proptest! {
         }
     }
 }
+
+/// Prints what one check costs: `cargo nextest run -p gateway --lib --run-ignored only --no-capture measure`.
+#[test]
+#[ignore = "a measurement, not a check"]
+fn measure_checks() {
+    const ROUNDS: u32 = 100_000;
+    for algorithm in [Algorithm::EdDSA, Algorithm::ES256] {
+        let pair = Pair::new();
+        let key = SigningKey::generate(algorithm).unwrap();
+        let plan = plan("core-api", "30s");
+        let provider = plan.identity_providers().first().unwrap();
+        let mut expected = expectations(provider);
+        expected.algorithms = vec![algorithm];
+        let rules = TokenRules::new(provider, expected);
+        pair.publish(1, &[&key], &[]);
+        let token = token(&key, &json!({}));
+        let per_check = |tokens: &Tokens, rounds: u32| {
+            let started = std::time::Instant::now();
+            for _ in 0..rounds {
+                assert!(tokens.check(&rules, std::hint::black_box(&token), NOW).is_ok());
+            }
+            started.elapsed() / rounds
+        };
+        let miss = per_check(&pair.forgetful, ROUNDS / 10);
+        let hit = per_check(&pair.remembering, ROUNDS);
+        let contended = std::thread::scope(|scope| {
+            let twins = [(); 2].map(|()| scope.spawn(|| per_check(&pair.remembering, ROUNDS)));
+            twins.map(|twin| twin.join().unwrap()).into_iter().max().unwrap()
+        });
+        println!(
+            "{algorithm}, {} bytes: new {miss:?}, remembered {hit:?}, by two threads at once {contended:?}",
+            token.len()
+        );
+    }
+}
