@@ -18,6 +18,8 @@ use std::time::Duration;
 
 /// After a day without news, no token is left that could have been revoked meanwhile.
 const LONGEST_SILENCE: Duration = Duration::from_hours(24);
+/// Two questions and some patience.
+const SHORTEST_SILENCE: Duration = Duration::from_secs(5);
 
 /// One route as written.
 #[derive(Debug, Clone)]
@@ -65,7 +67,7 @@ impl RouteDocument {
             .and_then(|field| Some((field.key_at, field.list(findings, Field::text)?)));
         let revocations_within = route
             .optional("revocations_within")
-            .and_then(|field| field.duration(LONGEST_SILENCE, findings));
+            .and_then(|field| revocations_within(&field, findings));
         let rates = route
             .optional("rate")
             .map(|field| rates::read(&field, findings))
@@ -97,6 +99,22 @@ impl RouteDocument {
             target,
         })
     }
+}
+
+fn revocations_within(field: &Field<'_>, findings: &mut Findings) -> Option<At<Duration>> {
+    let within = field.duration(LONGEST_SILENCE, findings)?;
+    if within.value < SHORTEST_SILENCE {
+        findings
+            .error(
+                code::BAD_DURATION,
+                within.at,
+                format!("{} is shorter than {} s", field.path, SHORTEST_SILENCE.as_secs()),
+            )
+            .why("the control plane is asked every two seconds, so the route would close by chance")
+            .fix("`30s`; what is revoked arrives at once all the same");
+        return None;
+    }
+    Some(within)
 }
 
 fn matched(field: &Field<'_>, findings: &mut Findings) -> Option<(At<Method>, At<Template>)> {
