@@ -1,5 +1,6 @@
 //! Asking the control plane over its unix socket, by long polls.
 
+use std::fmt;
 use std::path::Path;
 use std::time::Duration;
 
@@ -14,10 +15,22 @@ use tokio::time::timeout;
 /// How much longer than it may wait an answer may take.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// The control plane is of a version that does not know what it was asked for.
+#[derive(Debug)]
+pub(crate) struct NotOffered;
+
+impl fmt::Display for NotOffered {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the control plane does not offer this")
+    }
+}
+
+impl std::error::Error for NotOffered {}
+
 /// Asks for `target`, which may be held open for `wait`; `None` when nothing is newer.
 ///
 /// # Errors
-/// What failed, for the log.
+/// What failed, for the log; [`NotOffered`] when asking again is of no use.
 pub(crate) async fn get(
     socket: &Path,
     target: &str,
@@ -47,6 +60,7 @@ async fn ask(socket: &Path, target: &str, max_bytes: usize) -> anyhow::Result<Op
                     .map_err(|error| anyhow::anyhow!("reading the answer: {error}"))?;
                 Ok(Some(body.to_bytes()))
             }
+            StatusCode::NOT_FOUND => Err(NotOffered.into()),
             status => bail!("the control plane answers {status}"),
         }
     };

@@ -9,12 +9,15 @@ use keyring::RevocationList;
 use service_runtime::shutdown::Shutdown;
 
 use super::{MAX_BYTES, Revocations};
-use crate::control_plane;
+use crate::control_plane::{self, NotOffered};
 
 /// How long the control plane may hold a poll open: what routes may ask for is measured in seconds.
 const WAIT: Duration = Duration::from_secs(2);
 /// First and longest wait after a failure.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
+
+/// How soon a newer control plane is noticed.
+const UNTIL_REPLACED: Duration = Duration::from_mins(1);
 
 /// Keeps the list up to date until shutdown.
 pub(crate) async fn follow(revocations: Arc<Revocations>, socket: PathBuf, shutdown: Shutdown) {
@@ -25,7 +28,7 @@ pub(crate) async fn follow(revocations: Arc<Revocations>, socket: PathBuf, shutd
             () = shutdown.cancelled() => return,
             result = poll(&revocations, &socket) => result,
         };
-        match result {
+        let error = match result {
             Ok(()) => {
                 revocations.heard();
                 if std::mem::take(&mut failing) {
@@ -34,18 +37,26 @@ pub(crate) async fn follow(revocations: Arc<Revocations>, socket: PathBuf, shutd
                 backoff = BACKOFF.0;
                 continue;
             }
-            Err(error) if !failing => {
-                failing = true;
-                let error = format!("{error:#}");
-                tracing::warn!(error, "nobody says what is revoked: the last list stays in force");
-            }
-            Err(_) => {}
+            Err(error) => error,
+        };
+        if !std::mem::replace(&mut failing, true) {
+            let error = format!("{error:#}");
+            tracing::warn!(error, "nobody says what is revoked: the last list stays in force");
         }
         tokio::select! {
             () = shutdown.cancelled() => return,
-            () = control_plane::pause(backoff) => {}
+            () = control_plane::pause(wait_after(&error, backoff)) => {}
         }
         backoff = backoff.saturating_mul(2).min(BACKOFF.1);
+    }
+}
+
+/// One that does not know the question is asked seldom: until it is replaced, the answer is the same.
+fn wait_after(error: &anyhow::Error, backoff: Duration) -> Duration {
+    if error.is::<NotOffered>() {
+        UNTIL_REPLACED
+    } else {
+        backoff
     }
 }
 
@@ -66,4 +77,28 @@ async fn poll(revocations: &Revocations, socket: &Path) -> anyhow::Result<()> {
     }
     // Asking again at once would bring the same.
     anyhow::bail!("the control plane offers list {offered}, which is not newer than ours")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn j41_a_control_plane_without_a_list_is_asked_seldom_and_one_that_is_away_often() {
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("control-plane.sock");
+        let revocations = Revocations::open(folder.path());
+        let away = poll(&revocations, &socket).await.unwrap_err();
+        assert_eq!(wait_after(&away, BACKOFF.0), BACKOFF.0);
+
+        let listener = tokio::net::UnixListener::bind(&socket).unwrap();
+        let router = axum::Router::new();
+        let serving = async { axum::serve(listener, router).await };
+        let older = tokio::select! {
+            _ = serving => unreachable!("it serves for ever"),
+            polled = poll(&revocations, &socket) => polled.unwrap_err(),
+        };
+        assert_eq!(wait_after(&older, BACKOFF.0), UNTIL_REPLACED);
+        assert_eq!(revocations.silence(), None);
+    }
 }

@@ -145,7 +145,7 @@ fn key_url(field: &Field<'_>, findings: &mut Findings) -> Option<At<KeySource>> 
     };
     let (url, refresh, stale_for) = (url?, refresh?, stale_for?);
     if refresh.value < SHORTEST_REFRESH {
-        let message = format!("{} is shorter than a second", field.path);
+        let message = format!("{}.refresh is shorter than a second", field.path);
         findings
             .error(code::BAD_DURATION, refresh.at, message)
             .why("the issuer would take it for an attack")

@@ -42,6 +42,8 @@ async fn follow_one(urls: Arc<KeyUrls>, set: Arc<RemoteSet>, shutdown: Shutdown)
             () = set.retired.cancelled() => return,
             () = next.is_due(&urls, &set) => {}
         }
+        // First this: between the two, a new key must not be taken for one that was asked for in vain.
+        set.is_asking.store(true, Ordering::Release);
         set.attempted_at
             .store(urls.clock.now().timestamp(), Ordering::Relaxed);
         let fetched = tokio::select! {
@@ -53,6 +55,7 @@ async fn follow_one(urls: Arc<KeyUrls>, set: Arc<RemoteSet>, shutdown: Shutdown)
             Ok(()) => Next::Refresh(jittered(set.url.refresh)),
             Err(error) => next.after_failure(&set, &error),
         };
+        set.is_asking.store(false, Ordering::Release);
     }
 }
 

@@ -51,6 +51,8 @@ struct RemoteSet {
     fetched_at: AtomicI64,
     /// Unix seconds.
     attempted_at: AtomicI64,
+    /// Whether an answer of the issuer is on its way.
+    is_asking: AtomicBool,
     /// Whether the last attempt brought nothing that can be used.
     is_failing: AtomicBool,
     fault: Mutex<Option<String>>,
@@ -98,8 +100,9 @@ impl KeyUrls {
             .filter(|old| !sets.iter().any(|set| Arc::ptr_eq(set, old)));
         for set in gone {
             set.retired.cancel();
+            // Fails when there is none.
+            drop(METRICS.key_url_ok.remove_label_values(&[set.label.as_str()]));
         }
-        METRICS.key_url_ok.reset();
         for set in &sets {
             set.report();
         }
@@ -169,6 +172,7 @@ impl RemoteSet {
             held: ArcSwapOption::empty(),
             fetched_at: AtomicI64::new(0),
             attempted_at: AtomicI64::new(i64::MIN),
+            is_asking: AtomicBool::new(false),
             is_failing: AtomicBool::new(false),
             fault: Mutex::default(),
             unknown: UnknownKeys::default(),
@@ -246,6 +250,12 @@ impl RemoteSet {
         }
         if self.unknown.contains(kid, now_unix) {
             return refused;
+        }
+        // Or it came between the question and this.
+        if self.is_asking.load(Ordering::Acquire)
+            || self.with_keys(now_unix, |keys| keys.knows(kid)) == Some(true)
+        {
+            return VerificationFailure::KeysPending;
         }
         if self.may_ask(now_unix) {
             self.wanted.notify_one();

@@ -54,7 +54,15 @@ fn j37_an_unknown_key_is_pending_once_and_then_refused() {
         REFUSED,
         "asked for in vain a second ago"
     );
+    // The answer is on its way: the key may be in it.
+    set.is_asking.store(true, Ordering::Release);
+    set.attempted_at.store(NOW + 31, Ordering::Relaxed);
+    assert_eq!(
+        set.judge_unknown(Some("newer"), NOW + 31),
+        VerificationFailure::KeysPending
+    );
     fetched(&set, NOW + 31);
+    set.is_asking.store(false, Ordering::Release);
     assert_eq!(set.judge_unknown(Some("newer"), NOW + 31), REFUSED);
     assert_eq!(set.judge_unknown(None, NOW + 99), REFUSED);
     // A clock that was set back must not silence the question for ever.
