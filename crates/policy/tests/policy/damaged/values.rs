@@ -18,11 +18,11 @@ pub(super) const SLIPS: &[Slip] = &[
         "keys: { url: §http://idp.example/jwks.json, refresh: 5min, stale_for: 1h }",
     ),
     (
-        "keys with credentials in the URL",
+        "keys with a user in the URL",
         "P2013",
         "identity.yaml",
         "keys: portico",
-        "keys: { url: §https://user:pass@idp.example/jwks.json, refresh: 5min, stale_for: 1h }",
+        "keys: { url: §https://user@idp.example/jwks.json, refresh: 5min, stale_for: 1h }",
     ),
     (
         "keys without a path",
