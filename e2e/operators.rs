@@ -151,7 +151,7 @@ async fn health_and_metrics_tell_what_operators_need() {
     }
     let gateway = system.metrics(Service::Gateway).await.unwrap();
     assert!(
-        gateway.contains("portico_requests_total{") && gateway.contains("portico_auth_failures_total{"),
+        gateway.contains("portico_requests_total{") && gateway.contains("portico_tokens_total{"),
         "{gateway}"
     );
     assert!(

@@ -8,6 +8,7 @@
 #![warn(missing_docs)]
 
 mod connection;
+mod control_plane;
 mod durable_file;
 mod evidence;
 mod identity;
@@ -17,9 +18,11 @@ mod metrics;
 mod policy_source;
 mod proxy;
 mod rate_limit;
+mod revocations;
 pub mod server;
 pub mod settings;
 mod tls;
+mod tokens;
 mod upstreams;
 
 pub use policy_source::{

@@ -2,22 +2,16 @@
 
 use std::sync::LazyLock;
 
-use keyring::TokenRefusal;
 use prometheus::{
     Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
     core::Collector,
 };
 use service_runtime::metrics::{LATENCY_SECONDS, registry};
 
+use crate::tokens;
+
 /// The metrics of this process.
-pub(crate) static METRICS: LazyLock<Metrics> = LazyLock::new(|| {
-    let metrics = Metrics::register();
-    // An alert on a rate needs the counter to be there before the first failure.
-    for refusal in TokenRefusal::ALL {
-        metrics.auth_failures.with_label_values(&[refusal.as_str()]);
-    }
-    metrics
-});
+pub(crate) static METRICS: LazyLock<Metrics> = LazyLock::new(Metrics::register);
 
 /// Route label of a request that matched none.
 pub(crate) const NO_ROUTE: &str = "none";
@@ -26,7 +20,9 @@ pub(crate) struct Metrics {
     pub(crate) requests: IntCounterVec,
     pub(crate) request_seconds: HistogramVec,
     pub(crate) upstream_seconds: HistogramVec,
-    pub(crate) auth_failures: IntCounterVec,
+    pub(crate) tokens: IntCounterVec,
+    pub(crate) token_cache_hits: IntCounter,
+    pub(crate) token_cache_misses: IntCounter,
     pub(crate) limit_decisions: IntCounterVec,
     pub(crate) limit_keys: IntGauge,
     pub(crate) refused_heads: IntCounterVec,
@@ -43,6 +39,11 @@ pub(crate) struct Metrics {
     pub(crate) keyset_heard_seconds: IntGauge,
     pub(crate) control_plane_up: IntGauge,
     pub(crate) key_file_ok: IntGaugeVec,
+    pub(crate) key_url_ok: IntGaugeVec,
+    pub(crate) key_url_fetches: IntCounterVec,
+    pub(crate) revocations: IntGauge,
+    pub(crate) revocations_seq: IntGauge,
+    pub(crate) revocations_heard_seconds: IntGauge,
     pub(crate) missing_permits: IntCounter,
     pub(crate) upstream_up: IntGaugeVec,
     pub(crate) upstream_in_flight: IntGaugeVec,
@@ -70,10 +71,18 @@ impl Metrics {
                 "From the choice of the upstream to the head of its answer.",
                 &["upstream"],
             ),
-            auth_failures: counters(
-                "portico_auth_failures_total",
-                "Requests refused with 401, by the rule that the token broke.",
-                &["reason"],
+            tokens: counters(
+                "portico_tokens_total",
+                "Tokens on routes that ask for one, by provider, result and the rule that was broken.",
+                &["issuer", "result", "reason"],
+            ),
+            token_cache_hits: counter(
+                "portico_token_cache_hits_total",
+                "Tokens that had been verified before.",
+            ),
+            token_cache_misses: counter(
+                "portico_token_cache_misses_total",
+                "Tokens whose signature had to be verified.",
             ),
             limit_decisions: counters(
                 "portico_limit_decisions_total",
@@ -144,10 +153,29 @@ impl Metrics {
                 "1 when the keys of another issuer are what their file says, 0 when the file is wrong or missing.",
                 &["file"],
             ),
-            missing_permits: registered(built(IntCounter::new(
+            key_url_ok: gauges(
+                "portico_key_url_ok",
+                "1 when the keys of another issuer were fetched the last time, 0 when that failed.",
+                &["url"],
+            ),
+            key_url_fetches: counters(
+                "portico_key_url_fetches_total",
+                "Fetches of the keys of another issuer, by outcome.",
+                &["url", "outcome"],
+            ),
+            revocations: gauge("portico_revocations", "Entries of the list of what is revoked."),
+            revocations_seq: gauge(
+                "portico_revocations_seq",
+                "Sequence number of the list of what is revoked; 0 without one.",
+            ),
+            revocations_heard_seconds: gauge(
+                "portico_revocations_age_seconds",
+                "Seconds since the control plane last confirmed what is revoked; -1 when it never has.",
+            ),
+            missing_permits: counter(
                 "portico_missing_permits_total",
                 "Requests that reached forwarding without a permit: always a bug.",
-            ))),
+            ),
             upstream_up: gauges(
                 "portico_upstream_up",
                 "1 for an address that gets requests, 0 for one that is ill or ejected.",
@@ -175,6 +203,13 @@ impl Metrics {
             ),
         }
     }
+
+    /// The counter of tokens of a provider that were not accepted for this reason.
+    pub(crate) fn token(&self, provider: &str, reason: &str) -> IntCounter {
+        let reason = tokens::listed(reason);
+        self.tokens
+            .with_label_values(&[provider, tokens::result_of(reason), reason])
+    }
 }
 
 #[expect(
@@ -191,6 +226,10 @@ fn registered<C: Collector + Clone + 'static>(metric: C) -> C {
         .register(Box::new(metric.clone()))
         .expect("the metric is registered once");
     metric
+}
+
+fn counter(name: &str, help: &str) -> IntCounter {
+    registered(built(IntCounter::new(name, help)))
 }
 
 fn counters(name: &str, help: &str, labels: &[&str]) -> IntCounterVec {

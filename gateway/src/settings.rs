@@ -25,8 +25,10 @@ pub struct Settings {
     /// Where the key sets of other issuers lie, which `keys: file:NAME` names. Public keys only. Required with such a
     /// provider.
     pub key_dir: PathBuf,
-    /// The control plane's unix socket, from which Portico's own key set comes. Required with `keys: portico` and
-    /// `serve: jwks`.
+    /// The certificates (PEM) that are trusted where `keys: { url: … }` leads. Required with such a provider.
+    pub key_trust_file: PathBuf,
+    /// The control plane's unix socket, from which Portico's own key set comes. Required with `keys: portico`,
+    /// `serve: jwks` and `revocations_within`.
     pub control_plane_socket: PathBuf,
     /// Addresses that replace a listener's `bind`, as `<listener>.<http|https>`; port 0 picks a free port.
     pub listen: BTreeMap<String, SocketAddr>,
@@ -42,6 +44,8 @@ pub struct Settings {
     pub connections: ConnectionSettings,
     /// Bounds of the rate-limit table.
     pub rate_limit: RateLimitSettings,
+    /// Bounds of the table of verified tokens.
+    pub token_cache: TokenCacheSettings,
     /// How long requests under way may take after SIGTERM, in milliseconds.
     pub shutdown_grace_ms: u64,
     /// How often the policy directory is read again when no file event came, in milliseconds.
@@ -56,6 +60,7 @@ impl Default for Settings {
             certificate_dir: PathBuf::new(),
             socket_dir: PathBuf::new(),
             key_dir: PathBuf::new(),
+            key_trust_file: PathBuf::from("/etc/ssl/certs/ca-certificates.crt"),
             control_plane_socket: PathBuf::new(),
             listen: BTreeMap::new(),
             private_listen: SocketAddr::from(([127, 0, 0, 1], 9901)),
@@ -64,6 +69,7 @@ impl Default for Settings {
             endpoints_file: None,
             connections: ConnectionSettings::default(),
             rate_limit: RateLimitSettings::default(),
+            token_cache: TokenCacheSettings::default(),
             shutdown_grace_ms: 20_000,
             policy_poll_ms: 10_000,
         }
@@ -119,6 +125,20 @@ pub struct RateLimitSettings {
 impl Default for RateLimitSettings {
     fn default() -> Self {
         Self { max_keys: 200_000 }
+    }
+}
+
+/// Bounds of the table of verified tokens (J45).
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TokenCacheSettings {
+    /// Tokens that are remembered, about half a kilobyte each; 0 verifies every token anew.
+    pub max_tokens: usize,
+}
+
+impl Default for TokenCacheSettings {
+    fn default() -> Self {
+        Self { max_tokens: 50_000 }
     }
 }
 
@@ -195,6 +215,7 @@ impl Settings {
             let setting = match &provider.keys {
                 KeySource::Portico => ("control_plane_socket", &self.control_plane_socket),
                 KeySource::File(_) => ("key_dir", &self.key_dir),
+                KeySource::Url(_) => ("key_trust_file", &self.key_trust_file),
             };
             needed.push((setting, format!("identity.{}.keys", provider.name)));
         }
@@ -211,6 +232,10 @@ impl Settings {
             if matches!(route.target, RouteTarget::Serve(Served::Jwks)) {
                 let setting = ("control_plane_socket", &self.control_plane_socket);
                 needed.push((setting, format!("routes.{}.serve", route.name)));
+            }
+            if route.revocations_within.is_some() {
+                let setting = ("control_plane_socket", &self.control_plane_socket);
+                needed.push((setting, format!("routes.{}.revocations_within", route.name)));
             }
         }
         needed

@@ -141,6 +141,7 @@ fn self_test_claims() -> Claims {
         jti: nobody,
         sid: None,
         tid: None,
+        client_id: None,
         scope: Vec::new(),
     }
 }

@@ -69,6 +69,7 @@ impl TokenTerms {
             jti: grant.token.to_string(),
             sid: Some(grant.session.to_string()),
             tid: Some(grant.tenant.to_string()),
+            client_id: None,
             scope: self.scopes.clone(),
         };
         Ok(keys.signer(kid).await?.sign(&claims)?)

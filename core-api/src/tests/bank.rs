@@ -373,6 +373,7 @@ impl TestBank {
             jti: text("jti"),
             sid: Some(text("sid")),
             tid: Some(text("tid")),
+            client_id: None,
             scope: text("scope").split(' ').map(str::to_owned).collect(),
         }
     }

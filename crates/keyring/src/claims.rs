@@ -31,6 +31,8 @@ pub struct Claims {
     pub sid: Option<String>,
     /// The tenant it belongs to: `ten_…`.
     pub tid: Option<String>,
+    /// The program that asked for it: `client_id` (RFC 9068 §2.2), or `azp` where an issuer writes that instead.
+    pub client_id: Option<String>,
     /// What it allows, each scope once as written (RFC 6749 §3.3).
     pub scope: Vec<String>,
 }
@@ -58,6 +60,7 @@ impl Claims {
             jti: identifier(payload, "jti")?.ok_or(TokenRefusal::Claims)?,
             sid: identifier(payload, "sid")?,
             tid: identifier(payload, "tid")?,
+            client_id: client(payload)?,
             scope: scope(payload)?,
         })
     }
@@ -98,6 +101,14 @@ fn identifier(payload: &mut Object, name: &str) -> Result<Option<String>, TokenR
         None => Ok(None),
         Some(Json::String(text)) if is_identifier(&text) => Ok(Some(text)),
         Some(_) => Err(TokenRefusal::Claims),
+    }
+}
+
+/// Two names for one program that disagree name none (J33).
+fn client(payload: &mut Object) -> Result<Option<String>, TokenRefusal> {
+    match (identifier(payload, "client_id")?, identifier(payload, "azp")?) {
+        (Some(client), Some(party)) if client != party => Err(TokenRefusal::Claims),
+        (client, party) => Ok(client.or(party)),
     }
 }
 
@@ -152,6 +163,9 @@ impl Serialize for Claims {
         }
         if let Some(tid) = &self.tid {
             map.serialize_entry("tid", tid)?;
+        }
+        if let Some(client_id) = &self.client_id {
+            map.serialize_entry("client_id", client_id)?;
         }
         if !self.scope.is_empty() {
             map.serialize_entry("scope", &self.scope.join(" "))?;

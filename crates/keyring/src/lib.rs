@@ -15,6 +15,7 @@ mod json;
 mod jwks;
 mod keyset;
 mod refusal;
+mod revocation;
 mod seal;
 mod signing;
 mod state;
@@ -25,7 +26,10 @@ pub use claims::Claims;
 pub use jwks::MAX_JWKS_BYTES;
 pub use keyset::{KeySet, KeySetError, MAX_KEYS, PublicKey};
 pub use refusal::TokenRefusal;
+pub use revocation::{MAX_REVOCATIONS, Revocation, RevocationError, RevocationList, masked};
 pub use seal::{KeyEncryptionKey, SealError, open, seal};
 pub use signing::{SigningError, SigningKey};
 pub use state::{Bounds, Event, KeyState, Ring, RingKey, RingRefusal, UnknownKeyState, step};
-pub use verify::{Expectations, MAX_LEEWAY_S, MAX_TOKEN_BYTES, UnverifiedToken, Verifier};
+pub use verify::{
+    Expectations, MAX_LEEWAY_S, MAX_TOKEN_BYTES, UnverifiedToken, VerifiedToken, Verifier, key_name,
+};

@@ -16,6 +16,10 @@ impl Evidence for Fine {
         Ok(Arc::clone(&self.0))
     }
 
+    fn knows_revocations(&self, _: Duration) -> bool {
+        true
+    }
+
     fn charge(&self, charges: &[Charge]) -> LimitStates {
         let state = |charge: &Charge| LimitState {
             limit: Arc::clone(&charge.limit),

@@ -5,22 +5,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use bytes::Bytes;
-use http::{Request, StatusCode, header};
-use http_body_util::{BodyExt as _, Empty, Limited};
-use hyper_util::rt::TokioIo;
 use keyring::KeySet;
 use service_runtime::shutdown::Shutdown;
-use tokio::net::UnixStream;
-use tokio::time::timeout;
 
 use super::{Adopted, KeyStore};
+use crate::control_plane::{self, pause};
 use crate::metrics::METRICS;
 
 /// How long the control plane may hold a poll open.
 const WAIT: Duration = Duration::from_secs(20);
-/// How much longer than [`WAIT`] an answer may take.
-const PATIENCE: Duration = Duration::from_secs(5);
 /// A key set of 50 keys is far smaller than this (J35).
 const MAX_BYTES: usize = 64 * 1024;
 /// First and longest wait after a failure.
@@ -84,14 +77,6 @@ fn report_failure(store: &KeyStore, error: &str) {
     );
 }
 
-async fn pause(time: Duration) {
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "a back-off between attempts to reach a process that is away"
-    )]
-    tokio::time::sleep(time).await;
-}
-
 /// One long poll: takes over the key set that comes, if one comes.
 async fn poll(store: &KeyStore, socket: &Path) -> anyhow::Result<()> {
     // Without keys the first answer must come at once.
@@ -101,8 +86,7 @@ async fn poll(store: &KeyStore, socket: &Path) -> anyhow::Result<()> {
         Duration::ZERO
     };
     let target = format!("/internal/keyset?after={}&wait_s={}", store.seq(), wait.as_secs());
-    let answer = timeout(WAIT.saturating_add(PATIENCE), get(socket, &target)).await;
-    let Some(body) = answer.context("no answer in time")?? else {
+    let Some(body) = control_plane::get(socket, &target, WAIT, MAX_BYTES).await? else {
         if store.current().is_none() {
             bail!("the control plane has no key set yet");
         }
@@ -113,39 +97,5 @@ async fn poll(store: &KeyStore, socket: &Path) -> anyhow::Result<()> {
         Adopted::New => Ok(()),
         // Asking again at once would bring the same.
         Adopted::NotNewer => bail!("the control plane offers a key set that is not newer than ours"),
-    }
-}
-
-/// `None` when nothing is newer.
-async fn get(socket: &Path, target: &str) -> anyhow::Result<Option<Bytes>> {
-    let stream = UnixStream::connect(socket)
-        .await
-        .with_context(|| format!("connecting to {}", socket.display()))?;
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-    let request = Request::get(target)
-        .header(header::HOST, "control-plane")
-        .body(Empty::<Bytes>::new())?;
-    let exchange = async {
-        let response = sender.send_request(request).await?;
-        match response.status() {
-            StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED => Ok(None),
-            StatusCode::OK => {
-                let body = Limited::new(response.into_body(), MAX_BYTES)
-                    .collect()
-                    .await
-                    .map_err(|error| anyhow::anyhow!("reading the key set: {error}"))?;
-                Ok(Some(body.to_bytes()))
-            }
-            status => bail!("the control plane answers {status}"),
-        }
-    };
-    tokio::pin!(exchange, connection);
-    tokio::select! {
-        result = &mut exchange => result,
-        closed = &mut connection => {
-            closed?;
-            // The connection may end in the same moment as the answer is complete.
-            exchange.await
-        }
     }
 }

@@ -1,15 +1,21 @@
-//! The keys that verify tokens: Portico's own set, fed by the control plane and kept on disk; in `files`, the sets of
-//! other issuers.
+//! The keys that verify tokens: Portico's own set, fed by the control plane and kept on disk; in `files` and `urls`, the
+//! sets of other issuers.
 //!
 //! **Invariant:** `seq` never goes backwards, and a revoked key never verifies again, whatever the control plane or the
 //! disk says later. Without a key set nothing is verified, so nothing that needs a token is let through.
 
 mod fetch;
 mod files;
+mod issuer;
+mod sources;
 mod state_file;
+mod urls;
 
 pub(crate) use fetch::follow;
 pub(crate) use files::KeyFiles;
+pub(crate) use issuer::{Examined, IssuerKeys};
+pub(crate) use sources::KeySources;
+pub(crate) use urls::{KeyUrls, follow as follow_urls};
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,7 +24,7 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwapOption;
 use aws_lc_rs::digest::{SHA256, digest};
 use bytes::Bytes;
-use keyring::{Claims, Expectations, KeySet, KeySetError, TokenRefusal, Verifier};
+use keyring::{Expectations, KeySet, KeySetError, TokenRefusal, Verifier};
 use std::sync::Arc;
 use tokio::sync::Notify;
 
@@ -33,14 +39,14 @@ const ASK_INTERVAL_MS: u64 = 5_000;
 #[derive(Debug)]
 pub(crate) struct Keys {
     set: KeySet,
-    verifier: Verifier,
+    verifier: IssuerKeys,
     jwks: Bytes,
     etag: String,
 }
 
 impl Keys {
     fn new(set: KeySet) -> Result<Self, KeySetError> {
-        let verifier = Verifier::new(set.clone())?;
+        let verifier = IssuerKeys::new(Verifier::new(set.clone())?);
         let jwks = set.to_jwks().to_string();
         let hash = digest(&SHA256, jwks.as_bytes());
         let etag = hash
@@ -75,6 +81,8 @@ pub(crate) enum VerificationFailure {
     Refused(TokenRefusal),
     /// There is no key set, or it is too old to say that a key does not exist: try again later (J38).
     NoKeys,
+    /// The key may be newer than the set, which is being fetched: try again in a moment (J37).
+    KeysPending,
 }
 
 /// What became of a key set that was offered.
@@ -174,21 +182,38 @@ impl KeyStore {
         self.current.store(Some(Arc::new(keys)));
     }
 
+    /// The number of the keys in force; `None` when there are none.
+    pub(crate) fn generation(&self) -> Option<u64> {
+        Some(self.current.load().as_ref()?.verifier.generation())
+    }
+
+    /// Whether tokens of this key are good.
+    pub(crate) fn knows(&self, kid: &str) -> bool {
+        let current = self.current.load();
+        current.as_ref().is_some_and(|keys| keys.verifier.knows(kid))
+    }
+
+    /// Why nothing can be verified; `None` when it can.
+    pub(crate) fn missing(&self) -> Option<String> {
+        let is_missing = self.current.load().is_none();
+        is_missing.then(|| "no key set yet".to_owned())
+    }
+
     /// Verifies a token at `now_unix` (Unix seconds).
     ///
     /// # Errors
     /// The rule the token breaks, or [`VerificationFailure::NoKeys`] when we cannot know.
-    pub(crate) fn verify(
+    pub(crate) fn examine(
         &self,
         token: &str,
         expectations: &Expectations,
         now_unix: i64,
-    ) -> Result<Claims, VerificationFailure> {
+    ) -> Result<Examined, VerificationFailure> {
         let current = self.current.load();
         let Some(keys) = current.as_ref() else {
             return Err(VerificationFailure::NoKeys);
         };
-        match keys.verifier.verify(token, expectations, now_unix) {
+        match keys.verifier.examine(token, expectations, now_unix) {
             Err(TokenRefusal::UnknownKey) => {
                 self.want_news();
                 // “Invalid” would be a lie when a rotation may have passed us by (control-plane rules, §2.4).
@@ -200,7 +225,7 @@ impl KeyStore {
                 })
             }
             Err(refusal) => Err(VerificationFailure::Refused(refusal)),
-            Ok(claims) => Ok(claims),
+            Ok(examined) => Ok(examined),
         }
     }
 
@@ -244,6 +269,11 @@ impl KeyStore {
     fn elapsed_ms(&self) -> u64 {
         u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
+}
+
+/// Whole seconds, to compare with Unix time.
+fn seconds(time: Duration) -> i64 {
+    i64::try_from(time.as_secs()).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]

@@ -22,7 +22,7 @@ use policy::{Date, SourceFile, render};
 use service_runtime::clock::Clock;
 use service_runtime::settings::Environment;
 
-use crate::keys::KeyFiles;
+use crate::keys::KeySources;
 use crate::metrics::METRICS;
 use crate::settings::Settings;
 
@@ -44,7 +44,7 @@ pub(crate) enum Reload {
 pub(crate) struct PolicySource {
     settings: Settings,
     environment: Environment,
-    key_files: Arc<KeyFiles>,
+    keys: Arc<KeySources>,
     clock: Clock,
     current: ArcSwap<Snapshot>,
     /// Fingerprint of the directory at the last attempt.
@@ -60,7 +60,7 @@ impl PolicySource {
         settings: &Settings,
         environment: Environment,
         clock: Clock,
-        key_files: Arc<KeyFiles>,
+        keys: Arc<KeySources>,
     ) -> anyhow::Result<Self> {
         let make = |files: &[SourceFile]| snapshot(files, environment, settings, None);
         let read = watch::read_settled(&settings.policies_dir).await;
@@ -95,11 +95,11 @@ impl PolicySource {
                 (last_good, false)
             }
         };
-        key_files.look(&snapshot.plan);
+        keys.look(&snapshot.plan);
         let source = Self {
             settings: settings.clone(),
             environment,
-            key_files,
+            keys,
             clock,
             seen: Mutex::new(seen),
             current: ArcSwap::from_pointee(snapshot),
@@ -136,7 +136,7 @@ impl PolicySource {
             Ok((files, snapshot)) => {
                 keep(&self.settings.state_dir, &files);
                 // First the keys: no request may meet the new policy without them.
-                self.key_files.look(&snapshot.plan);
+                self.keys.look(&snapshot.plan);
                 self.current.store(Arc::new(snapshot));
                 self.report(true);
                 Reload::Loaded

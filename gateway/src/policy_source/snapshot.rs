@@ -7,13 +7,14 @@ use std::sync::Arc;
 use keyring::{Algorithm, Expectations};
 use policy::{IdentityProvider, Plan, Upstream};
 
+use crate::tokens::TokenRules;
 use crate::upstreams::Pool;
 
 /// A compiled policy and what the gateway derives from it. A request uses one from its first to its last phase.
 pub(crate) struct Snapshot {
     /// The policy.
     pub(crate) plan: Plan,
-    expectations: HashMap<String, Expectations>,
+    token_rules: HashMap<String, TokenRules>,
     pools: HashMap<String, Arc<Pool>>,
 }
 
@@ -24,10 +25,13 @@ impl Snapshot {
     /// # Errors
     /// When an upstream's socket path cannot be one (108 bytes is the limit of the system).
     pub(crate) fn new(plan: Plan, socket_dir: &Path, previous: Option<&Self>) -> anyhow::Result<Self> {
-        let expectations = plan
+        let token_rules = plan
             .identity_providers()
             .iter()
-            .map(|provider| (provider.name.clone(), expectations(provider)))
+            .map(|provider| {
+                let rules = TokenRules::new(provider, expectations(provider));
+                (provider.name.clone(), rules)
+            })
             .collect();
         let pools = plan
             .upstreams()
@@ -40,14 +44,14 @@ impl Snapshot {
             .collect::<anyhow::Result<_>>()?;
         Ok(Self {
             plan,
-            expectations,
+            token_rules,
             pools,
         })
     }
 
     /// What a token of this provider must be.
-    pub(crate) fn expectations(&self, provider: &IdentityProvider) -> Option<&Expectations> {
-        self.expectations.get(&provider.name)
+    pub(crate) fn token_rules(&self, provider: &IdentityProvider) -> Option<&TokenRules> {
+        self.token_rules.get(&provider.name)
     }
 
     /// Every upstream.

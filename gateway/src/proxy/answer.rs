@@ -5,7 +5,7 @@ use http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use pingora::http::ResponseHeader;
 use pingora::proxy::{FailToProxy, Session};
 use pingora::{Error, ErrorSource, ErrorType, Result};
-use policy::{Action, Answer, Denial, DenialKind, Scheme};
+use policy::{Action, Answer, Denial, DenialKind, Phase, RouteAuth, Scheme};
 use problem::{Problem, ProblemType, catalogue};
 
 use super::access_log::CLIENT_GONE;
@@ -121,8 +121,9 @@ pub(super) async fn refuse(session: &mut Session, ctx: &mut RequestContext, refu
 pub(super) async fn deny(session: &mut Session, ctx: &mut RequestContext, denial: Denial) -> Result<()> {
     ctx.verdict = Verdict::Denied;
     ctx.reason = Some(denial.reason);
-    if denial.kind == DenialKind::Unauthenticated {
-        METRICS.auth_failures.with_label_values(&[denial.reason]).inc();
+    let auth = ctx.route.as_ref().map(|route| &route.auth);
+    if let (Phase::Authentication, Some(RouteAuth::Provider(provider))) = (denial.phase, auth) {
+        METRICS.token(&provider.name, denial.reason).inc();
     }
     let mut problem = Problem::new(problem_type(denial.kind)).detail(denial.detail);
     if let Some(seconds) = denial.retry_after_s {

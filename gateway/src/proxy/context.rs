@@ -11,6 +11,7 @@ use crate::connection::Connection;
 use crate::identity::Identity;
 use crate::metrics::METRICS;
 use crate::policy_source::Snapshot;
+use crate::tokens::AcceptedToken;
 use crate::upstreams::{Attempt, Endpoint};
 
 /// What became of a request.
@@ -65,8 +66,6 @@ pub(crate) struct RequestContext {
     pub(crate) upstream_connected: bool,
     /// Whether the client asked for a WebSocket.
     pub(crate) wants_websocket: bool,
-    /// When the token of the request expires, in Unix seconds.
-    pub(crate) token_expires: Option<i64>,
     /// The request on its way to an address.
     pub(crate) attempt: Option<Attempt>,
     /// Addresses that failed this request.
@@ -84,6 +83,8 @@ pub(crate) struct RequestContext {
     /// When the first limit was charged.
     charged: Option<Instant>,
     pub(crate) started: Instant,
+    /// The token that let it in.
+    pub(crate) token: OnceLock<Arc<AcceptedToken>>,
     permit: Option<Permit>,
 }
 
@@ -103,7 +104,6 @@ impl RequestContext {
             upstream_status: None,
             upstream_connected: false,
             wants_websocket: false,
-            token_expires: None,
             attempt: None,
             failed: Vec::new(),
             further: 0,
@@ -115,6 +115,7 @@ impl RequestContext {
             failure_charges: Charges::new(),
             charged: None,
             started: Instant::now(),
+            token: OnceLock::new(),
             permit: None,
         }
     }

@@ -124,7 +124,7 @@ impl ProxyHttp for Gateway {
     }
 
     async fn request_filter(&self, session: &mut Session, ctx: &mut RequestContext) -> Result<bool> {
-        let checked = request::check(session, ctx);
+        let checked = request::check(session, ctx).and_then(|()| request::check_client(&self.shared, ctx));
         let span = ctx.identity().span.clone();
         self.decide(session, ctx, checked).instrument(span).await
     }

@@ -1,7 +1,6 @@
 //! From pingora's session to what the policy wants to know.
 
 use std::borrow::Cow;
-use std::cell::Cell;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -11,6 +10,7 @@ use pingora::proxy::Session;
 use pingora::{Error, ErrorType, Result};
 use policy::framing::Fields;
 use policy::{Outcome, Progress, RequestHead};
+use problem::catalogue;
 use tokio::time::timeout;
 
 use super::context::RequestContext;
@@ -41,6 +41,28 @@ pub(super) fn check(session: &Session, ctx: &mut RequestContext) -> std::result:
             "PA-2",
             "the request target is not a path that a client may send",
         ));
+    }
+    Ok(())
+}
+
+/// Whether the control plane lets this client in at all (J41); asked with every request, because a connection may be older
+/// than the block.
+///
+/// # Errors
+/// 403.
+pub(super) fn check_client(shared: &Shared, ctx: &RequestContext) -> std::result::Result<(), Refusal> {
+    let now = shared.clock.now().timestamp();
+    let is_blocked = |client| shared.tokens.revocations.blocks(client, now);
+    if ctx
+        .connection
+        .as_ref()
+        .is_some_and(|connection| is_blocked(connection.client))
+    {
+        return Err(Refusal {
+            kind: catalogue::ADDRESS_REFUSED,
+            rule: "J41",
+            detail: "requests from this address are not taken",
+        });
     }
     Ok(())
 }
@@ -102,18 +124,17 @@ pub(super) async fn evaluate(
     session: &mut Session,
     ctx: &mut RequestContext,
 ) -> Result<Outcome> {
+    ctx.charging();
     let snapshot = Arc::clone(&ctx.snapshot);
     let (plan, evidence) = (
         &snapshot.plan,
         LiveEvidence {
             shared,
             snapshot: &snapshot,
-            expires: Cell::new(None),
+            token: &ctx.token,
         },
     );
-    ctx.charging();
     let progress = head(session, ctx, None).map(|head| plan.begin(&head, &evidence));
-    ctx.token_expires = evidence.expires.get();
     let paused = match progress.ok_or_else(outside)? {
         Progress::Decided(outcome) => return Ok(outcome),
         Progress::NeedsBody(paused) => paused,

@@ -24,16 +24,18 @@ use service_runtime::shutdown::Shutdown;
 use tokio_util::sync::CancellationToken;
 
 use crate::durable_file::write_atomically;
-use crate::keys::{self, KeyFiles, KeyStore};
+use crate::keys::{self, KeyFiles, KeySources, KeyStore, KeyUrls};
 use crate::policy_source::{self, PolicySource};
 use crate::rate_limit::RateLimiter;
+use crate::revocations::{self, Revocations};
 use crate::settings::{ConnectionSettings, Settings};
+use crate::tokens::Tokens;
 
 /// What all workers share.
 pub(crate) struct Shared {
     pub(crate) policies: Arc<PolicySource>,
     pub(crate) keys: Arc<KeyStore>,
-    pub(crate) key_files: Arc<KeyFiles>,
+    pub(crate) tokens: Tokens,
     pub(crate) readiness: Readiness,
     pub(crate) limiter: RateLimiter,
     pub(crate) connections: ConnectionSettings,
@@ -62,16 +64,17 @@ pub async fn start(
     shutdown: Shutdown,
 ) -> anyhow::Result<Running> {
     make_private_directory(&settings.state_dir)?;
-    let key_files = Arc::new(KeyFiles::new(&settings.key_dir));
-    let policies = PolicySource::open(settings, environment, clock.clone(), key_files.clone()).await?;
+    let keys = Arc::new(KeyStore::open(&settings.state_dir));
+    let sources = key_sources(settings, &keys, &clock);
+    let revocations = Arc::new(Revocations::open(&settings.state_dir));
+    let policies = PolicySource::open(settings, environment, clock.clone(), sources.clone()).await?;
     let policies = Arc::new(policies);
     let openings = entrance::open_all(settings, &policies.current().plan)?;
-    let keys = Arc::new(KeyStore::open(&settings.state_dir));
     let shared = Arc::new(Shared {
         policies: policies.clone(),
         keys: keys.clone(),
-        readiness: readiness::checks(&keys, &key_files, &policies),
-        key_files,
+        readiness: readiness::checks(&sources, &policies, &clock),
+        tokens: Tokens::new(sources, revocations, settings.token_cache.max_tokens),
         limiter: RateLimiter::new(settings.rate_limit.max_keys),
         connections: settings.connections,
         clock,
@@ -84,10 +87,7 @@ pub async fn start(
         shutdown.clone(),
     )
     .await?;
-    if !settings.control_plane_socket.as_os_str().is_empty() {
-        let socket = settings.control_plane_socket.clone();
-        shutdown.spawn(keys::follow(keys, socket, shutdown.clone()));
-    }
+    follow(settings, &shared);
     let entrances: Vec<_> = openings.iter().map(|opening| opening.entrance.clone()).collect();
     let poll = Duration::from_millis(settings.policy_poll_ms);
     watch_upstreams(&shared);
@@ -99,9 +99,10 @@ pub async fn start(
         move |reload| {
             let snapshot = watched.policies.current();
             entrance::after_look(&snapshot.plan, &entrances, reload);
-            watched.key_files.look(&snapshot.plan);
+            watched.tokens.keys.look(&snapshot.plan);
             watch_upstreams(&watched);
             watched.keys.report_age();
+            watched.tokens.revocations.report_age();
         },
     ));
 
@@ -136,6 +137,34 @@ fn watch_upstreams(shared: &Shared) {
     for pool in shared.policies.current().pools() {
         pool.watch(&shared.shutdown);
     }
+}
+
+/// Where keys come from, before anything is asked for.
+fn key_sources(settings: &Settings, portico: &Arc<KeyStore>, clock: &Clock) -> Arc<KeySources> {
+    Arc::new(KeySources {
+        portico: portico.clone(),
+        files: KeyFiles::new(&settings.key_dir),
+        urls: Arc::new(KeyUrls::new(
+            &settings.state_dir,
+            &settings.key_trust_file,
+            clock.clone(),
+        )),
+    })
+}
+
+/// Begins to ask the control plane and other issuers for what is new.
+fn follow(settings: &Settings, shared: &Shared) {
+    let (shutdown, tokens) = (&shared.shutdown, &shared.tokens);
+    if !settings.control_plane_socket.as_os_str().is_empty() {
+        let socket = || settings.control_plane_socket.clone();
+        shutdown.spawn(keys::follow(shared.keys.clone(), socket(), shutdown.clone()));
+        shutdown.spawn(revocations::follow(
+            tokens.revocations.clone(),
+            socket(),
+            shutdown.clone(),
+        ));
+    }
+    shutdown.spawn(keys::follow_urls(tokens.keys.urls.clone(), shutdown.clone()));
 }
 
 impl Running {

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use policy::{KeySource, Plan, Route, RouteTarget, Served, Upstream, UpstreamAddress};
+use policy::{Plan, Route, RouteTarget, Served, Upstream, UpstreamAddress};
+use service_runtime::clock::Clock;
 use service_runtime::health::Readiness;
 
-use crate::keys::{KeyFiles, KeyStore};
+use crate::keys::KeySources;
 use crate::policy_source::PolicySource;
 
 /// How long an upstream may take to accept a connection.
@@ -16,16 +17,12 @@ const ACCEPT: Duration = Duration::from_secs(1);
 ///
 /// A directory that does not compile is no reason to stop work, for the old policy is in force:
 /// `portico_policy_directory_ok` and the log say so.
-pub(super) fn checks(
-    keys: &Arc<KeyStore>,
-    key_files: &Arc<KeyFiles>,
-    policies: &Arc<PolicySource>,
-) -> Readiness {
-    let (keys, key_files) = (keys.clone(), key_files.clone());
+pub(super) fn checks(keys: &Arc<KeySources>, policies: &Arc<PolicySource>, clock: &Clock) -> Readiness {
+    let (keys, clock) = (keys.clone(), clock.clone());
     let (needed, in_force, upstreams) = (policies.clone(), policies.clone(), policies.clone());
     Readiness::new()
         .check("keys", move || {
-            let missing = missing_keys(&needed.current().plan, &keys, &key_files);
+            let missing = missing_keys(&needed.current().plan, &keys, clock.now().timestamp());
             Box::pin(async move {
                 match missing.is_empty() {
                     true => Ok(()),
@@ -56,24 +53,17 @@ pub(super) fn checks(
 }
 
 /// Who cannot be verified, and why, one sentence each (J40). Without a use for Portico's own keys they are not missed.
-fn missing_keys(plan: &Plan, keys: &KeyStore, key_files: &KeyFiles) -> Vec<String> {
-    let no_key_set = || {
-        let is_missing = keys.current().is_none();
-        is_missing.then(|| "no key set yet".to_owned())
-    };
+fn missing_keys(plan: &Plan, keys: &KeySources, now_unix: i64) -> Vec<String> {
     let mut missing: Vec<String> = plan
         .identity_providers()
         .iter()
         .filter_map(|provider| {
-            let reason = match &provider.keys {
-                KeySource::Portico => no_key_set()?,
-                KeySource::File(name) => key_files.missing(name)?,
-            };
+            let reason = keys.missing(&provider.keys, now_unix)?;
             Some(format!("{}: {reason}", provider.name))
         })
         .collect();
     if missing.is_empty() && plan.routes().iter().any(serves_jwks) {
-        missing.extend(no_key_set());
+        missing.extend(keys.portico.missing());
     }
     missing
 }

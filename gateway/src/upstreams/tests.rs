@@ -24,7 +24,7 @@ upstreams:
   core: {{ address: {first}, {also_at}authorization: strip, timeouts: {{ connect: 1s, read: 1s, total: 1s }} }}
 headers: {{ api: {{ set: {{ X-Frame-Options: DENY }}, remove: [Server] }} }}
 floor:
-  limits: {{ head: 1KiB, headers: 9, target: 1KiB, body: 1KiB }}
+  limits: {{ head: 2KiB, headers: 9, target: 1KiB, body: 1KiB }}
   timeouts: {{ head: 1s, body: 1s }}
   rate: {{ all: {{ limit: 1/s, burst: 1, key: [address] }} }}
   headers: api

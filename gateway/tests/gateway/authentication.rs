@@ -197,7 +197,7 @@ async fn a_revoked_key_is_refused_within_moments() {
     .await;
     assert_eq!(
         gateway
-            .metric(r#"portico_auth_failures_total{reason="revoked_key"}"#)
+            .metric(r#"portico_tokens_total{issuer="customers",reason="revoked_key",result="refused"}"#)
             .await,
         Some(1)
     );

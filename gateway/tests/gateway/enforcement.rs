@@ -183,7 +183,7 @@ async fn requests_are_counted_by_route_method_and_status() {
     assert_eq!(counted, Some(2));
     assert_eq!(
         gateway
-            .metric(r#"portico_auth_failures_total{reason="missing"}"#)
+            .metric(r#"portico_tokens_total{issuer="customers",reason="missing",result="refused"}"#)
             .await,
         Some(2)
     );

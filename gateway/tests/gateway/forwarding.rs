@@ -9,7 +9,7 @@ use crate::core_service::long_body;
 use crate::gateway_process::{GatewayProcess, POLICY, eventually};
 
 #[tokio::test]
-async fn ad7_identity_comes_from_the_token_only() {
+async fn ad7_j34_j46_identity_comes_from_the_token_only() {
     let gateway = GatewayProcess::start().await;
     let token = gateway.keys.token();
     let request = gateway

@@ -1,4 +1,4 @@
-//! The control plane's key endpoint, as a script; and the tokens that its keys sign.
+//! The control plane's endpoints for gateways, as a script; and the tokens that its keys sign.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use axum::body::Body;
 use axum::extract::{RawQuery, State};
 use axum::response::Response;
 use axum::routing::get;
-use keyring::{Algorithm, KeySet, KeyState, SigningKey};
+use keyring::{Algorithm, KeySet, KeyState, Revocation, RevocationList, SigningKey};
 use serde_json::{Value, json};
 use tokio::net::UnixListener;
 use tokio::runtime::Runtime;
@@ -22,6 +22,7 @@ pub(crate) struct KeyService {
     pub(crate) key: SigningKey,
     path: PathBuf,
     set: Arc<watch::Sender<KeySet>>,
+    list: Arc<watch::Sender<RevocationList>>,
     polls: Arc<AtomicUsize>,
     runtime: Option<Runtime>,
 }
@@ -52,12 +53,14 @@ impl KeyService {
             revoked_kids: Vec::new(),
         };
         let set = Arc::new(watch::Sender::new(set));
+        let list = Arc::new(watch::Sender::new(RevocationList::default()));
         let polls = Arc::default();
-        let runtime = Some(listen(path, &set, &polls));
+        let runtime = Some(listen(path, &set, &list, &polls));
         Self {
             key,
             path: path.to_owned(),
             set,
+            list,
             polls,
             runtime,
         }
@@ -78,6 +81,14 @@ impl KeyService {
         self.set.send_modify(|set| {
             change(set);
             set.seq += 1;
+        });
+    }
+
+    /// Publishes another list of what is revoked.
+    pub(crate) fn revoke(&self, revocations: Vec<Revocation>) {
+        self.list.send_modify(|list| {
+            list.revocations = revocations;
+            list.seq += 1;
         });
     }
 
@@ -105,7 +116,7 @@ impl KeyService {
     }
 
     pub(crate) fn revive(&mut self) {
-        self.runtime = Some(listen(&self.path, &self.set, &self.polls));
+        self.runtime = Some(listen(&self.path, &self.set, &self.list, &self.polls));
     }
 }
 
@@ -117,7 +128,12 @@ impl Drop for KeyService {
     }
 }
 
-fn listen(path: &Path, set: &Arc<watch::Sender<KeySet>>, polls: &Arc<AtomicUsize>) -> Runtime {
+fn listen(
+    path: &Path,
+    set: &Arc<watch::Sender<KeySet>>,
+    list: &Arc<watch::Sender<RevocationList>>,
+    polls: &Arc<AtomicUsize>,
+) -> Runtime {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .enable_all()
@@ -127,7 +143,12 @@ fn listen(path: &Path, set: &Arc<watch::Sender<KeySet>>, polls: &Arc<AtomicUsize
     let listener = UnixListener::bind(path).unwrap();
     let router = Router::new()
         .route("/internal/keyset", get(answer))
-        .with_state((set.clone(), polls.clone()));
+        .with_state((set.clone(), polls.clone()))
+        .merge(
+            Router::new()
+                .route("/internal/revocations", get(revoked))
+                .with_state(list.clone()),
+        );
     runtime.spawn(async move {
         axum::serve(listener, router).await.unwrap();
     });
@@ -140,6 +161,22 @@ async fn answer(
     RawQuery(query): RawQuery,
 ) -> Response {
     polls.fetch_add(1, Ordering::Relaxed);
+    // One that was restored from a backup is behind its gateways, and tells them what it knows.
+    long_poll(&set, query, |set, after| set.seq != after).await
+}
+
+async fn revoked(
+    State(list): State<Arc<watch::Sender<RevocationList>>>,
+    RawQuery(query): RawQuery,
+) -> Response {
+    long_poll(&list, query, |list, after| list.seq != after).await
+}
+
+async fn long_poll<T: serde::Serialize>(
+    sender: &watch::Sender<T>,
+    query: Option<String>,
+    is_news: impl Fn(&T, u64) -> bool,
+) -> Response {
     let query = query.unwrap_or_default();
     let number = |name: &str| {
         query
@@ -148,11 +185,10 @@ async fn answer(
             .expect("a long poll")
     };
     let (after, wait) = (number("after="), number("wait_s="));
-    let mut changes = set.subscribe();
-    // One that was restored from a backup is behind its gateways, and tells them what it knows.
-    let newer = changes.wait_for(|set| set.seq != after);
+    let mut changes = sender.subscribe();
+    let newer = changes.wait_for(|content| is_news(content, after));
     match tokio::time::timeout(Duration::from_secs(wait), newer).await {
-        Ok(Ok(set)) => Response::new(Body::from(serde_json::to_vec(&*set).unwrap())),
+        Ok(Ok(content)) => Response::new(Body::from(serde_json::to_vec(&*content).unwrap())),
         _ => Response::builder().status(204).body(Body::empty()).unwrap(),
     }
 }

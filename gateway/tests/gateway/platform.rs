@@ -47,13 +47,13 @@ enum Signer {
     P256(EcdsaKeyPair),
 }
 
-struct Provider {
+pub(crate) struct Provider {
     signer: Signer,
     kid: String,
 }
 
 impl Provider {
-    fn ed25519(kid: &str) -> Self {
+    pub(crate) fn ed25519(kid: &str) -> Self {
         let signer = Signer::Ed25519(Ed25519KeyPair::generate().unwrap());
         Self {
             signer,
@@ -61,7 +61,7 @@ impl Provider {
         }
     }
 
-    fn p256(kid: &str) -> Self {
+    pub(crate) fn p256(kid: &str) -> Self {
         let signer = Signer::P256(EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).unwrap());
         Self {
             signer,
@@ -70,7 +70,7 @@ impl Provider {
     }
 
     /// The public part, as providers publish it.
-    fn jwk(&self) -> Value {
+    pub(crate) fn jwk(&self) -> Value {
         match &self.signer {
             Signer::Ed25519(key) => {
                 let x = base64url(key.public_key().as_ref());
@@ -84,7 +84,7 @@ impl Provider {
         }
     }
 
-    fn sign(&self, claims: &Value) -> String {
+    pub(crate) fn sign(&self, claims: &Value) -> String {
         let alg = match self.signer {
             Signer::Ed25519(_) => "EdDSA",
             Signer::P256(_) => "ES256",
@@ -103,18 +103,18 @@ impl Provider {
     }
 
     /// A good token of this provider with these scopes.
-    fn token(&self, scope: &str) -> String {
+    pub(crate) fn token(&self, scope: &str) -> String {
         self.sign(&foreign_claims(scope))
     }
 }
 
-fn foreign_claims(scope: &str) -> Value {
+pub(crate) fn foreign_claims(scope: &str) -> Value {
     claims(&json!({
         "iss": "https://idp.example", "aud": "orders-api", "sub": "client-7", "sid": null, "tid": null, "scope": scope,
     }))
 }
 
-fn jwks(providers: &[&Provider]) -> String {
+pub(crate) fn jwks(providers: &[&Provider]) -> String {
     let keys: Vec<Value> = providers.iter().map(|provider| provider.jwk()).collect();
     json!({ "keys": keys }).to_string()
 }

@@ -134,6 +134,10 @@ impl Evidence for Supposed<'_> {
         principal
     }
 
+    fn knows_revocations(&self, _: Duration) -> bool {
+        true
+    }
+
     fn charge(&self, charges: &[Charge]) -> LimitStates {
         charges.iter().map(|charge| self.state(charge)).collect()
     }

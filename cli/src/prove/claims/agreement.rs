@@ -210,6 +210,10 @@ impl Evidence for Supposed {
         Ok(Arc::clone(&self.0))
     }
 
+    fn knows_revocations(&self, _: Duration) -> bool {
+        true
+    }
+
     fn charge(&self, charges: &[Charge]) -> LimitStates {
         let state = |charge: &Charge| LimitState {
             limit: Arc::clone(&charge.limit),

@@ -204,6 +204,7 @@ impl Plane {
             jti: "tok_1".to_owned(),
             sid: None,
             tid: None,
+            client_id: None,
             scope: Vec::new(),
         };
         (

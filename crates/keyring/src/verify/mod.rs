@@ -3,10 +3,13 @@
 #[cfg(test)]
 mod tests;
 mod unverified;
+#[cfg(test)]
+mod wycheproof;
 
 pub use unverified::UnverifiedToken;
 
 use std::collections::{HashMap, HashSet};
+use std::ops::Range;
 
 use aws_lc_rs::signature::ParsedPublicKey;
 
@@ -39,6 +42,17 @@ pub struct Expectations {
     pub max_lifetime_s: u32,
     /// Clock allowance in seconds, 0 to [`MAX_LEEWAY_S`], applied once to each bound (J26).
     pub leeway_s: u32,
+}
+
+/// A token that was accepted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VerifiedToken {
+    /// What it says.
+    pub claims: Claims,
+    /// The key that signed it.
+    pub kid: String,
+    /// The Unix seconds at which the same key set gives the same answer: clock allowance and the end of the key included.
+    pub good: Range<i64>,
 }
 
 /// A key set made ready for verification. Immutable; a new set makes a new verifier.
@@ -121,6 +135,12 @@ impl Verifier {
         self.keys.len()
     }
 
+    /// Whether a token of this key can be good.
+    #[must_use]
+    pub fn knows(&self, kid: &str) -> bool {
+        self.keys.contains_key(kid) && !self.revoked.contains(kid)
+    }
+
     /// The `seq` of the key set behind this verifier.
     #[must_use]
     pub const fn seq(&self) -> u64 {
@@ -140,6 +160,20 @@ impl Verifier {
         expectations: &Expectations,
         now_unix: i64,
     ) -> Result<Claims, TokenRefusal> {
+        Ok(self.examine(token, expectations, now_unix)?.claims)
+    }
+
+    /// As [`Verifier::verify`], and says which key signed and for how long the answer holds with this key set.
+    ///
+    /// # Errors
+    ///
+    /// The first rule that is broken.
+    pub fn examine(
+        &self,
+        token: &str,
+        expectations: &Expectations,
+        now_unix: i64,
+    ) -> Result<VerifiedToken, TokenRefusal> {
         let leeway = i64::from(expectations.leeway_s.min(MAX_LEEWAY_S));
         let compact = Compact::parse(token)?;
         let algorithm = accepted_algorithm(&compact.header, expectations)?;
@@ -158,7 +192,15 @@ impl Verifier {
         }
         check_parties(&claims, expectations)?;
         check_times(&claims, expectations, leeway, now_unix)?;
-        Ok(claims)
+        let until = claims.exp.saturating_add(leeway);
+        Ok(VerifiedToken {
+            kid: kid(&compact.header)?.to_owned(),
+            good: claims.nbf.unwrap_or(0).max(claims.iat).saturating_sub(leeway)
+                ..key
+                    .verify_until
+                    .map_or(until, |last| until.min(last.saturating_add(1))),
+            claims,
+        })
     }
 
     /// Finds the key a header names; a map lookup and nothing else (J14).
@@ -186,6 +228,13 @@ impl Verifier {
     }
 }
 
+/// The key that a token says signed it, if its header has the form for that; nothing is verified.
+#[must_use]
+pub fn key_name(token: &str) -> Option<String> {
+    let compact = Compact::parse(token).ok()?;
+    kid(&compact.header).ok().map(str::to_owned)
+}
+
 /// The name of the key (J14).
 fn kid(header: &Object) -> Result<&str, TokenRefusal> {
     header
@@ -196,19 +245,30 @@ fn kid(header: &Object) -> Result<&str, TokenRefusal> {
 
 /// Checks the header (J7, J10–J13) and gives the algorithm it names, which must then be that of the key (J8).
 fn accepted_algorithm(header: &Object, expectations: &Expectations) -> Result<Algorithm, TokenRefusal> {
+    check_members(header)?;
+    if header.contains("cty") || !is_type(header.text("typ"), &expectations.token_type) {
+        return Err(TokenRefusal::Type);
+    }
+    named_algorithm(header, &expectations.algorithms)
+}
+
+/// Members that must not be there, whatever they say (J10, J12, J13).
+fn check_members(header: &Object) -> Result<(), TokenRefusal> {
     if header.contains("crit") || header.contains("b64") {
         return Err(TokenRefusal::Critical);
     }
     if FORBIDDEN_MEMBERS.iter().any(|name| header.contains(name)) {
         return Err(TokenRefusal::Malformed);
     }
-    if header.contains("cty") || !is_type(header.text("typ"), &expectations.token_type) {
-        return Err(TokenRefusal::Type);
-    }
+    Ok(())
+}
+
+/// The algorithm that the header names, if it is one of these (J7).
+fn named_algorithm(header: &Object, accepted: &[Algorithm]) -> Result<Algorithm, TokenRefusal> {
     header
         .text("alg")
         .and_then(|name| name.parse().ok())
-        .filter(|algorithm| expectations.algorithms.contains(algorithm))
+        .filter(|algorithm| accepted.contains(algorithm))
         .ok_or(TokenRefusal::Algorithm)
 }
 

@@ -643,6 +643,84 @@ fn j20_ecdsa_signatures_are_two_numbers_in_range_and_never_der() {
 }
 
 #[test]
+fn j21_j22_rsa_and_shared_secrets_verify_nothing() {
+    // No padding of RSA and no length of a secret can be wrong where neither is accepted.
+    for issuer in [Issuer::new(Algorithm::EdDSA), Issuer::new(Algorithm::ES256)] {
+        for name in [
+            "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "HS256", "HS384", "HS512",
+        ] {
+            assert_eq!(
+                issuer.verify_header("alg", json!(name)),
+                Err(TokenRefusal::Algorithm),
+                "{name}"
+            );
+            assert!(name.parse::<Algorithm>().is_err());
+        }
+    }
+}
+
+#[test]
+fn j33_two_names_for_the_client_must_be_one() {
+    let issuer = issuer();
+    let client = |changes: &[(&str, Value)]| {
+        let mut payload = payload();
+        for (name, value) in changes {
+            payload[*name] = value.clone();
+        }
+        issuer.verify_payload(&payload).map(|claims| claims.client_id)
+    };
+    let app = || json!("app");
+    assert_eq!(client(&[]), Ok(None));
+    for names in [
+        &[("client_id", app())][..],
+        &[("azp", app())],
+        &[("client_id", app()), ("azp", app())],
+    ] {
+        assert_eq!(client(names), Ok(Some("app".to_owned())));
+    }
+    for names in [
+        &[("client_id", app()), ("azp", json!("other"))][..],
+        &[("client_id", json!(["app"]))],
+        &[("azp", json!(""))],
+    ] {
+        assert_eq!(client(names), Err(TokenRefusal::Claims));
+    }
+}
+
+#[test]
+fn j45_an_answer_says_how_long_it_holds() {
+    let Issuer { key, .. } = issuer();
+    let mut claims = payload();
+    claims["nbf"] = json!(NOW + 10);
+    let token = key.sign(&claims).unwrap();
+    let retiring = PublicKey {
+        sign_until: Some(NOW + 5),
+        verify_until: Some(NOW + 300),
+        ..key.public_key(KeyState::Retiring)
+    };
+    for (published, good) in [
+        (key.public_key(KeyState::Active), NOW - 20..NOW + 630),
+        (retiring, NOW - 20..NOW + 301),
+    ] {
+        let verifier = verifier_of(vec![published]);
+        let verified = verifier.examine(&token, &expectations(), NOW).unwrap();
+        assert_eq!(
+            (verified.good.clone(), verified.kid.as_str()),
+            (good.clone(), key.kid())
+        );
+        for (now, is_good) in [
+            (good.start - 1, false),
+            (good.start, true),
+            (good.end - 1, true),
+            (good.end, false),
+        ] {
+            let found = verifier.verify(&token, &expectations(), now);
+            assert_eq!(found.is_ok(), is_good, "{}", now - NOW);
+        }
+    }
+}
+
+#[test]
 fn j23_an_ed25519_signature_has_one_form() {
     let issuer = issuer();
     let token = issuer.key.sign(&payload()).unwrap();
@@ -1056,7 +1134,7 @@ proptest! {
         let issuer = issuer();
         let claims = Claims {
             iss: ISSUER.to_owned(), sub, aud: vec!["core-api".to_owned()], exp: NOW + life, iat: NOW, nbf: None, jti,
-            sid, tid: None, scope,
+            sid, tid: None, client_id: None, scope,
         };
         let token = issuer.key.sign(&claims).unwrap();
         prop_assert_eq!(issuer.verifier.verify(&token, &expectations(), NOW + age).unwrap(), claims);

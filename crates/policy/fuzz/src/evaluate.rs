@@ -61,6 +61,10 @@ impl Evidence for Answers {
         }
     }
 
+    fn knows_revocations(&self, _: Duration) -> bool {
+        true
+    }
+
     fn charge(&self, charges: &[Charge]) -> LimitStates {
         let state = |charge: &Charge, granted| LimitState {
             limit: charge.limit.clone(),

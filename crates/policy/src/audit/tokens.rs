@@ -1,8 +1,13 @@
 //! Identity providers: how long a token lives, whom it is for, and whether it can be taken for another.
 
 use super::{AuditRule, AuditSeverity, Auditor};
-use crate::plan::{IdentityProvider, RouteAuth, RouteTarget, UpstreamAuthorization};
-use std::{collections::BTreeSet, time::Duration};
+use crate::plan::{IdentityProvider, KeySource, KeyUrl, RouteAuth, RouteTarget, UpstreamAuthorization};
+use ipnet::IpNet;
+use std::{
+    collections::BTreeSet,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    time::Duration,
+};
 
 static LONG_LIFE: AuditRule = AuditRule::new(
     "A1201",
@@ -47,16 +52,39 @@ static MIXED_SUBJECTS: AuditRule = AuditRule::new(
     "RFC 7519 §4.1.2; RFC 8725 §3.8",
 );
 
-pub(super) static RULES: [&AuditRule; 6] = [
+static KEY_NETWORK: AuditRule = AuditRule::new(
+    "A1207",
+    AuditSeverity::High,
+    "keys may come from a whole private network, or from the address of cloud metadata",
+    "whoever gets one machine there, or can bend a name to it, signs every token of the issuer",
+    "OWASP API7:2023; RFC 8725 §3.10",
+);
+static STALE_KEYS: AuditRule = AuditRule::new(
+    "A1208",
+    AuditSeverity::Medium,
+    "keys count for more than a day without being fetched again",
+    "a key that the issuer has withdrawn, because it was stolen, verifies for as long",
+    "RFC 8725 §3.5; OWASP API2:2023",
+);
+
+pub(super) static RULES: [&AuditRule; 8] = [
     &LONG_LIFE,
     &LEEWAY,
     &MANY_AUDIENCES,
     &BROAD_AUDIENCE,
     &TYPE,
     &MIXED_SUBJECTS,
+    &KEY_NETWORK,
+    &STALE_KEYS,
 ];
 
 const LONGEST_LIFE: Duration = Duration::from_hours(1);
+const LONGEST_STALE: Duration = Duration::from_hours(24);
+/// Where clouds tell a machine its secrets, whoever asks.
+const METADATA: [IpAddr; 2] = [
+    IpAddr::V4(Ipv4Addr::new(169, 254, 169, 254)),
+    IpAddr::V6(Ipv6Addr::new(0xfd00, 0x0ec2, 0, 0, 0, 0, 0, 0x0254)),
+];
 const MOST_LEEWAY: Duration = Duration::from_mins(1);
 
 /// Audiences that products hand out to everyone.
@@ -93,7 +121,36 @@ impl Auditor<'_> {
         }
     }
 
+    fn key_url(&mut self, key: &str, url: &KeyUrl) {
+        let is_broad = |network: &&IpNet| {
+            let fewest_bits = match network {
+                IpNet::V4(_) => 24,
+                IpNet::V6(_) => 64,
+            };
+            network.prefix_len() < fewest_bits || METADATA.iter().any(|address| network.contains(address))
+        };
+        if let Some(broad) = url.addresses.iter().find(is_broad) {
+            self.find_item(
+                &KEY_NETWORK,
+                (&format!("{key}.addresses"), &broad.to_string()),
+                format!("keys may come from anywhere in `{broad}`"),
+                "the addresses of the issuer alone: `10.0.4.17`",
+            );
+        }
+        if url.stale_for > LONGEST_STALE {
+            self.find(
+                &STALE_KEYS,
+                format!("{key}.stale_for"),
+                format!("old keys count for {} hours", url.stale_for.as_secs() / 3600),
+                "`1h`, or as long as an outage of the issuer is to be survived",
+            );
+        }
+    }
+
     fn provider(&mut self, provider: &IdentityProvider) {
+        if let KeySource::Url(url) = &provider.keys {
+            self.key_url(&format!("{}.keys", provider.rule.key()), url);
+        }
         let key = |key: &str| format!("{}.{key}", provider.rule.key());
         let minutes = provider.max_lifetime.as_secs() / 60;
         if provider.max_lifetime > LONGEST_LIFE {

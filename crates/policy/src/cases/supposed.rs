@@ -79,6 +79,10 @@ impl Evidence for Supposed<'_> {
         }
     }
 
+    fn knows_revocations(&self, _: Duration) -> bool {
+        true
+    }
+
     fn charge(&self, charges: &[Charge]) -> LimitStates {
         self.counters.charge(charges)
     }

@@ -244,7 +244,7 @@ impl<'d> Compiler<'d> {
             .collect();
         for (index, provider) in written.iter().enumerate() {
             let of_another = written.iter().take(index).find(|earlier| {
-                earlier.keys.value == provider.keys.value && earlier.issuer != provider.issuer
+                earlier.keys.value.is_same_place(&provider.keys.value) && earlier.issuer != provider.issuer
             });
             if let Some(earlier) = of_another {
                 self.findings

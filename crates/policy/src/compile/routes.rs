@@ -144,6 +144,10 @@ impl<'d> Compiler<'d> {
             matched: rule(written.path.at, "match"),
             auth: rule(written.auth.at, "auth"),
             scopes: rule(scopes_at, "scopes"),
+            revocations: written.revocations_within.as_ref().map_or_else(
+                || rule(written.auth.at, "auth"),
+                |within| rule(within.at, "revocations_within"),
+            ),
             body: body_rule,
             target: rule(
                 written.target.at,
@@ -165,6 +169,7 @@ impl<'d> Compiler<'d> {
                 .map(|(_, scopes)| scopes.clone())
                 .unwrap_or_default(),
             allow_from: allow_from?,
+            revocations_within: written.revocations_within.as_ref().map(|within| within.value),
             limits: limits??,
             target: target?,
             websocket,
@@ -291,6 +296,19 @@ impl<'d> Compiler<'d> {
                 )
                 .why("without a token there is nothing to compare scopes with")
                 .fix("remove `scopes`, or name an identity provider in `auth`");
+        }
+        if let Some(within) = &written.revocations_within {
+            self.findings
+                .error(
+                    code::NO_EFFECT,
+                    within.at,
+                    format!(
+                        "{} is for anyone, so `revocations_within` has no effect",
+                        named.path
+                    ),
+                )
+                .why("without a token there is nothing that could be revoked")
+                .fix("remove it, or name an identity provider in `auth`");
         }
         let Some(because) = &written.because else {
             self.findings

@@ -5,8 +5,8 @@ use super::{Definition, Fact, Kind, Value, places::Places};
 use crate::Date;
 use crate::plan::{
     AddressList, AddressRule, Breaker, CORS_FIELDS, Cors, Count, Ejection, Fallback, Floor, HealthCheck,
-    HttpListener, HttpsListener, IdentityProvider, KeySource, Limits, Listener, Plan, Profile, RateKey,
-    RateLimit, Retries, Route, RouteAuth, RouteTarget, Served, Timeouts, TlsVersion, Upstream,
+    HttpListener, HttpsListener, IdentityProvider, KeySource, KeyUrl, Limits, Listener, Plan, Profile,
+    RateKey, RateLimit, Retries, Route, RouteAuth, RouteTarget, Served, Timeouts, TlsVersion, Upstream,
     UpstreamAuthorization, Waiver, WebSocket,
 };
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
@@ -265,11 +265,7 @@ fn provider(provider: &IdentityProvider, places: &Places) -> Definition {
         keys,
         rule: _,
     } = provider;
-    let keys = match keys {
-        KeySource::Portico => "portico".to_owned(),
-        KeySource::File(name) => format!("file:{name}"),
-    };
-    open(Kind::Identity, &format!("identity.{name}"), places)
+    let draft = open(Kind::Identity, &format!("identity.{name}"), places)
         .fact("issuer", Value::text(issuer))
         .fact("audiences", Value::set(audiences))
         .fact(
@@ -278,9 +274,27 @@ fn provider(provider: &IdentityProvider, places: &Places) -> Definition {
         )
         .fact("type", Value::text(token_type))
         .fact("max_lifetime", Value::Time(*max_lifetime))
-        .fact("leeway", Value::Time(*leeway))
-        .fact("keys", Value::Text(keys))
-        .made
+        .fact("leeway", Value::Time(*leeway));
+    match keys {
+        KeySource::Portico => draft.fact("keys", Value::text("portico")).made,
+        KeySource::File(name) => draft.fact("keys", Value::Text(format!("file:{name}"))).made,
+        KeySource::Url(url) => {
+            let KeyUrl {
+                host: _,
+                port: _,
+                target: _,
+                refresh,
+                stale_for,
+                addresses,
+            } = url.as_ref();
+            draft
+                .fact("keys", Value::text(url))
+                .fact("keys.refresh", Value::Time(*refresh))
+                .fact("keys.stale_for", Value::Time(*stale_for))
+                .fact("keys.addresses", Value::set(addresses))
+                .made
+        }
+    }
 }
 
 fn waiver(waiver: &Waiver, places: &Places) -> Definition {
@@ -420,6 +434,7 @@ fn route(route: &Route, places: &Places) -> Definition {
         auth,
         scopes,
         allow_from,
+        revocations_within,
         limits,
         target,
         websocket,
@@ -446,6 +461,10 @@ fn route(route: &Route, places: &Places) -> Definition {
         RouteAuth::Provider(provider) => draft
             .fact("auth", Value::Reference(format!("identity.{}", provider.name)))
             .fact("scopes", Value::set(scopes)),
+    };
+    let draft = match revocations_within {
+        Some(within) => draft.fact("revocations_within", Value::Time(*within)),
+        None => draft,
     };
     let draft = draft
         .fact("allow_from", from(allow_from.as_ref(), "anywhere"))

@@ -70,6 +70,13 @@ static ROWS: &[Row] = &[
     Row(&[Waiver], "until", Medium, Other("the exception lasts until {new}")),
     Row(&[Waiver], "because", Info, Other("the exception stays, for another reason")),
     Row(&[Identity], "keys", Critical, Other("signatures are checked with other keys")),
+    Row(&[Identity], "keys.refresh", Low, Number(
+        "a key that the issuer adds or withdraws is noticed after {new}", "the issuer is asked for keys every {new}")),
+    Row(&[Identity], "keys.stale_for", Medium, Number(
+        "keys that the issuer may have withdrawn count for {new}",
+        "an issuer that cannot be reached for {new} opens nothing any more")),
+    Row(&[Identity], "keys.addresses", High, Permits(
+        "keys may come from {words}", "keys come from {words} no more")),
     Row(&[Headers], "remove", Medium, Demands(
         "answers carry {words} no more", "answers may carry {words} again")),
     Row(&[Cors], "origins", High, Permits(
@@ -100,6 +107,9 @@ static ROWS: &[Row] = &[
     Row(&[Route], "deprecated", Info, Other("clients of {subject} are told to leave it: {new}")),
     Row(&[Route], "sunset", Low, Other("clients of {subject} are told that it may be gone: {new}")),
     Row(&[Route], "websocket", Medium, Other("sockets on {subject}: {new}")),
+    Row(&[Route], "revocations_within", Medium, Number(
+        "a revoked token may still open {subject} for {new} when the control plane is silent",
+        "{subject}: a control plane that is silent for {new} closes it")),
     Row(&[Route], "serve", Medium, Other("{subject} is answered with something else")),
 ];
 

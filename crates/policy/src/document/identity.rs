@@ -1,14 +1,15 @@
 //! `identity`: who issues tokens, and what a good one looks like.
 
+use super::addresses;
 use crate::{
     diagnostic::{Findings, code},
     language,
-    plan::{Algorithm, KeySource},
+    plan::{Algorithm, KeySource, KeyUrl},
     read::{At, Field, Mapping, is_authority, is_file_name},
     secret,
     yaml::Value,
 };
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 /// One provider as written.
 #[derive(Debug, Clone)]
@@ -123,8 +124,15 @@ fn is_asymmetric(algorithm: &str) -> bool {
         || (algorithm != "ES256" && family.is_some_and(|size| ["256", "384", "512"].contains(&size)))
 }
 
-/// `portico`, or `file:` and a name in the gateway's key folder.
+/// `portico`, `file:` and a name in the gateway's key folder, or where the issuer publishes them.
 fn keys(field: &Field<'_>, findings: &mut Findings) -> Option<At<KeySource>> {
+    if let Value::Map(entries) = &field.node.value
+        && !entries
+            .iter()
+            .any(|entry| entry.key == "kty" || entry.key == "keys")
+    {
+        return key_url(field, findings);
+    }
     if matches!(field.node.value, Value::List(_) | Value::Map(_)) {
         findings
             .error(
@@ -143,6 +151,11 @@ fn keys(field: &Field<'_>, findings: &mut Findings) -> Option<At<KeySource>> {
         Some(_) | None => None,
     };
     if source.is_none() {
+        let fix = if text.value.starts_with("https://") {
+            format!("`{{ url: \"{}\", refresh: 5min, stale_for: 1h }}`", text.value)
+        } else {
+            "`portico`, `file:` and the name of a JWK Set in the gateway's key folder, `file:partners.jwks.json`, or `{ url: …, refresh: 5min, stale_for: 1h }`".to_owned()
+        };
         findings
             .error(
                 code::NOT_A_CHOICE,
@@ -150,7 +163,79 @@ fn keys(field: &Field<'_>, findings: &mut Findings) -> Option<At<KeySource>> {
                 format!("{} cannot be `{}`", field.path, text.value),
             )
             .why("keys are read from one place that is known before the first token comes")
-            .fix("`portico`, or `file:` and the name of a JWK Set in the gateway's key folder: `file:partners.jwks.json`");
+            .fix(fix);
     }
     source.map(|value| At { value, at: text.at })
+}
+
+/// Between two fetches, and from a fetch to the end of its keys.
+const LONGEST: Duration = Duration::from_hours(7 * 24);
+
+fn key_url(field: &Field<'_>, findings: &mut Findings) -> Option<At<KeySource>> {
+    let keys = Mapping::open(field, language::PROVIDER_KEYS, findings)?;
+    let url = keys
+        .key("url", findings)
+        .and_then(|field| parsed_url(&field, findings));
+    let refresh = keys
+        .key("refresh", findings)
+        .and_then(|field| field.duration(LONGEST, findings));
+    let stale_for = keys
+        .key("stale_for", findings)
+        .and_then(|field| field.duration(LONGEST, findings));
+    let addresses = match keys.optional("addresses") {
+        Some(field) => addresses::read(&field, findings)?,
+        None => Vec::new(),
+    };
+    let (url, refresh, stale_for) = (url?, refresh?, stale_for?);
+    if refresh.value < SHORTEST_REFRESH {
+        let message = format!("{}.refresh is shorter than a second", field.path);
+        findings
+            .error(code::BAD_DURATION, refresh.at, message)
+            .why("the issuer would take it for an attack")
+            .fix("`5min`; an unknown key is asked for at once");
+        return None;
+    }
+    if stale_for.value < refresh.value {
+        findings
+            .error(
+                code::BAD_DURATION,
+                stale_for.at,
+                format!("{}.stale_for is shorter than `refresh`", field.path),
+            )
+            .why("the keys would be gone each time before they are fetched again")
+            .fix("a multiple of `refresh`, so that a fetch may fail")
+            .related(refresh.at, "fetched this often");
+        return None;
+    }
+    let (host, port, target) = url.value;
+    Some(At {
+        value: KeySource::Url(Arc::new(KeyUrl {
+            host,
+            port,
+            target,
+            refresh: refresh.value,
+            stale_for: stale_for.value,
+            addresses: addresses.into_iter().map(|network| network.value).collect(),
+        })),
+        at: url.at,
+    })
+}
+
+/// An issuer is not asked more often than this.
+const SHORTEST_REFRESH: Duration = Duration::from_secs(1);
+
+fn parsed_url(field: &Field<'_>, findings: &mut Findings) -> Option<At<(String, u16, String)>> {
+    let text = field.text(findings)?;
+    let parsed = KeyUrl::parse(&text.value);
+    if parsed.is_none() {
+        findings
+            .error(
+                code::BAD_TEXT,
+                text.at,
+                format!("`{}` is not where keys can be fetched", text.value),
+            )
+            .why("whoever can change the keys on their way can sign every token (RFC 8414 §2)")
+            .fix("https, a host in lower case and a path: `https://idp.example/jwks.json`");
+    }
+    parsed.map(|value| At { value, at: text.at })
 }

@@ -81,6 +81,7 @@ impl Settler<'_> {
             | Form::Number { .. }
             | Form::Boolean
             | Form::ChoiceOr(..)
+            | Form::TextOr(..)
             | Form::Any => {}
         }
     }

@@ -18,6 +18,11 @@ use crate::{
 use http::Method;
 use std::time::Duration;
 
+/// After a day without news, no token is left that could have been revoked meanwhile.
+const LONGEST_SILENCE: Duration = Duration::from_hours(24);
+/// Two questions and some patience.
+const SHORTEST_SILENCE: Duration = Duration::from_secs(5);
+
 /// One route as written.
 #[derive(Debug, Clone)]
 pub(crate) struct RouteDocument {
@@ -27,6 +32,7 @@ pub(crate) struct RouteDocument {
     pub(crate) because: Option<At<String>>,
     pub(crate) scopes: Option<(Span, Vec<String>)>,
     pub(crate) allow_from: Option<(Span, Vec<At<String>>)>,
+    pub(crate) revocations_within: Option<At<Duration>>,
     pub(crate) rates: Vec<Named<RateDocument>>,
     pub(crate) limits: LimitsDocument,
     pub(crate) timeouts: Option<(Span, TimeoutsDocument)>,
@@ -67,6 +73,9 @@ impl RouteDocument {
         let allow_from = route
             .optional("allow_from")
             .and_then(|field| Some((field.key_at, field.list(findings, Field::text)?)));
+        let revocations_within = route
+            .optional("revocations_within")
+            .and_then(|field| revocations_within(&field, findings));
         let rates = route
             .optional("rate")
             .map(|field| rates::read(&field, findings))
@@ -96,6 +105,7 @@ impl RouteDocument {
             because,
             scopes,
             allow_from,
+            revocations_within,
             rates,
             limits: limits.unwrap_or_default(),
             timeouts,
@@ -134,6 +144,22 @@ fn websocket(field: &Field<'_>, findings: &mut Findings) -> Option<At<WebSocket>
         },
         at: field.key_at,
     })
+}
+
+fn revocations_within(field: &Field<'_>, findings: &mut Findings) -> Option<At<Duration>> {
+    let within = field.duration(LONGEST_SILENCE, findings)?;
+    if within.value < SHORTEST_SILENCE {
+        findings
+            .error(
+                code::BAD_DURATION,
+                within.at,
+                format!("{} is shorter than {} s", field.path, SHORTEST_SILENCE.as_secs()),
+            )
+            .why("the control plane is asked every two seconds, so the route would close by chance")
+            .fix("`30s`; what is revoked arrives at once all the same");
+        return None;
+    }
+    Some(within)
 }
 
 fn matched(field: &Field<'_>, findings: &mut Findings) -> Option<(At<Method>, At<Template>)> {

@@ -19,6 +19,13 @@ impl Evaluation<'_> {
             RouteAuth::Provider(provider) => Arc::clone(provider),
         };
         let principal = self.principal(route, &provider)?;
+        if let Some(within) = route.revocations_within
+            && !self.evidence.knows_revocations(within)
+        {
+            let rule = route.rules.revocations.clone();
+            let detail = "whether the token was revoked cannot be known now; try again";
+            return Err(self.unavailable(rule, STALE_REVOCATIONS, detail));
+        }
         self.pass(Phase::Authentication, &route.rules.auth, "the token is good");
         Ok(Some(principal))
     }
@@ -49,20 +56,20 @@ impl Evaluation<'_> {
                 Err(self.unauthenticated(route, reason, "the bearer token is not accepted", INVALID))
             }
             Err(TokenFailure::Unavailable(reason)) => {
-                let mut denial = Denial::new(
-                    DenialKind::Unavailable,
-                    Phase::Authentication,
-                    route.rules.auth.clone(),
-                    "tokens cannot be checked now; try again",
-                );
-                denial.reason = reason;
-                denial.retry_after_s = Some(RETRY_AFTER_S);
-                denial
-                    .headers
-                    .push((header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER_S)));
-                Err(self.deny(denial))
+                let detail = "tokens cannot be checked now; try again";
+                Err(self.unavailable(route.rules.auth.clone(), reason, detail))
             }
         }
+    }
+
+    fn unavailable(&mut self, rule: Rule, reason: &'static str, detail: &'static str) -> Stop {
+        let mut denial = Denial::new(DenialKind::Unavailable, Phase::Authentication, rule, detail);
+        denial.reason = reason;
+        denial.retry_after_s = Some(RETRY_AFTER_S);
+        denial
+            .headers
+            .push((header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER_S)));
+        self.deny(denial)
     }
 
     fn unauthenticated(
@@ -148,6 +155,8 @@ impl Evaluation<'_> {
 }
 
 const INVALID: &str = "Bearer error=\"invalid_token\"";
+/// The word for the log when a route wants to know more of revocations than the gateway does.
+const STALE_REVOCATIONS: &str = "stale_revocations";
 /// How long a client waits before it asks again when no key set is there, in seconds.
 const RETRY_AFTER_S: u64 = 5;
 

@@ -22,6 +22,9 @@ pub trait Evidence {
     /// [`TokenFailure`] when the token is refused or cannot be checked; both deny.
     fn authenticate(&self, provider: &IdentityProvider, token: &str) -> Result<Arc<Principal>, TokenFailure>;
 
+    /// Whether what is revoked was learned no longer ago than `within` (J41).
+    fn knows_revocations(&self, within: Duration) -> bool;
+
     /// Consumes one unit of every charge, or of none when any is over its limit. Answers one state for each
     /// charge, in the same order; anything else denies the request.
     fn charge(&self, charges: &[Charge]) -> LimitStates;

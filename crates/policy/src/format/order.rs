@@ -51,7 +51,7 @@ fn sort(form: &Form, item: &mut Item<'_>) {
         return;
     };
     match form {
-        Form::Mapping(keys) | Form::ChoiceOr(_, keys) => {
+        Form::Mapping(keys) | Form::ChoiceOr(_, keys) | Form::TextOr(_, keys) => {
             for item in &mut collection.items {
                 if let Some(key) = find(keys, item) {
                     sort(&key.form, item);

@@ -379,9 +379,31 @@ pub(crate) static PROVIDER: &[Key] = &[
     must("leeway", DURATION, "30s", "How much clocks may differ."),
     must(
         "keys",
-        Form::Text(Text::KeySource),
+        Form::TextOr(Text::KeySource, PROVIDER_KEYS),
         "portico",
-        "Where its keys come from: `portico`, the set that the control plane publishes, or `file:` and a JWK Set in the gateway's key folder.",
+        "Where its keys come from: `portico`, the set that the control plane publishes, `file:` and a JWK Set in the gateway's key folder, or where the issuer publishes them.",
+    ),
+];
+
+pub(crate) static PROVIDER_KEYS: &[Key] = &[
+    must(
+        "url",
+        Form::Text(Text::KeyUrl),
+        "https://idp.example/jwks.json",
+        "Where the issuer publishes its JWK Set.",
+    ),
+    must("refresh", DURATION, "5min", "How often it is fetched."),
+    must(
+        "stale_for",
+        DURATION,
+        "1h",
+        "How long a set counts after it was fetched when no newer one can be.",
+    ),
+    may(
+        "addresses",
+        list(&Form::Text(Text::Network)),
+        "[10.0.4.0/24]",
+        "Private networks in which the host may be; without it, public addresses only.",
     ),
 ];
 
@@ -577,6 +599,12 @@ pub(crate) static ROUTE: &[Key] = &[
         list(&NAME),
         "[office]",
         "Lists of `addresses`: only from there; 403 otherwise.",
+    ),
+    may(
+        "revocations_within",
+        DURATION,
+        "30s",
+        "With a provider: what is revoked must have been learned no longer ago than this; 503 otherwise.",
     ),
     may(
         "limits",

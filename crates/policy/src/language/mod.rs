@@ -15,8 +15,9 @@ pub use keys::{BASE, OVERLAY};
 pub(crate) use keys::{
     CORS, FLOOR, FLOOR_LIMITS, FLOOR_TIMEOUTS, HEADERS, HTTP, HTTPS, LISTENER, MATCH, MOST_BUDGET,
     MOST_BURST, MOST_HEADERS, MOST_IN_A_ROW, MOST_RETRIES, OVERLAY_LISTENER, OVERLAY_RATE, OVERLAY_SIDE,
-    PROVIDER, RATE, ROUTE, ROUTE_LIMITS, ROUTE_TIMEOUTS, TLS, UPSTREAM, UPSTREAM_BREAKER, UPSTREAM_EJECT,
-    UPSTREAM_FALLBACK, UPSTREAM_HEALTH, UPSTREAM_RETRIES, UPSTREAM_TIMEOUTS, WAIVER, WEBSOCKET,
+    PROVIDER, PROVIDER_KEYS, RATE, ROUTE, ROUTE_LIMITS, ROUTE_TIMEOUTS, TLS, UPSTREAM, UPSTREAM_BREAKER,
+    UPSTREAM_EJECT, UPSTREAM_FALLBACK, UPSTREAM_HEALTH, UPSTREAM_RETRIES, UPSTREAM_TIMEOUTS, WAIVER,
+    WEBSOCKET,
 };
 pub use schema::schema;
 
@@ -68,6 +69,8 @@ pub enum Form {
     Boolean,
     /// One of these words, or a mapping with these keys.
     ChoiceOr(&'static [&'static str], &'static [Key]),
+    /// Text, or a mapping with these keys.
+    TextOr(Text, &'static [Key]),
     /// Whatever YAML can say.
     Any,
 }
@@ -101,6 +104,8 @@ pub enum Text {
     UpstreamAddress,
     /// Where the keys of an issuer come from.
     KeySource,
+    /// Where an issuer publishes its keys.
+    KeyUrl,
     /// An https URL.
     Issuer,
     /// An IP address or network.
@@ -124,7 +129,7 @@ impl Form {
             Self::Text(_) | Self::Choice(_) => matches!(value, Value::Text(_)),
             Self::Number { .. } => matches!(value, Value::Number(_)),
             Self::Boolean => matches!(value, Value::Bool(_)),
-            Self::ChoiceOr(..) => matches!(value, Value::Text(_) | Value::Map(_)),
+            Self::ChoiceOr(..) | Self::TextOr(..) => matches!(value, Value::Text(_) | Value::Map(_)),
             Self::Any => true,
         }
     }
@@ -133,7 +138,7 @@ impl Form {
     #[must_use]
     pub const fn keys(&self) -> &'static [Key] {
         match self {
-            Self::Mapping(keys) | Self::ChoiceOr(_, keys) => keys,
+            Self::Mapping(keys) | Self::ChoiceOr(_, keys) | Self::TextOr(_, keys) => keys,
             Self::Named(form) => form.keys(),
             Self::List { of, .. } => of.keys(),
             Self::HeaderFields
@@ -167,6 +172,7 @@ fn collect(above: &str, keys: &'static [Key], all: &mut Vec<(String, &'static Ke
             | Form::Number { .. }
             | Form::Boolean
             | Form::ChoiceOr(..)
+            | Form::TextOr(..)
             | Form::Any => format!("{path}."),
         };
         all.push((path, key));

@@ -83,6 +83,7 @@ fn form(form: &Form) -> Value {
         Form::Number { least, most } => json!({ "type": "integer", "minimum": least, "maximum": most }),
         Form::Boolean => json!({ "type": "boolean" }),
         Form::ChoiceOr(words, keys) => json!({ "anyOf": [{ "enum": words }, mapping(keys)] }),
+        Form::TextOr(text, keys) => json!({ "anyOf": [shape(*text), mapping(keys)] }),
         Form::Any => json!({}),
     }
 }
@@ -104,6 +105,7 @@ fn shape(text: Text) -> Value {
         Text::UpstreamAddress => "^(unix:[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}|http://.+:[0-9]{1,5})$",
         Text::Percent => "^[1-9][0-9]?%$",
         Text::KeySource => "^(portico|file:[A-Za-z0-9_-][A-Za-z0-9._-]{0,63})$",
+        Text::KeyUrl => "^https://[a-z0-9.-]+(:[0-9]{1,5})?/[!-~]*$",
         Text::Issuer => "^https://[!-~]+$",
         Text::Network => "^[0-9a-fA-F:.]+(/[0-9]{1,3})?$",
         Text::Word => "^[!-~]{1,256}$",

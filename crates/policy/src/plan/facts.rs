@@ -336,6 +336,66 @@ pub enum KeySource {
     Portico,
     /// A JWK Set of another issuer: a file name in the gateway's key folder.
     File(String),
+    /// A JWK Set of another issuer, fetched from it.
+    Url(Arc<KeyUrl>),
+}
+
+/// Where an issuer publishes its JWK Set, and how long one counts (J35 to J38).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyUrl {
+    /// The host in lower case: a name or an IPv4 address.
+    pub host: String,
+    /// The port; 443 when the URL has none.
+    pub port: u16,
+    /// Path and query.
+    pub target: String,
+    /// How often it is fetched.
+    pub refresh: Duration,
+    /// How long a set counts after it was fetched.
+    pub stale_for: Duration,
+    /// Networks in which the host may be though they are not public.
+    pub addresses: Vec<IpNet>,
+}
+
+impl KeyUrl {
+    /// Reads `https://host[:port]/path[?query]`; `None` for anything else. Credentials, fragments and IPv6 literals are
+    /// something else.
+    pub(crate) fn parse(url: &str) -> Option<(String, u16, String)> {
+        let rest = url.strip_prefix("https://")?;
+        let (authority, path) = rest.split_once('/')?;
+        let (host, port) = match authority.split_once(':') {
+            None => (authority, 443),
+            Some((host, port)) => (host, port.parse().ok().filter(|port| *port > 0)?),
+        };
+        let is_host = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b".-".contains(&byte);
+        let is_target = |byte: u8| byte.is_ascii_graphic() && !b"#\"<>\\^`{|}".contains(&byte);
+        (!host.is_empty() && host.len() <= 253 && host.bytes().all(is_host) && path.bytes().all(is_target))
+            .then(|| (host.to_owned(), port, format!("/{path}")))
+    }
+
+    /// Whether two are one set of keys, however often it is fetched.
+    pub(crate) fn is_same_place(&self, other: &Self) -> bool {
+        (&self.host, self.port, &self.target) == (&other.host, other.port, &other.target)
+    }
+}
+
+impl fmt::Display for KeyUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.port {
+            443 => write!(f, "https://{}{}", self.host, self.target),
+            port => write!(f, "https://{}:{port}{}", self.host, self.target),
+        }
+    }
+}
+
+impl KeySource {
+    /// Whether both lead to the same keys.
+    pub(crate) fn is_same_place(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Url(url), Self::Url(other)) => url.is_same_place(other),
+            _ => self == other,
+        }
+    }
 }
 
 /// Sizes that a request may not exceed, in bytes and header lines.
@@ -427,6 +487,8 @@ pub struct Route {
     pub scopes: Vec<String>,
     /// The only addresses that may come; any may when there is none.
     pub allow_from: Option<AddressRule>,
+    /// How long ago the gateway may have learned last what is revoked; any time when there is none.
+    pub revocations_within: Option<Duration>,
     /// The floor's sizes, tightened.
     pub limits: Limits,
     /// Where it leads.
@@ -505,6 +567,7 @@ pub(crate) struct RouteRules {
     pub(crate) matched: Rule,
     pub(crate) auth: Rule,
     pub(crate) scopes: Rule,
+    pub(crate) revocations: Rule,
     pub(crate) body: Rule,
     pub(crate) target: Rule,
 }

@@ -13,8 +13,9 @@ pub(crate) use answer::{CORS_FIELDS, Cors, Profile};
 pub(crate) use facts::RouteRules;
 pub use facts::{
     AddressRule, Algorithm, Breaker, Ejection, Fallback, Floor, HealthCheck, HttpListener, HttpsListener,
-    IdentityProvider, KeySource, Limits, Listener, Retirement, Retries, Route, RouteAuth, RouteTarget, Rule,
-    Served, Timeouts, TlsVersion, Upstream, UpstreamAddress, UpstreamAuthorization, WebSocket,
+    IdentityProvider, KeySource, KeyUrl, Limits, Listener, Retirement, Retries, Route, RouteAuth,
+    RouteTarget, Rule, Served, Timeouts, TlsVersion, Upstream, UpstreamAddress, UpstreamAuthorization,
+    WebSocket,
 };
 pub use rate::{Count, RateKey, RateLimit, is_failure};
 pub use waiver::Waiver;

@@ -293,7 +293,7 @@ const HEADERS: [Case; 34] = [
 ];
 
 /// Rules about other single values.
-const VALUES: [Case; 54] = [
+const VALUES: [Case; 57] = [
     Case(
         "A1101",
         "listeners.yaml",
@@ -365,6 +365,30 @@ const VALUES: [Case; 54] = [
         "type: JWT",
         "identity.customers.type",
         "type: application/at+jwt",
+    ),
+    Case(
+        "A1207",
+        "identity.yaml",
+        "keys: portico",
+        "keys: { url: \"https://id.bank.example/jwks.json\", refresh: 5min, stale_for: 1h, addresses: [10.0.0.0/8] }",
+        "identity.customers.keys.addresses",
+        "keys: { url: \"https://id.bank.example/jwks.json\", refresh: 5min, stale_for: 1h, addresses: [10.0.4.0/24] }",
+    ),
+    Case(
+        "A1207",
+        "identity.yaml",
+        "keys: portico",
+        "keys: { url: \"https://id.bank.example/jwks.json\", refresh: 5min, stale_for: 1h, addresses: [169.254.169.254] }",
+        "identity.customers.keys.addresses",
+        "keys: { url: \"https://id.bank.example/jwks.json\", refresh: 5min, stale_for: 1h, addresses: [169.254.169.253] }",
+    ),
+    Case(
+        "A1208",
+        "identity.yaml",
+        "keys: portico",
+        "keys: { url: \"https://id.bank.example/jwks.json\", refresh: 5min, stale_for: 25h }",
+        "identity.customers.keys.stale_for",
+        "keys: { url: \"https://id.bank.example/jwks.json\", refresh: 5min, stale_for: 24h }",
     ),
     Case(
         "A1301",

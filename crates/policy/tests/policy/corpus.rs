@@ -124,6 +124,10 @@ impl Evidence for Checked {
         }))
     }
 
+    fn knows_revocations(&self, within: Duration) -> bool {
+        self.0.knows_revocations(within)
+    }
+
     fn charge(&self, charges: &[Charge]) -> LimitStates {
         self.0.charge(charges)
     }
@@ -265,6 +269,14 @@ pub(crate) fn observe(plan: &Plan) -> Vec<String> {
         lines.push(format!("{what}: {passed} pass at once"));
     }
     lines.extend(shared_counters(plan));
+    let silent = Checked(World {
+        revocations_age: Duration::from_secs(45),
+        ..World::default()
+    });
+    lines.push(format!(
+        "45 s without news: {}",
+        status(&pay().ask(plan, &silent))
+    ));
     lines.extend(facts(plan));
     lines
 }

@@ -25,6 +25,7 @@ upstreams:
 identity:
   customers: { issuer: https://a.example, audiences: [core-api], algorithms: [EdDSA], type: at+jwt, max_lifetime: 15min, leeway: 30s, keys: portico }
   partners: { issuer: https://b.example, audiences: [core-api], algorithms: [ES256], type: at+jwt, max_lifetime: 5min, leeway: 30s, keys: file:partners.jwks.json }
+  suppliers: { issuer: https://d.example, audiences: [core-api], algorithms: [ES256], type: at+jwt, max_lifetime: 5min, leeway: 30s, keys: { url: "https://d.example/jwks.json", refresh: 5min, stale_for: 1h, addresses: [10.0.4.0/24] } }
 headers:
   api: { set: { X-Frame-Options: SAMEORIGIN }, remove: [Server] }
   docs: { set: { X-Frame-Options: DENY }, remove: [Server] }
@@ -42,6 +43,7 @@ routes:
     match: { method: POST, path: /pay }
     auth: customers
     scopes: ["pay:write"]
+    revocations_within: 30s
     rate: { payments: { limit: 7/min, burst: 7, key: [subject, body./to], count: failures } }
     limits: { head: 15KiB, headers: 63, target: 7KiB, body: 63KiB }
     timeouts: { connect: 900ms, read: 14s, total: 29s }
@@ -68,6 +70,11 @@ routes:
     auth: partners
     scopes: ["upload:write"]
     limits: { body: 1MiB }
+    upstream: core
+  order:
+    match: { method: GET, path: /order }
+    auth: suppliers
+    scopes: ["order:read"]
     upstream: core
 waivers:
   statements: { rule: P3006, at: routes.upload.limits.body, because: a year is sent in one piece, until: 2027-01-31 }
@@ -163,6 +170,19 @@ pub(crate) const CHANGES: &[(&str, &str, &str)] = &[
         "identity.*.keys",
         "file:partners.jwks.json",
         "file:others.jwks.json",
+    ),
+    (
+        "identity.*.keys.url",
+        "https://d.example/jwks.json",
+        "https://d.example/keys.json",
+    ),
+    ("identity.*.keys.refresh", "refresh: 5min", "refresh: 6min"),
+    ("identity.*.keys.stale_for", "stale_for: 1h", "stale_for: 2h"),
+    ("identity.*.keys.addresses", ", addresses: [10.0.4.0/24]", ""),
+    (
+        "routes.*.revocations_within",
+        "revocations_within: 30s",
+        "revocations_within: 1min",
     ),
     ("identity.*.type", "type: at+jwt", "type: jwt"),
     (

@@ -62,6 +62,10 @@ impl Evidence for Failing {
         self.token.map(|()| Arc::new(principal))
     }
 
+    fn knows_revocations(&self, _: Duration) -> bool {
+        true
+    }
+
     fn charge(&self, charges: &[Charge]) -> LimitStates {
         let state = |charge: &Charge, granted| LimitState {
             limit: charge.limit.clone(),

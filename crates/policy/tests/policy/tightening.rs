@@ -87,6 +87,10 @@ impl Evidence for Exhausted<'_> {
         self.0.authenticate(provider, token)
     }
 
+    fn knows_revocations(&self, _: Duration) -> bool {
+        true
+    }
+
     fn charge(&self, charges: &[Charge]) -> LimitStates {
         let state = |charge: &Charge| LimitState {
             limit: charge.limit.clone(),

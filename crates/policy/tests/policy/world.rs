@@ -85,6 +85,8 @@ pub(crate) struct World {
     pub(crate) now_ns: Cell<u64>,
     pub(crate) arrivals: RefCell<HashMap<SmallVec<[u8; 128]>, u64>>,
     pub(crate) authentications: Cell<u64>,
+    /// How long ago the control plane last said what is revoked.
+    pub(crate) revocations_age: Duration,
 }
 
 impl World {
@@ -125,6 +127,10 @@ impl Evidence for World {
             .get(token)
             .cloned()
             .ok_or(TokenFailure::Refused("signature"))
+    }
+
+    fn knows_revocations(&self, within: Duration) -> bool {
+        self.revocations_age <= within
     }
 
     fn charge(&self, charges: &[Charge]) -> LimitStates {

@@ -14,10 +14,10 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
 use arc_swap::ArcSwap;
-use keyring::{Claims, Expectations, MAX_JWKS_BYTES, Verifier};
+use keyring::{Expectations, MAX_JWKS_BYTES, Verifier};
 use policy::{KeySource, Plan};
 
-use super::VerificationFailure;
+use super::{Examined, IssuerKeys, VerificationFailure};
 use crate::metrics::METRICS;
 
 /// The key sets of the policy's providers, by file name.
@@ -32,8 +32,8 @@ struct KeyFile {
     /// The content at the last look, or why it could not be read.
     seen: Result<Vec<u8>, String>,
     /// The last good set.
-    verifier: Option<Arc<Verifier>>,
-    /// Why `verifier` is not what the file says.
+    keys: Option<Arc<IssuerKeys>>,
+    /// Why `keys` is not what the file says.
     fault: Option<String>,
 }
 
@@ -55,7 +55,7 @@ impl KeyFiles {
             let seen = self.read(name).map_err(|error| format!("{error:#}"));
             let file = match old {
                 Some(old) if old.seen == seen => Arc::clone(old),
-                _ => Arc::new(KeyFile::new(name, seen, old.and_then(|old| old.verifier.clone()))),
+                _ => Arc::new(KeyFile::new(name, seen, old.and_then(|old| old.keys.clone()))),
             };
             METRICS
                 .key_file_ok
@@ -82,22 +82,33 @@ impl KeyFiles {
         Ok(content)
     }
 
+    /// The number of the keys in force; `None` when there are none.
+    pub(crate) fn generation(&self, name: &str) -> Option<u64> {
+        Some(self.files.load().get(name)?.keys.as_ref()?.generation())
+    }
+
+    /// Whether tokens of this key are good.
+    pub(crate) fn knows(&self, name: &str, kid: &str) -> bool {
+        let files = self.files.load();
+        let keys = files.get(name).and_then(|file| file.keys.as_ref());
+        keys.is_some_and(|keys| keys.knows(kid))
+    }
+
     /// Verifies a token with the keys of one file, at `now_unix` (Unix seconds).
     ///
     /// # Errors
     /// The rule the token breaks, or [`VerificationFailure::NoKeys`] while there never was a good set.
-    pub(crate) fn verify(
+    pub(crate) fn examine(
         &self,
         name: &str,
         token: &str,
         expectations: &Expectations,
         now_unix: i64,
-    ) -> Result<Claims, VerificationFailure> {
+    ) -> Result<Examined, VerificationFailure> {
         let files = self.files.load();
-        let verifier = files.get(name).and_then(|file| file.verifier.as_ref());
-        verifier
-            .ok_or(VerificationFailure::NoKeys)?
-            .verify(token, expectations, now_unix)
+        let keys = files.get(name).and_then(|file| file.keys.as_ref());
+        keys.ok_or(VerificationFailure::NoKeys)?
+            .examine(token, expectations, now_unix)
             .map_err(VerificationFailure::Refused)
     }
 
@@ -105,7 +116,7 @@ impl KeyFiles {
     pub(crate) fn missing(&self, name: &str) -> Option<String> {
         match self.files.load().get(name) {
             None => Some("not read yet".to_owned()),
-            Some(file) if file.verifier.is_some() => None,
+            Some(file) if file.keys.is_some() => None,
             Some(file) => Some(file.fault.clone().unwrap_or_default()),
         }
     }
@@ -113,16 +124,22 @@ impl KeyFiles {
 
 impl KeyFile {
     /// Judges what was read; `old` stays when that is no key set.
-    fn new(name: &str, seen: Result<Vec<u8>, String>, old: Option<Arc<Verifier>>) -> Self {
+    fn new(name: &str, seen: Result<Vec<u8>, String>, old: Option<Arc<IssuerKeys>>) -> Self {
         let found = match &seen {
             Ok(content) => Verifier::from_jwks(content).map_err(|error| error.to_string()),
             Err(error) => Err(error.clone()),
         };
-        let (verifier, fault) = match found {
+        let (keys, fault) = match found {
             Ok((verifier, skipped)) => {
-                let keys = verifier.key_count();
-                tracing::info!(file = name, keys, ?skipped, "keys of another issuer in force");
-                (Some(Arc::new(verifier)), None)
+                let keys = IssuerKeys::new(verifier);
+                let count = keys.count();
+                tracing::info!(
+                    file = name,
+                    keys = count,
+                    ?skipped,
+                    "keys of another issuer in force"
+                );
+                (Some(Arc::new(keys)), None)
             }
             Err(error) if old.is_some() => {
                 tracing::error!(file = name, error, "the key file is wrong: the old keys stay");
@@ -137,11 +154,7 @@ impl KeyFile {
                 (None, Some(error))
             }
         };
-        Self {
-            seen,
-            verifier,
-            fault,
-        }
+        Self { seen, keys, fault }
     }
 }
 
@@ -151,7 +164,7 @@ fn names(plan: &Plan) -> impl Iterator<Item = &str> {
     let mut names: Vec<&str> = providers
         .filter_map(|provider| match &provider.keys {
             KeySource::File(name) => Some(name.as_str()),
-            KeySource::Portico => None,
+            KeySource::Portico | KeySource::Url(_) => None,
         })
         .collect();
     names.sort_unstable();

@@ -1,6 +1,6 @@
 //! Key files that are there, wrong, gone, mended, and another issuer's.
 
-use keyring::{Algorithm, KeySet, KeyState, SigningKey, TokenRefusal};
+use keyring::{Algorithm, Claims, KeySet, KeyState, SigningKey, TokenRefusal};
 use policy::SourceFile;
 use serde_json::{Value, json};
 
@@ -84,7 +84,10 @@ impl Desk {
         let token = key.sign(&json!({
             "iss": "https://idp.example", "aud": "orders", "sub": "client-1", "jti": "1", "iat": NOW, "exp": NOW + 60,
         }));
-        self.files.verify("idp.json", &token.unwrap(), &expectations, NOW)
+        let examined = self
+            .files
+            .examine("idp.json", &token.unwrap(), &expectations, NOW)?;
+        Ok(examined.token.claims)
     }
 }
 

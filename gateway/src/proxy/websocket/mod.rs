@@ -6,7 +6,7 @@
 mod frames;
 mod tunnel;
 
-use std::time::Duration;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Version, header};
@@ -19,11 +19,12 @@ use pingora::proxy::Session;
 use pingora::{Error, ErrorType, Result};
 use policy::{Timeouts, WebSocket};
 use problem::{Problem, ProblemType, catalogue};
-use tokio::time::{interval, timeout};
+use tokio::time::timeout;
 
 use super::context::RequestContext;
 use super::{answer, upstream, upstream_request};
 use crate::server::Shared;
+use crate::tokens::{AcceptedToken, Ending};
 use crate::upstreams::Io;
 use tunnel::{End, Tunnel};
 
@@ -33,8 +34,6 @@ pub(super) const UPGRADE_REQUIRED: ProblemType =
 
 /// An upstream that does not agree says why in no more than this.
 const MOST_REFUSAL: usize = 64 * 1024;
-/// Between two looks at whether the token still holds.
-const LOOK: Duration = Duration::from_secs(1);
 
 /// Fields of one connection, which is not the other one (RFC 9110 §7.6.1).
 const HOP_BY_HOP: [HeaderName; 8] = [
@@ -96,7 +95,9 @@ pub(super) async fn serve(
             upstream::note_answer(ctx, head.status());
             agree(session, ctx, &head).await?;
             let tunnel = Tunnel::new(websocket);
-            let end = tunnel.run(session, socket, right_ends(shared, ctx)).await?;
+            let end = tunnel
+                .run(session, socket, right_ends(shared, ctx.token.get().cloned()))
+                .await?;
             ctx.reason = Some(end.as_str());
             Ok(())
         }
@@ -237,18 +238,18 @@ async fn agree(session: &mut Session, ctx: &RequestContext, head: &Response<()>)
 }
 
 /// Completes when the socket has to end although both sides are well. What takes rights away belongs here.
-fn right_ends(shared: &Shared, ctx: &RequestContext) -> impl Future<Output = End> {
-    let (clock, shutdown, expires) = (shared.clock.clone(), shared.shutdown.clone(), ctx.token_expires);
-    async move {
-        let mut looks = interval(LOOK);
-        loop {
-            tokio::select! {
-                () = shutdown.cancelled() => return End::Stopping,
-                _ = looks.tick() => {}
-            }
-            if expires.is_some_and(|at| clock.now().timestamp() >= at) {
-                return End::Expired;
-            }
+async fn right_ends(shared: &Shared, token: Option<Arc<AcceptedToken>>) -> End {
+    let loses_its_right = async {
+        match &token {
+            Some(token) => match shared.tokens.ended(token, &shared.clock).await {
+                Ending::Expired => End::Expired,
+                Ending::Revoked => End::Revoked,
+            },
+            None => std::future::pending().await,
         }
+    };
+    tokio::select! {
+        () = shared.shutdown.cancelled() => End::Stopping,
+        end = loses_its_right => end,
     }
 }

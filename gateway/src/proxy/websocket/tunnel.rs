@@ -26,6 +26,8 @@ pub(super) enum End {
     Upstream,
     /// The token that opened it has expired.
     Expired,
+    /// The token that opened it was revoked.
+    Revoked,
     /// Nothing was sent for too long.
     Idle,
     /// A frame was larger than the policy allows.
@@ -41,6 +43,7 @@ impl End {
             Self::Client => "closed_by_client",
             Self::Upstream => "closed_by_upstream",
             Self::Expired => "token_expired",
+            Self::Revoked => "token_revoked",
             Self::Idle => "idle",
             Self::TooLarge => "frame_too_large",
             Self::Stopping => "stopping",
@@ -52,6 +55,7 @@ impl End {
         match self {
             Self::Client | Self::Upstream => None,
             Self::Expired => Some((1008, "the token has expired")),
+            Self::Revoked => Some((1008, "the token was revoked")),
             Self::Idle => Some((1001, "idle")),
             Self::TooLarge => Some((1009, "the frame is too large")),
             Self::Stopping => Some((1001, "going away")),

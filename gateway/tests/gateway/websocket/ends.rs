@@ -7,6 +7,7 @@ use tokio::io::AsyncWriteExt as _;
 
 use super::{Sockets, expect, frame, rest, unmasked_close};
 use crate::gateway_process::eventually;
+use crate::revocations::lock_out;
 
 const LIMITS: &str = "{ idle_timeout: 1min, max_frame: 64KiB }";
 const MASK: Option<[u8; 4]> = Some([9, 8, 7, 6]);
@@ -19,7 +20,8 @@ fn close(code: u16, reason: &str) -> Vec<u8> {
 async fn j47_a_socket_ends_with_its_token_and_both_sides_are_told() {
     let sockets = Sockets::start(LIMITS).await;
     let mut open = sockets.open().await;
-    sockets.gateway.clock.advance(TimeDelta::seconds(539));
+    // A second of leeway counts here as it does for requests.
+    sockets.gateway.clock.advance(TimeDelta::seconds(540));
     let hello = frame(0x81, b"still here", MASK);
     open.client.write_all(&hello).await.unwrap();
     expect(&mut open.server, &hello).await;
@@ -33,6 +35,16 @@ async fn j47_a_socket_ends_with_its_token_and_both_sides_are_told() {
         sockets.gateway.metric(line).await == Some(1)
     })
     .await;
+}
+
+#[tokio::test]
+async fn j47_a_socket_ends_when_its_token_is_revoked() {
+    let sockets = Sockets::start(LIMITS).await;
+    let mut open = sockets.open().await;
+    sockets.gateway.keys.revoke(vec![lock_out("usr_alice")]);
+    assert_eq!(rest(&mut open.client).await, close(1008, "the token was revoked"));
+    let told = rest(&mut open.server).await;
+    assert_eq!(unmasked_close(&told), (1008, "the token was revoked".to_owned()));
 }
 
 #[tokio::test]

@@ -4,6 +4,78 @@ use super::Slip;
 
 pub(super) const SLIPS: &[Slip] = &[
     (
+        "keys by a bare URL",
+        "P2005",
+        "identity.yaml",
+        "keys: portico",
+        "keys: §https://idp.example/jwks.json",
+    ),
+    (
+        "keys in clear",
+        "P2013",
+        "identity.yaml",
+        "keys: portico",
+        "keys: { url: §http://idp.example/jwks.json, refresh: 5min, stale_for: 1h }",
+    ),
+    (
+        "keys with a user in the URL",
+        "P2013",
+        "identity.yaml",
+        "keys: portico",
+        "keys: { url: §https://user@idp.example/jwks.json, refresh: 5min, stale_for: 1h }",
+    ),
+    (
+        "keys without a path",
+        "P2013",
+        "identity.yaml",
+        "keys: portico",
+        "keys: { url: §https://idp.example, refresh: 5min, stale_for: 1h }",
+    ),
+    (
+        "keys of an upper-case host",
+        "P2013",
+        "identity.yaml",
+        "keys: portico",
+        "keys: { url: §https://IDP.example/jwks.json, refresh: 5min, stale_for: 1h }",
+    ),
+    (
+        "keys that are fetched all the time",
+        "P2001",
+        "identity.yaml",
+        "keys: portico",
+        "keys: { url: https://idp.example/jwks.json, refresh: §10ms, stale_for: 1h }",
+    ),
+    (
+        "keys that are stale before they are fetched again",
+        "P2001",
+        "identity.yaml",
+        "keys: portico",
+        "keys: { url: https://idp.example/jwks.json, refresh: 1h, stale_for: §5min }",
+    ),
+    (
+        "keys from a network that is none",
+        "P2014",
+        "identity.yaml",
+        "keys: portico",
+        "keys: { url: https://idp.example/jwks.json, refresh: 5min, stale_for: 1h, addresses: [§10.0.4.1/24] }",
+    ),
+    (
+        "revocations sooner than they can be heard of",
+        "P2001",
+        "routes/accounts.yaml",
+        "scopes: [\"accounts:read\"]",
+        "scopes: [\"accounts:read\"]
+    revocations_within: §1s",
+    ),
+    (
+        "revocations on a route for anyone",
+        "P3004",
+        "routes/identity.yaml",
+        "    limits: { body: 4KiB }",
+        "    revocations_within: §30s
+    limits: { body: 4KiB }",
+    ),
+    (
         "span without a unit",
         "P2001",
         "floor.yaml",

@@ -1,0 +1,74 @@
+//! The JWS and JWK vectors of Wycheproof (C2SP/wycheproof, commit dac1dd4, Apache-2.0), private parts of its keys removed.
+//!
+//! Their payloads are no access tokens, so what is asked is the part of a verification before the claims. Deviations are
+//! all on the strict side, and each has its reason below.
+
+use serde_json::{Value, json};
+
+use super::*;
+
+const SIGNATURES: &str = include_str!("wycheproof/signatures.json");
+const KEYS: &str = include_str!("wycheproof/keys.json");
+
+/// Whether a signature holds with this key set: every rule before that of the type and the claims.
+fn holds(keys: &Value, jws: &str) -> Result<(), String> {
+    let set = json!({ "keys": keys }).to_string();
+    let (verifier, _) = Verifier::from_jwks(set.as_bytes()).map_err(|error| error.to_string())?;
+    let verified = || {
+        let compact = Compact::parse(jws)?;
+        check_members(&compact.header)?;
+        let algorithm = named_algorithm(&compact.header, &[Algorithm::EdDSA, Algorithm::ES256])?;
+        verifier
+            .key(&compact.header, algorithm, 0)?
+            .parsed
+            .verify_sig(compact.signing_input.as_bytes(), &compact.signature()?)
+            .map_err(|_| TokenRefusal::Signature)
+    };
+    verified().map_err(|refusal| refusal.to_string())
+}
+
+/// Why Portico refuses what the vectors call valid.
+fn deviation(keys: &Value) -> Option<&'static str> {
+    let has = |member: &str, value: &str| keys.as_array().unwrap().iter().any(|key| key[member] == value);
+    if has("kty", "oct") {
+        Some("shared secrets are refused, and a set that holds one as a whole (J9, J17, J22)")
+    } else if has("kty", "RSA") {
+        Some("RSA is not accepted (J18, J21)")
+    } else if has("crv", "P-521") {
+        Some("P-256 is the only curve for ECDSA (J18)")
+    } else {
+        None
+    }
+}
+
+/// Number of vectors, and the ids of those whose signature holds.
+fn run(vectors: &str) -> (usize, Vec<u64>) {
+    let vectors: Value = serde_json::from_str(vectors).unwrap();
+    let (mut count, mut accepted) = (0, Vec::new());
+    for group in vectors["groups"].as_array().unwrap() {
+        for test in group["tests"].as_array().unwrap() {
+            let what = format!("{} {} {}", group["comment"], test["tcId"], test["comment"]);
+            let found = holds(&group["keys"], test["jws"].as_str().unwrap());
+            match test["result"].as_str().unwrap() {
+                "invalid" => assert!(found.is_err(), "{what}: accepted"),
+                "valid" if found.is_err() => {
+                    assert!(deviation(&group["keys"]).is_some(), "{what}: {found:?}");
+                }
+                "valid" => accepted.push(test["tcId"].as_u64().unwrap()),
+                other => panic!("{what}: {other}"),
+            }
+            count += 1;
+        }
+    }
+    (count, accepted)
+}
+
+#[test]
+fn j20_the_signature_vectors_of_wycheproof_hold() {
+    assert_eq!(run(SIGNATURES), (401, vec![18, 378]));
+}
+
+#[test]
+fn j15_j16_j17_the_key_vectors_of_wycheproof_hold() {
+    assert_eq!(run(KEYS), (26, Vec::new()));
+}

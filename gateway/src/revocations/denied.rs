@@ -1,0 +1,187 @@
+//! A list of what is revoked, made ready for questions.
+
+use std::collections::{HashMap, HashSet};
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use keyring::{Revocation, RevocationList, masked};
+
+/// By what a token is recognised.
+#[derive(Debug)]
+pub(crate) struct Marks {
+    pub(crate) issuer: String,
+    pub(crate) jti: String,
+    pub(crate) sid: Option<String>,
+    pub(crate) sub: String,
+    pub(crate) client_id: Option<String>,
+    pub(crate) kid: String,
+    /// Unix seconds.
+    pub(crate) issued_at: i64,
+}
+
+/// Which entry a token met.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Revoked {
+    Token,
+    Session,
+    Subject,
+    Client,
+    Key,
+}
+
+/// What is revoked, by what it is about.
+#[derive(Debug, Default)]
+pub(super) struct Denied {
+    seq: u64,
+    generation: u64,
+    count: usize,
+    issuers: HashMap<String, OfIssuer>,
+    /// Network to the end of its block, Unix seconds.
+    networks: HashMap<(IpAddr, u8), i64>,
+    /// The prefix lengths that occur, IPv4 and IPv6.
+    prefixes: [Vec<u8>; 2],
+}
+
+/// What is revoked of one issuer. Nothing ends here by the clock, which may be wrong: entries leave with a newer list.
+#[derive(Debug, Default)]
+struct OfIssuer {
+    tokens: HashSet<String>,
+    sessions: HashSet<String>,
+    keys: HashSet<String>,
+    /// Name to the last `iat` that is meant, Unix seconds.
+    subjects: HashMap<String, i64>,
+    clients: HashMap<String, i64>,
+}
+
+impl Denied {
+    pub(super) fn new(list: RevocationList) -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        let mut denied = Self {
+            seq: list.seq,
+            generation: NEXT.fetch_add(1, Ordering::Relaxed),
+            count: list.revocations.len(),
+            ..Self::default()
+        };
+        for revocation in list.revocations {
+            denied.add(revocation);
+        }
+        denied
+    }
+
+    fn add(&mut self, revocation: Revocation) {
+        // Of two entries about one thing, the wider counts.
+        let later = |map: &mut HashMap<String, i64>, name: String, time: i64| {
+            let known = map.entry(name).or_insert(time);
+            *known = time.max(*known);
+        };
+        match revocation {
+            Revocation::Token {
+                issuer,
+                jti,
+                until: _,
+            } => {
+                self.of(issuer).tokens.insert(jti);
+            }
+            Revocation::Session {
+                issuer,
+                sid,
+                until: _,
+            } => {
+                self.of(issuer).sessions.insert(sid);
+            }
+            Revocation::Key {
+                issuer,
+                kid,
+                until: _,
+            } => {
+                self.of(issuer).keys.insert(kid);
+            }
+            Revocation::Subject {
+                issuer,
+                sub,
+                issued_until,
+                until: _,
+            } => later(&mut self.of(issuer).subjects, sub, issued_until),
+            Revocation::Client {
+                issuer,
+                client_id,
+                issued_until,
+                until: _,
+            } => later(&mut self.of(issuer).clients, client_id, issued_until),
+            Revocation::Network {
+                address,
+                prefix,
+                until,
+            } => self.block(address, prefix, until),
+        }
+    }
+
+    fn block(&mut self, address: IpAddr, prefix: u8, until: i64) {
+        let [v4, v6] = &mut self.prefixes;
+        let prefixes = if address.is_ipv4() { v4 } else { v6 };
+        if !prefixes.contains(&prefix) {
+            prefixes.push(prefix);
+        }
+        let known = self.networks.entry((address, prefix)).or_insert(until);
+        *known = until.max(*known);
+    }
+
+    fn of(&mut self, issuer: String) -> &mut OfIssuer {
+        self.issuers.entry(issuer).or_default()
+    }
+
+    pub(super) const fn seq(&self) -> u64 {
+        self.seq
+    }
+
+    pub(super) const fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    pub(super) fn seq_metric(&self) -> i64 {
+        i64::try_from(self.seq).unwrap_or(i64::MAX)
+    }
+
+    pub(super) fn count_metric(&self) -> i64 {
+        i64::try_from(self.count).unwrap_or(i64::MAX)
+    }
+
+    pub(super) fn token(&self, marks: &Marks) -> Option<Revoked> {
+        let issuer = self.issuers.get(&marks.issuer)?;
+        let covers = |map: &HashMap<String, i64>, name: &str| {
+            map.get(name)
+                .is_some_and(|issued_until| marks.issued_at <= *issued_until)
+        };
+        let is_in =
+            |set: &HashSet<String>, name: Option<&String>| name.is_some_and(|name| set.contains(name));
+        if issuer.keys.contains(&marks.kid) {
+            Some(Revoked::Key)
+        } else if issuer.tokens.contains(&marks.jti) {
+            Some(Revoked::Token)
+        } else if is_in(&issuer.sessions, marks.sid.as_ref()) {
+            Some(Revoked::Session)
+        } else if covers(&issuer.subjects, &marks.sub) {
+            Some(Revoked::Subject)
+        } else if marks
+            .client_id
+            .as_ref()
+            .is_some_and(|client| covers(&issuer.clients, client))
+        {
+            Some(Revoked::Client)
+        } else {
+            None
+        }
+    }
+
+    /// Whether a client is in a blocked network at `now_unix` (Unix seconds).
+    pub(super) fn client(&self, client: IpAddr, now_unix: i64) -> bool {
+        let client = client.to_canonical();
+        let [v4, v6] = &self.prefixes;
+        let prefixes = if client.is_ipv4() { v4 } else { v6 };
+        prefixes.iter().any(|prefix| {
+            masked(client, *prefix)
+                .and_then(|network| self.networks.get(&(network, *prefix)))
+                .is_some_and(|until| now_unix <= *until)
+        })
+    }
+}

@@ -1,0 +1,164 @@
+//! What the control plane has revoked: tokens, sessions, subjects, clients, keys, and networks of clients.
+//!
+//! **Invariant:** `seq` never goes backwards, and what was heard of as revoked stays so until a newer list is without it:
+//! across a restart too, and however long the control plane is silent.
+
+mod denied;
+mod follow;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use follow::follow;
+
+use std::fs::File;
+use std::io::{ErrorKind, Read as _};
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use arc_swap::ArcSwap;
+use keyring::{RevocationError, RevocationList};
+use tokio::sync::watch;
+
+use self::denied::Denied;
+pub(crate) use self::denied::{Marks, Revoked};
+use crate::durable_file::write_atomically;
+use crate::metrics::METRICS;
+
+/// The longest list that is read: 20,000 entries of about 200 bytes, and some room.
+const MAX_BYTES: usize = 8 * 1024 * 1024;
+
+/// Holds the list in force.
+pub(crate) struct Revocations {
+    denied: ArcSwap<Denied>,
+    file: PathBuf,
+    started: Instant,
+    /// Milliseconds since `started` when the control plane last answered, plus one; zero is never.
+    heard_ms: AtomicU64,
+    changes: watch::Sender<u64>,
+}
+
+impl Revocations {
+    /// Opens the store with the last copy on disk. A damaged copy is reported; without one, nothing is revoked yet, and
+    /// nobody can say otherwise: see [`Revocations::silence`].
+    pub(crate) fn open(state_dir: &Path) -> Self {
+        let file = state_dir.join("revocations.json");
+        let list = match read(&file) {
+            Ok(list) => list.unwrap_or_default(),
+            Err(error) => {
+                let error = format!("{error:#}");
+                tracing::error!(error, "the last copy of what is revoked is damaged");
+                RevocationList::default()
+            }
+        };
+        let denied = Denied::new(list);
+        METRICS.revocations_seq.set(denied.seq_metric());
+        METRICS.revocations.set(denied.count_metric());
+        Self {
+            denied: ArcSwap::from_pointee(denied),
+            file,
+            started: Instant::now(),
+            heard_ms: AtomicU64::new(0),
+            changes: watch::Sender::new(0),
+        }
+    }
+
+    /// The `seq` of the list in force; 0 when there is none.
+    pub(crate) fn seq(&self) -> u64 {
+        self.denied.load().seq()
+    }
+
+    /// Changes with every list: what was checked with one must be checked again with another.
+    pub(crate) fn generation(&self) -> u64 {
+        self.denied.load().generation()
+    }
+
+    /// Takes over a list if it is newer, and writes it down; whether it was.
+    ///
+    /// # Errors
+    /// When the list is not valid; the old one stays.
+    pub(crate) fn adopt(&self, list: RevocationList) -> Result<bool, RevocationError> {
+        list.validate()?;
+        if list.seq <= self.seq() {
+            return Ok(false);
+        }
+        let written = serde_json::to_vec(&list)
+            .map_err(anyhow::Error::from)
+            .and_then(|text| write_atomically(&self.file, &text));
+        if let Err(error) = written {
+            // Serving goes on: only a restart without the control plane would miss this list.
+            let error = format!("{error:#}");
+            tracing::error!(error, "what is revoked cannot be written to disk");
+        }
+        let denied = Denied::new(list);
+        tracing::info!(
+            seq = denied.seq(),
+            entries = denied.count_metric(),
+            "another list of what is revoked"
+        );
+        METRICS.revocations_seq.set(denied.seq_metric());
+        METRICS.revocations.set(denied.count_metric());
+        let generation = denied.generation();
+        self.denied.store(Arc::new(denied));
+        self.changes.send_replace(generation);
+        Ok(true)
+    }
+
+    /// By what a token is revoked, if it is.
+    pub(crate) fn denies(&self, marks: &Marks) -> Option<Revoked> {
+        self.denied.load().token(marks)
+    }
+
+    /// Whether clients with this address are blocked at `now_unix` (Unix seconds).
+    pub(crate) fn blocks(&self, client: IpAddr, now_unix: i64) -> bool {
+        self.denied.load().client(client, now_unix)
+    }
+
+    /// Tells of every other list.
+    pub(crate) fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+
+    /// How long ago the control plane last answered; `None` when it has not since the start.
+    pub(crate) fn silence(&self) -> Option<Duration> {
+        let heard = self.heard_ms.load(Ordering::Relaxed).checked_sub(1)?;
+        Some(
+            self.started
+                .elapsed()
+                .saturating_sub(Duration::from_millis(heard)),
+        )
+    }
+
+    /// Sets the metric of [`Revocations::silence`].
+    pub(crate) fn report_age(&self) {
+        let age = self
+            .silence()
+            .map_or(-1, |age| i64::try_from(age.as_secs()).unwrap_or(i64::MAX));
+        METRICS.revocations_heard_seconds.set(age);
+    }
+
+    fn heard(&self) {
+        let elapsed = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.heard_ms.store(elapsed.saturating_add(1), Ordering::Relaxed);
+    }
+}
+
+/// Reads the copy on disk; `None` when there is no file.
+fn read(path: &Path) -> anyhow::Result<Option<RevocationList>> {
+    let reading = || format!("reading {}", path.display());
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error).with_context(reading),
+    };
+    let mut text = Vec::new();
+    file.take(u64::try_from(MAX_BYTES)?)
+        .read_to_end(&mut text)
+        .with_context(reading)?;
+    let list: RevocationList = serde_json::from_slice(&text).with_context(reading)?;
+    list.validate().with_context(reading)?;
+    Ok(Some(list))
+}

@@ -1,0 +1,199 @@
+//! Whether a bearer token is good: verified once, remembered, and asked again whenever anything has changed.
+//!
+//! **Invariant:** a remembered token gets the answer that it would get if it were verified now (J45).
+
+mod cache;
+mod reason;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use reason::{Reason, listed, result_of, words};
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use keyring::Expectations;
+use policy::{IdentityProvider, KeySource, Principal};
+use prometheus::IntCounter;
+use service_runtime::clock::Clock;
+use tokio::time::timeout;
+
+use self::cache::{TokenCache, TokenHash};
+use crate::keys::{Examined, KeySources};
+use crate::metrics::METRICS;
+use crate::revocations::{Marks, Revocations};
+
+/// What tokens of one provider must be, for one policy.
+pub(crate) struct TokenRules {
+    expectations: Expectations,
+    keys: KeySource,
+    /// A number that no other rules of this process have.
+    generation: u64,
+    accepted: IntCounter,
+}
+
+impl TokenRules {
+    pub(crate) fn new(provider: &IdentityProvider, expectations: Expectations) -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        for word in words() {
+            // An alert on a rate needs the counter to be there before the first failure.
+            METRICS.token(&provider.name, word);
+        }
+        Self {
+            expectations,
+            keys: provider.keys.clone(),
+            generation: NEXT.fetch_add(1, Ordering::Relaxed),
+            accepted: METRICS
+                .tokens
+                .with_label_values(&[provider.name.as_str(), "accepted", "none"]),
+        }
+    }
+}
+
+/// A token that is good, and until when.
+#[derive(Debug)]
+pub(crate) struct AcceptedToken {
+    pub(crate) principal: Arc<Principal>,
+    marks: Marks,
+    keys: KeySource,
+    /// Unix seconds; clock allowance included.
+    good: Range<i64>,
+    keys_generation: u64,
+    rules_generation: u64,
+    /// The list of revocations that it was last compared with.
+    compared_with: AtomicU64,
+}
+
+/// Checks tokens.
+pub(crate) struct Tokens {
+    pub(crate) keys: Arc<KeySources>,
+    pub(crate) revocations: Arc<Revocations>,
+    cache: TokenCache,
+}
+
+/// Why an accepted token is good no longer (J47).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// Its time is over.
+    Expired,
+    /// It, or what it belongs to, was revoked, its key included.
+    Revoked,
+}
+
+impl Tokens {
+    /// Remembers about `max_tokens`; none with 0.
+    pub(crate) fn new(keys: Arc<KeySources>, revocations: Arc<Revocations>, max_tokens: usize) -> Self {
+        Self {
+            keys,
+            revocations,
+            cache: TokenCache::new(max_tokens),
+        }
+    }
+
+    /// Checks a token at `now_unix` (Unix seconds).
+    ///
+    /// # Errors
+    /// Why it is not good, or cannot be known to be.
+    pub(crate) fn check(
+        &self,
+        rules: &TokenRules,
+        token: &str,
+        now_unix: i64,
+    ) -> Result<Arc<AcceptedToken>, Reason> {
+        let keys = self
+            .keys
+            .generation(&rules.keys, now_unix)
+            .ok_or(Reason::NoKeys)?;
+        let hash = TokenHash::of(token);
+        let remembered = self.cache.get(&hash).filter(|known| {
+            known.keys_generation == keys
+                && known.rules_generation == rules.generation
+                && known.good.contains(&now_unix)
+        });
+        let accepted = match remembered {
+            Some(remembered) => {
+                METRICS.token_cache_hits.inc();
+                remembered
+            }
+            None => {
+                METRICS.token_cache_misses.inc();
+                let examined = self
+                    .keys
+                    .examine(&rules.keys, token, &rules.expectations, now_unix)?;
+                let accepted = Arc::new(AcceptedToken::new(examined, rules));
+                self.cache.insert(hash, accepted.clone());
+                accepted
+            }
+        };
+        if let Err(reason) = self.compare(&accepted) {
+            self.cache.remove(&hash);
+            return Err(reason);
+        }
+        rules.accepted.inc();
+        Ok(accepted)
+    }
+
+    /// Compares with what is revoked, once for each list.
+    fn compare(&self, token: &AcceptedToken) -> Result<(), Reason> {
+        let generation = self.revocations.generation();
+        if token.compared_with.load(Ordering::Relaxed) == generation {
+            return Ok(());
+        }
+        if let Some(revoked) = self.revocations.denies(&token.marks) {
+            return Err(Reason::Revoked(revoked));
+        }
+        token.compared_with.store(generation, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Waits until a token is good no longer (J47), for connections that outlive their request. Whoever waits is told
+    /// within a second, also when a clock is set.
+    pub(crate) async fn ended(&self, token: &AcceptedToken, clock: &Clock) -> Ending {
+        let mut changes = self.revocations.changes();
+        loop {
+            changes.mark_unchanged();
+            let now = clock.now().timestamp();
+            if self.revocations.denies(&token.marks).is_some()
+                || !self.keys.knows(&token.keys, &token.marks.kid, now)
+            {
+                return Ending::Revoked;
+            }
+            if !token.good.contains(&now) {
+                return Ending::Expired;
+            }
+            // Also elapsed when the sender is gone, which it never is before us.
+            drop(timeout(Duration::from_secs(1), changes.changed()).await);
+        }
+    }
+}
+
+impl AcceptedToken {
+    fn new(examined: Examined, rules: &TokenRules) -> Self {
+        let Examined { token, generation } = examined;
+        let claims = token.claims;
+        Self {
+            marks: Marks {
+                issuer: claims.iss,
+                jti: claims.jti,
+                sid: claims.sid.clone(),
+                sub: claims.sub.clone(),
+                client_id: claims.client_id,
+                kid: token.kid,
+                issued_at: claims.iat,
+            },
+            principal: Arc::new(Principal {
+                subject: claims.sub,
+                session: claims.sid,
+                tenant: claims.tid,
+                scopes: claims.scope,
+            }),
+            keys: rules.keys.clone(),
+            good: token.good,
+            keys_generation: generation,
+            rules_generation: rules.generation,
+            compared_with: AtomicU64::new(0),
+        }
+    }
+}
