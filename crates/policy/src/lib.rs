@@ -37,8 +37,9 @@ pub use evaluate::{
 };
 pub use format::{Unformatted, format};
 pub use plan::{
-    AddressList, AddressRule, Algorithm, Count, Floor, HttpListener, HttpsListener, IdentityProvider,
-    KeySource, Limits, Listener, Plan, RateKey, RateLimit, ResponseHeaders, Route, RouteAuth, RouteTarget,
-    Rule, Served, Timeouts, TlsVersion, Upstream, UpstreamAddress, UpstreamAuthorization, Waiver, is_failure,
+    AddressList, AddressRule, Algorithm, Count, CountIn, Floor, HttpListener, HttpsListener,
+    IdentityProvider, KeySource, Limits, Listener, Mode, OnStoreDown, Plan, RateKey, RateLimit,
+    ResponseHeaders, Route, RouteAuth, RouteTarget, Rule, Served, Timeouts, TlsVersion, Upstream,
+    UpstreamAddress, UpstreamAuthorization, Waiver, is_failure,
 };
 pub use source::{Encoding, INBOUND_HEADERS_REMOVED, MAX_BUNDLE_BYTES, MAX_FILE_BYTES, Refusal, SourceFile};

@@ -164,6 +164,7 @@ const fn problem_type(kind: DenialKind) -> ProblemType {
         DenialKind::RateLimited => catalogue::RATE_LIMITED,
         DenialKind::HeadTooLarge => catalogue::HEAD_TOO_LARGE,
         DenialKind::Unavailable => catalogue::UNAVAILABLE,
+        DenialKind::ReducedCapacity => catalogue::REDUCED_CAPACITY,
     }
 }
 

@@ -11,6 +11,7 @@ use crate::connection::Connection;
 use crate::identity::Identity;
 use crate::metrics::METRICS;
 use crate::policy_source::Snapshot;
+use crate::rate_limit::Reserved;
 
 /// What became of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,7 +68,10 @@ pub(crate) struct RequestContext {
     pub(crate) body_bytes: u64,
     pub(crate) body_started: Option<Instant>,
     /// When the policy was asked, and limits were charged.
-    decided: Option<Instant>,
+    pub(crate) charged: Instant,
+    pub(crate) reserved: Reserved,
+    /// Limits in shadow mode that would have refused.
+    pub(crate) would_deny: Vec<String>,
     pub(crate) started: Instant,
     permit: Option<Permit>,
 }
@@ -91,7 +95,9 @@ impl RequestContext {
             upstream_time: None,
             body_bytes: 0,
             body_started: None,
-            decided: None,
+            charged: Instant::now(),
+            reserved: Reserved::default(),
+            would_deny: Vec::new(),
             started: Instant::now(),
             permit: None,
         }
@@ -109,7 +115,11 @@ impl RequestContext {
 
     /// Keeps what evaluation said, beside the decision itself.
     pub(crate) fn note(&mut self, outcome: &Outcome) {
-        self.decided = Some(Instant::now());
+        let shadows = outcome
+            .limits
+            .iter()
+            .filter(|state| !state.granted && !state.refuses());
+        self.would_deny = shadows.map(|state| state.limit.name.clone()).collect();
         self.route.clone_from(&outcome.route);
         self.limit_fields = outcome
             .tightest()
@@ -127,22 +137,20 @@ impl RequestContext {
 
     /// The permit, or the error that ends a request without one.
     pub(crate) fn permitted(&self) -> pingora::Result<&Permit> {
-        self.permit.as_ref().ok_or_else(|| {
-            METRICS.missing_permits.inc();
-            self.identity()
-                .span
-                .in_scope(|| tracing::error!("a request without a permit reached forwarding"));
-            Error::explain(pingora::ErrorType::InternalError, "no permit")
-        })
+        self.permit
+            .as_ref()
+            .filter(|permit| permit.is_confirmed())
+            .ok_or_else(|| {
+                METRICS.missing_permits.inc();
+                self.identity()
+                    .span
+                    .in_scope(|| tracing::error!("a request without a permit reached forwarding"));
+                Error::explain(pingora::ErrorType::InternalError, "no permit")
+            })
     }
 
     pub(crate) const fn permit_at_end(&self) -> Option<&Permit> {
         self.permit.as_ref()
-    }
-
-    /// How long ago limits were charged.
-    pub(crate) fn since_charges(&self) -> Duration {
-        self.decided.map_or(Duration::ZERO, |decided| decided.elapsed())
     }
 
     /// The upstream has answered: its time is known.

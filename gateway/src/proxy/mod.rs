@@ -12,7 +12,7 @@ mod upstream;
 mod upstream_request;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -62,12 +62,14 @@ impl Gateway {
             Ok(body) => body,
             Err(refusal) => return answer::refuse(session, ctx, refusal).await.map(|()| true),
         };
-        let Some(outcome) = request::evaluate(&self.shared, session, ctx, body.as_deref()) else {
+        ctx.charged = Instant::now();
+        let Some(mut outcome) = request::evaluate(&self.shared, session, ctx, body.as_deref()) else {
             return Err(Error::explain(
                 ErrorType::InternalError,
                 "a request outside any connection",
             ));
         };
+        ctx.reserved = self.shared.limiter.confirm(&mut outcome, ctx.charged).await;
         ctx.note(&outcome);
         match outcome.decision {
             Decision::Deny(denial) => answer::deny(session, ctx, denial).await.map(|()| true),
@@ -248,12 +250,12 @@ impl ProxyHttp for Gateway {
     }
 
     async fn logging(&self, session: &mut Session, error: Option<&Error>, ctx: &mut RequestContext) {
+        let reserved = std::mem::take(&mut ctx.reserved);
         if let Some(permit) = ctx.permit_at_end()
             && !ctx.counts_as_failure(error)
         {
-            self.shared
-                .limiter
-                .refund(permit.failure_charges(), ctx.since_charges());
+            let held = ctx.charged.elapsed();
+            self.shared.limiter.refund(permit, reserved, held).await;
         }
         ctx.identity()
             .span

@@ -26,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 use crate::durable_file::write_atomically;
 use crate::keys::{self, KeyFiles, KeyStore};
 use crate::policy_source::{self, PolicySource};
-use crate::rate_limit::RateLimiter;
+use crate::rate_limit::{LimitStore, RateLimiter};
 use crate::settings::{ConnectionSettings, Settings};
 
 /// What all workers share.
@@ -67,12 +67,13 @@ pub async fn start(
     let policies = Arc::new(policies);
     let openings = entrance::open_all(settings, &policies.current().plan)?;
     let keys = Arc::new(KeyStore::open(&settings.state_dir));
+    let store = LimitStore::open(&settings.limit_store)?;
     let shared = Arc::new(Shared {
         policies: policies.clone(),
         keys: keys.clone(),
         readiness: readiness::checks(&keys, &key_files, &policies),
         key_files,
-        limiter: RateLimiter::new(settings.rate_limit.max_keys),
+        limiter: RateLimiter::new(settings.rate_limit.max_keys, store.clone()),
         connections: settings.connections,
         clock,
         shutdown: shutdown.clone(),
@@ -87,6 +88,9 @@ pub async fn start(
     if !settings.control_plane_socket.as_os_str().is_empty() {
         let socket = settings.control_plane_socket.clone();
         shutdown.spawn(keys::follow(keys, socket, shutdown.clone()));
+    }
+    if let Some(store) = store {
+        shutdown.spawn(store.keep(shutdown.clone()));
     }
     let entrances: Vec<_> = openings.iter().map(|opening| opening.entrance.clone()).collect();
     let poll = Duration::from_millis(settings.policy_poll_ms);

@@ -1,7 +1,7 @@
 //! Limits that limit nothing: rates, sizes, times.
 
 use super::{AuditRule, AuditSeverity, Auditor};
-use crate::plan::{Count, RateLimit, Route, RouteTarget};
+use crate::plan::{Count, CountIn, Mode, OnStoreDown, RateLimit, Route, RouteTarget};
 use http::Method;
 use std::time::Duration;
 
@@ -69,7 +69,22 @@ static LONG_EXCHANGE: AuditRule = AuditRule::new(
     "OWASP API4:2023",
 );
 
-pub(super) static RULES: [&AuditRule; 9] = [
+static OPENS_WITHOUT_STORE: AuditRule = AuditRule::new(
+    "A1310",
+    AuditSeverity::Medium,
+    "a limit that counts nothing while its store is down",
+    "whoever brings the store down, or waits for it, has no limit at all",
+    "OWASP API4:2023; OWASP ASVS 5.0 16.5.3 (fail securely)",
+);
+static SHADOW: AuditRule = AuditRule::new(
+    "A1311",
+    AuditSeverity::Medium,
+    "a limit in shadow mode in production",
+    "it reads like protection and refuses nobody",
+    "OWASP API4:2023",
+);
+
+pub(super) static RULES: [&AuditRule; 11] = [
     &LOOSE_FLOOR,
     &LARGE_BURST,
     &OPEN_WRITE,
@@ -79,6 +94,8 @@ pub(super) static RULES: [&AuditRule; 9] = [
     &LARGE_OPEN_BODIES,
     &SLOW_CLIENTS,
     &LONG_EXCHANGE,
+    &OPENS_WITHOUT_STORE,
+    &SHADOW,
 ];
 
 const MOST_A_MINUTE: u64 = 6_000;
@@ -119,6 +136,7 @@ impl Auditor<'_> {
         let of_floor = plan.floor().rate.iter().map(AsRef::as_ref);
         for limit in of_floor.chain(own) {
             self.burst(limit);
+            self.protection(limit);
         }
         for route in plan.routes() {
             self.open_route(route);
@@ -144,7 +162,20 @@ impl Auditor<'_> {
 
     fn floor_limits(&mut self) {
         let floor = self.plan.floor();
-        let tightest = floor.rate.iter().min_by_key(|limit| a_minute(limit));
+        let mut enforced = floor
+            .rate
+            .iter()
+            .filter(|limit| limit.mode == Mode::Enforce)
+            .peekable();
+        if enforced.peek().is_none() {
+            self.find(
+                &LOOSE_FLOOR,
+                "floor.rate",
+                "one address may send as many requests as it likes: every limit is a shadow".to_owned(),
+                "`100/min` for one limit that refuses",
+            );
+        }
+        let tightest = enforced.min_by_key(|limit| a_minute(limit));
         if let Some(limit) = tightest.filter(|limit| a_minute(limit) > MOST_A_MINUTE) {
             self.find(
                 &LOOSE_FLOOR,
@@ -189,6 +220,26 @@ impl Auditor<'_> {
         }
     }
 
+    /// Whether the limit refuses at all.
+    fn protection(&mut self, limit: &RateLimit) {
+        if limit.mode == Mode::Shadow && self.plan.environment() == "production" {
+            self.find(
+                &SHADOW,
+                format!("{}.mode", limit.rule.key()),
+                format!("`{}` refuses nobody", limit.name),
+                "leave `mode` out once the numbers are known, or waive this until then",
+            );
+        }
+        if limit.count_in == CountIn::Store(OnStoreDown::Allow) {
+            self.find(
+                &OPENS_WITHOUT_STORE,
+                format!("{}.on_store_down", limit.rule.key()),
+                format!("`{}` counts nothing while its store is down", limit.name),
+                "`on_store_down: local`, which goes on counting on each gateway",
+            );
+        }
+    }
+
     fn open_route(&mut self, route: &Route) {
         if route.is_protected() || !route.writes() {
             return;
@@ -196,7 +247,9 @@ impl Auditor<'_> {
         let plan = self.plan;
         let key = format!("{}.rate", route.rule.key());
         let what = format!("{} {}", route.method, route.path);
-        let own: Vec<&RateLimit> = own_rates(route, &plan.floor().rate).collect();
+        let own: Vec<&RateLimit> = own_rates(route, &plan.floor().rate)
+            .filter(|limit| limit.mode == Mode::Enforce)
+            .collect();
         let failures: Vec<&&RateLimit> = own
             .iter()
             .filter(|limit| limit.count == Count::Failures)

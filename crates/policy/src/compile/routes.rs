@@ -109,6 +109,7 @@ impl<'d> Compiler<'d> {
         let key = format!("{}.allow_from", named.path);
         let allow_from = self.address_rule(written.allow_from.as_ref(), &key, &parts.addresses);
         self.rate_keys(written);
+        let cost = self.cost(written, floor);
         let (coarse, fine) = self.split_rates(written, floor);
         let rule = |at: Span, key: &str| self.rule(at, &format!("{}.{key}", named.path));
         let scopes_at = written.scopes.as_ref().map_or(written.auth.at, |(at, _)| *at);
@@ -142,6 +143,7 @@ impl<'d> Compiler<'d> {
                 .unwrap_or_default(),
             allow_from: allow_from?,
             limits: limits??,
+            cost,
             target: target?,
             rule: self.rule(named.at, &named.path),
             rules,

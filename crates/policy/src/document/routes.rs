@@ -25,6 +25,7 @@ pub(crate) struct RouteDocument {
     pub(crate) scopes: Option<(Span, Vec<String>)>,
     pub(crate) allow_from: Option<(Span, Vec<At<String>>)>,
     pub(crate) rates: Vec<Named<RateDocument>>,
+    pub(crate) cost: Option<At<u64>>,
     pub(crate) limits: LimitsDocument,
     pub(crate) timeouts: Option<(Span, TimeoutsDocument)>,
     pub(crate) headers: Option<At<String>>,
@@ -62,6 +63,9 @@ impl RouteDocument {
             .optional("rate")
             .map(|field| rates::read(&field, findings))
             .unwrap_or_default();
+        let cost = route
+            .optional("cost")
+            .and_then(|field| field.number(1..=language::MOST_BURST, findings));
         let limits = route
             .optional("limits")
             .and_then(|field| LimitsDocument::read(&field, language::ROUTE_LIMITS, findings));
@@ -81,6 +85,7 @@ impl RouteDocument {
             scopes,
             allow_from,
             rates,
+            cost,
             limits: limits.unwrap_or_default(),
             timeouts,
             headers,

@@ -6,6 +6,7 @@
 mod access;
 mod address;
 mod charges;
+mod confirm;
 mod cors;
 mod evidence;
 mod framing;
@@ -51,6 +52,8 @@ struct Evaluation<'e> {
     trace: Option<Vec<PhaseTrace>>,
     limits: LimitStates,
     failure_charges: Charges,
+    /// Every charge of a request that a shared limit counts; most have none.
+    unconfirmed: Vec<Charge>,
 }
 
 static RULE_LISTENER: Rule = Rule::of_language("language: listener");
@@ -73,6 +76,7 @@ pub(crate) fn run(
         trace: is_explained.then(|| Vec::with_capacity(Phase::ALL.len())),
         limits: LimitStates::new(),
         failure_charges: Charges::new(),
+        unconfirmed: Vec::new(),
     };
     let decision = evaluation.decide().unwrap_or_else(|stop| *stop);
     Outcome {
@@ -80,6 +84,7 @@ pub(crate) fn run(
         route: evaluation.route,
         trace: evaluation.trace.unwrap_or_default(),
         limits: evaluation.limits,
+        unconfirmed: evaluation.unconfirmed,
     }
 }
 
@@ -136,6 +141,7 @@ impl<'e> Evaluation<'e> {
             target: ForwardTarget::new(target.path, target.query),
             principal,
             failure_charges: std::mem::take(&mut self.failure_charges),
+            is_confirmed: self.unconfirmed.is_empty(),
         }))
     }
 

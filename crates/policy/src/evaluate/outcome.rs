@@ -1,7 +1,7 @@
 //! What evaluation answers.
 
 use super::evidence::{Charge, Charges, LimitState, LimitStates, Principal};
-use crate::plan::{Route, RouteTarget, Rule, Served, Timeouts, Upstream};
+use crate::plan::{Mode, Route, RouteTarget, Rule, Served, Timeouts, Upstream};
 use http::{HeaderName, HeaderValue};
 use smallvec::SmallVec;
 use std::{borrow::Cow, sync::Arc};
@@ -122,13 +122,18 @@ pub struct Outcome {
     pub trace: Vec<PhaseTrace>,
     /// Every limit that was asked, in order.
     pub limits: LimitStates,
+    pub(super) unconfirmed: Vec<Charge>,
 }
 
 impl Outcome {
     /// The limit to report in `RateLimit`: one that refused, else the one with the fewest requests left.
     #[must_use]
     pub fn tightest(&self) -> Option<&LimitState> {
-        self.limits.iter().min_by_key(|state| {
+        let enforced = self
+            .limits
+            .iter()
+            .filter(|state| state.limit.mode == Mode::Enforce);
+        enforced.min_by_key(|state| {
             (
                 state.granted,
                 std::cmp::Reverse(state.retry_after),
@@ -170,6 +175,7 @@ pub struct Permit {
     pub(super) target: ForwardTarget,
     pub(super) principal: Option<Arc<Principal>>,
     pub(super) failure_charges: Charges,
+    pub(super) is_confirmed: bool,
 }
 
 /// The canonical path and the query to forward; held inline, so that most permits cost no allocation.
@@ -272,7 +278,14 @@ impl Permit {
         }
     }
 
-    /// Charges that were reserved for a failure. Refund each of them unless the upstream answers with a 4xx.
+    /// Whether the store has granted every shared limit; a permit without that forwards nothing.
+    #[must_use]
+    pub const fn is_confirmed(&self) -> bool {
+        self.is_confirmed
+    }
+
+    /// Charges that were reserved for a failure. Refund each of them unless the upstream's answer
+    /// [is one](crate::is_failure).
     #[must_use]
     pub fn failure_charges(&self) -> &[Charge] {
         &self.failure_charges
@@ -310,6 +323,8 @@ pub enum DenialKind {
     HeadTooLarge,
     /// 503: cannot be decided now, so no.
     Unavailable,
+    /// 503: a shared limit cannot be counted now, and the policy says no.
+    ReducedCapacity,
 }
 
 impl DenialKind {
@@ -327,7 +342,7 @@ impl DenialKind {
             Self::MisdirectedRequest => 421,
             Self::RateLimited => 429,
             Self::HeadTooLarge => 431,
-            Self::Unavailable => 503,
+            Self::Unavailable | Self::ReducedCapacity => 503,
         }
     }
 
@@ -349,6 +364,7 @@ impl DenialKind {
             Self::RateLimited => "rate-limited",
             Self::HeadTooLarge => "head-too-large",
             Self::Unavailable => "unavailable",
+            Self::ReducedCapacity => "temporary-reduced-capacity",
         }
     }
 }

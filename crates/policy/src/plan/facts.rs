@@ -301,6 +301,8 @@ pub struct Route {
     pub allow_from: Option<AddressRule>,
     /// The floor's sizes, tightened.
     pub limits: Limits,
+    /// What one request takes from each limit of the floor.
+    pub cost: u64,
     /// Where it leads.
     pub target: RouteTarget,
     /// Where it is written.

@@ -15,11 +15,14 @@ fn unit<'u>(name: &'u str, key: &'u [u8], per_minute: u64) -> Unit<'u> {
         name,
         key,
         gcra: Limit::new(per_minute, MINUTE, per_minute).unwrap(),
+        cost: 1,
+        is_enforced: true,
+        duty: Duty::Count,
     }
 }
 
 /// Whether all units were granted.
-fn granted(limiter: &RateLimiter, units: &[Unit<'_>], now_ns: u64) -> bool {
+fn granted(limiter: &Table, units: &[Unit<'_>], now_ns: u64) -> bool {
     limiter
         .charge_at(units, now_ns)
         .iter()
@@ -28,7 +31,7 @@ fn granted(limiter: &RateLimiter, units: &[Unit<'_>], now_ns: u64) -> bool {
 
 #[test]
 fn a_key_gets_its_burst_and_then_one_at_a_time() {
-    let limiter = RateLimiter::new(1_000);
+    let limiter = Table::new(1_000);
     let alice = [unit("per-address", b"alice", 6)];
     let bob = [unit("per-address", b"bob", 6)];
 
@@ -46,7 +49,7 @@ fn a_key_gets_its_burst_and_then_one_at_a_time() {
 
 #[test]
 fn a_refused_batch_consumes_nothing() {
-    let limiter = RateLimiter::new(1_000);
+    let limiter = Table::new(1_000);
     let (wide, narrow) = (unit("wide", b"k-wide", 100), unit("narrow", b"k-narrow", 1));
     assert!(granted(&limiter, &[wide, narrow], SECOND));
     for _ in 0..500 {
@@ -61,7 +64,7 @@ fn a_refused_batch_consumes_nothing() {
 
 #[test]
 fn a_refund_makes_a_success_free() {
-    let limiter = RateLimiter::new(1_000);
+    let limiter = Table::new(1_000);
     let log_in = unit("log-in-failures", b"alice", 5);
     for _ in 0..50 {
         assert!(granted(&limiter, &[log_in], SECOND));
@@ -75,7 +78,7 @@ fn a_refund_makes_a_success_free() {
 
 #[test]
 fn a_late_refund_gives_no_more_than_is_left_of_the_unit() {
-    let limiter = RateLimiter::new(1_000);
+    let limiter = Table::new(1_000);
     let log_in = unit("log-in-failures", b"alice", 5);
     assert!(granted(&limiter, &[log_in], SECOND));
     // A unit comes back in 12 s. Answered after 20 s, it has come back already: others must not get it too.
@@ -89,7 +92,7 @@ fn a_late_refund_gives_no_more_than_is_left_of_the_unit() {
 
 #[test]
 fn a_full_table_keeps_active_keys_and_lets_new_ones_share_a_bucket() {
-    let limiter = RateLimiter::new(SHARDS);
+    let limiter = Table::new(SHARDS);
     let victim = unit("login", b"victim", 3);
     assert_eq!((0..9).filter(|_| granted(&limiter, &[victim], SECOND)).count(), 3);
 
@@ -106,7 +109,7 @@ fn a_full_table_keeps_active_keys_and_lets_new_ones_share_a_bucket() {
 
 #[test]
 fn keys_at_rest_make_room() {
-    let limiter = RateLimiter::new(SHARDS);
+    let limiter = Table::new(SHARDS);
     for number in 0..1_000_u64 {
         granted(&limiter, &[unit("login", &number.to_be_bytes(), 60)], SECOND);
     }
@@ -126,7 +129,7 @@ fn keys_at_rest_make_room() {
 
 #[test]
 fn threads_together_get_no_more_than_the_limit() {
-    let limiter = Arc::new(RateLimiter::new(1_000));
+    let limiter = Arc::new(Table::new(1_000));
     let total = Arc::new(AtomicU64::new(0));
     std::thread::scope(|scope| {
         for _ in 0..4 {
@@ -153,7 +156,7 @@ proptest! {
         steps in prop::collection::vec((0_u64..3 * SECOND, 0_u8..4), 1..300),
         per_minute in 1_u64..200,
     ) {
-        let limiter = RateLimiter::new(10_000);
+        let limiter = Table::new(10_000);
         let mut now = SECOND;
         let mut counts = [0_u64; 4];
         for (wait, key) in steps {
