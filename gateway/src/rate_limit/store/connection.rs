@@ -84,7 +84,7 @@ impl Connection {
 
 fn node(address: &str, settings: &LimitStoreSettings) -> anyhow::Result<ConnectionInfo> {
     let node = address.into_connection_info()?;
-    let mut user = node.redis_settings().clone();
+    let mut user = node.redis_settings().clone().set_skip_set_lib_name();
     if !settings.username.is_empty() {
         user = user.set_username(&settings.username);
     }

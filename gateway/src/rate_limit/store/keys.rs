@@ -40,6 +40,11 @@ impl Keys {
         kept.map(|byte| format!("{byte:02x}")).collect()
     }
 
+    /// A counter of the store's own.
+    pub(super) fn probe(&self) -> String {
+        format!("{}:{{probe}}:probe", self.prefix)
+    }
+
     /// `portico:{3f…}:per-address`.
     pub(super) fn of(&self, charge: &Charge) -> String {
         format!("{}:{{{}}}:{}", self.prefix, self.tag(charge), charge.limit.name)

@@ -11,7 +11,7 @@ mod connection;
 mod keys;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
 use policy::{Charge, LimitState, Mode};
@@ -203,14 +203,19 @@ impl LimitStore {
     pub(crate) async fn keep(self: Arc<Self>, shutdown: Shutdown) {
         let mut ticks = interval(PROBE_INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut connected: Option<Instant> = None;
         let mut is_first = true;
         loop {
             tokio::select! {
                 biased;
                 () = shutdown.cancelled() => return,
                 _ = ticks.tick() => {}
-                // The next probe comes at once: most failures are short.
-                () = self.has_failed.notified() => {}
+                () = self.has_failed.notified() => {
+                    // Most failures are short: the next probe comes at once, unless the last one did not hold for long.
+                    if connected.is_some_and(|connected| connected.elapsed() < PROBE_INTERVAL) {
+                        continue;
+                    }
+                }
             }
             match self.connection.load_full() {
                 Some(connection) => {
@@ -218,7 +223,10 @@ impl LimitStore {
                         self.give_up(&connection, &failure);
                     }
                 }
-                None => self.connect(is_first).await,
+                None => {
+                    self.connect(is_first).await;
+                    connected = Some(Instant::now());
+                }
             }
             is_first = false;
         }
@@ -247,7 +255,8 @@ impl LimitStore {
         }
     }
 
-    /// Loads the scripts on every node, which only a store that works lets happen.
+    /// Loads the scripts on every node and charges a counter that nobody needs: a store that can be read but not
+    /// written, because it is full or a replica, is down too.
     async fn probe(&self, connection: &Connection) -> Result<(), String> {
         let limit = Duration::from_millis(self.settings.timeout_ms);
         for script in [&self.charge, &self.refund] {
@@ -256,7 +265,16 @@ impl LimitStore {
                 .map_err(|_| format!("no answer within {} ms", limit.as_millis()))?
                 .map_err(|error| error.to_string())?;
         }
-        Ok(())
+        let mut call = self.charge.prepare_invoke();
+        call.key(self.keys.probe());
+        // A unit of a millisecond, which refuses nobody.
+        call.arg(1_000).arg(1).arg(1).arg(0);
+        let charged = timeout(limit, connection.invoke::<Vec<i64>>(&call)).await;
+        match charged {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(error)) => Err(error.to_string()),
+            Err(_) => Err(format!("no answer within {} ms", limit.as_millis())),
+        }
     }
 }
 

@@ -4,6 +4,7 @@ mod cluster;
 mod redis_cluster;
 mod redis_server;
 mod script;
+mod secured;
 mod shared_limits;
 mod store_outage;
 

@@ -91,6 +91,22 @@ async fn a_gateway_starts_without_its_store_and_uses_it_once_it_is_there() {
 }
 
 #[tokio::test]
+async fn a_store_that_takes_no_writes_is_down() {
+    let redis = RedisServer::start().await;
+    let fleet = Fleet::start(1, &patient(&redis)).await;
+    let gateway = &fleet.gateways[0];
+    let _: () = redis.ask(&["CONFIG", "SET", "maxmemory", "1"]);
+    wait_for_store(gateway, false).await;
+    // It stays down, though it answers.
+    for _ in 0..20 {
+        problem(gateway.get("/exact").await, 503, "temporary-reduced-capacity").await;
+    }
+    let _: () = redis.ask(&["CONFIG", "SET", "maxmemory", "0"]);
+    wait_for_store(gateway, true).await;
+    assert_eq!(gateway.get("/exact").await.status(), 200);
+}
+
+#[tokio::test]
 async fn a_store_that_hangs_costs_one_timeout() {
     let redis = RedisServer::start().await;
     let store = LimitStoreSettings {
