@@ -149,23 +149,170 @@ fn threads_together_get_no_more_than_the_limit() {
     assert_eq!(total.load(Ordering::Relaxed), 100);
 }
 
+/// One limit of a request: which key of four, how many units, and whether it refuses.
+#[derive(Debug, Clone, Copy)]
+struct Asked {
+    key: u8,
+    cost: u64,
+    is_enforced: bool,
+}
+
+/// A request after so much time, and whether what it took is given back before the next one.
+#[derive(Debug, Clone)]
+struct Step {
+    wait_ns: u64,
+    asked: Vec<Asked>,
+    is_given_back: bool,
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let asked = (0..4_u8, 1..4_u64, prop::bool::weighted(0.8));
+    let asked = asked.prop_map(|(key, cost, is_enforced)| Asked {
+        key,
+        cost,
+        is_enforced,
+    });
+    let asked = prop::collection::vec(asked, 1..4).prop_map(|mut asked| {
+        asked.sort_by_key(|asked| asked.key);
+        asked.dedup_by_key(|asked| asked.key);
+        asked
+    });
+    let step = (0..3 * SECOND, asked, prop::bool::weighted(0.2));
+    let step = step.prop_map(|(wait_ns, asked, is_given_back)| Step {
+        wait_ns,
+        asked,
+        is_given_back,
+    });
+    prop::collection::vec(step, 1..150)
+}
+
+/// In every interval that the units of one counter span, no more than the burst and what comes back in it.
+fn assert_within(limit: Limit, taken: &[(u64, u64)]) -> Result<(), TestCaseError> {
+    for (first, (start, _)) in taken.iter().enumerate() {
+        let mut units = 0;
+        for (end, cost) in &taken[first..] {
+            units += cost;
+            let most = limit.burst() + (end - start) / limit.interval_ns();
+            prop_assert!(units <= most, "{units} within {} ns", end - start);
+        }
+    }
+    Ok(())
+}
+
 proptest! {
-    /// In any interval, a key is granted at most its burst and what came back since, whatever the interleaving.
+    /// In any interval, a counter grants at most its burst and what comes back, whatever is asked together, refused,
+    /// watched or given back; also the bucket of those that found no room.
     #[test]
     fn never_more_than_the_burst_and_the_refill(
-        steps in prop::collection::vec((0_u64..3 * SECOND, 0_u8..4), 1..300),
+        steps in steps(),
         per_minute in 1_u64..200,
+        max_keys in prop::sample::select(vec![1_usize, 10_000]),
     ) {
-        let limiter = Table::new(10_000);
+        let table = Table::new(max_keys);
+        // The table may be full before it begins.
+        for number in 0..200_u64 {
+            granted(&table, &[unit("others", &number.to_be_bytes(), 1)], SECOND);
+        }
         let mut now = SECOND;
-        let mut counts = [0_u64; 4];
-        for (wait, key) in steps {
-            now += wait;
-            if granted(&limiter, &[unit("p", &[key], per_minute)], now) {
-                counts[usize::from(key)] += 1;
+        let mut taken: HashMap<(usize, Key), Vec<(u64, u64)>> = HashMap::new();
+        let gcra = unit("p", b"", per_minute).gcra;
+        for Step { wait_ns, mut asked, is_given_back } in steps {
+            now += wait_ns;
+            if max_keys == 1 {
+                // Limits of one request have names of their own: no two of them share a bucket.
+                asked.truncate(1);
+            }
+            let keys: Vec<[u8; 1]> = asked.iter().map(|asked| [asked.key]).collect();
+            let units: Vec<Unit<'_>> = asked.iter().zip(&keys).map(|(asked, key)| Unit {
+                cost: asked.cost,
+                is_enforced: asked.is_enforced,
+                ..unit("p", key, per_minute)
+            }).collect();
+            let decisions = table.charge_at(&units, now);
+            let is_refused = asked.iter().zip(&decisions).any(|(asked, (_, decision))| asked.is_enforced && decision.is_err());
+            if is_refused {
+                continue;
+            }
+            for (unit, (place, decision)) in units.iter().zip(&decisions) {
+                if decision.is_err() {
+                    continue;
+                }
+                if is_given_back {
+                    table.refund_at(*place, (unit.gcra, unit.cost), 0);
+                } else {
+                    taken.entry((place.shard, place.key)).or_default().push((now, unit.cost));
+                }
             }
         }
-        let allowed = per_minute + (now - SECOND) * per_minute / (60 * SECOND) + 1;
-        prop_assert!(counts.iter().all(|count| *count <= allowed), "{counts:?} > {allowed}");
+        for taken in taken.values() {
+            assert_within(gcra, taken)?;
+        }
+    }
+}
+
+/// A limit of the store, as a request is charged for it.
+fn shared(count: &str) -> Charge {
+    let text =
+        format!("{{ limit: 6/min, burst: 6, key: [address], count_in: store, on_store_down: local{count} }}");
+    let policy = include_str!("../../../../docs/policy-language.md");
+    let whole = policy.split("## A whole bundle").nth(1).unwrap();
+    let whole = whole
+        .split("```yaml\n")
+        .nth(1)
+        .unwrap()
+        .split("```")
+        .next()
+        .unwrap();
+    let whole = whole.replace("{ limit: 100/min, burst: 100, key: [address] }", &text);
+    let plan = policy::compile(&[policy::SourceFile::new("base.yaml", whole)], "production").unwrap();
+    Charge {
+        limit: plan.floor().rate[0].clone(),
+        cost: 1,
+        key: b"alice".as_slice().into(),
+    }
+}
+
+/// What a store says that has granted so many of six.
+fn told(charge: &Charge, used: u64) -> LimitState {
+    let interval_ns = charge.limit.gcra.interval_ns();
+    LimitState::after(
+        charge.limit.clone(),
+        charge.limit.gcra.decide((used - 1) * interval_ns, 0, 1),
+    )
+}
+
+#[test]
+fn what_the_store_called_exhausted_is_refused_here_until_a_unit_comes_back() {
+    let (table, charge) = (Table::new(1_000), shared(""));
+    let unit = [Unit::of(&charge)];
+    for used in 1..6 {
+        table.learn(&charge, &told(&charge, used), SECOND);
+        assert!(granted(&table, &unit, SECOND), "{used} of six");
+    }
+    table.learn(&charge, &told(&charge, 6), SECOND);
+    assert!(!granted(&table, &unit, SECOND));
+    assert!(!granted(&table, &unit, 11 * SECOND - 1));
+    assert!(granted(&table, &unit, 11 * SECOND));
+    assert!(
+        granted(&table, &unit, 11 * SECOND),
+        "to be asked is not to be counted"
+    );
+
+    table.learn(&charge, &told(&charge, 1), SECOND);
+    assert!(!granted(&table, &unit, SECOND), "an older answer changes nothing");
+}
+
+#[test]
+fn failures_and_shadows_are_always_asked() {
+    for count in [", count: failures", ", mode: shadow"] {
+        let (table, charge) = (Table::new(1_000), shared(count));
+        table.learn(&charge, &told(&charge, 6), SECOND);
+        assert!(granted(&table, &[Unit::of(&charge)], SECOND), "{count}");
+        let here = [Unit::counted_here(&charge)];
+        let decisions = table.charge_at(&here, SECOND);
+        assert!(
+            decisions[0].1.is_err(),
+            "without the store it goes on from what it heard: {count}"
+        );
     }
 }
