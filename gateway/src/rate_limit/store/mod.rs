@@ -233,13 +233,7 @@ impl LimitStore {
     }
 
     async fn connect(&self, is_first: bool) {
-        let made = timeout(CONNECT_TIMEOUT, Connection::open(&self.settings)).await;
-        let connected = match made {
-            Ok(Ok(connection)) => self.probe(&connection).await.map(|()| connection),
-            Ok(Err(error)) => Err(format!("{error:#}")),
-            Err(_) => Err(format!("no connection within {} s", CONNECT_TIMEOUT.as_secs())),
-        };
-        match connected {
+        match self.try_connect().await {
             Ok(connection) => {
                 self.connection.store(Some(Arc::new(connection)));
                 METRICS.limit_store_up.set(1);
@@ -253,6 +247,16 @@ impl LimitStore {
             }
             Err(failure) => tracing::debug!(failure, "the limit store is still down"),
         }
+    }
+
+    /// A connection that has answered a probe.
+    async fn try_connect(&self) -> Result<Connection, String> {
+        let connection = timeout(CONNECT_TIMEOUT, Connection::open(&self.settings))
+            .await
+            .map_err(|_| format!("no connection within {} s", CONNECT_TIMEOUT.as_secs()))?
+            .map_err(|error| format!("{error:#}"))?;
+        self.probe(&connection).await?;
+        Ok(connection)
     }
 
     /// Loads the scripts on every node and charges a counter that nobody needs: a store that can be read but not
