@@ -5,6 +5,7 @@
 mod browser;
 mod chaos;
 mod customers;
+mod fleet;
 mod operators;
 mod platform;
 mod proof;

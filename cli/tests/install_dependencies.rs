@@ -169,7 +169,7 @@ fn with_nothing_to_install_no_package_manager_runs() {
 }
 
 #[test]
-fn tests_want_a_compiler_for_cpp_and_a_browser() {
+fn tests_want_a_compiler_for_cpp_a_browser_and_redis() {
     let machine = Machine::new(1000);
     machine.package_manager("apt-get");
     machine.has_postgresql();
@@ -181,12 +181,32 @@ fn tests_want_a_compiler_for_cpp_and_a_browser() {
     let (code, said) = machine.run_with(&["--tests"]);
     assert_eq!(code, Some(1), "{said}");
     assert!(
-        said.contains("sudo apt-get install g++ chromium chromium-driver\n"),
+        said.contains("sudo apt-get install g++ redis-server chromium chromium-driver\n"),
         "{said}"
     );
 
-    for name in ["c++", "chromedriver"] {
+    for name in ["c++", "chromedriver", "redis-server"] {
         machine.program(name, "exit 0");
     }
     assert_eq!(machine.run_with(&["--tests"]), (Some(0), String::new()));
+}
+
+#[test]
+fn the_redis_server_of_the_tests_does_not_start_with_the_machine() {
+    let machine = Machine::new(0);
+    machine.package_manager("apt-get");
+    machine.has_postgresql();
+    for name in ["cmake", "cc", "c++", "chromedriver"] {
+        machine.program(name, "exit 0");
+    }
+    let log = machine.at("log");
+    machine.program(
+        "systemctl",
+        &format!("echo \"systemctl $*\" >>'{}'", log.display()),
+    );
+    let (code, said) = machine.run_with(&["--tests"]);
+    assert_eq!(code, Some(0), "{said}");
+    let log = machine.log();
+    assert!(log.contains("install redis-server\n"), "{log}");
+    assert!(log.ends_with("systemctl --quiet disable redis-server\n"), "{log}");
 }

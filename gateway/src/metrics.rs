@@ -16,6 +16,10 @@ pub(crate) static METRICS: LazyLock<Metrics> = LazyLock::new(Metrics::register);
 /// Route label of a request that matched none.
 pub(crate) const NO_ROUTE: &str = "none";
 
+/// A store answers within a millisecond, or something is wrong.
+#[expect(clippy::disallowed_types, reason = "buckets of Prometheus are floats")]
+const STORE_SECONDS: [f64; 8] = [0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.02];
+
 pub(crate) struct Metrics {
     pub(crate) requests: IntCounterVec,
     pub(crate) request_seconds: HistogramVec,
@@ -25,6 +29,9 @@ pub(crate) struct Metrics {
     pub(crate) token_cache_misses: IntCounter,
     pub(crate) limit_decisions: IntCounterVec,
     pub(crate) limit_keys: IntGauge,
+    pub(crate) limit_store_up: IntGauge,
+    pub(crate) limit_store_seconds: Histogram,
+    pub(crate) limit_refunds_lost: IntCounter,
     pub(crate) refused_heads: IntCounterVec,
     pub(crate) connections: IntGaugeVec,
     pub(crate) connections_refused: IntCounterVec,
@@ -86,10 +93,25 @@ impl Metrics {
             ),
             limit_decisions: counters(
                 "portico_limit_decisions_total",
-                "Decisions of rate limits; overflow means that the table was full.",
-                &["policy", "outcome"],
+                "Decisions of rate limits, and what made them: `store` is shared, local, overflow (the table was full) or none.",
+                &["policy", "outcome", "store"],
             ),
             limit_keys: gauge("portico_limit_keys", "Keys in the rate-limit table."),
+            limit_store_up: gauge(
+                "portico_limit_store_up",
+                "1 when the store of shared limits answers, 0 when it is down or there is none.",
+            ),
+            limit_store_seconds: registered(built(Histogram::with_opts(
+                HistogramOpts::new(
+                    "portico_limit_store_seconds",
+                    "How long the store of shared limits took to answer a request's call.",
+                )
+                .buckets(STORE_SECONDS.to_vec()),
+            ))),
+            limit_refunds_lost: registered(built(IntCounter::new(
+                "portico_limit_refunds_lost_total",
+                "Reservations of failures that could not be given back to the store; they come back by themselves.",
+            ))),
             refused_heads: counters(
                 "portico_refused_heads_total",
                 "Requests that ended before a route was known, by the framing rule they broke.",

@@ -46,6 +46,8 @@ pub struct Settings {
     pub rate_limit: RateLimitSettings,
     /// Bounds of the table of verified tokens.
     pub token_cache: TokenCacheSettings,
+    /// Where several gateways count together. Required with `count_in: store`.
+    pub limit_store: LimitStoreSettings,
     /// How long requests under way may take after SIGTERM, in milliseconds.
     pub shutdown_grace_ms: u64,
     /// How often the policy directory is read again when no file event came, in milliseconds.
@@ -70,6 +72,7 @@ impl Default for Settings {
             connections: ConnectionSettings::default(),
             rate_limit: RateLimitSettings::default(),
             token_cache: TokenCacheSettings::default(),
+            limit_store: LimitStoreSettings::default(),
             shutdown_grace_ms: 20_000,
             policy_poll_ms: 10_000,
         }
@@ -142,6 +145,96 @@ impl Default for TokenCacheSettings {
     }
 }
 
+/// Redis, or a Redis Cluster, in which several gateways count the limits with `count_in: store`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LimitStoreSettings {
+    /// `unix:///run/redis.sock`, `rediss://host:6379` (TLS), or `redis://127.0.0.1:6379` (in clear, loopback only). Of a
+    /// cluster, some of its nodes. Empty: no store.
+    pub addresses: Vec<String>,
+    /// Whether it is a cluster.
+    pub cluster: bool,
+    /// User of the access control list; empty for the default one.
+    pub username: String,
+    /// The file with its password; empty without one.
+    pub password_file: PathBuf,
+    /// The CA of a store over TLS, as PEM; empty for those of the system.
+    pub ca_file: PathBuf,
+    /// A secret of at least 32 bytes, the same on every gateway: keys are hashed with it. Required with an address.
+    pub hash_key_file: PathBuf,
+    /// Begin of every key.
+    pub prefix: String,
+    /// A call must be answered within this time, in milliseconds; else the store counts as down.
+    pub timeout_ms: u64,
+}
+
+impl Default for LimitStoreSettings {
+    fn default() -> Self {
+        Self {
+            addresses: Vec::new(),
+            cluster: false,
+            username: String::new(),
+            password_file: PathBuf::new(),
+            ca_file: PathBuf::new(),
+            hash_key_file: PathBuf::new(),
+            prefix: "portico".to_owned(),
+            timeout_ms: 20,
+        }
+    }
+}
+
+impl LimitStoreSettings {
+    /// Rules that serde cannot state, one sentence for each that is broken.
+    fn faults(&self) -> Vec<String> {
+        if self.addresses.is_empty() {
+            return Vec::new();
+        }
+        let mut faults = Vec::new();
+        if self.hash_key_file.as_os_str().is_empty() {
+            faults.push("limit_store.hash_key_file: is required with an address".to_owned());
+        }
+        if self.timeout_ms == 0 {
+            faults.push("limit_store.timeout_ms: must be at least 1".to_owned());
+        }
+        if self.prefix.is_empty() || self.prefix.contains(['{', '}']) {
+            faults.push("limit_store.prefix: is a word without braces".to_owned());
+        }
+        if !self.cluster && self.addresses.len() > 1 {
+            faults.push("limit_store.addresses: only a cluster has several".to_owned());
+        }
+        for address in &self.addresses {
+            if let Err(fault) = store_address(address, self.cluster) {
+                faults.push(format!("limit_store.addresses: {address}: {fault}"));
+            }
+        }
+        faults
+    }
+}
+
+fn store_address(address: &str, cluster: bool) -> Result<(), &'static str> {
+    let (scheme, rest) = address.split_once("://").unwrap_or_default();
+    if rest.contains('@') {
+        return Err("credentials belong in `username` and `password_file`");
+    }
+    match scheme {
+        "unix" if cluster => Err("the nodes of a cluster name each other by host and port"),
+        "unix" | "rediss" => Ok(()),
+        "redis" => {
+            let host = rest.rsplit_once(':').map_or(rest, |(host, _)| host);
+            let host = host.trim_matches(['[', ']']);
+            let is_loopback = host
+                .parse::<std::net::IpAddr>()
+                .is_ok_and(|address| address.is_loopback());
+            if is_loopback || host == "localhost" {
+                Ok(())
+            } else {
+                Err("in clear only to loopback: use `rediss://`")
+            }
+        }
+        _ => Err("begins with `unix://`, `rediss://` or `redis://`"),
+    }
+}
+
 impl Settings {
     /// Reads the settings file and the `GATEWAY__…` variables.
     ///
@@ -205,6 +298,7 @@ impl Settings {
                 .filter(|(_, zero)| *zero)
                 .map(|(name, _)| format!("{name}: must be at least 1")),
         );
+        faults.extend(self.limit_store.faults());
         faults
     }
 
@@ -238,11 +332,19 @@ impl Settings {
                 needed.push((setting, format!("routes.{}.revocations_within", route.name)));
             }
         }
-        needed
+        let mut missing: Vec<String> = needed
             .into_iter()
             .filter(|((_, path), _)| path.as_os_str().is_empty())
             .map(|((setting, _), key)| format!("{key}: needs the setting `{setting}`"))
-            .collect()
+            .collect();
+        if self.limit_store.addresses.is_empty() {
+            let limits = plan.limits();
+            let shared = limits.filter(|limit| limit.is_shared());
+            missing.extend(
+                shared.map(|limit| format!("{}.count_in: needs the setting `limit_store`", limit.rule.key())),
+            );
+        }
+        missing
     }
 
     /// How many worker threads to start.

@@ -63,12 +63,19 @@ pub const UPSTREAM_UNAVAILABLE: ProblemType =
     ProblemType::new("upstream-unavailable", 502, "The service gave no usable answer");
 /// The service cannot answer now and may soon.
 pub const UNAVAILABLE: ProblemType = ProblemType::new("unavailable", 503, "The service is not available now");
+/// Requests cannot be counted now, so they are refused.
+pub const REDUCED_CAPACITY: ProblemType = ProblemType::registered(
+    "https://iana.org/assignments/http-problem-types#temporary-reduced-capacity",
+    "temporary-reduced-capacity",
+    503,
+    "The service has less capacity than usual now",
+);
 /// The service behind the gateway did not answer in time.
 pub const UPSTREAM_TIMEOUT: ProblemType =
     ProblemType::new("upstream-timeout", 504, "The service did not answer in time");
 
 /// All of the above, for documentation and tests.
-pub const ALL: [ProblemType; 21] = [
+pub const ALL: [ProblemType; 22] = [
     MALFORMED_REQUEST,
     UNAUTHENTICATED,
     FORBIDDEN,
@@ -89,5 +96,6 @@ pub const ALL: [ProblemType; 21] = [
     INTERNAL,
     UPSTREAM_UNAVAILABLE,
     UNAVAILABLE,
+    REDUCED_CAPACITY,
     UPSTREAM_TIMEOUT,
 ];

@@ -169,6 +169,7 @@ pub(crate) const fn problem_type(kind: DenialKind) -> ProblemType {
         DenialKind::ExpectationFailed => EXPECTATION_FAILED,
         DenialKind::HeadTooLarge => catalogue::HEAD_TOO_LARGE,
         DenialKind::Unavailable => catalogue::UNAVAILABLE,
+        DenialKind::ReducedCapacity => catalogue::REDUCED_CAPACITY,
     }
 }
 

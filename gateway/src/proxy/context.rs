@@ -11,6 +11,7 @@ use crate::connection::Connection;
 use crate::identity::Identity;
 use crate::metrics::METRICS;
 use crate::policy_source::Snapshot;
+use crate::rate_limit::Reserved;
 use crate::tokens::AcceptedToken;
 use crate::upstreams::{Attempt, Endpoint};
 
@@ -78,10 +79,14 @@ pub(crate) struct RequestContext {
     pub(crate) upstream_time: Option<Duration>,
     pub(crate) body_bytes: u64,
     pub(crate) body_started: Option<Instant>,
-    /// What limits on failures have reserved for this request.
+    /// What limits on failures have reserved on this gateway for this request.
     pub(crate) failure_charges: Charges,
+    /// What they have reserved in the store.
+    pub(crate) reserved: Reserved,
     /// When the first limit was charged.
-    charged: Option<Instant>,
+    pub(crate) charged: Instant,
+    /// Limits in shadow mode that would have refused.
+    pub(crate) would_deny: Vec<String>,
     pub(crate) started: Instant,
     /// The token that let it in.
     pub(crate) token: OnceLock<Arc<AcceptedToken>>,
@@ -113,7 +118,9 @@ impl RequestContext {
             body_bytes: 0,
             body_started: None,
             failure_charges: Charges::new(),
-            charged: None,
+            reserved: Reserved::default(),
+            charged: Instant::now(),
+            would_deny: Vec::new(),
             started: Instant::now(),
             token: OnceLock::new(),
             permit: None,
@@ -130,13 +137,13 @@ impl RequestContext {
         self.identity.get_or_init(Identity::unknown)
     }
 
-    /// Limits are charged from now on.
-    pub(crate) fn charging(&mut self) {
-        self.charged = Some(Instant::now());
-    }
-
     /// Keeps what evaluation said beside the decision, which it hands back.
     pub(crate) fn note(&mut self, outcome: Outcome) -> Decision {
+        let shadows = outcome
+            .limits
+            .iter()
+            .filter(|state| !state.granted && !state.refuses());
+        self.would_deny = shadows.map(|state| state.limit.name.clone()).collect();
         self.limit_fields = outcome
             .tightest()
             .map(|state| (state.rate_limit_field(), state.policy_field()));
@@ -156,22 +163,20 @@ impl RequestContext {
 
     /// The permit, or the error that ends a request without one.
     pub(crate) fn permitted(&self) -> pingora::Result<&Permit> {
-        self.permit.as_ref().ok_or_else(|| {
-            METRICS.missing_permits.inc();
-            self.identity()
-                .span
-                .in_scope(|| tracing::error!("a request without a permit reached forwarding"));
-            Error::explain(pingora::ErrorType::InternalError, "no permit")
-        })
+        self.permit
+            .as_ref()
+            .filter(|permit| permit.is_confirmed())
+            .ok_or_else(|| {
+                METRICS.missing_permits.inc();
+                self.identity()
+                    .span
+                    .in_scope(|| tracing::error!("a request without a permit reached forwarding"));
+                Error::explain(pingora::ErrorType::InternalError, "no permit")
+            })
     }
 
     pub(crate) const fn permit_at_end(&self) -> Option<&Permit> {
         self.permit.as_ref()
-    }
-
-    /// How long ago limits were charged.
-    pub(crate) fn since_charges(&self) -> Duration {
-        self.charged.map_or(Duration::ZERO, |charged| charged.elapsed())
     }
 
     /// The upstream has answered: its time is known.

@@ -15,7 +15,7 @@ mod websocket;
 pub(crate) use answer::problem_type;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -60,7 +60,9 @@ impl Gateway {
         if let Err(refusal) = checked {
             return answer::refuse(session, ctx, refusal).await.map(|()| true);
         }
-        let outcome = request::evaluate(&self.shared, session, ctx).await?;
+        ctx.charged = Instant::now();
+        let mut outcome = request::evaluate(&self.shared, session, ctx).await?;
+        ctx.reserved = self.shared.limiter.confirm(&mut outcome, ctx.charged).await;
         match ctx.note(outcome) {
             Decision::Deny(denial) => answer::deny(session, ctx, denial).await.map(|()| true),
             Decision::Respond(reply) => answer::respond(session, ctx, reply).await.map(|()| true),
@@ -246,9 +248,10 @@ impl ProxyHttp for Gateway {
     async fn logging(&self, session: &mut Session, error: Option<&Error>, ctx: &mut RequestContext) {
         upstream::finish(ctx, error);
         if !ctx.counts_as_failure(error) {
-            self.shared
-                .limiter
-                .refund(&ctx.failure_charges, ctx.since_charges());
+            let charges = std::mem::take(&mut ctx.failure_charges);
+            let reserved = std::mem::take(&mut ctx.reserved);
+            let held = ctx.charged.elapsed();
+            self.shared.limiter.refund(&charges, reserved, held).await;
         }
         ctx.identity()
             .span

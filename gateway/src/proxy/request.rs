@@ -124,7 +124,6 @@ pub(super) async fn evaluate(
     session: &mut Session,
     ctx: &mut RequestContext,
 ) -> Result<Outcome> {
-    ctx.charging();
     let snapshot = Arc::clone(&ctx.snapshot);
     let (plan, evidence) = (
         &snapshot.plan,

@@ -1,259 +1,165 @@
-//! Counting requests: a bounded table of theoretical arrival times (GCRA), shared by all worker threads.
+//! Limits: a table of this gateway, and in front of several gateways a store that they share.
 //!
-//! **Invariant:** a request consumes from all of its limits or from none. An active key is never evicted, which would
-//! give it a fresh allowance; when the table is full, the new keys of a limit share one bucket.
+//! The policy decides with what the table knows ([`RateLimiter::charge`]); what a shared limit says is asked once for
+//! the whole request, behind the decision ([`RateLimiter::confirm`]), and can only take a permit away.
 
-use std::collections::HashMap;
-use std::hash::{BuildHasher as _, BuildHasherDefault, Hasher, RandomState};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+mod store;
+mod table;
+
+pub(crate) use store::LimitStore;
+
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use policy::gcra::{Denied, Granted, Limit};
-use policy::{Charge, LimitState, LimitStates};
+use policy::{
+    Charge, Count, CountIn, Decision, DenialKind, LimitState, LimitStates, Mode, OnStoreDown, Outcome,
+};
 
 use crate::metrics::METRICS;
+use store::{Charged, PROBE_INTERVAL, Receipt};
+use table::Table;
 
-const SHARDS: usize = 64;
-/// The last shard holds one bucket per limit, for the keys that found no room. It is never full: limits are few.
-const OVERFLOW: usize = SHARDS;
-/// A full shard is swept at most this often: a flood of new keys must not pay for a sweep each.
-const SWEEP_INTERVAL_NS: u64 = 1_000_000_000;
-
-/// A key as the table holds it: 128 bits under two random keys of this process, so that no personal datum is kept and
-/// nobody can choose colliding keys.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-struct Key(u64, u64);
-
-/// A [`Key`] is uniformly random already.
-#[derive(Default)]
-struct AsIs(u64);
-
-impl Hasher for AsIs {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, _: &[u8]) {}
-
-    fn write_u64(&mut self, value: u64) {
-        self.0 ^= value;
-    }
-}
-
-type Table = HashMap<Key, u64, BuildHasherDefault<AsIs>>;
-
-#[derive(Default)]
-struct Shard {
-    /// Theoretical arrival time by key, in nanoseconds on the limiter's scale.
-    arrivals: Table,
-    swept_at_ns: u64,
-}
-
-/// Where one charge of a batch is counted.
-#[derive(Clone, Copy)]
-struct Place {
-    shard: usize,
-    key: Key,
-}
-
-impl Place {
-    const fn is_overflow(self) -> bool {
-        self.shard == OVERFLOW
-    }
-}
-
-/// One unit of one limit, without the rest of a [`Charge`].
-#[derive(Clone, Copy)]
-struct Unit<'c> {
-    name: &'c str,
-    key: &'c [u8],
-    gcra: Limit,
-}
-
-impl<'c> From<&'c Charge> for Unit<'c> {
-    fn from(charge: &'c Charge) -> Self {
-        Self {
-            name: &charge.limit.name,
-            key: &charge.key,
-            gcra: charge.limit.gcra,
-        }
-    }
-}
-
-type Locked<'l> = Vec<(usize, MutexGuard<'l, Shard>)>;
-
-/// The table. All times are nanoseconds since it was made.
+/// Every counter of this gateway.
 pub(crate) struct RateLimiter {
-    shards: Vec<Mutex<Shard>>,
-    keys_per_shard: usize,
-    hashers: (RandomState, RandomState),
-    started: Instant,
+    table: Table,
+    store: Option<Arc<LimitStore>>,
+}
+
+/// Failures of shared limits that are reserved for a request, until it is known whether they happen.
+#[derive(Default)]
+pub(crate) struct Reserved {
+    in_store: Vec<(Charge, Receipt)>,
+    here: Vec<Charge>,
 }
 
 impl RateLimiter {
     /// A table of at most about `max_keys` keys.
-    pub(crate) fn new(max_keys: usize) -> Self {
+    pub(crate) fn new(max_keys: usize, store: Option<Arc<LimitStore>>) -> Self {
         Self {
-            shards: (0..=OVERFLOW).map(|_| Mutex::default()).collect(),
-            keys_per_shard: max_keys.div_ceil(SHARDS).max(1),
-            hashers: (RandomState::new(), RandomState::new()),
-            started: Instant::now(),
+            table: Table::new(max_keys),
+            store,
         }
     }
 
-    /// Consumes one unit of every charge now, or of none. One state for each charge, in the same order.
+    /// Charges what this gateway counts, and refuses what the store would refuse, as far as this gateway knows.
     pub(crate) fn charge(&self, charges: &[Charge]) -> LimitStates {
-        let units: Vec<Unit<'_>> = charges.iter().map(Unit::from).collect();
-        let decisions = self.charge_at(&units, self.now_ns());
-        charges
-            .iter()
-            .zip(decisions)
-            .map(|(charge, (place, decision))| state(charge, place, decision))
-            .collect()
+        self.table.charge(charges)
     }
 
-    /// Gives back what was reserved, `held` ago, for failures that did not happen. What has come back since by itself
-    /// is not given twice.
-    pub(crate) fn refund(&self, charges: &[Charge], held: Duration) {
-        let held_ns = u64::try_from(held.as_nanos()).unwrap_or(u64::MAX);
-        for unit in charges.iter().map(Unit::from) {
-            self.refund_unit(unit, held_ns);
+    /// Makes the outcome of a request final: asks the store for all of its shared limits in one call, or does what the
+    /// policy says without it. `charged` is when the others were charged.
+    pub(crate) async fn confirm(&self, outcome: &mut Outcome, charged: Instant) -> Reserved {
+        if outcome.unconfirmed().is_empty() {
+            return Reserved::default();
         }
-    }
-
-    fn refund_unit(&self, unit: Unit<'_>, held_ns: u64) {
-        if !self.refund_at(self.place(unit.key), unit.gcra, held_ns) {
-            self.refund_at(self.overflow_place(unit.name), unit.gcra, held_ns);
-        }
-    }
-
-    fn refund_at(&self, place: Place, limit: Limit, held_ns: u64) -> bool {
-        match self.lock(place.shard).arrivals.get_mut(&place.key) {
-            Some(tat_ns) => {
-                *tat_ns = limit.refund_after(*tat_ns, 1, held_ns);
-                true
+        let charges = outcome.unconfirmed().to_vec();
+        let shared: Vec<&Charge> = charges.iter().filter(|charge| charge.limit.is_shared()).collect();
+        let sent_ns = self.table.now_ns();
+        let answer = match &self.store {
+            Some(store) => store.charge(&shared).await.ok(),
+            None => None,
+        };
+        let reserved = match answer {
+            Some(answer) => self.confirmed(outcome, &shared, answer, sent_ns),
+            None => self.without_store(outcome, &shared),
+        };
+        if is_limited(outcome) {
+            for charge in charges.iter().filter(|charge| !charge.limit.is_shared()) {
+                self.table.refund(charge, charged.elapsed());
             }
-            None => false,
+            outcome.failure_charges.clear();
+            return Reserved::default();
         }
+        reserved
     }
 
-    fn charge_at(&self, units: &[Unit<'_>], now_ns: u64) -> Vec<(Place, Result<Granted, Denied>)> {
-        // Shards are locked in ascending order, so two batches cannot wait for each other.
-        let mut wanted: Vec<usize> = units.iter().map(|unit| self.place(unit.key).shard).collect();
-        wanted.sort_unstable();
-        wanted.dedup();
-        let mut locked: Locked<'_> = wanted
-            .into_iter()
-            .map(|index| (index, self.lock(index)))
-            .collect();
-
-        let decisions: Vec<_> = units
-            .iter()
-            .map(|unit| {
-                let (place, tat_ns) = self.find(&mut locked, *unit, now_ns);
-                (place, unit.gcra.decide(tat_ns, now_ns, 1))
-            })
-            .collect();
-        if decisions.iter().all(|(_, decision)| decision.is_ok()) {
-            for (place, decision) in &decisions {
-                if let (Ok(granted), Some(shard)) = (decision, shard_of(&mut locked, place.shard))
-                    && shard.arrivals.insert(place.key, granted.tat_ns).is_none()
-                {
-                    METRICS.limit_keys.inc();
-                }
+    fn confirmed(
+        &self,
+        outcome: &mut Outcome,
+        shared: &[&Charge],
+        answer: Vec<Charged>,
+        sent_ns: u64,
+    ) -> Reserved {
+        let is_refused = answer.iter().any(|charged| charged.state.refuses());
+        let mut reserved = Reserved::default();
+        for (charge, charged) in shared.iter().zip(&answer) {
+            count(&charged.state, "shared");
+            // Of a refused request nothing was taken, whatever its other limits would have granted.
+            if !is_refused || !charged.state.granted {
+                self.table.learn(charge, &charged.state, sent_ns);
+            }
+            if charge.limit.count == Count::Failures && charged.state.granted {
+                reserved.in_store.push(((*charge).clone(), charged.receipt));
             }
         }
-        decisions
+        let states: Vec<LimitState> = answer.into_iter().map(|charged| charged.state).collect();
+        outcome.confirm(&states);
+        reserved
     }
 
-    /// Where this charge is counted, and its arrival time: its own bucket if it has one or there is room for one.
-    fn find<'l>(&'l self, locked: &mut Locked<'l>, unit: Unit<'_>, now_ns: u64) -> (Place, u64) {
-        let own = self.place(unit.key);
-        if let Some(shard) = shard_of(locked, own.shard) {
-            if let Some(tat_ns) = shard.arrivals.get(&own.key) {
-                return (own, *tat_ns);
+    fn without_store(&self, outcome: &mut Outcome, shared: &[&Charge]) -> Reserved {
+        let mut here = Vec::new();
+        outcome.without_store(PROBE_INTERVAL, |charges| {
+            let states = self.table.charge_here(charges);
+            let granted = charges.iter().zip(&states).filter(|(_, state)| state.granted);
+            here.extend(granted.map(|(charge, _)| charge.clone()));
+            states
+        });
+        for charge in shared {
+            let outcome = match (charge.limit.count_in, charge.limit.mode) {
+                (CountIn::Store(OnStoreDown::Deny), Mode::Enforce) => "unavailable",
+                (CountIn::Store(OnStoreDown::Deny | OnStoreDown::Allow), _) => "uncounted",
+                (CountIn::Store(OnStoreDown::Local) | CountIn::Gateway, _) => continue,
+            };
+            METRICS
+                .limit_decisions
+                .with_label_values(&[charge.limit.name.as_str(), outcome, "none"])
+                .inc();
+        }
+        here.retain(|charge| charge.limit.count == Count::Failures);
+        Reserved {
+            in_store: Vec::new(),
+            here,
+        }
+    }
+
+    /// Gives back what was reserved, `held` ago, for failures that did not happen.
+    pub(crate) async fn refund(&self, charges: &[Charge], reserved: Reserved, held: Duration) {
+        let local = charges.iter().filter(|charge| !charge.limit.is_shared());
+        for charge in local.chain(&reserved.here) {
+            self.table.refund(charge, held);
+        }
+        if let (Some(store), false) = (&self.store, reserved.in_store.is_empty()) {
+            for (charge, _) in &reserved.in_store {
+                self.table.refund(charge, held);
             }
-            if self.has_room(shard, now_ns) {
-                return (own, 0);
-            }
+            let reserved: Vec<_> = reserved
+                .in_store
+                .iter()
+                .map(|(charge, receipt)| (charge, *receipt))
+                .collect();
+            store.refund(&reserved).await;
         }
-        let shared = self.overflow_place(unit.name);
-        if shard_of(locked, OVERFLOW).is_none() {
-            // The highest index of all: the order of locking holds.
-            locked.push((OVERFLOW, self.lock(OVERFLOW)));
-        }
-        let tat_ns = shard_of(locked, OVERFLOW).and_then(|shard| shard.arrivals.get(&shared.key).copied());
-        (shared, tat_ns.unwrap_or(0))
-    }
-
-    fn has_room(&self, shard: &mut Shard, now_ns: u64) -> bool {
-        if shard.arrivals.len() < self.keys_per_shard {
-            return true;
-        }
-        if now_ns.saturating_sub(shard.swept_at_ns) >= SWEEP_INTERVAL_NS {
-            shard.swept_at_ns = now_ns;
-            let before = shard.arrivals.len();
-            // An arrival time in the past is the same as none, whatever the limit (`gcra::Limit::is_idle`).
-            shard.arrivals.retain(|_, tat_ns| *tat_ns > now_ns);
-            let swept = before.saturating_sub(shard.arrivals.len());
-            METRICS.limit_keys.sub(i64::try_from(swept).unwrap_or(0));
-        }
-        shard.arrivals.len() < self.keys_per_shard
-    }
-
-    fn place(&self, key: &[u8]) -> Place {
-        let key = self.hash(key);
-        // Other bits than those that the table looks at.
-        Place {
-            shard: usize::try_from(key.1 >> 48).unwrap_or(0) % SHARDS,
-            key,
-        }
-    }
-
-    fn overflow_place(&self, limit_name: &str) -> Place {
-        Place {
-            shard: OVERFLOW,
-            key: self.hash(limit_name.as_bytes()),
-        }
-    }
-
-    fn hash(&self, key: &[u8]) -> Key {
-        Key(self.hashers.0.hash_one(key), self.hashers.1.hash_one(key))
-    }
-
-    #[expect(
-        clippy::indexing_slicing,
-        reason = "a place is below SHARDS or OVERFLOW itself, and there are SHARDS + 1 shards"
-    )]
-    fn lock(&self, index: usize) -> MutexGuard<'_, Shard> {
-        self.shards[index].lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn now_ns(&self) -> u64 {
-        u64::try_from(self.started.elapsed().as_nanos()).unwrap_or(u64::MAX)
     }
 }
 
-fn shard_of<'s>(locked: &'s mut Locked<'_>, index: usize) -> Option<&'s mut Shard> {
-    locked
-        .iter_mut()
-        .find(|(at, _)| *at == index)
-        .map(|(_, guard)| &mut **guard)
+/// Whether limits refused the request.
+const fn is_limited(outcome: &Outcome) -> bool {
+    matches!(
+        &outcome.decision,
+        Decision::Deny(denial) if matches!(denial.kind, DenialKind::RateLimited | DenialKind::ReducedCapacity)
+    )
 }
 
-fn state(charge: &Charge, place: Place, decision: Result<Granted, Denied>) -> LimitState {
-    let outcome = match (&decision, place.is_overflow()) {
-        (Ok(_), false) => "granted",
-        (Ok(_), true) => "granted_overflow",
-        (Err(_), false) => "denied",
-        (Err(_), true) => "denied_overflow",
+/// Counts a decision, and which tier made it.
+fn count(state: &LimitState, store: &str) {
+    let outcome = match (state.granted, state.limit.mode) {
+        (true, _) => "granted",
+        (false, Mode::Enforce) => "denied",
+        (false, Mode::Shadow) => "would_deny",
     };
     METRICS
         .limit_decisions
-        .with_label_values(&[charge.limit.name.as_str(), outcome])
+        .with_label_values(&[state.limit.name.as_str(), outcome, store])
         .inc();
-    LimitState::after(charge.limit.clone(), decision)
 }
-
-#[cfg(test)]
-mod tests;

@@ -26,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 use crate::durable_file::write_atomically;
 use crate::keys::{self, KeyFiles, KeySources, KeyStore, KeyUrls};
 use crate::policy_source::{self, PolicySource};
-use crate::rate_limit::RateLimiter;
+use crate::rate_limit::{LimitStore, RateLimiter};
 use crate::revocations::{self, Revocations};
 use crate::settings::{ConnectionSettings, Settings};
 use crate::tokens::Tokens;
@@ -70,12 +70,13 @@ pub async fn start(
     let policies = PolicySource::open(settings, environment, clock.clone(), sources.clone()).await?;
     let policies = Arc::new(policies);
     let openings = entrance::open_all(settings, &policies.current().plan)?;
+    let store = LimitStore::open(&settings.limit_store)?;
     let shared = Arc::new(Shared {
         policies: policies.clone(),
         keys: keys.clone(),
         readiness: readiness::checks(&sources, &policies, &clock),
         tokens: Tokens::new(sources, revocations, settings.token_cache.max_tokens),
-        limiter: RateLimiter::new(settings.rate_limit.max_keys),
+        limiter: RateLimiter::new(settings.rate_limit.max_keys, store.clone()),
         connections: settings.connections,
         clock,
         shutdown: shutdown.clone(),
@@ -87,7 +88,7 @@ pub async fn start(
         shutdown.clone(),
     )
     .await?;
-    follow(settings, &shared);
+    follow(settings, &shared, store);
     let entrances: Vec<_> = openings.iter().map(|opening| opening.entrance.clone()).collect();
     let poll = Duration::from_millis(settings.policy_poll_ms);
     watch_upstreams(&shared);
@@ -152,8 +153,8 @@ fn key_sources(settings: &Settings, portico: &Arc<KeyStore>, clock: &Clock) -> A
     })
 }
 
-/// Begins to ask the control plane and other issuers for what is new.
-fn follow(settings: &Settings, shared: &Shared) {
+/// Begins to ask the control plane and other issuers for what is new, and whether the store of limits is up.
+fn follow(settings: &Settings, shared: &Shared, store: Option<Arc<LimitStore>>) {
     let (shutdown, tokens) = (&shared.shutdown, &shared.tokens);
     if !settings.control_plane_socket.as_os_str().is_empty() {
         let socket = || settings.control_plane_socket.clone();
@@ -165,6 +166,9 @@ fn follow(settings: &Settings, shared: &Shared) {
         ));
     }
     shutdown.spawn(keys::follow_urls(tokens.keys.urls.clone(), shutdown.clone()));
+    if let Some(store) = store {
+        shutdown.spawn(store.keep(shutdown.clone()));
+    }
 }
 
 impl Running {

@@ -133,7 +133,7 @@ pub(crate) struct GatewayProcess {
     pub(crate) clock: Clock,
     running: Option<Running>,
     shutdown: Shutdown,
-    connections: ConnectionSettings,
+    settings: Settings,
 }
 
 impl GatewayProcess {
@@ -142,20 +142,25 @@ impl GatewayProcess {
     }
 
     pub(crate) async fn with_connections(connections: ConnectionSettings) -> Self {
+        Self::with(POLICY, |settings| settings.connections = connections).await
+    }
+
+    /// With another policy, and settings that differ.
+    pub(crate) async fn with(policy: &str, change: impl FnOnce(&mut Settings)) -> Self {
         service_runtime::crypto::install_provider();
         let directory = tempfile::tempdir().unwrap();
         for name in ["policies/environments", "state", "run", "tls", "keys"] {
             std::fs::create_dir_all(directory.path().join(name)).unwrap();
         }
-        write_policy(directory.path(), "base.yaml", POLICY);
+        write_policy(directory.path(), "base.yaml", policy);
         write_policy(directory.path(), "environments/test.yaml", OVERLAY);
         let ca = write_certificates(&directory.path().join("tls"));
         let core = CoreService::start(&directory.path().join("run/core.sock"));
         let keys = KeyService::start(&directory.path().join("run/control-plane.sock"));
         let clock = Clock::manual(now());
-        let (running, shutdown) = launch(directory.path(), connections, clock.clone())
-            .await
-            .unwrap();
+        let mut settings = settings(directory.path());
+        change(&mut settings);
+        let (running, shutdown) = launch(&settings, clock.clone()).await.unwrap();
         let mut process = Self {
             https: running.addresses()["public.https"],
             http: running.addresses()["public.http"],
@@ -167,7 +172,7 @@ impl GatewayProcess {
             clock,
             running: Some(running),
             shutdown,
-            connections,
+            settings,
         };
         process.wait_for_keys().await;
         process
@@ -212,7 +217,7 @@ impl GatewayProcess {
     /// Stops and starts again on the same directory.
     pub(crate) async fn restart(&mut self) -> anyhow::Result<()> {
         self.stop().await;
-        let (running, shutdown) = launch(self.directory.path(), self.connections, self.clock.clone()).await?;
+        let (running, shutdown) = launch(&self.settings, self.clock.clone()).await?;
         self.https = running.addresses()["public.https"];
         self.http = running.addresses()["public.http"];
         self.private = running.private_address();
@@ -249,13 +254,9 @@ impl Drop for GatewayProcess {
     }
 }
 
-async fn launch(
-    directory: &Path,
-    connections: ConnectionSettings,
-    clock: Clock,
-) -> anyhow::Result<(Running, Shutdown)> {
+fn settings(directory: &Path) -> Settings {
     let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
-    let settings = Settings {
+    Settings {
         policies_dir: directory.join("policies"),
         state_dir: directory.join("state"),
         socket_dir: directory.join("run"),
@@ -265,14 +266,16 @@ async fn launch(
         listen: BTreeMap::from([("public.http".to_owned(), any), ("public.https".to_owned(), any)]),
         private_listen: any,
         threads: 2,
-        connections,
         policy_poll_ms: 500,
         shutdown_grace_ms: 10_000,
         ..Settings::default()
-    };
+    }
+}
+
+async fn launch(settings: &Settings, clock: Clock) -> anyhow::Result<(Running, Shutdown)> {
     assert_eq!(settings.faults(), Vec::<String>::new());
     let shutdown = Shutdown::new();
-    let running = server::start(&settings, Environment::Test, clock, shutdown.clone()).await?;
+    let running = server::start(settings, Environment::Test, clock, shutdown.clone()).await?;
     Ok((running, shutdown))
 }
 

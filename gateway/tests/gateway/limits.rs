@@ -38,7 +38,7 @@ async fn the_third_of_two_is_limited_and_told_when_to_come_back() {
     );
     assert_eq!(
         gateway
-            .metric(r#"portico_limit_decisions_total{outcome="denied",policy="scarce"}"#)
+            .metric(r#"portico_limit_decisions_total{outcome="denied",policy="scarce",store="local"}"#)
             .await,
         Some(1)
     );

@@ -14,6 +14,7 @@ mod core_service;
 mod cross_origin;
 mod enforcement;
 mod failures;
+mod fleet;
 mod forwarding;
 mod gateway_process;
 mod http2;

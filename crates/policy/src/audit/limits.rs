@@ -1,7 +1,7 @@
 //! Rates that limit nothing, or that are not there.
 
 use super::{AuditRule, AuditSeverity, Auditor};
-use crate::plan::{Count, RateKey, RateLimit, Route};
+use crate::plan::{Count, CountIn, Mode, OnStoreDown, RateKey, RateLimit, Route};
 use std::{cmp::Ordering, sync::Arc};
 
 static LOOSE_FLOOR: AuditRule = AuditRule::new(
@@ -47,13 +47,30 @@ static UNLIMITED_SUBJECT: AuditRule = AuditRule::new(
     "OWASP API4:2023, API6:2023",
 );
 
-pub(super) static RULES: [&AuditRule; 6] = [
+static OPENS_WITHOUT_STORE: AuditRule = AuditRule::new(
+    "A1312",
+    AuditSeverity::Medium,
+    "a limit that counts nothing while its store is down",
+    "whoever brings the store down, or waits for it, has no limit at all",
+    "OWASP API4:2023; OWASP ASVS 5.0 16.5.3 (fail securely)",
+);
+static SHADOW: AuditRule = AuditRule::new(
+    "A1313",
+    AuditSeverity::Medium,
+    "a limit in shadow mode in production",
+    "it reads like protection and refuses nobody",
+    "OWASP API4:2023",
+);
+
+pub(super) static RULES: [&AuditRule; 8] = [
     &LOOSE_FLOOR,
     &LARGE_BURST,
     &OPEN_WRITE,
     &UNCOUNTED_FAILURES,
     &MANY_FAILURES,
     &UNLIMITED_SUBJECT,
+    &OPENS_WITHOUT_STORE,
+    &SHADOW,
 ];
 
 const MOST_A_MINUTE: u64 = 6_000;
@@ -71,6 +88,7 @@ impl Auditor<'_> {
         let of_floor = plan.floor().rate.iter().map(AsRef::as_ref);
         for limit in of_floor.chain(own) {
             self.burst(limit);
+            self.protection(limit);
         }
         for route in plan.routes().iter().filter(|route| route.writes()) {
             if route.is_protected() {
@@ -119,6 +137,26 @@ impl Auditor<'_> {
                 format!("{}.burst", limit.rule.key()),
                 format!("`{}` lets {} through at once", limit.name, limit.burst),
                 format!("no more than the pace: `burst: {}`", limit.limit),
+            );
+        }
+    }
+
+    /// Whether the limit refuses at all.
+    fn protection(&mut self, limit: &RateLimit) {
+        if limit.mode == Mode::Shadow && self.plan.environment() == "production" {
+            self.find(
+                &SHADOW,
+                format!("{}.mode", limit.rule.key()),
+                format!("`{}` refuses nobody", limit.name),
+                "leave `mode` out once the numbers are known, or waive this until then",
+            );
+        }
+        if limit.count_in == CountIn::Store(OnStoreDown::Allow) {
+            self.find(
+                &OPENS_WITHOUT_STORE,
+                format!("{}.on_store_down", limit.rule.key()),
+                format!("`{}` counts nothing while its store is down", limit.name),
+                "`on_store_down: local`, which goes on counting on each gateway",
             );
         }
     }
@@ -183,7 +221,7 @@ impl Auditor<'_> {
     }
 }
 
-/// Limits of a route beside those of the floor.
+/// Limits of a route beside those of the floor; a shadow refuses nobody.
 pub(super) fn own_rates<'p>(
     route: &'p Route,
     floor: &'p [Arc<RateLimit>],
@@ -192,13 +230,17 @@ pub(super) fn own_rates<'p>(
     route
         .rates()
         .map(AsRef::as_ref)
-        .filter(move |limit| !is_of_floor(limit))
+        .filter(move |limit| limit.mode == Mode::Enforce && !is_of_floor(limit))
 }
 
 /// The slowest limit that holds every request of one address back. One that counts failures lets all others through,
 /// and one that also looks into the body counts anew for each value that a client invents.
 fn tightest<'p>(limits: impl Iterator<Item = &'p RateLimit>) -> Option<&'p RateLimit> {
-    let holds = |limit: &&RateLimit| limit.count == Count::Requests && limit.keys == [RateKey::Address];
+    let holds = |limit: &&RateLimit| {
+        limit.mode == Mode::Enforce
+            && limit.count == Count::Requests
+            && matches!(limit.keys.as_slice(), [RateKey::Address { .. }])
+    };
     limits.filter(holds).min_by(|a, b| pace(a, b))
 }
 

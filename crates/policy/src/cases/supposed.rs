@@ -1,7 +1,10 @@
 //! What a pure function cannot know, as a case supposes it: tokens, and counters on a clock that the case moves.
 
 use super::token::Token;
-use crate::{Charge, Evidence, IdentityProvider, LimitState, LimitStates, Principal, TokenFailure};
+use crate::{
+    Charge, Evidence, IdentityProvider, LimitState, LimitStates, Mode, Principal, TokenFailure,
+    gcra::{Denied, Granted},
+};
 use smallvec::SmallVec;
 use std::{cell::RefCell, collections::HashMap, sync::Arc, time::Duration};
 
@@ -30,7 +33,7 @@ impl Counters {
         let mut arrivals = self.arrivals.borrow_mut();
         for charge in charges {
             if let Some(tat_ns) = arrivals.get_mut(&charge.key) {
-                *tat_ns = charge.limit.gcra.refund(*tat_ns, 1);
+                *tat_ns = charge.limit.gcra.refund(*tat_ns, charge.cost);
             }
         }
     }
@@ -39,12 +42,17 @@ impl Counters {
         let mut arrivals = self.arrivals.borrow_mut();
         let decide = |charge: &Charge| {
             let tat_ns = arrivals.get(&charge.key).copied().unwrap_or(0);
-            charge.limit.gcra.decide(tat_ns, self.now_ns, 1)
+            charge.limit.gcra.decide(tat_ns, self.now_ns, charge.cost)
         };
         let decisions: Vec<_> = charges.iter().map(decide).collect();
-        if decisions.iter().all(Result::is_ok) {
-            for (charge, granted) in charges.iter().zip(decisions.iter().flatten()) {
-                arrivals.insert(charge.key.clone(), granted.tat_ns);
+        let is_refused = |(charge, decision): (&Charge, &Result<Granted, Denied>)| {
+            decision.is_err() && charge.limit.mode == Mode::Enforce
+        };
+        if !charges.iter().zip(&decisions).any(is_refused) {
+            for (charge, decision) in charges.iter().zip(&decisions) {
+                if let Ok(granted) = decision {
+                    arrivals.insert(charge.key.clone(), granted.tat_ns);
+                }
             }
         }
         let states = charges.iter().zip(decisions);

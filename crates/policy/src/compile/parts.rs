@@ -6,8 +6,8 @@ use crate::{
     document::{FloorDocument, RateDocument, UpstreamDocument},
     gcra,
     plan::{
-        AddressList, AddressRule, Cors, Ejection, Floor, HttpListener, HttpsListener, IdentityProvider,
-        Limits, Listener, Profile, RateKey, RateLimit, Timeouts, Upstream, UpstreamAddress,
+        AddressList, AddressRule, Cors, CountIn, Ejection, Floor, HttpListener, HttpsListener,
+        IdentityProvider, Limits, Listener, Profile, RateLimit, Timeouts, Upstream, UpstreamAddress,
     },
     read::{At, Named},
 };
@@ -376,7 +376,7 @@ impl<'d> Compiler<'d> {
     fn floor_rates(&mut self, floor: &FloorDocument) -> Vec<Arc<RateLimit>> {
         for named in &floor.rates {
             let keys = named.value.iter().flat_map(|rate| &rate.keys);
-            for key in keys.filter(|key| key.value != RateKey::Address) {
+            for key in keys.filter(|key| !key.value.is_address()) {
                 self.findings
                     .error(
                         code::KEY_NOT_AVAILABLE,
@@ -404,7 +404,12 @@ impl<'d> Compiler<'d> {
                 burst,
                 keys: rate.keys.iter().map(|key| key.value.clone()).collect(),
                 count: rate.count,
-                gcra: gcra::Limit::new(limit, period, burst)?,
+                count_in: rate.count_in,
+                mode: rate.mode,
+                gcra: match rate.count_in {
+                    CountIn::Gateway => gcra::Limit::new(limit, period, burst)?,
+                    CountIn::Store(_) => gcra::Limit::new(limit, period, burst)?.in_microseconds(),
+                },
                 policy_field: HeaderValue::from_str(&policy_field).ok()?,
                 rule: self.rule(named.at, &named.path),
             }))

@@ -133,6 +133,7 @@ impl<'d> Compiler<'d> {
         if let Some(Some(limits)) = &limits {
             self.keyed_body(written, limits);
         }
+        let cost = self.cost(written, floor);
         let (coarse, fine) = self.split_rates(written, floor);
         let rule = |at: Span, key: &str| self.rule(at, &format!("{}.{key}", named.path));
         let scopes_at = written.scopes.as_ref().map_or(written.auth.at, |(at, _)| *at);
@@ -171,6 +172,7 @@ impl<'d> Compiler<'d> {
             allow_from: allow_from?,
             revocations_within: written.revocations_within.as_ref().map(|within| within.value),
             limits: limits??,
+            cost,
             target: target?,
             websocket,
             retirement: self.retirement(written),

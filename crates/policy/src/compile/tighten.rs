@@ -125,7 +125,7 @@ impl Compiler<'_> {
                 RateKey::Body(_) if !has_body => {
                     ("this method has no body", "count by `address` or `subject`")
                 }
-                RateKey::Address | RateKey::Subject | RateKey::Body(_) => continue,
+                RateKey::Address { .. } | RateKey::Subject | RateKey::Body(_) => continue,
             };
             self.findings
                 .error(code::KEY_NOT_AVAILABLE, key.at, what)
@@ -153,14 +153,36 @@ impl Compiler<'_> {
         }
     }
 
+    /// What a request takes from the limits of the floor: more than their burst would never get through.
+    pub(super) fn cost(&mut self, written: &RouteDocument, floor: Option<&FloorParts>) -> u64 {
+        let Some(cost) = &written.cost else { return 1 };
+        let limits = floor.iter().flat_map(|(floor, _)| &floor.rate);
+        for limit in limits.filter(|limit| limit.burst < cost.value) {
+            self.findings
+                .error(
+                    code::BAD_NUMBER,
+                    cost.at,
+                    format!(
+                        "a request would take {} from `{}`, whose burst is {}",
+                        cost.value, limit.name, limit.burst
+                    ),
+                )
+                .why("this route would refuse everyone")
+                .fix("a cost that fits into the burst of every limit of the floor");
+        }
+        cost.value
+    }
+
     /// Limits that need only the address come before authentication, the others after it.
     pub(super) fn split_rates(
         &self,
         written: &RouteDocument,
         floor: Option<&FloorParts>,
     ) -> (Vec<Arc<RateLimit>>, Vec<Arc<RateLimit>>) {
-        let by_address = |limit: &Arc<RateLimit>| limit.keys.iter().all(|key| *key == RateKey::Address);
-        let (own, fine): (Vec<_>, Vec<_>) = self.rates(&written.rates).into_iter().partition(by_address);
+        let (own, fine): (Vec<_>, Vec<_>) = self
+            .rates(&written.rates)
+            .into_iter()
+            .partition(|limit| limit.is_by_address());
         let floor = floor.map(|(floor, _)| floor.rate.clone()).unwrap_or_default();
         (floor.into_iter().chain(own).collect(), fine)
     }

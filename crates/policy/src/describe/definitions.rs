@@ -4,10 +4,10 @@
 use super::{Definition, Fact, Kind, Value, places::Places};
 use crate::Date;
 use crate::plan::{
-    AddressList, AddressRule, Breaker, CORS_FIELDS, Cors, Count, Ejection, Fallback, Floor, HealthCheck,
-    HttpListener, HttpsListener, IdentityProvider, KeySource, KeyUrl, Limits, Listener, Plan, Profile,
-    RateKey, RateLimit, Retries, Route, RouteAuth, RouteTarget, Served, Timeouts, TlsVersion, Upstream,
-    UpstreamAuthorization, Waiver, WebSocket,
+    AddressList, AddressRule, Breaker, CORS_FIELDS, Cors, Count, CountIn, Ejection, Fallback, Floor,
+    HealthCheck, HttpListener, HttpsListener, IdentityProvider, KeySource, KeyUrl, Limits, Listener, Mode,
+    Plan, Profile, RateKey, RateLimit, Retries, Route, RouteAuth, RouteTarget, Served, Timeouts, TlsVersion,
+    Upstream, UpstreamAuthorization, Waiver, WebSocket,
 };
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -400,18 +400,29 @@ fn limit(limit: &RateLimit, owner: &str, places: &Places) -> Definition {
         burst,
         keys,
         count,
+        count_in,
+        mode,
         gcra: _,
         policy_field: _,
         rule: _,
     } = limit;
     let key = |key: &RateKey| match key {
-        RateKey::Address => "address".to_owned(),
+        RateKey::Address { ipv6_prefix: 64 } => "address".to_owned(),
+        RateKey::Address { ipv6_prefix } => format!("address/{ipv6_prefix}"),
         RateKey::Subject => "subject".to_owned(),
         RateKey::Body(pointer) => format!("body.{pointer}"),
     };
     let count = match count {
         Count::Requests => "requests",
         Count::Failures => "failures",
+    };
+    let (place, down) = match count_in {
+        CountIn::Gateway => ("gateway", "none"),
+        CountIn::Store(down) => ("store", down.as_str()),
+    };
+    let mode = match mode {
+        Mode::Enforce => "enforce",
+        Mode::Shadow => "shadow",
     };
     let pace = Value::Rate {
         limit: *limit,
@@ -423,6 +434,9 @@ fn limit(limit: &RateLimit, owner: &str, places: &Places) -> Definition {
         .fact("burst", Value::Number(*burst))
         .fact("key", Value::set(keys.iter().map(key)))
         .fact("count", Value::text(count))
+        .fact("count_in", Value::text(place))
+        .fact("on_store_down", Value::text(down))
+        .fact("mode", Value::text(mode))
         .made
 }
 
@@ -436,6 +450,7 @@ fn route(route: &Route, places: &Places) -> Definition {
         allow_from,
         revocations_within,
         limits,
+        cost,
         target,
         websocket,
         retirement,
@@ -472,6 +487,7 @@ fn route(route: &Route, places: &Places) -> Definition {
         .inherited("limits.headers", Value::Number(*lines), "floor.limits.headers")
         .inherited("limits.target", Value::Size(*longest), "floor.limits.target")
         .inherited("limits.body", Value::Size(*body), "floor.limits.body")
+        .fact("cost", Value::Number(*cost))
         .inherited(
             "headers",
             Value::Reference(headers.rule.key().to_owned()),

@@ -26,7 +26,7 @@ enum Meaning {
     Other(&'static str),
 }
 
-use Kind::{Cors, Floor, Headers, Hosts, Identity, Listener, Route, Upstream, Waiver};
+use Kind::{Cors, Floor, Headers, Hosts, Identity, Limit, Listener, Route, Upstream, Waiver};
 use Meaning::{Demands, Number, Order, Other, Permits};
 use Risk::{Critical, High, Info, Low, Medium};
 
@@ -101,7 +101,16 @@ static ROWS: &[Row] = &[
     Row(&[Floor], "timeouts.body", Medium, Number(
         "a slow client may hold a connection for {new} with its body",
         "a client that needs longer than {new} for its body is cut off")),
+    Row(&[Limit], "count_in", Medium, Order(&["gateway", "store"],
+        "{subject}: each gateway counts on its own, so that all of them let through several times as many",
+        "{subject}: all gateways count together")),
+    Row(&[Limit], "on_store_down", High, Order(&["allow", "none", "local", "deny"],
+        "{subject}: without the store, `{new}` instead of `{old}`",
+        "{subject}: without the store, `{new}` instead of `{old}`")),
+    Row(&[Limit], "mode", High, Order(&["shadow", "enforce"],
+        "{subject}: what is over the limit is only told", "{subject}: what is over the limit is refused with 429")),
     Row(&[Route], "because", Info, Other("anyone may still come, for another reason")),
+    Row(&[Route], "cost", Low, Other("{subject} takes {new} from each limit of the floor")),
     Row(&[Route], "scopes", High, Demands(
         "{subject} needs {words} too", "tokens without {words} may call {subject}")),
     Row(&[Route], "deprecated", Info, Other("clients of {subject} are told to leave it: {new}")),

@@ -34,6 +34,7 @@ pub(crate) struct RouteDocument {
     pub(crate) allow_from: Option<(Span, Vec<At<String>>)>,
     pub(crate) revocations_within: Option<At<Duration>>,
     pub(crate) rates: Vec<Named<RateDocument>>,
+    pub(crate) cost: Option<At<u64>>,
     pub(crate) limits: LimitsDocument,
     pub(crate) timeouts: Option<(Span, TimeoutsDocument)>,
     pub(crate) headers: Option<At<String>>,
@@ -80,6 +81,9 @@ impl RouteDocument {
             .optional("rate")
             .map(|field| rates::read(&field, findings))
             .unwrap_or_default();
+        let cost = route
+            .optional("cost")
+            .and_then(|field| field.number(1..=language::MOST_BURST, findings));
         let limits = route
             .optional("limits")
             .and_then(|field| LimitsDocument::of_route(&field, findings));
@@ -107,6 +111,7 @@ impl RouteDocument {
             allow_from,
             revocations_within,
             rates,
+            cost,
             limits: limits.unwrap_or_default(),
             timeouts,
             headers,

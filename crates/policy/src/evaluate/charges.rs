@@ -8,7 +8,11 @@ use super::{
 use crate::plan::{Count, RateKey, RateLimit, Route, Rule};
 use http::{HeaderValue, header};
 use smallvec::SmallVec;
-use std::{net::IpAddr, sync::Arc};
+use std::{
+    net::{IpAddr, Ipv6Addr},
+    sync::Arc,
+    time::Duration,
+};
 
 static RULE_COUNTERS: Rule = Rule::of_language("language: limits are counted or the answer is no");
 static RULE_NO_LIMITS: Rule = Rule::of_language("language: no limit here");
@@ -27,10 +31,12 @@ impl Evaluation<'_> {
     /// and so does a preflight: it must not use up what the request after it needs.
     pub(super) fn coarse_limits(&mut self) -> Result<(), Stop> {
         let route = self.route.clone().filter(|_| Preflight::of(self.head).is_none());
-        let limits = route
-            .as_ref()
-            .map_or(&self.plan.floor.rate, |route| &route.coarse);
-        self.charge(Phase::Limits, limits, None)
+        let floor = &self.plan.floor.rate;
+        match &route {
+            // The limits of the floor come first.
+            Some(route) => self.charge(Phase::Limits, &route.coarse, (floor.len(), route.cost), None),
+            None => self.charge(Phase::Limits, floor, (0, 1), None),
+        }
     }
 
     /// Limits by subject or body: after authentication.
@@ -48,13 +54,15 @@ impl Evaluation<'_> {
                 "the request cannot be decided now",
             ));
         }
-        self.charge(Phase::SubjectLimits, &route.fine, principal)
+        self.charge(Phase::SubjectLimits, &route.fine, (0, 1), principal)
     }
 
+    /// Charges all of these limits or none; the first ones, those of the floor, with the cost of the route.
     fn charge(
         &mut self,
         phase: Phase,
         limits: &[Arc<RateLimit>],
+        (of_floor, cost): (usize, u64),
         principal: Option<&Principal>,
     ) -> Result<(), Stop> {
         let Some(first) = limits.first() else {
@@ -74,13 +82,14 @@ impl Evaluation<'_> {
             body,
         };
         let mut charges = Charges::new();
-        for limit in limits {
+        for (index, limit) in limits.iter().enumerate() {
             let Some(key) = keys.key(limit) else {
                 let detail = "what is counted by in the body must be text or a whole number";
                 return Err(self.refuse(DenialKind::MalformedRequest, phase, &limit.rule, detail));
             };
             charges.push(Charge {
                 limit: Arc::clone(limit),
+                cost: if index < of_floor { cost } else { 1 },
                 key,
             });
         }
@@ -98,13 +107,17 @@ impl Evaluation<'_> {
                 "the request cannot be decided now",
             ));
         }
-        let refused = states.iter().any(|state| !state.granted);
-        if refused {
+        if states.iter().any(LimitState::refuses) {
             let denial = limited(phase, &states);
             self.limits.extend(states);
+            // What is refused here needs no store.
+            self.unconfirmed.clear();
             return Err(self.deny(denial));
         }
         self.limits.extend(states);
+        if !self.unconfirmed.is_empty() || limits.iter().any(|limit| limit.is_shared()) {
+            self.unconfirmed.extend(charges.iter().cloned());
+        }
         self.failure_charges.extend(
             charges
                 .into_iter()
@@ -115,8 +128,8 @@ impl Evaluation<'_> {
     }
 }
 
-fn limited(phase: Phase, states: &[LimitState]) -> Denial {
-    let refused = || states.iter().filter(|state| !state.granted);
+pub(super) fn limited(phase: Phase, states: &[LimitState]) -> Denial {
+    let refused = || states.iter().filter(|state| state.refuses());
     let longest = refused().max_by_key(|state| state.retry_after);
     let rule = longest.map_or_else(|| RULE_COUNTERS.clone(), |state| state.limit.rule.clone());
     let seconds = longest.map_or(1, LimitState::retry_after_seconds);
@@ -132,6 +145,31 @@ fn limited(phase: Phase, states: &[LimitState]) -> Denial {
     denial.retry_after_s = Some(seconds);
     denial.violated_policies = refused().map(|state| state.limit.name.clone()).collect();
     denial
+}
+
+/// Refused because the store of a limit cannot be asked, and the policy says so.
+pub(super) fn without_store(limit: &RateLimit, retry_after: Duration) -> Denial {
+    let mut denial = Denial::new(
+        DenialKind::ReducedCapacity,
+        phase_of(limit),
+        limit.rule.clone(),
+        "requests cannot be counted now; try again later",
+    );
+    let seconds = super::evidence::seconds_up(retry_after).max(1);
+    denial
+        .headers
+        .push((header::RETRY_AFTER, HeaderValue::from(seconds)));
+    denial.retry_after_s = Some(seconds);
+    denial
+}
+
+/// When a limit is counted.
+pub(super) fn phase_of(limit: &RateLimit) -> Phase {
+    if limit.is_by_address() {
+        Phase::Limits
+    } else {
+        Phase::SubjectLimits
+    }
 }
 
 type Key = SmallVec<[u8; 128]>;
@@ -157,16 +195,10 @@ impl KeyParts<'_> {
         append(&mut key, SUBJECT, limit.name.as_bytes());
         for part in &limit.keys {
             match part {
-                RateKey::Address => match self.client {
+                RateKey::Address { ipv6_prefix } => match self.client {
                     IpAddr::V4(address) => append(&mut key, ADDRESS_V4, &address.octets()),
                     // One customer line has a whole /64: a limit by single addresses would be none.
-                    IpAddr::V6(address) => {
-                        append(
-                            &mut key,
-                            ADDRESS_V6,
-                            address.octets().first_chunk::<8>().map_or(&[], |half| half),
-                        );
-                    }
+                    IpAddr::V6(address) => append(&mut key, ADDRESS_V6, &network(address, *ipv6_prefix)),
                 },
                 RateKey::Subject => match self.subject {
                     Some(subject) => append(&mut key, SUBJECT, subject.as_bytes()),
@@ -182,6 +214,19 @@ impl KeyParts<'_> {
         }
         Some(key)
     }
+}
+
+/// The first bits of an address, the others zero.
+fn network(address: Ipv6Addr, prefix: u8) -> [u8; 16] {
+    let others = 128_u32.saturating_sub(u32::from(prefix));
+    let mask = u128::MAX.checked_shl(others).unwrap_or(0);
+    (u128::from(address) & mask).to_be_bytes()
+}
+
+/// How many bytes of a key come before its parts.
+pub(super) fn prefix_length(limit_name: &str) -> usize {
+    let kind_and_length = 1_usize.saturating_add(size_of::<u64>());
+    kind_and_length.saturating_add(limit_name.len())
 }
 
 /// Kind, length, bytes: no two keys can run together to the same bytes.

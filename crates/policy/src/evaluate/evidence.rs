@@ -2,7 +2,7 @@
 
 use crate::{
     gcra::{Denied, Granted},
-    plan::{IdentityProvider, RateLimit},
+    plan::{IdentityProvider, Mode, RateLimit},
 };
 use http::HeaderValue;
 use smallvec::SmallVec;
@@ -25,8 +25,11 @@ pub trait Evidence {
     /// Whether what is revoked was learned no longer ago than `within` (J41).
     fn knows_revocations(&self, within: Duration) -> bool;
 
-    /// Consumes one unit of every charge, or of none when any is over its limit. Answers one state for each
-    /// charge, in the same order; anything else denies the request.
+    /// Consumes the units of every charge, or of none when any refuses. Answers one state for each charge, in the same
+    /// order; anything else denies the request.
+    ///
+    /// Charges of shared limits may be left to the store: then they are only refused here when no answer of the store
+    /// could grant them, and [`Outcome::confirm`](crate::Outcome::confirm) brings what it answers.
     fn charge(&self, charges: &[Charge]) -> LimitStates;
 }
 
@@ -52,14 +55,25 @@ pub enum TokenFailure {
     Unavailable(&'static str),
 }
 
-/// One unit of one limit for one key.
+/// Units of one limit for one key.
 #[derive(Debug, Clone)]
 pub struct Charge {
     /// The limit.
     pub limit: Arc<RateLimit>,
+    /// How many units, from 1.
+    pub cost: u64,
     /// Name of the limit and every part of its key, each with its length: equal for equal clients, different
     /// for different ones. Personal data: hash it before keeping it, never log it.
     pub key: SmallVec<[u8; 128]>,
+}
+
+impl Charge {
+    /// What is counted, without the name of the limit: equal for limits that count by the same parts.
+    #[must_use]
+    pub fn counted_by(&self) -> &[u8] {
+        let name = super::charges::prefix_length(&self.limit.name);
+        self.key.get(name..).unwrap_or(&self.key)
+    }
 }
 
 /// A limit after (or, when refused, at) a charge.
@@ -92,6 +106,12 @@ impl LimitState {
             reset: Duration::from_nanos(reset_ns),
             retry_after: Duration::from_nanos(retry_after_ns),
         }
+    }
+
+    /// Whether the request is refused for it.
+    #[must_use]
+    pub fn refuses(&self) -> bool {
+        !self.granted && self.limit.mode == Mode::Enforce
     }
 
     /// The `RateLimit` field: `"per-address";r=12;t=9`.
@@ -127,7 +147,7 @@ impl LimitState {
     }
 }
 
-fn seconds_up(duration: Duration) -> u64 {
+pub(super) fn seconds_up(duration: Duration) -> u64 {
     duration
         .as_secs()
         .saturating_add(u64::from(duration.subsec_nanos() > 0))

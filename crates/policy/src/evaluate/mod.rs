@@ -6,6 +6,7 @@
 mod access;
 mod address;
 mod charges;
+mod confirm;
 mod cors;
 mod evidence;
 mod framing;
@@ -53,6 +54,8 @@ struct Evaluation<'e> {
     trace: Option<Vec<PhaseTrace>>,
     limits: LimitStates,
     failure_charges: Charges,
+    /// Every charge of a request that a shared limit counts; most have none.
+    unconfirmed: Vec<Charge>,
 }
 
 static RULE_LISTENER: Rule = Rule::of_language("language: listener");
@@ -100,6 +103,7 @@ pub(crate) fn begin(
         trace: is_explained.then(|| Vec::with_capacity(Phase::ALL.len())),
         limits: LimitStates::new(),
         failure_charges: Charges::new(),
+        unconfirmed: Vec::new(),
     };
     match evaluation.before_body() {
         Err(stop) => Progress::Decided(evaluation.ended(*stop)),
@@ -108,6 +112,7 @@ pub(crate) fn begin(
             principal,
             limits: evaluation.limits,
             failure_charges: evaluation.failure_charges,
+            unconfirmed: evaluation.unconfirmed,
             trace: evaluation.trace,
         }),
         Ok((route, principal)) => {
@@ -132,6 +137,7 @@ pub(crate) fn resume(
         trace: paused.trace,
         limits: paused.limits,
         failure_charges: paused.failure_charges,
+        unconfirmed: paused.unconfirmed,
     };
     let decision = evaluation.with_body(paused.route, paused.principal);
     evaluation.ended(decision)
@@ -187,6 +193,7 @@ impl<'e> Evaluation<'e> {
             route,
             target: ForwardTarget::new(target.path, target.query),
             principal,
+            is_confirmed: self.unconfirmed.is_empty(),
         }))
     }
 
@@ -197,6 +204,7 @@ impl<'e> Evaluation<'e> {
             trace: self.trace.unwrap_or_default(),
             limits: self.limits,
             failure_charges: self.failure_charges,
+            unconfirmed: self.unconfirmed,
         }
     }
 

@@ -1,7 +1,7 @@
 //! What evaluation answers.
 
-use super::evidence::{Charges, LimitState, LimitStates, Principal};
-use crate::plan::{Plan, Route, RouteTarget, Rule, Served, Timeouts, Upstream};
+use super::evidence::{Charge, Charges, LimitState, LimitStates, Principal};
+use crate::plan::{Mode, Plan, Route, RouteTarget, Rule, Served, Timeouts, Upstream};
 use http::{HeaderName, HeaderValue};
 use smallvec::SmallVec;
 use std::{borrow::Cow, sync::Arc};
@@ -124,6 +124,7 @@ pub struct Outcome {
     pub limits: LimitStates,
     /// Charges that were reserved for a failure. Refund each of them unless the upstream answers with 401 or 403.
     pub failure_charges: Charges,
+    pub(super) unconfirmed: Vec<Charge>,
 }
 
 /// How far a request can be decided by its head.
@@ -143,6 +144,7 @@ pub struct Paused {
     pub(super) principal: Option<Arc<Principal>>,
     pub(super) limits: LimitStates,
     pub(super) failure_charges: Charges,
+    pub(super) unconfirmed: Vec<Charge>,
     pub(super) trace: Option<Vec<PhaseTrace>>,
 }
 
@@ -181,6 +183,7 @@ impl Paused {
             trace: self.trace.unwrap_or_default(),
             limits: self.limits,
             failure_charges: self.failure_charges,
+            unconfirmed: self.unconfirmed,
         }
     }
 }
@@ -189,7 +192,11 @@ impl Outcome {
     /// The limit to report in `RateLimit`: one that refused, else the one with the fewest requests left.
     #[must_use]
     pub fn tightest(&self) -> Option<&LimitState> {
-        self.limits.iter().min_by_key(|state| {
+        let enforced = self
+            .limits
+            .iter()
+            .filter(|state| state.limit.mode == Mode::Enforce);
+        enforced.min_by_key(|state| {
             (
                 state.granted,
                 std::cmp::Reverse(state.retry_after),
@@ -230,6 +237,7 @@ pub struct Permit {
     pub(super) route: Arc<Route>,
     pub(super) target: ForwardTarget,
     pub(super) principal: Option<Arc<Principal>>,
+    pub(super) is_confirmed: bool,
 }
 
 /// The canonical path and the query to forward; held inline, so that most permits cost no allocation.
@@ -331,6 +339,12 @@ impl Permit {
             RouteTarget::Serve(_) => None,
         }
     }
+
+    /// Whether the store has granted every shared limit; a permit without that forwards nothing.
+    #[must_use]
+    pub const fn is_confirmed(&self) -> bool {
+        self.is_confirmed
+    }
 }
 
 /// The closed list of refusals. The gateway maps each to its problem type.
@@ -368,6 +382,8 @@ pub enum DenialKind {
     HeadTooLarge,
     /// 503: cannot be decided now, so no.
     Unavailable,
+    /// 503: a shared limit cannot be counted now, and the policy says no.
+    ReducedCapacity,
 }
 
 impl DenialKind {
@@ -387,7 +403,7 @@ impl DenialKind {
             Self::MisdirectedRequest => 421,
             Self::RateLimited => 429,
             Self::HeadTooLarge => 431,
-            Self::Unavailable => 503,
+            Self::Unavailable | Self::ReducedCapacity => 503,
         }
     }
 
@@ -411,6 +427,7 @@ impl DenialKind {
             Self::RateLimited => "rate-limited",
             Self::HeadTooLarge => "head-too-large",
             Self::Unavailable => "unavailable",
+            Self::ReducedCapacity => "temporary-reduced-capacity",
         }
     }
 }

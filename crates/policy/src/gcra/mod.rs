@@ -53,6 +53,16 @@ impl Limit {
         })
     }
 
+    /// The same limit on a scale of whole microseconds, rounded so that it is never looser: for a store whose clock
+    /// and numbers are no finer.
+    #[must_use]
+    pub const fn in_microseconds(self) -> Self {
+        Self {
+            interval_ns: self.interval_ns.div_ceil(1_000).saturating_mul(1_000),
+            ..self
+        }
+    }
+
     /// Nanoseconds that one request of cost 1 uses up.
     #[must_use]
     pub const fn interval_ns(&self) -> u64 {

@@ -556,13 +556,31 @@ pub(crate) static RATE: &[Key] = &[
         "key",
         list(&Form::Text(Text::RateKey)),
         "[address]",
-        "What is counted together: `address`, `subject`, `body.` and a JSON pointer; several make one key.",
+        "What is counted together: `address` (IPv6 by its /64; `address/48` by its /48), `subject`, `body.` and a JSON pointer; several make one key.",
     ),
     may(
         "count",
         Form::Choice(&["requests", "failures"]),
         "failures",
         "`requests`, or only `failures`: the upstream answered 401 or 403.",
+    ),
+    may(
+        "count_in",
+        Form::Choice(&["gateway", "store"]),
+        "store",
+        "`gateway`: each gateway counts on its own; `store`: all gateways count together.",
+    ),
+    may(
+        "on_store_down",
+        Form::Choice(&["local", "deny", "allow"]),
+        "deny",
+        "With `count_in: store`, and only there: what becomes of requests while the store cannot be asked.",
+    ),
+    may(
+        "mode",
+        Form::Choice(&["enforce", "shadow"]),
+        "shadow",
+        "`enforce`, or `shadow`: what is over the limit is only told, in log and metrics.",
     ),
 ];
 
@@ -623,6 +641,15 @@ pub(crate) static ROUTE: &[Key] = &[
         Form::Named(&Form::Mapping(RATE)),
         "{ transfers: { limit: 60/min, burst: 30, key: [subject] } }",
         "Limits of this route, beside those of the floor.",
+    ),
+    may(
+        "cost",
+        Form::Number {
+            least: 1,
+            most: MOST_BURST,
+        },
+        "10",
+        "What one request takes from each limit of the floor; 1 without it.",
     ),
     may(
         "headers",

@@ -491,6 +491,8 @@ pub struct Route {
     pub revocations_within: Option<Duration>,
     /// The floor's sizes, tightened.
     pub limits: Limits,
+    /// What one request takes from each limit of the floor.
+    pub cost: u64,
     /// Where it leads.
     pub target: RouteTarget,
     /// How its WebSockets are kept, when it takes them; then it takes nothing else.

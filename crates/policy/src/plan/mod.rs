@@ -17,7 +17,7 @@ pub use facts::{
     RouteTarget, Rule, Served, Timeouts, TlsVersion, Upstream, UpstreamAddress, UpstreamAuthorization,
     WebSocket,
 };
-pub use rate::{Count, RateKey, RateLimit, is_failure};
+pub use rate::{Count, CountIn, Mode, OnStoreDown, RateKey, RateLimit, is_failure};
 pub use waiver::Waiver;
 
 use crate::{
@@ -96,6 +96,14 @@ impl Plan {
     #[must_use]
     pub const fn floor(&self) -> &Floor {
         &self.floor
+    }
+
+    /// Every limit, those of the floor first; each once.
+    pub fn limits(&self) -> impl Iterator<Item = &Arc<RateLimit>> {
+        let floor = &self.floor.rate;
+        let is_own = |limit: &&Arc<RateLimit>| !floor.iter().any(|of_floor| of_floor.name == limit.name);
+        let own = self.routes.iter().flat_map(|route| route.rates()).filter(is_own);
+        floor.iter().chain(own)
     }
 
     /// Decides one request. Asks `evidence` for what a pure function cannot know: signatures and counters.

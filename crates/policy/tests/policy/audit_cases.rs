@@ -293,7 +293,7 @@ const HEADERS: [Case; 34] = [
 ];
 
 /// Rules about other single values.
-const VALUES: [Case; 57] = [
+const VALUES: [Case; 61] = [
     Case(
         "A1101",
         "listeners.yaml",
@@ -493,6 +493,38 @@ const VALUES: [Case; 57] = [
         "total: 61s",
         "upstreams.core.timeouts.total",
         "total: 1min",
+    ),
+    Case(
+        "A1301",
+        "floor.yaml",
+        "key: [address] }",
+        "key: [address], mode: shadow }",
+        "floor.rate",
+        "key: [address], mode: enforce }",
+    ),
+    Case(
+        "A1304",
+        "routes/identity.yaml",
+        ", count: failures",
+        ", count: failures, mode: shadow",
+        "routes.login.rate",
+        ", count: failures, mode: enforce",
+    ),
+    Case(
+        "A1312",
+        "floor.yaml",
+        "key: [address] }",
+        "key: [address], count_in: store, on_store_down: allow }",
+        "floor.rate.per-address.on_store_down",
+        "key: [address], count_in: store, on_store_down: local }",
+    ),
+    Case(
+        "A1313",
+        "floor.yaml",
+        "key: [address] }",
+        "key: [address], mode: shadow }",
+        "floor.rate.per-address.mode",
+        "key: [address], mode: enforce }",
     ),
     Case(
         "A1401",

@@ -277,6 +277,7 @@ pub(crate) fn observe(plan: &Plan) -> Vec<String> {
         "45 s without news: {}",
         status(&pay().ask(plan, &silent))
     ));
+    lines.extend(without_store(plan));
     lines.extend(facts(plan));
     lines
 }
@@ -299,6 +300,27 @@ fn shared_counters(plan: &Plan) -> Vec<String> {
         .iter()
         .flat_map(|payee| [after(payee, false), after(payee, true)])
         .collect()
+}
+
+/// What becomes of requests whose store cannot be asked.
+fn without_store(plan: &Plan) -> Vec<String> {
+    let without = |request: Request| {
+        let world = Checked(World::default());
+        let mut outcome = request.ask(plan, &world);
+        let shared = outcome
+            .unconfirmed()
+            .iter()
+            .filter(|charge| charge.limit.is_shared());
+        let asked: Vec<String> = shared.map(|charge| charge.limit.name.clone()).collect();
+        outcome.without_store(Duration::from_secs(1), |charges| world.charge(charges));
+        let counted: Vec<&str> = outcome
+            .limits
+            .iter()
+            .map(|state| state.limit.name.as_str())
+            .collect();
+        format!("without the store of {asked:?}: {} {counted:?}", status(&outcome))
+    };
+    vec![without(pay()), without(Request::new("GET", "/keys"))]
 }
 
 fn facts(plan: &Plan) -> Vec<String> {

@@ -93,6 +93,36 @@ const VALUES: &[Slip] = &[
     Slip("rate without period", "floor.yaml", "100/min", "100"),
     Slip("rate of zero", "floor.yaml", "100/min", "0/min"),
     Slip("number out of range", "floor.yaml", "burst: 100,", "burst: 0,"),
+    Slip(
+        "store without a word about its loss",
+        "floor.yaml",
+        "key: [address] }",
+        "key: [address], count_in: store }",
+    ),
+    Slip(
+        "loss of a store that is not asked",
+        "floor.yaml",
+        "key: [address] }",
+        "key: [address], on_store_down: deny }",
+    ),
+    Slip(
+        "burst of a century in the store",
+        "floor.yaml",
+        "limit: 100/min, burst: 100, key: [address] }",
+        "limit: 1/d, burst: 100000, key: [address], count_in: store, on_store_down: deny }",
+    ),
+    Slip(
+        "cost above the burst",
+        "routes/accounts.yaml",
+        "    scopes: [\"accounts:read\"]\n",
+        "    scopes: [\"accounts:read\"]\n    cost: 101\n",
+    ),
+    Slip(
+        "network of one machine",
+        "floor.yaml",
+        "[address]",
+        "[address/128]",
+    ),
     Slip("number as text", "floor.yaml", "burst: 100,", "burst: \"100\","),
     Slip("choice", "upstreams.yaml", "forward", "foward"),
     Slip(

@@ -44,7 +44,7 @@ routes:
     auth: customers
     scopes: ["pay:write"]
     revocations_within: 30s
-    rate: { payments: { limit: 7/min, burst: 7, key: [subject, body./to], count: failures } }
+    rate: { payments: { limit: 7/min, burst: 7, key: [subject, body./to], count: failures, count_in: store, on_store_down: deny } }
     limits: { head: 15KiB, headers: 63, target: 7KiB, body: 63KiB }
     timeouts: { connect: 900ms, read: 14s, total: 29s }
     headers: docs
@@ -97,6 +97,46 @@ rates:
 
 /// What is replaced, by what, and the key whose effect it shows.
 pub(crate) const CHANGES: &[(&str, &str, &str)] = &[
+    (
+        "floor.rate.*.count_in",
+        "burst: 20, key: [address] }",
+        "burst: 20, key: [address], count_in: store, on_store_down: local }",
+    ),
+    (
+        "floor.rate.*.on_store_down",
+        "burst: 20, key: [address] }",
+        "burst: 20, key: [address], count_in: store, on_store_down: deny }",
+    ),
+    (
+        "floor.rate.*.mode",
+        "burst: 20, key: [address] }",
+        "burst: 20, key: [address], mode: shadow }",
+    ),
+    (
+        "routes.*.rate.*.count_in",
+        ", count_in: store, on_store_down: deny",
+        "",
+    ),
+    (
+        "routes.*.rate.*.on_store_down",
+        "on_store_down: deny",
+        "on_store_down: local",
+    ),
+    (
+        "routes.*.rate.*.on_store_down",
+        "on_store_down: deny",
+        "on_store_down: allow",
+    ),
+    (
+        "routes.*.rate.*.mode",
+        ", count: failures",
+        ", mode: shadow, count: failures",
+    ),
+    (
+        "routes.*.cost",
+        "scopes: [\"pay:write\"]",
+        "scopes: [\"pay:write\"]\n    cost: 3",
+    ),
     (
         "floor.rate.*.count",
         "burst: 20, key: [address] }",
@@ -302,7 +342,7 @@ pub(crate) const CHANGES: &[(&str, &str, &str)] = &[
     ),
     (
         "routes.*.rate",
-        "    rate: { payments: { limit: 7/min, burst: 7, key: [subject, body./to], count: failures } }\n",
+        "    rate: { payments: { limit: 7/min, burst: 7, key: [subject, body./to], count: failures, count_in: store, on_store_down: deny } }\n",
         "\n",
     ),
     ("routes.*.rate.*.limit", "limit: 7/min", "limit: 6/min"),

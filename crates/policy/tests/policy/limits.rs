@@ -1,7 +1,7 @@
 //! Limits: who shares a counter, what a refusal says, and failures that cost nothing when they did not happen.
 
 use crate::world::{Request, World, denial, field, plan, shipped, shipped_with, status};
-use policy::{DenialKind, Phase, Plan, is_failure};
+use policy::{Charge, Decision, DenialKind, LimitState, Phase, Plan, gcra::Denied, is_failure};
 use std::time::Duration;
 
 fn production() -> Plan {
@@ -324,4 +324,199 @@ fn a_preflight_counts_against_the_floor_only() {
     let app = Some("https://app.bank.example");
     let carried = plan.response_headers(refused.route.as_deref(), policy::Scheme::Https, app);
     assert_eq!(field(&carried.set, "access-control-allow-origin"), app);
+}
+
+/// The shipped policies with another limit by address.
+fn with_floor(limit: &str) -> Plan {
+    let old = "{ limit: 100/min, burst: 100, key: [address] }";
+    plan(&shipped_with("floor.yaml", old, limit), "production")
+}
+
+#[test]
+fn a_network_of_the_policys_choice_shares_one_counter() {
+    let plan = with_floor("{ limit: 2/min, burst: 2, key: [address/48] }");
+    let world = World::default();
+    let live = |client: &str| {
+        status(
+            &Request::new("GET", "/health/live")
+                .client(client)
+                .ask(&plan, &world),
+        )
+    };
+    assert_eq!(live("2001:db8:7:1::1"), 200);
+    assert_eq!(live("2001:db8:7:ffff::1"), 200);
+    assert_eq!(live("2001:db8:7:2::9"), 429);
+    assert_eq!(live("2001:db8:8:1::1"), 200);
+    assert_eq!(live("203.0.113.9"), 200);
+}
+
+#[test]
+fn a_request_that_costs_more_takes_more_from_the_floor_and_one_from_its_own() {
+    let (old, new) = ("path: /api/v1/me }", "path: /api/v1/me }\n    cost: 30");
+    let plan = plan(&shipped_with("routes/identity.yaml", old, new), "production");
+    let world = World::with_scopes(&[]);
+    let me = Request::new("GET", "/api/v1/me").token("good");
+    for left in [70, 40, 10] {
+        let outcome = me.ask(&plan, &world);
+        assert_eq!(status(&outcome), 200);
+        assert_eq!(outcome.tightest().expect("a limit").remaining, left);
+    }
+    let refused = denial(me.ask(&plan, &world));
+    assert_eq!(
+        refused.retry_after_s,
+        Some(12),
+        "twenty units come back in twelve seconds"
+    );
+    let live = Request::new("GET", "/health/live");
+    assert_eq!(status(&live.ask(&plan, &world)), 200, "others still have ten");
+}
+
+#[test]
+fn a_shadow_counts_and_refuses_nobody() {
+    let plan = with_floor("{ limit: 2/min, burst: 2, key: [address], mode: shadow }");
+    let world = World::default();
+    let granted: Vec<bool> = (0..4)
+        .map(|_| {
+            let outcome = Request::new("GET", "/health/live").ask(&plan, &world);
+            assert_eq!(status(&outcome), 200);
+            assert!(outcome.tightest().is_none(), "clients are not told of it");
+            outcome.limits[0].granted
+        })
+        .collect();
+    assert_eq!(granted, [true, true, false, false]);
+}
+
+/// What a store answers that has granted so much already.
+fn told(charge: &Charge, is_granted: bool) -> LimitState {
+    let refused = Denied {
+        remaining: 0,
+        reset_ns: 60_000_000_000,
+        retry_after_ns: 7_000_000_000,
+    };
+    let decision = if is_granted {
+        charge.limit.gcra.decide(0, 0, charge.cost)
+    } else {
+        Err(refused)
+    };
+    LimitState::after(charge.limit.clone(), decision)
+}
+
+#[test]
+fn a_permit_holds_only_once_the_store_has_granted_its_limits() {
+    let plan =
+        with_floor("{ limit: 100/min, burst: 100, key: [address], count_in: store, on_store_down: deny }");
+    let live = Request::new("GET", "/health/live");
+    let ask = || live.ask(&plan, &World::default());
+
+    let mut granted = ask();
+    let [charge] = granted.unconfirmed() else {
+        panic!("one limit")
+    };
+    let state = told(charge, true);
+    let Decision::Permit(permit) = &granted.decision else {
+        panic!("a permit")
+    };
+    assert!(!permit.is_confirmed());
+    granted.confirm(&[state]);
+    assert!(granted.unconfirmed().is_empty() && permit_of(&granted).is_confirmed());
+
+    let mut refused = ask();
+    let state = told(&refused.unconfirmed()[0], false);
+    refused.confirm(&[state]);
+    let refused = denial(refused);
+    assert_eq!(
+        (refused.kind, refused.retry_after_s),
+        (DenialKind::RateLimited, Some(7))
+    );
+    assert_eq!(refused.violated_policies, ["per-address"]);
+}
+
+fn permit_of(outcome: &policy::Outcome) -> &policy::Permit {
+    match &outcome.decision {
+        Decision::Permit(permit) => permit,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn the_store_is_asked_for_refused_requests_too_and_its_refusal_comes_first() {
+    let plan =
+        with_floor("{ limit: 100/min, burst: 100, key: [address], count_in: store, on_store_down: local }");
+    for (request, before) in [
+        (Request::new("GET", "/nothing"), 404),
+        (Request::new("GET", "/api/v1/me"), 401),
+        (Request::new("GET", "/").in_clear(), 308),
+    ] {
+        let mut outcome = request.ask(&plan, &World::default());
+        assert_eq!(status(&outcome), before);
+        let states: Vec<LimitState> = outcome
+            .unconfirmed()
+            .iter()
+            .map(|charge| told(charge, false))
+            .collect();
+        outcome.confirm(&states);
+        assert_eq!(status(&outcome), 429);
+    }
+}
+
+#[test]
+fn what_is_refused_here_asks_no_store() {
+    let plan =
+        with_floor("{ limit: 100/min, burst: 1, key: [address], count_in: store, on_store_down: deny }");
+    let world = World::default();
+    let live = Request::new("GET", "/health/live");
+    assert_eq!(live.ask(&plan, &world).unconfirmed().len(), 1);
+    let refused = live.ask(&plan, &world);
+    assert_eq!((status(&refused), refused.unconfirmed().len()), (429, 0));
+}
+
+#[test]
+fn without_the_store_the_policy_decides() {
+    let outcome = |down: &str, mode: &str| {
+        let limit = format!(
+            "{{ limit: 100/min, burst: 1, key: [address], count_in: store, on_store_down: {down}{mode} }}"
+        );
+        let plan = with_floor(&limit);
+        let world = World::default();
+        let mut outcome = Request::new("GET", "/health/live").ask(&plan, &world);
+        let again = World::default();
+        let mut charged = 0;
+        outcome.without_store(Duration::from_millis(1_200), |charges| {
+            charged += charges.len();
+            policy::Evidence::charge(&again, charges)
+        });
+        (outcome, charged)
+    };
+    let (refused, charged) = outcome("deny", "");
+    let refused = denial(refused);
+    assert_eq!(
+        (refused.kind, refused.kind.status()),
+        (DenialKind::ReducedCapacity, 503)
+    );
+    assert_eq!((refused.retry_after_s, charged), (Some(2), 0));
+    assert_eq!(field(&refused.headers, "retry-after"), Some("2"));
+    assert_eq!(refused.rule.key(), "floor.rate.per-address");
+
+    let (local, charged) = outcome("local", "");
+    assert_eq!((status(&local), local.limits.len(), charged), (200, 1, 1));
+    let (open, charged) = outcome("allow", "");
+    assert_eq!((status(&open), open.limits.len(), charged), (200, 0, 0));
+    let (shadow, _) = outcome("deny", ", mode: shadow");
+    assert_eq!(status(&shadow), 200, "a shadow refuses nobody");
+}
+
+#[test]
+fn limits_that_count_by_the_same_parts_count_the_same_thing() {
+    let limits = "{ limit: 100/min, burst: 100, key: [address], count_in: store, on_store_down: deny }\n    hourly: { limit: 1000/h, burst: 100, key: [address], count_in: store, on_store_down: deny }";
+    let plan = with_floor(limits);
+    let charges = |client: &str| {
+        let outcome = Request::new("GET", "/health/live")
+            .client(client)
+            .ask(&plan, &World::default());
+        outcome.unconfirmed().to_vec()
+    };
+    let (alice, bob) = (charges("203.0.113.9"), charges("203.0.113.10"));
+    assert_eq!(alice[0].counted_by(), alice[1].counted_by());
+    assert_ne!(alice[0].key, alice[1].key);
+    assert_ne!(alice[0].counted_by(), bob[0].counted_by());
 }

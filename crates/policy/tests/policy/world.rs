@@ -2,8 +2,8 @@
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use policy::{
-    Charge, Decision, Denial, Evidence, IdentityProvider, LimitState, LimitStates, Outcome, Permit, Plan,
-    Principal, RequestHead, Scheme, SourceFile, TokenFailure, compile, render,
+    Charge, Decision, Denial, Evidence, IdentityProvider, LimitState, LimitStates, Mode, Outcome, Permit,
+    Plan, Principal, RequestHead, Scheme, SourceFile, TokenFailure, compile, render,
 };
 use smallvec::SmallVec;
 use std::{
@@ -115,7 +115,7 @@ impl World {
             let arrival = arrivals
                 .get_mut(&charge.key)
                 .expect("what is refunded was charged");
-            *arrival = charge.limit.gcra.refund(*arrival, 1);
+            *arrival = charge.limit.gcra.refund(*arrival, charge.cost);
         }
     }
 }
@@ -140,12 +140,15 @@ impl Evidence for World {
             charge
                 .limit
                 .gcra
-                .decide(arrivals.get(&charge.key).copied().unwrap_or(0), now, 1)
+                .decide(arrivals.get(&charge.key).copied().unwrap_or(0), now, charge.cost)
         };
         let decisions: Vec<_> = charges.iter().map(decide).collect();
-        if decisions.iter().all(Result::is_ok) {
-            for (charge, granted) in charges.iter().zip(decisions.iter().flatten()) {
-                arrivals.insert(charge.key.clone(), granted.tat_ns);
+        let mut pairs = charges.iter().zip(&decisions);
+        if !pairs.any(|(charge, decision)| decision.is_err() && charge.limit.mode == Mode::Enforce) {
+            for (charge, decision) in charges.iter().zip(&decisions) {
+                if let Ok(granted) = decision {
+                    arrivals.insert(charge.key.clone(), granted.tat_ns);
+                }
             }
         }
         let state = |(charge, decision): (&Charge, &Result<policy::gcra::Granted, policy::gcra::Denied>)| {
