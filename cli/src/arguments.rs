@@ -280,6 +280,7 @@ Examples:
   portico policy explain --method POST --path /api/v1/transfers --subject usr_1 --scope transfers:write
   portico policy explain --method POST --path /api/v1/auth/login --body '{\"email\":\"a@b.example\"}' --exhausted
   portico policy explain --curl \"curl -H 'Authorization: Bearer $token' https://api.bank.example/api/v1/me\"
+  portico policy explain --path /api/v1/payrolls --listener partners --client-certificate spiffe://bank.example/payroll
   pbpaste | portico policy explain --curl -      a command copied from a browser or from API documents
 
 Nothing is sent anywhere. Counters are what the options say. A token is read and judged by its provider's rules, but its
@@ -318,6 +319,10 @@ pub(crate) struct PolicyExplainArguments {
     /// Scope in that token; may be given several times.
     #[arg(long = "scope", value_name = "SCOPE", value_delimiter = ',')]
     pub(crate) scopes: Vec<String>,
+    /// URI or DNS name in the client's certificate, verified by the `client_authority` of the listener; may be given several
+    /// times.
+    #[arg(long = "client-certificate", value_name = "NAME")]
+    pub(crate) client_certificate: Vec<String>,
     /// A rate limit that has no room left, by name; without a name, all of the route's own.
     #[arg(long, value_name = "LIMIT", num_args = 0..=1, require_equals = true, default_missing_value = "")]
     pub(crate) exhausted: Option<String>,

@@ -2,8 +2,11 @@
 
 use std::sync::Arc;
 
-use policy::{Charge, Evidence, IdentityProvider, KeySource, LimitStates, Principal, TokenFailure};
+use policy::{
+    Charge, ClientCertificate, Evidence, IdentityProvider, KeySource, LimitStates, Principal, TokenFailure,
+};
 
+use crate::connection::Connection;
 use crate::keys::VerificationFailure;
 use crate::policy_source::Snapshot;
 use crate::server::Shared;
@@ -12,6 +15,7 @@ use crate::server::Shared;
 pub(crate) struct LiveEvidence<'r> {
     pub(crate) shared: &'r Shared,
     pub(crate) snapshot: &'r Snapshot,
+    pub(crate) connection: Option<&'r Connection>,
 }
 
 impl Evidence for LiveEvidence<'_> {
@@ -42,6 +46,13 @@ impl Evidence for LiveEvidence<'_> {
             tenant: claims.tid,
             scopes: claims.scope,
         }))
+    }
+
+    fn client_certificate(&self) -> Result<Arc<ClientCertificate>, &'static str> {
+        let connection = self.connection.ok_or("no_connection")?;
+        let client = connection.tls.as_ref().and_then(|tls| tls.client.as_ref());
+        let entrance = connection.entrance.tls.as_ref().ok_or("in_clear")?;
+        client.ok_or("no_client_certificate")?.standing(entrance)
     }
 
     fn charge(&self, charges: &[Charge]) -> LimitStates {

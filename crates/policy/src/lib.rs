@@ -32,13 +32,15 @@ pub use compile::{compile, environments};
 pub use date::Date;
 pub use diagnostic::{Diagnostic, Related, Severity};
 pub use evaluate::{
-    Action, Answer, Charge, Charges, Decision, Denial, DenialKind, Evidence, LimitState, LimitStates,
-    Outcome, Permit, Phase, PhaseResult, PhaseTrace, Principal, RequestHead, Scheme, TokenFailure,
+    Action, Answer, Charge, Charges, ClientCertificate, Decision, Denial, DenialKind, Evidence, LimitState,
+    LimitStates, Outcome, Permit, Phase, PhaseResult, PhaseTrace, Principal, RequestHead, Scheme,
+    TokenFailure,
 };
 pub use format::{Unformatted, format};
 pub use plan::{
-    AddressList, AddressRule, Algorithm, Count, Floor, HttpListener, HttpsListener, IdentityProvider,
-    KeySource, Limits, Listener, Plan, RateKey, RateLimit, ResponseHeaders, Route, RouteAuth, RouteTarget,
-    Rule, Served, Timeouts, TlsVersion, Upstream, UpstreamAddress, UpstreamAuthorization, Waiver, is_failure,
+    AddressList, AddressRule, Algorithm, ClientCertificateRule, Count, Floor, HttpListener, HttpsListener,
+    IdentityProvider, KeySource, Limits, Listener, Plan, RateKey, RateLimit, ResponseHeaders, Route,
+    RouteAuth, RouteTarget, Rule, Served, Timeouts, TlsVersion, Upstream, UpstreamAddress,
+    UpstreamAuthorization, Waiver, is_failure,
 };
 pub use source::{Encoding, INBOUND_HEADERS_REMOVED, MAX_BUNDLE_BYTES, MAX_FILE_BYTES, Refusal, SourceFile};

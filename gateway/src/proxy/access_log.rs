@@ -57,6 +57,7 @@ pub(super) fn write(session: &Session, error: Option<&Error>, ctx: &RequestConte
         received_bytes = session.body_bytes_read(),
         sent_bytes = session.body_bytes_sent(),
         subject = permit.and_then(policy::Permit::principal).map(|principal| principal.subject.as_str()),
+        client_certificate = ctx.client_certificate(),
         interrupted = error.is_some() && answered.is_some(),
         "request"
     );

@@ -140,6 +140,12 @@ impl RequestContext {
         self.permit.as_ref()
     }
 
+    /// The first name of the client's certificate, verified in the handshake.
+    pub(crate) fn client_certificate(&self) -> Option<&str> {
+        let tls = self.connection.as_ref()?.tls.as_ref()?;
+        tls.client.as_ref()?.name()
+    }
+
     /// How long ago limits were charged.
     pub(crate) fn since_charges(&self) -> Duration {
         self.decided.map_or(Duration::ZERO, |decided| decided.elapsed())

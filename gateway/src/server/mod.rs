@@ -65,7 +65,7 @@ pub async fn start(
     let key_files = Arc::new(KeyFiles::new(&settings.key_dir));
     let policies = PolicySource::open(settings, environment, clock.clone(), key_files.clone())?;
     let policies = Arc::new(policies);
-    let openings = entrance::open_all(settings, &policies.current().plan)?;
+    let (openings, mut tls_files) = entrance::open_all(settings, &policies.current().plan, &clock)?;
     let keys = Arc::new(KeyStore::open(&settings.state_dir));
     let shared = Arc::new(Shared {
         policies: policies.clone(),
@@ -97,7 +97,7 @@ pub async fn start(
         shutdown.clone(),
         move |reload| {
             let snapshot = watched.policies.current();
-            entrance::after_look(&snapshot.plan, &entrances, reload);
+            entrance::after_look(&snapshot.plan, &mut tls_files, &entrances, reload);
             watched.key_files.look(&snapshot.plan);
             watched.keys.report_age();
         },

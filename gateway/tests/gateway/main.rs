@@ -9,6 +9,9 @@
 
 mod access_log;
 mod authentication;
+mod authority;
+mod certificates;
+mod client_certificates;
 mod clients;
 mod core_service;
 mod cross_origin;

@@ -12,7 +12,7 @@ use crate::{
 };
 
 impl Suite {
-    /// Names that nothing defines: environments, listeners, identity providers, routes, upstreams and limits. `plans`
+    /// Names that nothing defines: environments, listeners, client authorities, identity providers, routes, upstreams and limits. `plans`
     /// is the bundle compiled for each of its environments.
     #[must_use]
     pub fn undefined_names(&self, plans: &[Plan]) -> Vec<Diagnostic> {
@@ -46,6 +46,7 @@ impl Suite {
 enum Section {
     Listeners,
     Identity,
+    ClientAuthorities,
     Routes,
     Upstreams,
     Rate,
@@ -56,6 +57,7 @@ impl Section {
         match self {
             Self::Listeners => "listeners",
             Self::Identity => "identity",
+            Self::ClientAuthorities => "listeners.*.https.tls.client_authority",
             Self::Routes => "routes",
             Self::Upstreams => "upstreams",
             Self::Rate => "rate",
@@ -70,6 +72,11 @@ impl Section {
                 .identity_providers()
                 .iter()
                 .map(|it| it.name.as_str())
+                .collect(),
+            Self::ClientAuthorities => plan
+                .listeners()
+                .iter()
+                .filter_map(|it| it.https.client_authority.as_deref())
                 .collect(),
             Self::Routes => plan.routes().iter().map(|it| it.name.as_str()).collect(),
             Self::Upstreams => plan.upstreams().iter().map(|it| it.name.as_str()).collect(),
@@ -98,6 +105,10 @@ fn names(case: &Case) -> Vec<(Section, &str, Span)> {
         }
         if let Some(provider) = step.request.token.provider() {
             names.push((Section::Identity, provider.value.as_str(), provider.at));
+        }
+        if let Some(certificate) = &step.request.client_certificate {
+            let authority = certificate.value.authority.as_str();
+            names.push((Section::ClientAuthorities, authority, certificate.at));
         }
         for expectation in &step.expected {
             let section = match &expectation.key {

@@ -1,7 +1,9 @@
 //! What a pure function cannot know, as a case supposes it: tokens, and counters on a clock that the case moves.
 
 use super::token::Token;
-use crate::{Charge, Evidence, IdentityProvider, LimitState, LimitStates, Principal, TokenFailure};
+use crate::{
+    Charge, ClientCertificate, Evidence, IdentityProvider, LimitState, LimitStates, Principal, TokenFailure,
+};
 use smallvec::SmallVec;
 use std::{cell::RefCell, collections::HashMap, sync::Arc, time::Duration};
 
@@ -58,6 +60,7 @@ impl Counters {
 pub(super) struct Supposed<'c> {
     pub(super) counters: &'c Counters,
     pub(super) token: &'c Token,
+    pub(super) client_certificate: Option<&'c Arc<ClientCertificate>>,
 }
 
 impl Evidence for Supposed<'_> {
@@ -77,6 +80,10 @@ impl Evidence for Supposed<'_> {
             Token::Missing | Token::Refused => Err(TokenFailure::Refused("supposed")),
             Token::Unavailable => Err(TokenFailure::Unavailable("no_key_set")),
         }
+    }
+
+    fn client_certificate(&self) -> Result<Arc<ClientCertificate>, &'static str> {
+        self.client_certificate.cloned().ok_or("no_client_certificate")
     }
 
     fn charge(&self, charges: &[Charge]) -> LimitStates {

@@ -59,8 +59,9 @@ impl<'d> Compiler<'d> {
                 }),
                 https: HttpsListener {
                     bind: written.https.bind.value,
-                    tls_min: written.https.tls_min,
-                    certificate: written.https.certificate.clone(),
+                    tls_min: written.https.tls.min,
+                    certificates: written.https.tls.certificates.clone(),
+                    client_authority: written.https.tls.client_authority.clone(),
                     rule: self.rule(written.https.bind.at, &format!("{}.https", named.path)),
                 },
                 rule: self.rule(named.at, &named.path),

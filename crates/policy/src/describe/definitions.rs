@@ -3,9 +3,10 @@
 
 use super::{Definition, Fact, Kind, Value, places::Places};
 use crate::plan::{
-    AddressList, AddressRule, CORS_FIELDS, Cors, Count, Floor, HttpListener, HttpsListener, IdentityProvider,
-    KeySource, Limits, Listener, Plan, Profile, RateKey, RateLimit, Route, RouteAuth, RouteTarget, Served,
-    Timeouts, TlsVersion, Upstream, UpstreamAddress, UpstreamAuthorization, Waiver,
+    AddressList, AddressRule, CORS_FIELDS, ClientCertificateRule, Cors, Count, Floor, HttpListener,
+    HttpsListener, IdentityProvider, KeySource, Limits, Listener, Plan, Profile, RateKey, RateLimit, Route,
+    RouteAuth, RouteTarget, Served, Timeouts, TlsVersion, Upstream, UpstreamAddress, UpstreamAuthorization,
+    Waiver,
 };
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -141,7 +142,8 @@ fn listener(listener: &Listener, places: &Places) -> Vec<Definition> {
     let HttpsListener {
         bind,
         tls_min,
-        certificate,
+        certificates,
+        client_authority,
         rule: _,
     } = https;
     let key = format!("listeners.{name}");
@@ -151,8 +153,13 @@ fn listener(listener: &Listener, places: &Places) -> Vec<Definition> {
     };
     let secure = open(Kind::Listener, &key, places)
         .fact("https.bind", Value::text(bind))
-        .fact("https.tls.min", Value::text(min))
-        .fact("https.tls.certificate", Value::text(certificate));
+        .fact("https.tls.min", Value::text(min));
+    let (first, more) = certificates.split_at_checked(1).unwrap_or_default();
+    let secure = secure
+        .fact("https.tls.certificate", Value::Text(first.concat()))
+        .fact("https.tls.more_certificates", Value::set(more));
+    let asked_of_clients = client_authority.as_deref().unwrap_or("none");
+    let secure = secure.fact("https.tls.client_authority", Value::text(asked_of_clients));
     let clear = http.as_ref().map(|HttpListener { bind, rule: _ }| {
         open(Kind::Clear, &format!("{key}.http"), places)
             .of(&key)
@@ -374,6 +381,7 @@ fn route(route: &Route, places: &Places) -> Definition {
         path,
         auth,
         scopes,
+        client_certificate,
         allow_from,
         limits,
         target,
@@ -399,6 +407,16 @@ fn route(route: &Route, places: &Places) -> Definition {
         RouteAuth::Provider(provider) => draft
             .fact("auth", Value::Reference(format!("identity.{}", provider.name)))
             .fact("scopes", Value::set(scopes)),
+    };
+    let draft = match client_certificate {
+        None => draft.fact("client_certificate", Value::text("none")),
+        Some(ClientCertificateRule {
+            authority,
+            names,
+            rule: _,
+        }) => draft
+            .fact("client_certificate.authority", Value::text(authority))
+            .fact("client_certificate.names", Value::set(names)),
     };
     let draft = draft
         .fact("allow_from", from(allow_from.as_ref(), "anywhere"))

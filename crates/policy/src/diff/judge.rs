@@ -73,6 +73,16 @@ impl Comparison<'_> {
                 ("upstream" | "serve", None) => {
                     Judgement::new(Risk::Info, "where it leads now is listed by itself")
                 }
+                ("client_certificate", Some(_)) => Judgement::new(
+                    Risk::Critical,
+                    format!("{subject} needs no client certificate any more"),
+                ),
+                ("client_certificate", None) => {
+                    Judgement::new(Risk::Low, format!("{subject} needs a client certificate"))
+                }
+                ("client_certificate.authority" | "client_certificate.names", _) => {
+                    Judgement::new(Risk::Info, "whether one is needed is listed by itself")
+                }
                 (_, Some(_)) => Judgement::new(Risk::Medium, "was not there"),
                 (_, None) => Judgement::new(Risk::Medium, "is not there any more"),
             };

@@ -35,6 +35,10 @@ static ROWS: &[Row] = &[
     Row(&[Listener], "https.tls.min", High, Order(&["1.2", "1.3"],
         "clients may speak TLS {new}", "clients that cannot speak TLS {new} are refused")),
     Row(&[Listener], "https.tls.certificate", Medium, Other("clients are shown another certificate")),
+    Row(&[Listener], "https.tls.more_certificates", Medium, Permits(
+        "clients may be shown {words}, too", "clients are never shown {words}")),
+    Row(&[Listener], "https.tls.client_authority", High, Other(
+        "client certificates of {new} are taken, those of {old} no more")),
     Row(&[Hosts], "", Medium, Permits(
         "requests for {words} are answered", "requests for {words} are refused with 421")),
     Row(&[Upstream], "address", High, Other("requests go to {new}")),
@@ -92,6 +96,10 @@ static ROWS: &[Row] = &[
     Row(&[Route], "because", Info, Other("anyone may still come, for another reason")),
     Row(&[Route], "scopes", High, Demands(
         "{subject} needs {words} too", "tokens without {words} may call {subject}")),
+    Row(&[Route], "client_certificate.authority", Critical, Other(
+        "client certificates of {new} open {subject}, those of {old} no more")),
+    Row(&[Route], "client_certificate.names", High, Permits(
+        "client certificates with {words} open {subject}", "client certificates with {words} alone are refused")),
     Row(&[Route], "serve", Medium, Other("{subject} is answered with something else")),
 ];
 

@@ -1,7 +1,7 @@
 //! `listeners`: where clients arrive.
 
 use crate::{
-    diagnostic::Findings,
+    diagnostic::{Findings, code},
     language,
     plan::TlsVersion,
     read::{At, Field, Mapping},
@@ -19,8 +19,15 @@ pub(crate) struct ListenerDocument {
 #[derive(Debug, Clone)]
 pub(crate) struct HttpsDocument {
     pub(crate) bind: At<SocketAddr>,
-    pub(crate) tls_min: TlsVersion,
-    pub(crate) certificate: String,
+    pub(crate) tls: TlsDocument,
+}
+
+/// How its connections are protected.
+#[derive(Debug, Clone)]
+pub(crate) struct TlsDocument {
+    pub(crate) min: TlsVersion,
+    pub(crate) certificates: Vec<String>,
+    pub(crate) client_authority: Option<String>,
 }
 
 impl ListenerDocument {
@@ -55,15 +62,13 @@ fn https(field: &Field<'_>, findings: &mut Findings) -> Option<HttpsDocument> {
         .key("bind", findings)
         .and_then(|field| field.socket_address(findings));
     let tls = https.key("tls", findings).and_then(|field| tls(&field, findings));
-    let (tls_min, certificate) = tls?;
     Some(HttpsDocument {
         bind: bind?,
-        tls_min,
-        certificate,
+        tls: tls?,
     })
 }
 
-fn tls(field: &Field<'_>, findings: &mut Findings) -> Option<(TlsVersion, String)> {
+fn tls(field: &Field<'_>, findings: &mut Findings) -> Option<TlsDocument> {
     let tls = Mapping::open(field, language::TLS, findings)?;
     let min = tls.key("min", findings).and_then(|field| {
         field.choice(
@@ -71,13 +76,50 @@ fn tls(field: &Field<'_>, findings: &mut Findings) -> Option<(TlsVersion, String
             findings,
         )
     });
-    let certificate = tls.key("certificate", findings).and_then(|field| {
-        // The name becomes a file name, so it can hold neither a dot nor a slash.
-        field.word(
-            "the name of a certificate",
-            |byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte),
-            findings,
-        )
+    let certificates = certificates(&tls, findings);
+    let client_authority = tls.optional("client_authority").map(|field| {
+        let name = file_stem(&field, "the name of a client authority", findings);
+        name.map(|name| name.value)
     });
-    Some((min?.value, certificate?.value))
+    Some(TlsDocument {
+        min: min?.value,
+        certificates: certificates?,
+        client_authority: client_authority.map_or(Some(None), |name| name.map(Some))?,
+    })
+}
+
+/// `certificate`, then `more_certificates`.
+fn certificates(tls: &Mapping<'_>, findings: &mut Findings) -> Option<Vec<String>> {
+    let name =
+        |field: &Field<'_>, findings: &mut Findings| file_stem(field, "the name of a certificate", findings);
+    let first = tls
+        .key("certificate", findings)
+        .and_then(|field| name(&field, findings));
+    let more = tls.optional("more_certificates").map(|field| {
+        let names = field.list(findings, name)?;
+        Some((field.key_at, names))
+    });
+    let first = first?;
+    let (at, more) = more.unwrap_or(Some((first.at, Vec::new())))?;
+    if more.iter().any(|name| name.value == first.value) {
+        findings
+            .error(
+                code::BAD_LIST,
+                at,
+                format!("{}.more_certificates names `{}` again", tls.path, first.value),
+            )
+            .why("it is there once already")
+            .fix("remove it from the list");
+    }
+    let all = std::iter::once(first).chain(more);
+    Some(all.map(|name| name.value).collect())
+}
+
+/// A name that becomes the name of files, so it can hold neither a dot nor a slash.
+fn file_stem(field: &Field<'_>, what: &str, findings: &mut Findings) -> Option<At<String>> {
+    field.word(
+        what,
+        |byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte),
+        findings,
+    )
 }

@@ -14,7 +14,9 @@ mod request;
 
 pub(crate) use framing::head_bytes;
 
-pub use evidence::{Charge, Charges, Evidence, LimitState, LimitStates, Principal, TokenFailure};
+pub use evidence::{
+    Charge, Charges, ClientCertificate, Evidence, LimitState, LimitStates, Principal, TokenFailure,
+};
 pub use outcome::{
     Action, Answer, Decision, Denial, DenialKind, Outcome, Permit, Phase, PhaseResult, PhaseTrace,
 };
@@ -121,6 +123,7 @@ impl<'e> Evaluation<'e> {
         }
         let route = self.matched(found)?;
         self.cors(&route)?;
+        let client_name = self.client_certificate(&route)?;
         let principal = self.authentication(&route)?;
         self.subject_limits(&route, principal.as_deref())?;
         self.authorization(&route, principal.as_deref())?;
@@ -135,6 +138,7 @@ impl<'e> Evaluation<'e> {
             route,
             target: ForwardTarget::new(target.path, target.query),
             principal,
+            client_name,
             failure_charges: std::mem::take(&mut self.failure_charges),
         }))
     }

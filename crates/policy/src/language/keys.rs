@@ -174,6 +174,33 @@ pub(crate) static TLS: &[Key] = &[
         "gateway",
         "`gateway` means gateway.pem and gateway.key in the gateway's certificate folder.",
     ),
+    may(
+        "more_certificates",
+        list(&Form::Text(Text::Word)),
+        "[partners]",
+        "Beside `certificate`: the name that the client asks for chooses among all of them.",
+    ),
+    may(
+        "client_authority",
+        Form::Text(Text::Word),
+        "partners",
+        "Clients are asked for a certificate: `partners` means the CA in partners.ca.pem and its revocation lists in partners.crl.pem.",
+    ),
+];
+
+pub(crate) static CLIENT_CERTIFICATE: &[Key] = &[
+    must(
+        "authority",
+        Form::Text(Text::Word),
+        "partners",
+        "The `client_authority` of a listener, which has issued it.",
+    ),
+    must(
+        "names",
+        list(&Form::Text(Text::Word)),
+        "[\"spiffe://bank.example/payroll\"]",
+        "One of these must be in it: a URI or DNS name of its subject alternative names, compared exactly.",
+    ),
 ];
 
 pub(crate) static UPSTREAM: &[Key] = &[
@@ -434,6 +461,12 @@ pub(crate) static ROUTE: &[Key] = &[
         },
         "[\"accounts:read\"]",
         "With a provider: all of these must be in the token; `[]` means any signed-in principal.",
+    ),
+    may(
+        "client_certificate",
+        Form::Mapping(CLIENT_CERTIFICATE),
+        "{ authority: partners, names: [\"spiffe://bank.example/payroll\"] }",
+        "The client certificate that opens it, beside `auth`; 403 otherwise.",
     ),
     may(
         "allow_from",

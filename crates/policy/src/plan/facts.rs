@@ -125,8 +125,10 @@ pub struct HttpsListener {
     pub bind: SocketAddr,
     /// Lowest TLS version to accept (TLS-1).
     pub tls_min: TlsVersion,
-    /// Name of the certificate: `<name>.pem` and `<name>.key` in the gateway's certificate folder.
-    pub certificate: String,
+    /// Names of the certificates, at least one: `<name>.pem` and `<name>.key` in the gateway's certificate folder (TLS-2).
+    pub certificates: Vec<String>,
+    /// Who issues the certificates that clients are asked for: `<name>.ca.pem` and `<name>.crl.pem` (TLS-6).
+    pub client_authority: Option<String>,
     /// Where it is written.
     pub rule: Rule,
 }
@@ -297,6 +299,8 @@ pub struct Route {
     pub auth: RouteAuth,
     /// All of these must be in the token, compared exactly.
     pub scopes: Vec<String>,
+    /// The client certificate that it needs, beside `auth`.
+    pub client_certificate: Option<ClientCertificateRule>,
     /// The only addresses that may come; any may when there is none.
     pub allow_from: Option<AddressRule>,
     /// The floor's sizes, tightened.
@@ -339,6 +343,17 @@ pub enum RouteAuth {
     },
     /// Whoever holds a good token of this provider.
     Provider(Arc<IdentityProvider>),
+}
+
+/// Which client certificates a route takes (TLS-6).
+#[derive(Debug, Clone)]
+pub struct ClientCertificateRule {
+    /// The `client_authority` that must have issued it.
+    pub authority: String,
+    /// One of these names must be in it, compared exactly.
+    pub names: Vec<String>,
+    /// Where it is written.
+    pub rule: Rule,
 }
 
 /// Where a route leads.

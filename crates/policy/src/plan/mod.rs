@@ -11,9 +11,9 @@ pub use answer::ResponseHeaders;
 pub(crate) use answer::{CORS_FIELDS, Cors, Profile};
 pub(crate) use facts::RouteRules;
 pub use facts::{
-    AddressRule, Algorithm, Floor, HttpListener, HttpsListener, IdentityProvider, KeySource, Limits,
-    Listener, Route, RouteAuth, RouteTarget, Rule, Served, Timeouts, TlsVersion, Upstream, UpstreamAddress,
-    UpstreamAuthorization,
+    AddressRule, Algorithm, ClientCertificateRule, Floor, HttpListener, HttpsListener, IdentityProvider,
+    KeySource, Limits, Listener, Route, RouteAuth, RouteTarget, Rule, Served, Timeouts, TlsVersion, Upstream,
+    UpstreamAddress, UpstreamAuthorization,
 };
 pub use rate::{Count, RateKey, RateLimit, is_failure};
 pub use waiver::Waiver;
