@@ -38,7 +38,7 @@ static ROWS: &[Row] = &[
     Row(&[Listener], "https.tls.more_certificates", Medium, Permits(
         "clients may be shown {words}, too", "clients are never shown {words}")),
     Row(&[Listener], "https.tls.client_authority", High, Other(
-        "client certificates of {new} are taken, those of {old} no more")),
+        "clients are asked for certificates of {new}, no longer of {old}")),
     Row(&[Hosts], "", Medium, Permits(
         "requests for {words} are answered", "requests for {words} are refused with 421")),
     Row(&[Upstream], "address", High, Other("requests go to {new}")),

@@ -4,6 +4,7 @@
 mod audit;
 mod audit_cases;
 mod cases;
+mod client_certificates;
 mod corpus;
 mod damaged;
 mod decisions;
