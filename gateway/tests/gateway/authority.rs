@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, Datelike as _, Utc};
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateRevocationListParams, CertifiedIssuer, DnType,
     ExtendedKeyUsagePurpose, IsCa, KeyIdMethod, KeyPair, KeyUsagePurpose, RevokedCertParams, SanType,
@@ -53,6 +53,7 @@ impl Authority {
         let mut params = CertificateParams::new(names).unwrap();
         change(&mut params);
         let key = KeyPair::generate().unwrap();
+        params.use_authority_key_identifier_extension = true;
         Issued {
             chain: params.signed_by(&key, &self.0).unwrap().pem(),
             key: key.serialize_pem(),
@@ -70,12 +71,7 @@ impl Authority {
 
     /// A revocation list that ends at a moment.
     pub(crate) fn revoke(&self, serials: &[u64], until: DateTime<Utc>) -> String {
-        let time = |at: DateTime<Utc>| {
-            let day = at.format("%Y %m %d").to_string();
-            let mut parts = day.split(' ').map(|part| part.parse::<i32>().unwrap());
-            let mut next = || parts.next().unwrap();
-            rcgen::date_time_ymd(next(), next().try_into().unwrap(), next().try_into().unwrap())
-        };
+        let (year, month, day) = ymd(until);
         let long_ago = rcgen::date_time_ymd(2020, 1, 1);
         let revoked = |serial: &u64| RevokedCertParams {
             serial_number: SerialNumber::from(*serial),
@@ -85,7 +81,7 @@ impl Authority {
         };
         let params = CertificateRevocationListParams {
             this_update: long_ago,
-            next_update: time(until),
+            next_update: rcgen::date_time_ymd(year, month, day),
             crl_number: SerialNumber::from(1),
             issuing_distribution_point: None,
             revoked_certs: serials.iter().map(revoked).collect(),
@@ -107,4 +103,10 @@ impl Issued {
         let key = PrivateKeyDer::from_pem_slice(self.key.as_bytes());
         (chain.map(Result::unwrap).collect(), key.unwrap())
     }
+}
+
+/// A day for `rcgen::date_time_ymd`.
+pub(crate) fn ymd(at: DateTime<Utc>) -> (i32, u8, u8) {
+    let small = |number: u32| u8::try_from(number).unwrap();
+    (at.year(), small(at.month()), small(at.day()))
 }

@@ -7,11 +7,11 @@ use chrono::TimeDelta;
 use rcgen::date_time_ymd;
 use rustls::HandshakeKind;
 use rustls_pki_types::{CertificateDer, ServerName};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+use crate::clients::exchange;
 use crate::gateway_process::{GatewayProcess, POLICY, eventually};
 
 const OVERLAY: &str = "version: 1\nenvironment: test\n\
@@ -66,11 +66,8 @@ fn shown(stream: &TlsStream<TcpStream>) -> CertificateDer<'static> {
 
 async fn status(stream: &mut TlsStream<TcpStream>, host: &str) -> u16 {
     let request = format!("GET /health/live HTTP/1.1\r\nhost: {host}\r\n\r\n");
-    stream.write_all(request.as_bytes()).await.unwrap();
-    let mut bytes = [0; 4096];
-    let length = stream.read(&mut bytes).await.unwrap();
-    let text = String::from_utf8_lossy(&bytes[..length]);
-    text["HTTP/1.1 ".len()..][..3].parse().unwrap()
+    let answer = exchange(stream, &request).await;
+    answer.split(' ').nth(1).unwrap().parse().unwrap()
 }
 
 async fn ok(gateway: &GatewayProcess, name: &str) -> Option<i64> {

@@ -110,7 +110,8 @@ impl Connected {
         // In TLS 1.3 the client learns here, not in the handshake, that its certificate was refused.
         let length = stream.read(&mut bytes).await.map_err(|error| error.to_string())?;
         let text = String::from_utf8_lossy(&bytes[..length]).into_owned();
-        Ok((text["HTTP/1.1 ".len()..][..3].parse().unwrap(), text))
+        let status = text.split(' ').nth(1).unwrap().parse().unwrap();
+        Ok((status, text))
     }
 }
 

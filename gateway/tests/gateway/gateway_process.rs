@@ -147,15 +147,26 @@ impl GatewayProcess {
     }
 
     pub(crate) async fn with_connections(connections: ConnectionSettings) -> Self {
-        Self::begin(connections, POLICY, |_| ()).await
+        Self::begin(connections, POLICY, Clock::manual(now()), |_| ()).await
     }
 
     /// Starts with another policy, whose certificates `prepare` writes beside that of the gateway.
     pub(crate) async fn with_policy(policy: &str, prepare: impl FnOnce(&Path)) -> Self {
-        Self::begin(ConnectionSettings::default(), policy, prepare).await
+        let clock = Clock::manual(now());
+        Self::begin(ConnectionSettings::default(), policy, clock, prepare).await
     }
 
-    async fn begin(connections: ConnectionSettings, policy: &str, prepare: impl FnOnce(&Path)) -> Self {
+    /// Starts by the clock of the machine, for programs of others that look at certificates.
+    pub(crate) async fn with_real_clock(policy: &str) -> Self {
+        Self::begin(ConnectionSettings::default(), policy, Clock::system(), |_| ()).await
+    }
+
+    async fn begin(
+        connections: ConnectionSettings,
+        policy: &str,
+        clock: Clock,
+        prepare: impl FnOnce(&Path),
+    ) -> Self {
         service_runtime::crypto::install_provider();
         let directory = tempfile::tempdir().unwrap();
         for name in ["policies/environments", "state", "run", "tls", "keys"] {
@@ -170,7 +181,6 @@ impl GatewayProcess {
         prepare(&directory.path().join("tls"));
         let core = CoreService::start(&directory.path().join("run/core.sock"));
         let keys = KeyService::start(&directory.path().join("run/control-plane.sock"));
-        let clock = Clock::manual(now());
         let (running, shutdown) = launch(directory.path(), connections, clock.clone())
             .await
             .unwrap();

@@ -23,6 +23,7 @@ mod http2;
 mod key_service;
 mod limits;
 mod platform;
+mod profiles;
 mod public_keys;
 mod reload;
 mod smuggling;
