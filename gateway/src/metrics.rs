@@ -36,6 +36,7 @@ pub(crate) struct Metrics {
     pub(crate) handshake_seconds: Histogram,
     pub(crate) certificate_ok: IntGaugeVec,
     pub(crate) certificate_expires_at: IntGaugeVec,
+    pub(crate) acme_attempts: IntCounterVec,
     pub(crate) client_authority_ok: IntGaugeVec,
     pub(crate) revocation_lists_end_at: IntGaugeVec,
     pub(crate) policy_reloads: IntCounterVec,
@@ -113,6 +114,11 @@ impl Metrics {
                 "portico_certificate_expires_timestamp_seconds",
                 "When the certificate in force ends, Unix time.",
                 &["certificate"],
+            ),
+            acme_attempts: counters(
+                "portico_acme_attempts_total",
+                "Attempts to fetch a certificate by ACME, by outcome.",
+                &["certificate", "outcome"],
             ),
             client_authority_ok: gauges(
                 "portico_client_authority_ok",

@@ -38,9 +38,9 @@ pub use evaluate::{
 };
 pub use format::{Unformatted, format};
 pub use plan::{
-    AddressList, AddressRule, Algorithm, ClientCertificateRule, Count, Floor, HttpListener, HttpsListener,
-    IdentityProvider, KeySource, Limits, Listener, Plan, RateKey, RateLimit, ResponseHeaders, Route,
-    RouteAuth, RouteTarget, Rule, Served, Timeouts, TlsVersion, Upstream, UpstreamAddress,
-    UpstreamAuthorization, Waiver, is_failure,
+    AcmeChallenge, AddressList, AddressRule, Algorithm, Certificate, ClientCertificateRule, Count, Floor,
+    HttpListener, HttpsListener, IdentityProvider, KeySource, Limits, Listener, Plan, RateKey, RateLimit,
+    ResponseHeaders, Route, RouteAuth, RouteTarget, Rule, Served, Timeouts, TlsVersion, Upstream,
+    UpstreamAddress, UpstreamAuthorization, Waiver, is_failure,
 };
 pub use source::{Encoding, INBOUND_HEADERS_REMOVED, MAX_BUNDLE_BYTES, MAX_FILE_BYTES, Refusal, SourceFile};

@@ -8,6 +8,7 @@ use anyhow::Context as _;
 use policy::{Listener, Plan, Scheme};
 use service_runtime::clock::Clock;
 
+use crate::acme;
 use crate::listen;
 use crate::policy_source::Reload;
 use crate::settings::Settings;
@@ -42,7 +43,11 @@ pub(super) fn open_all(
     plan: &Plan,
     clock: &Clock,
 ) -> anyhow::Result<(Vec<Opening>, TlsFiles)> {
-    let mut files = TlsFiles::new(&settings.certificate_dir, clock.clone());
+    let mut files = TlsFiles::new(
+        &settings.certificate_dir,
+        acme::directory(&settings.state_dir),
+        clock.clone(),
+    );
     files.look(plan);
     let workers = settings.worker_threads();
     let address = |label: &str, bind: SocketAddr| settings.listen.get(label).copied().unwrap_or(bind);

@@ -23,6 +23,7 @@ use service_runtime::settings::Environment;
 use service_runtime::shutdown::Shutdown;
 use tokio_util::sync::CancellationToken;
 
+use crate::acme::{self, Challenges};
 use crate::durable_file::write_atomically;
 use crate::keys::{self, KeyFiles, KeyStore};
 use crate::policy_source::{self, PolicySource};
@@ -36,6 +37,7 @@ pub(crate) struct Shared {
     pub(crate) key_files: Arc<KeyFiles>,
     pub(crate) readiness: Readiness,
     pub(crate) limiter: RateLimiter,
+    pub(crate) challenges: Challenges,
     pub(crate) connections: ConnectionSettings,
     pub(crate) clock: Clock,
     pub(crate) shutdown: Shutdown,
@@ -72,6 +74,7 @@ pub async fn start(
         keys: keys.clone(),
         readiness: readiness::checks(&keys, &key_files, &policies),
         key_files,
+        challenges: Challenges::default(),
         limiter: RateLimiter::new(settings.rate_limit.max_keys),
         connections: settings.connections,
         clock,
@@ -103,6 +106,7 @@ pub async fn start(
         },
     ));
 
+    shutdown.spawn(acme::run(settings.clone(), shared.clone()));
     let addresses: BTreeMap<_, _> = openings
         .iter()
         .map(|opening| (opening.entrance.label.clone(), opening.address))

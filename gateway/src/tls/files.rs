@@ -3,7 +3,7 @@
 //! **Invariant:** what is in force was accepted whole. A file that is wrong or gone changes nothing but the log, told
 //! once, and a metric (TLS-4).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -15,6 +15,7 @@ use service_runtime::clock::Clock;
 use super::certificate::{Certificate, Pair};
 use super::client_authority::{AuthorityFiles, ClientAuthority};
 use super::expiry;
+use crate::acme;
 use crate::durable_file::read_bounded;
 use crate::metrics::METRICS;
 
@@ -27,6 +28,10 @@ const MAX_AUTHORITY_BYTES: u64 = 8 * 1024 * 1024;
 #[derive(Debug)]
 pub(crate) struct TlsFiles {
     directory: PathBuf,
+    /// Where certificates lie that came by ACME.
+    fetched: PathBuf,
+    /// Those of the policy that come by ACME, and may not have come yet.
+    awaited: BTreeSet<String>,
     pub(super) clock: Clock,
     certificates: BTreeMap<String, Entry<Pair, Certificate>>,
     authorities: BTreeMap<String, Entry<AuthorityFiles, ClientAuthority>>,
@@ -96,9 +101,11 @@ impl<F: PartialEq, V> Entry<F, V> {
 
 impl TlsFiles {
     /// Knows nothing yet: [`TlsFiles::look`] reads what a policy names.
-    pub(crate) fn new(directory: &Path, clock: Clock) -> Self {
+    pub(crate) fn new(directory: &Path, fetched: PathBuf, clock: Clock) -> Self {
         Self {
             directory: directory.to_owned(),
+            fetched,
+            awaited: BTreeSet::new(),
             clock,
             certificates: BTreeMap::new(),
             authorities: BTreeMap::new(),
@@ -119,16 +126,34 @@ impl TlsFiles {
         METRICS.certificate_expires_at.reset();
         METRICS.client_authority_ok.reset();
         METRICS.revocation_lists_end_at.reset();
+        let by_acme = plan.certificates().iter().filter(|it| it.acme.is_some());
+        self.awaited = named(by_acme.map(|it| &it.name));
         for name in certificates {
-            self.look_at_certificate(&name, plan.hosts(), now);
+            let written = plan.certificates().iter().find(|it| it.name == name);
+            self.look_at_certificate(&name, written.map(|it| it.hosts.as_slice()), plan.hosts(), now);
         }
         for name in authorities {
             self.look_at_authority(&name);
         }
     }
 
-    fn look_at_certificate(&mut self, name: &str, hosts: &[String], now: DateTime<Utc>) {
+    /// `must` are the names that the policy wants of it, `hosts` those of the whole policy.
+    fn look_at_certificate(
+        &mut self,
+        name: &str,
+        must: Option<&[String]>,
+        hosts: &[String],
+        now: DateTime<Utc>,
+    ) {
+        let is_awaited = self.awaited.contains(name);
         let read = || {
+            if is_awaited {
+                let both = read_bounded(&acme::pair_file(&self.fetched, name), MAX_PAIR_BYTES)?;
+                return Ok(Pair {
+                    chain: both.clone(),
+                    key: both,
+                });
+            }
             Ok(Pair {
                 chain: read_bounded(&self.directory.join(format!("{name}.pem")), MAX_PAIR_BYTES)?,
                 key: read_bounded(&self.directory.join(format!("{name}.key")), MAX_PAIR_BYTES)?,
@@ -136,9 +161,13 @@ impl TlsFiles {
         };
         let read = read();
         let entry = self.certificates.entry(name.to_owned()).or_default();
-        let is_new = entry.look(("certificate", name), read, hosts, |pair, old| {
+        let judged_for = must.unwrap_or(hosts);
+        let is_new = entry.look(("certificate", name), read, judged_for, |pair, old| {
             let fresh = Certificate::check(name, pair, now)?;
-            check_hosts(&fresh, old, hosts)?;
+            match must {
+                Some(must) => check_wanted(&fresh, must)?,
+                None => check_hosts(&fresh, old, hosts)?,
+            }
             Ok(fresh)
         });
         let ok = METRICS.certificate_ok.with_label_values(&[name]);
@@ -198,6 +227,11 @@ impl TlsFiles {
         in_force("certificate", name, self.certificates.get(name))
     }
 
+    /// Whether a certificate may come later, by ACME.
+    pub(super) fn is_awaited(&self, name: &str) -> bool {
+        self.awaited.contains(name)
+    }
+
     /// The client authority in force.
     ///
     /// # Errors
@@ -220,8 +254,16 @@ fn in_force<F, V>(kind: &str, name: &str, entry: Option<&Entry<F, V>>) -> anyhow
     }
 }
 
-fn named<'p>(names: impl Iterator<Item = &'p String>) -> std::collections::BTreeSet<String> {
+fn named<'p>(names: impl Iterator<Item = &'p String>) -> BTreeSet<String> {
     names.cloned().collect()
+}
+
+/// A certificate is for all names that the policy wants of it.
+fn check_wanted(fresh: &Certificate, wanted: &[String]) -> anyhow::Result<()> {
+    match wanted.iter().find(|host| !fresh.covers(host)) {
+        Some(host) => bail!("it is not for `{host}`"),
+        None => Ok(()),
+    }
 }
 
 /// A certificate serves some host of the policy, and goes on to serve those that it served.

@@ -94,7 +94,11 @@ impl ListenerTls {
             authority,
         };
         for name in &listener.certificates {
-            let certificate = files.certificate(name)?;
+            let certificate = match files.certificate(name) {
+                Ok(certificate) => certificate,
+                Err(_) if files.is_awaited(name) => continue,
+                Err(error) => return Err(error),
+            };
             let kept =
                 old.and_then(|old| old.reusable(&certificate, listener.tls_min, tls.authority.as_ref()));
             let served = match kept {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use gateway::Settings;
 use gateway::server::{self, Running};
-use gateway::settings::ConnectionSettings;
+use gateway::settings::{AcmeSettings, ConnectionSettings};
 use service_runtime::clock::Clock;
 use service_runtime::settings::Environment;
 use service_runtime::shutdown::Shutdown;
@@ -139,6 +139,7 @@ pub(crate) struct GatewayProcess {
     running: Option<Running>,
     shutdown: Shutdown,
     connections: ConnectionSettings,
+    acme: AcmeSettings,
 }
 
 impl GatewayProcess {
@@ -147,22 +148,34 @@ impl GatewayProcess {
     }
 
     pub(crate) async fn with_connections(connections: ConnectionSettings) -> Self {
-        Self::begin(connections, POLICY, Clock::manual(now()), |_| ()).await
+        let acme = AcmeSettings::default();
+        Self::begin(connections, acme, POLICY, Clock::manual(now()), |_| ()).await
     }
 
     /// Starts with another policy, whose certificates `prepare` writes beside that of the gateway.
     pub(crate) async fn with_policy(policy: &str, prepare: impl FnOnce(&Path)) -> Self {
         let clock = Clock::manual(now());
-        Self::begin(ConnectionSettings::default(), policy, clock, prepare).await
+        Self::with_acme(AcmeSettings::default(), policy, clock, prepare).await
     }
 
     /// Starts by the clock of the machine, for programs of others that look at certificates.
     pub(crate) async fn with_real_clock(policy: &str) -> Self {
-        Self::begin(ConnectionSettings::default(), policy, Clock::system(), |_| ()).await
+        Self::with_acme(AcmeSettings::default(), policy, Clock::system(), |_| ()).await
+    }
+
+    /// Starts with a certificate authority.
+    pub(crate) async fn with_acme(
+        acme: AcmeSettings,
+        policy: &str,
+        clock: Clock,
+        prepare: impl FnOnce(&Path),
+    ) -> Self {
+        Self::begin(ConnectionSettings::default(), acme, policy, clock, prepare).await
     }
 
     async fn begin(
         connections: ConnectionSettings,
+        acme: AcmeSettings,
         policy: &str,
         clock: Clock,
         prepare: impl FnOnce(&Path),
@@ -181,7 +194,7 @@ impl GatewayProcess {
         prepare(&directory.path().join("tls"));
         let core = CoreService::start(&directory.path().join("run/core.sock"));
         let keys = KeyService::start(&directory.path().join("run/control-plane.sock"));
-        let (running, shutdown) = launch(directory.path(), connections, clock.clone())
+        let (running, shutdown) = launch(directory.path(), connections, acme.clone(), clock.clone())
             .await
             .unwrap();
         let mut process = Self {
@@ -197,6 +210,7 @@ impl GatewayProcess {
             running: Some(running),
             shutdown,
             connections,
+            acme,
         };
         process.wait_for_keys().await;
         process
@@ -246,7 +260,13 @@ impl GatewayProcess {
     /// Stops and starts again on the same directory.
     pub(crate) async fn restart(&mut self) -> anyhow::Result<()> {
         self.stop().await;
-        let (running, shutdown) = launch(self.directory.path(), self.connections, self.clock.clone()).await?;
+        let (running, shutdown) = launch(
+            self.directory.path(),
+            self.connections,
+            self.acme.clone(),
+            self.clock.clone(),
+        )
+        .await?;
         self.https = running.addresses()["public.https"];
         self.http = running.addresses()["public.http"];
         self.private = running.private_address();
@@ -286,9 +306,15 @@ impl Drop for GatewayProcess {
 async fn launch(
     directory: &Path,
     connections: ConnectionSettings,
+    acme: AcmeSettings,
     clock: Clock,
 ) -> anyhow::Result<(Running, Shutdown)> {
     let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
+    let mut listen = BTreeMap::from([("public.https".to_owned(), any)]);
+    if acme.directory.is_empty() {
+        // An authority looks at the port that the policy names.
+        listen.insert("public.http".to_owned(), any);
+    }
     let settings = Settings {
         policies_dir: directory.join("policies"),
         state_dir: directory.join("state"),
@@ -296,10 +322,11 @@ async fn launch(
         certificate_dir: directory.join("tls"),
         control_plane_socket: directory.join("run/control-plane.sock"),
         key_dir: directory.join("keys"),
-        listen: BTreeMap::from([("public.http".to_owned(), any), ("public.https".to_owned(), any)]),
+        listen,
         private_listen: any,
         threads: 2,
         connections,
+        acme,
         policy_poll_ms: 500,
         shutdown_grace_ms: 10_000,
         ..Settings::default()

@@ -8,6 +8,7 @@
 )]
 
 mod access_log;
+mod acme;
 mod authentication;
 mod authority;
 mod certificates;

@@ -3,10 +3,10 @@
 
 use super::{Definition, Fact, Kind, Value, places::Places};
 use crate::plan::{
-    AddressList, AddressRule, CORS_FIELDS, ClientCertificateRule, Cors, Count, Floor, HttpListener,
-    HttpsListener, IdentityProvider, KeySource, Limits, Listener, Plan, Profile, RateKey, RateLimit, Route,
-    RouteAuth, RouteTarget, Served, Timeouts, TlsVersion, Upstream, UpstreamAddress, UpstreamAuthorization,
-    Waiver,
+    AcmeChallenge, AddressList, AddressRule, CORS_FIELDS, Certificate, ClientCertificateRule, Cors, Count,
+    Floor, HttpListener, HttpsListener, IdentityProvider, KeySource, Limits, Listener, Plan, Profile,
+    RateKey, RateLimit, Route, RouteAuth, RouteTarget, Served, Timeouts, TlsVersion, Upstream,
+    UpstreamAddress, UpstreamAuthorization, Waiver,
 };
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -17,6 +17,7 @@ pub(super) fn of(plan: &Plan, places: &Places) -> Vec<Definition> {
         environment: _,
         matcher: _,
         listeners,
+        certificates,
         hosts,
         upstreams,
         identity_providers,
@@ -50,6 +51,11 @@ pub(super) fn of(plan: &Plan, places: &Places) -> Vec<Definition> {
         listeners
             .iter()
             .flat_map(|listener| self::listener(listener, places)),
+    );
+    all.extend(
+        certificates
+            .iter()
+            .map(|certificate| self::certificate(certificate, places)),
     );
     all.push(
         open(Kind::Hosts, "hosts", places)
@@ -167,6 +173,20 @@ fn listener(listener: &Listener, places: &Places) -> Vec<Definition> {
             .made
     });
     [Some(secure.made), clear].into_iter().flatten().collect()
+}
+
+fn certificate(certificate: &Certificate, places: &Places) -> Definition {
+    let Certificate {
+        name,
+        hosts,
+        acme,
+        rule: _,
+    } = certificate;
+    let acme = acme.map_or("none", AcmeChallenge::as_str);
+    open(Kind::Certificate, &format!("certificates.{name}"), places)
+        .fact("hosts", Value::set(hosts))
+        .fact("acme", Value::text(acme))
+        .made
 }
 
 fn addresses(list: &AddressList, places: &Places) -> Definition {

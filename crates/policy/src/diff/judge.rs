@@ -202,6 +202,7 @@ pub(super) fn summary(definition: &Definition) -> String {
         Kind::Limit => format!("{} {} by {}", text("limit"), text("count"), text("key")),
         Kind::Route => format!("{}, auth {}", text("match"), text("auth")),
         Kind::Waiver => format!("{} at {}", text("rule"), text("at")),
+        Kind::Certificate => text("hosts"),
         Kind::Headers | Kind::Hosts | Kind::Floor => definition.name().to_owned(),
     }
 }
@@ -216,7 +217,9 @@ pub(super) fn subject(description: &Description, definition: &Definition) -> Str
             .and_then(|owner| description.find(owner))
             .filter(|owner| owner.kind == Kind::Route)
             .map_or_else(|| EVERY_REQUEST.to_owned(), |route| route.text("match")),
-        Kind::Listener | Kind::Clear | Kind::Hosts | Kind::Floor => EVERY_REQUEST.to_owned(),
+        Kind::Listener | Kind::Clear | Kind::Certificate | Kind::Hosts | Kind::Floor => {
+            EVERY_REQUEST.to_owned()
+        }
         Kind::Waiver => definition.text("at"),
         Kind::Addresses | Kind::Upstream | Kind::Identity | Kind::Headers | Kind::Cors => {
             let users = description.users(&definition.key);

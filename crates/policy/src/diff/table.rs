@@ -26,7 +26,7 @@ enum Meaning {
     Other(&'static str),
 }
 
-use Kind::{Cors, Floor, Headers, Hosts, Identity, Limit, Listener, Route, Upstream, Waiver};
+use Kind::{Certificate, Cors, Floor, Headers, Hosts, Identity, Limit, Listener, Route, Upstream, Waiver};
 use Meaning::{Demands, Number, Order, Other, Permits};
 use Risk::{Critical, High, Info, Low, Medium};
 
@@ -39,6 +39,8 @@ static ROWS: &[Row] = &[
         "clients may be shown {words}, too", "clients are never shown {words}")),
     Row(&[Listener], "https.tls.client_authority", High, Other(
         "clients are asked for certificates of {new}, no longer of {old}")),
+    Row(&[Certificate], "hosts", Medium, Other("the certificate must be for {new}")),
+    Row(&[Certificate], "acme", Medium, Other("the certificate comes from another place")),
     Row(&[Hosts], "", Medium, Permits(
         "requests for {words} are answered", "requests for {words} are refused with 421")),
     Row(&[Upstream], "address", High, Other("requests go to {new}")),

@@ -1,6 +1,7 @@
 //! The bundle as written: every section of every base file, read but not yet resolved.
 
 mod addresses;
+mod certificates;
 mod cors;
 mod floor;
 mod headers;
@@ -13,6 +14,7 @@ mod routes;
 mod upstreams;
 mod waivers;
 
+pub(crate) use certificates::CertificateDocument;
 pub(crate) use cors::CorsDocument;
 pub(crate) use floor::FloorDocument;
 pub(crate) use headers::ProfileDocument;
@@ -36,6 +38,7 @@ use ipnet::IpNet;
 #[derive(Debug, Default)]
 pub(crate) struct Document {
     pub(crate) listeners: Definitions<ListenerDocument>,
+    pub(crate) certificates: Definitions<CertificateDocument>,
     pub(crate) hosts: Option<(Span, Vec<At<String>>)>,
     pub(crate) addresses: Definitions<Vec<At<IpNet>>>,
     pub(crate) upstreams: Definitions<UpstreamDocument>,
@@ -69,6 +72,13 @@ impl Document {
             &file,
             "listeners",
             ListenerDocument::read,
+            findings,
+        );
+        extend(
+            &mut self.certificates,
+            &file,
+            "certificates",
+            CertificateDocument::read,
             findings,
         );
         extend(&mut self.addresses, &file, "addresses", addresses::read, findings);

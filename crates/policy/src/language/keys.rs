@@ -61,6 +61,12 @@ pub static BASE: &[Key] = &[
         "Where clients arrive.",
     ),
     may(
+        "certificates",
+        Form::Named(&Form::Mapping(CERTIFICATE)),
+        "{ gateway: { hosts: [api.bank.example], acme: http-01 } }",
+        "What certificates of the listeners are for, and which of them the gateway fetches by itself.",
+    ),
+    may(
         "hosts",
         list(&Form::Text(Text::Host)),
         "[api.bank.example]",
@@ -200,6 +206,21 @@ pub(crate) static CLIENT_CERTIFICATE: &[Key] = &[
         list(&Form::Text(Text::Word)),
         "[\"spiffe://bank.example/payroll\"]",
         "One of these must be in it: a URI or DNS name of its subject alternative names, compared exactly.",
+    ),
+];
+
+pub(crate) static CERTIFICATE: &[Key] = &[
+    must(
+        "hosts",
+        list(&Form::Text(Text::Host)),
+        "[api.bank.example]",
+        "The names that it is for; one that is for fewer is not taken.",
+    ),
+    may(
+        "acme",
+        Form::Choice(&["http-01", "dns-01"]),
+        "http-01",
+        "The gateway fetches and renews it by ACME, and proves by this challenge that the names are its own.",
     ),
 ];
 

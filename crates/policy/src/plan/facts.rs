@@ -133,6 +133,39 @@ pub struct HttpsListener {
     pub rule: Rule,
 }
 
+/// What a certificate is for, and where it comes from when not from files.
+#[derive(Debug, Clone)]
+pub struct Certificate {
+    /// Name in the policy.
+    pub name: String,
+    /// The names that it must be for, in lower case.
+    pub hosts: Vec<String>,
+    /// How the gateway proves to a certificate authority that the names are its own; `None` for files.
+    pub acme: Option<AcmeChallenge>,
+    /// Where it is written.
+    pub rule: Rule,
+}
+
+/// How ACME proves that a name is ours (RFC 8555 §8).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AcmeChallenge {
+    /// A file in clear, on the HTTP side of a listener.
+    Http01,
+    /// A record in the DNS, made by a program of the operator.
+    Dns01,
+}
+
+impl AcmeChallenge {
+    /// Its name in the protocol and in the policy.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Http01 => "http-01",
+            Self::Dns01 => "dns-01",
+        }
+    }
+}
+
 /// A TLS version that may be the lowest accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum TlsVersion {

@@ -11,9 +11,9 @@ pub use answer::ResponseHeaders;
 pub(crate) use answer::{CORS_FIELDS, Cors, Profile};
 pub(crate) use facts::RouteRules;
 pub use facts::{
-    AddressRule, Algorithm, ClientCertificateRule, Floor, HttpListener, HttpsListener, IdentityProvider,
-    KeySource, Limits, Listener, Route, RouteAuth, RouteTarget, Rule, Served, Timeouts, TlsVersion, Upstream,
-    UpstreamAddress, UpstreamAuthorization,
+    AcmeChallenge, AddressRule, Algorithm, Certificate, ClientCertificateRule, Floor, HttpListener,
+    HttpsListener, IdentityProvider, KeySource, Limits, Listener, Route, RouteAuth, RouteTarget, Rule,
+    Served, Timeouts, TlsVersion, Upstream, UpstreamAddress, UpstreamAuthorization,
 };
 pub use rate::{Count, RateKey, RateLimit, is_failure};
 pub use waiver::Waiver;
@@ -30,6 +30,7 @@ pub struct Plan {
     pub(crate) hash: String,
     pub(crate) environment: String,
     pub(crate) listeners: Vec<Arc<Listener>>,
+    pub(crate) certificates: Vec<Arc<Certificate>>,
     pub(crate) hosts: Vec<String>,
     pub(crate) upstreams: Vec<Arc<Upstream>>,
     pub(crate) identity_providers: Vec<Arc<IdentityProvider>>,
@@ -58,6 +59,12 @@ impl Plan {
     #[must_use]
     pub fn listeners(&self) -> &[Arc<Listener>] {
         &self.listeners
+    }
+
+    /// Every certificate that the policy says more of than its name, by name.
+    #[must_use]
+    pub fn certificates(&self) -> &[Arc<Certificate>] {
+        &self.certificates
     }
 
     /// The host names clients may use, in lower case, without ports. Never empty.

@@ -313,6 +313,10 @@ fn facts(plan: &Plan) -> Vec<String> {
             listener.name, https.client_authority
         ));
     }
+    let certificates = plan.certificates().iter();
+    lines.extend(
+        certificates.map(|it| format!("certificate {} for {:?} by {:?}", it.name, it.hosts, it.acme)),
+    );
     // The token of a corpus is not signed, so whose keys would be asked is a fact, not an answer.
     lines.extend(
         plan.identity_providers()

@@ -16,6 +16,8 @@ listeners:
     https: { bind: "0.0.0.0:443", tls: { min: "1.2", certificate: gateway, client_authority: partners } }
   machines:
     https: { bind: "0.0.0.0:445", tls: { min: "1.3", certificate: machines, more_certificates: [devices], client_authority: others } }
+certificates:
+  machines: { hosts: [api.bank.example], acme: dns-01 }
 hosts: [api.bank.example]
 addresses:
   office: [192.0.2.0/24]
@@ -152,7 +154,14 @@ pub(crate) const CHANGES: &[(&str, &str, &str)] = &[
         "certificate: gateway",
         "certificate: other",
     ),
-    ("hosts", "[api.bank.example]", "[api.example]"),
+    ("certificates", "  machines: { hosts", "  devices: { hosts"),
+    (
+        "certificates.*.hosts",
+        "hosts: [api.bank.example], acme",
+        "hosts: [bank.example], acme",
+    ),
+    ("certificates.*.acme", "acme: dns-01", "acme: http-01"),
+    ("hosts", "\nhosts: [api.bank.example]", "\nhosts: [api.example]"),
     ("upstreams", "other: { address", "third: { address"),
     ("upstreams.*.address", "unix:core.sock", "http://127.0.0.1:1"),
     (
