@@ -52,11 +52,7 @@ pub(super) fn of(plan: &Plan, places: &Places) -> Vec<Definition> {
             .iter()
             .flat_map(|listener| self::listener(listener, places)),
     );
-    all.extend(
-        certificates
-            .iter()
-            .map(|certificate| self::certificate(certificate, places)),
-    );
+    all.extend(certificates.iter().map(|it| certificate(it, places)));
     all.push(
         open(Kind::Hosts, "hosts", places)
             .fact("", Value::set(hosts))
