@@ -221,3 +221,23 @@ fn every_phase_is_listed_in_its_order_whatever_happens() {
         assert_eq!(phases, policy::Phase::ALL.map(policy::Phase::as_str), "{command}");
     }
 }
+
+#[test]
+fn a_client_certificate_is_supposed_only_where_the_listener_asks_for_one() {
+    let said = explain(
+        &[
+            "--path",
+            "/health",
+            "--client-certificate",
+            "spiffe://bank.example/a",
+        ],
+        "",
+    );
+    assert_eq!(said.code, Some(2), "{}", said.out);
+    assert!(
+        said.err
+            .contains("--client-certificate: the listener `public` asks for none"),
+        "{}",
+        said.err
+    );
+}
