@@ -37,6 +37,7 @@ pub(crate) struct Metrics {
     pub(crate) certificate_ok: IntGaugeVec,
     pub(crate) certificate_expires_at: IntGaugeVec,
     pub(crate) acme_attempts: IntCounterVec,
+    pub(crate) acme_waiting: IntGaugeVec,
     pub(crate) client_authority_ok: IntGaugeVec,
     pub(crate) revocation_lists_end_at: IntGaugeVec,
     pub(crate) policy_reloads: IntCounterVec,
@@ -119,6 +120,11 @@ impl Metrics {
                 "portico_acme_attempts_total",
                 "Attempts to fetch a certificate by ACME, by outcome.",
                 &["certificate", "outcome"],
+            ),
+            acme_waiting: gauges(
+                "portico_acme_waiting",
+                "1 while a certificate is not asked for because an attempt has failed.",
+                &["certificate"],
             ),
             client_authority_ok: gauges(
                 "portico_client_authority_ok",

@@ -78,6 +78,7 @@ pub(crate) async fn run(settings: Settings, shared: Arc<Shared>) {
         () = shutdown.cancelled() => {}
         () = fetching => {}
     }
+    METRICS.acme_waiting.reset();
 }
 
 impl Fetcher {
@@ -94,7 +95,12 @@ impl Fetcher {
     /// fresh.
     async fn is_due(&mut self, certificate: &Certificate) -> bool {
         let now = self.shared.clock.now();
-        if !Attempts::read(&self.directory, &certificate.name).may_begin(now) {
+        let may_begin = Attempts::read(&self.directory, &certificate.name).may_begin(now);
+        METRICS
+            .acme_waiting
+            .with_label_values(&[certificate.name.as_str()])
+            .set(i64::from(!may_begin));
+        if !may_begin {
             return false;
         }
         let Ok(pair) = read_bounded(&pair_file(&self.directory, &certificate.name), MAX_BYTES) else {
