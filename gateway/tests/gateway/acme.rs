@@ -28,8 +28,12 @@ struct Pebble {
     children: Vec<Child>,
 }
 
-fn free() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+/// Free ports, below those that the kernel gives out: a gateway that starts anew must find its own still free.
+fn free_ports() -> impl Iterator<Item = SocketAddr> {
+    let first = 10_000 + u16::try_from(std::process::id() % 2_000).unwrap() * 10;
+    (first..32_000)
+        .map(|port| SocketAddr::from(([127, 0, 0, 1], port)))
+        .filter(|address| TcpListener::bind(address).is_ok())
 }
 
 impl Pebble {
@@ -40,7 +44,8 @@ impl Pebble {
         ca.issue(&["localhost", "127.0.0.1"])
             .write(directory.path(), "pebble");
         std::fs::write(directory.path().join("ca.pem"), ca.pem()).unwrap();
-        let (listen, management, records, dns, http) = (free(), free(), free(), free(), free());
+        let mut ports = free_ports();
+        let [listen, management, records, dns, http] = [(); 5].map(|()| ports.next().unwrap());
         let config = json!({"pebble": {
             "listenAddress": listen.to_string(), "managementListenAddress": management.to_string(),
             "certificate": directory.path().join("pebble.pem"), "privateKey": directory.path().join("pebble.key"),
