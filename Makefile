@@ -117,6 +117,11 @@ advisories: ## known vulnerabilities (fetches their database: needs the network)
 dist: dependencies ## the binary to ship, fully optimised: target/dist/portico
 	$(CARGO) build --locked --profile dist --package portico
 
+.PHONY: tls-scan
+tls-scan: dependencies ## sslyze looks at a gateway with Mozilla's profiles (needs Python 3)
+	@scripts/install-tools cargo-nextest sslyze
+	SSLYZE=$(CURDIR)/.tools/sslyze/bin/sslyze $(CARGO) nextest run --locked --package gateway --run-ignored only sslyze
+
 .PHONY: bench
 bench: dependencies ## what the gateway adds to a request
 	$(CARGO) build --release --locked --package portico --package bench

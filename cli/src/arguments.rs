@@ -282,6 +282,7 @@ Examples:
   portico policy explain --method POST --path /api/v1/transfers --subject usr_1 --scope transfers:write
   portico policy explain --method POST --path /api/v1/auth/login --body '{\"email\":\"a@b.example\"}' --exhausted
   portico policy explain --curl \"curl -H 'Authorization: Bearer $token' https://api.bank.example/api/v1/me\"
+  portico policy explain --path /api/v1/payrolls --listener partners --client-certificate spiffe://bank.example/payroll
   pbpaste | portico policy explain --curl -      a command copied from a browser or from API documents
   grep req_01 gateway.log | portico policy explain --running --log-line -
                                                  what happened to the request in this line of the gateway's log?
@@ -334,6 +335,10 @@ pub(crate) struct PolicyExplainArguments {
         requires = "subject"
     )]
     pub(crate) scopes: Vec<String>,
+    /// URI or DNS name in the client's certificate, verified by the `client_authority` of the listener; may be given several
+    /// times.
+    #[arg(long = "client-certificate", value_name = "NAME")]
+    pub(crate) client_certificate: Vec<String>,
     /// A rate limit that has no room left, by name; without a name, all of the route's own.
     #[arg(long, value_name = "LIMIT", num_args = 0..=1, require_equals = true, default_missing_value = "")]
     pub(crate) exhausted: Option<String>,

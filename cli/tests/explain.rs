@@ -385,3 +385,23 @@ fn a_line_of_another_bundle_or_of_what_it_does_not_tell_says_so() {
         assert_eq!(said.code, Some(2), "{line}: {}", said.out);
     }
 }
+
+#[test]
+fn a_client_certificate_is_supposed_only_where_the_listener_asks_for_one() {
+    let said = explain(
+        &[
+            "--path",
+            "/health",
+            "--client-certificate",
+            "spiffe://bank.example/a",
+        ],
+        "",
+    );
+    assert_eq!(said.code, Some(2), "{}", said.out);
+    assert!(
+        said.err
+            .contains("--client-certificate: the listener `public` asks for none"),
+        "{}",
+        said.err
+    );
+}

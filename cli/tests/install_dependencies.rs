@@ -169,7 +169,7 @@ fn with_nothing_to_install_no_package_manager_runs() {
 }
 
 #[test]
-fn tests_want_a_compiler_for_cpp_a_browser_and_redis() {
+fn tests_want_a_compiler_for_cpp_a_browser_redis_and_an_acme_server() {
     let machine = Machine::new(1000);
     machine.package_manager("apt-get");
     machine.has_postgresql();
@@ -181,11 +181,11 @@ fn tests_want_a_compiler_for_cpp_a_browser_and_redis() {
     let (code, said) = machine.run_with(&["--tests"]);
     assert_eq!(code, Some(1), "{said}");
     assert!(
-        said.contains("sudo apt-get install g++ redis-server chromium chromium-driver\n"),
+        said.contains("sudo apt-get install g++ redis-server chromium chromium-driver pebble\n"),
         "{said}"
     );
 
-    for name in ["c++", "chromedriver", "redis-server"] {
+    for name in ["c++", "chromedriver", "redis-server", "pebble"] {
         machine.program(name, "exit 0");
     }
     assert_eq!(machine.run_with(&["--tests"]), (Some(0), String::new()));

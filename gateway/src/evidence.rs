@@ -4,8 +4,9 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use keyring::TokenRefusal;
-use policy::{Charge, Evidence, IdentityProvider, LimitStates, Principal, TokenFailure};
+use policy::{Charge, ClientCertificate, Evidence, IdentityProvider, LimitStates, Principal, TokenFailure};
 
+use crate::connection::Connection;
 use crate::policy_source::Snapshot;
 use crate::server::Shared;
 use crate::tokens::{AcceptedToken, Reason, result_of};
@@ -16,6 +17,7 @@ pub(crate) struct LiveEvidence<'r> {
     pub(crate) snapshot: &'r Snapshot,
     /// Where a good token is kept for the rest of the request.
     pub(crate) token: &'r OnceLock<Arc<AcceptedToken>>,
+    pub(crate) connection: Option<&'r Connection>,
 }
 
 impl Evidence for LiveEvidence<'_> {
@@ -37,6 +39,13 @@ impl Evidence for LiveEvidence<'_> {
     fn knows_revocations(&self, within: Duration) -> bool {
         let silence = self.shared.tokens.revocations.silence();
         silence.is_some_and(|silence| silence <= within)
+    }
+
+    fn client_certificate(&self) -> Result<Arc<ClientCertificate>, &'static str> {
+        let connection = self.connection.ok_or("no_connection")?;
+        let client = connection.tls.as_ref().and_then(|tls| tls.client.as_ref());
+        let entrance = connection.entrance.tls.as_ref().ok_or("in_clear")?;
+        client.ok_or("no_client_certificate")?.standing(entrance)
     }
 
     fn charge(&self, charges: &[Charge]) -> LimitStates {

@@ -7,6 +7,7 @@
 
 #![warn(missing_docs)]
 
+mod acme;
 mod connection;
 mod control_plane;
 mod durable_file;

@@ -37,6 +37,12 @@ pub(crate) struct Metrics {
     pub(crate) connections_refused: IntCounterVec,
     pub(crate) handshakes: IntCounterVec,
     pub(crate) handshake_seconds: Histogram,
+    pub(crate) certificate_ok: IntGaugeVec,
+    pub(crate) certificate_expires_at: IntGaugeVec,
+    pub(crate) acme_attempts: IntCounterVec,
+    pub(crate) acme_waiting: IntGaugeVec,
+    pub(crate) client_authority_ok: IntGaugeVec,
+    pub(crate) revocation_lists_end_at: IntGaugeVec,
     pub(crate) policy_reloads: IntCounterVec,
     pub(crate) policy_loaded_at: IntGauge,
     pub(crate) policy_info: IntGaugeVec,
@@ -135,6 +141,36 @@ impl Metrics {
             handshake_seconds: histogram(
                 "portico_tls_handshake_seconds",
                 "Duration of good TLS handshakes.",
+            ),
+            certificate_ok: gauges(
+                "portico_certificate_ok",
+                "1 when the certificate in force is what its files say, 0 when they are wrong or missing.",
+                &["certificate"],
+            ),
+            certificate_expires_at: gauges(
+                "portico_certificate_expires_timestamp_seconds",
+                "When the certificate in force ends, Unix time.",
+                &["certificate"],
+            ),
+            acme_attempts: counters(
+                "portico_acme_attempts_total",
+                "Attempts to fetch a certificate by ACME, by outcome.",
+                &["certificate", "outcome"],
+            ),
+            acme_waiting: gauges(
+                "portico_acme_waiting",
+                "1 while a certificate is not asked for because an attempt has failed.",
+                &["certificate"],
+            ),
+            client_authority_ok: gauges(
+                "portico_client_authority_ok",
+                "1 when the client authority in force is what its files say, 0 when they are wrong or missing.",
+                &["authority"],
+            ),
+            revocation_lists_end_at: gauges(
+                "portico_revocation_lists_end_timestamp_seconds",
+                "When the first revocation list of a client authority ends, Unix time; nobody is let in after it.",
+                &["authority"],
             ),
             policy_reloads: counters(
                 "portico_policy_reloads_total",

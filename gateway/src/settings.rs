@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use policy::{KeySource, Plan, RouteTarget, Served, UpstreamAddress};
+use policy::{AcmeChallenge, KeySource, Plan, RouteTarget, Served, UpstreamAddress};
 use serde::Deserialize;
 use service_runtime::settings::SettingsError;
 use service_runtime::telemetry::TelemetrySettings;
@@ -30,6 +30,8 @@ pub struct Settings {
     /// The control plane's unix socket, from which Portico's own key set comes. Required with `keys: portico`,
     /// `serve: jwks` and `revocations_within`.
     pub control_plane_socket: PathBuf,
+    /// The authority that certificates with `acme` come from. Required with such a certificate.
+    pub acme: AcmeSettings,
     /// Addresses that replace a listener's `bind`, as `<listener>.<http|https>`; port 0 picks a free port.
     pub listen: BTreeMap<String, SocketAddr>,
     /// Metrics and health for operators; port 0 picks a free port.
@@ -64,6 +66,7 @@ impl Default for Settings {
             key_dir: PathBuf::new(),
             key_trust_file: PathBuf::from("/etc/ssl/certs/ca-certificates.crt"),
             control_plane_socket: PathBuf::new(),
+            acme: AcmeSettings::default(),
             listen: BTreeMap::new(),
             private_listen: SocketAddr::from(([127, 0, 0, 1], 9901)),
             threads: 0,
@@ -77,6 +80,20 @@ impl Default for Settings {
             policy_poll_ms: 10_000,
         }
     }
+}
+
+/// The certificate authority (RFC 8555).
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct AcmeSettings {
+    /// The https URL of its directory. To set it is to agree to the authority's terms of service.
+    pub directory: String,
+    /// Where it may write to: `mailto:` URLs.
+    pub contacts: Vec<String>,
+    /// The certificate that its directory is checked against, as PEM; those of the system when it is not set.
+    pub root: Option<PathBuf>,
+    /// The program that makes and removes DNS records. Required with `acme: dns-01`.
+    pub dns_hook: PathBuf,
 }
 
 /// Bounds on connections, which hold before any policy is asked.
@@ -292,6 +309,13 @@ impl Settings {
             ("rate_limit.max_keys", self.rate_limit.max_keys == 0),
             ("policy_poll_ms", self.policy_poll_ms == 0),
         ];
+        if !self.acme.directory.is_empty() && !self.acme.directory.starts_with("https://") {
+            faults.push("acme.directory: must be an https URL".to_owned());
+        }
+        let is_mail = |contact: &String| contact.starts_with("mailto:");
+        if !self.acme.contacts.iter().all(is_mail) {
+            faults.push("acme.contacts: must be `mailto:` URLs".to_owned());
+        }
         faults.extend(
             positive
                 .iter()
@@ -330,6 +354,16 @@ impl Settings {
             if route.revocations_within.is_some() {
                 let setting = ("control_plane_socket", &self.control_plane_socket);
                 needed.push((setting, format!("routes.{}.revocations_within", route.name)));
+            }
+        }
+        let directory = PathBuf::from(&self.acme.directory);
+        for certificate in plan.certificates() {
+            let key = || format!("certificates.{}.acme", certificate.name);
+            if certificate.acme.is_some() {
+                needed.push((("acme.directory", &directory), key()));
+            }
+            if certificate.acme == Some(AcmeChallenge::Dns01) {
+                needed.push((("acme.dns_hook", &self.acme.dns_hook), key()));
             }
         }
         let mut missing: Vec<String> = needed

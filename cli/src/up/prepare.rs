@@ -66,7 +66,7 @@ pub(super) async fn prepare(
     let names: BTreeSet<String> = plan
         .listeners()
         .iter()
-        .map(|listener| listener.https.certificate.clone())
+        .flat_map(|listener| listener.https.certificates.clone())
         .collect();
     let names: Vec<String> = names.into_iter().collect();
     let ca_cert = certificates::prepare(&directory.tls(), &names, Clock::system().now())?;

@@ -35,17 +35,17 @@ pub use compile::{compile, environments};
 pub use date::Date;
 pub use diagnostic::{Diagnostic, Related, Severity};
 pub use evaluate::{
-    Action, Answer, Charge, Charges, Decision, Denial, DenialKind, Evidence, LimitState, LimitStates,
-    Outcome, Paused, Permit, Phase, PhaseResult, PhaseTrace, Principal, Progress, RequestHead, Scheme,
-    TokenFailure,
+    Action, Answer, Charge, Charges, ClientCertificate, Decision, Denial, DenialKind, Evidence, LimitState,
+    LimitStates, Outcome, Paused, Permit, Phase, PhaseResult, PhaseTrace, Principal, Progress, RequestHead,
+    Scheme, TokenFailure,
 };
 pub use format::{Unformatted, format};
 pub use plan::{
-    AddressList, AddressRule, Algorithm, Breaker, Count, CountIn, Ejection, Fallback, Floor, HealthCheck,
-    HttpListener, HttpsListener, IdentityProvider, KeySource, KeyUrl, Limits, Listener, Mode, OnStoreDown,
-    Plan, RateKey, RateLimit, ResponseHeaders, Retirement, Retries, Route, RouteAuth, RouteTarget, Rule,
-    Served, Timeouts, TlsVersion, Upstream, UpstreamAddress, UpstreamAuthorization, Waiver, WebSocket,
-    is_failure,
+    AcmeChallenge, AddressList, AddressRule, Algorithm, Breaker, Certificate, ClientCertificateRule, Count,
+    CountIn, Ejection, Fallback, Floor, HealthCheck, HttpListener, HttpsListener, IdentityProvider,
+    KeySource, KeyUrl, Limits, Listener, Mode, OnStoreDown, Plan, RateKey, RateLimit, ResponseHeaders,
+    Retirement, Retries, Route, RouteAuth, RouteTarget, Rule, Served, Timeouts, TlsVersion, Upstream,
+    UpstreamAddress, UpstreamAuthorization, Waiver, WebSocket, is_failure,
 };
 pub use source::{Encoding, INBOUND_HEADERS_REMOVED, MAX_BUNDLE_BYTES, MAX_FILE_BYTES, Refusal, SourceFile};
 pub use suggest::fix as suggestion;

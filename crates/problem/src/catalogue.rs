@@ -15,6 +15,12 @@ pub const HTTPS_REQUIRED: ProblemType =
     ProblemType::new("https-required", 403, "This needs an encrypted connection");
 /// Nothing is taken from the client's address, or not by this route.
 pub const ADDRESS_REFUSED: ProblemType = ProblemType::new("address-refused", 403, "Not from this address");
+/// There is no client certificate, or not one that opens this.
+pub const CLIENT_CERTIFICATE_REQUIRED: ProblemType = ProblemType::new(
+    "client-certificate-required",
+    403,
+    "This needs a client certificate",
+);
 /// A page of this origin may not call this (Fetch standard, CORS).
 pub const CORS_REFUSED: ProblemType = ProblemType::new("cors-refused", 403, "This origin may not do this");
 /// There is no such thing, or the caller may not know of it.
@@ -75,12 +81,13 @@ pub const UPSTREAM_TIMEOUT: ProblemType =
     ProblemType::new("upstream-timeout", 504, "The service did not answer in time");
 
 /// All of the above, for documentation and tests.
-pub const ALL: [ProblemType; 22] = [
+pub const ALL: [ProblemType; 23] = [
     MALFORMED_REQUEST,
     UNAUTHENTICATED,
     FORBIDDEN,
     HTTPS_REQUIRED,
     ADDRESS_REFUSED,
+    CLIENT_CERTIFICATE_REQUIRED,
     CORS_REFUSED,
     NOT_FOUND,
     METHOD_NOT_ALLOWED,

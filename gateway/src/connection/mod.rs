@@ -28,6 +28,7 @@ use tokio::time::timeout;
 
 use crate::metrics::METRICS;
 use crate::server::{Entrance, Worker};
+use crate::tls::{Greeting, Served, VerifiedClient, greet};
 use caps::ConnectionPermit;
 
 tokio::task_local! {
@@ -41,6 +42,8 @@ pub(crate) struct Connection {
     pub(crate) entrance: Arc<Entrance>,
     /// The client: the peer of the socket (AD-1), IPv4-mapped addresses as IPv4 (AD-4).
     pub(crate) client: IpAddr,
+    /// What its handshake came to; `None` in clear.
+    pub(crate) tls: Option<Secured>,
     /// Whether the proxy has accepted the request at hand; until then, what pingora writes is an answer of its own.
     admitted: AtomicBool,
     intercepted: AtomicBool,
@@ -49,11 +52,29 @@ pub(crate) struct Connection {
     upgraded: AtomicBool,
 }
 
+/// What a handshake came to.
+#[derive(Debug)]
+pub(crate) struct Secured {
+    served: Arc<Served>,
+    /// The name that the client asked for, in lower case.
+    name: Option<String>,
+    /// The client's own certificate, when it has shown one.
+    pub(crate) client: Option<VerifiedClient>,
+}
+
+impl Secured {
+    /// Whether this connection may ask for `host`, a host of the policy (TLS-3).
+    pub(crate) fn agrees(&self, host: &str) -> bool {
+        self.served.agrees(self.name.as_deref(), host)
+    }
+}
+
 impl Connection {
-    fn new(entrance: Arc<Entrance>, client: IpAddr) -> Arc<Self> {
+    fn new(entrance: Arc<Entrance>, client: IpAddr, tls: Option<Secured>) -> Arc<Self> {
         Arc::new(Self {
             entrance,
             client,
+            tls,
             admitted: AtomicBool::new(false),
             intercepted: AtomicBool::new(false),
             last_request: AtomicBool::new(false),
@@ -113,7 +134,7 @@ pub(crate) async fn serve(
     let client = peer.ip().to_canonical();
     match &entrance.tls {
         None => {
-            let connection = Connection::new(entrance.clone(), client);
+            let connection = Connection::new(entrance.clone(), client, None);
             http1::serve(&worker, connection, Box::new(transport(socket, peer))).await;
         }
         Some(_) => serve_tls(&worker, entrance, transport(socket, peer), client).await,
@@ -153,33 +174,62 @@ fn transport(socket: TcpStream, peer: SocketAddr) -> TransportStream {
 }
 
 async fn serve_tls(worker: &Arc<Worker>, entrance: Arc<Entrance>, socket: TransportStream, client: IpAddr) {
-    let Some(tls) = &entrance.tls else { return };
-    let acceptor = Acceptor::from_server_config(tls.current());
     let started = Instant::now();
     let limit = worker.shared.connections.handshake_timeout();
-    let stream = match timeout(limit, acceptor.tls_handshake(socket)).await {
-        Ok(Ok(stream)) => stream,
-        Ok(Err(error)) => {
-            METRICS.handshakes.with_label_values(&["failed"]).inc();
-            tracing::debug!(%client, %error, "TLS handshake failed");
+    let count = |outcome: &str| METRICS.handshakes.with_label_values(&[outcome]).inc();
+    let (stream, secured) = match timeout(limit, handshake(&entrance, socket)).await {
+        Ok(Ok(done)) => done,
+        Ok(Err(outcome)) => {
+            count(outcome);
             return;
         }
         Err(_) => {
-            METRICS.handshakes.with_label_values(&["timeout"]).inc();
+            count("timeout");
             return;
         }
     };
     METRICS.handshake_seconds.observe(started.elapsed().as_secs_f64());
-    let stream: Stream = Box::new(stream);
-    let version = stream.get_ssl().and_then(TlsRef::version);
-    METRICS
-        .handshakes
-        .with_label_values(&[version.unwrap_or("unknown")])
-        .inc();
-    let connection = Connection::new(entrance.clone(), client);
+    count(stream.get_ssl().and_then(TlsRef::version).unwrap_or("unknown"));
+    let connection = Connection::new(entrance, client, Some(secured));
     if stream.selected_alpn_proto() == Some(ALPN::H2) {
         http2::serve(worker, connection, stream).await;
     } else {
         http1::serve(worker, connection, stream).await;
     }
+}
+
+/// The handshake, with the certificate that the client asks for.
+///
+/// # Errors
+/// One word for the metric.
+async fn handshake(
+    entrance: &Entrance,
+    mut socket: TransportStream,
+) -> Result<(Stream, Secured), &'static str> {
+    let tls = entrance.tls.as_ref().ok_or("failed")?.current();
+    let local = socket.get_socket_digest().and_then(|digest| {
+        let local = digest.local_addr()?.as_inet()?;
+        Some(local.ip().to_canonical())
+    });
+    let (served, name) = match greet(&mut socket, &tls, local).await {
+        Greeting::Served(served, name) => (served, name),
+        Greeting::Unrecognized => return Err("unrecognized_name"),
+        Greeting::Broken => return Err("failed"),
+    };
+    let acceptor = Acceptor::from_server_config(served.config());
+    let stream: Stream = match acceptor.tls_handshake(socket).await {
+        Ok(stream) => Box::new(stream),
+        Err(error) => {
+            tracing::debug!(%error, "TLS handshake failed");
+            return Err("failed");
+        }
+    };
+    let chain = stream
+        .get_ssl()
+        .and_then(|tls| tls.peer_cert_chain_der().map(<[_]>::to_vec));
+    let client = served
+        .authority()
+        .zip(chain)
+        .and_then(|(authority, chain)| VerifiedClient::new(authority, chain));
+    Ok((stream, Secured { served, name, client }))
 }

@@ -30,7 +30,7 @@ pub(crate) async fn watch(
     source: Arc<PolicySource>,
     poll: Duration,
     shutdown: Shutdown,
-    changed: impl Fn(Reload) + Send + 'static,
+    mut changed: impl FnMut(Reload) + Send + 'static,
 ) {
     let event = Arc::new(Notify::new());
     let waker = event.clone();
@@ -42,6 +42,7 @@ pub(crate) async fn watch(
     };
     let debouncer = new_debouncer(QUIET, None, handler).and_then(|mut debouncer| {
         debouncer.watch(&source.settings.policies_dir, RecursiveMode::Recursive)?;
+        debouncer.watch(&source.settings.certificate_dir, RecursiveMode::NonRecursive)?;
         Ok(debouncer)
     });
     if let Err(error) = &debouncer {

@@ -60,6 +60,7 @@ pub(super) fn write(session: &Session, error: Option<&Error>, ctx: &RequestConte
         sent_bytes = session.body_bytes_sent(),
         would_deny = (!ctx.would_deny.is_empty()).then(|| ctx.would_deny.join(", ")),
         subject = permit.and_then(policy::Permit::principal).map(|principal| principal.subject.as_str()),
+        client_certificate = ctx.client_certificate(),
         interrupted = error.is_some() && answered.is_some(),
         "request"
     );

@@ -159,6 +159,7 @@ pub(crate) const fn problem_type(kind: DenialKind) -> ProblemType {
         DenialKind::HttpsRequired => catalogue::HTTPS_REQUIRED,
         DenialKind::CorsRefused => catalogue::CORS_REFUSED,
         DenialKind::AddressRefused => catalogue::ADDRESS_REFUSED,
+        DenialKind::ClientCertificate => catalogue::CLIENT_CERTIFICATE_REQUIRED,
         DenialKind::NotFound => catalogue::NOT_FOUND,
         DenialKind::MethodNotAllowed => catalogue::METHOD_NOT_ALLOWED,
         DenialKind::RequestTimeout => catalogue::REQUEST_TIMEOUT,

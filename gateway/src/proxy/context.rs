@@ -179,6 +179,12 @@ impl RequestContext {
         self.permit.as_ref()
     }
 
+    /// The first name of the client's certificate, verified in the handshake.
+    pub(crate) fn client_certificate(&self) -> Option<&str> {
+        let tls = self.connection.as_ref()?.tls.as_ref()?;
+        tls.client.as_ref()?.name()
+    }
+
     /// The upstream has answered: its time is known.
     pub(crate) fn upstream_answered(&mut self, status: StatusCode) {
         self.upstream_status = Some(status);

@@ -55,6 +55,9 @@ impl Gateway {
         ctx: &mut RequestContext,
         checked: std::result::Result<(), Refusal>,
     ) -> Result<bool> {
+        if checked.is_ok() && served::challenge(&self.shared, session, ctx).await? {
+            return Ok(true);
+        }
         let body_timeout = ctx.snapshot.plan.floor().body_timeout;
         session.set_read_timeout(Some(body_timeout));
         if let Err(refusal) = checked {

@@ -36,6 +36,7 @@ pub(super) fn check(session: &Session, ctx: &mut RequestContext) -> std::result:
         fields.finish(head.method.as_str().as_bytes())?;
     }
     ctx.identify(&head.headers);
+    check_host(session, ctx)?;
     if std::str::from_utf8(head.raw_path()).is_err() {
         return Err(Refusal::malformed(
             "PA-2",
@@ -65,6 +66,29 @@ pub(super) fn check_client(shared: &Shared, ctx: &RequestContext) -> std::result
         });
     }
     Ok(())
+}
+
+/// The host is one that the connection's certificate is for (TLS-3). One that the policy does not know is refused by it.
+fn check_host(session: &Session, ctx: &RequestContext) -> std::result::Result<(), Refusal> {
+    let tls = ctx
+        .connection
+        .as_ref()
+        .and_then(|connection| connection.tls.as_ref());
+    let asked = host(session);
+    let without_port = asked
+        .rsplit_once(':')
+        .filter(|(_, port)| port.bytes().all(|byte| byte.is_ascii_digit()))
+        .map_or(asked, |(host, _)| host);
+    let mut hosts = ctx.snapshot.plan.hosts().iter();
+    let known = hosts.find(|known| known.eq_ignore_ascii_case(without_port));
+    match (tls, known) {
+        (Some(tls), Some(host)) if !tls.agrees(host) => Err(Refusal {
+            kind: catalogue::MISDIRECTED,
+            rule: "TLS-3",
+            detail: "this host needs a connection of its own",
+        }),
+        _ => Ok(()),
+    }
 }
 
 /// The path without its query, printable and not too long: for requests whose path is not canonical.
@@ -131,6 +155,7 @@ pub(super) async fn evaluate(
             shared,
             snapshot: &snapshot,
             token: &ctx.token,
+            connection: ctx.connection.as_deref(),
         },
     );
     let progress = head(session, ctx, None).map(|head| plan.begin(&head, &evidence));

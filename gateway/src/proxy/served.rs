@@ -1,14 +1,14 @@
 //! What the gateway answers by itself: the public keys, and whether it lives and is ready.
 
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, StatusCode, header};
+use http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use pingora::Result;
 use pingora::proxy::Session;
-use policy::Served;
+use policy::{Scheme, Served};
 use problem::{Problem, catalogue};
 
 use super::answer;
-use super::context::RequestContext;
+use super::context::{RequestContext, Verdict};
 use super::request;
 use crate::server::Shared;
 
@@ -33,6 +33,37 @@ pub(super) async fn serve(
         Served::Ready => unavailable(session, ctx, "not_ready").await,
         Served::Jwks => jwks(shared, session, ctx).await,
     }
+}
+
+/// Answers an authority that asks in clear for a proof that a name is ours (RFC 8555 §8.3), for as long as there is one
+/// to give: the one answer in clear that is no redirect. Returns whether it did.
+///
+/// # Errors
+/// When the client is gone.
+pub(super) async fn challenge(
+    shared: &Shared,
+    session: &mut Session,
+    ctx: &mut RequestContext,
+) -> Result<bool> {
+    let is_in_clear = ctx
+        .connection
+        .as_ref()
+        .is_some_and(|connection| connection.scheme() == Scheme::Http);
+    let request = session.req_header();
+    if !is_in_clear || request.method != Method::GET {
+        return Ok(false);
+    }
+    let Some(proof) = shared.challenges.proof(request.raw_path()) else {
+        return Ok(false);
+    };
+    ctx.verdict = Verdict::Answered;
+    ctx.reason = Some("acme_challenge");
+    let headers = [(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/octet-stream"),
+    )];
+    answer::write(session, ctx, StatusCode::OK, &headers, Bytes::from(proof)).await?;
+    Ok(true)
 }
 
 async fn status(session: &mut Session, ctx: &RequestContext, word: &'static str) -> Result<()> {

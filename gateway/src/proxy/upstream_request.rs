@@ -21,7 +21,7 @@ pub(super) fn rewrite(session: &Session, upstream: &mut RequestHeader, ctx: &Req
     for name in INBOUND_HEADERS_REMOVED {
         upstream.remove_header(name);
     }
-    remove_prefixed(upstream, &["x-forwarded-", "x-auth-"]);
+    remove_prefixed(upstream, &["x-forwarded-", "x-auth-", "x-client-cert"]);
     // FR-8: the client was told to go on by us.
     upstream.remove_header(&header::EXPECT);
     if !permit.forwards_authorization() {
@@ -45,6 +45,11 @@ pub(super) fn rewrite(session: &Session, upstream: &mut RequestHeader, ctx: &Req
     upstream.insert_header("Traceparent", identity.call.to_string())?;
     if !identity.is_continued {
         upstream.remove_header("tracestate");
+    }
+
+    // TLS-6.
+    if let Some(name) = permit.client_name() {
+        upstream.insert_header("X-Client-Cert-Name", name)?;
     }
 
     permit

@@ -6,11 +6,13 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use policy::{Listener, Plan, Scheme};
+use service_runtime::clock::Clock;
 
+use crate::acme;
 use crate::listen;
 use crate::policy_source::Reload;
 use crate::settings::Settings;
-use crate::tls::TlsEntrance;
+use crate::tls::{TlsEntrance, TlsFiles};
 
 /// One place where connections come in.
 pub(crate) struct Entrance {
@@ -32,11 +34,21 @@ pub(super) struct Opening {
     pub(super) sockets: Vec<TcpListener>,
 }
 
-/// Binds every listener of the policy and reads its certificate.
+/// Binds every listener of the policy and takes its certificates.
 ///
 /// # Errors
 /// When an address is taken, a certificate is wrong, or a setting names a listener that the policy has not.
-pub(super) fn open_all(settings: &Settings, plan: &Plan) -> anyhow::Result<Vec<Opening>> {
+pub(super) fn open_all(
+    settings: &Settings,
+    plan: &Plan,
+    clock: &Clock,
+) -> anyhow::Result<(Vec<Opening>, TlsFiles)> {
+    let mut files = TlsFiles::new(
+        &settings.certificate_dir,
+        acme::directory(&settings.state_dir),
+        clock.clone(),
+    );
+    files.look(plan);
     let workers = settings.worker_threads();
     let address = |label: &str, bind: SocketAddr| settings.listen.get(label).copied().unwrap_or(bind);
     let mut openings = Vec::new();
@@ -44,7 +56,7 @@ pub(super) fn open_all(settings: &Settings, plan: &Plan) -> anyhow::Result<Vec<O
         let label = format!("{}.https", listener.name);
         let sockets = listen::bind_all(&label, address(&label, listener.https.bind), workers)?;
         let bound = bound_address(&sockets)?;
-        let tls = TlsEntrance::open(&settings.certificate_dir, &listener.https)
+        let tls = TlsEntrance::open(&listener.https, &files)
             .with_context(|| format!("listener {}", listener.name))?;
         let https_port = bound.port();
         openings.push(opening(
@@ -65,7 +77,7 @@ pub(super) fn open_all(settings: &Settings, plan: &Plan) -> anyhow::Result<Vec<O
     if let Some(unknown) = settings.listen.keys().find(|label| !known(label)) {
         anyhow::bail!("listen.{unknown}: the policy has no such listener");
     }
-    Ok(openings)
+    Ok((openings, files))
 }
 
 fn opening(
@@ -96,14 +108,15 @@ fn bound_address(sockets: &[TcpListener]) -> anyhow::Result<SocketAddr> {
 }
 
 /// After every look at the policy directory: certificates may have changed too.
-pub(super) fn after_look(plan: &Plan, entrances: &[Arc<Entrance>], reload: Reload) {
+pub(super) fn after_look(plan: &Plan, files: &mut TlsFiles, entrances: &[Arc<Entrance>], reload: Reload) {
+    files.look(plan);
     for entrance in entrances {
         if let Some(listener) = plan
             .listeners()
             .iter()
             .find(|listener| listener.name == entrance.listener)
         {
-            refresh_tls(entrance, listener);
+            refresh_tls(entrance, listener, files);
         }
     }
     if reload == Reload::Loaded {
@@ -125,18 +138,16 @@ pub(super) fn after_look(plan: &Plan, entrances: &[Arc<Entrance>], reload: Reloa
     }
 }
 
-fn refresh_tls(entrance: &Entrance, listener: &Listener) {
+fn refresh_tls(entrance: &Entrance, listener: &Listener, files: &TlsFiles) {
     let Some(tls) = &entrance.tls else { return };
-    match tls.refresh(&listener.https) {
-        Ok(true) => tracing::info!(listener = entrance.label, "certificate or TLS policy replaced"),
+    match tls.refresh(&listener.https, files) {
+        Ok(true) => tracing::info!(listener = entrance.label, "certificates or TLS policy replaced"),
         Ok(false) => {}
-        Err(error) => {
-            let error = format!("{error:#}");
-            tracing::error!(
-                error,
-                listener = entrance.label,
-                "the certificate is wrong: the old one stays"
-            );
-        }
+        // Every look comes here until it is mended: `TlsFiles` has told it once, and a metric stays.
+        Err(error) => tracing::debug!(
+            error = format!("{error:#}"),
+            listener = entrance.label,
+            "what the policy names is not there: the old state stays"
+        ),
     }
 }

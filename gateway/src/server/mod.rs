@@ -23,6 +23,7 @@ use service_runtime::settings::Environment;
 use service_runtime::shutdown::Shutdown;
 use tokio_util::sync::CancellationToken;
 
+use crate::acme::{self, Challenges};
 use crate::durable_file::write_atomically;
 use crate::keys::{self, KeyFiles, KeySources, KeyStore, KeyUrls};
 use crate::policy_source::{self, PolicySource};
@@ -38,6 +39,7 @@ pub(crate) struct Shared {
     pub(crate) tokens: Tokens,
     pub(crate) readiness: Readiness,
     pub(crate) limiter: RateLimiter,
+    pub(crate) challenges: Challenges,
     pub(crate) connections: ConnectionSettings,
     pub(crate) clock: Clock,
     pub(crate) shutdown: Shutdown,
@@ -69,13 +71,14 @@ pub async fn start(
     let revocations = Arc::new(Revocations::open(&settings.state_dir));
     let policies = PolicySource::open(settings, environment, clock.clone(), sources.clone()).await?;
     let policies = Arc::new(policies);
-    let openings = entrance::open_all(settings, &policies.current().plan)?;
+    let (openings, mut tls_files) = entrance::open_all(settings, &policies.current().plan, &clock)?;
     let store = LimitStore::open(&settings.limit_store)?;
     let shared = Arc::new(Shared {
         policies: policies.clone(),
         keys: keys.clone(),
         readiness: readiness::checks(&sources, &policies, &clock),
         tokens: Tokens::new(sources, revocations, settings.token_cache.max_tokens),
+        challenges: Challenges::default(),
         limiter: RateLimiter::new(settings.rate_limit.max_keys, store.clone()),
         connections: settings.connections,
         clock,
@@ -99,7 +102,7 @@ pub async fn start(
         shutdown.clone(),
         move |reload| {
             let snapshot = watched.policies.current();
-            entrance::after_look(&snapshot.plan, &entrances, reload);
+            entrance::after_look(&snapshot.plan, &mut tls_files, &entrances, reload);
             watched.tokens.keys.look(&snapshot.plan);
             watch_upstreams(&watched);
             watched.keys.report_age();
@@ -107,6 +110,7 @@ pub async fn start(
         },
     ));
 
+    shutdown.spawn(acme::run(settings.clone(), shared.clone()));
     let addresses: BTreeMap<_, _> = openings
         .iter()
         .map(|opening| (opening.entrance.label.clone(), opening.address))

@@ -175,3 +175,12 @@ pub(crate) async fn problem(answer: Response, status: u16, slug: &str) -> Value 
     assert_eq!(problem["instance"], format!("urn:request:{id}"));
     problem
 }
+
+/// Sends one request and reads what comes of it in one piece.
+pub(crate) async fn exchange(stream: &mut TlsStream<TcpStream>, request: &str) -> String {
+    stream.write_all(request.as_bytes()).await.unwrap();
+    stream.flush().await.unwrap();
+    let mut bytes = [0; 8192];
+    let length = stream.read(&mut bytes).await.unwrap();
+    String::from_utf8_lossy(&bytes[..length]).into_owned()
+}

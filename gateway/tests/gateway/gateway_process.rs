@@ -1,6 +1,5 @@
 //! A gateway with everything around it, in one temporary directory.
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
@@ -8,13 +7,13 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use gateway::Settings;
 use gateway::server::{self, Running};
-use gateway::settings::ConnectionSettings;
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
+use gateway::settings::{AcmeSettings, ConnectionSettings};
 use service_runtime::clock::Clock;
 use service_runtime::settings::Environment;
 use service_runtime::shutdown::Shutdown;
 use tempfile::TempDir;
 
+use crate::authority::Authority;
 use crate::core_service::CoreService;
 use crate::key_service::KeyService;
 
@@ -115,6 +114,10 @@ routes:
 
 const OVERLAY: &str = "version: 1\nenvironment: test\nhosts: [localhost, 127.0.0.1, api.bank.example]\n";
 
+/// What the certificate of the gateway is for.
+pub(crate) const CERTIFICATE_NAMES: [&str; 4] =
+    ["localhost", "127.0.0.1", "api.bank.example", "orders.example"];
+
 /// The time of every test: tokens and keys are made relative to it.
 pub(crate) fn now() -> DateTime<Utc> {
     DateTime::from_timestamp(1_800_000_000, 0).unwrap()
@@ -124,6 +127,7 @@ pub(crate) fn now() -> DateTime<Utc> {
 pub(crate) struct GatewayProcess {
     pub(crate) core: CoreService,
     pub(crate) keys: KeyService,
+    pub(crate) authority: Authority,
     pub(crate) ca: String,
     pub(crate) https: SocketAddr,
     pub(crate) http: SocketAddr,
@@ -147,6 +151,39 @@ impl GatewayProcess {
 
     /// With another policy, and settings that differ.
     pub(crate) async fn with(policy: &str, change: impl FnOnce(&mut Settings)) -> Self {
+        Self::begin(policy, Clock::manual(now()), |_| (), change).await
+    }
+
+    /// Starts with another policy, whose certificates `prepare` writes beside that of the gateway.
+    pub(crate) async fn with_policy(policy: &str, prepare: impl FnOnce(&Path)) -> Self {
+        Self::begin(policy, Clock::manual(now()), prepare, |_| ()).await
+    }
+
+    /// Starts by the clock of the machine, for programs of others that look at certificates.
+    pub(crate) async fn with_real_clock(policy: &str) -> Self {
+        Self::begin(policy, Clock::system(), |_| (), |_| ()).await
+    }
+
+    /// Starts with a certificate authority, which looks at the port that the policy names.
+    pub(crate) async fn with_acme(
+        acme: AcmeSettings,
+        policy: &str,
+        clock: Clock,
+        prepare: impl FnOnce(&Path),
+    ) -> Self {
+        Self::begin(policy, clock, prepare, |settings| {
+            settings.acme = acme;
+            settings.listen.remove("public.http");
+        })
+        .await
+    }
+
+    async fn begin(
+        policy: &str,
+        clock: Clock,
+        prepare: impl FnOnce(&Path),
+        change: impl FnOnce(&mut Settings),
+    ) -> Self {
         service_runtime::crypto::install_provider();
         let directory = tempfile::tempdir().unwrap();
         for name in ["policies/environments", "state", "run", "tls", "keys"] {
@@ -154,10 +191,13 @@ impl GatewayProcess {
         }
         write_policy(directory.path(), "base.yaml", policy);
         write_policy(directory.path(), "environments/test.yaml", OVERLAY);
-        let ca = write_certificates(&directory.path().join("tls"));
+        let authority = Authority::new("Portico test CA");
+        authority
+            .issue(&CERTIFICATE_NAMES)
+            .write(&directory.path().join("tls"), "gateway");
+        prepare(&directory.path().join("tls"));
         let core = CoreService::start(&directory.path().join("run/core.sock"));
         let keys = KeyService::start(&directory.path().join("run/control-plane.sock"));
-        let clock = Clock::manual(now());
         let mut settings = settings(directory.path());
         change(&mut settings);
         let (running, shutdown) = launch(&settings, clock.clone()).await.unwrap();
@@ -167,7 +207,8 @@ impl GatewayProcess {
             private: running.private_address(),
             core,
             keys,
-            ca,
+            ca: authority.pem(),
+            authority,
             directory,
             clock,
             running: Some(running),
@@ -194,6 +235,11 @@ impl GatewayProcess {
 
     pub(crate) fn url(&self, target: &str) -> String {
         format!("https://localhost:{}{target}", self.https.port())
+    }
+
+    /// The address of another listener of the policy.
+    pub(crate) fn address(&self, label: &str) -> SocketAddr {
+        self.running.as_ref().unwrap().addresses()[label]
     }
 
     pub(crate) fn policy_file(&self, name: &str, text: &str) {
@@ -263,7 +309,9 @@ fn settings(directory: &Path) -> Settings {
         certificate_dir: directory.join("tls"),
         control_plane_socket: directory.join("run/control-plane.sock"),
         key_dir: directory.join("keys"),
-        listen: BTreeMap::from([("public.http".to_owned(), any), ("public.https".to_owned(), any)]),
+        listen: ["public.https", "public.http"]
+            .map(|label| (label.to_owned(), any))
+            .into(),
         private_listen: any,
         threads: 2,
         policy_poll_ms: 500,
@@ -285,23 +333,9 @@ fn write_policy(directory: &Path, name: &str, text: &str) {
 
 /// A CA and a certificate for the names of the tests; returns the CA as PEM.
 pub(crate) fn write_certificates(directory: &Path) -> String {
-    let mut ca = CertificateParams::new(Vec::<String>::new()).unwrap();
-    ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    ca.distinguished_name.push(DnType::CommonName, "Portico test CA");
-    let ca = CertifiedIssuer::self_signed(ca, KeyPair::generate().unwrap()).unwrap();
-    write_certificate(&ca, directory);
-    ca.pem()
-}
-
-fn write_certificate(ca: &CertifiedIssuer<'_, KeyPair>, directory: &Path) {
-    let key = KeyPair::generate().unwrap();
-    let names = ["localhost", "127.0.0.1", "api.bank.example", "orders.example"].map(str::to_owned);
-    let leaf = CertificateParams::new(names)
-        .unwrap()
-        .signed_by(&key, ca)
-        .unwrap();
-    std::fs::write(directory.join("gateway.pem"), leaf.pem()).unwrap();
-    std::fs::write(directory.join("gateway.key"), key.serialize_pem()).unwrap();
+    let authority = Authority::new("Portico test CA");
+    authority.issue(&CERTIFICATE_NAMES).write(directory, "gateway");
+    authority.pem()
 }
 
 /// Waits for a condition, at most ten seconds.

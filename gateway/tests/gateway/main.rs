@@ -8,7 +8,11 @@
 )]
 
 mod access_log;
+mod acme;
 mod authentication;
+mod authority;
+mod certificates;
+mod client_certificates;
 mod clients;
 mod core_service;
 mod cross_origin;
@@ -23,6 +27,7 @@ mod issuer_service;
 mod key_service;
 mod limits;
 mod platform;
+mod profiles;
 mod public_keys;
 mod raw_upstream;
 mod reload;

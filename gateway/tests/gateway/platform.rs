@@ -23,7 +23,8 @@ use service_runtime::shutdown::Shutdown;
 use tempfile::TempDir;
 
 use crate::authentication::base64url;
-use crate::gateway_process::{GatewayProcess, eventually, now, write_certificates};
+use crate::authority::Authority;
+use crate::gateway_process::{CERTIFICATE_NAMES, GatewayProcess, eventually, now};
 use crate::key_service::claims;
 
 const PAGE: &str = include_str!("../../../docs/put-your-api-behind-portico.md");
@@ -182,7 +183,11 @@ impl Platform {
         if let Some(keys) = keys {
             std::fs::write(folder.path().join("keys/idp.jwks.json"), keys).unwrap();
         }
-        let ca = write_certificates(&folder.path().join("tls"));
+        let authority = Authority::new("Portico test CA");
+        authority
+            .issue(&CERTIFICATE_NAMES)
+            .write(&folder.path().join("tls"), "gateway");
+        let ca = authority.pem();
         let settings = settings(folder.path());
         assert_eq!(settings.faults(), Vec::<String>::new());
         let shutdown = Shutdown::new();

@@ -48,7 +48,11 @@ async fn tls2_only_names_of_the_certificate_are_answered() {
     let stranger = connect(&gateway, gateway.tls_config(), "evil.example")
         .await
         .unwrap_err();
-    assert!(stranger.to_string().contains("alert"), "{stranger}");
+    assert!(stranger.to_string().contains("UnrecognisedName"), "{stranger}");
+    let counted = gateway
+        .metric(r#"portico_tls_handshakes_total{outcome="unrecognized_name"}"#)
+        .await;
+    assert_eq!(counted, Some(1));
 }
 
 fn tls12_only(gateway: &GatewayProcess) -> ClientConfig {

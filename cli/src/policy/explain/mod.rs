@@ -12,8 +12,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ::policy::{
-    Charge, Evidence, IdentityProvider, LimitState, LimitStates, Outcome as Evaluated, Plan, Principal,
-    RequestHead, TokenFailure,
+    Charge, ClientCertificate, Evidence, IdentityProvider, LimitState, LimitStates, Listener,
+    Outcome as Evaluated, Plan, Principal, RequestHead, TokenFailure,
 };
 use anyhow::Context as _;
 use service_runtime::clock::Clock;
@@ -48,6 +48,7 @@ pub(crate) fn run(mut arguments: PolicyExplainArguments) -> anyhow::Result<Outco
     }
     let arguments = &arguments;
     let listener = request.listener(&plan, arguments.listener.as_deref())?;
+    let client_certificate = client_certificate(arguments, listener)?;
     let host = match &request.host {
         Some(host) => host.clone(),
         None => plan.hosts().first().context("the policy names no host")?.clone(),
@@ -71,6 +72,7 @@ pub(crate) fn run(mut arguments: PolicyExplainArguments) -> anyhow::Result<Outco
         plan: &plan,
         now_unix: Clock::system().now().timestamp(),
         token: RefCell::new(None),
+        client_certificate,
     };
     let evaluated = plan.explain(&head, &supposed);
     if log_line.is_none() {
@@ -90,6 +92,24 @@ pub(crate) fn run(mut arguments: PolicyExplainArguments) -> anyhow::Result<Outco
         Format::Json => output::line(&serde_json::to_string_pretty(&report.json())?),
     }
     Ok(Outcome::Done)
+}
+
+/// The certificate that the options suppose, of whom the listener asks for.
+fn client_certificate(
+    arguments: &PolicyExplainArguments,
+    listener: &Listener,
+) -> Result<Option<Arc<ClientCertificate>>, Unreadable> {
+    let names = arguments.client_certificate.clone();
+    if names.is_empty() {
+        return Ok(None);
+    }
+    let authority = listener.https.client_authority.clone().ok_or_else(|| {
+        let name = &listener.name;
+        Unreadable(format!(
+            "--client-certificate: the listener `{name}` asks for none"
+        ))
+    })?;
+    Ok(Some(Arc::new(ClientCertificate { authority, names })))
 }
 
 /// A limit that is said to be used up must be one that this request meets: a typo would be read as “within limits”.
@@ -116,6 +136,7 @@ struct Supposed<'a> {
     now_unix: i64,
     /// What the token of the request says, once a provider was asked.
     token: RefCell<Option<Token>>,
+    client_certificate: Option<Arc<ClientCertificate>>,
 }
 
 impl Evidence for Supposed<'_> {
@@ -136,6 +157,10 @@ impl Evidence for Supposed<'_> {
 
     fn knows_revocations(&self, _: Duration) -> bool {
         true
+    }
+
+    fn client_certificate(&self) -> Result<Arc<ClientCertificate>, &'static str> {
+        self.client_certificate.clone().ok_or("no_client_certificate")
     }
 
     fn charge(&self, charges: &[Charge]) -> LimitStates {

@@ -118,7 +118,10 @@ impl Report<'_> {
     /// The lines of the limits that a phase has counted beside the one that it names.
     fn other_limits<'s>(&'s self, step: &'s PhaseTrace) -> impl Iterator<Item = &'s Rule> {
         let is_of_phase = move |limit: &RateLimit| {
-            let is_coarse = limit.keys.iter().all(|key| matches!(key, RateKey::Address { .. }));
+            let is_coarse = limit
+                .keys
+                .iter()
+                .all(|key| matches!(key, RateKey::Address { .. }));
             match step.phase {
                 Phase::Limits => is_coarse,
                 Phase::SubjectLimits => !is_coarse,

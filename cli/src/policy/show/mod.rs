@@ -58,9 +58,11 @@ fn answer(question: &PolicyShowCommand, policy: &Description) -> Result<Table, U
         PolicyShowCommand::Addresses(_) => definitions(policy, "list", &[Kind::Addresses]),
         PolicyShowCommand::Upstreams(_) => definitions(policy, "upstream", &[Kind::Upstream]),
         PolicyShowCommand::Waivers(_) => waivers::answer(policy, today()),
-        PolicyShowCommand::Listeners(_) => {
-            definitions(policy, "listener", &[Kind::Listener, Kind::Clear, Kind::Hosts])
-        }
+        PolicyShowCommand::Listeners(_) => definitions(
+            policy,
+            "listener",
+            &[Kind::Listener, Kind::Clear, Kind::Certificate, Kind::Hosts],
+        ),
     })
 }
 

@@ -13,9 +13,9 @@ use crate::{
 };
 
 impl Suite {
-    /// Names that nothing defines: environments, listeners, identity providers, routes, upstreams, limits and rules.
-    /// `environments` are those of the bundle, `plans` what it compiles to in them; a case of an environment without a
-    /// plan is not looked at.
+    /// Names that nothing defines: environments, listeners, client authorities, identity providers, routes, upstreams,
+    /// limits and rules. `environments` are those of the bundle, `plans` what it compiles to in them; a case of an
+    /// environment without a plan is not looked at.
     #[must_use]
     pub fn undefined_names(&self, environments: &[&str], plans: &[Plan]) -> Vec<Diagnostic> {
         let mut findings = Findings::default();
@@ -47,6 +47,7 @@ impl Suite {
 enum Section {
     Listeners,
     Identity,
+    ClientAuthorities,
     Routes,
     Upstreams,
     Rate,
@@ -58,6 +59,7 @@ impl Section {
         match self {
             Self::Listeners => "listeners",
             Self::Identity => "identity",
+            Self::ClientAuthorities => "listeners.*.https.tls.client_authority",
             Self::Routes => "routes",
             Self::Upstreams => "upstreams",
             Self::Rate => "rate",
@@ -73,6 +75,11 @@ impl Section {
                 .identity_providers()
                 .iter()
                 .map(|it| it.name.as_str())
+                .collect(),
+            Self::ClientAuthorities => plan
+                .listeners()
+                .iter()
+                .filter_map(|it| it.https.client_authority.as_deref())
                 .collect(),
             Self::Routes => plan.routes().iter().map(|it| it.name.as_str()).collect(),
             Self::Upstreams => plan.upstreams().iter().map(|it| it.name.as_str()).collect(),
@@ -102,6 +109,10 @@ fn names(case: &Case) -> Vec<(Section, &str, Span)> {
         }
         if let Some(provider) = step.request.token.provider() {
             names.push((Section::Identity, provider.value.as_str(), provider.at));
+        }
+        if let Some(certificate) = &step.request.client_certificate {
+            let authority = certificate.value.authority.as_str();
+            names.push((Section::ClientAuthorities, authority, certificate.at));
         }
         for expectation in &step.expected {
             let section = match &expectation.key {

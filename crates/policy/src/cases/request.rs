@@ -6,14 +6,17 @@ use super::{
     token::Token,
 };
 use crate::{
-    Scheme,
+    ClientCertificate, Scheme,
     diagnostic::{Findings, Span, code},
     language,
     read::{At, Field, Mapping, header_name},
     yaml::Value,
 };
 use http::{HeaderName, HeaderValue};
-use std::net::{IpAddr, Ipv4Addr};
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    sync::Arc,
+};
 
 /// The client of a request that names none: an address of RFC 5737.
 const CLIENT: IpAddr = IpAddr::V4(Ipv4Addr::new(203, 0, 113, 7));
@@ -30,6 +33,7 @@ pub(super) struct RequestDocument {
     headers: Option<Vec<(HeaderName, HeaderValue)>>,
     origin: Option<HeaderValue>,
     token: Option<Token>,
+    client_certificate: Option<At<Arc<ClientCertificate>>>,
     body: Option<Vec<u8>>,
     size: Option<At<Size>>,
     answered: Option<u16>,
@@ -62,6 +66,9 @@ impl RequestDocument {
             token: request
                 .optional("token")
                 .and_then(|field| Token::read(&field, findings)),
+            client_certificate: request
+                .optional("client_certificate")
+                .and_then(|field| client_certificate(&field, findings)),
             body: request
                 .optional("body")
                 .and_then(|field| body::read(&field, findings)),
@@ -88,6 +95,7 @@ impl RequestDocument {
             headers: self.headers.or(of_case.headers),
             origin: self.origin.or(of_case.origin),
             token: self.token.or(of_case.token),
+            client_certificate: self.client_certificate.or(of_case.client_certificate),
             body: self.body.or(of_case.body),
             size: self.size.or(of_case.size),
             answered: self.answered.or(of_case.answered),
@@ -117,6 +125,7 @@ impl RequestDocument {
             listener: self.listener,
             scheme: self.scheme.unwrap_or(Scheme::Https),
             token: self.token.unwrap_or(Token::Missing),
+            client_certificate: self.client_certificate,
             body: self.body.unwrap_or_default(),
             answered: self.answered.unwrap_or(200),
         };
@@ -137,6 +146,24 @@ impl RequestDocument {
         }
         Some(request)
     }
+}
+
+fn client_certificate(field: &Field<'_>, findings: &mut Findings) -> Option<At<Arc<ClientCertificate>>> {
+    let certificate = Mapping::open(field, language::CASE_CLIENT_CERTIFICATE, findings)?;
+    let authority = certificate
+        .key("authority", findings)
+        .and_then(|field| field.text(findings));
+    let names = certificate
+        .key("names", findings)
+        .and_then(|field| field.list(findings, Field::text));
+    let authority = authority?;
+    Some(At {
+        at: authority.at,
+        value: Arc::new(ClientCertificate {
+            authority: authority.value,
+            names: names?.into_iter().map(|name| name.value).collect(),
+        }),
+    })
 }
 
 fn address(field: &Field<'_>, findings: &mut Findings) -> Option<IpAddr> {

@@ -48,10 +48,15 @@ fn of_route(route: &Route) -> impl Iterator<Item = &Rule> {
         &rules.target,
         &route.headers.rule,
     ];
+    let certificate = route.client_certificate.as_ref().map(|needed| &needed.rule);
     let addresses = route.allow_from.as_ref().map(|from| &from.rule);
     let cors = route.cors.as_ref().map(|cors| &cors.rule);
     let limits = route.rates().map(|limit| &limit.rule);
-    own.into_iter().chain(addresses).chain(cors).chain(limits)
+    own.into_iter()
+        .chain(certificate)
+        .chain(addresses)
+        .chain(cors)
+        .chain(limits)
 }
 
 #[cfg(test)]

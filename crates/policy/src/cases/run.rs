@@ -138,6 +138,7 @@ fn ask(plan: &Plan, step: &Step, counters: &Counters) -> Outcome {
     let evidence = Supposed {
         counters,
         token: &request.token,
+        client_certificate: request.client_certificate.as_ref().map(|shown| &shown.value),
     };
     let outcome = plan.explain(&head, &evidence);
     let is_permit = matches!(outcome.decision, Decision::Permit(_));
@@ -203,8 +204,12 @@ fn words(plan: &Plan, step: &Step) -> String {
     } else {
         request.target.clone()
     };
+    let certificate = match &request.client_certificate {
+        Some(certificate) => format!(", client certificate of {}", certificate.value.names.join(", ")),
+        None => String::new(),
+    };
     format!(
-        "{} {scheme}://{}{target} from {}, {}",
+        "{} {scheme}://{}{target} from {}, {}{certificate}",
         request.method,
         host(plan, step),
         request.client,

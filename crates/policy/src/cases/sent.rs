@@ -2,14 +2,14 @@
 
 use super::token::Token;
 use crate::{
-    RequestHead, Scheme,
+    ClientCertificate, RequestHead, Scheme,
     diagnostic::Findings,
     evaluate::head_bytes,
     language,
     read::{At, Field, Mapping},
 };
 use http::{HeaderMap, HeaderName, HeaderValue, header};
-use std::net::IpAddr;
+use std::{net::IpAddr, sync::Arc};
 
 /// Largest head or target that a case can ask for, in bytes: it is made.
 const LARGEST_HEAD: u64 = 128 * 1024;
@@ -29,6 +29,7 @@ pub(super) struct Request {
     pub(super) listener: Option<At<String>>,
     pub(super) scheme: Scheme,
     pub(super) token: Token,
+    pub(super) client_certificate: Option<At<Arc<ClientCertificate>>>,
     pub(super) body: Vec<u8>,
     /// How the upstream answers, should the request get there.
     pub(super) answered: u16,

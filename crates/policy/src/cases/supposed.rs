@@ -2,7 +2,8 @@
 
 use super::token::Token;
 use crate::{
-    Charge, Evidence, IdentityProvider, LimitState, LimitStates, Mode, Principal, TokenFailure,
+    Charge, ClientCertificate, Evidence, IdentityProvider, LimitState, LimitStates, Mode, Principal,
+    TokenFailure,
     gcra::{Denied, Granted},
 };
 use smallvec::SmallVec;
@@ -66,6 +67,7 @@ impl Counters {
 pub(super) struct Supposed<'c> {
     pub(super) counters: &'c Counters,
     pub(super) token: &'c Token,
+    pub(super) client_certificate: Option<&'c Arc<ClientCertificate>>,
 }
 
 impl Evidence for Supposed<'_> {
@@ -89,6 +91,10 @@ impl Evidence for Supposed<'_> {
 
     fn knows_revocations(&self, _: Duration) -> bool {
         true
+    }
+
+    fn client_certificate(&self) -> Result<Arc<ClientCertificate>, &'static str> {
+        self.client_certificate.cloned().ok_or("no_client_certificate")
     }
 
     fn charge(&self, charges: &[Charge]) -> LimitStates {

@@ -124,6 +124,7 @@ struct Section<'d, T> {
 impl<'d> Compiler<'d> {
     fn plan(mut self, overlay: Option<usize>) -> Result<Plan, Vec<Diagnostic>> {
         let listeners = self.listeners();
+        let certificates = self.certificates();
         let hosts = self.hosts();
         let upstreams = self.upstreams();
         let providers = self.providers();
@@ -149,6 +150,7 @@ impl<'d> Compiler<'d> {
                 hash: self.hash(overlay),
                 environment: self.environment.to_owned(),
                 listeners: listeners.into_values().collect(),
+                certificates,
                 hosts,
                 upstreams: parts.upstreams.into_values().collect(),
                 identity_providers: parts.providers.into_values().collect(),
@@ -208,6 +210,10 @@ impl<'d> Compiler<'d> {
             return;
         }
         let document = self.document;
+        let certificates = document
+            .certificates
+            .iter()
+            .map(|named| ("certificates", &named.name, named.at));
         let addresses = document
             .addresses
             .iter()
@@ -225,7 +231,8 @@ impl<'d> Compiler<'d> {
             .iter()
             .map(|named| ("headers", &named.name, named.at));
         let cors = document.cors.iter().map(|named| ("cors", &named.name, named.at));
-        for (section, name, at) in addresses
+        for (section, name, at) in certificates
+            .chain(addresses)
             .chain(upstreams)
             .chain(providers)
             .chain(profiles)

@@ -6,8 +6,9 @@ use crate::{
     document::{FloorDocument, RateDocument, UpstreamDocument},
     gcra,
     plan::{
-        AddressList, AddressRule, Cors, CountIn, Ejection, Floor, HttpListener, HttpsListener,
-        IdentityProvider, Limits, Listener, Profile, RateLimit, Timeouts, Upstream, UpstreamAddress,
+        AcmeChallenge, AddressList, AddressRule, Certificate, Cors, CountIn, Ejection, Floor, HttpListener,
+        HttpsListener, IdentityProvider, Limits, Listener, Profile, RateLimit, Timeouts, Upstream,
+        UpstreamAddress,
     },
     read::{At, Named},
 };
@@ -59,8 +60,9 @@ impl<'d> Compiler<'d> {
                 }),
                 https: HttpsListener {
                     bind: written.https.bind.value,
-                    tls_min: written.https.tls_min,
-                    certificate: written.https.certificate.clone(),
+                    tls_min: written.https.tls.min,
+                    certificates: written.https.tls.certificates.clone(),
+                    client_authority: written.https.tls.client_authority.clone(),
                     rule: self.rule(written.https.bind.at, &format!("{}.https", named.path)),
                 },
                 rule: self.rule(named.at, &named.path),
@@ -68,6 +70,42 @@ impl<'d> Compiler<'d> {
             listeners.insert(named.name.clone(), Arc::new(listener));
         }
         listeners
+    }
+
+    /// What the listeners' certificates are for. One that no listener shows is reported with the other unused names.
+    pub(super) fn certificates(&mut self) -> Vec<Arc<Certificate>> {
+        let document = self.document;
+        let listeners = || document.listeners.iter().filter_map(|named| named.value.as_ref());
+        let has_clear = listeners().any(|listener| listener.http.is_some());
+        let mut certificates = Vec::new();
+        for named in &document.certificates {
+            let Some(written) = &named.value else { continue };
+            if listeners().any(|listener| listener.https.tls.certificates.contains(&named.name)) {
+                self.used.insert(("certificates", &named.name));
+            }
+            if let Some(acme) = &written.acme
+                && acme.value == AcmeChallenge::Http01
+                && !has_clear
+                && !document.is_partial
+            {
+                self.findings
+                    .error(
+                        code::NO_EFFECT,
+                        acme.at,
+                        format!("{}: no listener has an `http` side", named.path),
+                    )
+                    .why("the authority asks for the proof of http-01 there, and the certificate would never come")
+                    .fix("add `http: { bind: \"0.0.0.0:80\", redirect: https }` to a listener, or write `acme: dns-01`");
+            }
+            certificates.push(Arc::new(Certificate {
+                name: named.name.clone(),
+                hosts: written.hosts.clone(),
+                acme: written.acme.as_ref().map(|acme| acme.value),
+                rule: self.rule(named.at, &named.path),
+            }));
+        }
+        certificates.sort_by(|one, other| one.name.cmp(&other.name));
+        certificates
     }
 
     pub(super) fn hosts(&mut self) -> Vec<String> {

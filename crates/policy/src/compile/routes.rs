@@ -6,7 +6,8 @@ use crate::{
     document::{ProfileDocument, RouteDocument, TargetDocument},
     header_strength,
     plan::{
-        AddressRule, Cors, Floor, Profile, Retirement, Route, RouteAuth, RouteRules, RouteTarget, WebSocket,
+        AddressRule, ClientCertificateRule, Cors, Floor, Profile, Retirement, Route, RouteAuth, RouteRules,
+        RouteTarget, WebSocket,
     },
     read::{At, Named},
     route_path::Matcher,
@@ -121,6 +122,7 @@ impl<'d> Compiler<'d> {
         let websocket = self.websocket(named, written);
         let headers = self.headers(named, written, parts, floor);
         let cors = self.cors(written, parts);
+        let client_certificate = self.client_certificate(named, written);
         let key = format!("{}.allow_from", named.path);
         let allow_from = self.address_rule(written.allow_from.as_ref(), &key, &parts.addresses);
         self.unreachable(
@@ -169,6 +171,7 @@ impl<'d> Compiler<'d> {
                 .as_ref()
                 .map(|(_, scopes)| scopes.clone())
                 .unwrap_or_default(),
+            client_certificate,
             allow_from: allow_from?,
             revocations_within: written.revocations_within.as_ref().map(|within| within.value),
             limits: limits??,
@@ -286,6 +289,45 @@ impl<'d> Compiler<'d> {
             .get(&provider.name)
             .cloned()
             .map(RouteAuth::Provider)
+    }
+
+    /// The client certificate that a route needs; reports an authority that no listener asks for.
+    fn client_certificate(
+        &mut self,
+        named: &Named<RouteDocument>,
+        written: &RouteDocument,
+    ) -> Option<ClientCertificateRule> {
+        let certificate = written.client_certificate.as_ref()?;
+        let authority = &certificate.authority;
+        let asked_for: Vec<&str> = self
+            .document
+            .listeners
+            .iter()
+            .filter_map(|listener| listener.value.as_ref()?.https.tls.client_authority.as_deref())
+            .collect();
+        if !asked_for.contains(&authority.value.as_str()) && !self.document.is_partial {
+            let fix = if asked_for.is_empty() {
+                format!(
+                    "add `client_authority: {}` to the `tls` of a listener",
+                    authority.value
+                )
+            } else {
+                self.findings.suggest(&authority.value, asked_for.into_iter())
+            };
+            self.findings
+                .error(
+                    code::UNDEFINED_NAME,
+                    authority.at,
+                    format!("no listener asks for certificates of `{}`", authority.value),
+                )
+                .why("no client could show one, so the route could never be used")
+                .fix(fix);
+        }
+        Some(ClientCertificateRule {
+            authority: authority.value.clone(),
+            names: certificate.names.clone(),
+            rule: self.rule(certificate.at, &format!("{}.client_certificate", named.path)),
+        })
     }
 
     fn anyone(&mut self, named: &Named<RouteDocument>, written: &RouteDocument) -> Option<RouteAuth> {

@@ -4,10 +4,10 @@
 use super::{Definition, Fact, Kind, Value, places::Places};
 use crate::Date;
 use crate::plan::{
-    AddressList, AddressRule, Breaker, CORS_FIELDS, Cors, Count, CountIn, Ejection, Fallback, Floor,
-    HealthCheck, HttpListener, HttpsListener, IdentityProvider, KeySource, KeyUrl, Limits, Listener, Mode,
-    Plan, Profile, RateKey, RateLimit, Retries, Route, RouteAuth, RouteTarget, Served, Timeouts, TlsVersion,
-    Upstream, UpstreamAuthorization, Waiver, WebSocket,
+    AcmeChallenge, AddressList, AddressRule, Breaker, CORS_FIELDS, Certificate, ClientCertificateRule, Cors,
+    Count, CountIn, Ejection, Fallback, Floor, HealthCheck, HttpListener, HttpsListener, IdentityProvider,
+    KeySource, KeyUrl, Limits, Listener, Mode, Plan, Profile, RateKey, RateLimit, Retries, Route, RouteAuth,
+    RouteTarget, Served, Timeouts, TlsVersion, Upstream, UpstreamAuthorization, Waiver, WebSocket,
 };
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -18,6 +18,7 @@ pub(super) fn of(plan: &Plan, places: &Places) -> Vec<Definition> {
         environment: _,
         matcher: _,
         listeners,
+        certificates,
         hosts,
         upstreams,
         identity_providers,
@@ -52,6 +53,7 @@ pub(super) fn of(plan: &Plan, places: &Places) -> Vec<Definition> {
             .iter()
             .flat_map(|listener| self::listener(listener, places)),
     );
+    all.extend(certificates.iter().map(|it| certificate(it, places)));
     all.push(
         open(Kind::Hosts, "hosts", places)
             .fact("", Value::set(hosts))
@@ -143,7 +145,8 @@ fn listener(listener: &Listener, places: &Places) -> Vec<Definition> {
     let HttpsListener {
         bind,
         tls_min,
-        certificate,
+        certificates,
+        client_authority,
         rule: _,
     } = https;
     let key = format!("listeners.{name}");
@@ -153,8 +156,13 @@ fn listener(listener: &Listener, places: &Places) -> Vec<Definition> {
     };
     let secure = open(Kind::Listener, &key, places)
         .fact("https.bind", Value::text(bind))
-        .fact("https.tls.min", Value::text(min))
-        .fact("https.tls.certificate", Value::text(certificate));
+        .fact("https.tls.min", Value::text(min));
+    let (first, more) = certificates.split_at_checked(1).unwrap_or_default();
+    let secure = secure
+        .fact("https.tls.certificate", Value::Text(first.concat()))
+        .fact("https.tls.more_certificates", Value::set(more));
+    let asked_of_clients = client_authority.as_deref().unwrap_or("none");
+    let secure = secure.fact("https.tls.client_authority", Value::text(asked_of_clients));
     let clear = http.as_ref().map(|HttpListener { bind, rule: _ }| {
         open(Kind::Clear, &format!("{key}.http"), places)
             .of(&key)
@@ -162,6 +170,20 @@ fn listener(listener: &Listener, places: &Places) -> Vec<Definition> {
             .made
     });
     [Some(secure.made), clear].into_iter().flatten().collect()
+}
+
+fn certificate(certificate: &Certificate, places: &Places) -> Definition {
+    let Certificate {
+        name,
+        hosts,
+        acme,
+        rule: _,
+    } = certificate;
+    let acme = acme.map_or("none", AcmeChallenge::as_str);
+    open(Kind::Certificate, &format!("certificates.{name}"), places)
+        .fact("hosts", Value::set(hosts))
+        .fact("acme", Value::text(acme))
+        .made
 }
 
 fn addresses(list: &AddressList, places: &Places) -> Definition {
@@ -447,6 +469,7 @@ fn route(route: &Route, places: &Places) -> Definition {
         path,
         auth,
         scopes,
+        client_certificate,
         allow_from,
         revocations_within,
         limits,
@@ -481,7 +504,7 @@ fn route(route: &Route, places: &Places) -> Definition {
         Some(within) => draft.fact("revocations_within", Value::Time(*within)),
         None => draft,
     };
-    let draft = draft
+    let draft = certified(draft, client_certificate.as_ref())
         .fact("allow_from", from(allow_from.as_ref(), "anywhere"))
         .inherited("limits.head", Value::Size(*head), "floor.limits.head")
         .inherited("limits.headers", Value::Number(*lines), "floor.limits.headers")
@@ -504,6 +527,20 @@ fn route(route: &Route, places: &Places) -> Definition {
     match target {
         RouteTarget::Serve(served) => draft.fact("serve", Value::text(served_name(*served))).made,
         RouteTarget::Upstream(upstream, timeouts) => waits(draft, upstream, *timeouts).made,
+    }
+}
+
+/// The client certificate that a route needs.
+fn certified<'p>(draft: Draft<'p>, needed: Option<&ClientCertificateRule>) -> Draft<'p> {
+    match needed {
+        None => draft.fact("client_certificate", Value::text("none")),
+        Some(ClientCertificateRule {
+            authority,
+            names,
+            rule: _,
+        }) => draft
+            .fact("client_certificate.authority", Value::text(authority))
+            .fact("client_certificate.names", Value::set(names)),
     }
 }
 

@@ -30,6 +30,8 @@ pub enum Kind {
     Listener,
     /// The side of a listener in clear.
     Clear,
+    /// What a certificate is for.
+    Certificate,
     /// The list of host names.
     Hosts,
     /// A list of client addresses.

@@ -79,6 +79,16 @@ impl Comparison<'_> {
                 ("upstream" | "serve", None) => {
                     Judgement::new(Risk::Info, "where it leads now is listed by itself")
                 }
+                ("client_certificate", Some(_)) => Judgement::new(
+                    Risk::Critical,
+                    format!("{subject} needs no client certificate any more"),
+                ),
+                ("client_certificate", None) => {
+                    Judgement::new(Risk::Low, format!("{subject} needs a client certificate"))
+                }
+                ("client_certificate.authority" | "client_certificate.names", _) => {
+                    Judgement::new(Risk::Info, "whether one is needed is listed by itself")
+                }
                 (_, Some(_)) => Judgement::new(Risk::Medium, "was not there"),
                 (_, None) => Judgement::new(Risk::Medium, "is not there any more"),
             };
@@ -205,6 +215,7 @@ pub(super) fn summary(definition: &Definition) -> String {
         Kind::Limit => format!("{} {} by {}", text("limit"), text("count"), text("key")),
         Kind::Route => format!("{}, auth {}", text("match"), text("auth")),
         Kind::Waiver => format!("{} at {}", text("rule"), text("at")),
+        Kind::Certificate => text("hosts"),
         Kind::Headers | Kind::Hosts | Kind::Floor => definition.name().to_owned(),
     }
 }
@@ -219,7 +230,9 @@ pub(super) fn subject(description: &Description, definition: &Definition) -> Str
             .and_then(|owner| description.find(owner))
             .filter(|owner| owner.kind == Kind::Route)
             .map_or_else(|| EVERY_REQUEST.to_owned(), |route| route.text("match")),
-        Kind::Listener | Kind::Clear | Kind::Hosts | Kind::Floor => EVERY_REQUEST.to_owned(),
+        Kind::Listener | Kind::Clear | Kind::Certificate | Kind::Hosts | Kind::Floor => {
+            EVERY_REQUEST.to_owned()
+        }
         Kind::Waiver => definition.text("at"),
         Kind::Addresses | Kind::Upstream | Kind::Identity | Kind::Headers | Kind::Cors => {
             let users = description.users(&definition.key);

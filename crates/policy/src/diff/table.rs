@@ -26,7 +26,7 @@ enum Meaning {
     Other(&'static str),
 }
 
-use Kind::{Cors, Floor, Headers, Hosts, Identity, Limit, Listener, Route, Upstream, Waiver};
+use Kind::{Certificate, Cors, Floor, Headers, Hosts, Identity, Limit, Listener, Route, Upstream, Waiver};
 use Meaning::{Demands, Number, Order, Other, Permits};
 use Risk::{Critical, High, Info, Low, Medium};
 
@@ -35,6 +35,12 @@ static ROWS: &[Row] = &[
     Row(&[Listener], "https.tls.min", High, Order(&["1.2", "1.3"],
         "clients may speak TLS {new}", "clients that cannot speak TLS {new} are refused")),
     Row(&[Listener], "https.tls.certificate", Medium, Other("clients are shown another certificate")),
+    Row(&[Listener], "https.tls.more_certificates", Medium, Permits(
+        "clients may be shown {words}, too", "clients are never shown {words}")),
+    Row(&[Listener], "https.tls.client_authority", High, Other(
+        "clients are asked for certificates of {new}, no longer of {old}")),
+    Row(&[Certificate], "hosts", Medium, Other("the certificate must be for {new}")),
+    Row(&[Certificate], "acme", Medium, Other("the certificate comes from another place")),
     Row(&[Hosts], "", Medium, Permits(
         "requests for {words} are answered", "requests for {words} are refused with 421")),
     Row(&[Upstream], "address", High, Other("requests go to {new}")),
@@ -119,6 +125,10 @@ static ROWS: &[Row] = &[
     Row(&[Route], "revocations_within", Medium, Number(
         "a revoked token may still open {subject} for {new} when the control plane is silent",
         "{subject}: a control plane that is silent for {new} closes it")),
+    Row(&[Route], "client_certificate.authority", Critical, Other(
+        "client certificates of {new} open {subject}, those of {old} no more")),
+    Row(&[Route], "client_certificate.names", High, Permits(
+        "client certificates with {words} open {subject}", "client certificates with {words} alone are refused")),
     Row(&[Route], "serve", Medium, Other("{subject} is answered with something else")),
 ];
 

@@ -19,8 +19,15 @@ pub(crate) struct ListenerDocument {
 #[derive(Debug, Clone)]
 pub(crate) struct HttpsDocument {
     pub(crate) bind: At<SocketAddr>,
-    pub(crate) tls_min: TlsVersion,
-    pub(crate) certificate: String,
+    pub(crate) tls: TlsDocument,
+}
+
+/// How its connections are protected.
+#[derive(Debug, Clone)]
+pub(crate) struct TlsDocument {
+    pub(crate) min: TlsVersion,
+    pub(crate) certificates: Vec<String>,
+    pub(crate) client_authority: Option<String>,
 }
 
 impl ListenerDocument {
@@ -55,15 +62,13 @@ fn https(field: &Field<'_>, findings: &mut Findings) -> Option<HttpsDocument> {
         .key("bind", findings)
         .and_then(|field| field.socket_address(findings));
     let tls = https.key("tls", findings).and_then(|field| tls(&field, findings));
-    let (tls_min, certificate) = tls?;
     Some(HttpsDocument {
         bind: bind?,
-        tls_min,
-        certificate,
+        tls: tls?,
     })
 }
 
-fn tls(field: &Field<'_>, findings: &mut Findings) -> Option<(TlsVersion, String)> {
+fn tls(field: &Field<'_>, findings: &mut Findings) -> Option<TlsDocument> {
     let tls = Mapping::open(field, language::TLS, findings)?;
     let min = tls.key("min", findings).and_then(|field| {
         field.choice(
@@ -71,14 +76,52 @@ fn tls(field: &Field<'_>, findings: &mut Findings) -> Option<(TlsVersion, String
             findings,
         )
     });
-    let certificate = tls
-        .key("certificate", findings)
-        .and_then(|field| certificate(&field, findings));
-    Some((min?.value, certificate?.value))
+    let certificates = certificates(&tls, findings);
+    let client_authority = tls.optional("client_authority").map(|field| {
+        let name = file_stem(
+            &field,
+            ("client authority", "NAME.ca.pem and NAME.crl.pem"),
+            findings,
+        );
+        name.map(|name| name.value)
+    });
+    Some(TlsDocument {
+        min: min?.value,
+        certificates: certificates?,
+        client_authority: client_authority.map_or(Some(None), |name| name.map(Some))?,
+    })
 }
 
-/// The name becomes that of two files, so it can hold neither a dot nor a slash.
-fn certificate(field: &Field<'_>, findings: &mut Findings) -> Option<At<String>> {
+/// `certificate`, then `more_certificates`.
+fn certificates(tls: &Mapping<'_>, findings: &mut Findings) -> Option<Vec<String>> {
+    let name = |field: &Field<'_>, findings: &mut Findings| {
+        file_stem(field, ("certificate", "NAME.pem and NAME.key"), findings)
+    };
+    let first = tls
+        .key("certificate", findings)
+        .and_then(|field| name(&field, findings));
+    let more = tls.optional("more_certificates").map(|field| {
+        let names = field.list(findings, name)?;
+        Some((field.key_at, names))
+    });
+    let first = first?;
+    let (at, more) = more.unwrap_or(Some((first.at, Vec::new())))?;
+    if more.iter().any(|name| name.value == first.value) {
+        findings
+            .error(
+                code::BAD_LIST,
+                at,
+                format!("{}.more_certificates names `{}` again", tls.path, first.value),
+            )
+            .why("it is there once already")
+            .fix("remove it from the list");
+    }
+    let all = std::iter::once(first).chain(more);
+    Some(all.map(|name| name.value).collect())
+}
+
+/// A name that becomes the name of files, so it can hold neither a dot nor a slash.
+fn file_stem(field: &Field<'_>, (what, files): (&str, &str), findings: &mut Findings) -> Option<At<String>> {
     let text = field.text(findings)?;
     let is_of_name = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
     let is_short = (1..=64).contains(&text.value.len());
@@ -90,15 +133,16 @@ fn certificate(field: &Field<'_>, findings: &mut Findings) -> Option<At<String>>
     let example = Some(name)
         .filter(|name| !name.is_empty() && name.len() <= 64 && name.bytes().all(is_of_name))
         .unwrap_or("gateway");
+    let means = files.replace("NAME", example);
     findings
         .error(
             code::BAD_TEXT,
             text.at,
-            format!("`{}` is not the name of a certificate", text.value),
+            format!("`{}` is not the name of a {what}", text.value),
         )
-        .why("certificates are in one folder of the gateway, and the policy cannot lead to another")
+        .why("these files are in one folder of the gateway, and the policy cannot lead to another")
         .fix(format!(
-            "its name in that folder, without `/` and `.pem`: `{example}` means {example}.pem and {example}.key"
+            "its name in that folder, without `/` and `.pem`: `{example}` means {means}"
         ));
     None
 }

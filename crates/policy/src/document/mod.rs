@@ -1,6 +1,7 @@
 //! The bundle as written: every section of every base file, read but not yet resolved.
 
 mod addresses;
+mod certificates;
 mod cors;
 mod floor;
 mod headers;
@@ -14,6 +15,7 @@ mod routes;
 mod upstreams;
 mod waivers;
 
+pub(crate) use certificates::CertificateDocument;
 pub(crate) use cors::CorsDocument;
 pub(crate) use floor::FloorDocument;
 pub(crate) use headers::ProfileDocument;
@@ -37,6 +39,7 @@ use ipnet::IpNet;
 #[derive(Debug, Default)]
 pub(crate) struct Document {
     pub(crate) listeners: Definitions<ListenerDocument>,
+    pub(crate) certificates: Definitions<CertificateDocument>,
     pub(crate) hosts: Option<(Span, Vec<At<String>>)>,
     pub(crate) addresses: Definitions<Vec<At<IpNet>>>,
     pub(crate) upstreams: Definitions<UpstreamDocument>,
@@ -75,6 +78,13 @@ impl Document {
             ListenerDocument::read,
             findings,
         );
+        extend(
+            &mut self.certificates,
+            &file,
+            "certificates",
+            CertificateDocument::read,
+            findings,
+        );
         extend(&mut self.addresses, &file, "addresses", addresses::read, findings);
         extend(
             &mut self.upstreams,
@@ -106,6 +116,11 @@ impl Document {
             WaiverDocument::read,
             findings,
         );
+        self.add_whole(&file, findings);
+    }
+
+    /// Sections that stand in one file only.
+    fn add_whole(&mut self, file: &Mapping<'_>, findings: &mut Findings) {
         if let Some(field) = file.optional("hosts")
             && is_first(self.hosts.as_ref().map(|(at, _)| *at), &field, findings)
         {
@@ -128,6 +143,7 @@ impl Document {
         }
         match section {
             "listeners" => names(&self.listeners),
+            "certificates" => names(&self.certificates),
             "addresses" => names(&self.addresses),
             "upstreams" => names(&self.upstreams),
             "identity" => names(&self.providers),

@@ -31,6 +31,7 @@ pub(crate) struct RouteDocument {
     pub(crate) auth: At<String>,
     pub(crate) because: Option<At<String>>,
     pub(crate) scopes: Option<(Span, Vec<String>)>,
+    pub(crate) client_certificate: Option<ClientCertificateDocument>,
     pub(crate) allow_from: Option<(Span, Vec<At<String>>)>,
     pub(crate) revocations_within: Option<At<Duration>>,
     pub(crate) rates: Vec<Named<RateDocument>>,
@@ -47,6 +48,14 @@ pub(crate) struct RouteDocument {
 
 const LONGEST_IDLE: Duration = Duration::from_hours(24);
 const LARGEST_FRAME: u64 = 16 * 1024 * 1024;
+
+/// The client certificate that it needs, as written.
+#[derive(Debug, Clone)]
+pub(crate) struct ClientCertificateDocument {
+    pub(crate) at: Span,
+    pub(crate) authority: At<String>,
+    pub(crate) names: Vec<String>,
+}
 
 /// Where it leads, as written.
 #[derive(Debug, Clone)]
@@ -71,6 +80,9 @@ impl RouteDocument {
         let scopes = route
             .optional("scopes")
             .and_then(|field| scopes(&field, findings));
+        let client_certificate = route
+            .optional("client_certificate")
+            .and_then(|field| client_certificate(&field, findings));
         let allow_from = route
             .optional("allow_from")
             .and_then(|field| Some((field.key_at, field.list(findings, Field::text)?)));
@@ -108,6 +120,7 @@ impl RouteDocument {
             auth,
             because,
             scopes,
+            client_certificate,
             allow_from,
             revocations_within,
             rates,
@@ -309,6 +322,27 @@ fn target(route: &Mapping<'_>, findings: &mut Findings) -> Option<At<TargetDocum
             None
         }
     }
+}
+
+fn client_certificate(field: &Field<'_>, findings: &mut Findings) -> Option<ClientCertificateDocument> {
+    let certificate = Mapping::open(field, language::CLIENT_CERTIFICATE, findings)?;
+    let authority = certificate
+        .key("authority", findings)
+        .and_then(|field| field.text(findings));
+    let names = certificate.key("names", findings).and_then(|field| {
+        field.list(findings, |item, findings| {
+            item.word(
+                "a name of a certificate",
+                |byte| byte.is_ascii_graphic(),
+                findings,
+            )
+        })
+    });
+    Some(ClientCertificateDocument {
+        at: field.key_at,
+        authority: authority?,
+        names: names?.into_iter().map(|name| name.value).collect(),
+    })
 }
 
 fn scopes(field: &Field<'_>, findings: &mut Findings) -> Option<(Span, Vec<String>)> {

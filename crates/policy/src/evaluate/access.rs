@@ -30,6 +30,44 @@ impl Evaluation<'_> {
         Ok(Some(principal))
     }
 
+    /// The name by which the client's certificate opens the route (TLS-6), as its place in the list of the policy; `None`
+    /// on a route that needs no certificate.
+    pub(super) fn client_certificate(&mut self, route: &Route) -> Result<Option<usize>, Stop> {
+        let Some(wanted) = &route.client_certificate else {
+            return Ok(None);
+        };
+        let found = self.evidence.client_certificate().and_then(|certificate| {
+            if certificate.authority != wanted.authority {
+                return Err("another_client_authority");
+            }
+            wanted
+                .names
+                .iter()
+                .position(|name| certificate.names.contains(name))
+                .ok_or("another_client_name")
+        });
+        match found {
+            Ok(name) => {
+                self.pass(
+                    Phase::Authentication,
+                    &wanted.rule,
+                    "the client certificate is good",
+                );
+                Ok(Some(name))
+            }
+            Err(reason) => {
+                let mut denial = Denial::new(
+                    DenialKind::ClientCertificate,
+                    Phase::Authentication,
+                    wanted.rule.clone(),
+                    "this needs a client certificate that it is open to",
+                );
+                denial.reason = reason;
+                Err(self.deny(denial))
+            }
+        }
+    }
+
     fn principal(&mut self, route: &Route, provider: &IdentityProvider) -> Result<Arc<Principal>, Stop> {
         let mut values = self.head.headers.get_all(header::AUTHORIZATION).iter();
         let (first, second) = (values.next(), values.next());

@@ -22,6 +22,15 @@ pub trait Evidence {
     /// [`TokenFailure`] when the token is refused or cannot be checked; both deny.
     fn authenticate(&self, provider: &IdentityProvider, token: &str) -> Result<Arc<Principal>, TokenFailure>;
 
+    /// The verified client certificate of the connection, as it stands now (TLS-6). Without an answer of its own, an
+    /// implementation knows none.
+    ///
+    /// # Errors
+    /// One word for the log: why there is none, or why it is no longer good.
+    fn client_certificate(&self) -> Result<Arc<ClientCertificate>, &'static str> {
+        Err("no_client_certificate")
+    }
+
     /// Whether what is revoked was learned no longer ago than `within` (J41).
     fn knows_revocations(&self, within: Duration) -> bool;
 
@@ -44,6 +53,15 @@ pub struct Principal {
     pub tenant: Option<String>,
     /// Scopes, each exactly as in the token.
     pub scopes: Vec<String>,
+}
+
+/// A client certificate whose chain, purpose, validity and revocation have been checked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClientCertificate {
+    /// The `client_authority` that issued it.
+    pub authority: String,
+    /// Its URI and DNS names, in their order.
+    pub names: Vec<String>,
 }
 
 /// Why a token gives no principal.

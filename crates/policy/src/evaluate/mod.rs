@@ -16,7 +16,9 @@ mod request;
 
 pub(crate) use framing::head_bytes;
 
-pub use evidence::{Charge, Charges, Evidence, LimitState, LimitStates, Principal, TokenFailure};
+pub use evidence::{
+    Charge, Charges, ClientCertificate, Evidence, LimitState, LimitStates, Principal, TokenFailure,
+};
 pub use outcome::{
     Action, Answer, Decision, Denial, DenialKind, Outcome, Paused, Permit, Phase, PhaseResult, PhaseTrace,
     Progress,
@@ -42,6 +44,14 @@ enum Found {
     /// The path exists with other methods.
     OtherMethods(Vec<Arc<Route>>),
     Nothing,
+}
+
+/// Who asks, as far as the route wants to know.
+#[derive(Debug)]
+pub(crate) struct Caller {
+    principal: Option<Arc<Principal>>,
+    /// Which of the route's client names the certificate has.
+    client_name: Option<usize>,
 }
 
 /// State of one evaluation.
@@ -107,16 +117,16 @@ pub(crate) fn begin(
     };
     match evaluation.before_body() {
         Err(stop) => Progress::Decided(evaluation.ended(*stop)),
-        Ok((route, principal)) if charges::reads_body(&route) => Progress::NeedsBody(Paused {
+        Ok((route, caller)) if charges::reads_body(&route) => Progress::NeedsBody(Paused {
             route,
-            principal,
+            caller,
             limits: evaluation.limits,
             failure_charges: evaluation.failure_charges,
             unconfirmed: evaluation.unconfirmed,
             trace: evaluation.trace,
         }),
-        Ok((route, principal)) => {
-            let decision = evaluation.with_body(route, principal);
+        Ok((route, caller)) => {
+            let decision = evaluation.with_body(route, caller);
             Progress::Decided(evaluation.ended(decision))
         }
     }
@@ -139,7 +149,7 @@ pub(crate) fn resume(
         failure_charges: paused.failure_charges,
         unconfirmed: paused.unconfirmed,
     };
-    let decision = evaluation.with_body(paused.route, paused.principal);
+    let decision = evaluation.with_body(paused.route, paused.caller);
     evaluation.ended(decision)
 }
 
@@ -159,7 +169,7 @@ fn find(plan: &Plan, path: &str, method: &str) -> Result<Found, TwoReadings> {
 
 impl<'e> Evaluation<'e> {
     /// Every phase that asks nothing of the body but its announced length.
-    fn before_body(&mut self) -> Result<(Arc<Route>, Option<Arc<Principal>>), Stop> {
+    fn before_body(&mut self) -> Result<(Arc<Route>, Caller), Stop> {
         let listener = self.connection()?;
         let host = self.framing()?;
         let (target, found) = self.path()?;
@@ -170,16 +180,27 @@ impl<'e> Evaluation<'e> {
         }
         let route = self.matched(found)?;
         self.cors(&route)?;
+        let client_name = self.client_certificate(&route)?;
         let principal = self.authentication(&route)?;
         self.body(&route)?;
-        Ok((route, principal))
+        Ok((
+            route,
+            Caller {
+                principal,
+                client_name,
+            },
+        ))
     }
 
-    fn with_body(&mut self, route: Arc<Route>, principal: Option<Arc<Principal>>) -> Decision {
-        self.after_body(route, principal).unwrap_or_else(|stop| *stop)
+    fn with_body(&mut self, route: Arc<Route>, caller: Caller) -> Decision {
+        self.after_body(route, caller).unwrap_or_else(|stop| *stop)
     }
 
-    fn after_body(&mut self, route: Arc<Route>, principal: Option<Arc<Principal>>) -> Result<Decision, Stop> {
+    fn after_body(&mut self, route: Arc<Route>, caller: Caller) -> Result<Decision, Stop> {
+        let Caller {
+            principal,
+            client_name,
+        } = caller;
         self.subject_limits(&route, principal.as_deref())?;
         self.authorization(&route, principal.as_deref())?;
         let target = self.target()?;
@@ -193,6 +214,7 @@ impl<'e> Evaluation<'e> {
             route,
             target: ForwardTarget::new(target.path, target.query),
             principal,
+            client_name,
             is_confirmed: self.unconfirmed.is_empty(),
         }))
     }

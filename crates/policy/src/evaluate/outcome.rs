@@ -141,7 +141,7 @@ pub enum Progress {
 #[derive(Debug)]
 pub struct Paused {
     pub(super) route: Arc<Route>,
-    pub(super) principal: Option<Arc<Principal>>,
+    pub(super) caller: super::Caller,
     pub(super) limits: LimitStates,
     pub(super) failure_charges: Charges,
     pub(super) unconfirmed: Vec<Charge>,
@@ -237,6 +237,7 @@ pub struct Permit {
     pub(super) route: Arc<Route>,
     pub(super) target: ForwardTarget,
     pub(super) principal: Option<Arc<Principal>>,
+    pub(super) client_name: Option<usize>,
     pub(super) is_confirmed: bool,
 }
 
@@ -313,6 +314,13 @@ impl Permit {
         self.principal.as_deref()
     }
 
+    /// The name of the client certificate that opened the route; `None` on a route that needs none.
+    #[must_use]
+    pub fn client_name(&self) -> Option<&str> {
+        let certificate = self.route.client_certificate.as_ref()?;
+        certificate.names.get(self.client_name?).map(String::as_str)
+    }
+
     /// Whether the `Authorization` header is passed on; never on a route for anyone.
     #[must_use]
     pub fn forwards_authorization(&self) -> bool {
@@ -360,6 +368,8 @@ pub enum DenialKind {
     HttpsRequired,
     /// 403: a preflight for an origin, method or header that is not allowed.
     CorsRefused,
+    /// 403: there is no client certificate, or not the one that the route is open to.
+    ClientCertificate,
     /// 403: nothing is taken from this address, or not on this route.
     AddressRefused,
     /// 404.
@@ -393,7 +403,11 @@ impl DenialKind {
         match self {
             Self::MalformedRequest => 400,
             Self::Unauthenticated => 401,
-            Self::InsufficientScope | Self::HttpsRequired | Self::CorsRefused | Self::AddressRefused => 403,
+            Self::InsufficientScope
+            | Self::HttpsRequired
+            | Self::CorsRefused
+            | Self::ClientCertificate
+            | Self::AddressRefused => 403,
             Self::NotFound => 404,
             Self::MethodNotAllowed => 405,
             Self::RequestTimeout => 408,
@@ -416,6 +430,7 @@ impl DenialKind {
             Self::InsufficientScope => "insufficient-scope",
             Self::HttpsRequired => "https-required",
             Self::CorsRefused => "cors-refused",
+            Self::ClientCertificate => "client-certificate-required",
             Self::AddressRefused => "address-refused",
             Self::NotFound => "not-found",
             Self::MethodNotAllowed => "method-not-allowed",

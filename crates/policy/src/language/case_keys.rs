@@ -147,6 +147,12 @@ pub(crate) static CASE_REQUEST: &[Key] = &[
         "What the verification of the bearer token comes to.",
     ),
     may(
+        "client_certificate",
+        Form::Mapping(CASE_CLIENT_CERTIFICATE),
+        "{ authority: partners, names: [\"spiffe://bank.example/payroll\"] }",
+        "The verified client certificate of the connection; none without it.",
+    ),
+    may(
         "body",
         Form::Any,
         "{ email: a@b.example }",
@@ -163,6 +169,19 @@ pub(crate) static CASE_REQUEST: &[Key] = &[
         STATUS,
         "401",
         "How the upstream answers; it matters for limits on failures.",
+    ),
+];
+
+pub(crate) static CASE_CLIENT_CERTIFICATE: &[Key] = &[
+    must("authority", WORD, "partners", "Who has issued it."),
+    must(
+        "names",
+        Form::List {
+            of: &WORD,
+            may_be_empty: false,
+        },
+        "[\"spiffe://bank.example/payroll\"]",
+        "Its URI and DNS names.",
     ),
 ];
 

@@ -61,6 +61,12 @@ pub static BASE: &[Key] = &[
         "Where clients arrive.",
     ),
     may(
+        "certificates",
+        Form::Named(&Form::Mapping(CERTIFICATE)),
+        "{ gateway: { hosts: [api.bank.example], acme: http-01 } }",
+        "What certificates of the listeners are for, and which of them the gateway fetches by itself.",
+    ),
+    may(
         "hosts",
         list(&Form::Text(Text::Host)),
         "[api.bank.example]",
@@ -173,6 +179,48 @@ pub(crate) static TLS: &[Key] = &[
         Form::Text(Text::Word),
         "gateway",
         "`gateway` means gateway.pem and gateway.key in the gateway's certificate folder.",
+    ),
+    may(
+        "more_certificates",
+        list(&Form::Text(Text::Word)),
+        "[partners]",
+        "Beside `certificate`: the name that the client asks for chooses among all of them.",
+    ),
+    may(
+        "client_authority",
+        Form::Text(Text::Word),
+        "partners",
+        "Clients are asked for a certificate: `partners` means the CA in partners.ca.pem and its revocation lists in partners.crl.pem.",
+    ),
+];
+
+pub(crate) static CLIENT_CERTIFICATE: &[Key] = &[
+    must(
+        "authority",
+        Form::Text(Text::Word),
+        "partners",
+        "The `client_authority` of a listener, which has issued it.",
+    ),
+    must(
+        "names",
+        list(&Form::Text(Text::Word)),
+        "[\"spiffe://bank.example/payroll\"]",
+        "One of these must be in it: a URI or DNS name of its subject alternative names, compared exactly.",
+    ),
+];
+
+pub(crate) static CERTIFICATE: &[Key] = &[
+    must(
+        "hosts",
+        list(&Form::Text(Text::Host)),
+        "[api.bank.example]",
+        "The names that it is for; one that is for fewer is not taken.",
+    ),
+    may(
+        "acme",
+        Form::Choice(&["http-01", "dns-01"]),
+        "http-01",
+        "The gateway fetches and renews it by ACME, and proves by this challenge that the names are its own.",
     ),
 ];
 
@@ -611,6 +659,12 @@ pub(crate) static ROUTE: &[Key] = &[
         },
         "[\"accounts:read\"]",
         "With a provider: all of these must be in the token; `[]` means any signed-in principal.",
+    ),
+    may(
+        "client_certificate",
+        Form::Mapping(CLIENT_CERTIFICATE),
+        "{ authority: partners, names: [\"spiffe://bank.example/payroll\"] }",
+        "The client certificate that opens it, beside `auth`; 403 otherwise.",
     ),
     may(
         "allow_from",

@@ -127,10 +127,45 @@ pub struct HttpsListener {
     pub bind: SocketAddr,
     /// Lowest TLS version to accept (TLS-1).
     pub tls_min: TlsVersion,
-    /// Name of the certificate: `<name>.pem` and `<name>.key` in the gateway's certificate folder.
-    pub certificate: String,
+    /// Names of the certificates, at least one: `<name>.pem` and `<name>.key` in the gateway's certificate folder (TLS-2).
+    pub certificates: Vec<String>,
+    /// Who issues the certificates that clients are asked for: `<name>.ca.pem` and `<name>.crl.pem` (TLS-6).
+    pub client_authority: Option<String>,
     /// Where it is written.
     pub rule: Rule,
+}
+
+/// What a certificate is for, and where it comes from when not from files.
+#[derive(Debug, Clone)]
+pub struct Certificate {
+    /// Name in the policy.
+    pub name: String,
+    /// The names that it must be for, in lower case.
+    pub hosts: Vec<String>,
+    /// How the gateway proves to a certificate authority that the names are its own; `None` for files.
+    pub acme: Option<AcmeChallenge>,
+    /// Where it is written.
+    pub rule: Rule,
+}
+
+/// How ACME proves that a name is ours (RFC 8555 §8).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AcmeChallenge {
+    /// A file in clear, on the HTTP side of a listener.
+    Http01,
+    /// A record in the DNS, made by a program of the operator.
+    Dns01,
+}
+
+impl AcmeChallenge {
+    /// Its name in the protocol and in the policy.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Http01 => "http-01",
+            Self::Dns01 => "dns-01",
+        }
+    }
 }
 
 /// A TLS version that may be the lowest accepted.
@@ -485,6 +520,8 @@ pub struct Route {
     pub auth: RouteAuth,
     /// All of these must be in the token, compared exactly.
     pub scopes: Vec<String>,
+    /// The client certificate that it needs, beside `auth`.
+    pub client_certificate: Option<ClientCertificateRule>,
     /// The only addresses that may come; any may when there is none.
     pub allow_from: Option<AddressRule>,
     /// How long ago the gateway may have learned last what is revoked; any time when there is none.
@@ -584,6 +621,17 @@ pub enum RouteAuth {
     },
     /// Whoever holds a good token of this provider.
     Provider(Arc<IdentityProvider>),
+}
+
+/// Which client certificates a route takes (TLS-6).
+#[derive(Debug, Clone)]
+pub struct ClientCertificateRule {
+    /// The `client_authority` that must have issued it.
+    pub authority: String,
+    /// One of these names must be in it, compared exactly.
+    pub names: Vec<String>,
+    /// Where it is written.
+    pub rule: Rule,
 }
 
 /// Where a route leads.

@@ -12,10 +12,10 @@ pub use answer::ResponseHeaders;
 pub(crate) use answer::{CORS_FIELDS, Cors, Profile};
 pub(crate) use facts::RouteRules;
 pub use facts::{
-    AddressRule, Algorithm, Breaker, Ejection, Fallback, Floor, HealthCheck, HttpListener, HttpsListener,
-    IdentityProvider, KeySource, KeyUrl, Limits, Listener, Retirement, Retries, Route, RouteAuth,
-    RouteTarget, Rule, Served, Timeouts, TlsVersion, Upstream, UpstreamAddress, UpstreamAuthorization,
-    WebSocket,
+    AcmeChallenge, AddressRule, Algorithm, Breaker, Certificate, ClientCertificateRule, Ejection, Fallback,
+    Floor, HealthCheck, HttpListener, HttpsListener, IdentityProvider, KeySource, KeyUrl, Limits, Listener,
+    Retirement, Retries, Route, RouteAuth, RouteTarget, Rule, Served, Timeouts, TlsVersion, Upstream,
+    UpstreamAddress, UpstreamAuthorization, WebSocket,
 };
 pub use rate::{Count, CountIn, Mode, OnStoreDown, RateKey, RateLimit, is_failure};
 pub use waiver::Waiver;
@@ -32,6 +32,7 @@ pub struct Plan {
     pub(crate) hash: String,
     pub(crate) environment: String,
     pub(crate) listeners: Vec<Arc<Listener>>,
+    pub(crate) certificates: Vec<Arc<Certificate>>,
     pub(crate) hosts: Vec<String>,
     pub(crate) upstreams: Vec<Arc<Upstream>>,
     pub(crate) identity_providers: Vec<Arc<IdentityProvider>>,
@@ -66,6 +67,12 @@ impl Plan {
     #[must_use]
     pub fn listeners(&self) -> &[Arc<Listener>] {
         &self.listeners
+    }
+
+    /// Every certificate that the policy says more of than its name, by name.
+    #[must_use]
+    pub fn certificates(&self) -> &[Arc<Certificate>] {
+        &self.certificates
     }
 
     /// The host names clients may use, in lower case, without ports. Never empty.

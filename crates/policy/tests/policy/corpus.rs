@@ -2,8 +2,8 @@
 
 use crate::world::{Request, World, status};
 use policy::{
-    Action, Charge, Decision, Evidence, IdentityProvider, LimitStates, Plan, Principal, RouteTarget,
-    TokenFailure,
+    Action, Charge, ClientCertificate, Decision, Evidence, IdentityProvider, LimitStates, Plan, Principal,
+    RouteTarget, TokenFailure,
 };
 use std::{fmt::Write, sync::Arc, time::Duration};
 
@@ -128,6 +128,13 @@ impl Evidence for Checked {
         self.0.knows_revocations(within)
     }
 
+    fn client_certificate(&self) -> Result<Arc<ClientCertificate>, &'static str> {
+        Ok(Arc::new(ClientCertificate {
+            authority: "partners".to_owned(),
+            names: vec!["spiffe://b.example/upload".to_owned()],
+        }))
+    }
+
     fn charge(&self, charges: &[Charge]) -> LimitStates {
         self.0.charge(charges)
     }
@@ -167,6 +174,7 @@ fn requests() -> Vec<Request> {
         Request::new("GET", "/docs").token("partner").client("192.0.2.9"),
         Request::new("GET", "/docs").token("partner").client("192.0.3.9"),
         Request::new("GET", "/docs").token("good"),
+        Request::new("POST", "/upload").token("partner").body("{}"),
         Request::new("GET", "/nothing"),
         Request::new("GET", "/nothing").client("198.51.100.9"),
         Request::new("GET", "/nothing").client("198.51.101.9"),
@@ -268,6 +276,11 @@ pub(crate) fn observe(plan: &Plan) -> Vec<String> {
             .count();
         lines.push(format!("{what}: {passed} pass at once"));
     }
+    let unshown = Request::new("POST", "/upload").ask(plan, &World::default());
+    lines.push(format!(
+        "upload without a client certificate: {}",
+        status(&unshown)
+    ));
     lines.extend(shared_counters(plan));
     let silent = Checked(World {
         revocations_age: Duration::from_secs(45),
@@ -327,12 +340,16 @@ fn facts(plan: &Plan) -> Vec<String> {
     let mut lines = Vec::new();
     for listener in plan.listeners() {
         let (http, https) = (listener.http.as_ref().map(|http| http.bind), &listener.https);
-        let (bind, tls, certificate) = (https.bind, https.tls_min, &https.certificate);
+        let (bind, tls, certificates) = (https.bind, https.tls_min, &https.certificates);
         lines.push(format!(
-            "listener {} {http:?} {bind} {tls:?} {certificate}",
-            listener.name
+            "listener {} {http:?} {bind} {tls:?} {certificates:?} {:?}",
+            listener.name, https.client_authority
         ));
     }
+    let certificates = plan.certificates().iter();
+    lines.extend(
+        certificates.map(|it| format!("certificate {} for {:?} by {:?}", it.name, it.hosts, it.acme)),
+    );
     // The token of a corpus is not signed, so whose keys would be asked is a fact, not an answer.
     lines.extend(
         plan.identity_providers()

@@ -13,7 +13,11 @@ version: 1
 listeners:
   public:
     http: { bind: "0.0.0.0:80", redirect: https }
-    https: { bind: "0.0.0.0:443", tls: { min: "1.2", certificate: gateway } }
+    https: { bind: "0.0.0.0:443", tls: { min: "1.2", certificate: gateway, client_authority: partners } }
+  machines:
+    https: { bind: "0.0.0.0:445", tls: { min: "1.3", certificate: machines, more_certificates: [devices], client_authority: others } }
+certificates:
+  machines: { hosts: [api.bank.example], acme: dns-01 }
 hosts: [api.bank.example]
 addresses:
   office: [192.0.2.0/24]
@@ -69,6 +73,7 @@ routes:
     match: { method: POST, path: /upload }
     auth: partners
     scopes: ["upload:write"]
+    client_certificate: { authority: partners, names: ["spiffe://b.example/upload"] }
     limits: { body: 1MiB }
     upstream: core
   order:
@@ -165,8 +170,33 @@ pub(crate) const CHANGES: &[(&str, &str, &str)] = &[
     ),
     (
         "listeners.*.https.tls",
-        "tls: { min: \"1.2\", certificate: gateway }",
-        "tls: { min: \"1.3\", certificate: other }",
+        "tls: { min: \"1.2\", certificate: gateway,",
+        "tls: { min: \"1.3\", certificate: other,",
+    ),
+    (
+        "listeners.*.https.tls.more_certificates",
+        "more_certificates: [devices]",
+        "more_certificates: [devices, things]",
+    ),
+    (
+        "listeners.*.https.tls.client_authority",
+        "client_authority: others",
+        "client_authority: strangers",
+    ),
+    (
+        "routes.*.client_certificate",
+        "    client_certificate: { authority: partners, names: [\"spiffe://b.example/upload\"] }\n",
+        "\n",
+    ),
+    (
+        "routes.*.client_certificate.authority",
+        "{ authority: partners, names",
+        "{ authority: others, names",
+    ),
+    (
+        "routes.*.client_certificate.names",
+        "spiffe://b.example/upload",
+        "spiffe://b.example/download",
     ),
     ("listeners.*.https.tls.min", "min: \"1.2\"", "min: \"1.3\""),
     (
@@ -174,7 +204,14 @@ pub(crate) const CHANGES: &[(&str, &str, &str)] = &[
         "certificate: gateway",
         "certificate: other",
     ),
-    ("hosts", "[api.bank.example]", "[api.example]"),
+    ("certificates", "  machines: { hosts", "  devices: { hosts"),
+    (
+        "certificates.*.hosts",
+        "hosts: [api.bank.example], acme",
+        "hosts: [bank.example], acme",
+    ),
+    ("certificates.*.acme", "acme: dns-01", "acme: http-01"),
+    ("hosts", "\nhosts: [api.bank.example]", "\nhosts: [api.example]"),
     ("upstreams", "other: { address", "third: { address"),
     ("upstreams.*.address", "unix:core.sock", "http://127.0.0.1:1"),
     (

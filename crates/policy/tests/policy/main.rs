@@ -7,6 +7,7 @@ mod audit_observatory;
 mod audit_score;
 mod audit_spellings;
 mod cases;
+mod client_certificates;
 mod corpus;
 mod damaged;
 mod decisions;

@@ -1,0 +1,186 @@
+//! Certificates from an authority, by ACME (RFC 8555): fetched, renewed in time, and left to the certificate files to
+//! be checked and put into force.
+//!
+//! **Invariant:** whatever the authority must not see twice is on disk before it is sent: the account's key before the
+//! account, an order's key with the order, an attempt before the first request of it. So a gateway that is killed at
+//! any moment goes on where it was, and never asks in a loop.
+
+mod account;
+mod attempts;
+mod challenges;
+mod order;
+mod renewal;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use challenges::Challenges;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use instant_acme::Account;
+use policy::Certificate;
+use tokio::time::{MissedTickBehavior, interval};
+
+use crate::durable_file::{read_bounded, write_atomically};
+use crate::metrics::METRICS;
+use crate::server::Shared;
+use crate::settings::Settings;
+use attempts::Attempts;
+use renewal::Renewal;
+
+/// Largest file of our own.
+const MAX_BYTES: u64 = 256 * 1024;
+
+/// Where everything about ACME lies.
+pub(crate) fn directory(state: &Path) -> PathBuf {
+    state.join("acme")
+}
+
+/// A certificate with its key in one file, so that no crash can part them.
+pub(crate) fn pair_file(directory: &Path, name: &str) -> PathBuf {
+    directory.join(format!("{name}.pem"))
+}
+
+/// What fetching works with.
+struct Fetcher {
+    settings: Settings,
+    shared: Arc<Shared>,
+    directory: PathBuf,
+    /// Opened at its first use.
+    account: Option<Account>,
+    /// When each certificate is due, as far as it was asked.
+    renewals: BTreeMap<String, Renewal>,
+}
+
+/// Fetches what is due until shutdown.
+pub(crate) async fn run(settings: Settings, shared: Arc<Shared>) {
+    let mut ticks = interval(Duration::from_millis(settings.policy_poll_ms));
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let shutdown = shared.shutdown.clone();
+    let mut fetcher = Fetcher {
+        directory: directory(&settings.state_dir),
+        settings,
+        shared,
+        account: None,
+        renewals: BTreeMap::new(),
+    };
+    let fetching = async {
+        loop {
+            ticks.tick().await;
+            fetcher.look().await;
+        }
+    };
+    tokio::select! {
+        () = shutdown.cancelled() => {}
+        () = fetching => {}
+    }
+    METRICS.acme_waiting.reset();
+}
+
+impl Fetcher {
+    async fn look(&mut self) {
+        let snapshot = self.shared.policies.current();
+        for certificate in snapshot.plan.certificates() {
+            if certificate.acme.is_some() && self.is_due(certificate).await {
+                self.attempt(certificate).await;
+            }
+        }
+    }
+
+    /// Whether the certificate is missing, is not for its names any more, or is to be renewed, and no failure is too
+    /// fresh.
+    async fn is_due(&mut self, certificate: &Certificate) -> bool {
+        let now = self.shared.clock.now();
+        let may_begin = Attempts::read(&self.directory, &certificate.name).may_begin(now);
+        METRICS
+            .acme_waiting
+            .with_label_values(&[certificate.name.as_str()])
+            .set(i64::from(!may_begin));
+        if !may_begin {
+            return false;
+        }
+        let Ok(pair) = read_bounded(&pair_file(&self.directory, &certificate.name), MAX_BYTES) else {
+            return true;
+        };
+        let Some(held) = renewal::Held::read(&pair, certificate) else {
+            return true;
+        };
+        let old = self.renewals.remove(&certificate.name);
+        let renewal = match old.filter(|old| old.is_of(&held) && old.is_fresh(now)) {
+            Some(renewal) => renewal,
+            None => Renewal::plan(&held, self.suggested(&held).await, now),
+        };
+        let is_due = renewal.is_due(now);
+        self.renewals.insert(certificate.name.clone(), renewal);
+        is_due
+    }
+
+    /// What the authority says of when to renew (RFC 9773); `None` when it does not say.
+    async fn suggested(&mut self, held: &renewal::Held) -> Option<renewal::Window> {
+        let identifier = held.identifier.clone()?;
+        let account = self.account().await.ok()?;
+        match account.renewal_info(&identifier).await {
+            Ok((info, asked_again_after)) => renewal::Window::new(&info, asked_again_after),
+            Err(error) => {
+                tracing::debug!(%error, "no renewal information");
+                None
+            }
+        }
+    }
+
+    async fn attempt(&mut self, certificate: &Certificate) {
+        let name = certificate.name.as_str();
+        let count = |outcome| METRICS.acme_attempts.with_label_values(&[name, outcome]).inc();
+        match self.fetch(certificate).await {
+            Ok(()) => {
+                count("fetched");
+                tracing::info!(certificate = name, "fetched by ACME");
+            }
+            Err(error) => {
+                count("failed");
+                let error = format!("{error:#}");
+                tracing::error!(
+                    certificate = name,
+                    error,
+                    "not fetched by ACME: it is tried again later"
+                );
+            }
+        }
+    }
+
+    async fn fetch(&mut self, certificate: &Certificate) -> anyhow::Result<()> {
+        let attempts = Attempts::read(&self.directory, &certificate.name);
+        make_directory(&self.directory)?;
+        attempts.begin(self.shared.clock.now())?;
+        let account = self.account().await?;
+        let pair = order::fetch(self, &account, certificate).await?;
+        write_atomically(&pair_file(&self.directory, &certificate.name), pair.as_bytes())?;
+        order::forget(&self.directory, &certificate.name)?;
+        attempts.forget()
+    }
+
+    async fn account(&mut self) -> anyhow::Result<Account> {
+        if let Some(account) = &self.account {
+            return Ok(account.clone());
+        }
+        make_directory(&self.directory)?;
+        let account = account::open(&self.directory, &self.settings.acme)
+            .await
+            .context("the account at the authority")?;
+        self.account = Some(account.clone());
+        Ok(account)
+    }
+}
+
+fn make_directory(path: &Path) -> anyhow::Result<()> {
+    use std::os::unix::fs::DirBuilderExt as _;
+    let made = std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path);
+    made.with_context(|| format!("making {}", path.display()))
+}

@@ -1,0 +1,1 @@
+//! Pairs and names that are taken or not.

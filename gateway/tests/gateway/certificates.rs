@@ -1,0 +1,255 @@
+//! Several certificates on one listener, and certificates that change while connections go on.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use chrono::TimeDelta;
+use rcgen::date_time_ymd;
+use rustls::HandshakeKind;
+use rustls_pki_types::{CertificateDer, ServerName};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+use crate::clients::exchange;
+use crate::gateway_process::{GatewayProcess, POLICY, eventually};
+
+const OVERLAY: &str = "version: 1\nenvironment: test\n\
+    hosts: [localhost, 127.0.0.1, api.bank.example, pay.partner.example, orders.example]\n";
+
+/// Two certificates on the listener; one of them has a wildcard.
+async fn two_certificates() -> GatewayProcess {
+    let policy = POLICY.replace(
+        "certificate: gateway",
+        "certificate: gateway, more_certificates: [partner]",
+    );
+    let gateway = GatewayProcess::with_policy(&policy, |directory| {
+        std::fs::write(directory.join("../policies/environments/test.yaml"), OVERLAY).unwrap();
+        let unknown = crate::authority::Authority::new("replaced below");
+        unknown.issue(&["*.partner.example"]).write(directory, "partner");
+    })
+    .await;
+    let issued = gateway.authority.issue(&["*.partner.example", "partner.example"]);
+    replace(&gateway, "partner", &issued.chain, &issued.key);
+    eventually("the partner's certificate is of the authority", || async {
+        connect(&gateway, "pay.partner.example").await.is_ok()
+    })
+    .await;
+    gateway
+}
+
+fn replace(gateway: &GatewayProcess, name: &str, chain: &str, key: &str) {
+    let directory = gateway.directory.path().join("tls");
+    std::fs::write(directory.join(format!("{name}.key")), key).unwrap();
+    std::fs::write(directory.join(format!("{name}.pem")), chain).unwrap();
+}
+
+async fn connect(gateway: &GatewayProcess, name: &str) -> std::io::Result<TlsStream<TcpStream>> {
+    let config = Arc::new(gateway.tls_config());
+    connect_with(gateway, config, name).await
+}
+
+async fn connect_with(
+    gateway: &GatewayProcess,
+    config: Arc<rustls::ClientConfig>,
+    name: &str,
+) -> std::io::Result<TlsStream<TcpStream>> {
+    let socket = TcpStream::connect(gateway.https).await?;
+    let name = ServerName::try_from(name.to_owned()).unwrap();
+    TlsConnector::from(config).connect(name, socket).await
+}
+
+fn shown(stream: &TlsStream<TcpStream>) -> CertificateDer<'static> {
+    let chain = stream.get_ref().1.peer_certificates().unwrap();
+    chain[0].clone()
+}
+
+async fn status(stream: &mut TlsStream<TcpStream>, host: &str) -> u16 {
+    let request = format!("GET /health/live HTTP/1.1\r\nhost: {host}\r\n\r\n");
+    let answer = exchange(stream, &request).await;
+    answer.split(' ').nth(1).unwrap().parse().unwrap()
+}
+
+async fn ok(gateway: &GatewayProcess, name: &str) -> Option<i64> {
+    gateway
+        .metric(&format!(r#"portico_certificate_ok{{certificate="{name}"}}"#))
+        .await
+}
+
+#[tokio::test]
+async fn tls2_the_name_chooses_the_certificate_and_a_wildcard_stands_for_one_label() {
+    let gateway = two_certificates().await;
+    let own = shown(&connect(&gateway, "api.bank.example").await.unwrap());
+    let partner = shown(&connect(&gateway, "pay.partner.example").await.unwrap());
+    assert_ne!(own, partner);
+    assert_eq!(
+        partner,
+        shown(&connect(&gateway, "partner.example").await.unwrap())
+    );
+    assert_eq!(
+        partner,
+        shown(&connect(&gateway, "PAY.partner.EXAMPLE").await.unwrap())
+    );
+
+    for stranger in ["a.b.partner.example", "bank.example", "xpartner.example"] {
+        let error = connect(&gateway, stranger).await.unwrap_err().to_string();
+        assert!(error.contains("UnrecognisedName"), "{stranger}: {error}");
+    }
+}
+
+#[tokio::test]
+async fn tls3_a_connection_is_for_the_hosts_of_its_certificate() {
+    let gateway = two_certificates().await;
+    let mut own = connect(&gateway, "api.bank.example").await.unwrap();
+    assert_eq!(status(&mut own, "api.bank.example").await, 200);
+    assert_eq!(
+        status(&mut own, "orders.example:443").await,
+        200,
+        "the same certificate is for it"
+    );
+    assert_eq!(status(&mut own, "pay.partner.example").await, 421);
+    let counted = gateway
+        .metric(r#"portico_refused_heads_total{rule="TLS-3"}"#)
+        .await;
+    assert_eq!(counted, Some(1));
+}
+
+#[tokio::test]
+async fn tls3_no_session_is_resumed_under_another_certificate() {
+    let gateway = two_certificates().await;
+    let config = Arc::new(gateway.tls_config());
+    let kind = async |name: &str| {
+        let mut stream = connect_with(&gateway, config.clone(), name).await.unwrap();
+        // The tickets come with the answer.
+        assert_eq!(status(&mut stream, name).await, 200);
+        stream.get_ref().1.handshake_kind().unwrap()
+    };
+    assert_ne!(kind("api.bank.example").await, HandshakeKind::Resumed);
+    assert_eq!(kind("api.bank.example").await, HandshakeKind::Resumed);
+    assert_ne!(kind("pay.partner.example").await, HandshakeKind::Resumed);
+}
+
+#[tokio::test]
+async fn tls4_a_new_pair_is_shown_to_new_connections_and_old_ones_go_on() {
+    let gateway = GatewayProcess::start().await;
+    let mut old = connect(&gateway, "localhost").await.unwrap();
+    let before = shown(&old);
+    let issued = gateway
+        .authority
+        .issue(&["localhost", "127.0.0.1", "api.bank.example"]);
+    replace(&gateway, "gateway", &issued.chain, &issued.key);
+    eventually("the new certificate is shown", || async {
+        shown(&connect(&gateway, "localhost").await.unwrap()) != before
+    })
+    .await;
+    assert_eq!(status(&mut old, "localhost").await, 200);
+    assert_eq!(ok(&gateway, "gateway").await, Some(1));
+}
+
+#[tokio::test]
+async fn tls4_a_pair_that_is_wrong_changes_nothing_and_a_metric_says_so() {
+    let gateway = GatewayProcess::start().await;
+    let names = ["localhost", "127.0.0.1", "api.bank.example"];
+    let good = gateway.authority.issue(&names);
+    let other = gateway.authority.issue(&names);
+    let expired = gateway
+        .authority
+        .issue_with(&names, |params| params.not_after = date_time_ymd(2026, 12, 31));
+    let early = gateway
+        .authority
+        .issue_with(&names, |params| params.not_before = date_time_ymd(2027, 12, 31));
+    let stranger = gateway.authority.issue(&["evil.example"]);
+    let narrower = gateway.authority.issue(&["localhost", "127.0.0.1"]);
+    let below = gateway.authority.below("intermediate");
+    let chained = below.issue(&names);
+    let forger = crate::authority::Authority::new("Portico test CA");
+    let forged = format!("{}{}", good.chain, forger.pem());
+    let wrong = [
+        ("another key", good.chain.as_str(), other.key.as_str()),
+        ("no key", &good.chain, "nothing"),
+        ("no chain", "nothing", &good.key),
+        ("expired", &expired.chain, &expired.key),
+        ("not yet", &early.chain, &early.key),
+        ("another host", &stranger.chain, &stranger.key),
+        ("a host less", &narrower.chain, &narrower.key),
+        (
+            "out of order",
+            &format!("{}{}{}", chained.chain, gateway.authority.pem(), below.pem()),
+            &chained.key,
+        ),
+        ("a chain that does not hold", &forged, &good.key),
+    ];
+    for (what, chain, key) in wrong {
+        let before = shown(&connect(&gateway, "localhost").await.unwrap());
+        replace(&gateway, "gateway", chain, key);
+        eventually(&format!("{what} is reported"), || async {
+            ok(&gateway, "gateway").await == Some(0)
+        })
+        .await;
+        assert_eq!(
+            before,
+            shown(&connect(&gateway, "localhost").await.unwrap()),
+            "{what}"
+        );
+        let mended = gateway.authority.issue(&names);
+        replace(&gateway, "gateway", &mended.chain, &mended.key);
+        eventually("a good pair mends it", || async {
+            ok(&gateway, "gateway").await == Some(1)
+                && mended.der().0[0] == shown(&connect(&gateway, "localhost").await.unwrap())
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn tls4_swaps_under_load_fail_no_handshake() {
+    let gateway = Arc::new(GatewayProcess::start().await);
+    let (stop, served) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+    let mut load = Vec::new();
+    for _ in 0..4 {
+        let (gateway, stop, served) = (gateway.clone(), stop.clone(), served.clone());
+        load.push(tokio::spawn(async move {
+            while !stop.load(Ordering::Relaxed) {
+                let mut stream = connect(&gateway, "localhost").await.unwrap();
+                assert_eq!(status(&mut stream, "localhost").await, 200);
+                served.fetch_add(1, Ordering::Relaxed);
+            }
+        }));
+    }
+    for _ in 0..5 {
+        let issued = gateway
+            .authority
+            .issue(&["localhost", "127.0.0.1", "api.bank.example"]);
+        replace(&gateway, "gateway", &issued.chain, &issued.key);
+        eventually("the swap", || async {
+            issued.der().0[0] == shown(&connect(&gateway, "localhost").await.unwrap())
+        })
+        .await;
+    }
+    stop.store(true, Ordering::Relaxed);
+    for client in load {
+        client.await.unwrap();
+    }
+    assert!(served.load(Ordering::Relaxed) > 20, "the load was no load");
+}
+
+#[tokio::test]
+async fn tls5_when_a_certificate_ends_is_a_metric() {
+    let gateway = GatewayProcess::start().await;
+    let ends = async || {
+        gateway
+            .metric(r#"portico_certificate_expires_timestamp_seconds{certificate="gateway"}"#)
+            .await
+            .unwrap()
+    };
+    let issued = gateway
+        .authority
+        .issue_with(&["localhost", "127.0.0.1", "api.bank.example"], |params| {
+            params.not_after = date_time_ymd(2027, 2, 1);
+        });
+    replace(&gateway, "gateway", &issued.chain, &issued.key);
+    eventually("the end is told", || async { ends().await == 1_801_440_000 }).await;
+    // It ends while it is in force: it is told, and stays, for there is none better.
+    gateway.clock.advance(TimeDelta::days(30));
+    assert_eq!(ok(&gateway, "gateway").await, Some(1));
+}
