@@ -196,7 +196,7 @@ fn the_redis_server_of_the_tests_does_not_start_with_the_machine() {
     let machine = Machine::new(0);
     machine.package_manager("apt-get");
     machine.has_postgresql();
-    for name in ["cmake", "cc", "c++", "chromedriver"] {
+    for name in ["cmake", "cc", "c++", "chromedriver", "pebble"] {
         machine.program(name, "exit 0");
     }
     let log = machine.at("log");

@@ -48,6 +48,7 @@ pub(crate) struct Metrics {
     pub(crate) policy_info: IntGaugeVec,
     pub(crate) policy_ok: IntGauge,
     pub(crate) policy_waivers_expired: IntGauge,
+    pub(crate) listeners_waiting: IntGauge,
     pub(crate) keyset_seq: IntGauge,
     pub(crate) keyset_heard_seconds: IntGauge,
     pub(crate) control_plane_up: IntGauge,
@@ -189,6 +190,10 @@ impl Metrics {
             policy_ok: gauge(
                 "portico_policy_directory_ok",
                 "1 when the policy in force is what the directory says, 0 when the directory is broken.",
+            ),
+            listeners_waiting: gauge(
+                "portico_listeners_waiting",
+                "Sides of listeners that the policy in force adds, moves or removes: they wait for a restart.",
             ),
             policy_waivers_expired: gauge(
                 "portico_policy_waivers_expired",

@@ -52,7 +52,7 @@ pub const ALLOWED: [(&str, &[&str]); 13] = [
     ("test-support", &["database", "service-runtime"]),
     ("trial", &["service-runtime"]),
     ("tidy", &[]),
-    ("bench", &["service-runtime", "trial"]),
+    ("bench", &["keyring", "service-runtime", "trial"]),
 ];
 
 /// Foreign crates that only some of ours may name.

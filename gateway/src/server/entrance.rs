@@ -10,6 +10,7 @@ use service_runtime::clock::Clock;
 
 use crate::acme;
 use crate::listen;
+use crate::metrics::METRICS;
 use crate::policy_source::Reload;
 use crate::settings::Settings;
 use crate::tls::{TlsEntrance, TlsFiles};
@@ -21,6 +22,8 @@ pub(crate) struct Entrance {
     /// `<listener>.<http|https>`.
     pub(crate) label: String,
     pub(crate) scheme: Scheme,
+    /// What the policy said when it was opened.
+    bind: SocketAddr,
     /// The port on which clients reach the HTTPS side of this listener.
     pub(crate) https_port: u16,
     /// The TLS side; `None` in clear.
@@ -89,10 +92,15 @@ fn opening(
     sockets: Vec<TcpListener>,
 ) -> anyhow::Result<Opening> {
     let address = bound_address(&sockets)?;
+    let bind = match (scheme, &listener.http) {
+        (Scheme::Http, Some(http)) => http.bind,
+        (Scheme::Http, None) | (Scheme::Https, _) => listener.https.bind,
+    };
     let entrance = Arc::new(Entrance {
         listener: listener.name.clone(),
         label,
         scheme,
+        bind,
         https_port,
         tls,
     });
@@ -119,23 +127,39 @@ pub(super) fn after_look(plan: &Plan, files: &mut TlsFiles, entrances: &[Arc<Ent
             refresh_tls(entrance, listener, files);
         }
     }
+    let waiting = waiting_for_restart(plan, entrances);
+    METRICS
+        .listeners_waiting
+        .set(i64::try_from(waiting.len()).unwrap_or(i64::MAX));
     if reload == Reload::Loaded {
-        let open: BTreeSet<&str> = entrances
-            .iter()
-            .map(|entrance| entrance.listener.as_str())
-            .collect();
-        let wanted: BTreeSet<&str> = plan
-            .listeners()
-            .iter()
-            .map(|listener| listener.name.as_str())
-            .collect();
-        for listener in open.symmetric_difference(&wanted) {
+        for listener in waiting {
             tracing::warn!(
                 listener,
-                "the policy adds or removes this listener: that needs a restart"
+                "the policy adds, moves or removes this side of a listener: that needs a restart"
             );
         }
     }
+}
+
+/// Sides of listeners that are not open where the policy says: sockets are opened once.
+fn waiting_for_restart(plan: &Plan, entrances: &[Arc<Entrance>]) -> BTreeSet<String> {
+    let open: BTreeSet<(String, SocketAddr)> = entrances
+        .iter()
+        .map(|entrance| (entrance.label.clone(), entrance.bind))
+        .collect();
+    let wanted: BTreeSet<(String, SocketAddr)> = plan
+        .listeners()
+        .iter()
+        .flat_map(|listener| {
+            let https = (format!("{}.https", listener.name), listener.https.bind);
+            let http = listener.http.as_ref();
+            let http = http.map(|http| (format!("{}.http", listener.name), http.bind));
+            std::iter::once(https).chain(http)
+        })
+        .collect();
+    open.symmetric_difference(&wanted)
+        .map(|(label, _)| label.clone())
+        .collect()
 }
 
 fn refresh_tls(entrance: &Entrance, listener: &Listener, files: &TlsFiles) {

@@ -278,6 +278,14 @@ impl GatewayProcess {
             .find_map(|found| found.strip_prefix(line)?.trim().parse().ok())
     }
 
+    /// Waits until a metric has this value: what is counted of an answer is counted behind it.
+    pub(crate) async fn counts(&self, line: &str, value: i64) {
+        eventually(&format!("{line} is {value}"), || async {
+            self.metric(line).await == Some(value)
+        })
+        .await;
+    }
+
     pub(crate) async fn private_text(&self, path: &str) -> String {
         let client = reqwest::Client::builder()
             .timeout(Duration::from_secs(5))

@@ -129,6 +129,20 @@ async fn counters_survive_a_reload() {
 }
 
 #[tokio::test]
+async fn a_listener_that_moves_waits_for_a_restart_and_says_so() {
+    let gateway = GatewayProcess::start().await;
+    let waiting = "portico_listeners_waiting";
+    for (bind, sides) in [("127.0.0.1:9443", 1_i64), ("127.0.0.1:8443", 0)] {
+        gateway.policy_file("base.yaml", &POLICY.replace("127.0.0.1:8443", bind));
+        gateway.counts(waiting, sides).await;
+        assert_eq!(gateway.get("/health/live").await.status(), 200);
+    }
+    let without = POLICY.replace("    http: { bind: \"127.0.0.1:8080\", redirect: https }\n", "");
+    gateway.policy_file("base.yaml", &without);
+    gateway.counts(waiting, 1).await;
+}
+
+#[tokio::test]
 async fn a_restart_with_a_broken_directory_uses_the_last_good_policy() {
     let mut gateway = GatewayProcess::start().await;
     gateway.policy_file("base.yaml", &stricter());
