@@ -46,13 +46,14 @@ fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
     let site = Site::make(arguments.tokens)?;
     let _upstream = site.upstream()?;
-    let candidates = [
-        Candidate::nginx(&site)?,
-        Candidate::haproxy(&site)?,
-        Candidate::bare(&site, &arguments.bare)?,
-        Candidate::portico(&site, &arguments.binary)?,
-    ];
     let mut out = std::io::stdout();
+    let mut candidates = vec![Candidate::nginx(&site)?, Candidate::haproxy(&site)?];
+    if arguments.bare.exists() {
+        candidates.push(Candidate::bare(&site, &arguments.bare)?);
+    } else {
+        writeln!(out, "no bare proxy at {}: left out\n", arguments.bare.display())?;
+    }
+    candidates.push(Candidate::portico(&site, &arguments.binary)?);
     writeln!(
         out,
         "{} connections kept alive, {} turns of {} s, TLS 1.3, HTTP/1.1 to a small JSON of nginx on loopback; CPU of the proxy alone\n",

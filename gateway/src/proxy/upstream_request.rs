@@ -1,5 +1,7 @@
 //! What the upstream sees: the canonical path, our own facts about the client, and the verified identity.
 
+use std::borrow::Cow;
+
 use http::{HeaderName, HeaderValue, header};
 use pingora::Result;
 use pingora::http::RequestHeader;
@@ -37,7 +39,9 @@ pub(super) fn rewrite(session: &Session, upstream: &mut RequestHeader, ctx: &Req
         };
         upstream.insert_header("X-Forwarded-Proto", scheme)?;
     }
-    upstream.insert_header("X-Forwarded-Host", request::host(session))?;
+    if let Some(host) = forwarded_host(request::host(session), ctx.snapshot.plan.hosts()) {
+        upstream.insert_header("X-Forwarded-Host", host.as_ref())?;
+    }
 
     // AD-8, AD-9, EDG-7.
     let identity = ctx.identity();
@@ -55,6 +59,21 @@ pub(super) fn rewrite(session: &Session, upstream: &mut RequestHeader, ctx: &Req
     permit
         .principal()
         .map_or(Ok(()), |principal| identify(upstream, principal))
+}
+
+/// The host as the policy spells it; only the port is the client's.
+fn forwarded_host<'h>(asked: &'h str, hosts: &[String]) -> Option<Cow<'h, str>> {
+    hosts.iter().find_map(|host| {
+        let (name, port) = asked.split_at_checked(host.len())?;
+        let is_it = name.eq_ignore_ascii_case(host) && (port.is_empty() || port.starts_with(':'));
+        is_it.then(|| {
+            if name == host {
+                Cow::Borrowed(asked)
+            } else {
+                Cow::Owned(format!("{host}{port}"))
+            }
+        })
+    })
 }
 
 /// The verified identity (AD-7, J46).
@@ -84,5 +103,24 @@ fn remove_prefixed(upstream: &mut RequestHeader, prefixes: &[&str]) {
         .collect();
     for name in names {
         upstream.remove_header(&name);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::forwarded_host;
+
+    #[test]
+    fn ad6_the_host_is_told_as_the_policy_spells_it() {
+        let hosts = ["api.bank.example", "[::1]"].map(str::to_owned);
+        for (asked, told) in [
+            ("api.bank.example", Some("api.bank.example")),
+            ("API.Bank.example:8443", Some("api.bank.example:8443")),
+            ("[::1]:1", Some("[::1]:1")),
+            ("api.bank.example.evil", None),
+            ("bank.example", None),
+        ] {
+            assert_eq!(forwarded_host(asked, &hosts).as_deref(), told, "{asked}");
+        }
     }
 }

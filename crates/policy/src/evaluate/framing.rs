@@ -117,7 +117,8 @@ fn without_port(host: &str) -> Option<&str> {
     let (name, port) = host.split_at_checked(end)?;
     let is_port = match port.strip_prefix(':') {
         Some(digits) => {
-            digits.len() <= 5 && !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit())
+            let is_number = digits.bytes().all(|byte| byte.is_ascii_digit());
+            is_number && digits.parse::<u16>().is_ok_and(|port| port > 0)
         }
         None => port.is_empty(),
     };
@@ -140,6 +141,10 @@ mod tests {
             ("", None),
             (":80", None),
             ("a:", None),
+            ("a:0", None),
+            ("a:65535", Some("a")),
+            ("a:65536", None),
+            ("a:99999", None),
             ("a:b", None),
             ("a:1:2", None),
             ("a:123456", None),
