@@ -34,7 +34,7 @@ fn main() {
         format!("version: 1\n{begin}{}", lines(line, count))
     };
     // Each is as large as a file may be, and would be quadratic if the work for one line grew with the others.
-    let hard: [(&str, String); 9] = [
+    let hard: [(&str, String); 10] = [
         ("unknown keys", filled("", |key| format!("k{key}: 1\n"), 24_000)),
         (
             "keys twice",
@@ -73,6 +73,14 @@ fn main() {
             filled("", |key| format!("a{key}: &a{key} 1\n"), 15_000),
         ),
         ("brackets", "[".repeat(250_000)),
+        (
+            "wrong in a line",
+            filled(
+                "routes: {",
+                |n| format!("r{n}: {{match: {{method: GET, path: /r{n}}}, auth: nne}}, "),
+                4_500,
+            ) + "}\n",
+        ),
         (
             "one line",
             filled("hosts: [\"", |_| "a".to_owned(), 250_000) + "\"]\n",

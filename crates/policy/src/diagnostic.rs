@@ -146,7 +146,7 @@ impl Finding {
         let secrets = |at: Span| {
             files
                 .get(at.file)
-                .map(|file| secret::of_line(&file.text, at.line))
+                .map(|file| secret::of_line(&file.text, at.line, at.column))
         };
         let own = secrets(self.at).unwrap_or_default();
         let related = self.related.as_ref().and_then(|(at, _)| secrets(*at));

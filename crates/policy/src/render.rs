@@ -122,7 +122,7 @@ fn source_line(diagnostic: &Diagnostic, files: &[SourceFile]) -> Option<(String,
 
 fn is_secret(diagnostic: &Diagnostic, files: &[SourceFile]) -> bool {
     let file = files.iter().find(|file| file.name == diagnostic.file);
-    file.is_some_and(|file| !secret::of_line(&file.text, diagnostic.line).is_empty())
+    file.is_some_and(|file| !secret::of_line(&file.text, diagnostic.line, diagnostic.column).is_empty())
 }
 
 /// Text without what hides or drives a terminal: a policy file is not trusted to hold what is safe for one.

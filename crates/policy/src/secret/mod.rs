@@ -15,8 +15,11 @@ pub(crate) const BY_REFERENCE: &str =
 const BEGIN: &str = "-----BEGIN ";
 const END: &str = "-----END ";
 
-/// The pieces of a line, counted from 1, that look like secrets.
-pub(crate) fn of_line(text: &str, line: u32) -> Vec<&str> {
+/// Bytes of a line that are looked at on each side of a place: more than any finding quotes.
+const AROUND: usize = 1_024;
+
+/// The pieces of a line, counted from 1, that look like secrets; of a long line, those around a column.
+pub(crate) fn of_line(text: &str, line: u32, column: u32) -> Vec<&str> {
     let index = usize::try_from(line).ok().and_then(|line| line.checked_sub(1));
     let Some((index, own)) = index.and_then(|index| Some((index, text.lines().nth(index)?))) else {
         return Vec::new();
@@ -24,10 +27,34 @@ pub(crate) fn of_line(text: &str, line: u32) -> Vec<&str> {
     if continues_key_block(text, index) || continues_secret(text, index, own) {
         return vec![own.trim()];
     }
-    let mut pieces = in_words(own);
-    pieces.extend(under_names(own));
+    let near = around(own, column);
+    let mut pieces = in_words(near);
+    // The line of a long flow mapping is cut behind its bracket.
+    let open = if near.len() < own.len() {
+        vec!['{']
+    } else {
+        Vec::new()
+    };
+    pieces.extend(under_names(near, open));
     pieces.retain(|piece| !piece.is_empty());
     pieces
+}
+
+/// The part of a line around a column, counted from 1 in characters.
+fn around(line: &str, column: u32) -> &str {
+    if line.len() <= AROUND {
+        return line;
+    }
+    let before = usize::try_from(column).unwrap_or(usize::MAX).saturating_sub(1);
+    let at = if line.is_ascii() {
+        before.min(line.len())
+    } else {
+        let mut letters = line.char_indices().map(|(at, _)| at);
+        letters.nth(before).unwrap_or(line.len())
+    };
+    let start = line.floor_char_boundary(at.saturating_sub(AROUND));
+    let end = line.ceil_char_boundary(at.saturating_add(AROUND).min(line.len()));
+    line.get(start..end).unwrap_or_default()
 }
 
 /// The text with every secret left out: those that are known, and what looks like one.
@@ -92,9 +119,8 @@ fn continues_secret(text: &str, index: usize, own: &str) -> bool {
 }
 
 /// Values whose key says that they are secrets, in `key: value`, `key=value` and between brackets.
-fn under_names(line: &str) -> Vec<&str> {
+fn under_names(line: &str, mut open: Vec<char>) -> Vec<&str> {
     let mut pieces = Vec::new();
-    let mut open: Vec<char> = Vec::new();
     for (index, letter) in line.char_indices() {
         match letter {
             '{' | '[' => open.push(letter),
@@ -179,7 +205,7 @@ mod tests {
                 concat!("-----BEGIN ", "PRIVATE KEY-----\\nMC4C\""),
             ),
         ] {
-            let found = of_line(line, 1);
+            let found = of_line(line, 1, 1);
             assert!(found.contains(&secret), "{line}: {found:?}");
             let told = left_out(&format!("write `{line}`"), &found);
             assert!(!told.contains(secret), "{told}");
@@ -207,15 +233,29 @@ mod tests {
             "# yaml-language-server: $schema=portico.schema.json",
             "token_service: [10.0.0.0/8]",
         ] {
-            assert!(of_line(line, 1).is_empty(), "{line}: {:?}", of_line(line, 1));
+            let found = of_line(line, 1, 1);
+            assert!(found.is_empty(), "{line}: {found:?}");
         }
     }
 
     #[test]
     fn lines_that_belong_to_a_secret_above_are_hidden() {
         let text = "a: |\n  -----BEGIN KEY-----\n  MC4C\n  -----END KEY-----\n  after\npassword:\n  hunter2\n  refresh_token:\n    auth: none\n";
-        let hidden: Vec<u32> = (1..=9).filter(|line| !of_line(text, *line).is_empty()).collect();
+        let hidden: Vec<u32> = (1..=9)
+            .filter(|line| !of_line(text, *line, 1).is_empty())
+            .collect();
         assert_eq!(hidden, [2, 3, 4, 7]);
+    }
+
+    #[test]
+    fn of_a_long_line_the_part_around_the_place_is_looked_at() {
+        let filler = "a: b, ".repeat(1_000);
+        for filler in [filler.clone(), filler.replace('b', "ß")] {
+            let line = format!("{filler}password: hunter2, {filler}");
+            let column = u32::try_from(filler.chars().count()).expect("a column");
+            assert!(of_line(&line, 1, column).contains(&"hunter2"));
+            assert!(of_line(&line, 1, 1).is_empty());
+        }
     }
 
     #[test]
