@@ -174,14 +174,17 @@ impl<'s> Tree<'s> {
 
     /// `? key`, whose value stands behind a `:` that may be in another line.
     fn is_marked_key(&self, node: &Node) -> bool {
+        // Nothing but the blanks beside it is looked at: a line can be as long as a file.
+        const BLANK: [char; 2] = [' ', '\t'];
         let before = self.text.get(..node.source.start).unwrap_or_default();
-        let before = before.rsplit('\n').next().unwrap_or_default();
-        let before = before.trim_end().strip_suffix('?').map(str::trim_end);
-        let is_marked =
-            before.is_some_and(|before| before.is_empty() || before.ends_with(['{', ',', '[', '-']));
+        let before = before.trim_end_matches(BLANK).strip_suffix('?');
+        let is_marked = before.is_some_and(|before| {
+            let before = before.trim_end_matches(BLANK);
+            before.is_empty() || before.ends_with(['\n', '{', ',', '[', '-'])
+        });
         let behind = self.text.get(node.source.end..).unwrap_or_default();
-        let behind = behind.lines().next().unwrap_or_default().trim_start();
-        is_marked || behind.is_empty() || behind.starts_with('#')
+        let behind = behind.trim_start_matches(BLANK);
+        is_marked || behind.is_empty() || behind.starts_with(['\n', '\r', '#'])
     }
 
     /// Text that goes on in the next line, which a slip of the hand does as easily as intent.
