@@ -43,6 +43,10 @@ pub enum Encoding {
     Utf16LittleEndian,
     /// UTF-16 with the high byte first.
     Utf16BigEndian,
+    /// UTF-32 with the low byte first.
+    Utf32LittleEndian,
+    /// UTF-32 with the high byte first.
+    Utf32BigEndian,
     /// One byte for each character, as before Unicode.
     Latin1,
     /// No text at all.
@@ -67,12 +71,12 @@ impl SourceFile {
         if bytes.len() > MAX_FILE_BYTES {
             return Self::refused(name, Refusal::TooLarge);
         }
-        let encoding = utf16(bytes);
+        let encoding = utf32(bytes).or_else(|| utf16(bytes));
         match (encoding, std::str::from_utf8(bytes)) {
             (None, Ok(text)) => Self::new(name, text),
             (Some(encoding), _) => Self {
                 name,
-                text: from_utf16(bytes, encoding),
+                text: from_wide(bytes, encoding),
                 refusal: Some(Refusal::NotUtf8(encoding, 1, 1)),
             },
             (None, Err(error)) => {
@@ -105,6 +109,17 @@ impl SourceFile {
     }
 }
 
+/// UTF-32 shows as UTF-16 does; its mark begins with that of UTF-16, so it is looked for first.
+fn utf32(bytes: &[u8]) -> Option<Encoding> {
+    match bytes {
+        [0xFF, 0xFE, 0, 0, ..] => Some(Encoding::Utf32LittleEndian),
+        [0, 0, 0xFE, 0xFF, ..] => Some(Encoding::Utf32BigEndian),
+        [first, 0, 0, 0, ..] if *first > 0 => Some(Encoding::Utf32LittleEndian),
+        [0, 0, 0, first, ..] if *first > 0 => Some(Encoding::Utf32BigEndian),
+        _ => None,
+    }
+}
+
 /// UTF-16 shows by its byte order mark, or by the empty half of its first characters: a policy begins with ASCII.
 fn utf16(bytes: &[u8]) -> Option<Encoding> {
     match bytes {
@@ -116,16 +131,26 @@ fn utf16(bytes: &[u8]) -> Option<Encoding> {
     }
 }
 
-fn from_utf16(bytes: &[u8], encoding: Encoding) -> String {
-    let units: Vec<u16> = bytes
-        .as_chunks::<2>()
-        .0
-        .iter()
-        .map(|pair| match encoding {
-            Encoding::Utf16BigEndian => u16::from_be_bytes(*pair),
-            Encoding::Utf16LittleEndian | Encoding::Latin1 | Encoding::Binary => u16::from_le_bytes(*pair),
-        })
-        .collect();
+/// The text of wide characters, for the piece of it that a finding shows.
+fn from_wide(bytes: &[u8], encoding: Encoding) -> String {
+    let is_high_first = matches!(encoding, Encoding::Utf16BigEndian | Encoding::Utf32BigEndian);
+    if matches!(encoding, Encoding::Utf32LittleEndian | Encoding::Utf32BigEndian) {
+        let letter = |unit: &[u8; 4]| {
+            let order = if is_high_first {
+                u32::from_be_bytes
+            } else {
+                u32::from_le_bytes
+            };
+            char::from_u32(order(*unit)).unwrap_or(char::REPLACEMENT_CHARACTER)
+        };
+        return bytes.as_chunks::<4>().0.iter().map(letter).collect();
+    }
+    let order = if is_high_first {
+        u16::from_be_bytes
+    } else {
+        u16::from_le_bytes
+    };
+    let units: Vec<u16> = bytes.as_chunks::<2>().0.iter().map(|unit| order(*unit)).collect();
     String::from_utf16_lossy(&units)
 }
 

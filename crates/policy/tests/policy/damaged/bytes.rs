@@ -54,6 +54,36 @@ pub(super) const ADDED: &[Added] = &[
     ("empty file", "P1005", "zz.yaml", ""),
     ("only comments", "P1005", "zz.yaml", "# nothing\n\n# here\n"),
     ("only the start of a document", "P1005", "zz.yaml", "---\n"),
+    (
+        "a template",
+        "P1007",
+        "zz.yaml",
+        "version: 1\nhosts: [§{{ .Values.host }}]\n",
+    ),
+    (
+        "a template around lines",
+        "P1007",
+        "zz.yaml",
+        "version: 1\n§{% if prod %}\nhosts: [a]\n{% endif %}\n",
+    ),
+    (
+        "a pointer of Git LFS",
+        "P1007",
+        "zz.yaml",
+        "§version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n",
+    ),
+    (
+        "a patch",
+        "P1007",
+        "zz.yaml",
+        "§diff --git a/zz.yaml b/zz.yaml\n--- a/zz.yaml\n+++ b/zz.yaml\n@@ -1 +1 @@\n-version: 1\n+version: 1\n",
+    ),
+    (
+        "a vault",
+        "P1007",
+        "zz.yaml",
+        "§$ANSIBLE_VAULT;1.1;AES256\n3061\n",
+    ),
 ];
 
 /// Those that are no table of texts.
@@ -72,6 +102,15 @@ fn encodings() -> impl Iterator<Item = Case> {
     let utf16 = |text: &str, order: fn(u16) -> [u8; 2]| {
         read(&text.encode_utf16().flat_map(order).collect::<Vec<u8>>())
     };
+    let utf32 = |text: &str, order: fn(u32) -> [u8; 4]| {
+        read(
+            &text
+                .chars()
+                .flat_map(|letter| order(letter.into()))
+                .collect::<Vec<u8>>(),
+        )
+    };
+    let (low32, high32) = (u32::to_le_bytes, u32::to_be_bytes);
     let marked = format!("\u{feff}{TEXT}");
     let (low, high) = (u16::to_le_bytes, u16::to_be_bytes);
     [
@@ -81,6 +120,14 @@ fn encodings() -> impl Iterator<Item = Case> {
         (
             "UTF-16 of the other order without a mark",
             utf16(TEXT, high),
+            (1, 1),
+        ),
+        ("UTF-32 with a mark", utf32(&marked, low32), (1, 1)),
+        ("UTF-32 of the other order", utf32(&marked, high32), (1, 1)),
+        ("UTF-32 without a mark", utf32(TEXT, low32), (1, 1)),
+        (
+            "UTF-32 of the other order without a mark",
+            utf32(TEXT, high32),
             (1, 1),
         ),
         ("Latin-1", read(b"version: 1\n# caf\xe9\n"), (2, 6)),

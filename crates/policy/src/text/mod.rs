@@ -1,5 +1,7 @@
 //! Whether a file is text that reads as what it is: the right size, UTF-8, and no character that hides.
 
+mod foreign;
+
 use crate::{
     diagnostic::{Findings, Span, code},
     source::{Encoding, MAX_FILE_BYTES, Refusal, SourceFile},
@@ -27,7 +29,10 @@ pub(crate) fn is_readable(file: usize, source: &SourceFile, findings: &mut Findi
     match &source.refusal {
         Some(refusal) => refused(file, source, refusal, findings),
         None if source.text.len() > MAX_FILE_BYTES => refused(file, source, &Refusal::TooLarge, findings),
-        None => characters(file, &source.text, findings),
+        None => {
+            characters(file, &source.text, findings);
+            foreign::look(file, &source.text, findings);
+        }
     }
     findings.len() == before
 }
@@ -183,6 +188,14 @@ fn not_utf8(at: Span, encoding: Encoding, name: &str, findings: &mut Findings) {
         Encoding::Utf16BigEndian => (
             "this file is UTF-16 (high byte first), not UTF-8",
             Some("UTF-16BE"),
+        ),
+        Encoding::Utf32LittleEndian => (
+            "this file is UTF-32 (low byte first), not UTF-8",
+            Some("UTF-32LE"),
+        ),
+        Encoding::Utf32BigEndian => (
+            "this file is UTF-32 (high byte first), not UTF-8",
+            Some("UTF-32BE"),
         ),
         Encoding::Latin1 => (
             "this byte is not UTF-8; the file is probably Latin-1 or Windows-1252",
