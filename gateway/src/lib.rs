@@ -14,6 +14,7 @@ mod durable_file;
 mod evidence;
 mod identity;
 mod keys;
+mod last_heard;
 mod listen;
 mod metrics;
 mod policy_source;

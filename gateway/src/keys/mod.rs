@@ -19,7 +19,7 @@ pub(crate) use urls::{KeyUrls, follow as follow_urls};
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use aws_lc_rs::digest::{SHA256, digest};
@@ -28,6 +28,7 @@ use keyring::{Expectations, KeySet, KeySetError, TokenRefusal, Verifier};
 use std::sync::Arc;
 use tokio::sync::Notify;
 
+use crate::last_heard::LastHeard;
 use crate::metrics::METRICS;
 
 /// After this long without a word from the control plane, an unknown key may be a new one that we have not heard of.
@@ -98,9 +99,7 @@ pub(crate) enum Adopted {
 pub(crate) struct KeyStore {
     current: ArcSwapOption<Keys>,
     file: PathBuf,
-    started: Instant,
-    /// Milliseconds since `started` when the control plane last answered, plus one; zero is never.
-    heard_ms: AtomicU64,
+    last_heard: LastHeard,
     asked_ms: AtomicU64,
     news_wanted: Notify,
 }
@@ -111,8 +110,7 @@ impl KeyStore {
         let store = Self {
             current: ArcSwapOption::empty(),
             file: state_dir.join("keyset.json"),
-            started: Instant::now(),
-            heard_ms: AtomicU64::new(0),
+            last_heard: LastHeard::never(),
             asked_ms: AtomicU64::new(0),
             news_wanted: Notify::new(),
         };
@@ -231,30 +229,21 @@ impl KeyStore {
 
     /// How long ago the control plane last answered; `None` when it has not since the start.
     pub(crate) fn silence(&self) -> Option<Duration> {
-        let heard = self.heard_ms.load(Ordering::Relaxed).checked_sub(1)?;
-        Some(
-            self.started
-                .elapsed()
-                .saturating_sub(Duration::from_millis(heard)),
-        )
+        self.last_heard.silence()
     }
 
     /// Sets the metric of [`KeyStore::silence`].
     pub(crate) fn report_age(&self) {
-        let age = self
-            .silence()
-            .map_or(-1, |age| i64::try_from(age.as_secs()).unwrap_or(i64::MAX));
-        METRICS.keyset_heard_seconds.set(age);
+        self.last_heard.report(&METRICS.keyset_heard_seconds);
     }
 
     fn heard(&self) {
-        self.heard_ms
-            .store(self.elapsed_ms().saturating_add(1), Ordering::Relaxed);
+        self.last_heard.now();
     }
 
     /// Wakes the follower if it is waiting between two attempts, at most once per [`ASK_INTERVAL_MS`].
     fn want_news(&self) {
-        let now = self.elapsed_ms();
+        let now = self.last_heard.elapsed_ms();
         let last = self.asked_ms.load(Ordering::Relaxed);
         if now.saturating_sub(last) >= ASK_INTERVAL_MS
             && self
@@ -264,10 +253,6 @@ impl KeyStore {
         {
             self.news_wanted.notify_one();
         }
-    }
-
-    fn elapsed_ms(&self) -> u64 {
-        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 }
 

@@ -15,8 +15,7 @@ use std::io::{ErrorKind, Read as _};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::Context as _;
 use arc_swap::ArcSwap;
@@ -26,6 +25,7 @@ use tokio::sync::watch;
 use self::denied::Denied;
 pub(crate) use self::denied::{Marks, Revoked};
 use crate::durable_file::write_atomically;
+use crate::last_heard::LastHeard;
 use crate::metrics::METRICS;
 
 /// The longest list that is read: 20,000 entries of about 200 bytes, and some room.
@@ -35,9 +35,7 @@ const MAX_BYTES: usize = 8 * 1024 * 1024;
 pub(crate) struct Revocations {
     denied: ArcSwap<Denied>,
     file: PathBuf,
-    started: Instant,
-    /// Milliseconds since `started` when the control plane last answered, plus one; zero is never.
-    heard_ms: AtomicU64,
+    last_heard: LastHeard,
     changes: watch::Sender<u64>,
 }
 
@@ -60,8 +58,7 @@ impl Revocations {
         Self {
             denied: ArcSwap::from_pointee(denied),
             file,
-            started: Instant::now(),
-            heard_ms: AtomicU64::new(0),
+            last_heard: LastHeard::never(),
             changes: watch::Sender::new(0),
         }
     }
@@ -124,25 +121,16 @@ impl Revocations {
 
     /// How long ago the control plane last answered; `None` when it has not since the start.
     pub(crate) fn silence(&self) -> Option<Duration> {
-        let heard = self.heard_ms.load(Ordering::Relaxed).checked_sub(1)?;
-        Some(
-            self.started
-                .elapsed()
-                .saturating_sub(Duration::from_millis(heard)),
-        )
+        self.last_heard.silence()
     }
 
     /// Sets the metric of [`Revocations::silence`].
     pub(crate) fn report_age(&self) {
-        let age = self
-            .silence()
-            .map_or(-1, |age| i64::try_from(age.as_secs()).unwrap_or(i64::MAX));
-        METRICS.revocations_heard_seconds.set(age);
+        self.last_heard.report(&METRICS.revocations_heard_seconds);
     }
 
     fn heard(&self) {
-        let elapsed = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.heard_ms.store(elapsed.saturating_add(1), Ordering::Relaxed);
+        self.last_heard.now();
     }
 }
 
