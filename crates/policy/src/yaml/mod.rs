@@ -6,6 +6,7 @@
 mod lines;
 mod scalar;
 mod syntax;
+mod template;
 mod tree;
 
 use crate::{

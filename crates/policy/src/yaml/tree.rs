@@ -1,6 +1,6 @@
 //! From the parser's events to the tree.
 
-use super::{Entry, MAX_DEPTH, MAX_EVENTS, Node, Value, scalar};
+use super::{Entry, MAX_DEPTH, MAX_EVENTS, Node, Value, scalar, template};
 use crate::diagnostic::{Findings, Span, code};
 use granit_parser::{Event, Marker, ScalarStyle};
 use std::{
@@ -122,6 +122,11 @@ impl<'s> Tree<'s> {
             }
             Event::Scalar(text, style, ..) => self.scalar(&text, style, at, findings),
             Event::SequenceStart(..) => self.open.push(Open::List(self.place(at), Vec::new())),
+            Event::MappingStart(..) if self.begins_template(at) => {
+                template::report("{{", span, findings);
+                self.is_broken = true;
+                return ControlFlow::Break(());
+            }
             Event::MappingStart(..) => self.open.push(Open::Map(self.place(at), Mapping::default())),
             Event::SequenceEnd | Event::MappingEnd => self.close(at, findings),
             _ => {}
@@ -139,12 +144,21 @@ impl<'s> Tree<'s> {
             self.is_broken = true;
             self.runs_on(text, is_plain, at, findings);
         }
+        if is_plain {
+            self.is_broken |= template::report(text, self.span(at), findings);
+        }
         let value = if is_plain {
             scalar::resolve(text)
         } else {
             Value::Text(text.to_owned())
         };
         self.add(self.place(at).node(value), is_plain, findings);
+    }
+
+    /// `{{`: for YAML a mapping whose key is a mapping, which no policy has.
+    fn begins_template(&self, at: &granit_parser::Span) -> bool {
+        let rest = at.start.byte_offset().and_then(|start| self.text.get(start..));
+        rest.is_some_and(|rest| rest.starts_with("{{"))
     }
 
     /// Letters that are written as escapes: `\u006eone` is `none` for the gateway and not for who reads or searches.

@@ -68,7 +68,7 @@ fn keys() -> impl Strategy<Value = String> {
 }
 
 /// Texts that policies hold, and texts that YAML reads in other ways.
-const WRITTEN: [&str; 62] = [
+const WRITTEN: [&str; 66] = [
     "GET",
     "/api/v1/accounts/{id}",
     "accounts:read",
@@ -131,6 +131,10 @@ const WRITTEN: [&str; 62] = [
     "=",
     ".inf",
     "0o7",
+    "{{ x }}",
+    "\"{{",
+    "it's {% x",
+    "a {{b}}",
 ];
 
 fn texts() -> impl Strategy<Value = String> {

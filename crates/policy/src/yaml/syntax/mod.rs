@@ -3,7 +3,10 @@
 mod brackets;
 mod indentation;
 
-use super::lines::{self, Mark, Open, Place, has_content, indentation};
+use super::{
+    lines::{self, Mark, Open, Place, has_content, indentation},
+    template,
+};
 use crate::diagnostic::{Findings, Span, code};
 use brackets::closing;
 use granit_parser::{ErrorKind, ScanError};
@@ -69,8 +72,9 @@ pub(super) fn report(file: usize, text: &str, error: &ScanError, findings: &mut 
 
 impl Scene<'_> {
     fn words(&self, kind: &ErrorKind) -> Words {
-        // A quote or a conflict marker explains whatever the parser says.
-        if let Some(words) = self.conflict().or_else(|| self.open.quote.map(open_quote)) {
+        // A quote, a template or a conflict marker explains whatever the parser says.
+        let cause = self.conflict().or_else(|| self.open.quote.map(open_quote));
+        if let Some(words) = cause.or_else(|| self.template()) {
             return words;
         }
         match kind {
@@ -230,6 +234,22 @@ impl Scene<'_> {
             "a conflict of two edits is not resolved",
             "keep one of the two, and remove the lines with `<<<<<<<`, `=======` and `>>>>>>>`",
         ))
+    }
+
+    /// A template in the line at which the parser stopped, or one that has the first line to itself.
+    fn template(&self) -> Option<Words> {
+        let alone = (1..self.at.line).find(|number| {
+            let line = self.line(*number).trim_start();
+            template::find(line).is_some_and(|(at, _)| at == 0)
+        });
+        let number = alone.unwrap_or(self.at.line);
+        let line = self.line(number);
+        let (at, mark) = template::find(line)?;
+        let place = Place {
+            line: number,
+            column: line.get(..at)?.chars().count().saturating_add(1),
+        };
+        Some(Words::new(place, 2, template::message(mark), template::FIX).foreign(template::WHY))
     }
 
     fn tab(&self) -> Words {

@@ -67,6 +67,18 @@ pub(super) const ADDED: &[Added] = &[
         "version: 1\n§{% if prod %}\nhosts: [a]\n{% endif %}\n",
     ),
     (
+        "a template within text",
+        "P1007",
+        "zz.yaml",
+        "# {{ this }}\nversion: 1\nlabel: \"\\\"{{ as text\"\nhosts:\n  - api.§{{ domain }}\n",
+    ),
+    (
+        "a template in place of a section",
+        "P1007",
+        "zz.yaml",
+        "version: 1\n§{{- include \"floor\" . }}\nhosts: [a]\n",
+    ),
+    (
         "a pointer of Git LFS",
         "P1007",
         "zz.yaml",
