@@ -163,6 +163,15 @@ pub(crate) enum FindingsFormat {
     Sarif,
 }
 
+impl From<Format> for FindingsFormat {
+    fn from(format: Format) -> Self {
+        match format {
+            Format::Human => Self::Human,
+            Format::Json => Self::Json,
+        }
+    }
+}
+
 /// Options of `portico policy check`.
 #[derive(Debug, Args)]
 #[command(after_help = "\

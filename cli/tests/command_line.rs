@@ -522,6 +522,28 @@ fn what_cannot_be_read_is_a_document_for_those_who_wait_for_one() {
     let empty = tempfile::tempdir().unwrap();
     let empty = empty.path().to_str().unwrap();
     for directory in ["no/such/folder", empty] {
+        for question in [
+            &["policy", "diff", directory, directory][..],
+            &["policy", "show", "routes", directory],
+            &["policy", "explain", "--policies", directory, "--path", "/"],
+        ] {
+            let said = portico(&[question, &["--format", "json"]].concat());
+            let document: serde_json::Value = serde_json::from_str(&said.out).unwrap();
+            let error = document["error"].as_str().unwrap_or_default();
+            assert!(
+                said.code == Some(2) && error.contains(directory),
+                "{question:?}: {}",
+                said.out
+            );
+        }
+        let test = portico(&["policy", "test", directory, "--format", "json"]);
+        let findings: serde_json::Value = serde_json::from_str(&test.out).unwrap();
+        assert_eq!(
+            (test.code, &findings[0]["code"]),
+            (Some(2), &"P1013".into()),
+            "{}",
+            test.out
+        );
         for command in ["check", "audit"] {
             let json = portico(&["policy", command, directory, "--format", "json"]);
             let findings: serde_json::Value = serde_json::from_str(&json.out).unwrap();

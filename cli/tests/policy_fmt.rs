@@ -137,6 +137,48 @@ fn a_link_stays_a_link() {
 }
 
 #[test]
+fn a_link_out_of_the_folder_is_not_followed() {
+    let (root, folder) = policies(&[("good.yaml", OTHER)]);
+    for (target, link) in [("elsewhere.yaml", "out.yaml"), ("elsewhere", "out")] {
+        let target = root.path().join(target);
+        if target.extension().is_some() {
+            fs::write(&target, OTHER).unwrap();
+        } else {
+            fs::create_dir(&target).unwrap();
+            fs::write(target.join("a.yaml"), OTHER).unwrap();
+        }
+        let link = folder.join(link);
+        std::os::unix::fs::symlink(&target, &link).unwrap();
+        let said = fmt(root.path(), &[], "");
+        assert_eq!(said.code, Some(2), "{}{}", said.out, said.err);
+        assert!(said.err.contains("a link out of the folder"), "{}", said.err);
+        fs::remove_file(link).unwrap();
+    }
+    for untouched in ["elsewhere.yaml", "elsewhere/a.yaml", "policies/good.yaml"] {
+        assert_eq!(fs::read_to_string(root.path().join(untouched)).unwrap(), OTHER);
+    }
+}
+
+#[test]
+fn a_check_shows_no_secret() {
+    let text = "password:   hunter2\nclient_secret:\n  hunter3\nkeys: |\n  -----BEGIN KEY-----\n  MC4C\n  -----END KEY-----\nhosts:   [a.example]\n";
+    let (root, _folder) = policies(&[("a.yaml", text)]);
+    for (arguments, input) in [(&["--check"][..], ""), (&["--check", "-"], text)] {
+        let said = fmt(root.path(), arguments, input);
+        assert_eq!(said.code, Some(1), "{}", said.err);
+        for secret in ["hunter2", "hunter3", "MC4C"] {
+            assert!(!said.out.contains(secret), "{}", said.out);
+        }
+        assert!(said.out.contains("-hosts:   [a.example]\n"), "{}", said.out);
+        assert!(
+            said.out.contains("(not shown: it looks like a secret)"),
+            "{}",
+            said.out
+        );
+    }
+}
+
+#[test]
 fn an_editor_pipes_a_file_through() {
     let root = tempfile::tempdir().unwrap();
     let said = fmt(root.path(), &["-"], OTHER);

@@ -114,7 +114,8 @@ fn formatted(file: &SourceFile) -> Result<Result<String, Vec<Diagnostic>>, Unrea
 }
 
 fn difference(file: &SourceFile, text: &str) -> String {
-    let difference = TextDiff::from_lines(file.text.as_str(), text)
+    let (old, new) = (render::without_secrets(&file.text), render::without_secrets(text));
+    let difference = TextDiff::from_lines(&old, &new)
         .unified_diff()
         .header(&file.name, &format!("{} (canonical)", file.name))
         .to_string();
@@ -129,7 +130,8 @@ fn read(paths: &[PathBuf]) -> Result<BTreeMap<PathBuf, SourceFile>, Unreadable> 
     for path in paths {
         let mut found = Vec::new();
         if path.is_dir() {
-            find(path, 0, &mut found)?;
+            let root = fs::canonicalize(path).map_err(|error| unreadable(path, &error))?;
+            find(path, &root, 0, &mut found)?;
             if found.is_empty() {
                 return Err(Unreadable(format!(
                     "{}: no policy files (*.yaml)",
@@ -152,8 +154,9 @@ fn read(paths: &[PathBuf]) -> Result<BTreeMap<PathBuf, SourceFile>, Unreadable> 
     Ok(files)
 }
 
-/// Finds what the gateway would read, and the cases of `policy test`.
-fn find(directory: &Path, depth: usize, found: &mut Vec<PathBuf>) -> Result<(), Unreadable> {
+/// Finds what the gateway would read, and the cases of `policy test`. A link out of `root` is refused: the gateway reads
+/// none, and whoever formats a folder does not expect a file elsewhere to change.
+fn find(directory: &Path, root: &Path, depth: usize, found: &mut Vec<PathBuf>) -> Result<(), Unreadable> {
     if depth > MAX_DEPTH {
         return Err(Unreadable(format!(
             "{}: more than {MAX_DEPTH} directories deep",
@@ -167,9 +170,20 @@ fn find(directory: &Path, depth: usize, found: &mut Vec<PathBuf>) -> Result<(), 
         if entry.file_name().to_string_lossy().starts_with('.') {
             continue;
         }
+        let is_policy = path.extension().is_some_and(|extension| extension == "yaml");
+        if !path.is_dir() && !is_policy {
+            continue;
+        }
+        let target = fs::canonicalize(&path).map_err(|error| unreadable(&path, &error))?;
+        if !target.starts_with(root) {
+            let path = path.display();
+            return Err(Unreadable(format!(
+                "{path}: a link out of the folder, which the gateway does not read"
+            )));
+        }
         if path.is_dir() {
-            find(&path, depth.saturating_add(1), found)?;
-        } else if path.extension().is_some_and(|extension| extension == "yaml") {
+            find(&path, root, depth.saturating_add(1), found)?;
+        } else {
             found.push(path);
         }
     }

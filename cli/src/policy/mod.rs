@@ -14,10 +14,11 @@ mod table;
 mod test;
 
 use ::policy::Date;
+use serde_json::json;
 use service_runtime::clock::Clock;
 
-use crate::Outcome;
-use crate::arguments::PolicyCommand;
+use crate::arguments::{Format, PolicyCommand};
+use crate::{Outcome, output};
 
 pub(crate) use arguments::{PolicyDiffArguments, PolicyShowCommand, RunningArguments, SHOW_EXAMPLES};
 pub(crate) use files::{read, write_shipped};
@@ -28,10 +29,24 @@ pub(crate) fn run(command: PolicyCommand) -> anyhow::Result<Outcome> {
         PolicyCommand::Test(arguments) => test::run(&arguments),
         PolicyCommand::Audit(arguments) => audit::run(&arguments),
         PolicyCommand::Fmt(arguments) => fmt::run(&arguments),
-        PolicyCommand::Explain(arguments) => explain::run(*arguments),
+        PolicyCommand::Explain(arguments) => {
+            let format = arguments.format;
+            explain::run(*arguments).inspect_err(|fault| tell(fault, format))
+        }
         PolicyCommand::Schema => schema::run(),
-        PolicyCommand::Diff(arguments) => diff::run(&arguments),
-        PolicyCommand::Show(command) => show::run(&command),
+        PolicyCommand::Diff(arguments) => {
+            diff::run(&arguments).inspect_err(|fault| tell(fault, arguments.format))
+        }
+        PolicyCommand::Show(command) => {
+            show::run(&command).inspect_err(|fault| tell(fault, show::common(&command).format))
+        }
+    }
+}
+
+/// For programs: they wait for a document, not for an exit code.
+fn tell(fault: &anyhow::Error, format: Format) {
+    if format == Format::Json {
+        output::line(&json!({ "error": format!("{fault:#}") }).to_string());
     }
 }
 

@@ -8,10 +8,16 @@ use crate::arguments::{Format, PolicyTestArguments};
 use crate::{Outcome, Unreadable, output};
 
 pub(crate) fn run(arguments: &PolicyTestArguments) -> anyhow::Result<Outcome> {
-    let policies = files::read(&arguments.directory)?;
-    let case_files = files::read_cases(&arguments.directory)?;
-    let plans = compile(&policies)?;
-    let suite = read(&case_files, &environments(&policies), &plans)?;
+    let format = arguments.format;
+    let directory = &arguments.directory;
+    let read_both = files::read(directory).and_then(|files| Ok((files, files::read_cases(directory)?)));
+    let (policies, case_files) = read_both.inspect_err(|fault| {
+        files::unreadable(fault, directory, format.into())
+            .iter()
+            .for_each(|document| output::line(document));
+    })?;
+    let plans = compile(&policies, format)?;
+    let suite = read(&case_files, &environments(&policies), &plans, format)?;
 
     let chosen: Vec<Plan> = match &arguments.env {
         Some(name) => plans
@@ -35,7 +41,7 @@ pub(crate) fn run(arguments: &PolicyTestArguments) -> anyhow::Result<Outcome> {
         .filter(|_| is_whole && report.failures.is_empty())
         .map(|plan| report.untested(plan, &policies));
     let untested = untested.as_deref();
-    output::line(&match arguments.format {
+    output::line(&match format {
         Format::Human => cases::human(&report, untested, &policies),
         Format::Json => cases::json(&report, untested),
     });
@@ -44,13 +50,16 @@ pub(crate) fn run(arguments: &PolicyTestArguments) -> anyhow::Result<Outcome> {
 }
 
 /// The policy in every environment that it knows.
-fn compile(policies: &[SourceFile]) -> anyhow::Result<Vec<Plan>> {
+fn compile(policies: &[SourceFile], format: Format) -> anyhow::Result<Vec<Plan>> {
     let mut plans = Vec::new();
     for environment in environments(policies) {
         match ::policy::compile(policies, environment) {
             Ok(plan) => plans.push(plan),
             Err(findings) => {
-                output::line(render::human(&findings, policies).trim_end());
+                output::line(&match format {
+                    Format::Human => render::human(&findings, policies).trim_end().to_owned(),
+                    Format::Json => render::json(&findings),
+                });
                 return Err(Unreadable("the policy does not compile, so no case was run".to_owned()).into());
             }
         }
@@ -58,7 +67,12 @@ fn compile(policies: &[SourceFile]) -> anyhow::Result<Vec<Plan>> {
     Ok(plans)
 }
 
-fn read(case_files: &[SourceFile], environments: &[&str], plans: &[Plan]) -> anyhow::Result<Suite> {
+fn read(
+    case_files: &[SourceFile],
+    environments: &[&str],
+    plans: &[Plan],
+    format: Format,
+) -> anyhow::Result<Suite> {
     let findings = match Suite::read(case_files) {
         Ok(suite) => {
             let undefined = suite.undefined_names(environments, plans);
@@ -69,6 +83,9 @@ fn read(case_files: &[SourceFile], environments: &[&str], plans: &[Plan]) -> any
         }
         Err(findings) => findings,
     };
-    output::line(render::findings(&findings, case_files).trim_end());
+    output::line(&match format {
+        Format::Human => render::findings(&findings, case_files).trim_end().to_owned(),
+        Format::Json => render::json(&findings),
+    });
     Err(Unreadable("the cases cannot be read, so none was run".to_owned()).into())
 }

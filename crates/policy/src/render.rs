@@ -5,6 +5,8 @@ use std::fmt::Write;
 
 /// Widest piece of a line that is shown, in characters.
 const WIDTH: usize = 140;
+/// What stands for a line that is not shown.
+const HIDDEN: &str = "(not shown: it looks like a secret)";
 
 /// Findings with their line, a caret under the place, why it matters and the fix.
 #[must_use]
@@ -76,7 +78,7 @@ fn one(text: &mut String, label: &str, diagnostic: &Diagnostic, files: &[SourceF
     let line = source_line(diagnostic, files);
     if line.is_none() && is_secret(diagnostic, files) {
         writeln!(text, "{gutter} |")?;
-        writeln!(text, "{number} | (not shown: it looks like a secret)")?;
+        writeln!(text, "{number} | {HIDDEN}")?;
     }
     match line {
         Some((line, before)) => {
@@ -123,6 +125,23 @@ fn source_line(diagnostic: &Diagnostic, files: &[SourceFile]) -> Option<(String,
 fn is_secret(diagnostic: &Diagnostic, files: &[SourceFile]) -> bool {
     let file = files.iter().find(|file| file.name == diagnostic.file);
     file.is_some_and(|file| !secret::of_line(&file.text, diagnostic.line, diagnostic.column).is_empty())
+}
+
+/// The text of a policy file with every line hidden in which something looks like a secret.
+#[must_use]
+pub fn without_secrets(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for (line, is_secret) in text.split_inclusive('\n').zip(secret::lines(text)) {
+        if is_secret {
+            let indentation = line.len().saturating_sub(line.trim_start().len());
+            shown.push_str(line.get(..indentation).unwrap_or_default());
+            shown.push_str(HIDDEN);
+            shown.push('\n');
+        } else {
+            shown.push_str(line);
+        }
+    }
+    shown
 }
 
 /// Text without what hides or drives a terminal: a policy file is not trusted to hold what is safe for one.

@@ -33,7 +33,7 @@ pub(crate) fn run(question: &PolicyShowCommand) -> anyhow::Result<Outcome> {
     Ok(Outcome::Done)
 }
 
-const fn common(question: &PolicyShowCommand) -> &ShowArguments {
+pub(super) const fn common(question: &PolicyShowCommand) -> &ShowArguments {
     match question {
         PolicyShowCommand::Routes(arguments) => &arguments.common,
         PolicyShowCommand::Limits(arguments) | PolicyShowCommand::Headers(arguments) => &arguments.common,

@@ -144,9 +144,7 @@ fn rate(field: &Field<'_>, findings: &mut Findings) -> Option<RateOverlay> {
         .and_then(|field| field.number(1..=language::MOST_BURST, findings));
     let keys = ["limit", "burst"].into_iter();
     let missing = keys.filter(|key| !limit.has_or_means(key)).collect();
-    let because = limit
-        .optional("because")
-        .and_then(|field| field.sentence(findings));
+    let because = limit.optional("because").and_then(|field| field.reason(findings));
     Some(RateOverlay {
         rate,
         burst,

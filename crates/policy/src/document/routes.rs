@@ -74,9 +74,7 @@ impl RouteDocument {
             .and_then(|field| matched(&field, findings));
         let auth = auth(&route, findings);
         let target = target(&route, findings);
-        let because = route
-            .optional("because")
-            .and_then(|field| field.sentence(findings));
+        let because = route.optional("because").and_then(|field| field.reason(findings));
         let scopes = route
             .optional("scopes")
             .and_then(|field| scopes(&field, findings));

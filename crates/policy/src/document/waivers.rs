@@ -40,7 +40,7 @@ impl WaiverDocument {
             .and_then(|field| field.word("a key", |byte| byte.is_ascii_graphic(), findings));
         let because = waiver
             .key("because", findings)
-            .and_then(|field| field.sentence(findings));
+            .and_then(|field| field.reason(findings));
         let until = waiver.key("until", findings).and_then(|field| {
             let fix = "year, month and day of the last day: `2027-01-31`";
             field.date(("an exception without a last day stays for ever", fix), findings)

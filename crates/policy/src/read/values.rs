@@ -17,6 +17,7 @@ use crate::{
 use std::{collections::HashMap, hash::Hash, ops::RangeInclusive, time::Duration};
 
 const LONGEST_SENTENCE: usize = 400;
+const WHY_A_SENTENCE: &str = "an auditor reads this sentence instead of asking you";
 
 impl Field<'_> {
     /// A span of time with its unit, above zero and no more than `most`.
@@ -314,6 +315,34 @@ impl Field<'_> {
         })
     }
 
+    /// Why something is as it is: a sentence of some words, and no promise to write one.
+    pub(crate) fn reason(&self, findings: &mut Findings) -> Option<At<String>> {
+        const PROMISES: [&str; 6] = ["todo", "tbd", "fixme", "xxx", "n/a", "later"];
+        let reason = self.sentence(findings)?;
+        let mut words = reason.value.split_whitespace();
+        let first = words.next().unwrap_or_default();
+        let is_promise = PROMISES.iter().any(|promise| {
+            first
+                .trim_end_matches([':', '.', ',', '!', '?'])
+                .eq_ignore_ascii_case(promise)
+        });
+        // Scripts without spaces say more in a word.
+        let is_word = words.next().is_none() && first.is_ascii();
+        if !is_promise && !is_word {
+            return Some(reason);
+        }
+        let fault = if is_promise {
+            "promises a reason and gives none"
+        } else {
+            "is a word and no reason"
+        };
+        findings
+            .error(code::BAD_TEXT, reason.at, format!("{} {fault}", self.path))
+            .why(WHY_A_SENTENCE)
+            .fix("say in a sentence why this may be so: who accepted it, and what protects it instead");
+        None
+    }
+
     /// Text that is not empty, without control characters and not too long.
     pub(crate) fn sentence(&self, findings: &mut Findings) -> Option<At<String>> {
         let text = self.text(findings)?;
@@ -335,7 +364,7 @@ impl Field<'_> {
         };
         findings
             .error(code::BAD_TEXT, text.at, format!("{} {fault}", self.path))
-            .why("an auditor reads this sentence instead of asking you")
+            .why(WHY_A_SENTENCE)
             .fix(format!(
                 "one plain sentence of at most {LONGEST_SENTENCE} characters"
             ));

@@ -40,6 +40,48 @@ pub(crate) fn of_line(text: &str, line: u32, column: u32) -> Vec<&str> {
     pieces
 }
 
+/// Of every line, whether something in it looks like a secret. One pass: a file can be all lines.
+pub(crate) fn lines(text: &str) -> impl Iterator<Item = bool> {
+    let mut is_in_key = false;
+    // The keys that the next line may belong to: their depth, and whether their name says secret.
+    let mut above: Vec<(usize, bool)> = Vec::new();
+    text.lines().map(move |line| {
+        let was_in_key = is_in_key;
+        if line.contains(BEGIN) || line.contains(END) {
+            is_in_key = line.contains(BEGIN) && !line.contains(END);
+        }
+        if line.trim().is_empty() {
+            return was_in_key;
+        }
+        let depth = depth(line);
+        while above.last().is_some_and(|(outer, _)| *outer >= depth) {
+            above.pop();
+        }
+        let is_under_secret = above.last().is_some_and(|(_, says)| *says);
+        let name = line
+            .trim_start()
+            .split_once(':')
+            .map(|(name, _)| name.trim_matches(['"', '\'']));
+        above.push((depth, name.is_some_and(says_secret)));
+        was_in_key
+            || (is_under_secret && may_continue(line))
+            || !in_words(line).is_empty()
+            || under_names(line, Vec::new())
+                .iter()
+                .any(|piece| !piece.is_empty())
+    })
+}
+
+fn depth(line: &str) -> usize {
+    line.len().saturating_sub(line.trim_start().len())
+}
+
+/// Whether a line can be a value of its own, and not a key or a comment.
+fn may_continue(line: &str) -> bool {
+    let is_key = line.contains(": ") || line.trim_end().ends_with(':');
+    depth(line) > 0 && !is_key && !line.trim_start().starts_with('#')
+}
+
 /// The part of a line around a column, counted from 1 in characters.
 fn around(line: &str, column: u32) -> &str {
     if line.len() <= AROUND {
@@ -104,9 +146,7 @@ fn continues_key_block(text: &str, index: usize) -> bool {
 
 /// Whether a line is the value of a key in a line above, whose name says that it is a secret.
 fn continues_secret(text: &str, index: usize, own: &str) -> bool {
-    let depth = |line: &str| line.len().saturating_sub(line.trim_start().len());
-    let is_key = own.contains(": ") || own.trim_end().ends_with(':');
-    if depth(own) == 0 || is_key || own.trim_start().starts_with('#') {
+    if !may_continue(own) {
         return false;
     }
     let above = text
@@ -163,7 +203,7 @@ fn value_under<'l>(before: &str, sign: char, after: &'l str, open: &[char]) -> O
 
 #[cfg(test)]
 mod tests {
-    use super::{left_out, of_line};
+    use super::{left_out, lines, of_line};
 
     #[test]
     fn secrets_are_seen() {
@@ -245,6 +285,11 @@ mod tests {
             .filter(|line| !of_line(text, *line, 1).is_empty())
             .collect();
         assert_eq!(hidden, [2, 3, 4, 7]);
+        let in_one_pass: Vec<bool> = lines(text).collect();
+        let hidden = (1..)
+            .zip(in_one_pass)
+            .filter_map(|(line, is_hidden)| is_hidden.then_some(line));
+        assert_eq!(hidden.collect::<Vec<u32>>(), [2, 3, 4, 7]);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use policy::{
     SourceFile,
     describe::{Description, describe},
     diff::{Change, Risk, Side, diff},
-    render,
+    format, render,
 };
 use proptest::{prelude::*, sample};
 use std::collections::BTreeSet;
@@ -17,7 +17,7 @@ fn described(files: &[SourceFile], environment: &str) -> Description {
     describe(files, environment).unwrap_or_else(|found| panic!("{}", render::human(&found, files)))
 }
 
-fn differences(old: &[SourceFile], new: &[SourceFile], environment: &str) -> Vec<Change> {
+pub(crate) fn differences(old: &[SourceFile], new: &[SourceFile], environment: &str) -> Vec<Change> {
     diff(&described(old, environment), &described(new, environment))
 }
 
@@ -523,6 +523,13 @@ fn some<T: Copy + std::fmt::Debug + 'static>(of: &'static [T]) -> impl Strategy<
     sample::subsequence(of, 0..=of.len())
 }
 
+/// Every file in its canonical form.
+pub(crate) fn printed(files: &[SourceFile]) -> Vec<SourceFile> {
+    let canonical =
+        |file: &SourceFile| SourceFile::new(&file.name, format(file).expect("what compiles has a form"));
+    files.iter().map(canonical).collect()
+}
+
 fn environments() -> impl Strategy<Value = &'static str> {
     sample::select(vec!["development", "test", "production"])
 }
@@ -542,6 +549,8 @@ proptest! {
         let other = rearranged(edited(bundle.clone(), &spellings), seed);
         prop_assert_eq!(differences(&bundle, &other, environment), vec![]);
         prop_assert_eq!(differences(&other, &bundle, environment), vec![]);
+        // What is printed means what was parsed.
+        prop_assert_eq!(differences(&bundle, &printed(&other), environment), vec![]);
     }
 
     /// From A to B and from B to A the same keys differ, with their values swapped; and different bundles differ, at

@@ -1,5 +1,6 @@
 //! Laws that hold for every request and every text.
 
+use crate::differences::{differences, printed};
 use crate::world::{Request, World, plan, shipped, shipped_with, status};
 use http::HeaderMap;
 use policy::{
@@ -160,6 +161,9 @@ proptest! {
         let end = (start + cut).min(letters.len());
         letters.splice(start..end, with.chars());
         damaged.text = letters.into_iter().collect();
+        if compile(&files, "production").is_ok() {
+            prop_assert_eq!(differences(&files, &printed(&files), "production"), vec![]);
+        }
         if let Err(found) = compile(&files, "production") {
             prop_assert!(!found.is_empty());
             for finding in &found {

@@ -562,6 +562,20 @@ pub(super) const SLIPS: &[Slip] = &[
         "because: §\"-\"",
     ),
     (
+        "reason that is a word",
+        "P2013",
+        "routes/identity.yaml",
+        "because: the credentials are in the body, and the core checks them",
+        "because: §legacy",
+    ),
+    (
+        "reason that is promised",
+        "P2013",
+        "routes/identity.yaml",
+        "because: the credentials are in the body, and the core checks them",
+        "because: §\"TODO: ask the team\"",
+    ),
+    (
         "reason that turns the direction of writing",
         "P2013",
         "routes/identity.yaml",
