@@ -56,6 +56,9 @@ impl RawUpstream {
         *self.script.manner.lock().unwrap() = manner;
     }
 
+    /// As a state of health: the question is taken and never answered.
+    pub(crate) const SPEECHLESS: u16 = 0;
+
     /// What it answers to questions about its health.
     pub(crate) fn feel(&self, status: u16) {
         self.script.health.store(status, Ordering::Relaxed);
@@ -97,6 +100,9 @@ async fn serve(mut stream: TcpStream, script: Arc<Script>) {
         let request = words.join(" ");
         if request == "GET /health" {
             let status = script.health.load(Ordering::Relaxed);
+            if status == RawUpstream::SPEECHLESS {
+                return std::future::pending().await;
+            }
             let answer =
                 format!("HTTP/1.1 {status} Health\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
             let _ = stream.write_all(answer.as_bytes()).await;

@@ -230,9 +230,9 @@ fn requests() -> Vec<Request> {
     requests
 }
 
-/// One line for everything that could be seen: what each request of the corpus is answered, how many of one kind get
-/// through, and the facts that the gateway acts on without asking the evaluator.
-pub(crate) fn observe(plan: &Plan) -> Vec<String> {
+/// One line for everything that a request could see: what each of the corpus is answered, and how many of one kind get
+/// through.
+pub(crate) fn decisions(plan: &Plan) -> Vec<String> {
     let mut lines = Vec::new();
     for request in requests() {
         let outcome = request.ask(plan, &Checked(World::default()));
@@ -291,7 +291,6 @@ pub(crate) fn observe(plan: &Plan) -> Vec<String> {
         status(&pay().ask(plan, &silent))
     ));
     lines.extend(without_store(plan));
-    lines.extend(facts(plan));
     lines
 }
 
@@ -336,7 +335,8 @@ fn without_store(plan: &Plan) -> Vec<String> {
     vec![without(pay()), without(Request::new("GET", "/keys"))]
 }
 
-fn facts(plan: &Plan) -> Vec<String> {
+/// What the gateway acts on without asking the evaluator: connections, keys, watches.
+pub(crate) fn facts(plan: &Plan) -> Vec<String> {
     let mut lines = Vec::new();
     for listener in plan.listeners() {
         let (http, https) = (listener.http.as_ref().map(|http| http.bind), &listener.https);

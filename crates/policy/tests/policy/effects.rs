@@ -1,7 +1,10 @@
 //! Every key of the language has an effect (POL-1): another value makes another plan, and the plan answers some request
 //! of the corpus otherwise. The keys are those of the language's own table, so one without a case here fails.
 
-use crate::{corpus::observe, world::plan};
+use crate::{
+    corpus::{decisions, facts},
+    world::plan,
+};
 use policy::{
     Plan, SourceFile,
     language::{self, Key},
@@ -497,6 +500,207 @@ const FIXED: &[(&str, &str)] = &[
     ("waivers.*.because", "for people"),
 ];
 
+/// Keys that no decision over the corpus shows, because they are of connections, of keys or of other people, and the
+/// test that shows their effect on a gateway that runs.
+const ON_THE_WIRE: &[(&str, &str)] = &[
+    (
+        "certificates",
+        "gateway/tests/gateway/acme.rs::http_01_fetches_a_certificate_and_renews_it_after_two_thirds_of_its_life",
+    ),
+    (
+        "certificates.*.acme",
+        "gateway/tests/gateway/acme.rs::dns_01_runs_the_hook_before_and_after",
+    ),
+    (
+        "certificates.*.hosts",
+        "gateway/tests/gateway/acme.rs::http_01_fetches_a_certificate_and_renews_it_after_two_thirds_of_its_life",
+    ),
+    (
+        "floor",
+        "gateway/tests/gateway/smuggling.rs::a_slow_head_is_cut_by_one_deadline_for_the_whole_of_it",
+    ),
+    (
+        "floor.timeouts",
+        "gateway/tests/gateway/smuggling.rs::a_slow_head_is_cut_by_one_deadline_for_the_whole_of_it",
+    ),
+    (
+        "floor.timeouts.body",
+        "gateway/tests/gateway/smuggling.rs::a_body_that_stops_is_cut_by_its_deadline",
+    ),
+    (
+        "floor.timeouts.head",
+        "gateway/tests/gateway/smuggling.rs::a_slow_head_is_cut_by_one_deadline_for_the_whole_of_it",
+    ),
+    (
+        "identity.*.keys",
+        "gateway/tests/gateway/platform.rs::j40_without_keys_the_routes_of_a_provider_answer_503_and_the_reason_is_told",
+    ),
+    (
+        "identity.*.keys.addresses",
+        "gateway/tests/gateway/issuer_keys.rs::j35_an_issuer_that_is_not_public_or_not_trusted_is_not_asked",
+    ),
+    (
+        "identity.*.keys.refresh",
+        "gateway/tests/gateway/issuer_keys.rs::j36_j39_a_rotation_is_noticed_and_refuses_no_token",
+    ),
+    (
+        "identity.*.keys.stale_for",
+        "gateway/tests/gateway/issuer_keys.rs::j38_an_issuer_that_is_away_closes_its_routes_late_with_503_and_opens_them_by_itself",
+    ),
+    (
+        "identity.*.keys.url",
+        "gateway/tests/gateway/issuer_keys.rs::j35_keys_come_from_where_their_issuer_publishes_them",
+    ),
+    (
+        "listeners",
+        "gateway/tests/gateway/reload.rs::a_listener_that_moves_waits_for_a_restart_and_says_so",
+    ),
+    (
+        "listeners.*.http",
+        "gateway/tests/gateway/reload.rs::a_listener_that_moves_waits_for_a_restart_and_says_so",
+    ),
+    (
+        "listeners.*.http.bind",
+        "gateway/tests/gateway/reload.rs::a_listener_that_moves_waits_for_a_restart_and_says_so",
+    ),
+    (
+        "listeners.*.https",
+        "gateway/tests/gateway/reload.rs::a_listener_that_moves_waits_for_a_restart_and_says_so",
+    ),
+    (
+        "listeners.*.https.bind",
+        "gateway/tests/gateway/reload.rs::a_listener_that_moves_waits_for_a_restart_and_says_so",
+    ),
+    (
+        "listeners.*.https.tls",
+        "gateway/tests/gateway/tls.rs::the_lowest_version_is_policy_and_follows_it_live",
+    ),
+    (
+        "listeners.*.https.tls.certificate",
+        "gateway/tests/gateway/certificates.rs::tls2_the_name_chooses_the_certificate_and_a_wildcard_stands_for_one_label",
+    ),
+    (
+        "listeners.*.https.tls.client_authority",
+        "gateway/tests/gateway/client_certificates.rs::tls6_the_right_certificate_opens_the_route_and_nothing_else_does",
+    ),
+    (
+        "listeners.*.https.tls.min",
+        "gateway/tests/gateway/tls.rs::the_lowest_version_is_policy_and_follows_it_live",
+    ),
+    (
+        "listeners.*.https.tls.more_certificates",
+        "gateway/tests/gateway/certificates.rs::tls2_the_name_chooses_the_certificate_and_a_wildcard_stands_for_one_label",
+    ),
+    (
+        "routes.*.websocket",
+        "gateway/tests/gateway/websocket/opening.rs::a_request_that_opens_no_socket_is_told_what_is_wanted",
+    ),
+    (
+        "routes.*.websocket.idle_timeout",
+        "gateway/tests/gateway/websocket/ends.rs::a_socket_on_which_nothing_is_sent_is_closed_and_one_in_use_is_not",
+    ),
+    (
+        "routes.*.websocket.max_frame",
+        "gateway/tests/gateway/websocket/ends.rs::a_frame_that_is_too_large_ends_the_socket_whoever_sends_it",
+    ),
+    (
+        "upstreams",
+        "gateway/tests/gateway/upstreams/addresses.rs::requests_are_spread_over_all_addresses",
+    ),
+    (
+        "upstreams.*.also_at",
+        "gateway/tests/gateway/upstreams/addresses.rs::requests_are_spread_over_all_addresses",
+    ),
+    (
+        "upstreams.*.breaker",
+        "gateway/tests/gateway/upstreams/breaker.rs::a_service_that_fails_every_request_is_left_alone_until_one_succeeds",
+    ),
+    (
+        "upstreams.*.breaker.failures",
+        "gateway/tests/gateway/upstreams/breaker.rs::a_service_that_fails_every_request_is_left_alone_until_one_succeeds",
+    ),
+    (
+        "upstreams.*.breaker.fallback",
+        "gateway/tests/gateway/upstreams/breaker.rs::a_service_that_fails_every_request_is_left_alone_until_one_succeeds",
+    ),
+    (
+        "upstreams.*.breaker.fallback.detail",
+        "gateway/tests/gateway/upstreams/breaker.rs::a_service_that_fails_every_request_is_left_alone_until_one_succeeds",
+    ),
+    (
+        "upstreams.*.breaker.fallback.status",
+        "gateway/tests/gateway/upstreams/breaker.rs::a_service_that_fails_every_request_is_left_alone_until_one_succeeds",
+    ),
+    (
+        "upstreams.*.breaker.for",
+        "gateway/tests/gateway/upstreams/breaker.rs::an_open_breaker_lets_one_request_decide_and_no_other",
+    ),
+    (
+        "upstreams.*.eject",
+        "gateway/tests/gateway/upstreams/addresses.rs::a_dead_address_costs_no_request_not_even_a_post_and_is_ejected",
+    ),
+    (
+        "upstreams.*.eject.failures",
+        "gateway/tests/gateway/upstreams/addresses.rs::a_dead_address_costs_no_request_not_even_a_post_and_is_ejected",
+    ),
+    (
+        "upstreams.*.eject.for",
+        "gateway/tests/gateway/upstreams/addresses.rs::an_ejected_address_comes_back_by_itself",
+    ),
+    (
+        "upstreams.*.health",
+        "gateway/tests/gateway/upstreams/health.rs::an_address_that_says_it_is_ill_gets_no_requests_until_it_is_well",
+    ),
+    (
+        "upstreams.*.health.every",
+        "gateway/tests/gateway/upstreams/health.rs::an_address_that_says_it_is_ill_gets_no_requests_until_it_is_well",
+    ),
+    (
+        "upstreams.*.health.failures",
+        "gateway/tests/gateway/upstreams/health.rs::an_address_that_says_it_is_ill_gets_no_requests_until_it_is_well",
+    ),
+    (
+        "upstreams.*.health.path",
+        "gateway/tests/gateway/upstreams/health.rs::an_address_that_says_it_is_ill_gets_no_requests_until_it_is_well",
+    ),
+    (
+        "upstreams.*.health.successes",
+        "gateway/tests/gateway/upstreams/health.rs::an_address_that_says_it_is_ill_gets_no_requests_until_it_is_well",
+    ),
+    (
+        "upstreams.*.health.timeout",
+        "gateway/tests/gateway/upstreams/health.rs::an_address_that_does_not_say_how_it_is_is_ill",
+    ),
+    (
+        "upstreams.*.retries",
+        "gateway/tests/gateway/upstreams/retries.rs::an_answer_that_never_came_is_asked_for_again_but_an_order_is_not",
+    ),
+    (
+        "upstreams.*.retries.budget",
+        "gateway/tests/gateway/upstreams/retries.rs::retries_never_become_the_load",
+    ),
+    (
+        "upstreams.*.retries.most",
+        "gateway/tests/gateway/upstreams/retries.rs::an_answer_that_never_came_is_asked_for_again_but_an_order_is_not",
+    ),
+    (
+        "waivers",
+        "crates/policy/tests/policy/waivers.rs::without_a_waiver_each_excess_is_an_error_and_with_it_none",
+    ),
+    (
+        "waivers.*.at",
+        "crates/policy/tests/policy/waivers.rs::a_waiver_waives_its_own_key_only",
+    ),
+    (
+        "waivers.*.rule",
+        "crates/policy/tests/policy/waivers.rs::without_a_waiver_each_excess_is_an_error_and_with_it_none",
+    ),
+    (
+        "waivers.*.until",
+        "gateway/tests/gateway/reload.rs::an_expired_waiver_is_counted_and_stops_nothing",
+    ),
+];
+
 pub(crate) fn files(base: &str, overlay: &str) -> Vec<SourceFile> {
     let file = |name: &str, text: &str| SourceFile::new(name, text);
     vec![
@@ -556,22 +760,58 @@ pub(crate) fn changed(key: &str, old: &str, new: &str) -> (String, &'static str)
     (base, overlay)
 }
 
+/// The keys of a table whose change some plan shows, and no decision over the corpus.
+fn undecided(
+    changes: &[(&'static str, &str, &str)],
+    compiled: impl Fn(&str, &str, &str) -> Plan,
+    before: &Plan,
+) -> BTreeSet<&'static str> {
+    let (words, decided, known) = (in_words(before), decisions(before), facts(before));
+    let mut undecided = BTreeSet::new();
+    for (key, old, new) in changes {
+        let plan = compiled(key, old, new);
+        assert_ne!(words, in_words(&plan), "{key}: {old} → {new} makes the same plan");
+        if decided == decisions(&plan) {
+            assert_ne!(known, facts(&plan), "{key}: {old} → {new} is seen by nobody");
+            undecided.insert(*key);
+        }
+    }
+    undecided
+}
+
 #[test]
-fn another_value_makes_another_plan() {
-    let plan_before = plan(&files(BASE, OVERLAY), "production");
-    let (before, observed) = (in_words(&plan_before), observe(&plan_before));
-    for (key, old, new) in CHANGES {
+fn another_value_makes_another_plan_and_another_decision_or_connection() {
+    let compiled = |key: &str, old: &str, new: &str| {
         let (base, overlay) = changed(key, old, new);
-        let plan = plan(&files(&base, overlay), "production");
-        assert_ne!(
-            before,
-            in_words(&plan),
-            "{key}: {old} → {new} makes the same plan"
-        );
-        assert_ne!(
-            observed,
-            observe(&plan),
-            "{key}: {old} → {new} is seen by no request"
+        plan(&files(&base, overlay), "production")
+    };
+    let found = undecided(CHANGES, compiled, &plan(&files(BASE, OVERLAY), "production"));
+    let expected: BTreeSet<&str> = ON_THE_WIRE.iter().map(|(key, _)| *key).collect();
+    let unshown: Vec<&&str> = found.difference(&expected).collect();
+    assert!(
+        unshown.is_empty(),
+        "no decision changes, and no test of the gateway is named, for {unshown:?}"
+    );
+    // Those of listeners are so in an overlay.
+    let decided: Vec<&&str> = expected
+        .difference(&found)
+        .filter(|key| !key.starts_with("listeners"))
+        .collect();
+    assert!(
+        decided.is_empty(),
+        "a decision shows {decided:?}: no other test is needed"
+    );
+}
+
+#[test]
+fn the_tests_that_show_what_no_decision_shows_are_there() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    for (key, test) in ON_THE_WIRE {
+        let (file, name) = test.split_once("::").expect("file::test");
+        let text = std::fs::read_to_string(root.join(file)).unwrap_or_else(|error| panic!("{file}: {error}"));
+        assert!(
+            text.contains(&format!("fn {name}()")),
+            "{key}: no test {name} in {file}"
         );
     }
 }
@@ -583,27 +823,19 @@ fn another_value_in_an_overlay_makes_another_plan_for_its_environment_only() {
         compiled(OVERLAY, "development"),
         in_words(&compiled(OVERLAY, "production")),
     );
-    let (before, observed) = (in_words(&development), observe(&development));
-    assert_ne!(before, production);
-    for (key, old, new) in OVERLAY_CHANGES {
+    assert_ne!(in_words(&development), production);
+    let changed = |_: &str, old: &str, new: &str| {
         let overlay = replaced(OVERLAY, old, new);
-        let plan = compiled(&overlay, "development");
-        assert_ne!(
-            before,
-            in_words(&plan),
-            "{key}: {old} → {new} makes the same plan"
-        );
-        assert_ne!(
-            observed,
-            observe(&plan),
-            "{key}: {old} → {new} is seen by no request"
-        );
         assert_eq!(
             production,
             in_words(&compiled(&overlay, "production")),
-            "{key}: {old} → {new}"
+            "{old} → {new}"
         );
-    }
+        compiled(&overlay, "development")
+    };
+    let found = undecided(OVERLAY_CHANGES, changed, &development);
+    let expected: BTreeSet<&str> = ON_THE_WIRE.iter().map(|(key, _)| *key).collect();
+    assert!(found.is_subset(&expected), "{found:?}");
 }
 
 /// Every key of base files and overlays by its full name.

@@ -44,3 +44,19 @@ async fn when_every_address_says_it_is_ill_the_gateway_tries_all_the_same() {
     .await;
     assert_eq!(gateway.get(RATES).await.status(), 200);
 }
+
+#[tokio::test]
+async fn an_address_that_does_not_say_how_it_is_is_ill() {
+    let (a, b) = (RawUpstream::start().await, RawUpstream::start().await);
+    let gateway = in_front_of(&[&a, &b], HEALTH).await;
+    a.feel(RawUpstream::SPEECHLESS);
+    eventually("the gateway waits no longer", || async {
+        up(&gateway, &a).await == Some(0)
+    })
+    .await;
+    let before = a.count();
+    for _ in 0..20 {
+        assert_eq!(gateway.get(RATES).await.status(), 200);
+    }
+    assert_eq!(a.count(), before);
+}
