@@ -92,7 +92,7 @@ impl Vault {
         let expectations = Expectations {
             issuer: claims.iss.clone(),
             audiences: claims.aud.clone(),
-            algorithms: vec![key.algorithm()],
+            algorithms: vec![key.algorithm().into()],
             token_type: "at+jwt".to_owned(),
             max_lifetime_s: 1,
             leeway_s: 0,

@@ -22,7 +22,7 @@ mod tokens;
 
 use std::time::Duration;
 
-use keyring::{Algorithm, Expectations, KeyEncryptionKey};
+use keyring::{Expectations, KeyEncryptionKey, TokenAlgorithm};
 use service_runtime::shutdown::Shutdown;
 use sqlx::PgPool;
 use utoipa_axum::router::OpenApiRouter;
@@ -89,7 +89,7 @@ impl Identity {
             expectations: Expectations {
                 issuer: settings.tokens.issuer.clone(),
                 audiences: vec![settings.tokens.audience.clone()],
-                algorithms: vec![Algorithm::EdDSA, Algorithm::ES256],
+                algorithms: vec![TokenAlgorithm::EdDSA, TokenAlgorithm::ES256],
                 token_type: "at+jwt".to_owned(),
                 max_lifetime_s: MAX_LIFETIME_S,
                 leeway_s: LEEWAY_S,

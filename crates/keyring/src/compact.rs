@@ -3,9 +3,9 @@
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-use crate::TokenRefusal;
 use crate::json::Object;
 use crate::verify::MAX_TOKEN_BYTES;
+use crate::{TokenAlgorithm, TokenRefusal};
 
 /// The three parts of a compact token; only the header is decoded before the signature has been verified (J19).
 pub(crate) struct Compact<'a> {
@@ -39,10 +39,18 @@ impl<'a> Compact<'a> {
         })
     }
 
-    /// The signature bytes: 64 of them for both algorithms (J20).
-    pub(crate) fn signature(&self) -> Result<[u8; 64], TokenRefusal> {
+    /// The signature bytes: 64 of them on curves (J20); of RSA, as many as the modulus has, which the library knows.
+    pub(crate) fn signature(&self, algorithm: TokenAlgorithm) -> Result<Vec<u8>, TokenRefusal> {
         let bytes = decode(self.signature)?;
-        bytes.try_into().map_err(|_| TokenRefusal::Signature)
+        let is_possible = match algorithm {
+            TokenAlgorithm::EdDSA | TokenAlgorithm::ES256 => bytes.len() == 64,
+            TokenAlgorithm::RS256 | TokenAlgorithm::PS256 => true,
+        };
+        if is_possible {
+            Ok(bytes)
+        } else {
+            Err(TokenRefusal::Signature)
+        }
     }
 
     /// The payload as a strict JSON object (J5).

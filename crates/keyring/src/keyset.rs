@@ -80,10 +80,10 @@ pub enum KeySetError {
     #[error("the key {0} has a private part: withdraw it from use, and publish public members only")]
     PrivatePart(String),
     /// A key of a JWK Set has no `kid` that a token could name (J14).
-    #[error("the key {0} has no kid of 1 to 128 letters, digits, `-`, `_` and `.`")]
+    #[error("the key {0} has no kid of 1 to 128 letters, digits and `-_.~+/=:@`")]
     NoKid(String),
     /// A JWK Set whose every key is for somebody else.
-    #[error("no key of the set verifies EdDSA or ES256")]
+    #[error("no key of the set verifies EdDSA, ES256, RS256 or PS256")]
     NothingVerifies,
 }
 
@@ -212,11 +212,14 @@ pub(crate) fn parse_public(algorithm: Algorithm, raw: &[u8]) -> Option<ParsedPub
     ParsedPublicKey::new(algorithm, raw).ok()
 }
 
-/// Whether a text can be a `kid`: 1 to 128 characters that are safe everywhere (J14).
+/// Whether a text can be the `kid` of a key of Portico, which stands in names of other things too.
 pub(crate) fn is_kid(text: &str) -> bool {
-    !text.is_empty()
-        && text.len() <= MAX_KID_BYTES
-        && text
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'))
+    is_kid_of_any_issuer(text) && !text.contains(['~', '+', '/', '=', ':', '@'])
+}
+
+/// Whether a text can be a `kid` (J14): 1 to 128 characters, and no more than thumbprints, base64 and addresses are made
+/// of. It is looked up in a map, and never a path, a query or an address.
+pub(crate) fn is_kid_of_any_issuer(text: &str) -> bool {
+    let is_safe = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.~+/=:@".contains(&byte);
+    !text.is_empty() && text.len() <= MAX_KID_BYTES && text.bytes().all(is_safe)
 }

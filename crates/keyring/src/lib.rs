@@ -21,7 +21,7 @@ mod signing;
 mod state;
 mod verify;
 
-pub use algorithm::{Algorithm, UnknownAlgorithm, thumbprint};
+pub use algorithm::{Algorithm, TokenAlgorithm, UnknownAlgorithm, thumbprint};
 pub use claims::Claims;
 pub use jwks::MAX_JWKS_BYTES;
 pub use keyset::{KeySet, KeySetError, MAX_KEYS, PublicKey};

@@ -1,6 +1,6 @@
 //! Key sets that are old, damaged, revoked or missing.
 
-use keyring::{Algorithm, Claims, KeyState, SigningKey};
+use keyring::{Algorithm, Claims, KeyState, SigningKey, TokenAlgorithm};
 
 use super::*;
 
@@ -20,7 +20,7 @@ fn expectations() -> Expectations {
     Expectations {
         issuer: "https://issuer.example".to_owned(),
         audiences: vec!["core-api".to_owned()],
-        algorithms: vec![Algorithm::EdDSA],
+        algorithms: vec![TokenAlgorithm::EdDSA],
         token_type: "at+jwt".to_owned(),
         max_lifetime_s: 900,
         leeway_s: 0,

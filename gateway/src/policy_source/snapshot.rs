@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use keyring::{Algorithm, Expectations};
+use keyring::{Expectations, TokenAlgorithm};
 use policy::{IdentityProvider, Plan, Upstream};
 
 use crate::tokens::TokenRules;
@@ -76,8 +76,10 @@ pub fn expectations(provider: &IdentityProvider) -> Expectations {
             .algorithms
             .iter()
             .map(|algorithm| match algorithm {
-                policy::Algorithm::EdDsa => Algorithm::EdDSA,
-                policy::Algorithm::Es256 => Algorithm::ES256,
+                policy::Algorithm::EdDsa => TokenAlgorithm::EdDSA,
+                policy::Algorithm::Es256 => TokenAlgorithm::ES256,
+                policy::Algorithm::Rs256 => TokenAlgorithm::RS256,
+                policy::Algorithm::Ps256 => TokenAlgorithm::PS256,
             })
             .collect(),
         token_type: provider.token_type.clone(),

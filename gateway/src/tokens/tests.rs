@@ -352,7 +352,7 @@ fn measure_checks() {
         let plan = plan("core-api", "30s");
         let provider = plan.identity_providers().first().unwrap();
         let mut expected = expectations(provider);
-        expected.algorithms = vec![algorithm];
+        expected.algorithms = vec![algorithm.into()];
         let rules = TokenRules::new(provider, expected);
         pair.publish(1, &[&key], &[]);
         let token = token(&key, &json!({}));

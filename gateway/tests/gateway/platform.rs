@@ -8,7 +8,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use aws_lc_rs::rand::SystemRandom;
-use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair as _};
+use aws_lc_rs::rsa::KeySize;
+use aws_lc_rs::signature::{
+    ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair as _, RSA_PKCS1_SHA256, RsaKeyPair,
+};
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::response::IntoResponse;
@@ -46,6 +49,7 @@ fn pages_policies() -> BTreeMap<String, String> {
 enum Signer {
     Ed25519(Ed25519KeyPair),
     P256(EcdsaKeyPair),
+    Rsa(RsaKeyPair),
 }
 
 pub(crate) struct Provider {
@@ -70,6 +74,14 @@ impl Provider {
         }
     }
 
+    fn rsa(kid: &str) -> Self {
+        let signer = Signer::Rsa(RsaKeyPair::generate(KeySize::Rsa2048).unwrap());
+        Self {
+            signer,
+            kid: kid.to_owned(),
+        }
+    }
+
     /// The public part, as providers publish it.
     pub(crate) fn jwk(&self) -> Value {
         match &self.signer {
@@ -82,6 +94,12 @@ impl Provider {
                 let (x, y) = (base64url(&point[1..33]), base64url(&point[33..]));
                 json!({"kty": "EC", "crv": "P-256", "use": "sig", "kid": self.kid, "x": x, "y": y})
             }
+            Signer::Rsa(key) => {
+                // `RSAPublicKey` (RFC 8017 §A.1.1): behind nine bytes the modulus, and at its end the exponent 65537.
+                let der = key.public_key().as_ref();
+                let n = base64url(&der.strip_suffix(&[0x02, 3, 1, 0, 1]).unwrap()[9..]);
+                json!({"kty": "RSA", "use": "sig", "kid": self.kid, "n": n, "e": "AQAB"})
+            }
         }
     }
 
@@ -89,6 +107,7 @@ impl Provider {
         let alg = match self.signer {
             Signer::Ed25519(_) => "EdDSA",
             Signer::P256(_) => "ES256",
+            Signer::Rsa(_) => "RS256",
         };
         let header = json!({"alg": alg, "typ": "at+jwt", "kid": self.kid});
         let parts = [&header, claims].map(|part| base64url(part.to_string().as_bytes()));
@@ -98,6 +117,17 @@ impl Provider {
             Signer::P256(key) => {
                 let signature = key.sign(&SystemRandom::new(), input.as_bytes()).unwrap();
                 signature.as_ref().to_vec()
+            }
+            Signer::Rsa(key) => {
+                let mut signature = vec![0; key.public_modulus_len()];
+                key.sign(
+                    &RSA_PKCS1_SHA256,
+                    &SystemRandom::new(),
+                    input.as_bytes(),
+                    &mut signature,
+                )
+                .unwrap();
+                signature
             }
         };
         format!("{input}.{}", base64url(&signature))
@@ -285,7 +315,11 @@ async fn assert_refused(request: RequestBuilder, status: u16, what: &str) -> Res
 
 #[tokio::test]
 async fn a_foreign_api_is_protected_by_policy_files_alone() {
-    for idp in [Provider::ed25519("2026-11"), Provider::p256("2026-11")] {
+    for idp in [
+        Provider::ed25519("2026-11"),
+        Provider::p256("2026-11"),
+        Provider::rsa("xD0JmBjvsXyLLuvLjQz8lwEA6wqn8LfJgiaLSWThPbE="),
+    ] {
         let platform = Platform::start(Some(&jwks(&[&idp]))).await;
         let reader = idp.token("orders:read");
         let answer = platform.get("/orders").bearer_auth(&reader).send().await.unwrap();

@@ -14,7 +14,8 @@ use database::DatabaseSettings;
 use http::{HeaderMap, Request, StatusCode};
 use http_body_util::BodyExt as _;
 use keyring::{
-    Algorithm, Claims, Expectations, KeyEncryptionKey, KeySet, SigningKey, TokenRefusal, Verifier,
+    Algorithm, Claims, Expectations, KeyEncryptionKey, KeySet, SigningKey, TokenAlgorithm, TokenRefusal,
+    Verifier,
 };
 use serde_json::Value;
 use service_runtime::settings::SecretBytes;
@@ -220,7 +221,7 @@ impl Plane {
         let expectations = Expectations {
             issuer: "https://api.bank.example".to_owned(),
             audiences: vec!["core-api".to_owned()],
-            algorithms: vec![Algorithm::EdDSA],
+            algorithms: vec![TokenAlgorithm::EdDSA],
             token_type: "at+jwt".to_owned(),
             max_lifetime_s: 900,
             leeway_s: 30,

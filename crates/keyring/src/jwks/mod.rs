@@ -3,18 +3,20 @@
 //! What is wrong refuses the set whole, so that a holder keeps the one it has (J16). What is only for somebody else, such
 //! as an encryption key or an algorithm that is not accepted here, is left out and named (J18).
 
+mod rsa;
 #[cfg(test)]
 mod tests;
 
 use std::collections::HashSet;
 
+use aws_lc_rs::signature::{ParsedPublicKey, RSA_PKCS1_2048_8192_SHA256, RSA_PSS_2048_8192_SHA256};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use crate::json::{Json, Object};
-use crate::keyset::{is_kid, parse_public};
+use crate::keyset::{is_kid_of_any_issuer, parse_public};
 use crate::verify::VerificationKey;
-use crate::{Algorithm, KeySetError, MAX_KEYS};
+use crate::{Algorithm, KeySetError, MAX_KEYS, TokenAlgorithm};
 
 /// Longest JWK Set that is read, in bytes (J35).
 pub const MAX_JWKS_BYTES: usize = 64 * 1024;
@@ -58,7 +60,7 @@ impl Jwks {
             let Json::Object(entry) = entry else {
                 return Err(malformed("one of its keys is not an object"));
             };
-            let kid = entry.text("kid").filter(|kid| is_kid(kid));
+            let kid = entry.text("kid").filter(|kid| is_kid_of_any_issuer(kid));
             let name = kid.map_or_else(|| format!("number {position}"), str::to_owned);
             if PRIVATE_MEMBERS.iter().any(|member| entry.contains(member)) {
                 return Err(KeySetError::PrivatePart(name));
@@ -71,9 +73,8 @@ impl Jwks {
                 For::Others(why) => jwks.skipped.push(format!("{name}: {why}")),
                 For::Us(_) if kid.is_none() => return Err(KeySetError::NoKid(name)),
                 For::Us(algorithm) => {
-                    let parsed = raw(entry, algorithm)
-                        .and_then(|raw| parse_public(algorithm, &raw))
-                        .ok_or_else(|| KeySetError::InvalidKey(name.clone()))?;
+                    let parsed =
+                        public_key(entry, algorithm).ok_or_else(|| KeySetError::InvalidKey(name.clone()))?;
                     jwks.keys
                         .push((name, VerificationKey::unbounded(algorithm, parsed)));
                 }
@@ -88,17 +89,22 @@ impl Jwks {
 
 /// Whom a key is for.
 enum For {
-    Us(Algorithm),
+    Us(TokenAlgorithm),
     Others(&'static str),
 }
 
-/// The one algorithm of a key, from its type and curve; `use`, `key_ops` and `alg` must agree (J15). `None` when one of
-/// these members has the wrong form.
+/// The one algorithm of a key (J8), from its type and curve; `use`, `key_ops` and `alg` must agree (J15). `None` when one
+/// of these members has the wrong form.
+///
+/// The type of an RSA key leaves its algorithm open: it is the one in `alg`, and RS256 without one, as OpenID Connect
+/// Discovery 1.0 §3 has it.
 fn algorithm(key: &Object) -> Option<For> {
     let algorithm = match (key.text("kty")?, key.text("crv")) {
-        ("OKP", Some("Ed25519")) => Algorithm::EdDSA,
-        ("EC", Some("P-256")) => Algorithm::ES256,
-        _ => return Some(For::Others("only Ed25519 and P-256 keys verify here")),
+        ("OKP", Some("Ed25519")) => TokenAlgorithm::EdDSA,
+        ("EC", Some("P-256")) => TokenAlgorithm::ES256,
+        ("RSA", _) if key.text("alg") == Some("PS256") => TokenAlgorithm::PS256,
+        ("RSA", _) => TokenAlgorithm::RS256,
+        _ => return Some(For::Others("only Ed25519, P-256 and RSA keys verify here")),
     };
     let is_for = |member: &str, wanted: &str| match key.get(member) {
         None => Some(true),
@@ -115,21 +121,24 @@ fn algorithm(key: &Object) -> Option<For> {
     } else if !verifies {
         For::Others("its `key_ops` lack `verify`")
     } else if !is_for("alg", algorithm.as_str())? {
-        For::Others("its `alg` is not the one of its type and curve")
+        For::Others("its `alg` is not one that is accepted for its type and curve")
     } else {
         For::Us(algorithm)
     })
 }
 
-/// The raw key: 32 bytes Ed25519 (RFC 8037 §2), or the uncompressed point `04 || x || y` (RFC 7518 §6.2.1). `None` when
-/// a member is missing, has another length, or is not canonical base64url.
-fn raw(key: &Object, algorithm: Algorithm) -> Option<Vec<u8>> {
-    let coordinate = |member: &str| {
-        let bytes = URL_SAFE_NO_PAD.decode(key.text(member)?).ok()?;
-        <[u8; 32]>::try_from(bytes).ok()
-    };
+/// The key of its members: 32 bytes Ed25519 (RFC 8037 §2), a point (RFC 7518 §6.2.1), or modulus and exponent
+/// (RFC 7518 §6.3.1). `None` when a member is missing, has another length, is not canonical base64url, or makes no key.
+fn public_key(key: &Object, algorithm: TokenAlgorithm) -> Option<ParsedPublicKey> {
+    let bytes = |member: &str| URL_SAFE_NO_PAD.decode(key.text(member)?).ok();
+    let coordinate = |member: &str| <[u8; 32]>::try_from(bytes(member)?).ok();
     match algorithm {
-        Algorithm::EdDSA => Some(coordinate("x")?.to_vec()),
-        Algorithm::ES256 => Some([&[0x04][..], &coordinate("x")?, &coordinate("y")?].concat()),
+        TokenAlgorithm::EdDSA => parse_public(Algorithm::EdDSA, &coordinate("x")?),
+        TokenAlgorithm::ES256 => {
+            let point = [&[0x04][..], &coordinate("x")?, &coordinate("y")?].concat();
+            parse_public(Algorithm::ES256, &point)
+        }
+        TokenAlgorithm::RS256 => rsa::parse(&RSA_PKCS1_2048_8192_SHA256, &bytes("n")?, &bytes("e")?),
+        TokenAlgorithm::PS256 => rsa::parse(&RSA_PSS_2048_8192_SHA256, &bytes("n")?, &bytes("e")?),
     }
 }

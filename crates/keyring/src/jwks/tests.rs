@@ -1,5 +1,10 @@
 //! Key sets of other issuers: what is refused whole, and what is left out.
 
+use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::rsa::KeySize;
+use aws_lc_rs::signature::{
+    RSA_PKCS1_SHA256, RSA_PKCS1_SHA512, RSA_PSS_SHA256, RSA_PSS_SHA512, RsaEncoding, RsaKeyPair,
+};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -7,6 +12,12 @@ use super::*;
 use crate::{Expectations, KeySet, KeyState, SigningKey, TokenRefusal, Verifier};
 
 const NOW: i64 = 1_800_000_000;
+const ALL: [TokenAlgorithm; 4] = [
+    TokenAlgorithm::EdDSA,
+    TokenAlgorithm::ES256,
+    TokenAlgorithm::RS256,
+    TokenAlgorithm::PS256,
+];
 
 /// A signing key and its JWK under another name.
 fn key(algorithm: Algorithm, kid: &str) -> (SigningKey, Value) {
@@ -57,7 +68,7 @@ fn expectations(issuer: &str) -> Expectations {
     Expectations {
         issuer: issuer.to_owned(),
         audiences: vec!["orders".to_owned()],
-        algorithms: vec![Algorithm::EdDSA, Algorithm::ES256],
+        algorithms: ALL.to_vec(),
         token_type: "at+jwt".to_owned(),
         max_lifetime_s: 900,
         leeway_s: 30,
@@ -73,6 +84,107 @@ fn a_key_verifies_under_the_name_its_issuer_gave_it() {
         let token = token(&signer, "2026-11.main", "https://idp.example");
         let claims = verifier.verify(&token, &expectations("https://idp.example"), NOW);
         assert_eq!(claims.unwrap().sub, "client-1");
+    }
+}
+
+/// An RSA key of this length, and its JWK without `alg`.
+fn rsa_key(size: KeySize) -> (RsaKeyPair, Value) {
+    let pair = RsaKeyPair::generate(size).unwrap();
+    let n = URL_SAFE_NO_PAD.encode(rsa::tests::modulus_of(&pair));
+    (
+        pair,
+        json!({"kty": "RSA", "kid": "r", "use": "sig", "n": n, "e": "AQAB"}),
+    )
+}
+
+/// A token that says `alg` and is signed with this padding.
+fn rsa_token(pair: &RsaKeyPair, alg: &str, padding: &'static dyn RsaEncoding) -> String {
+    let header = json!({"alg": alg, "kid": "r", "typ": "at+jwt"}).to_string();
+    let payload = json!({
+        "iss": "https://idp.example", "aud": "orders", "sub": "client-1", "jti": "1", "iat": NOW, "exp": NOW + 300,
+    });
+    let [header, payload] = [header, payload.to_string()].map(|part| URL_SAFE_NO_PAD.encode(part));
+    let input = format!("{header}.{payload}");
+    let mut signature = vec![0; pair.public_modulus_len()];
+    pair.sign(padding, &SystemRandom::new(), input.as_bytes(), &mut signature)
+        .unwrap();
+    format!("{input}.{}", URL_SAFE_NO_PAD.encode(signature))
+}
+
+#[test]
+fn j21_rsa_signatures_hold_with_the_padding_that_their_key_is_for() {
+    let ask = |jwk: &Value, token: &str| {
+        read(&[jwk.clone()])
+            .unwrap()
+            .0
+            .verify(token, &expectations("https://idp.example"), NOW)
+            .map(|claims| claims.sub)
+    };
+    for size in [KeySize::Rsa2048, KeySize::Rsa4096] {
+        let (pair, bare) = rsa_key(size);
+        let (rs256, ps256) = (
+            with(bare.clone(), "alg", json!("RS256")),
+            with(bare.clone(), "alg", json!("PS256")),
+        );
+        let pkcs1 = rsa_token(&pair, "RS256", &RSA_PKCS1_SHA256);
+        let pss = rsa_token(&pair, "PS256", &RSA_PSS_SHA256);
+        let good = Ok("client-1".to_owned());
+        // Without `alg` a key is for RS256, as OpenID Connect has it.
+        for (jwk, token) in [(&rs256, &pkcs1), (&bare, &pkcs1), (&ps256, &pss)] {
+            assert_eq!(ask(jwk, token), good);
+        }
+        // J8: the key says which, not the token.
+        for (jwk, token) in [(&ps256, &pkcs1), (&rs256, &pss), (&bare, &pss)] {
+            assert_eq!(ask(jwk, token), Err(TokenRefusal::Algorithm));
+        }
+        // The other padding, another hash and another length do not pass under the right name.
+        for (jwk, token) in [
+            (&rs256, rsa_token(&pair, "RS256", &RSA_PSS_SHA256)),
+            (&ps256, rsa_token(&pair, "PS256", &RSA_PKCS1_SHA256)),
+            (&rs256, rsa_token(&pair, "RS256", &RSA_PKCS1_SHA512)),
+            (&ps256, rsa_token(&pair, "PS256", &RSA_PSS_SHA512)),
+        ] {
+            assert_eq!(ask(jwk, &token), Err(TokenRefusal::Signature));
+        }
+        let (input, signature) = pkcs1.rsplit_once('.').unwrap();
+        let signature = URL_SAFE_NO_PAD.decode(signature).unwrap();
+        for other in [
+            [&signature[..], &[0]].concat(),
+            [&[0], &signature[..]].concat(),
+            signature[1..].to_vec(),
+        ] {
+            let forged = format!("{input}.{}", URL_SAFE_NO_PAD.encode(other));
+            assert_eq!(ask(&rs256, &forged), Err(TokenRefusal::Signature));
+        }
+    }
+}
+
+#[test]
+fn j15_rsa_keys_that_are_too_short_or_written_in_another_way_are_refused() {
+    let good = rsa_key(KeySize::Rsa2048).1;
+    let n = URL_SAFE_NO_PAD.decode(good["n"].as_str().unwrap()).unwrap();
+    let encode = |bytes: &[u8]| json!(URL_SAFE_NO_PAD.encode(bytes));
+    for (what, bad) in [
+        ("2,040 bits", with(good.clone(), "n", encode(&n[1..]))),
+        (
+            "8,192 bits",
+            with(good.clone(), "n", rsa_key(KeySize::Rsa8192).1["n"].clone()),
+        ),
+        (
+            "a leading zero",
+            with(good.clone(), "n", encode(&[&[0], &n[..]].concat())),
+        ),
+        ("e = 3", with(good.clone(), "e", json!("Aw"))),
+        ("no n", with(good.clone(), "n", Value::Null)),
+        ("no e", with(good.clone(), "e", Value::Null)),
+        ("n as a number", with(good.clone(), "n", json!(7))),
+        ("padding", with(good.clone(), "e", json!("AQAB="))),
+    ] {
+        assert_eq!(refusal(&[bad]), KeySetError::InvalidKey("r".to_owned()), "{what}");
+    }
+    for alg in ["RS384", "RS512", "PS512", "RSA-OAEP", "ES256", "HS256"] {
+        let other = with(good.clone(), "alg", json!(alg));
+        assert_eq!(refusal(&[other]), KeySetError::NothingVerifies, "{alg}");
     }
 }
 
@@ -160,7 +272,7 @@ fn j17_a_private_or_shared_key_refuses_the_set() {
 #[test]
 fn j18_unknown_types_and_curves_are_left_out() {
     let strangers = [
-        json!({"kty": "RSA", "kid": "r", "n": "AQAB", "e": "AQAB", "alg": "RS256", "use": "sig"}),
+        json!({"kty": "RSA", "kid": "r", "n": "AQAB", "e": "AQAB", "alg": "RS512", "use": "sig"}),
         json!({"kty": "EC", "crv": "P-384", "kid": "p", "x": "AA", "y": "AA"}),
         json!({"kty": "OKP", "crv": "X25519", "x": "AA"}),
         json!({"kty": "AKP", "pub": "AA"}),
@@ -177,11 +289,29 @@ fn j18_unknown_types_and_curves_are_left_out() {
 }
 
 #[test]
+fn j14_names_in_base64_and_names_like_addresses_are_names() {
+    for kid in [
+        "xD0JmBjvsXyLLuvLjQz8lwEA6wqn8LfJgiaLSWThPbE=",
+        "a+b/c==",
+        "bilbo.baggins@hobbiton.example",
+    ] {
+        let (signer, jwk) = key(Algorithm::ES256, kid);
+        let issuer = "https://idp.example";
+        let claims = read(&[jwk])
+            .unwrap()
+            .0
+            .verify(&token(&signer, kid, issuer), &expectations(issuer), NOW);
+        assert!(claims.is_ok(), "{kid}: {claims:?}");
+    }
+}
+
+#[test]
 fn j14_a_key_that_no_token_can_name_refuses_the_set() {
     for kid in [
         Value::Null,
         json!(""),
-        json!("../key"),
+        json!("key\n"),
+        json!("<key>"),
         json!("a b"),
         json!(7),
         json!("k".repeat(129)),
@@ -259,7 +389,7 @@ proptest! {
     }
 
     #[test]
-    fn no_members_make_the_reader_panic(kty in "OKP|EC|RSA|oct", crv in "Ed25519|P-256|P-384", x in "[A-Za-z0-9_=-]{0,50}", kid in "\\PC{0,5}") {
-        drop(read(&[json!({"kty": kty, "crv": crv, "x": x, "y": x, "kid": kid})]));
+    fn no_members_make_the_reader_panic(kty in "OKP|EC|RSA|oct", crv in "Ed25519|P-256|P-384", x in "[A-Za-z0-9_=-]{0,50}|[A-Za-z0-9_-]{342}", kid in "\\PC{0,5}") {
+        drop(read(&[json!({"kty": kty, "crv": crv, "x": x, "y": x, "n": x, "e": "AQAB", "kid": kid})]));
     }
 }

@@ -16,8 +16,8 @@ use aws_lc_rs::signature::ParsedPublicKey;
 use crate::compact::Compact;
 use crate::json::Object;
 use crate::jwks::Jwks;
-use crate::keyset::is_kid;
-use crate::{Algorithm, Claims, KeySet, KeySetError, TokenRefusal};
+use crate::keyset::is_kid_of_any_issuer;
+use crate::{Claims, KeySet, KeySetError, TokenAlgorithm, TokenRefusal};
 
 /// Longest token that is looked at, in bytes (J2).
 pub const MAX_TOKEN_BYTES: usize = 8 * 1024;
@@ -35,7 +35,7 @@ pub struct Expectations {
     /// The audiences this verifier is; `aud` must name one of them (J29).
     pub audiences: Vec<String>,
     /// The accepted algorithms (J7).
-    pub algorithms: Vec<Algorithm>,
+    pub algorithms: Vec<TokenAlgorithm>,
     /// The `typ`, without `application/`: `at+jwt` (J11).
     pub token_type: String,
     /// Longest accepted `exp - iat` in seconds, whatever the issuer did (J27).
@@ -65,7 +65,7 @@ pub struct Verifier {
 
 #[derive(Debug)]
 pub(crate) struct VerificationKey {
-    algorithm: Algorithm,
+    algorithm: TokenAlgorithm,
     parsed: ParsedPublicKey,
     sign_until: Option<i64>,
     verify_until: Option<i64>,
@@ -73,7 +73,7 @@ pub(crate) struct VerificationKey {
 
 impl VerificationKey {
     /// A key that verifies for as long as it is published.
-    pub(crate) const fn unbounded(algorithm: Algorithm, parsed: ParsedPublicKey) -> Self {
+    pub(crate) const fn unbounded(algorithm: TokenAlgorithm, parsed: ParsedPublicKey) -> Self {
         Self {
             algorithm,
             parsed,
@@ -97,7 +97,7 @@ impl Verifier {
             .map(|key| {
                 let parsed = key.parse()?;
                 let ready = VerificationKey {
-                    algorithm: key.algorithm,
+                    algorithm: key.algorithm.into(),
                     parsed,
                     sign_until: key.sign_until,
                     verify_until: key.verify_until,
@@ -179,7 +179,7 @@ impl Verifier {
         let algorithm = accepted_algorithm(&compact.header, expectations)?;
         let key = self.key(&compact.header, algorithm, now_unix)?;
         key.parsed
-            .verify_sig(compact.signing_input.as_bytes(), &compact.signature()?)
+            .verify_sig(compact.signing_input.as_bytes(), &compact.signature(algorithm)?)
             .map_err(|_| TokenRefusal::Signature)?;
 
         let claims = Claims::read(&mut compact.payload()?)?;
@@ -207,7 +207,7 @@ impl Verifier {
     fn key(
         &self,
         header: &Object,
-        algorithm: Algorithm,
+        algorithm: TokenAlgorithm,
         now_unix: i64,
     ) -> Result<&VerificationKey, TokenRefusal> {
         let kid = kid(header)?;
@@ -239,12 +239,12 @@ pub fn key_name(token: &str) -> Option<String> {
 fn kid(header: &Object) -> Result<&str, TokenRefusal> {
     header
         .text("kid")
-        .filter(|kid| is_kid(kid))
+        .filter(|kid| is_kid_of_any_issuer(kid))
         .ok_or(TokenRefusal::Malformed)
 }
 
 /// Checks the header (J7, J10–J13) and gives the algorithm it names, which must then be that of the key (J8).
-fn accepted_algorithm(header: &Object, expectations: &Expectations) -> Result<Algorithm, TokenRefusal> {
+fn accepted_algorithm(header: &Object, expectations: &Expectations) -> Result<TokenAlgorithm, TokenRefusal> {
     check_members(header)?;
     if header.contains("cty") || !is_type(header.text("typ"), &expectations.token_type) {
         return Err(TokenRefusal::Type);
@@ -264,7 +264,7 @@ fn check_members(header: &Object) -> Result<(), TokenRefusal> {
 }
 
 /// The algorithm that the header names, if it is one of these (J7).
-fn named_algorithm(header: &Object, accepted: &[Algorithm]) -> Result<Algorithm, TokenRefusal> {
+fn named_algorithm(header: &Object, accepted: &[TokenAlgorithm]) -> Result<TokenAlgorithm, TokenRefusal> {
     header
         .text("alg")
         .and_then(|name| name.parse().ok())

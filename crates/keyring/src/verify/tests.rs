@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::{KeyState, PublicKey, SigningKey};
+use crate::{Algorithm, KeyState, PublicKey, SigningKey};
 
 const NOW: i64 = 1_800_000_000;
 const ISSUER: &str = "https://api.bank.example";
@@ -18,7 +18,7 @@ fn expectations() -> Expectations {
     Expectations {
         issuer: ISSUER.to_owned(),
         audiences: vec!["core-api".to_owned()],
-        algorithms: vec![Algorithm::EdDSA, Algorithm::ES256],
+        algorithms: vec![TokenAlgorithm::EdDSA, TokenAlgorithm::ES256],
         token_type: "at+jwt".to_owned(),
         max_lifetime_s: 900,
         leeway_s: 30,
@@ -277,7 +277,7 @@ fn j07_only_listed_algorithms_by_exact_name() {
         assert_eq!(issuer.verify_header("alg", value), Err(TokenRefusal::Algorithm));
     }
     let only_es256 = Expectations {
-        algorithms: vec![Algorithm::ES256],
+        algorithms: vec![TokenAlgorithm::ES256],
         ..expectations()
     };
     let token = issuer.key.sign(&payload()).unwrap();
@@ -405,11 +405,10 @@ fn j14_the_kid_is_required_short_and_only_looked_up() {
     let long = "a".repeat(129);
     for bad in [
         "",
-        "../../etc/passwd",
         "a' OR 1=1 --",
         "a\0b",
         "a b",
-        "https://x/",
+        "https://x/?y",
         "ключ",
         long.as_str(),
     ] {
@@ -422,7 +421,14 @@ fn j14_the_kid_is_required_short_and_only_looked_up() {
     for value in [Value::Null, json!(7), json!(["k"])] {
         assert_eq!(issuer.verify_header("kid", value), Err(TokenRefusal::Malformed));
     }
-    for unknown in ["a", "key.1", &"a".repeat(128)] {
+    for unknown in [
+        "a",
+        "key.1",
+        "../../etc/passwd",
+        "https://x/",
+        "gA+b/c=",
+        &"a".repeat(128),
+    ] {
         assert_eq!(
             issuer.verify_header("kid", json!(unknown)),
             Err(TokenRefusal::UnknownKey),
@@ -643,8 +649,8 @@ fn j20_ecdsa_signatures_are_two_numbers_in_range_and_never_der() {
 }
 
 #[test]
-fn j21_j22_rsa_and_shared_secrets_verify_nothing() {
-    // No padding of RSA and no length of a secret can be wrong where neither is accepted.
+fn j22_an_rsa_name_or_a_shared_secret_does_nothing_to_another_key() {
+    // No length of a secret can be wrong where none is accepted.
     for issuer in [Issuer::new(Algorithm::EdDSA), Issuer::new(Algorithm::ES256)] {
         for name in [
             "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "HS256", "HS384", "HS512",

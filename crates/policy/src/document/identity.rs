@@ -50,6 +50,9 @@ impl ProviderDocument {
         let keys = provider
             .key("keys", findings)
             .and_then(|field| keys(&field, findings));
+        if let (Some(algorithms), Some(keys)) = (&algorithms, &keys) {
+            can_sign(algorithms, &keys.value, findings);
+        }
         Some(Self {
             issuer: issuer?.value,
             audiences: audiences?.into_iter().map(|item| item.value).collect(),
@@ -96,7 +99,7 @@ fn algorithm(field: &Field<'_>, findings: &mut Findings) -> Option<At<Algorithm>
                 format!("algorithm `{}` is refused", text.value),
             )
             .why("whoever can check such a token can also make one (RFC 8725 §3.1)")
-            .fix("one of: EdDSA, ES256");
+            .fix("one of: EdDSA, ES256, RS256, PS256");
         return None;
     }
     if is_asymmetric(&text.value) {
@@ -107,21 +110,45 @@ fn algorithm(field: &Field<'_>, findings: &mut Findings) -> Option<At<Algorithm>
                 format!("algorithm `{}` is not taken here", text.value),
             )
             .why("few algorithms are checked well, and many are not")
-            .fix("one of: EdDSA, ES256; the issuer must sign with one of them");
+            .fix("one of: EdDSA, ES256, RS256, PS256; the issuer must sign with one of them");
         return None;
     }
     field.choice(
-        &[("EdDSA", Algorithm::EdDsa), ("ES256", Algorithm::Es256)],
+        &[
+            ("EdDSA", Algorithm::EdDsa),
+            ("ES256", Algorithm::Es256),
+            ("RS256", Algorithm::Rs256),
+            ("PS256", Algorithm::Ps256),
+        ],
         findings,
     )
+}
+
+/// Portico has no RSA keys: an algorithm that its keys never sign with would be there for nothing.
+fn can_sign(algorithms: &[At<Algorithm>], keys: &KeySource, findings: &mut Findings) {
+    if *keys != KeySource::Portico {
+        return;
+    }
+    for algorithm in algorithms {
+        if matches!(algorithm.value, Algorithm::Rs256 | Algorithm::Ps256) {
+            let name = algorithm.value.as_str();
+            findings
+                .error(
+                    code::NO_EFFECT,
+                    algorithm.at,
+                    format!("no key of Portico signs with {name}"),
+                )
+                .why("it would have no effect, and a reader would believe that such tokens come")
+                .fix("remove it: keys of Portico sign with EdDSA or ES256");
+        }
+    }
 }
 
 /// The other registered algorithms (RFC 7518 §3.1): none of them is a slip of the hand.
 fn is_asymmetric(algorithm: &str) -> bool {
     let families = ["RS", "PS", "ES"];
     let family = families.iter().find_map(|family| algorithm.strip_prefix(family));
-    algorithm == "ES256K"
-        || (algorithm != "ES256" && family.is_some_and(|size| ["256", "384", "512"].contains(&size)))
+    algorithm == "ES256K" || family.is_some_and(|size| ["384", "512"].contains(&size))
 }
 
 /// `portico`, `file:` and a name in the gateway's key folder, or where the issuer publishes them.

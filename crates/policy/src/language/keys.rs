@@ -413,7 +413,7 @@ pub(crate) static PROVIDER: &[Key] = &[
     ),
     must(
         "algorithms",
-        list(&Form::Choice(&["EdDSA", "ES256"])),
+        list(&Form::Choice(&["EdDSA", "ES256", "RS256", "PS256"])),
         "[EdDSA, ES256]",
         "The only signature algorithms accepted; never taken from the token.",
     ),

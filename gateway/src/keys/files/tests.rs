@@ -1,6 +1,6 @@
 //! Key files that are there, wrong, gone, mended, and another issuer's.
 
-use keyring::{Algorithm, Claims, KeySet, KeyState, SigningKey, TokenRefusal};
+use keyring::{Algorithm, Claims, KeySet, KeyState, SigningKey, TokenAlgorithm, TokenRefusal};
 use policy::SourceFile;
 use serde_json::{Value, json};
 
@@ -76,7 +76,7 @@ impl Desk {
         let expectations = Expectations {
             issuer: "https://idp.example".to_owned(),
             audiences: vec!["orders".to_owned()],
-            algorithms: vec![Algorithm::EdDSA],
+            algorithms: vec![TokenAlgorithm::EdDSA],
             token_type: "at+jwt".to_owned(),
             max_lifetime_s: 3_600,
             leeway_s: 1,

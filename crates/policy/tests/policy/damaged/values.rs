@@ -887,7 +887,20 @@ pub(super) const SLIPS: &[Slip] = &[
         "    auth: customers",
         "    \"§\\x61uth\": customers",
     ),
-    ("algorithm of RSA", "P2005", "identity.yaml", "ES256", "§RS256"),
+    (
+        "algorithm of RSA with another hash",
+        "P2005",
+        "identity.yaml",
+        "ES256",
+        "§RS512",
+    ),
+    (
+        "algorithm that our own keys lack",
+        "P3004",
+        "identity.yaml",
+        "ES256",
+        "§RS256",
+    ),
     (
         "auth of nobody in another case",
         "P3001",
