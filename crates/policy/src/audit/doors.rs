@@ -7,7 +7,7 @@ use http::Method;
 static OPEN_CHANGE: AuditRule = AuditRule::new(
     "A1404",
     AuditSeverity::Critical,
-    "anyone may replace, change or delete",
+    "anyone may replace, change, delete, or write what is protected",
     "no token says who did it, and nothing stops the next one",
     "OWASP API2:2023, API5:2023",
 );
@@ -46,12 +46,22 @@ impl Auditor<'_> {
     fn door(&mut self, route: &Route) {
         let key = format!("{}.auth", route.rule.key());
         let what = format!("`{} {}`", route.method, route.path);
-        if matches!(route.method, Method::PUT | Method::PATCH | Method::DELETE) {
+        let changes = matches!(route.method, Method::PUT | Method::PATCH | Method::DELETE)
+            || (route.writes() && route.has_id() && !route.is_log_in());
+        if changes {
             self.find(
                 &OPEN_CHANGE,
                 key.as_str(),
                 format!("anyone may {what}"),
                 "name an identity provider in `auth`, and scopes",
+            );
+        } else if let Some(locked) = self.locked_below(route) {
+            let (name, locked) = (&locked.name, format!("{} {}", locked.method, locked.path));
+            self.find(
+                &OPEN_CHANGE,
+                key.as_str(),
+                format!("anyone may {what}, but `{name}` protects `{locked}`"),
+                format!("`auth` as in `{name}`, and scopes"),
             );
         } else if route.has_id() {
             self.find(
@@ -77,6 +87,20 @@ impl Auditor<'_> {
                 "remove the route, or protect it; services have a private port for this",
             );
         }
+    }
+
+    /// A protected route at the same path as this open write, or below it: `POST /transfers` makes what
+    /// `GET /transfers/{id}` protects. Who registers has no token yet.
+    fn locked_below(&self, open: &Route) -> Option<&Route> {
+        if !open.writes() || open.is_log_in() || open.is_registration() {
+            return None;
+        }
+        let routes = self.plan.routes().iter().map(AsRef::as_ref);
+        let mut locked = routes.filter(|route| route.is_protected());
+        locked.find(|locked| {
+            let rest = locked.path.strip_prefix(open.path.as_str());
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        })
     }
 
     /// A protected route whose path this open one is inside of, or lists. What is public to read may be protected to

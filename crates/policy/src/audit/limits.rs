@@ -21,14 +21,14 @@ static LARGE_BURST: AuditRule = AuditRule::new(
 static OPEN_WRITE: AuditRule = AuditRule::new(
     "A1303",
     AuditSeverity::High,
-    "anyone may write, without a limit on addresses that is tighter than the floor's",
+    "anyone may write, more than 60 times a minute from one address",
     "a script can fill the service behind with registrations, messages or orders",
     "OWASP API4:2023, API6:2023",
 );
 static UNCOUNTED_FAILURES: AuditRule = AuditRule::new(
     "A1304",
     AuditSeverity::High,
-    "log-in without a limit on failures",
+    "log-in without a limit on failures, or with one of more than 100 a minute",
     "passwords can be guessed at the pace of the other limits",
     "OWASP API2:2023; OWASP ASVS 5.0 6.3.1",
 );
@@ -42,7 +42,7 @@ static MANY_FAILURES: AuditRule = AuditRule::new(
 static UNLIMITED_SUBJECT: AuditRule = AuditRule::new(
     "A1310",
     AuditSeverity::Low,
-    "a write that no limit counts by subject",
+    "a write of more than 600 a minute by one subject, or of any number",
     "a stolen token writes from many addresses at once, and each has the floor's pace",
     "OWASP API4:2023, API6:2023",
 );
@@ -76,6 +76,12 @@ pub(super) static RULES: [&AuditRule; 8] = [
 const MOST_A_MINUTE: u64 = 6_000;
 const MOST_PERIODS_AT_ONCE: u64 = 10;
 const MOST_FAILURES: u64 = 10;
+/// A limit on failures above this is none: lists of common passwords are tried at that pace.
+const NO_LIMIT_ON_FAILURES: u64 = 100;
+/// Writes of anyone, from one address.
+const MOST_OPEN_WRITES: u64 = 60;
+/// Writes of one subject: ten times what a person does.
+const MOST_OF_A_SUBJECT: u64 = 600;
 
 impl Auditor<'_> {
     pub(super) fn limits(&mut self) {
@@ -102,13 +108,14 @@ impl Auditor<'_> {
         }
     }
 
+    /// Nobody but the machine itself reaches a developer's gateway: its tests are faster than people.
+    fn is_of_a_developer(&self) -> bool {
+        let mut listeners = self.plan.listeners().iter();
+        !self.is_for_people() && listeners.all(|listener| listener.https.bind.ip().is_loopback())
+    }
+
     fn floor_limits(&mut self) {
-        // Nobody but the machine itself reaches a developer's gateway.
-        let listeners = self.plan.listeners();
-        let is_local = listeners
-            .iter()
-            .all(|listener| listener.https.bind.ip().is_loopback());
-        if is_local && !self.is_for_people() {
+        if self.is_of_a_developer() {
             return;
         }
         let fix = "`100/min`, or what a person with several devices needs";
@@ -162,20 +169,18 @@ impl Auditor<'_> {
     }
 
     fn open_write(&mut self, route: &Route) {
-        let floor = &self.plan.floor().rate;
-        let of_floor = tightest(floor.iter().map(AsRef::as_ref));
-        let own = tightest(own_rates(route, floor));
-        let is_tighter = match (own, of_floor) {
-            (Some(own), Some(of_floor)) => pace(own, of_floor).is_lt(),
-            (Some(own), None) => a_minute(own) <= MOST_A_MINUTE,
-            (None, _) => false,
-        };
-        if !is_tighter {
+        let pace = tightest(route.rates().map(AsRef::as_ref)).map(a_minute);
+        let is_slow = |pace| pace <= MOST_OPEN_WRITES || self.is_of_a_developer();
+        if !pace.is_some_and(is_slow) {
             let what = format!("{} {}", route.method, route.path);
+            let often = pace.map_or_else(
+                || "any number of times".to_owned(),
+                |pace| format!("{pace} times"),
+            );
             self.find(
                 &OPEN_WRITE,
                 format!("{}.rate", route.rule.key()),
-                format!("anyone may `{what}` as often as the floor allows"),
+                format!("anyone may `{what}` {often} a minute from one address"),
                 "add `rate: { …: { limit: 30/min, burst: 30, key: [address] } }`",
             );
         }
@@ -185,6 +190,17 @@ impl Auditor<'_> {
         let failures =
             own_rates(route, &self.plan.floor().rate).filter(|limit| limit.count == Count::Failures);
         match failures.min_by_key(|limit| a_minute(limit).max(limit.burst)) {
+            Some(limit) if a_minute(limit).max(limit.burst) > NO_LIMIT_ON_FAILURES => self.find(
+                &UNCOUNTED_FAILURES,
+                format!("{}.limit", limit.rule.key()),
+                format!(
+                    "`{}` lets {} guesses a minute through, {} at once",
+                    limit.name,
+                    a_minute(limit),
+                    limit.burst
+                ),
+                "`limit: 5/min, burst: 5`",
+            ),
             None => self.find(
                 &UNCOUNTED_FAILURES,
                 format!("{}.rate", route.rule.key()),
@@ -207,14 +223,21 @@ impl Auditor<'_> {
     }
 
     fn subject(&mut self, route: &Route) {
-        let counts_subjects =
-            |limit: &RateLimit| limit.count == Count::Requests && limit.keys == [RateKey::Subject];
+        let is_of_a_developer = self.is_of_a_developer();
+        let counts_subjects = |limit: &RateLimit| {
+            limit.count == Count::Requests
+                && limit.keys == [RateKey::Subject]
+                && (a_minute(limit) <= MOST_OF_A_SUBJECT || is_of_a_developer)
+        };
         let mut own = own_rates(route, &self.plan.floor().rate);
         if !route.is_log_out() && !own.any(counts_subjects) {
             self.find(
                 &UNLIMITED_SUBJECT,
                 format!("{}.rate", route.rule.key()),
-                format!("one subject may `{} {}` at any pace", route.method, route.path),
+                format!(
+                    "one subject may `{} {}` more than {MOST_OF_A_SUBJECT} times a minute",
+                    route.method, route.path
+                ),
                 "add `rate: { …: { limit: 60/min, burst: 30, key: [subject] } }`",
             );
         }

@@ -39,18 +39,36 @@ const LOG_IN_TWO: [[&str; 2]; 4] = [["log", "in"], ["log", "on"], ["sign", "in"]
 const LOG_OUT: [&str; 4] = ["logoff", "logout", "signoff", "signout"];
 const LOG_OUT_TWO: [[&str; 2]; 4] = [["log", "off"], ["log", "out"], ["sign", "off"], ["sign", "out"]];
 
-/// Parts of a path behind which operators sit.
-const OPERATIONS: [&str; 9] = [
+/// Words behind which somebody becomes a customer, who has no token yet.
+const REGISTRATION: [&str; 7] = [
+    "customers",
+    "members",
+    "register",
+    "registration",
+    "registrations",
+    "signup",
+    "users",
+];
+const REGISTRATION_TWO: [[&str; 2]; 1] = [["sign", "up"]];
+
+/// Words behind which operators sit.
+const OPERATIONS: [&str; 12] = [
     "actuator",
     "admin",
+    "administrator",
     "console",
     "debug",
+    "heapdump",
     "internal",
-    "management",
+    "jolokia",
     "metrics",
     "pprof",
-    "trace",
+    "prometheus",
+    "superadmin",
 ];
+
+/// The same, where they are a whole part of the path: in other words they are ordinary.
+const OPERATIONS_ALONE: [&str; 6] = [".env", ".git", "env", "git", "management", "trace"];
 
 impl Route {
     /// Whether credentials are tried there.
@@ -72,10 +90,18 @@ impl Route {
             .any(|part| has(&words(part), &LOG_OUT, &LOG_OUT_TWO))
     }
 
+    /// Whether somebody becomes a customer there.
+    pub(super) fn is_registration(&self) -> bool {
+        let last = self.written_parts().last().unwrap_or_default();
+        self.method == Method::POST && has(&words(last), &REGISTRATION, &REGISTRATION_TWO)
+    }
+
     /// Whether it leads to what operators use.
     pub(super) fn is_operations(&self) -> bool {
-        self.written_parts()
-            .any(|part| OPERATIONS.contains(&part.to_ascii_lowercase().as_str()))
+        self.written_parts().any(|part| {
+            OPERATIONS_ALONE.contains(&part.to_ascii_lowercase().as_str())
+                || has(&words(part), &OPERATIONS, &[])
+        })
     }
 
     /// The parts of its path that are no parameters.

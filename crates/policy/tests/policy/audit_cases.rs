@@ -620,15 +620,15 @@ const VALUES: [Case; 61] = [
         "registrations: { limit: 3/h",
         "registrations: { limit: 1000000/s",
         "routes.register.rate",
-        "registrations: { limit: 5999/h",
+        "registrations: { limit: 60/min",
     ),
     Case(
         "A1303",
         "routes/identity.yaml",
         "registrations: { limit: 3/h",
-        "registrations: { limit: 6000/h",
+        "registrations: { limit: 3660/h",
         "routes.register.rate",
-        "registrations: { limit: 99/min",
+        "registrations: { limit: 3600/h",
     ),
     Case(
         "A1303",

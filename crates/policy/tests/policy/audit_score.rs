@@ -37,32 +37,93 @@ fn unmet(audit: &Audit) -> Vec<&'static str> {
 
 #[test]
 fn an_open_object_is_a_high_finding_that_no_header_makes_good() {
-    let loose = "    rate: { closings: { limit: 1000000/s, burst: 1000, key: [address] } }\n";
+    let loose = "    rate: { notes: { limit: 1000000/s, burst: 1000, key: [address] } }\n";
     let files = with_routes(
         &[
             route("read", "GET", "/api/v1/cards/{id}", OPEN),
-            route(
-                "close",
-                "POST",
-                "/api/v1/cards/{id}/close",
-                &format!("{OPEN}{loose}"),
-            ),
+            route("note", "POST", "/api/v1/card-notes", &format!("{OPEN}{loose}")),
         ]
         .concat(),
     );
     let audit = audited(&files, "production");
     let found = open(&audit);
-    for expected in [
-        ("A1406", "routes.read.auth"),
-        ("A1406", "routes.close.auth"),
-        ("A1303", "routes.close.rate"),
-    ] {
+    for expected in [("A1406", "routes.read.auth"), ("A1303", "routes.note.rate")] {
         assert!(found.contains(&expected), "{found:?}");
     }
     let score = &audit.score;
     assert_eq!((score.grade.grade, score.grade.of_headers), ("D", "A+"));
     assert_eq!(score.grade.worst, Some(AuditSeverity::High));
     assert_eq!(unmet(&audit), ["API1", "API2", "API4", "API6"]);
+}
+
+#[test]
+fn paths_of_operators_are_told_however_their_words_are_joined() {
+    let is_told = |path: &str| {
+        let files = with_routes(&route("door", "GET", path, OPEN));
+        open(&audited(&files, "production")).contains(&("A1405", "routes.door.auth"))
+    };
+    for path in [
+        "/admin-api/users",
+        "/adminUsers",
+        "/_admin",
+        "/h2-console",
+        "/internal-api",
+        "/superadmin",
+        "/heapdump",
+        "/jolokia",
+        "/prometheus",
+        "/env",
+        "/.git/config",
+        "/actuator/health",
+        "/Debug",
+    ] {
+        assert!(is_told(path), "{path}");
+    }
+    for path in [
+        "/environment",
+        "/wealth-management",
+        "/administration-fees",
+        "/trace-a-parcel",
+        "/digits",
+    ] {
+        assert!(!is_told(path), "{path}");
+    }
+}
+
+#[test]
+fn money_without_a_token_is_critical() {
+    let opened = |file: &str, old: &str| {
+        let mut files = shipped();
+        let file = files.iter_mut().find(|there| there.name == file).unwrap();
+        let (before, route) = file.text.split_once(old).unwrap();
+        let route = route
+            .replacen(
+                "auth: customers\n",
+                "auth: none\n    because: we trust everyone\n",
+                1,
+            )
+            .replacen("key: [subject]", "key: [address]", 1);
+        let scopes = route.find("    scopes:").unwrap();
+        let end = route[scopes..].find('\n').unwrap() + scopes + 1;
+        file.text = format!("{before}{old}{}{}", &route[..scopes], &route[end..]);
+        let audit = audited(&files, "production");
+        (
+            audit.score.grade.grade,
+            open(&audit).into_iter().map(|(rule, _)| rule).collect::<Vec<_>>(),
+        )
+    };
+    for (file, route) in [
+        ("routes/transfers.yaml", "  create_transfer:\n"),
+        ("routes/accounts.yaml", "  open_account:\n"),
+        ("routes/accounts.yaml", "  deposit:\n"),
+        ("routes/accounts.yaml", "  withdraw:\n"),
+    ] {
+        let (grade, found) = opened(file, route);
+        assert!(
+            grade == "F" && found.contains(&"A1404"),
+            "{route}: {grade} {found:?}"
+        );
+    }
 }
 
 #[test]
