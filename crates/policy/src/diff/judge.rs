@@ -108,6 +108,8 @@ impl Comparison<'_> {
             (Kind::Limit, "limit") => limits::pace(after, (old, new), subject),
             (Kind::Limit, "burst") => limits::burst(after, (old, new), subject),
             (Kind::Limit, "key") => limits::counted_by(old, new, subject),
+            (Kind::Limit, "on_store_down") => limits::without_store(old, new, subject),
+            (Kind::Cors, "origins") => origins(old, new),
             (Kind::Limit, "count") => limits::counted(new, subject),
             (kind, name) => {
                 let mut judgement = table::judge(kind, name, old, new, subject);
@@ -274,4 +276,21 @@ fn bind(old: &Value, new: &Value) -> Judgement {
         }
         std::cmp::Ordering::Equal => Judgement::new(Risk::Info, format!("clients come to {new}")),
     }
+}
+
+/// Other origins: `*` is all of them.
+fn origins(old: &Value, new: &Value) -> Judgement {
+    let is_any = |value: &Value| value.to_string() == "*";
+    if is_any(new) {
+        return Judgement::new(Risk::High, "pages of any origin may read answers");
+    }
+    if is_any(old) {
+        return Judgement::new(Risk::Low, format!("only pages of {new} may read answers"));
+    }
+    let (risk, words) = table::words(
+        (Risk::High, "pages of {words} may read answers"),
+        (Risk::Low, "pages of {words} may read answers no more"),
+        (old, new),
+    );
+    Judgement::new(risk, words)
 }

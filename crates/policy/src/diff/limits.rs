@@ -2,6 +2,7 @@
 
 use super::{Risk, judge::Judgement, table};
 use crate::describe::{Definition, Value};
+use std::cmp::Ordering;
 
 /// So many times as much is hardly a limit any more.
 const RUNAWAY: u128 = 100;
@@ -96,9 +97,54 @@ fn times(before: u128, after: u128) -> String {
     }
 }
 
+/// Another answer to a store that is down, or the first one: a limit that is counted in no store has none.
+pub(super) fn without_store(old: &Value, new: &Value, subject: &str) -> Judgement {
+    const LOOSEST_FIRST: [&str; 3] = ["allow", "local", "deny"];
+    // On the gateway alone it counts as it does without a store.
+    let rank = |value: &Value| {
+        let word = value.to_string();
+        LOOSEST_FIRST.iter().position(|known| *known == word).unwrap_or(1)
+    };
+    let words = match new.to_string().as_str() {
+        "allow" => "everything passes while the store is down",
+        "deny" => "nothing passes while the store is down",
+        "local" => "each gateway counts on its own while the store is down",
+        _ => "no store is asked any more",
+    };
+    let risk = match rank(new).cmp(&rank(old)) {
+        Ordering::Less => Risk::High,
+        Ordering::Equal => Risk::Info,
+        Ordering::Greater => Risk::Low,
+    };
+    Judgement::new(risk, format!("{subject}: {words}"))
+}
+
+/// How many bits of an IPv6 address are one client, where a key counts by address.
+fn address_bits(key: &str) -> Option<u8> {
+    match key.strip_prefix("address")? {
+        "" => Some(64),
+        rest => rest.strip_prefix('/')?.parse().ok(),
+    }
+}
+
 /// Another `key`.
 pub(super) fn counted_by(old: &Value, new: &Value, subject: &str) -> Judgement {
     let (added, removed) = table::difference(old, new);
+    if let ([more], [less]) = (added.as_slice(), removed.as_slice())
+        && let (Some(after), Some(before)) = (address_bits(more), address_bits(less))
+    {
+        return if after < before {
+            let words = format!(
+                "{subject}: IPv6 addresses of one /{after} share one allowance, not only those of one /{before}"
+            );
+            Judgement::new(Risk::Low, words)
+        } else {
+            let words = format!(
+                "{subject}: each IPv6 /{after} has an allowance of its own; until now a whole /{before} shared one"
+            );
+            Judgement::new(Risk::High, words)
+        };
+    }
     let mut said = Vec::new();
     if !added.is_empty() {
         said.push(format!(

@@ -85,8 +85,6 @@ static ROWS: &[Row] = &[
         "keys may come from {words}", "keys come from {words} no more")),
     Row(&[Headers], "remove", Medium, Demands(
         "answers carry {words} no more", "answers may carry {words} again")),
-    Row(&[Cors], "origins", High, Permits(
-        "pages of {words} may read answers", "pages of {words} may read answers no more")),
     Row(&[Cors], "methods", Medium, Permits("pages may use {words}", "pages may use {words} no more")),
     Row(&[Cors], "headers", Medium, Permits("pages may send {words}", "pages may send {words} no more")),
     Row(&[Cors], "expose", Medium, Permits("pages may read {words}", "pages may read {words} no more")),
@@ -110,9 +108,6 @@ static ROWS: &[Row] = &[
     Row(&[Limit], "count_in", Medium, Order(&["gateway", "store"],
         "{subject}: each gateway counts on its own, so that all of them let through several times as many",
         "{subject}: all gateways count together")),
-    Row(&[Limit], "on_store_down", High, Order(&["allow", "none", "local", "deny"],
-        "{subject}: without the store, `{new}` instead of `{old}`",
-        "{subject}: without the store, `{new}` instead of `{old}`")),
     Row(&[Limit], "mode", High, Order(&["shadow", "enforce"],
         "{subject}: what is over the limit is only told", "{subject}: what is over the limit is refused with 429")),
     Row(&[Route], "because", Info, Other("anyone may still come, for another reason")),

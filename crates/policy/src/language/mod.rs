@@ -23,6 +23,7 @@ pub(crate) use keys::{
 pub use schema::schema;
 
 use crate::yaml::Value;
+use std::{collections::HashSet, sync::LazyLock};
 
 /// One key of a mapping.
 #[derive(Debug)]
@@ -150,6 +151,15 @@ impl Form {
             | Self::Any => &[],
         }
     }
+}
+
+/// Whether a word is the name of any key of policies.
+pub(crate) fn is_key(word: &str) -> bool {
+    static NAMES: LazyLock<HashSet<&str>> = LazyLock::new(|| {
+        let all = [paths(BASE), paths(OVERLAY)].concat();
+        all.into_iter().map(|(_, key)| key.name).collect()
+    });
+    NAMES.contains(word)
 }
 
 /// Every key below `keys`, by its full name with `*` for names of the author's choice: `routes.*.match.path`.

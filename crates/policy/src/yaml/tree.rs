@@ -1,7 +1,10 @@
 //! From the parser's events to the tree.
 
 use super::{Entry, MAX_DEPTH, MAX_EVENTS, Node, Value, scalar, template};
-use crate::diagnostic::{Findings, Span, code};
+use crate::{
+    diagnostic::{Findings, Span, code},
+    language,
+};
 use granit_parser::{Event, Marker, ScalarStyle};
 use std::{
     collections::HashMap,
@@ -144,6 +147,9 @@ impl<'s> Tree<'s> {
             self.is_broken = true;
             self.runs_on(text, is_plain, at, findings);
         }
+        if style == ScalarStyle::Folded {
+            self.swallowed(at, findings);
+        }
         if is_plain {
             self.is_broken |= template::report(text, self.span(at), findings);
         }
@@ -159,6 +165,35 @@ impl<'s> Tree<'s> {
     fn begins_template(&self, at: &granit_parser::Span) -> bool {
         let rest = at.start.byte_offset().and_then(|start| self.text.get(start..));
         rest.is_some_and(|rest| rest.starts_with("{{"))
+    }
+
+    /// A key that stands as deep as the text of the block above it: it would be a part of that text, and be gone.
+    fn swallowed(&mut self, at: &granit_parser::Span, findings: &mut Findings) {
+        let bytes = at.start.byte_offset().zip(at.end.byte_offset());
+        let raw = bytes.and_then(|(start, end)| self.text.get(start..end));
+        let lines = raw.unwrap_or_default().lines().enumerate().skip(1);
+        for (below, line) in lines {
+            let text = line.trim();
+            let Some(key) = block_key(text) else { continue };
+            let indentation = line.len().saturating_sub(line.trim_start().len());
+            let start = Marker::new(0, at.start.line().saturating_add(below), indentation);
+            let span = Span {
+                length: chars(key),
+                ..self.span(&granit_parser::Span::empty(start))
+            };
+            findings
+                .error(
+                    code::NOT_IN_LANGUAGE,
+                    span,
+                    format!("`{key}:` would be a part of the text that begins above"),
+                )
+                .why("a key that is indented too deep would silently be gone")
+                .fix(format!(
+                    "move `{key}` to the left, to where it belongs; if it is text, say it in other words"
+                ));
+            self.is_broken = true;
+            return;
+        }
     }
 
     /// Letters that are written as escapes: `\u006eone` is `none` for the gateway and not for who reads or searches.
@@ -460,6 +495,18 @@ fn disguise(quoted: &str) -> Option<(&str, &str, char)> {
         rest = letters.as_str();
     }
     None
+}
+
+/// The key or header that a line of text would set if it stood elsewhere.
+fn block_key(line: &str) -> Option<&str> {
+    let (name, rest) = line.split_once(':')?;
+    let is_end = rest.is_empty() || rest.starts_with(' ');
+    let is_header = name.contains('-')
+        && name.split('-').all(|word| {
+            word.starts_with(|first: char| first.is_ascii_uppercase())
+                && word.bytes().all(|byte| byte.is_ascii_alphanumeric())
+        });
+    (is_end && (is_header || language::is_key(name))).then_some(name)
 }
 
 fn reference(at: Span, findings: &mut Findings) {

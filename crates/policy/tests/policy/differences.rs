@@ -577,6 +577,45 @@ proptest! {
     }
 }
 
+/// What a change means is said for its direction.
+#[test]
+fn words_that_hold_in_one_direction_only_are_said_for_that_one() {
+    let shared = ", count_in: store, on_store_down: ";
+    let with = |end: &str| shipped_with("floor.yaml", "key: [address] }", &format!("key: [{end} }}"));
+    let origins = |list: &str| {
+        shipped_with(
+            "cors.yaml",
+            "origins: [https://app.bank.example]",
+            &format!("origins: {list}"),
+        )
+    };
+    let said = |old: &[SourceFile], new: &[SourceFile]| -> String {
+        let found = differences(old, new, "production");
+        let words = found
+            .iter()
+            .map(|change| format!("{:?}: {}", change.risk, change.consequence));
+        words.collect::<Vec<_>>().join("\n")
+    };
+    let (plain, wide) = (with("address]"), with("address/48]"));
+    assert!(said(&plain, &wide).contains("Low: ") && said(&plain, &wide).contains("of one /48 share"));
+    assert!(said(&wide, &plain).contains("High: ") && said(&wide, &plain).contains("each IPv6 /64 has"));
+    let allow = with(&format!("address]{shared}allow"));
+    let deny = with(&format!("address]{shared}deny"));
+    assert!(said(&plain, &allow).contains("High: every request: everything passes while the store is down"));
+    assert!(said(&plain, &deny).contains("Low: every request: nothing passes while the store is down"));
+    assert!(said(&allow, &plain).contains("Low: every request: no store is asked any more"));
+    let any = origins("[\"*\"]");
+    let (own, other) = (
+        origins("[https://app.bank.example]"),
+        origins("[https://other.example]"),
+    );
+    assert!(said(&own, &any).contains("High: pages of any origin may read answers"));
+    assert!(said(&any, &own).contains("Low: only pages of https://app.bank.example may read answers"));
+    assert!(
+        said(&own, &other).contains("pages of https://other.example may read answers; pages of https://app")
+    );
+}
+
 /// What only has one direction: if one way opens, the other closes.
 #[test]
 fn what_opens_one_way_closes_the_other() {

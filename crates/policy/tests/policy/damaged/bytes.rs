@@ -79,6 +79,18 @@ pub(super) const ADDED: &[Added] = &[
         "version: 1\n§{{- include \"floor\" . }}\nhosts: [a]\n",
     ),
     (
+        "a key that a text swallows",
+        "P1007",
+        "zz.yaml",
+        "version: 1\nroutes:\n  health:\n    because: >-\n      a load balancer has no token: none\n      §timeouts: { total: 1s }\n",
+    ),
+    (
+        "a header that the one above swallows",
+        "P1007",
+        "zz.yaml",
+        "version: 1\nheaders:\n  api:\n    set:\n      Content-Security-Policy: >-\n        default-src 'none'\n        §X-Content-Type-Options: nosniff\n",
+    ),
+    (
         "a pointer of Git LFS",
         "P1007",
         "zz.yaml",
