@@ -108,6 +108,16 @@ impl Auditor<'_> {
         }
     }
 
+    /// Where the numbers of a limit stand: in the overlay, if it has others.
+    pub(super) fn key_of(&self, limit: &RateLimit) -> String {
+        let in_overlay = format!("rates.{}", limit.name);
+        if self.places.has(&in_overlay) {
+            in_overlay
+        } else {
+            limit.rule.key().to_owned()
+        }
+    }
+
     /// Nobody but the machine itself reaches a developer's gateway: its tests are faster than people.
     fn is_of_a_developer(&self) -> bool {
         let mut listeners = self.plan.listeners().iter();
@@ -128,7 +138,7 @@ impl Auditor<'_> {
             ),
             Some(limit) if a_minute(limit) > MOST_A_MINUTE => self.find(
                 &LOOSE_FLOOR,
-                format!("{}.limit", limit.rule.key()),
+                format!("{}.limit", self.key_of(limit)),
                 format!("one address may send {} requests a minute", a_minute(limit)),
                 fix,
             ),
@@ -141,7 +151,7 @@ impl Auditor<'_> {
         if limit.burst > pace.saturating_mul(MOST_PERIODS_AT_ONCE) {
             self.find(
                 &LARGE_BURST,
-                format!("{}.burst", limit.rule.key()),
+                format!("{}.burst", self.key_of(limit)),
                 format!("`{}` lets {} through at once", limit.name, limit.burst),
                 format!("no more than the pace: `burst: {}`", limit.limit),
             );
@@ -192,7 +202,7 @@ impl Auditor<'_> {
         match failures.min_by_key(|limit| a_minute(limit).max(limit.burst)) {
             Some(limit) if a_minute(limit).max(limit.burst) > NO_LIMIT_ON_FAILURES => self.find(
                 &UNCOUNTED_FAILURES,
-                format!("{}.limit", limit.rule.key()),
+                format!("{}.limit", self.key_of(limit)),
                 format!(
                     "`{}` lets {} guesses a minute through, {} at once",
                     limit.name,
@@ -209,7 +219,7 @@ impl Auditor<'_> {
             ),
             Some(limit) if a_minute(limit).max(limit.burst) > MOST_FAILURES => self.find(
                 &MANY_FAILURES,
-                format!("{}.limit", limit.rule.key()),
+                format!("{}.limit", self.key_of(limit)),
                 format!(
                     "`{}` lets {} guesses a minute and {} at once through",
                     limit.name,

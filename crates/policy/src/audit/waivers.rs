@@ -103,7 +103,7 @@ impl Auditor<'_> {
             .flat_map(|route| route.rates())
             .chain(&plan.floor().rate)
         {
-            let key = limit.rule.key();
+            let key = self.key_of(limit);
             // The compiler wants a reason exactly where the overlay is looser.
             let is_told = self
                 .findings

@@ -147,6 +147,7 @@ fn check(
         }
     }
     if let Some((_, hosts)) = written.hosts.as_ref().filter(|_| is_strict(&overlay.name)) {
+        unreviewed_hosts(document, hosts, findings);
         refuse_hosts(hosts, &overlay.name, findings);
     }
     check_addresses(document, overlay, written, findings);
@@ -371,9 +372,8 @@ fn merge(document: &mut Document, overlay: &OverlayDocument) {
                 rate.rate = limit.clone();
                 rate.burst = burst.clone();
             }
-            // From here on the overlay is the line that decides.
+            // From here on the overlay is the line that decides; the name of the rule stays, for cases and dashboards.
             base.at = changed.at;
-            base.path.clone_from(&changed.path);
         }
     }
 }
@@ -434,6 +434,28 @@ fn refuse_any_port(document: &Document, environment: &str, findings: &mut Findin
             )
             .why(format!("no client of `{environment}` could know it"))
             .fix("write the port, such as 443");
+    }
+}
+
+/// Names that an overlay for real use answers to, and the base does not.
+fn unreviewed_hosts(document: &Document, hosts: &[At<String>], findings: &mut Findings) {
+    // Without the base's hosts, all would be new.
+    let Some((_, reviewed)) = document.hosts.as_ref().filter(|_| !document.is_partial) else {
+        return;
+    };
+    let is_new = |host: &&At<String>| {
+        !is_loopback_host(&host.value) && reviewed.iter().all(|there| there.value != host.value)
+    };
+    for host in hosts.iter().filter(is_new) {
+        let fix = findings.suggest(&host.value, reviewed.iter().map(|host| host.value.as_str()));
+        findings
+            .error(
+                code::RELAXED_IN_PRODUCTION,
+                host.at,
+                format!("`{}` is none of the hosts of the base", host.value),
+            )
+            .why("only development and test may answer to other names than those that were reviewed")
+            .fix(format!("{fix}; or add it to the base"));
     }
 }
 

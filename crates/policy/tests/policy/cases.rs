@@ -52,6 +52,30 @@ fn the_shipped_policies_do_what_their_cases_say() {
     assert!(suite.len() >= 60);
 }
 
+/// The rule has one name, whichever file its numbers come from.
+#[test]
+fn cases_go_on_to_run_when_production_is_tightened() {
+    let policies = shipped_with(
+        "environments/production.yaml",
+        "environment: production\n",
+        "environment: production\nrates:\n  login-attempts: { limit: 20/min, burst: 30 }\n",
+    );
+    let (plans, suite) = (plans(&policies), suite(&shipped_cases()));
+    assert!(suite.undefined_names(&environments(&policies), &plans).is_empty());
+    let failed: Vec<String> = suite
+        .run(&plans, |_, _| true)
+        .failures
+        .iter()
+        .map(|failure| failure.case.clone())
+        .collect();
+    assert!(
+        failed
+            .iter()
+            .all(|name| name.contains("attempts") || name.contains("log-in")),
+        "{failed:?}"
+    );
+}
+
 /// What is replaced in a shipped file, by what: each makes the bank's edge weaker, or breaks it.
 const WEAKENED: [(&str, &str, &str); 23] = [
     ("floor.yaml", "limit: 100/min", "limit: 101/min"),

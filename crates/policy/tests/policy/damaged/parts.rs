@@ -186,6 +186,13 @@ pub(super) const SLIPS: &[Slip] = &[
         "environment: production\nrates:\n  transfers: { limit: §61/min, burst: 30, because: we are busy }",
     ),
     (
+        "a host that was not reviewed",
+        "P4002",
+        "environments/production.yaml",
+        "environment: production",
+        "environment: production\nhosts: [api.bank.example, §evil.example]",
+    ),
+    (
         "failure limit made looser",
         "P4004",
         "environments/development.yaml",
