@@ -169,7 +169,10 @@ mod tests {
             fs::write(root.path().join(format!("{number}.yaml")), "version: 1").unwrap();
         }
         let files = read(root.path()).unwrap();
-        assert_eq!(files, [SourceFile::refused("", ::policy::Refusal::TooMany)]);
+        assert_eq!(
+            files,
+            [SourceFile::refused("", ::policy::Refusal::TooMany(1_000))]
+        );
     }
 
     #[test]

@@ -32,8 +32,10 @@ pub enum Refusal {
     Unreadable(String),
     /// A folder too far below the policy folder.
     TooDeep,
-    /// The policy folder holds more than a policy can: it is probably the wrong one.
-    TooMany,
+    /// The policy folder holds more files and folders than this: it is probably the wrong one.
+    TooMany(usize),
+    /// Its files together are larger than [`MAX_BUNDLE_BYTES`].
+    TooManyBytes,
 }
 
 /// What the bytes of a file probably are.

@@ -63,9 +63,14 @@ fn read_below(root: &Path, start: &str) -> anyhow::Result<Vec<SourceFile>> {
         if let Err(error) = walk.folder(&folder) {
             walk.refuse(folder.name, unreadable(&error));
         }
-        if walk.entries > MAX_ENTRIES || walk.bytes > MAX_BUNDLE_BYTES {
-            return Ok(vec![SourceFile::refused("", Refusal::TooMany)]);
-        }
+        let refusal = if walk.entries > MAX_ENTRIES {
+            Refusal::TooMany(MAX_ENTRIES)
+        } else if walk.bytes > MAX_BUNDLE_BYTES {
+            Refusal::TooManyBytes
+        } else {
+            continue;
+        };
+        return Ok(vec![SourceFile::refused("", refusal)]);
     }
     walk.files.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(walk.files)

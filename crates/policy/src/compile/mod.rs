@@ -13,7 +13,7 @@ use crate::{
     plan::Rule,
     read::{At, Definitions, Named},
     source::MAX_BUNDLE_BYTES,
-    yaml,
+    text, yaml,
 };
 use aws_lc_rs::digest;
 use std::{collections::HashSet, fmt::Write};
@@ -36,7 +36,7 @@ pub fn compile(files: &[SourceFile], environment: &str) -> Result<Plan, Vec<Diag
     for (index, file) in files.iter().enumerate() {
         bytes = bytes.saturating_add(file.text.len());
         if bytes > MAX_BUNDLE_BYTES {
-            too_large(&mut findings);
+            text::bundle_too_large(&mut findings);
             document.is_partial = true;
             break;
         }
@@ -91,17 +91,6 @@ pub fn environments(files: &[SourceFile]) -> Vec<&str> {
     names.sort_unstable();
     names.dedup();
     names
-}
-
-fn too_large(findings: &mut Findings) {
-    findings
-        .error(
-            code::BUNDLE_TOO_LARGE,
-            Span::bundle(),
-            format!("the files together are larger than {MAX_BUNDLE_BYTES} bytes"),
-        )
-        .why("a policy that large cannot be reviewed, and compiling it would cost every reload")
-        .fix("remove what nobody needs, or serve the rest from another gateway");
 }
 
 /// State of one compilation.

@@ -4,6 +4,7 @@ use crate::{
     diagnostic::{Findings, Span, code},
     language,
     read::{At, Field, Mapping, header_name},
+    suggest,
 };
 use http::{HeaderName, HeaderValue};
 
@@ -34,6 +35,24 @@ const NOT_FOR_PROFILES: [&str; 18] = [
     "upgrade",
     "vary",
     "www-authenticate",
+];
+
+/// Fields that protect: a name that is one slip away from one of them protects nothing.
+const PROTECTING: [&str; 14] = [
+    "cache-control",
+    "clear-site-data",
+    "content-security-policy",
+    "content-security-policy-report-only",
+    "cross-origin-embedder-policy",
+    "cross-origin-opener-policy",
+    "cross-origin-resource-policy",
+    "origin-agent-cluster",
+    "permissions-policy",
+    "referrer-policy",
+    "strict-transport-security",
+    "x-content-type-options",
+    "x-frame-options",
+    "x-permitted-cross-domain-policies",
 ];
 
 /// Most fields that one profile sets, and most that it removes.
@@ -70,12 +89,32 @@ impl ProfileDocument {
     }
 }
 
+/// Reports a name that is one slip away from a field that protects.
+fn is_slip(name: &HeaderName, at: Span, findings: &mut Findings) -> bool {
+    let mut meant = PROTECTING
+        .iter()
+        .filter(|meant| suggest::is_one_slip(name.as_str(), meant));
+    let Some(meant) = meant.next().filter(|_| !PROTECTING.contains(&name.as_str())) else {
+        return false;
+    };
+    findings
+        .error(
+            code::BAD_HEADER,
+            at,
+            format!("`{name}` is no header that a browser knows"),
+        )
+        .why("what it is to protect would be open, and it would look protected")
+        .fix(format!("did you mean `{meant}`?"));
+    true
+}
+
 fn set(field: &Field<'_>, findings: &mut Findings) -> Option<Vec<(At<HeaderName>, HeaderValue)>> {
     let before = findings.len();
     is_short(field.pairs(findings).len(), field, findings)?;
     let mut fields: Vec<(At<HeaderName>, HeaderValue)> = Vec::new();
     for (key, field) in field.pairs(findings) {
-        let name = header_name(&key, findings).filter(|name| is_for_profiles(name, key.at, findings));
+        let name = header_name(&key, findings)
+            .filter(|name| is_for_profiles(name, key.at, findings) && !is_slip(name, key.at, findings));
         let value = field.header_value(findings);
         let Some((name, value)) = name.zip(value) else {
             continue;

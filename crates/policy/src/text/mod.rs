@@ -4,7 +4,7 @@ mod foreign;
 
 use crate::{
     diagnostic::{Findings, Span, code},
-    source::{Encoding, MAX_FILE_BYTES, Refusal, SourceFile},
+    source::{Encoding, MAX_BUNDLE_BYTES, MAX_FILE_BYTES, Refusal, SourceFile},
 };
 
 /// More characters of one file than this are not listed: it is no text, or one habit of one editor.
@@ -129,7 +129,7 @@ fn refused(file: usize, source: &SourceFile, refusal: &Refusal, findings: &mut F
         }
         Refusal::TooLarge => (
             code::FILE_TOO_LARGE,
-            format!("file is larger than {MAX_FILE_BYTES} bytes"),
+            format!("the file is larger than {} KiB", MAX_FILE_BYTES / 1024),
             "a policy that large cannot be reviewed, and parsing it would cost every reload",
             "split it: each section may be spread over several files".to_owned(),
         ),
@@ -158,14 +158,30 @@ fn refused(file: usize, source: &SourceFile, refusal: &Refusal, findings: &mut F
             "a policy that is hidden that deep is not reviewed, or this is a link into itself",
             "move its files up".to_owned(),
         ),
-        Refusal::TooMany => (
+        Refusal::TooMany(most) => (
             code::BUNDLE_TOO_LARGE,
-            "the folder holds more files than a policy can".to_owned(),
-            "it is probably not the policy folder",
-            "give the folder that holds the policy files".to_owned(),
+            format!("the folder holds more than {most} files and folders"),
+            "it is probably not the policy folder, and the rest of it was not read",
+            "give the folder that holds the policy files; one file can hold many routes".to_owned(),
         ),
+        Refusal::TooManyBytes => return bundle_too_large(findings),
     };
     findings.error(code, Span::whole(file), message).why(why).fix(fix);
+}
+
+/// Reports that the files together are too large.
+pub(crate) fn bundle_too_large(findings: &mut Findings) {
+    findings
+        .error(
+            code::BUNDLE_TOO_LARGE,
+            Span::bundle(),
+            format!(
+                "the files together are larger than {} KiB",
+                MAX_BUNDLE_BYTES / 1024
+            ),
+        )
+        .why("a policy that large cannot be reviewed, and compiling it would cost every reload")
+        .fix("remove what nobody needs, or serve the rest from another gateway");
 }
 
 fn better_name(name: &str) -> String {

@@ -750,7 +750,7 @@ fn other_bundles() -> Vec<(&'static str, Vec<SourceFile>, &'static str)> {
         ("hidden character", with("zz.yaml", "version: 1 # \u{202e}reviewed\n".to_owned()), IN),
         ("wrong name", vec![SourceFile::refused("floor.yml", Refusal::WrongName)], IN),
         ("not a file", vec![SourceFile::refused("floor.yaml", Refusal::NotAFile("a pipe"))], IN),
-        ("not the policy folder", vec![SourceFile::refused("", Refusal::TooMany)], IN),
+        ("not the policy folder", vec![SourceFile::refused("", Refusal::TooMany(1_000))], IN),
         ("more than can be told", vec![SourceFile::new("a.yaml", (0..300).map(|key| format!("k{key}: 1\n")).collect::<String>())], IN),
         ("paths that meet in too many ways", with("zz.yaml", intertwined()), IN),
         ("unknown environment", shipped(), "developement"),
@@ -930,7 +930,7 @@ fn slips_in_several_files_are_told_in_one_run() {
 #[test]
 fn a_folder_that_is_no_policy_folder_is_one_finding_in_every_environment() {
     for environment in ["development", "production"] {
-        let found = refused(&[SourceFile::refused("", Refusal::TooMany)], environment);
+        let found = refused(&[SourceFile::refused("", Refusal::TooMany(1_000))], environment);
         assert_eq!(found.len(), 1, "{found:#?}");
     }
 }

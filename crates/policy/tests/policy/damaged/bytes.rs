@@ -213,7 +213,7 @@ fn places() -> impl Iterator<Item = Case> {
         (
             "thousands of files",
             "P1014",
-            refused("", Refusal::TooMany),
+            refused("", Refusal::TooMany(1_000)),
             NOWHERE,
         ),
     ]

@@ -562,6 +562,13 @@ pub(super) const SLIPS: &[Slip] = &[
         "because: §\"-\"",
     ),
     (
+        "a header that no browser knows",
+        "P2009",
+        "headers.yaml",
+        "      X-Content-Type-Options: nosniff",
+        "      §X-Content-Type-Option: nosniff",
+    ),
+    (
         "reason that is a word",
         "P2013",
         "routes/identity.yaml",
