@@ -167,10 +167,11 @@ impl Finding {
             length: self.at.length,
             message: told(&self.message),
             why: told(&self.why),
-            fix: if own.is_empty() {
-                self.fix.as_deref().map(told)
-            } else {
-                Some(secret::BY_REFERENCE.to_owned())
+            fix: match self.fix.as_deref().map(told) {
+                Some(fix) if own.is_empty() || fix == secret::BY_REFERENCE => Some(fix),
+                Some(fix) => Some(format!("{fix}; {}", secret::BY_REFERENCE)),
+                None if own.is_empty() => None,
+                None => Some(secret::BY_REFERENCE.to_owned()),
             },
             related: self.related.map(|(at, message)| Related {
                 file: name(at),

@@ -74,10 +74,14 @@ impl<'n> Mapping<'n> {
             .iter()
             .filter(|entry| !known.contains(&entry.key.as_str()))
         {
-            let meant = meant(entry, &known, &missing, findings);
+            // What is only counted needs no meaning, and looking for one costs.
+            let is_told = !findings.is_full();
+            let meant = is_told
+                .then(|| meant(entry, &known, &missing, findings))
+                .flatten();
             let fix = match meant {
                 Some(meant) => suggest::did_you_mean(&entry.key, meant),
-                None if secret::says_secret(&entry.key) => secret::BY_REFERENCE.to_owned(),
+                None if is_secret(entry) => secret::BY_REFERENCE.to_owned(),
                 None => findings.suggest(&entry.key, known.iter().copied()),
             };
             findings
@@ -91,7 +95,7 @@ impl<'n> Mapping<'n> {
             missing.retain(|key| Some(key.name) != meant);
             misspelt.extend(meant);
             foreign = foreign.saturating_add(usize::from(meant.is_none()));
-            is_foreign |= suggest::nearest(&entry.key, known.iter().copied()).is_none();
+            is_foreign |= !is_told || suggest::nearest(&entry.key, known.iter().copied()).is_none();
         }
         // As many words of another language as there are keys missing: one is told, not both.
         if missing.len() <= foreign {
@@ -400,6 +404,17 @@ fn single(items: &[Node]) -> String {
         ] => format!("write `{text}`, without brackets"),
         _ => "write one value: here is no list".to_owned(),
     }
+}
+
+/// Whether an entry that the language does not know holds a secret, and not something about one.
+fn is_secret(entry: &Entry) -> bool {
+    let is_text = |text: &str| !secret::is_plain(&entry.key, text);
+    secret::says_secret(&entry.key)
+        && match &entry.value.value {
+            Value::Text(text) => is_text(text),
+            Value::Number(number) => is_text(number),
+            Value::Null | Value::Bool(_) | Value::List(_) | Value::Map(_) => false,
+        }
 }
 
 /// The key that an unknown one was probably meant to be: one that is spelt like it, or the only one that is missing.

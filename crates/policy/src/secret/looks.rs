@@ -1,9 +1,12 @@
 //! How secrets look: by the words around them, and by themselves.
 
 /// Parts of a name that says that its value is a secret.
-const SAYS_SECRET: [&str; 13] = [
+const SAYS_SECRET: [&str; 16] = [
     "secret",
     "password",
+    "passwort",
+    "kennwort",
+    "connection_string",
     "passwd",
     "passphrase",
     "pwd",
@@ -16,6 +19,8 @@ const SAYS_SECRET: [&str; 13] = [
     "signing_key",
     "encryption_key",
 ];
+/// The same, where they are a whole word: within others they are ordinary.
+const SAYS_SECRET_ALONE: [&str; 7] = ["bearer", "dsn", "pass", "pin", "psk", "pw", "salt"];
 /// Private members of a JWK (RFC 7518 §6).
 const PRIVATE_MEMBERS: [&str; 9] = ["k", "d", "p", "q", "dp", "dq", "qi", "oth", "kty"];
 /// Keys of the language that sound like secrets, and hold words.
@@ -42,7 +47,8 @@ pub(crate) fn says_secret(name: &str) -> bool {
     let name = name.to_ascii_lowercase().replace(['-', '.'], "_");
     let is_ours = OURS.contains(&name.as_str());
     let is_secret = SAYS_SECRET.iter().any(|word| name.contains(word));
-    !is_ours && (is_secret || name.ends_with("_key") || PRIVATE_MEMBERS.contains(&name.as_str()))
+    let is_word = name.split('_').any(|word| SAYS_SECRET_ALONE.contains(&word));
+    !is_ours && (is_secret || is_word || name.ends_with("_key") || PRIVATE_MEMBERS.contains(&name.as_str()))
 }
 
 /// The same, and the language's own keys, of which only some values are.
@@ -51,15 +57,55 @@ pub(super) fn says_secret_or_more(name: &str) -> bool {
 }
 
 /// Whether a value cannot be the secret that its key speaks of.
-pub(super) fn is_plain(name: &str, value: &str) -> bool {
+pub(crate) fn is_plain(name: &str, value: &str) -> bool {
     let is_network = value
         .bytes()
         .all(|byte| byte.is_ascii_digit() || b".:/, ".contains(&byte));
     let is_switch = matches!(value, "true" | "false" | "yes" | "no" | "on" | "off");
     let is_word = |letter: char| letter.is_ascii_alphabetic() || "_-./: ,[]\"'{}".contains(letter);
     let is_ours = !says_secret(name)
-        && (value.starts_with("file:") || value.starts_with("body.") || value.chars().all(is_word));
-    is_switch || (is_network && value.contains(['.', ':', '/'])) || is_ours
+        && (value.starts_with("file:")
+            || value.starts_with("body.")
+            || value
+                .split(',')
+                .all(|item| without_length(item).chars().all(is_word)));
+    is_switch
+        || (is_network && value.contains(['.', ':', '/']))
+        || is_ours
+        || is_span(value)
+        || is_path(value)
+        || is_public_url(value)
+}
+
+/// `address/48` without its length.
+fn without_length(item: &str) -> &str {
+    let digits =
+        |end: &str| !end.is_empty() && end.len() <= 3 && end.bytes().all(|byte| byte.is_ascii_digit());
+    item.trim_end_matches(']')
+        .rsplit_once('/')
+        .filter(|(_, end)| digits(end))
+        .map_or(item, |(word, _)| word)
+}
+
+/// `15min`, `100/min`, `64KiB`, `3600`.
+fn is_span(value: &str) -> bool {
+    const UNITS: [&str; 10] = ["", "ms", "s", "min", "h", "d", "B", "KiB", "MiB", "m"];
+    let unit = value.trim_start_matches(|letter: char| letter.is_ascii_digit() || letter == '/');
+    value.len() <= 12 && value.starts_with(|first: char| first.is_ascii_digit()) && UNITS.contains(&unit)
+}
+
+/// `/etc/portico/gateway.key`: where something is, not what it is.
+fn is_path(value: &str) -> bool {
+    let is_of_path = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"/._-".contains(&byte);
+    value.starts_with('/') && value.bytes().all(is_of_path) && value.split('/').all(|part| !is_token(part))
+}
+
+/// An address without user, query and fragment, no part of which is a token by itself.
+fn is_public_url(value: &str) -> bool {
+    let rest = value
+        .strip_prefix("https://")
+        .or_else(|| value.strip_prefix("http://"));
+    rest.is_some_and(|rest| !rest.contains(['@', '?', '#']) && rest.split('/').all(|part| !is_token(part)))
 }
 
 /// Pieces that are secrets by their own look, wherever they stand.
@@ -116,7 +162,7 @@ fn behind_schemes(line: &str) -> impl Iterator<Item = &str> {
 
 /// A word that nobody made up: it begins as tokens do, or its letters and digits follow no pattern.
 fn is_token(word: &str) -> bool {
-    const SHORTEST_MIXED: usize = 24;
+    const SHORTEST_MIXED: usize = 20;
     const SHORTEST_RUN: usize = 32;
     const LEAST: usize = 4;
     let begins = BEGINNINGS.iter().any(|beginning| word.starts_with(beginning));

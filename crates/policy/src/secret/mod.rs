@@ -5,8 +5,8 @@
 
 mod looks;
 
-pub(crate) use looks::says_secret;
-use looks::{in_words, is_plain, says_secret_or_more};
+use looks::{in_words, says_secret_or_more};
+pub(crate) use looks::{is_plain, says_secret};
 
 /// What to write instead of a secret.
 pub(crate) const BY_REFERENCE: &str =
@@ -227,6 +227,13 @@ mod tests {
                 "GawgguFyGrWKav7AX4VKUg",
             ),
             ("keys: s3cr3t", "s3cr3t"),
+            ("psk: kJ8sD2mQ9vX4zT7wB1nR", "kJ8sD2mQ9vX4zT7wB1nR"),
+            ("label: kJ8sD2mQ9vX4zT7wB1nR", "kJ8sD2mQ9vX4zT7wB1nR"),
+            ("# pw kJ8sD2mQ9vX4zT7wB1nR", "kJ8sD2mQ9vX4zT7wB1nR"),
+            ("db_pass: hunter2", "hunter2"),
+            ("passwort: Geheim!2026xyz", "Geheim!2026xyz"),
+            ("dsn: hunter2", "hunter2"),
+            ("token_url: https://bob:hunter2@idp.example/token", "bob:hunter2"),
             ("api_key: abc", "abc"),
             (
                 concat!("set: { X: AK", "IAIOSFODNN7EXAMPLE }"),
@@ -272,6 +279,16 @@ mod tests {
             "match: { method: POST, path: \"/api/v1/accounts/{account_id}/access-tokens\" }",
             "# yaml-language-server: $schema=portico.schema.json",
             "token_service: [10.0.0.0/8]",
+            "allow_credentials: true",
+            "token_lifetime: 15min",
+            "max_token_age: 3600",
+            "private_key: /etc/portico/gateway.key",
+            "key: [address/24]",
+            "key: [ip/64, body./email]",
+            "keys: https://login.microsoftonline.com/common/discovery/v2.0/keys",
+            "token_endpoint: https://idp.example/oauth2/token",
+            "passengers: 4a",
+            "shopping: 12ab",
         ] {
             let found = of_line(line, 1, 1);
             assert!(found.is_empty(), "{line}: {found:?}");
