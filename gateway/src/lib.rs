@@ -8,6 +8,7 @@
 #![warn(missing_docs)]
 
 mod acme;
+mod cache;
 mod connection;
 mod control_plane;
 mod durable_file;

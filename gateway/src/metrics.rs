@@ -64,6 +64,9 @@ pub(crate) struct Metrics {
     pub(crate) upstream_ejections: IntCounterVec,
     pub(crate) upstream_breaker: IntGaugeVec,
     pub(crate) upstream_retries: IntCounterVec,
+    pub(crate) cache_requests: IntCounterVec,
+    pub(crate) cache_bytes: IntGauge,
+    pub(crate) cache_evictions: IntCounter,
 }
 
 impl Metrics {
@@ -263,6 +266,16 @@ impl Metrics {
                 "portico_upstream_retries_total",
                 "Further attempts, by what failed before.",
                 &["upstream", "reason"],
+            ),
+            cache_requests: counters(
+                "portico_cache_requests_total",
+                "Requests on routes with `cache`, by what became of them.",
+                &["route", "outcome"],
+            ),
+            cache_bytes: gauge("portico_cache_bytes", "Bytes of the answers that are kept."),
+            cache_evictions: counter(
+                "portico_cache_evictions_total",
+                "Answers that made room for others before their time.",
             ),
         }
     }

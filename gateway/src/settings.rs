@@ -48,6 +48,8 @@ pub struct Settings {
     pub rate_limit: RateLimitSettings,
     /// Bounds of the table of verified tokens.
     pub token_cache: TokenCacheSettings,
+    /// Bounds of what is kept of answers.
+    pub cache: CacheSettings,
     /// Where several gateways count together. Required with `count_in: store`.
     pub limit_store: LimitStoreSettings,
     /// How long requests under way may take after SIGTERM, in milliseconds.
@@ -75,6 +77,7 @@ impl Default for Settings {
             connections: ConnectionSettings::default(),
             rate_limit: RateLimitSettings::default(),
             token_cache: TokenCacheSettings::default(),
+            cache: CacheSettings::default(),
             limit_store: LimitStoreSettings::default(),
             shutdown_grace_ms: 20_000,
             policy_poll_ms: 10_000,
@@ -159,6 +162,20 @@ pub struct TokenCacheSettings {
 impl Default for TokenCacheSettings {
     fn default() -> Self {
         Self { max_tokens: 50_000 }
+    }
+}
+
+/// Bounds of what routes with `cache` keep.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct CacheSettings {
+    /// Memory for all answers together, in MiB; 0 keeps none.
+    pub max_mib: usize,
+}
+
+impl Default for CacheSettings {
+    fn default() -> Self {
+        Self { max_mib: 64 }
     }
 }
 

@@ -344,6 +344,8 @@ pub(crate) mod code {
     pub(crate) const BODY_TOO_LARGE_TO_COUNT: &str = "P3022";
     pub(crate) const TOO_INTERTWINED: &str = "P3023";
     pub(crate) const SUNSET_FIRST: &str = "P3024";
+    pub(crate) const WRONG_CACHE_KEY: &str = "P3035";
+    pub(crate) const COMPRESSES_SECRETS: &str = "P3036";
 
     /// P40xx: environments.
     pub(crate) const UNKNOWN_ENVIRONMENT: &str = "P4001";
@@ -427,6 +429,8 @@ const TITLES: &[(&str, &str)] = &[
     ("P3022", "body too large to count by"),
     ("P3023", "paths that meet in too many ways"),
     ("P3024", "sunset before the deprecation"),
+    ("P3035", "answers kept for the wrong clients"),
+    ("P3036", "compression of answers that hold secrets"),
     ("P4001", "no such environment"),
     ("P4002", "looser than the base outside development and test"),
     ("P4003", "looser than the base without `because`"),

@@ -41,11 +41,11 @@ pub use evaluate::{
 };
 pub use format::{Unformatted, format};
 pub use plan::{
-    AcmeChallenge, AddressList, AddressRule, Algorithm, Breaker, Certificate, ClientCertificateRule, Count,
-    CountIn, Ejection, Fallback, Floor, HealthCheck, HttpListener, HttpsListener, IdentityProvider,
-    KeySource, KeyUrl, Limits, Listener, Mode, OnStoreDown, Plan, RateKey, RateLimit, ResponseHeaders,
-    Retirement, Retries, Route, RouteAuth, RouteTarget, Rule, Served, Timeouts, TlsVersion, Upstream,
-    UpstreamAddress, UpstreamAuthorization, Waiver, WebSocket, is_failure,
+    AcmeChallenge, AddressList, AddressRule, Algorithm, Breaker, Cache, CacheKey, Certificate,
+    ClientCertificateRule, Compression, Count, CountIn, Ejection, Fallback, Floor, HealthCheck, HttpListener,
+    HttpsListener, IdentityProvider, KeySource, KeyUrl, Limits, Listener, Mode, OnStoreDown, Plan, RateKey,
+    RateLimit, ResponseHeaders, Retirement, Retries, Route, RouteAuth, RouteTarget, Rule, Served, Timeouts,
+    TlsVersion, Upstream, UpstreamAddress, UpstreamAuthorization, Waiver, WebSocket, is_failure,
 };
 pub use source::{Encoding, INBOUND_HEADERS_REMOVED, MAX_BUNDLE_BYTES, MAX_FILE_BYTES, Refusal, SourceFile};
 pub use suggest::fix as suggestion;

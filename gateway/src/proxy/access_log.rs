@@ -58,6 +58,7 @@ pub(super) fn write(session: &Session, error: Option<&Error>, ctx: &RequestConte
         upstream_us = ctx.upstream_time.map(micros),
         received_bytes = session.body_bytes_read(),
         sent_bytes = session.body_bytes_sent(),
+        cache = ctx.kept.as_ref().map(|kept| kept.outcome.as_str()),
         would_deny = (!ctx.would_deny.is_empty()).then(|| ctx.would_deny.join(", ")),
         subject = permit.and_then(policy::Permit::principal).map(|principal| principal.subject.as_str()),
         client_certificate = ctx.client_certificate(),

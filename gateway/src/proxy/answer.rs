@@ -37,6 +37,13 @@ pub(super) fn set_policy_headers(response: &mut ResponseHeader, ctx: &RequestCon
     for name in rules.remove {
         response.remove_header(name);
     }
+    // How long clients keep an answer is for the policy, not for whoever is kept by us.
+    if ctx.route.as_ref().is_some_and(|route| route.cache.is_some()) {
+        for name in [header::AGE, header::EXPIRES, header::PRAGMA] {
+            response.remove_header(&name);
+        }
+        response.insert_header(header::CACHE_CONTROL, HeaderValue::from_static("no-store"))?;
+    }
     for (name, value) in rules.set {
         response.insert_header(name, value)?;
     }

@@ -7,6 +7,9 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use pingora::{Error, ErrorSource};
 use policy::{Charges, Decision, Outcome, Permit, Route, Rule};
 
+use super::compress::{Coding, Encoder};
+use super::kept::Kept;
+use crate::cache::Change;
 use crate::connection::Connection;
 use crate::identity::Identity;
 use crate::metrics::METRICS;
@@ -88,6 +91,14 @@ pub(crate) struct RequestContext {
     /// Limits in shadow mode that would have refused.
     pub(crate) would_deny: Vec<String>,
     pub(crate) started: Instant,
+    /// How it stands with what is kept, on a route with `cache`.
+    pub(super) kept: Option<Box<Kept>>,
+    /// What may be changed by it, until the upstream has answered.
+    pub(super) change: Option<Change>,
+    /// What the client takes, on a route with `compress`.
+    pub(super) coding: Option<Coding>,
+    /// What compresses the answer.
+    pub(super) encoder: Option<Encoder>,
     /// The token that let it in.
     pub(crate) token: OnceLock<Arc<AcceptedToken>>,
     permit: Option<Permit>,
@@ -122,6 +133,10 @@ impl RequestContext {
             charged: Instant::now(),
             would_deny: Vec::new(),
             started: Instant::now(),
+            kept: None,
+            change: None,
+            coding: None,
+            encoder: None,
             token: OnceLock::new(),
             permit: None,
         }

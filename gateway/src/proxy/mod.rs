@@ -5,7 +5,9 @@
 
 mod access_log;
 mod answer;
+mod compress;
 mod context;
+mod kept;
 mod request;
 mod served;
 mod upstream;
@@ -19,6 +21,7 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use http::Method;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::modules::http::HttpModules;
 use pingora::protocols::Digest;
@@ -74,14 +77,27 @@ impl Gateway {
                     Action::Serve(served) => Some(served),
                     Action::Upstream(_) => None,
                 };
-                let websocket = permit.route().websocket;
+                let (websocket, cache) = (permit.route().websocket, permit.route().cache);
+                let compresses = permit.route().compression.is_some();
                 ctx.permit(permit);
+                let head = session.req_header();
+                if websocket.is_some() || !matches!(head.method, Method::GET | Method::HEAD) {
+                    ctx.change = Some(kept::begin_change(&self.shared, ctx));
+                }
+                if compresses {
+                    ctx.coding = compress::negotiate(&head.headers);
+                }
                 if let Some(served) = served {
                     served::serve(&self.shared, session, ctx, served).await?;
                     return Ok(true);
                 }
                 if let Some(websocket) = websocket {
                     websocket::serve(&self.shared, session, ctx, websocket).await?;
+                    return Ok(true);
+                }
+                if let Some(cache) = cache
+                    && kept::look(&self.shared, session, ctx, cache).await?
+                {
                     return Ok(true);
                 }
                 request::continue_if_expected(session).await?;
@@ -103,7 +119,7 @@ impl ProxyHttp for Gateway {
         RequestContext::new(self.shared.policies.current(), connection)
     }
 
-    /// No compression: answers hold secrets beside what a client chose (BREACH).
+    /// No module compresses by itself: whether it may is said by the policy.
     fn init_downstream_modules(&self, _modules: &mut HttpModules) {}
 
     async fn early_request_filter(&self, session: &mut Session, ctx: &mut RequestContext) -> Result<()> {
@@ -189,7 +205,9 @@ impl ProxyHttp for Gateway {
         if upstream_response.status.is_informational() {
             return Ok(());
         }
-        upstream::answered(session, ctx, upstream_response.status)
+        upstream::answered(session, ctx, upstream_response.status)?;
+        kept::examine(&self.shared, session, ctx, upstream_response);
+        Ok(())
     }
 
     async fn response_filter(
@@ -204,17 +222,23 @@ impl ProxyHttp for Gateway {
         if self.shared.shutdown.is_triggered() {
             session.set_keepalive(None);
         }
-        answer::set_policy_headers(response, ctx)
+        compress::begin(session, ctx, response)?;
+        kept::begin(&self.shared, ctx, response);
+        answer::set_policy_headers(response, ctx)?;
+        kept::tell(response, ctx)
     }
 
     fn response_body_filter(
         &self,
-        _session: &mut Session,
-        _body: &mut Option<Bytes>,
-        _end_of_stream: bool,
+        session: &mut Session,
+        body: &mut Option<Bytes>,
+        end_of_stream: bool,
         ctx: &mut RequestContext,
     ) -> Result<Option<Duration>> {
         upstream::check_total_time(ctx)?;
+        kept::count(ctx, body.as_ref());
+        compress::next(ctx, body, end_of_stream)?;
+        kept::collect(&self.shared, session, ctx, body.as_ref(), end_of_stream);
         Ok(None)
     }
 
@@ -235,7 +259,18 @@ impl ProxyHttp for Gateway {
         error: &Error,
         ctx: &mut RequestContext,
     ) -> FailToProxy {
+        kept::end(ctx);
         let span = ctx.identity().span.clone();
+        if *error.etype() == upstream::BREAKER_OPEN
+            && kept::give_stale(&self.shared, session, ctx)
+                .instrument(span.clone())
+                .await
+        {
+            return FailToProxy {
+                error_code: 200,
+                can_reuse_downstream: false,
+            };
+        }
         answer::fail(session, error, ctx).instrument(span).await
     }
 
@@ -250,6 +285,8 @@ impl ProxyHttp for Gateway {
 
     async fn logging(&self, session: &mut Session, error: Option<&Error>, ctx: &mut RequestContext) {
         upstream::finish(ctx, error);
+        kept::end(ctx);
+        kept::report(ctx);
         if !ctx.counts_as_failure(error) {
             let charges = std::mem::take(&mut ctx.failure_charges);
             let reserved = std::mem::take(&mut ctx.reserved);

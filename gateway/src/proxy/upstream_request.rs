@@ -11,6 +11,9 @@ use policy::{INBOUND_HEADERS_REMOVED, Principal, Scheme};
 use super::context::RequestContext;
 use super::request;
 
+/// What an upstream may look at where its answer is for everyone: these are in the key of what is kept.
+pub(super) const KEYED: [HeaderName; 2] = [header::ACCEPT, header::ACCEPT_LANGUAGE];
+
 /// Rewrites the request for the upstream. Pingora has removed hop-by-hop fields already.
 ///
 /// # Errors
@@ -18,6 +21,14 @@ use super::request;
 pub(super) fn rewrite(session: &Session, upstream: &mut RequestHeader, ctx: &RequestContext) -> Result<()> {
     let permit = ctx.permitted()?;
     upstream.set_raw_path(request::target(permit.canonical_path(), permit.query()).as_bytes())?;
+
+    if ctx.kept.as_ref().is_some_and(|kept| kept.is_for_all()) {
+        remove_all_but(upstream, &KEYED);
+    }
+    let route = permit.route();
+    if route.cache.is_some() || route.compression.is_some() {
+        upstream.insert_header(header::ACCEPT_ENCODING, "identity")?;
+    }
 
     // AD-1, AD-7, PA-7: what only we may say is removed before we say it.
     for name in INBOUND_HEADERS_REMOVED {
@@ -62,7 +73,7 @@ pub(super) fn rewrite(session: &Session, upstream: &mut RequestHeader, ctx: &Req
 }
 
 /// The host as the policy spells it; only the port is the client's.
-fn forwarded_host<'h>(asked: &'h str, hosts: &[String]) -> Option<Cow<'h, str>> {
+pub(super) fn forwarded_host<'h>(asked: &'h str, hosts: &[String]) -> Option<Cow<'h, str>> {
     hosts.iter().find_map(|host| {
         let (name, port) = asked.split_at_checked(host.len())?;
         let is_it = name.eq_ignore_ascii_case(host) && (port.is_empty() || port.starts_with(':'));
@@ -92,6 +103,19 @@ fn identify(upstream: &mut RequestHeader, principal: &Principal) -> Result<()> {
         )
     })?;
     upstream.insert_header("X-Auth-Scopes", scopes)
+}
+
+/// What is not in the key must not get into an answer for others.
+fn remove_all_but(upstream: &mut RequestHeader, names: &[HeaderName]) {
+    let others: Vec<HeaderName> = upstream
+        .headers
+        .keys()
+        .filter(|name| *name != header::HOST && !names.contains(name))
+        .cloned()
+        .collect();
+    for name in others {
+        upstream.remove_header(&name);
+    }
 }
 
 fn remove_prefixed(upstream: &mut RequestHeader, prefixes: &[&str]) {

@@ -17,6 +17,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use policy::Plan;
 use service_runtime::clock::Clock;
 use service_runtime::health::Readiness;
 use service_runtime::settings::Environment;
@@ -24,9 +25,10 @@ use service_runtime::shutdown::Shutdown;
 use tokio_util::sync::CancellationToken;
 
 use crate::acme::{self, Challenges};
+use crate::cache::{self, Cache};
 use crate::durable_file::write_atomically;
 use crate::keys::{self, KeyFiles, KeySources, KeyStore, KeyUrls};
-use crate::policy_source::{self, PolicySource};
+use crate::policy_source::{self, PolicySource, Reload};
 use crate::rate_limit::{LimitStore, RateLimiter};
 use crate::revocations::{self, Revocations};
 use crate::settings::{ConnectionSettings, Settings};
@@ -40,6 +42,7 @@ pub(crate) struct Shared {
     pub(crate) readiness: Readiness,
     pub(crate) limiter: RateLimiter,
     pub(crate) challenges: Challenges,
+    pub(crate) cache: Arc<Cache>,
     pub(crate) connections: ConnectionSettings,
     pub(crate) clock: Clock,
     pub(crate) shutdown: Shutdown,
@@ -79,6 +82,7 @@ pub async fn start(
         readiness: readiness::checks(&sources, &policies, &clock),
         tokens: Tokens::new(sources, revocations, settings.token_cache.max_tokens),
         challenges: Challenges::default(),
+        cache: Arc::new(Cache::new(settings.cache.max_mib.saturating_mul(1024 * 1024))),
         limiter: RateLimiter::new(settings.rate_limit.max_keys, store.clone()),
         connections: settings.connections,
         clock,
@@ -101,12 +105,9 @@ pub async fn start(
         poll,
         shutdown.clone(),
         move |reload| {
-            let snapshot = watched.policies.current();
-            entrance::after_look(&snapshot.plan, &mut tls_files, &entrances, reload);
-            watched.tokens.keys.look(&snapshot.plan);
-            watch_upstreams(&watched);
-            watched.keys.report_age();
-            watched.tokens.revocations.report_age();
+            let plan = &watched.policies.current().plan;
+            entrance::after_look(plan, &mut tls_files, &entrances, reload);
+            after_look(&watched, plan, reload);
         },
     ));
 
@@ -135,6 +136,18 @@ pub async fn start(
         finished,
         workers,
     })
+}
+
+/// What follows each look at the policy directory.
+fn after_look(shared: &Shared, plan: &Plan, reload: Reload) {
+    if reload == Reload::Loaded {
+        // The policy is in each key: nobody would find what was kept before.
+        shared.cache.clear();
+    }
+    shared.tokens.keys.look(plan);
+    watch_upstreams(shared);
+    shared.keys.report_age();
+    shared.tokens.revocations.report_age();
 }
 
 /// Watches the addresses of the policy in force.
@@ -169,6 +182,7 @@ fn follow(settings: &Settings, shared: &Shared, store: Option<Arc<LimitStore>>) 
             shutdown.clone(),
         ));
     }
+    shutdown.spawn(cache::sweep(shared.cache.clone(), shutdown.clone()));
     shutdown.spawn(keys::follow_urls(tokens.keys.urls.clone(), shutdown.clone()));
     if let Some(store) = store {
         shutdown.spawn(store.keep(shutdown.clone()));

@@ -1,5 +1,6 @@
 //! From files to a plan: parse everything, apply the overlay, resolve names, report all findings at once.
 
+mod answers;
 mod environment;
 mod parts;
 mod routes;
@@ -131,6 +132,7 @@ impl<'d> Compiler<'d> {
         };
         let (routes, matcher) = self.routes(&parts, floor.as_ref());
         self.misplaced_waivers();
+        self.stale_answers(&routes);
         self.unused();
         self.unused_waivers();
         let waivers = self.waivers();

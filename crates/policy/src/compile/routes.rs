@@ -120,6 +120,8 @@ impl<'d> Compiler<'d> {
         let limits = floor.map(|(floor, _)| self.limits(named, written, floor));
         let target = self.target(named, written, parts);
         let websocket = self.websocket(named, written);
+        let cache = self.cache(named, written);
+        let compression = self.compression(named, written);
         let headers = self.headers(named, written, parts, floor);
         let cors = self.cors(written, parts);
         let client_certificate = self.client_certificate(named, written);
@@ -137,30 +139,7 @@ impl<'d> Compiler<'d> {
         }
         let cost = self.cost(written, floor);
         let (coarse, fine) = self.split_rates(written, floor);
-        let rule = |at: Span, key: &str| self.rule(at, &format!("{}.{key}", named.path));
-        let scopes_at = written.scopes.as_ref().map_or(written.auth.at, |(at, _)| *at);
-        let body_rule = match &written.limits.body {
-            Some(body) => rule(body.at, "limits.body"),
-            None => floor.map(|(floor, _)| floor.rule.clone())?,
-        };
-        let rules = RouteRules {
-            matched: rule(written.path.at, "match"),
-            auth: rule(written.auth.at, "auth"),
-            scopes: rule(scopes_at, "scopes"),
-            revocations: written.revocations_within.as_ref().map_or_else(
-                || rule(written.auth.at, "auth"),
-                |within| rule(within.at, "revocations_within"),
-            ),
-            body: body_rule,
-            target: rule(
-                written.target.at,
-                if matches!(written.target.value, TargetDocument::Serve(_)) {
-                    "serve"
-                } else {
-                    "upstream"
-                },
-            ),
-        };
+        let rules = self.route_rules(named, written, floor)?;
         Some(Route {
             name: named.name.clone(),
             method: written.method.value.clone(),
@@ -179,12 +158,47 @@ impl<'d> Compiler<'d> {
             target: target?,
             websocket,
             retirement: self.retirement(written),
+            cache,
+            compression,
             rule: self.rule(named.at, &named.path),
             rules,
             coarse,
             fine,
             headers: headers?,
             cors: cors?,
+        })
+    }
+
+    /// The lines of a route that decide.
+    fn route_rules(
+        &self,
+        named: &Named<RouteDocument>,
+        written: &RouteDocument,
+        floor: Option<&FloorParts>,
+    ) -> Option<RouteRules> {
+        let rule = |at: Span, key: &str| self.rule(at, &format!("{}.{key}", named.path));
+        let scopes_at = written.scopes.as_ref().map_or(written.auth.at, |(at, _)| *at);
+        let body_rule = match &written.limits.body {
+            Some(body) => rule(body.at, "limits.body"),
+            None => floor.map(|(floor, _)| floor.rule.clone())?,
+        };
+        Some(RouteRules {
+            matched: rule(written.path.at, "match"),
+            auth: rule(written.auth.at, "auth"),
+            scopes: rule(scopes_at, "scopes"),
+            revocations: written.revocations_within.as_ref().map_or_else(
+                || rule(written.auth.at, "auth"),
+                |within| rule(within.at, "revocations_within"),
+            ),
+            body: body_rule,
+            target: rule(
+                written.target.at,
+                if matches!(written.target.value, TargetDocument::Serve(_)) {
+                    "serve"
+                } else {
+                    "upstream"
+                },
+            ),
         })
     }
 

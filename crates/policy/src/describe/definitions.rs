@@ -4,10 +4,11 @@
 use super::{Definition, Fact, Kind, Value, places::Places};
 use crate::Date;
 use crate::plan::{
-    AcmeChallenge, AddressList, AddressRule, Breaker, CORS_FIELDS, Certificate, ClientCertificateRule, Cors,
-    Count, CountIn, Ejection, Fallback, Floor, HealthCheck, HttpListener, HttpsListener, IdentityProvider,
-    KeySource, KeyUrl, Limits, Listener, Mode, Plan, Profile, RateKey, RateLimit, Retries, Route, RouteAuth,
-    RouteTarget, Served, Timeouts, TlsVersion, Upstream, UpstreamAuthorization, Waiver, WebSocket,
+    AcmeChallenge, AddressList, AddressRule, Breaker, CORS_FIELDS, Cache, Certificate, ClientCertificateRule,
+    Compression, Cors, Count, CountIn, Ejection, Fallback, Floor, HealthCheck, HttpListener, HttpsListener,
+    IdentityProvider, KeySource, KeyUrl, Limits, Listener, Mode, Plan, Profile, RateKey, RateLimit, Retries,
+    Route, RouteAuth, RouteTarget, Served, Timeouts, TlsVersion, Upstream, UpstreamAuthorization, Waiver,
+    WebSocket,
 };
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -270,7 +271,14 @@ fn breaker(breaker: &Breaker) -> String {
     } = breaker;
     let answer = fallback.as_ref().map_or_else(
         || "503".to_owned(),
-        |Fallback { status, detail }| format!("{status}, “{detail}”"),
+        |Fallback {
+             status,
+             detail,
+             stale_for,
+         }| {
+            let stale = stale_for.map(|time| format!("what was kept, up to {} late, or ", Value::Time(time)));
+            format!("{}{status}, “{detail}”", stale.unwrap_or_default())
+        },
     );
     format!("after {failures} for {}: {answer}", Value::Time(*time))
 }
@@ -477,6 +485,8 @@ fn route(route: &Route, places: &Places) -> Definition {
         target,
         websocket,
         retirement,
+        cache,
+        compression,
         rule: _,
         rules: _,
         coarse: _,
@@ -523,7 +533,9 @@ fn route(route: &Route, places: &Places) -> Definition {
         .fact("cors", cors.unwrap_or_else(|| Value::text("none")))
         .fact("deprecated", day(retirement.deprecated))
         .fact("sunset", day(retirement.sunset))
-        .fact("websocket", self::websocket(websocket.as_ref()));
+        .fact("websocket", self::websocket(websocket.as_ref()))
+        .fact("cache", self::cache(cache.as_ref()))
+        .fact("compress", self::compression(compression.as_ref()));
     match target {
         RouteTarget::Serve(served) => draft.fact("serve", Value::text(served_name(*served))).made,
         RouteTarget::Upstream(upstream, timeouts) => waits(draft, upstream, *timeouts).made,
@@ -557,6 +569,25 @@ fn websocket(websocket: Option<&WebSocket>) -> Value {
          }| {
             let (idle, frame) = (Value::Time(*idle_timeout), Value::Size(*max_frame));
             Value::Text(format!("idle for {idle}, frames of {frame}"))
+        },
+    )
+}
+
+fn cache(cache: Option<&Cache>) -> Value {
+    cache.map_or_else(
+        || Value::text("none"),
+        |Cache { time, key, largest }| {
+            let (time, largest) = (Value::Time(*time), Value::Size(*largest));
+            Value::Text(format!("for {time}, {}, up to {largest}", key.as_str()))
+        },
+    )
+}
+
+fn compression(compression: Option<&Compression>) -> Value {
+    compression.map_or_else(
+        || Value::text("none"),
+        |Compression { over, types }| {
+            Value::Text(format!("{} over {}", types.join(", "), Value::Size(*over)))
         },
     )
 }

@@ -117,6 +117,8 @@ static ROWS: &[Row] = &[
     Row(&[Route], "deprecated", Info, Other("clients of {subject} are told to leave it: {new}")),
     Row(&[Route], "sunset", Low, Other("clients of {subject} are told that it may be gone: {new}")),
     Row(&[Route], "websocket", Medium, Other("sockets on {subject}: {new}")),
+    Row(&[Route], "cache", High, Other("answers of {subject} are kept: {new}")),
+    Row(&[Route], "compress", Medium, Other("answers of {subject} are compressed: {new}")),
     Row(&[Route], "revocations_within", Medium, Number(
         "a revoked token may still open {subject} for {new} when the control plane is silent",
         "{subject}: a control plane that is silent for {new} closes it")),

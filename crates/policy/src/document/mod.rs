@@ -1,6 +1,7 @@
 //! The bundle as written: every section of every base file, read but not yet resolved.
 
 mod addresses;
+mod answers;
 mod certificates;
 mod cors;
 mod floor;

@@ -2,13 +2,16 @@
 
 use super::upstreams::LONGEST;
 use crate::{
-    diagnostic::{Findings, code},
+    diagnostic::{Findings, Span, code},
     language::{self, MOST_BUDGET, MOST_IN_A_ROW, MOST_RETRIES},
     path,
     plan::{Breaker, Ejection, Fallback, HealthCheck, Retries},
     read::{At, Field, Mapping, in_units},
 };
 use std::time::Duration;
+
+/// After a day, an answer of yesterday is worse than none.
+const LONGEST_STALE: Duration = Duration::from_hours(24);
 
 /// Reads `health`.
 pub(super) fn health(field: &Field<'_>, findings: &mut Findings) -> Option<HealthCheck> {
@@ -69,22 +72,24 @@ pub(super) fn retries(field: &Field<'_>, findings: &mut Findings) -> Option<Retr
     })
 }
 
-/// Reads `breaker`.
-pub(super) fn breaker(field: &Field<'_>, findings: &mut Findings) -> Option<Breaker> {
+/// Reads `breaker`, and where its `stale_for` stands.
+pub(super) fn breaker(field: &Field<'_>, findings: &mut Findings) -> Option<(Breaker, Option<Span>)> {
     let breaker = Mapping::open(field, language::UPSTREAM_BREAKER, findings)?;
     let failures = in_a_row(&breaker, "failures", findings);
     let time = time(&breaker, "for", findings);
     let fallback = breaker
         .optional("fallback")
         .and_then(|field| fallback(&field, findings));
-    Some(Breaker {
+    let (fallback, stale_at) = fallback.unzip();
+    let breaker = Breaker {
         failures: failures?,
         time: time?.value,
         fallback,
-    })
+    };
+    Some((breaker, stale_at.flatten()))
 }
 
-fn fallback(field: &Field<'_>, findings: &mut Findings) -> Option<Fallback> {
+fn fallback(field: &Field<'_>, findings: &mut Findings) -> Option<(Fallback, Option<Span>)> {
     let fallback = Mapping::open(field, language::UPSTREAM_FALLBACK, findings)?;
     let status = fallback
         .key("status", findings)
@@ -92,10 +97,16 @@ fn fallback(field: &Field<'_>, findings: &mut Findings) -> Option<Fallback> {
     let detail = fallback
         .key("detail", findings)
         .and_then(|field| field.sentence(findings));
-    Some(Fallback {
+    let stale_for = fallback
+        .optional("stale_for")
+        .and_then(|field| field.duration(LONGEST_STALE, findings));
+    let stale_at = stale_for.as_ref().map(|stale_for| stale_for.at);
+    let fallback = Fallback {
         status: u16::try_from(status?.value).ok()?,
         detail: detail?.value,
-    })
+        stale_for: stale_for.map(|stale_for| stale_for.value),
+    };
+    Some((fallback, stale_at))
 }
 
 fn time(mapping: &Mapping<'_>, key: &str, findings: &mut Findings) -> Option<At<Duration>> {

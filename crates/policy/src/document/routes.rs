@@ -1,6 +1,7 @@
 //! `routes`: the ways through the gateway.
 
 use super::{
+    answers::AnswersDocument,
     floor::LimitsDocument,
     rates::{self, RateDocument},
     upstreams::TimeoutsDocument,
@@ -44,6 +45,7 @@ pub(crate) struct RouteDocument {
     pub(crate) websocket: Option<At<WebSocket>>,
     pub(crate) deprecated: Option<At<Date>>,
     pub(crate) sunset: Option<At<Date>>,
+    pub(crate) answers: AnswersDocument,
 }
 
 const LONGEST_IDLE: Duration = Duration::from_hours(24);
@@ -110,6 +112,7 @@ impl RouteDocument {
             .optional("deprecated")
             .and_then(|field| date(&field, findings));
         let sunset = route.optional("sunset").and_then(|field| date(&field, findings));
+        let answers = AnswersDocument::read(&route, findings);
         let (method, path) = matched?;
         let (auth, target) = (auth?, target?);
         (findings.len() == before).then(|| Self {
@@ -131,6 +134,7 @@ impl RouteDocument {
             websocket,
             deprecated,
             sunset,
+            answers,
         })
     }
 }

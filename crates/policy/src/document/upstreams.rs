@@ -1,7 +1,7 @@
 //! `upstreams`: the services behind the gateway.
 
 use crate::{
-    diagnostic::{Findings, code},
+    diagnostic::{Findings, Span, code},
     document::resilience,
     language,
     plan::{Breaker, Ejection, HealthCheck, Retries, UpstreamAddress, UpstreamAuthorization},
@@ -24,6 +24,8 @@ pub(crate) struct UpstreamDocument {
     pub(crate) eject: Option<At<Ejection>>,
     pub(crate) retries: Option<Retries>,
     pub(crate) breaker: Option<Breaker>,
+    /// Where its `stale_for` is written.
+    pub(crate) stale_at: Option<Span>,
 }
 
 /// Timeouts of an upstream (all three) or of a route (those it tightens).
@@ -68,6 +70,7 @@ impl UpstreamDocument {
         let breaker = upstream
             .optional("breaker")
             .and_then(|field| resilience::breaker(&field, findings));
+        let (breaker, stale_at) = breaker.unzip();
         let (address, authorization, timeouts) = (address?, authorization?.value, timeouts?);
         (findings.len() == before).then_some(Self {
             address,
@@ -78,6 +81,7 @@ impl UpstreamDocument {
             eject,
             retries,
             breaker,
+            stale_at: stale_at.flatten(),
         })
     }
 }

@@ -380,6 +380,12 @@ pub(crate) static UPSTREAM_FALLBACK: &[Key] = &[
         "payments are back in a minute",
         "The sentence that clients read in the problem document.",
     ),
+    may(
+        "stale_for",
+        DURATION,
+        "1min",
+        "Routes with `cache` give what they have kept for so long after its time, before anything else.",
+    ),
 ];
 
 const CONNECT: &str = "How long connecting may take.";
@@ -731,6 +737,18 @@ pub(crate) static ROUTE: &[Key] = &[
     ),
     may("upstream", NAME, "core", "The service it leads to."),
     may(
+        "cache",
+        Form::Mapping(CACHE),
+        "{ for: 5s, key: principal, largest: 64KiB }",
+        "Good answers are kept for a while, and given again to whoever asks for the same.",
+    ),
+    may(
+        "compress",
+        Form::Mapping(COMPRESS),
+        "{ over: 1KiB, types: [application/json] }",
+        "Answers are compressed for clients that take it; on routes for anyone.",
+    ),
+    may(
         "websocket",
         Form::Mapping(WEBSOCKET),
         "{ idle_timeout: 5min, max_frame: 64KiB }",
@@ -741,6 +759,32 @@ pub(crate) static ROUTE: &[Key] = &[
         Form::Choice(&["jwks", "live", "ready"]),
         "jwks",
         "The gateway answers by itself: public keys, whether it lives, whether it is ready.",
+    ),
+];
+
+pub(crate) static CACHE: &[Key] = &[
+    must(
+        "for",
+        DURATION,
+        "5s",
+        "How long an answer is given again; less when the upstream says so.",
+    ),
+    must(
+        "key",
+        Form::Choice(&["principal", "public"]),
+        "principal",
+        "Who shares an answer: nobody else (`principal`), or everyone on a route for anyone (`public`).",
+    ),
+    must("largest", SIZE, "64KiB", "A larger body is not kept."),
+];
+
+pub(crate) static COMPRESS: &[Key] = &[
+    must("over", SIZE, "1KiB", "Smaller bodies are sent as they are."),
+    must(
+        "types",
+        list(&Form::Text(Text::Word)),
+        "[application/json]",
+        "The content types that are compressed; all others are sent as they are.",
     ),
 ];
 

@@ -3,6 +3,7 @@
 use super::{
     AddressList, RateLimit,
     answer::{Cors, Profile},
+    answers::{Cache, Compression},
 };
 use crate::{Date, diagnostic::Place};
 use http::{HeaderName, HeaderValue, Method};
@@ -260,6 +261,8 @@ pub struct Fallback {
     pub status: u16,
     /// For the client.
     pub detail: String,
+    /// How long after its time a kept answer is given instead; never when there is none.
+    pub stale_for: Option<Duration>,
 }
 
 /// Where an upstream listens.
@@ -542,6 +545,10 @@ pub struct Route {
     pub websocket: Option<WebSocket>,
     /// When it goes out of use, as answers say it.
     pub retirement: Retirement,
+    /// How its answers are kept, if at all.
+    pub cache: Option<Cache>,
+    /// Which of its answers are compressed, if any.
+    pub compression: Option<Compression>,
     /// Where it is written.
     pub rule: Rule,
     pub(crate) rules: RouteRules,

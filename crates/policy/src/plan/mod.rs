@@ -2,6 +2,7 @@
 
 mod addresses;
 mod answer;
+mod answers;
 mod facts;
 mod rate;
 mod sunset;
@@ -10,6 +11,7 @@ mod waiver;
 pub use addresses::AddressList;
 pub use answer::ResponseHeaders;
 pub(crate) use answer::{CORS_FIELDS, Cors, Profile};
+pub use answers::{Cache, CacheKey, Compression};
 pub(crate) use facts::RouteRules;
 pub use facts::{
     AcmeChallenge, AddressRule, Algorithm, Breaker, Certificate, ClientCertificateRule, Ejection, Fallback,

@@ -293,7 +293,7 @@ const HEADERS: [Case; 34] = [
 ];
 
 /// Rules about other single values.
-const VALUES: [Case; 61] = [
+const VALUES: [Case; 63] = [
     Case(
         "A1101",
         "listeners.yaml",
@@ -765,6 +765,22 @@ const VALUES: [Case; 61] = [
         "    breaker: { failures: 4, for: 10s }\n    authorization: forward",
         "upstreams.core.breaker.failures",
         "    breaker: { failures: 5, for: 10s }\n    authorization: forward",
+    ),
+    Case(
+        "A1811",
+        "routes/identity.yaml",
+        "path: /api/v1/me }\n    auth: customers",
+        "path: /api/v1/me }\n    cache: { for: 11s, key: principal, largest: 64KiB }\n    auth: customers",
+        "routes.me.cache.for",
+        "path: /api/v1/me }\n    cache: { for: 10s, key: principal, largest: 64KiB }\n    auth: customers",
+    ),
+    Case(
+        "A1812",
+        "upstreams.yaml",
+        "total: 30s }",
+        "total: 30s }\n    breaker: { failures: 20, for: 5s, fallback: { status: 503, detail: back soon, stale_for: 16min } }\nroutes:\n  prices:\n    match: { method: GET, path: /prices }\n    auth: customers\n    scopes: [\"accounts:read\"]\n    cache: { for: 1s, key: principal, largest: 64KiB }\n    upstream: core",
+        "upstreams.core.breaker.fallback.stale_for",
+        "total: 30s }\n    breaker: { failures: 20, for: 5s, fallback: { status: 503, detail: back soon, stale_for: 15min } }\nroutes:\n  prices:\n    match: { method: GET, path: /prices }\n    auth: customers\n    scopes: [\"accounts:read\"]\n    cache: { for: 1s, key: principal, largest: 64KiB }\n    upstream: core",
     ),
     Case(
         "A1409",

@@ -380,7 +380,10 @@ pub(crate) fn facts(plan: &Plan) -> Vec<String> {
             RouteTarget::Upstream(upstream, _) => upstream.name.clone(),
             RouteTarget::Serve(served) => format!("{served:?}"),
         };
-        format!("route {} to {target} {:?}", route.name, route.websocket)
+        format!(
+            "route {} to {target} {:?} {:?} {:?}",
+            route.name, route.websocket, route.cache, route.compression
+        )
     }));
     lines
 }

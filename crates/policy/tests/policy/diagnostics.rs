@@ -83,6 +83,12 @@ const TEXT: &[Slip] = &[
 ];
 
 const VALUES: &[Slip] = &[
+    Slip(
+        "a content type with a wildcard",
+        "routes/operations.yaml",
+        "  core_health:\n",
+        "  core_health:\n    compress: { over: 1KiB, types: [text/*] }\n",
+    ),
     Slip("duration without unit", "floor.yaml", "head: 5s", "head: 5"),
     Slip("duration in m", "identity.yaml", "15min", "15m"),
     Slip("duration of zero", "floor.yaml", "head: 5s", "head: 0s"),
@@ -233,6 +239,36 @@ const VALUES: &[Slip] = &[
 ];
 
 const TOGETHER: &[Slip] = &[
+    Slip(
+        "answers about a person kept for everyone",
+        "routes/identity.yaml",
+        "path: /api/v1/me }\n",
+        "path: /api/v1/me }\n    cache: { for: 5s, key: public, largest: 64KiB }\n",
+    ),
+    Slip(
+        "answers kept for nobody",
+        "routes/operations.yaml",
+        "  core_health:\n",
+        "  core_health:\n    cache: { for: 5s, key: principal, largest: 64KiB }\n",
+    ),
+    Slip(
+        "answers to POST kept",
+        "routes/transfers.yaml",
+        "    auth: customers\n    scopes: [\"transfers:write\"]",
+        "    auth: customers\n    cache: { for: 5s, key: principal, largest: 64KiB }\n    scopes: [\"transfers:write\"]",
+    ),
+    Slip(
+        "compressed secrets",
+        "routes/identity.yaml",
+        "path: /api/v1/me }\n",
+        "path: /api/v1/me }\n    compress: { over: 1KiB, types: [application/json] }\n",
+    ),
+    Slip(
+        "old answers that nobody keeps",
+        "upstreams.yaml",
+        "total: 30s }",
+        "total: 30s }\n    breaker: { failures: 20, for: 5s, fallback: { status: 503, detail: back soon, stale_for: 1min } }",
+    ),
     Slip(
         "sunset before the deprecation",
         "routes/operations.yaml",

@@ -27,7 +27,7 @@ addresses:
   visitors: [203.0.113.0/24]
   blocked: [198.51.100.0/24]
 upstreams:
-  core: { address: unix:core.sock, also_at: [unix:spare.sock], authorization: forward, timeouts: { connect: 1s, read: 15s, total: 30s }, health: { path: /health, every: 2s, timeout: 1s, failures: 3, successes: 2 }, eject: { failures: 5, for: 10s }, retries: { most: 1, budget: 10% }, breaker: { failures: 20, for: 5s, fallback: { status: 503, detail: back soon } } }
+  core: { address: unix:core.sock, also_at: [unix:spare.sock], authorization: forward, timeouts: { connect: 1s, read: 15s, total: 30s }, health: { path: /health, every: 2s, timeout: 1s, failures: 3, successes: 2 }, eject: { failures: 5, for: 10s }, retries: { most: 1, budget: 10% }, breaker: { failures: 20, for: 5s, fallback: { status: 503, detail: back soon, stale_for: 1min } } }
   other: { address: unix:other.sock, authorization: strip, timeouts: { connect: 9s, read: 39s, total: 40s } }
 identity:
   customers: { issuer: https://a.example, audiences: [core-api], algorithms: [EdDSA], type: at+jwt, max_lifetime: 15min, leeway: 30s, keys: portico }
@@ -83,6 +83,13 @@ routes:
     match: { method: GET, path: /order }
     auth: suppliers
     scopes: ["order:read"]
+    cache: { for: 7s, key: principal, largest: 33KiB }
+    upstream: core
+  prices:
+    match: { method: GET, path: /prices }
+    auth: none
+    because: prices are for everyone
+    compress: { over: 1KiB, types: [application/json] }
     upstream: core
 waivers:
   statements: { rule: P3006, at: routes.upload.limits.body, because: a year is sent in one piece, until: 2027-01-31 }
@@ -422,14 +429,14 @@ pub(crate) const CHANGES: &[(&str, &str, &str)] = &[
     ("upstreams.*.retries.budget", "budget: 10%", "budget: 11%"),
     (
         "upstreams.*.breaker",
-        ", breaker: { failures: 20, for: 5s, fallback: { status: 503, detail: back soon } }",
+        ", breaker: { failures: 20, for: 5s, fallback: { status: 503, detail: back soon, stale_for: 1min } }",
         "",
     ),
     ("upstreams.*.breaker.failures", "failures: 20", "failures: 21"),
     ("upstreams.*.breaker.for", "for: 5s", "for: 6s"),
     (
         "upstreams.*.breaker.fallback",
-        ", fallback: { status: 503, detail: back soon }",
+        ", fallback: { status: 503, detail: back soon, stale_for: 1min }",
         "",
     ),
     (
@@ -442,8 +449,36 @@ pub(crate) const CHANGES: &[(&str, &str, &str)] = &[
         "back soon",
         "back tomorrow",
     ),
+    (
+        "upstreams.*.breaker.fallback.stale_for",
+        "stale_for: 1min",
+        "stale_for: 2min",
+    ),
     ("routes.*.deprecated", "2026-12-01", "2026-12-02"),
     ("routes.*.sunset", "    sunset: 2027-06-01\n", "\n"),
+    (
+        "routes.*.cache",
+        "    cache: { for: 7s, key: principal, largest: 33KiB }\n",
+        "    cache: { for: 8s, key: principal, largest: 34KiB }\n",
+    ),
+    ("routes.*.cache.for", "for: 7s", "for: 8s"),
+    (
+        "routes.*.cache.key",
+        "    cache: { for: 7s, key: principal, largest: 33KiB }\n    upstream: core\n  prices:\n    match: { method: GET, path: /prices }\n    auth: none\n    because: prices are for everyone\n",
+        "    cache: { for: 7s, key: principal, largest: 33KiB }\n    upstream: core\n  prices:\n    match: { method: GET, path: /prices }\n    auth: none\n    because: prices are for everyone\n    cache: { for: 7s, key: public, largest: 33KiB }\n",
+    ),
+    ("routes.*.cache.largest", "largest: 33KiB", "largest: 34KiB"),
+    (
+        "routes.*.compress",
+        "    compress: { over: 1KiB, types: [application/json] }\n",
+        "\n",
+    ),
+    ("routes.*.compress.over", "over: 1KiB", "over: 2KiB"),
+    (
+        "routes.*.compress.types",
+        "types: [application/json]",
+        "types: [application/json, text/plain]",
+    ),
     (
         "routes.*.websocket",
         "    websocket: { idle_timeout: 5min, max_frame: 64KiB }\n",

@@ -145,3 +145,33 @@ fn an_expired_waiver_stays_expired_and_is_an_error_on_each_day() {
     }
     assert_eq!(before, plan.waivers().len());
 }
+
+#[test]
+fn compression_of_what_is_for_one_client_alone_needs_a_waiver() {
+    let files = |waivers: &str| {
+        let mut files = shipped();
+        let text = format!(
+            "version: 1
+routes:
+  statement:
+    match: {{ method: GET, path: /api/v1/statement }}
+    auth: customers
+    scopes: [\"statements:read\"]
+    upstream: core
+    compress: {{ over: 1KiB, types: [text/csv] }}
+{waivers}"
+        );
+        files.push(SourceFile::new("routes/statement.yaml", text));
+        files
+    };
+    let found = compile(&files(""), "production").expect_err("refused");
+    assert_eq!(found.len(), 1);
+    assert_eq!((found[0].code, found[0].line), ("P3036", 8));
+    let waiver = "waivers:
+  statement: { rule: P3036, at: routes.statement.compress, because: a year repeats nothing of a request, until: 2027-01-31 }
+";
+    let plan = plan(&files(waiver), "production");
+    let route = plan.routes().iter().find(|route| route.name == "statement");
+    let compression = route.expect("the route").compression.as_ref();
+    assert_eq!(compression.expect("is in force").types, ["text/csv"]);
+}
