@@ -39,6 +39,11 @@ pub(crate) struct Metrics {
     pub(crate) handshake_seconds: Histogram,
     pub(crate) certificate_ok: IntGaugeVec,
     pub(crate) certificate_expires_at: IntGaugeVec,
+    pub(crate) upstream_certificate_ok: IntGaugeVec,
+    pub(crate) upstream_certificate_expires_at: IntGaugeVec,
+    pub(crate) upstream_authority_ok: IntGaugeVec,
+    pub(crate) upstream_authority_expires_at: IntGaugeVec,
+    pub(crate) upstream_tls_failures: IntCounterVec,
     pub(crate) acme_attempts: IntCounterVec,
     pub(crate) acme_waiting: IntGaugeVec,
     pub(crate) client_authority_ok: IntGaugeVec,
@@ -152,6 +157,31 @@ impl Metrics {
                 "portico_certificate_expires_timestamp_seconds",
                 "When the certificate in force ends, Unix time.",
                 &["certificate"],
+            ),
+            upstream_certificate_ok: gauges(
+                "portico_upstream_certificate_ok",
+                "1 when the certificate that upstreams are shown is what its files say, 0 when they are wrong or missing.",
+                &["certificate"],
+            ),
+            upstream_certificate_expires_at: gauges(
+                "portico_upstream_certificate_expires_timestamp_seconds",
+                "When the certificate that upstreams are shown ends, Unix time.",
+                &["certificate"],
+            ),
+            upstream_authority_ok: gauges(
+                "portico_upstream_authority_ok",
+                "1 when an authority of upstreams is what its file says, 0 when that is wrong or missing.",
+                &["authority"],
+            ),
+            upstream_authority_expires_at: gauges(
+                "portico_upstream_authority_expires_timestamp_seconds",
+                "When the first of the authorities of upstreams ends, Unix time.",
+                &["authority"],
+            ),
+            upstream_tls_failures: counters(
+                "portico_upstream_tls_failures_total",
+                "Connections to upstreams that TLS ended, by what was wrong.",
+                &["upstream", "reason"],
             ),
             acme_attempts: counters(
                 "portico_acme_attempts_total",

@@ -343,6 +343,7 @@ pub(crate) mod code {
     pub(crate) const BODY_TOO_LARGE_TO_COUNT: &str = "P3022";
     pub(crate) const TOO_INTERTWINED: &str = "P3023";
     pub(crate) const SUNSET_FIRST: &str = "P3024";
+    pub(crate) const TLS_DOES_NOT_FIT: &str = "P3045";
 
     /// P40xx: environments.
     pub(crate) const UNKNOWN_ENVIRONMENT: &str = "P4001";
@@ -426,6 +427,7 @@ const TITLES: &[(&str, &str)] = &[
     ("P3022", "body too large to count by"),
     ("P3023", "paths that meet in too many ways"),
     ("P3024", "sunset before the deprecation"),
+    ("P3045", "`https://` without `tls`, or the other way round"),
     ("P4001", "no such environment"),
     ("P4002", "looser than the base outside development and test"),
     ("P4003", "looser than the base without `because`"),

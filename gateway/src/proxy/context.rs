@@ -65,6 +65,8 @@ pub(crate) struct RequestContext {
     /// Whether the final answer came from the upstream, and with what status.
     pub(crate) upstream_status: Option<StatusCode>,
     pub(crate) upstream_connected: bool,
+    /// Whether TLS with an address of the upstream failed.
+    pub(crate) upstream_tls_failed: bool,
     /// Whether the client asked for a WebSocket.
     pub(crate) wants_websocket: bool,
     /// The request on its way to an address.
@@ -108,6 +110,7 @@ impl RequestContext {
             limit_fields: None,
             upstream_status: None,
             upstream_connected: false,
+            upstream_tls_failed: false,
             wants_websocket: false,
             attempt: None,
             failed: Vec::new(),

@@ -154,9 +154,10 @@ impl ProxyHttp for Gateway {
         _reused: bool,
         _peer: &HttpPeer,
         _fd: std::os::fd::RawFd,
-        _digest: Option<&Digest>,
+        digest: Option<&Digest>,
         ctx: &mut RequestContext,
     ) -> Result<()> {
+        upstream::check_connection(ctx, digest)?;
         ctx.upstream_connected = true;
         Ok(())
     }

@@ -104,6 +104,7 @@ pub async fn start(
             let snapshot = watched.policies.current();
             entrance::after_look(&snapshot.plan, &mut tls_files, &entrances, reload);
             watched.tokens.keys.look(&snapshot.plan);
+            watched.policies.look_at_upstream_tls();
             watch_upstreams(&watched);
             watched.keys.report_age();
             watched.tokens.revocations.report_age();

@@ -35,39 +35,61 @@ pub(super) struct Pair {
     pub(super) key: Vec<u8>,
 }
 
+/// A pair that was checked, whoever it is shown to.
+pub(super) struct CheckedPair {
+    pub(super) chain: Vec<CertificateDer<'static>>,
+    key: CertifiedKey,
+    pub(super) not_before: DateTime<Utc>,
+    pub(super) not_after: DateTime<Utc>,
+}
+
+/// Reads and checks a pair: the key is the certificate's, the chain is in order and holds, and it is valid now.
+///
+/// # Errors
+/// The first check that fails, in words.
+pub(super) fn check_pair(pair: &Pair, now: DateTime<Utc>) -> anyhow::Result<CheckedPair> {
+    let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(&pair.chain)
+        .collect::<Result<_, _>>()
+        .context("the chain is not PEM")?;
+    let Some(leaf) = chain.first() else {
+        bail!("the file holds no certificate");
+    };
+    let (not_before, not_after) = validity(&parse(leaf)?)?;
+    if now < not_before {
+        bail!("it is not valid before {not_before}");
+    }
+    if now >= not_after {
+        bail!("it expired at {not_after}");
+    }
+    check_chain(&chain, now)?;
+    let key = PrivateKeyDer::from_pem_slice(&pair.key).context("the key is not PEM")?;
+    let provider = service_runtime::crypto::provider();
+    let key = CertifiedKey::from_der(chain.clone(), key, &provider)
+        .context("key and certificate do not belong together")?;
+    Ok(CheckedPair {
+        chain,
+        key,
+        not_before,
+        not_after,
+    })
+}
+
 impl Certificate {
-    /// Reads and checks a pair: the key is the certificate's, the chain is in order and holds, and it is valid now.
+    /// Reads and checks a pair, which is for some host.
     ///
     /// # Errors
     /// The first check that fails, in words.
     pub(super) fn check(name: &str, pair: &Pair, now: DateTime<Utc>) -> anyhow::Result<Self> {
-        let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(&pair.chain)
-            .collect::<Result<_, _>>()
-            .context("the chain is not PEM")?;
-        let Some(leaf) = chain.first() else {
-            bail!("the file holds no certificate");
-        };
-        let parsed = parse(leaf)?;
-        let (not_before, not_after) = validity(&parsed)?;
-        if now < not_before {
-            bail!("it is not valid before {not_before}");
-        }
-        if now >= not_after {
-            bail!("it expired at {not_after}");
-        }
-        let (dns_names, addresses) = names(&parsed)?;
-        check_chain(&chain, now)?;
-        let key = PrivateKeyDer::from_pem_slice(&pair.key).context("the key is not PEM")?;
-        let provider = service_runtime::crypto::provider();
-        let key = CertifiedKey::from_der(chain.clone(), key, &provider)
-            .context("key and certificate do not belong together")?;
+        let checked = check_pair(pair, now)?;
+        let leaf = checked.chain.first().context("the file holds no certificate")?;
+        let (dns_names, addresses) = names(&parse(leaf)?)?;
         Ok(Self {
             name: name.to_owned(),
-            key: Arc::new(key),
+            key: Arc::new(checked.key),
             dns_names,
             addresses,
-            not_before,
-            not_after,
+            not_before: checked.not_before,
+            not_after: checked.not_after,
         })
     }
 

@@ -10,7 +10,7 @@ use crate::gateway_process::{GatewayProcess, eventually};
 
 /// Everything that was logged in this process.
 #[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
+pub(crate) struct Log(Arc<Mutex<Vec<u8>>>);
 
 impl io::Write for Log {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
@@ -32,7 +32,7 @@ impl<'w> MakeWriter<'w> for Log {
 }
 
 impl Log {
-    fn capture() -> &'static Self {
+    pub(crate) fn capture() -> &'static Self {
         static LOG: OnceLock<Log> = OnceLock::new();
         LOG.get_or_init(|| {
             let log = Self::default();
@@ -44,12 +44,12 @@ impl Log {
         })
     }
 
-    fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
     }
 
     /// The fields of the access line of one request.
-    fn line(&self, request_id: &str) -> Option<Value> {
+    pub(crate) fn line(&self, request_id: &str) -> Option<Value> {
         let mut lines = self
             .text()
             .lines()
