@@ -11,10 +11,10 @@ use anyhow::bail;
 use chrono::{DateTime, Utc};
 use policy::Plan;
 use service_runtime::clock::Clock;
+use service_runtime::tls::{Pair, expiry};
 
-use super::certificate::{Certificate, Pair};
+use super::certificate::Certificate;
 use super::client_authority::{AuthorityFiles, ClientAuthority};
-use super::expiry;
 use crate::acme;
 use crate::durable_file::read_bounded;
 use crate::metrics::METRICS;

@@ -11,10 +11,10 @@ use rustls::ServerConfig;
 use rustls::server::NoServerSessionStorage;
 use rustls::sign::SingleCertAndKey;
 use service_runtime::clock::Clock;
+use service_runtime::tls::ClockTime;
 
 use super::certificate::Certificate;
 use super::client_authority::ClientAuthority;
-use super::clock::ClockTime;
 use super::files::TlsFiles;
 use super::versions;
 

@@ -6,8 +6,6 @@
 
 mod certificate;
 mod client_authority;
-mod clock;
-mod expiry;
 mod files;
 mod hello;
 mod listener;

@@ -18,10 +18,9 @@ use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use service_runtime::clock::Clock;
+use service_runtime::tls::{ClockTime, Pair, check_pair, is_for_clients, parse, validity};
 use tokio_rustls::TlsConnector;
 
-use super::certificate::{Pair, check_pair, parse, validity};
-use super::clock::ClockTime;
 use super::versions;
 
 /// HTTP/2 is not spoken with upstreams.
@@ -107,10 +106,7 @@ impl ClientPair {
     pub(super) fn check(pair: &Pair, now: DateTime<Utc>) -> anyhow::Result<Self> {
         let checked = check_pair(pair, now)?;
         let leaf = checked.chain.first().context("the file holds no certificate")?;
-        let usage = parse(leaf)?
-            .extended_key_usage()?
-            .map(|usage| usage.value.client_auth);
-        if usage != Some(true) {
+        if !is_for_clients(&parse(leaf)?)? {
             bail!("it is not for clients: `clientAuth` is missing among its purposes");
         }
         let key = PrivateKeyDer::from_pem_slice(&pair.key).context("the key is not PEM")?;

@@ -6,9 +6,8 @@ use std::path::{Path, PathBuf};
 use chrono::{DateTime, Utc};
 use policy::UpstreamTls;
 use service_runtime::clock::Clock;
+use service_runtime::tls::{Pair, expiry};
 
-use super::certificate::Pair;
-use super::expiry;
 use super::files::{Entry, MAX_AUTHORITY_BYTES, MAX_PAIR_BYTES, in_force};
 use super::upstream::{ClientPair, MadeOf, ServerAuthority, UpstreamIdentity, UpstreamTlsSlot};
 use crate::durable_file::read_bounded;

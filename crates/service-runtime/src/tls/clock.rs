@@ -1,14 +1,14 @@
-//! The clock of the gateway, as rustls asks it.
+//! The clock of a service, as rustls asks it.
 
 use std::time::Duration;
 
+use crate::clock::Clock;
 use rustls::time_provider::TimeProvider;
 use rustls_pki_types::UnixTime;
-use service_runtime::clock::Clock;
 
 /// Time for verification.
 #[derive(Debug)]
-pub(super) struct ClockTime(pub(super) Clock);
+pub struct ClockTime(pub Clock);
 
 impl TimeProvider for ClockTime {
     fn current_time(&self) -> Option<UnixTime> {

@@ -6,7 +6,8 @@ use chrono::{DateTime, TimeDelta, Utc};
 const STEPS: [(i64, i32); 3] = [(21, 3), (7, 6), (1, 12)];
 
 /// How many of the steps a certificate has passed; one more when it has ended.
-pub(super) fn stage(not_before: DateTime<Utc>, not_after: DateTime<Utc>, now: DateTime<Utc>) -> usize {
+#[must_use]
+pub fn stage(not_before: DateTime<Utc>, not_after: DateTime<Utc>, now: DateTime<Utc>) -> usize {
     let life = not_after.signed_duration_since(not_before);
     let left = not_after.signed_duration_since(now);
     let is_passed = |&&(days, part): &&(i64, i32)| left <= TimeDelta::days(days).min(life / part);
@@ -15,7 +16,7 @@ pub(super) fn stage(not_before: DateTime<Utc>, not_after: DateTime<Utc>, now: Da
 }
 
 /// Says what a stage means, once: when it is new.
-pub(super) fn tell(name: &str, ends_at: DateTime<Utc>, stage: usize, now: DateTime<Utc>) {
+pub fn tell(name: &str, ends_at: DateTime<Utc>, stage: usize, now: DateTime<Utc>) {
     let not_after = ends_at.to_rfc3339();
     if stage > STEPS.len() {
         tracing::error!(
