@@ -7,6 +7,7 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use pingora::{Error, ErrorSource};
 use policy::{Charges, Decision, Outcome, Permit, Route, Rule};
 
+use super::phases::Phases;
 use crate::connection::Connection;
 use crate::identity::Identity;
 use crate::metrics::METRICS;
@@ -79,6 +80,7 @@ pub(crate) struct RequestContext {
     pub(crate) breaker_open: Option<Duration>,
     pub(crate) upstream_started: Option<Instant>,
     pub(crate) upstream_time: Option<Duration>,
+    pub(super) phases: Phases,
     pub(crate) body_bytes: u64,
     pub(crate) body_started: Option<Instant>,
     /// What limits on failures have reserved on this gateway for this request.
@@ -97,6 +99,7 @@ pub(crate) struct RequestContext {
 
 impl RequestContext {
     pub(crate) fn new(snapshot: Arc<Snapshot>, connection: Option<Arc<Connection>>) -> Self {
+        let head = connection.as_ref().and_then(|connection| connection.head_time());
         Self {
             snapshot,
             connection,
@@ -118,6 +121,7 @@ impl RequestContext {
             breaker_open: None,
             upstream_started: None,
             upstream_time: None,
+            phases: Phases::after(head),
             body_bytes: 0,
             body_started: None,
             failure_charges: Charges::new(),

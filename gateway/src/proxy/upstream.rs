@@ -62,6 +62,7 @@ pub(super) async fn begin(ctx: &mut RequestContext) -> Result<Timeouts> {
         Refused::Nowhere => Error::new_up(ErrorType::ConnectNoRoute),
     })?;
     ctx.attempt = Some(attempt);
+    ctx.phases.begin_attempt();
     ctx.upstream_connected = false;
     Ok(Timeouts {
         connect: timeouts.connect.min(left),

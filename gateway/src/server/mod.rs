@@ -2,6 +2,7 @@
 
 mod entrance;
 mod readiness;
+mod status;
 mod worker;
 
 pub(crate) use entrance::Entrance;
@@ -85,12 +86,7 @@ pub async fn start(
         shutdown: shutdown.clone(),
     });
 
-    let (private, _task) = service_runtime::private::serve(
-        settings.private_listen,
-        shared.readiness.clone(),
-        shutdown.clone(),
-    )
-    .await?;
+    let private = serve_private(settings, &shared).await?;
     follow(settings, &shared, store);
     let entrances: Vec<_> = openings.iter().map(|opening| opening.entrance.clone()).collect();
     let poll = Duration::from_millis(settings.policy_poll_ms);
@@ -136,6 +132,18 @@ pub async fn start(
         finished,
         workers,
     })
+}
+
+/// Metrics, health and status, for operators. Returns the bound address.
+async fn serve_private(settings: &Settings, shared: &Arc<Shared>) -> anyhow::Result<SocketAddr> {
+    let (address, _task) = service_runtime::private::serve_with_status(
+        settings.private_listen,
+        shared.readiness.clone(),
+        status::of(shared),
+        shared.shutdown.clone(),
+    )
+    .await?;
+    Ok(address)
 }
 
 /// Watches the addresses of the policy in force.

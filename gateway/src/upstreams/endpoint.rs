@@ -145,10 +145,12 @@ impl Endpoint {
             return Ok(Box::new(stream));
         };
         let (connector, name) = identity.connector();
-        let stream = connector.connect(name.clone(), stream).await.map_err(|error| {
-            self.note_tls_failure(&error.to_string());
-            error
-        })?;
+        let stream = connector
+            .connect(name.clone(), stream)
+            .await
+            .inspect_err(|error| {
+                self.note_tls_failure(&error.to_string());
+            })?;
         Ok(Box::new(stream))
     }
 
@@ -187,6 +189,15 @@ impl Endpoint {
             "TLS with the upstream failed: nothing is sent over this connection"
         );
         true
+    }
+
+    /// What is known of it, for operators.
+    pub(super) fn status(&self, now: u64) -> serde_json::Value {
+        serde_json::json!({
+            "address": self.label,
+            "is_up": self.can_serve(now),
+            "in_flight": self.in_flight.get(),
+        })
     }
 
     /// Whether it gets requests.

@@ -132,6 +132,20 @@ impl Pool {
         })
     }
 
+    /// Its addresses, and which of them get requests, for operators.
+    pub(crate) fn status(&self) -> serde_json::Value {
+        let now = now_ms();
+        let endpoints = self.endpoints.load();
+        let addresses = endpoints.iter().map(|endpoint| endpoint.status(now));
+        serde_json::json!({
+            "addresses": addresses.collect::<Vec<_>>(),
+            "tls": self.tls.as_ref().map(|tls| match tls.slot.current() {
+                Some(_) => "in force",
+                None => "its files are missing, wrong or have ended",
+            }),
+        })
+    }
+
     /// What its TLS is made of, where there is any.
     pub(crate) fn wanted_tls(&self) -> Option<WantedUpstreamTls<'_>> {
         self.tls.as_ref().map(|tls| WantedUpstreamTls {

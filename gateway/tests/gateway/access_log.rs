@@ -4,6 +4,7 @@ use std::io;
 use std::sync::{Arc, Mutex, OnceLock};
 
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tracing_subscriber::fmt::MakeWriter;
 
 use crate::gateway_process::{GatewayProcess, eventually};
@@ -95,6 +96,15 @@ async fn a_line_says_who_what_where_and_which_rule_decided() {
         line["duration_us"].as_u64().unwrap() >= line["upstream_us"].as_u64().unwrap(),
         "{line}"
     );
+    let time = |name: &str| line[name].as_u64();
+    assert!(time("connect_us").is_some(), "{line}");
+    assert!(time("evaluate_us") < time("duration_us"), "{line}");
+    assert!(time("connect_us") <= time("upstream_us"), "{line}");
+    assert_eq!(
+        (time("head_us"), time("store_us")),
+        (None, None),
+        "HTTP/2, and no shared limit: {line}"
+    );
     assert_eq!(line["sent_bytes"], r#"{"from":"core"}"#.len());
 
     let line = log.line_of(&gateway.get("/api/v1/me").await).await;
@@ -106,6 +116,57 @@ async fn a_line_says_who_what_where_and_which_rule_decided() {
         line["rule"].as_str().unwrap().ends_with("routes.show_me.auth"),
         "{line}"
     );
+}
+
+/// Both borders of a phase are in the line: what a client or a service lets pass shows in its phase and in no other.
+#[tokio::test]
+async fn each_phase_of_a_request_is_timed_by_itself() {
+    let log = Log::capture();
+    let gateway = GatewayProcess::start().await;
+    let counted = |phase: &str| format!(r#"portico_phase_duration_seconds_count{{phase="{phase}"}}"#);
+    let (heads, connections) = (
+        gateway.metric(&counted("head")).await.unwrap_or(0),
+        gateway.metric(&counted("connect")).await.unwrap_or(0),
+    );
+    let mut client = gateway.raw_tls().await;
+    let gate = gateway.core.hold();
+    let began = std::time::Instant::now();
+    client
+        .write_all(b"GET /api/v1/rates/eur-usd HTTP/1.1\r\nhost: ")
+        .await
+        .unwrap();
+    // Some time passes in the middle of the head: as long as another whole exchange takes.
+    gateway.get("/health/live").await;
+    let passed = began.elapsed();
+    client
+        .write_all(b"localhost\r\nx-request-id: timed-in-phases\r\nconnection: close\r\n\r\n")
+        .await
+        .unwrap();
+    gateway.core.arrival().await;
+    let held = std::time::Instant::now();
+    gateway.get("/health/live").await;
+    let held = held.elapsed();
+    gate.add_permits(1);
+    client.read_to_end(&mut Vec::new()).await.unwrap();
+    eventually("the line is written", || async {
+        log.line("timed-in-phases").is_some()
+    })
+    .await;
+    let line = log.line("timed-in-phases").unwrap();
+    let time = |name: &str| std::time::Duration::from_micros(line[name].as_u64().unwrap());
+    assert!(time("upstream_us") >= held, "{held:?}: {line}");
+    assert!(time("duration_us") >= time("upstream_us"), "{line}");
+    assert!(
+        time("evaluate_us") + time("connect_us") <= time("duration_us"),
+        "{line}"
+    );
+    assert!(
+        time("head_us") > std::time::Duration::ZERO && time("head_us") <= began.elapsed(),
+        "{passed:?}: {line}"
+    );
+    assert!(gateway.metric(&counted("head")).await.unwrap() > heads);
+    assert!(gateway.metric(&counted("connect")).await.unwrap() > connections);
+    assert!(gateway.metric(&counted("evaluate")).await.unwrap() > 0);
 }
 
 #[tokio::test]

@@ -140,7 +140,7 @@ impl Claim {
                  with a real one whose signature is changed. Each call must be answered 401, and none may reach core-api."
             }
             Self::Forwarding => {
-                "A good token is forged in every known way, put in other places and used beyond its scopes; paths are spelt in \
+                "A good token is forged in every known way, put in other places and used without the scope that is asked for; paths are spelt in \
                  ways that servers confuse, and messages are framed so that two readers end them in different places, with a \
                  good token and a good request hidden inside. All go over raw TLS connections. Each must be refused, and core-api's \
                  own counter must not move; one good request, sent the same way, must move it by one."

@@ -19,20 +19,22 @@ pub(super) async fn check(ground: &Ground) -> anyhow::Result<Verdict> {
 
 /// The edits ask for a scope that nobody has: the same callers must notice.
 pub(super) async fn control(ground: &Ground) -> anyhow::Result<Verdict> {
-    edit_under_load(ground, |text, number| {
-        let scopes = text
-            .lines()
-            .find(|line| line.trim_start().starts_with("scopes:"))
-            .context("the file asks for no scope")?;
-        let indent = scopes.len() - scopes.trim_start().len();
-        let closed = format!("{:indent$}scopes: [\"nobody:{number}\"]", "");
-        let is_scopes = |line: &str| line.trim_start().starts_with("scopes:");
-        let lines = text
-            .lines()
-            .map(|line| if is_scopes(line) { closed.as_str() } else { line });
-        Ok(lines.collect::<Vec<_>>().join("\n") + "\n")
-    })
-    .await
+    edit_under_load(ground, close).await
+}
+
+/// Asks for a scope that nobody has, wherever the file asks for one.
+pub(super) fn close(text: &str, number: u32) -> anyhow::Result<String> {
+    let scopes = text
+        .lines()
+        .find(|line| line.trim_start().starts_with("scopes:"))
+        .context("the file asks for no scope")?;
+    let indent = scopes.len() - scopes.trim_start().len();
+    let closed = format!("{:indent$}scopes: [\"nobody:{number}\"]", "");
+    let is_scopes = |line: &str| line.trim_start().starts_with("scopes:");
+    let lines = text
+        .lines()
+        .map(|line| if is_scopes(line) { closed.as_str() } else { line });
+    Ok(lines.collect::<Vec<_>>().join("\n") + "\n")
 }
 
 async fn edit_under_load(
