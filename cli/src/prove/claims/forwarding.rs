@@ -128,17 +128,23 @@ fn statuses(answers: &str) -> Vec<u16> {
 async fn tokens(ground: &Ground, host: &str, token: &str) -> anyhow::Result<Vec<Attack>> {
     let keys = ground.door.get("/.well-known/jwks.json").await?.expect(200)?;
     let public = URL_SAFE_NO_PAD.decode(keys.text("/keys/0/x")?)?;
-    let unauthorised: &[u16] = &[401];
     let line = format!("GET {TARGET}");
     let mut attacks: Vec<Attack> = forged::all(token, &public)?
         .into_iter()
         .map(|(what, forgery)| Attack {
             what: format!("a token {what}"),
             bytes: request(host, &line, &[&bearer(&forgery)]),
-            answers: unauthorised,
+            answers: &[401],
         })
         .collect();
-    let good = bearer(token);
+    attacks.extend(misplaced(host, token));
+    Ok(attacks)
+}
+
+/// Tokens where none is looked for, and what only the gateway may say.
+fn misplaced(host: &str, token: &str) -> Vec<Attack> {
+    let unauthorised: &[u16] = &[401];
+    let (line, good) = (format!("GET {TARGET}"), bearer(token));
     let misplaced = [
         ("no token", line.clone(), vec![], unauthorised),
         (
@@ -187,15 +193,15 @@ async fn tokens(ground: &Ground, host: &str, token: &str) -> anyhow::Result<Vec<
             &[405],
         ),
     ];
-    attacks.extend(misplaced.into_iter().map(|(what, line, headers, answers)| {
+    let attack = |(what, line, headers, answers): (&str, String, Vec<String>, _)| {
         let headers: Vec<&str> = headers.iter().map(String::as_str).collect();
         Attack {
             what: what.to_owned(),
             bytes: request(host, &line, &headers),
             answers,
         }
-    }));
-    Ok(attacks)
+    };
+    misplaced.into_iter().map(attack).collect()
 }
 
 fn spellings(host: &str, token: &str) -> Vec<Attack> {
@@ -212,83 +218,56 @@ fn spellings(host: &str, token: &str) -> Vec<Attack> {
 /// Messages that one server ends in another place than the next, with a request hidden where they disagree.
 fn smuggling(host: &str, token: &str) -> Vec<Attack> {
     let hidden = request(host, &format!("GET {TARGET}"), &[&bearer(token)]);
-    let length = hidden.len() + 5;
+    let (hidden_length, length) = (hidden.len(), hidden.len() + 5);
+    let auth = bearer(token);
     let post = |framing: &str, body: &str| {
-        let auth = bearer(token);
         format!(
             "POST /api/v1/accounts HTTP/1.1\r\nHost: {host}\r\n{auth}\r\nContent-Type: application/json\r\n{framing}\r\n\r\n{body}"
         )
     };
     let chunked = format!("0\r\n\r\n{hidden}");
-    let cases = [
+    let lengths = [
+        format!("Content-Length: 0\r\nContent-Length: {hidden_length}"),
+        format!("Content-Length: 0, {hidden_length}"),
+        "Content-Length: +0".to_owned(),
+        "Content-Length: 0x0".to_owned(),
+        "Content_Length: 5\r\nContent-Length: 0".to_owned(),
+    ];
+    let codings = [
+        format!("Content-Length: {length}\r\nTransfer-Encoding: chunked"),
+        format!("Transfer-Encoding: chunked\r\nContent-Length: {length}"),
+        "Transfer-Encoding:\tchunked\r\nContent-Length: 5".to_owned(),
+        "Transfer-Encoding: xchunked".to_owned(),
+        "Transfer-Encoding: chunked, identity".to_owned(),
+        "Transfer-Encoding : chunked".to_owned(),
+        "X-A: b\r\n Transfer-Encoding: chunked".to_owned(),
+    ];
+    let with_lengths = lengths
+        .iter()
+        .map(|framing| (framing.clone(), post(framing, &hidden)));
+    let with_codings = codings
+        .iter()
+        .map(|framing| (framing.clone(), post(framing, &chunked)));
+    let body_on_get = format!("Content-Length: {hidden_length}");
+    let others = [
         (
-            "length and chunks",
-            post(
-                &format!("Content-Length: {length}\r\nTransfer-Encoding: chunked"),
-                &chunked,
-            ),
-        ),
-        (
-            "chunks and length",
-            post(
-                &format!("Transfer-Encoding: chunked\r\nContent-Length: {length}"),
-                &chunked,
-            ),
-        ),
-        (
-            "two lengths",
-            post(
-                &format!("Content-Length: 0\r\nContent-Length: {}", hidden.len()),
-                &hidden,
-            ),
-        ),
-        (
-            "a list of lengths",
-            post(&format!("Content-Length: 0, {}", hidden.len()), &hidden),
-        ),
-        ("a length with a sign", post("Content-Length: +0", &hidden)),
-        ("an unknown coding", post("Transfer-Encoding: xchunked", &chunked)),
-        (
-            "two codings",
-            post("Transfer-Encoding: chunked, identity", &chunked),
-        ),
-        (
-            "a coding behind a tab",
-            post("Transfer-Encoding:\tchunked\r\nContent-Length: 5", &chunked),
-        ),
-        (
-            "a blank before the colon",
-            post("Transfer-Encoding : chunked", &chunked),
-        ),
-        (
-            "a name with an underscore",
-            post("Content_Length: 5\r\nContent-Length: 0", &hidden),
-        ),
-        (
-            "a folded line",
-            post("X-A: b\r\n Transfer-Encoding: chunked", &chunked),
-        ),
-        (
-            "line feeds alone",
+            "line feeds alone".to_owned(),
             post("Transfer-Encoding: chunked", &chunked).replace("\r\n", "\n"),
         ),
-        ("a length that is no number", post("Content-Length: 0x0", &hidden)),
         (
-            "a body on GET",
-            request(
-                host,
-                "GET /.well-known/jwks.json",
-                &[&format!("Content-Length: {}", hidden.len())],
-            ) + &hidden,
+            "a body on GET".to_owned(),
+            request(host, "GET /.well-known/jwks.json", &[&body_on_get]) + &hidden,
         ),
     ];
-    cases
-        .into_iter()
-        .map(|(what, bytes)| Attack {
-            what: format!("a message with {what}"),
-            bytes,
-            answers: &[400],
-        })
+    let attack = |(framing, bytes)| Attack {
+        what: format!("a message with {framing:?}"),
+        bytes,
+        answers: &[400],
+    };
+    with_lengths
+        .chain(with_codings)
+        .chain(others)
+        .map(attack)
         .collect()
 }
 

@@ -191,27 +191,54 @@ async fn tls8_tls_1_2_is_spoken_where_the_policy_allows_it() {
     assert_eq!(core.last().client.as_deref(), Some(GATEWAY));
 }
 
+/// Clients that ask and order without pause, and take nothing but 200.
+struct Callers {
+    stop: Arc<AtomicBool>,
+    done: Arc<AtomicUsize>,
+    tasks: JoinSet<()>,
+}
+
+impl Callers {
+    fn start(gateway: &Arc<GatewayProcess>) -> Self {
+        let (stop, done) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+        let mut tasks = JoinSet::new();
+        for caller in 0..4 {
+            let (gateway, stop, done) = (gateway.clone(), stop.clone(), done.clone());
+            tasks.spawn(async move {
+                while !stop.load(Ordering::Relaxed) {
+                    let status = match caller % 2 {
+                        0 => gateway.get(RATES).await.status(),
+                        _ => post(&gateway).await.status(),
+                    };
+                    assert_eq!(status, StatusCode::OK);
+                    done.fetch_add(1, Ordering::Relaxed);
+                }
+            });
+        }
+        Self { stop, done, tasks }
+    }
+
+    async fn go_on_and_stop(mut self) {
+        let so_far = self.done.load(Ordering::Relaxed);
+        eventually("calls go on", || async {
+            self.done.load(Ordering::Relaxed) > so_far + 20
+        })
+        .await;
+        self.stop.store(true, Ordering::Relaxed);
+        while let Some(ended) = self.tasks.join_next().await {
+            ended.unwrap();
+        }
+    }
+}
+
 #[tokio::test]
 async fn tls8_certificates_and_authorities_change_in_the_middle_of_traffic() {
     const NEXT: &str = "spiffe://bank.example/gateway-2";
     let authorities = Authorities::new();
     let core = Arc::new(TlsUpstream::keeping_connections(authorities.core()).await);
     let gateway = Arc::new(authorities.gateway(&[&core], "").await);
-    let (stop, done) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
-    let mut callers = JoinSet::new();
-    for caller in 0..4 {
-        let (gateway, stop, done) = (gateway.clone(), stop.clone(), done.clone());
-        callers.spawn(async move {
-            while !stop.load(Ordering::Relaxed) {
-                let status = match caller % 2 {
-                    0 => gateway.get(RATES).await.status(),
-                    _ => post(&gateway).await.status(),
-                };
-                assert_eq!(status, StatusCode::OK);
-                done.fetch_add(1, Ordering::Relaxed);
-            }
-        });
-    }
+    let log = Log::capture();
+    let callers = Callers::start(&gateway);
     let directory = folder(&gateway);
     let comes_as = async |name: &str| {
         let name = name.to_owned();
@@ -234,30 +261,23 @@ async fn tls8_certificates_and_authorities_change_in_the_middle_of_traffic() {
     // The authority of the core: first both, then the new certificate of the core, then the new authority alone.
     let successor = Authority::new("the next authority of the core");
     let file = directory.join("core.ca.pem");
-    let connections = || core.arrived().last().map(|last| last.connection);
-    let before = connections();
-    std::fs::write(&file, authorities.core.pem() + &successor.pem()).unwrap();
-    eventually("connections are made with both", || async {
-        connections() > before
-    })
-    .await;
+    let taken_over = || log.text().matches("upstream authority").count();
+    let connections = || core.arrived().iter().map(|it| it.connection).max();
+    let replace = async |authorities: &str| {
+        let before = taken_over();
+        std::fs::write(&file, authorities).unwrap();
+        eventually("the authorities are in force", || async { taken_over() > before }).await;
+        let before = connections();
+        eventually("a connection is made with them", || async {
+            connections() > before
+        })
+        .await;
+    };
+    replace(&(authorities.core.pem() + &successor.pem())).await;
     core.become_another(met_with(&successor.issue(&[NAME]), Some(&authorities.clients)));
-    let before = connections();
-    std::fs::write(&file, successor.pem()).unwrap();
-    eventually("connections are made with the new one", || async {
-        connections() > before
-    })
-    .await;
+    replace(&successor.pem()).await;
+    callers.go_on_and_stop().await;
 
-    let so_far = done.load(Ordering::Relaxed);
-    eventually("calls go on", || async {
-        done.load(Ordering::Relaxed) > so_far + 20
-    })
-    .await;
-    stop.store(true, Ordering::Relaxed);
-    while let Some(ended) = callers.join_next().await {
-        ended.unwrap();
-    }
     // What comes after the old certificate was last seen in use never comes as the old one again, but for what was on
     // its way; and no connection has had two names.
     let arrived = core.arrived();
