@@ -1,5 +1,6 @@
 //! From settings to a serving process, and back to nothing.
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,6 +9,7 @@ use anyhow::Context as _;
 use service_runtime::clock::Clock;
 use service_runtime::settings::{Environment, SettingsError};
 use service_runtime::shutdown::Shutdown;
+use service_runtime::tls::{TlsService, serve_tls};
 use service_runtime::{http, private, telemetry};
 use sqlx::PgPool;
 
@@ -58,13 +60,20 @@ async fn serve_state(settings: &Settings, state: AppState, shutdown: &Shutdown) 
     kek.context("kek: not the key-encryption key that the signing keys were sealed under")?;
     start_jobs(settings, &state, shutdown);
     let readiness = health::readiness(&state);
+    let service = match &settings.tls {
+        Some(tls) => Some(TlsService::bind(tls, state.clock.clone()).await?),
+        None => None,
+    };
     let (bound, private) = private::serve(settings.private_listen, readiness, shutdown.clone()).await?;
     if let Some(file) = &settings.endpoints_file {
-        write_endpoints(file, bound)?;
+        write_endpoints(file, bound, service.as_ref().map(TlsService::address))?;
     }
     let api = http::layers(router::router(state)?, SERVICE);
-    tracing::info!(socket = %settings.socket.display(), %bound, "core-api serves");
-    http::serve_unix(&settings.socket, api, shutdown.clone()).await?;
+    tracing::info!(%bound, "core-api serves");
+    match service {
+        Some(service) => serve_tls(service, api, shutdown.clone()).await?,
+        None => http::serve_unix(&settings.socket, api, shutdown.clone()).await?,
+    }
     private.await.context("the private listener")
 }
 
@@ -101,8 +110,12 @@ fn start_jobs(settings: &Settings, state: &AppState, shutdown: &Shutdown) {
     ));
 }
 
-fn write_endpoints(file: &Path, private: std::net::SocketAddr) -> anyhow::Result<()> {
-    let text = serde_json::json!({ "private": private.to_string() }).to_string();
+fn write_endpoints(file: &Path, private: SocketAddr, api: Option<SocketAddr>) -> anyhow::Result<()> {
+    let mut endpoints = serde_json::json!({ "private": private.to_string() });
+    if let (Some(api), Some(endpoints)) = (api, endpoints.as_object_mut()) {
+        endpoints.insert("api".to_owned(), api.to_string().into());
+    }
+    let text = endpoints.to_string();
     // Renamed into place: a reader sees the whole file or none.
     let draft = file.with_extension("new");
     std::fs::write(&draft, text).with_context(|| format!("cannot write {}", draft.display()))?;

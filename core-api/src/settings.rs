@@ -7,13 +7,16 @@ use database::DatabaseSettings;
 use serde::Deserialize;
 use service_runtime::settings::{Environment, Secret, SecretBytes};
 use service_runtime::telemetry::TelemetrySettings;
+use service_runtime::tls::TlsSettings;
 
 /// Settings of core-api.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Settings {
-    /// The unix socket to serve the API on (mode 0600).
+    /// The unix socket to serve the API on (mode 0600). Not served with `tls`.
     pub socket: PathBuf,
+    /// Serves the API over TLS instead, for a gateway on another machine.
+    pub tls: Option<TlsSettings>,
     /// Address of metrics and health for operators; port 0 picks one.
     pub private_listen: SocketAddr,
     /// Where to write the bound private address as JSON, once listening.
@@ -44,6 +47,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             socket: PathBuf::from("core-api.sock"),
+            tls: None,
             private_listen: SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0)),
             endpoints_file: None,
             database: DatabaseSettings::default(),
@@ -209,6 +213,7 @@ impl Settings {
             keyring::KeyEncryptionKey::parse(self.kek.expose()).is_err(),
             "kek: is required: `file:/path/to/it` with 32 bytes, raw, in hexadecimal or base64",
         )]));
+        faults.extend(self.tls.iter().flat_map(TlsSettings::faults));
         faults.extend(self.tokens.faults());
         faults.extend(self.sessions.faults());
         faults.extend(self.password.faults());

@@ -20,7 +20,42 @@ pub(crate) const NO_ROUTE: &str = "none";
 #[expect(clippy::disallowed_types, reason = "buckets of Prometheus are floats")]
 const STORE_SECONDS: [f64; 8] = [0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.02];
 
+/// From what a policy takes to what a slow client may take.
+#[expect(clippy::disallowed_types, reason = "buckets of Prometheus are floats")]
+const PHASE_SECONDS: [f64; 14] = [
+    0.000_01, 0.000_025, 0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.05, 0.25, 1.0,
+    5.0,
+];
+
+/// One histogram for each phase, looked up once.
+pub(crate) struct PhaseTimes {
+    pub(crate) head: Histogram,
+    pub(crate) evaluate: Histogram,
+    pub(crate) store: Histogram,
+    pub(crate) connect: Histogram,
+}
+
+impl PhaseTimes {
+    fn register() -> Self {
+        let options = HistogramOpts::new(
+            "portico_phase_duration_seconds",
+            "Phases of requests: the head from its first byte to its last, the policy, the store of shared limits, a new connection to the upstream.",
+        );
+        let times = registered(built(HistogramVec::new(
+            options.buckets(PHASE_SECONDS.to_vec()),
+            &["phase"],
+        )));
+        Self {
+            head: times.with_label_values(&["head"]),
+            evaluate: times.with_label_values(&["evaluate"]),
+            store: times.with_label_values(&["store"]),
+            connect: times.with_label_values(&["connect"]),
+        }
+    }
+}
+
 pub(crate) struct Metrics {
+    pub(crate) phases: PhaseTimes,
     pub(crate) requests: IntCounterVec,
     pub(crate) request_seconds: HistogramVec,
     pub(crate) upstream_seconds: HistogramVec,
@@ -39,6 +74,11 @@ pub(crate) struct Metrics {
     pub(crate) handshake_seconds: Histogram,
     pub(crate) certificate_ok: IntGaugeVec,
     pub(crate) certificate_expires_at: IntGaugeVec,
+    pub(crate) upstream_certificate_ok: IntGaugeVec,
+    pub(crate) upstream_certificate_expires_at: IntGaugeVec,
+    pub(crate) upstream_authority_ok: IntGaugeVec,
+    pub(crate) upstream_authority_expires_at: IntGaugeVec,
+    pub(crate) upstream_tls_failures: IntCounterVec,
     pub(crate) acme_attempts: IntCounterVec,
     pub(crate) acme_waiting: IntGaugeVec,
     pub(crate) client_authority_ok: IntGaugeVec,
@@ -73,6 +113,7 @@ impl Metrics {
     #[expect(clippy::too_many_lines, reason = "one list, with nothing to decide in it")]
     fn register() -> Self {
         Self {
+            phases: PhaseTimes::register(),
             requests: counters(
                 "portico_requests_total",
                 "Requests answered, by route of the policy, method and status.",
@@ -155,6 +196,31 @@ impl Metrics {
                 "portico_certificate_expires_timestamp_seconds",
                 "When the certificate in force ends, Unix time.",
                 &["certificate"],
+            ),
+            upstream_certificate_ok: gauges(
+                "portico_upstream_certificate_ok",
+                "1 when the certificate that upstreams are shown is what its files say, 0 when they are wrong or missing.",
+                &["certificate"],
+            ),
+            upstream_certificate_expires_at: gauges(
+                "portico_upstream_certificate_expires_timestamp_seconds",
+                "When the certificate that upstreams are shown ends, Unix time.",
+                &["certificate"],
+            ),
+            upstream_authority_ok: gauges(
+                "portico_upstream_authority_ok",
+                "1 when an authority of upstreams is what its file says, 0 when that is wrong or missing.",
+                &["authority"],
+            ),
+            upstream_authority_expires_at: gauges(
+                "portico_upstream_authority_expires_timestamp_seconds",
+                "When the first of the authorities of upstreams ends, Unix time.",
+                &["authority"],
+            ),
+            upstream_tls_failures: counters(
+                "portico_upstream_tls_failures_total",
+                "Connections to upstreams that TLS ended, by what was wrong.",
+                &["upstream", "reason"],
             ),
             acme_attempts: counters(
                 "portico_acme_attempts_total",

@@ -15,7 +15,8 @@ use crate::policy::files;
 
 /// How long anything may take that a claim waits for.
 const PATIENCE: Duration = Duration::from_secs(60);
-const ENVIRONMENT: &str = "development";
+/// The environment that it runs in.
+pub(super) const ENVIRONMENT: &str = "development";
 
 /// A running system and what the claims need to know of it.
 pub(super) struct Ground {

@@ -346,6 +346,7 @@ pub(crate) mod code {
     pub(crate) const SUNSET_FIRST: &str = "P3024";
     pub(crate) const WRONG_CACHE_KEY: &str = "P3035";
     pub(crate) const COMPRESSES_SECRETS: &str = "P3036";
+    pub(crate) const TLS_DOES_NOT_FIT: &str = "P3045";
 
     /// P40xx: environments.
     pub(crate) const UNKNOWN_ENVIRONMENT: &str = "P4001";
@@ -431,6 +432,7 @@ const TITLES: &[(&str, &str)] = &[
     ("P3024", "sunset before the deprecation"),
     ("P3035", "answers kept for the wrong clients"),
     ("P3036", "compression of answers that hold secrets"),
+    ("P3045", "`https://` without `tls`, or the other way round"),
     ("P4001", "no such environment"),
     ("P4002", "looser than the base outside development and test"),
     ("P4003", "looser than the base without `because`"),

@@ -45,7 +45,7 @@ pub use plan::{
     ClientCertificateRule, Compression, Count, CountIn, Ejection, Fallback, Floor, HealthCheck, HttpListener,
     HttpsListener, IdentityProvider, KeySource, KeyUrl, Limits, Listener, Mode, OnStoreDown, Plan, RateKey,
     RateLimit, ResponseHeaders, Retirement, Retries, Route, RouteAuth, RouteTarget, Rule, Served, Timeouts,
-    TlsVersion, Upstream, UpstreamAddress, UpstreamAuthorization, Waiver, WebSocket, is_failure,
+    TlsVersion, Upstream, UpstreamAddress, UpstreamAuthorization, UpstreamTls, Waiver, WebSocket, is_failure,
 };
 pub use source::{Encoding, INBOUND_HEADERS_REMOVED, MAX_BUNDLE_BYTES, MAX_FILE_BYTES, Refusal, SourceFile};
 pub use suggest::fix as suggestion;

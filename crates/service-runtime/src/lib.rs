@@ -13,3 +13,4 @@ pub mod private;
 pub mod settings;
 pub mod shutdown;
 pub mod telemetry;
+pub mod tls;

@@ -1,6 +1,7 @@
 //! The private listener of a service: metrics and health, for operators and never for the public.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use anyhow::Context as _;
 #[expect(
@@ -20,6 +21,9 @@ use crate::health::Readiness;
 use crate::metrics;
 use crate::shutdown::Shutdown;
 
+/// What a service says of itself at `/status`.
+pub type Status = Arc<dyn Fn() -> serde_json::Value + Send + Sync>;
+
 /// Serves `/metrics`, `/health/live` and `/health/ready`. Returns the bound address (port 0 picks one) and the task,
 /// which ends when `shutdown` is triggered.
 ///
@@ -30,18 +34,46 @@ pub async fn serve(
     readiness: Readiness,
     shutdown: Shutdown,
 ) -> anyhow::Result<(SocketAddr, JoinHandle<()>)> {
-    let listener = TcpListener::bind(address)
-        .await
-        .with_context(|| format!("private listener: cannot bind {address}"))?;
-    let bound = listener.local_addr()?;
-    let router = Router::new()
+    serve_router(address, router(readiness), shutdown).await
+}
+
+/// As [`serve`], with `/status` beside it.
+///
+/// # Errors
+/// When the address cannot be bound.
+pub async fn serve_with_status(
+    address: SocketAddr,
+    readiness: Readiness,
+    status: Status,
+    shutdown: Shutdown,
+) -> anyhow::Result<(SocketAddr, JoinHandle<()>)> {
+    let shown = get(move || {
+        let status = status();
+        async move { Json(status) }
+    });
+    serve_router(address, router(readiness).route("/status", shown), shutdown).await
+}
+
+fn router(readiness: Readiness) -> Router {
+    Router::new()
         .route("/metrics", get(show_metrics))
         .route(
             "/health/live",
             get(|| async { Json(serde_json::json!({"status": "live"})) }),
         )
         .route("/health/ready", get(show_readiness))
-        .with_state(readiness);
+        .with_state(readiness)
+}
+
+async fn serve_router(
+    address: SocketAddr,
+    router: Router,
+    shutdown: Shutdown,
+) -> anyhow::Result<(SocketAddr, JoinHandle<()>)> {
+    let listener = TcpListener::bind(address)
+        .await
+        .with_context(|| format!("private listener: cannot bind {address}"))?;
+    let bound = listener.local_addr()?;
     let stop = shutdown.clone();
     let task = shutdown.spawn(async move {
         let serving =

@@ -10,6 +10,7 @@ use tokio::time::{Instant, interval};
 use uuid::Uuid;
 
 use crate::Endpoints;
+use crate::raw::RawDoor;
 
 /// How long one call may take.
 const CALL_TIMEOUT: Duration = Duration::from_secs(20);
@@ -18,6 +19,7 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(20);
 #[derive(Debug, Clone)]
 pub struct FrontDoor {
     client: reqwest::Client,
+    raw: RawDoor,
     https: String,
     http: String,
 }
@@ -96,6 +98,7 @@ impl FrontDoor {
         let plain = |address: &String| address.trim_end_matches('/').to_owned();
         Ok(Self {
             client,
+            raw: RawDoor::new(&authority, &plain(&endpoints.gateway_https))?,
             https: plain(&endpoints.gateway_https),
             http: plain(&endpoints.gateway_http),
         })
@@ -153,6 +156,28 @@ impl FrontDoor {
             request = request.header(*name, *value);
         }
         answer(request).await
+    }
+
+    /// Host and port of the HTTPS side, as a request names them.
+    #[must_use]
+    pub fn authority(&self) -> &str {
+        self.raw.authority()
+    }
+
+    /// Sends bytes over TLS as they are, and returns everything that is answered until the connection is closed.
+    ///
+    /// # Errors
+    /// When nothing is answered, or the connection stays open.
+    pub async fn send_raw(&self, bytes: &[u8]) -> anyhow::Result<String> {
+        self.raw.send(bytes).await
+    }
+
+    /// Makes a TLS handshake that asks for a name; the inner error is what the server made of it.
+    ///
+    /// # Errors
+    /// When the server cannot be reached.
+    pub async fn handshake(&self, name: &str) -> anyhow::Result<Result<(), String>> {
+        self.raw.handshake(name).await
     }
 
     /// Registers somebody new and logs in.

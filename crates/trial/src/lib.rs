@@ -8,6 +8,7 @@
 
 mod customer;
 mod ledger;
+mod raw;
 mod system;
 
 pub use customer::{Answer, Customer, FrontDoor, Tokens};

@@ -14,8 +14,8 @@ mod stream;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use pingora::listeners::tls::Acceptor;
 use pingora::protocols::l4::stream::Stream as TransportStream;
@@ -50,6 +50,8 @@ pub(crate) struct Connection {
     last_request: AtomicBool,
     /// Whether it speaks another protocol now.
     upgraded: AtomicBool,
+    /// Microseconds from the first byte of the last head to its last; `u64::MAX` when that is not known.
+    head_us: AtomicU64,
 }
 
 /// What a handshake came to.
@@ -79,6 +81,7 @@ impl Connection {
             intercepted: AtomicBool::new(false),
             last_request: AtomicBool::new(false),
             upgraded: AtomicBool::new(false),
+            head_us: AtomicU64::new(u64::MAX),
         })
     }
 
@@ -95,6 +98,17 @@ impl Connection {
     /// Whether the connection closes after the request at hand.
     pub(crate) fn is_last_request(&self) -> bool {
         self.last_request.load(Ordering::Relaxed)
+    }
+
+    /// How long the head of the request at hand took to come, where that is known.
+    pub(crate) fn head_time(&self) -> Option<Duration> {
+        let micros = self.head_us.load(Ordering::Relaxed);
+        (micros != u64::MAX).then(|| Duration::from_micros(micros))
+    }
+
+    fn head_came(&self, time: Duration) {
+        let micros = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+        self.head_us.store(micros, Ordering::Relaxed);
     }
 
     /// From here on, bytes belong to no request.

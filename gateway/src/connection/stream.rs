@@ -117,7 +117,8 @@ impl EdgeStream {
                 return Arrival::Closed;
             }
         }
-        let deadline = Instant::now().checked_add(deadline).unwrap_or_else(Instant::now);
+        let began = Instant::now();
+        let deadline = began.checked_add(deadline).unwrap_or(began);
         let mut scanner = Scanner::default();
         loop {
             match scanner.advance(&self.incoming, limits) {
@@ -127,6 +128,7 @@ impl EdgeStream {
                         Ok(body) => body,
                         Err(refusal) => return Arrival::Refused(refusal),
                     };
+                    self.connection.head_came(began.elapsed());
                     self.request_left = body.map(|body| body.saturating_add(size(end)));
                     return Arrival::Head;
                 }

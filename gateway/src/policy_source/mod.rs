@@ -25,6 +25,7 @@ use service_runtime::settings::Environment;
 use crate::keys::KeySources;
 use crate::metrics::METRICS;
 use crate::settings::Settings;
+use crate::tls::{UpstreamTlsFiles, WantedUpstreamTls};
 
 /// Most of an error that one line of the log holds, in bytes.
 const LOGGED_BYTES: usize = 4 * 1024;
@@ -46,6 +47,7 @@ pub(crate) struct PolicySource {
     environment: Environment,
     keys: Arc<KeySources>,
     clock: Clock,
+    upstream_tls: Mutex<UpstreamTlsFiles>,
     current: ArcSwap<Snapshot>,
     /// Fingerprint of the directory at the last attempt.
     seen: Mutex<Vec<u8>>,
@@ -96,11 +98,15 @@ impl PolicySource {
             }
         };
         keys.look(&snapshot.plan);
+        let mut upstream_tls = UpstreamTlsFiles::new(&settings.certificate_dir, clock.clone());
+        upstream_tls.look(&wanted_tls([&snapshot]));
+        upstream_tls.tell();
         let source = Self {
             settings: settings.clone(),
             environment,
             keys,
             clock,
+            upstream_tls: Mutex::new(upstream_tls),
             seen: Mutex::new(seen),
             current: ArcSwap::from_pointee(snapshot),
         };
@@ -130,6 +136,7 @@ impl PolicySource {
         let made = read.and_then(|files| {
             let previous = self.current.load();
             let snapshot = snapshot(&files, self.environment, &self.settings, Some(&previous))?;
+            self.take_upstream_tls(&snapshot, &previous)?;
             Ok((files, snapshot))
         });
         match made {
@@ -154,6 +161,26 @@ impl PolicySource {
                 Reload::Refused
             }
         }
+    }
+
+    /// Reads again what the TLS of upstreams is made of.
+    pub(crate) fn look_at_upstream_tls(&self) {
+        let current = self.current.load();
+        let mut files = self.upstream_tls.lock().unwrap_or_else(PoisonError::into_inner);
+        files.look(&wanted_tls([&current]));
+        files.tell();
+    }
+
+    /// No request may meet a new policy without the files that it names; those of the policy in force stay.
+    fn take_upstream_tls(&self, fresh: &Snapshot, in_force: &Snapshot) -> anyhow::Result<()> {
+        let mut files = self.upstream_tls.lock().unwrap_or_else(PoisonError::into_inner);
+        files.look(&wanted_tls([in_force, fresh]));
+        let unusable = fresh.pools().find_map(|pool| {
+            let is_new = pool.has_new_tls(in_force.pool(pool.upstream()).map(AsRef::as_ref));
+            let fault = files.fault(&pool.upstream().name).filter(|_| is_new)?;
+            Some(format!("upstreams.{}.tls: {fault}", pool.upstream().name))
+        });
+        unusable.map_or(Ok(()), |fault| Err(anyhow::anyhow!(fault)))
     }
 
     fn report(&self, from_directory: bool) {
@@ -188,6 +215,11 @@ impl PolicySource {
         }
         METRICS.policy_waivers_expired.set(count);
     }
+}
+
+fn wanted_tls<const N: usize>(snapshots: [&Snapshot; N]) -> Vec<WantedUpstreamTls<'_>> {
+    let pools = snapshots.into_iter().flat_map(Snapshot::pools);
+    pools.filter_map(|pool| pool.wanted_tls()).collect()
 }
 
 /// An error for the log: the findings of a broken bundle can be many, and `portico policy check` shows them all.

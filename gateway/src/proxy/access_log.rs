@@ -29,6 +29,7 @@ pub(super) fn write(session: &Session, error: Option<&Error>, ctx: &RequestConte
         .request_seconds
         .with_label_values(&[route])
         .observe(duration.as_secs_f64());
+    ctx.phases.observe();
     let permit = ctx.permit_at_end();
     if let (Some(time), Some(policy::Action::Upstream(upstream))) =
         (ctx.upstream_time, permit.map(policy::Permit::action))
@@ -55,6 +56,10 @@ pub(super) fn write(session: &Session, error: Option<&Error>, ctx: &RequestConte
         bundle = ctx.snapshot.plan.short_hash(),
         status,
         duration_us = micros(duration),
+        head_us = ctx.phases.head.map(micros),
+        evaluate_us = ctx.phases.evaluate.map(micros),
+        store_us = ctx.phases.store.map(micros),
+        connect_us = ctx.phases.connect.map(micros),
         upstream_us = ctx.upstream_time.map(micros),
         received_bytes = session.body_bytes_read(),
         sent_bytes = session.body_bytes_sent(),

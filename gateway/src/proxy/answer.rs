@@ -10,7 +10,7 @@ use problem::{Problem, ProblemType, catalogue};
 
 use super::access_log::CLIENT_GONE;
 use super::context::{RequestContext, Verdict};
-use super::upstream::BREAKER_OPEN;
+use super::upstream::{BREAKER_OPEN, UPSTREAM_TLS};
 use crate::connection::framing::{EXPECTATION_FAILED, Refusal};
 use crate::metrics::METRICS;
 
@@ -230,9 +230,12 @@ fn failure(error: &Error, ctx: &RequestContext, body_done: bool) -> (Option<Prob
         }
         (ErrorSource::Downstream, _) => (None, "client_gone"),
         (ErrorSource::Upstream, kind) if *kind == BREAKER_OPEN => (Some(left_alone(ctx)), "breaker_open"),
-        (ErrorSource::Upstream, _) if !ctx.upstream_connected => (
+        (ErrorSource::Upstream, kind) if !ctx.upstream_connected => (
             Some(Problem::new(catalogue::UNAVAILABLE).retry_after(RETRY_DOWN_S)),
-            "upstream_down",
+            match ctx.upstream_tls_failed || *kind == UPSTREAM_TLS {
+                true => "upstream_tls",
+                false => "upstream_down",
+            },
         ),
         (ErrorSource::Upstream, ErrorType::ReadTimedout | ErrorType::WriteTimedout) => (
             Some(Problem::new(catalogue::UPSTREAM_TIMEOUT).retry_after(RETRY_DOWN_S)),
@@ -240,7 +243,10 @@ fn failure(error: &Error, ctx: &RequestContext, body_done: bool) -> (Option<Prob
         ),
         (ErrorSource::Upstream, _) => (
             Some(Problem::new(catalogue::UPSTREAM_UNAVAILABLE).retry_after(RETRY_DOWN_S)),
-            "upstream_broke",
+            match ctx.upstream_tls_failed {
+                true => "upstream_tls",
+                false => "upstream_broke",
+            },
         ),
         (ErrorSource::Internal | ErrorSource::Unset, _) => {
             tracing::error!(%error, "a request failed in the gateway");

@@ -9,6 +9,7 @@ use policy::{Charges, Decision, Outcome, Permit, Route, Rule};
 
 use super::compress::{Coding, Encoder};
 use super::kept::Kept;
+use super::phases::Phases;
 use crate::cache::Change;
 use crate::connection::Connection;
 use crate::identity::Identity;
@@ -68,6 +69,8 @@ pub(crate) struct RequestContext {
     /// Whether the final answer came from the upstream, and with what status.
     pub(crate) upstream_status: Option<StatusCode>,
     pub(crate) upstream_connected: bool,
+    /// Whether TLS with an address of the upstream failed.
+    pub(crate) upstream_tls_failed: bool,
     /// Whether the client asked for a WebSocket.
     pub(crate) wants_websocket: bool,
     /// The request on its way to an address.
@@ -80,6 +83,7 @@ pub(crate) struct RequestContext {
     pub(crate) breaker_open: Option<Duration>,
     pub(crate) upstream_started: Option<Instant>,
     pub(crate) upstream_time: Option<Duration>,
+    pub(super) phases: Phases,
     pub(crate) body_bytes: u64,
     pub(crate) body_started: Option<Instant>,
     /// What limits on failures have reserved on this gateway for this request.
@@ -106,6 +110,7 @@ pub(crate) struct RequestContext {
 
 impl RequestContext {
     pub(crate) fn new(snapshot: Arc<Snapshot>, connection: Option<Arc<Connection>>) -> Self {
+        let head = connection.as_ref().and_then(|connection| connection.head_time());
         Self {
             snapshot,
             connection,
@@ -119,6 +124,7 @@ impl RequestContext {
             limit_fields: None,
             upstream_status: None,
             upstream_connected: false,
+            upstream_tls_failed: false,
             wants_websocket: false,
             attempt: None,
             failed: Vec::new(),
@@ -126,6 +132,7 @@ impl RequestContext {
             breaker_open: None,
             upstream_started: None,
             upstream_time: None,
+            phases: Phases::after(head),
             body_bytes: 0,
             body_started: None,
             failure_charges: Charges::new(),

@@ -8,6 +8,7 @@ mod answer;
 mod compress;
 mod context;
 mod kept;
+mod phases;
 mod request;
 mod served;
 mod upstream;
@@ -68,7 +69,12 @@ impl Gateway {
         }
         ctx.charged = Instant::now();
         let mut outcome = request::evaluate(&self.shared, session, ctx).await?;
-        ctx.reserved = self.shared.limiter.confirm(&mut outcome, ctx.charged).await;
+        let evaluated = Instant::now();
+        ctx.phases.evaluate = Some(evaluated.duration_since(ctx.charged));
+        if !outcome.unconfirmed().is_empty() {
+            ctx.reserved = self.shared.limiter.confirm(&mut outcome, ctx.charged).await;
+            ctx.phases.store = Some(evaluated.elapsed());
+        }
         match ctx.note(outcome) {
             Decision::Deny(denial) => answer::deny(session, ctx, denial).await.map(|()| true),
             Decision::Respond(reply) => answer::respond(session, ctx, reply).await.map(|()| true),
@@ -167,12 +173,16 @@ impl ProxyHttp for Gateway {
     async fn connected_to_upstream(
         &self,
         _session: &mut Session,
-        _reused: bool,
+        reused: bool,
         _peer: &HttpPeer,
         _fd: std::os::fd::RawFd,
-        _digest: Option<&Digest>,
+        digest: Option<&Digest>,
         ctx: &mut RequestContext,
     ) -> Result<()> {
+        upstream::check_connection(ctx, digest)?;
+        if !reused {
+            ctx.phases.connected();
+        }
         ctx.upstream_connected = true;
         Ok(())
     }

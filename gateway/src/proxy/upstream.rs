@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use http::{Method, StatusCode};
+use pingora::protocols::Digest;
 use pingora::proxy::Session;
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorSource, ErrorType, Result, RetryType};
@@ -11,13 +12,15 @@ use tokio::time::sleep_until;
 
 use super::context::RequestContext;
 use crate::metrics::METRICS;
-use crate::upstreams::{Refused, jittered};
+use crate::upstreams::{Attempt, NO_IDENTITY, Refused, jittered};
 
 /// The longest pause before the first further attempt; it doubles with each.
 const PAUSE: Duration = Duration::from_millis(25);
 
 /// The service is left alone for a while.
 pub(super) const BREAKER_OPEN: ErrorType = ErrorType::Custom("BreakerOpen");
+/// The service could not be verified, or refused the gateway.
+pub(super) const UPSTREAM_TLS: ErrorType = ErrorType::Custom("UpstreamTls");
 /// The service answered that it cannot serve, and the request may be sent again.
 const TRY_ANOTHER: ErrorType = ErrorType::Custom("TryAnother");
 
@@ -59,6 +62,7 @@ pub(super) async fn begin(ctx: &mut RequestContext) -> Result<Timeouts> {
         Refused::Nowhere => Error::new_up(ErrorType::ConnectNoRoute),
     })?;
     ctx.attempt = Some(attempt);
+    ctx.phases.begin_attempt();
     ctx.upstream_connected = false;
     Ok(Timeouts {
         connect: timeouts.connect.min(left),
@@ -76,7 +80,10 @@ pub(super) async fn peer(ctx: &mut RequestContext) -> Result<Box<HttpPeer>> {
     let Some(attempt) = &ctx.attempt else {
         return Err(Error::new_in(ErrorType::InternalError));
     };
-    let mut peer = Box::new(attempt.endpoint().peer.clone());
+    let Some(mut peer) = attempt.endpoint().peer() else {
+        fail_attempt(ctx);
+        return Err(Error::explain(UPSTREAM_TLS, NO_IDENTITY).into_up());
+    };
     peer.options.connection_timeout = Some(timeouts.connect);
     peer.options.total_connection_timeout = Some(timeouts.connect);
     peer.options.read_timeout = Some(timeouts.read);
@@ -161,6 +168,7 @@ pub(super) fn decide_after_connecting(
     mut error: Box<Error>,
     ctx: &mut RequestContext,
 ) -> Box<Error> {
+    note_tls_failure(ctx, &error);
     let again = is_replayable(session) && may_retry(ctx, "connect");
     fail_attempt(ctx);
     error.set_retry(again);
@@ -182,6 +190,7 @@ pub(super) fn decide_retry(
         error.set_retry(false);
         return error;
     }
+    note_tls_failure(ctx, &error);
     let unanswered = ctx.upstream_status.is_none() && session.response_written().is_none();
     let may_repeat = is_safe(session) && unanswered && is_replayable(session);
     let died = matches!(error.retry, RetryType::ReusedOnly | RetryType::Decided(true));
@@ -201,6 +210,27 @@ pub(super) fn decide_retry(
     };
     error.set_retry(again);
     error
+}
+
+/// With TLS 1.3 a service that refuses the gateway's certificate says so in place of an answer.
+fn note_tls_failure(ctx: &mut RequestContext, error: &Error) {
+    let endpoint = ctx.attempt.as_ref().map(Attempt::endpoint);
+    if endpoint.is_some_and(|endpoint| endpoint.note_tls_failure(&error.to_string())) {
+        ctx.upstream_tls_failed = true;
+    }
+}
+
+/// A connection that pingora has made is one that the policy allows.
+///
+/// # Errors
+/// When it speaks a version of TLS that is too old. Nothing was sent.
+pub(super) fn check_connection(ctx: &RequestContext, digest: Option<&Digest>) -> Result<()> {
+    let version = digest.and_then(|digest| Some(digest.ssl_digest.as_ref()?.version.as_ref()));
+    let endpoint = ctx.attempt.as_ref().map(Attempt::endpoint);
+    if endpoint.is_some_and(|endpoint| endpoint.allows(version)) {
+        return Ok(());
+    }
+    Err(Error::explain(UPSTREAM_TLS, "ProtocolVersion: older than the policy allows").into_up())
 }
 
 /// Whether the service failed, and not the client: one that waits for a body is not the one that is slow.

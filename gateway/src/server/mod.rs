@@ -2,6 +2,7 @@
 
 mod entrance;
 mod readiness;
+mod status;
 mod worker;
 
 pub(crate) use entrance::Entrance;
@@ -89,12 +90,7 @@ pub async fn start(
         shutdown: shutdown.clone(),
     });
 
-    let (private, _task) = service_runtime::private::serve(
-        settings.private_listen,
-        shared.readiness.clone(),
-        shutdown.clone(),
-    )
-    .await?;
+    let private = serve_private(settings, &shared).await?;
     follow(settings, &shared, store);
     let entrances: Vec<_> = openings.iter().map(|opening| opening.entrance.clone()).collect();
     let poll = Duration::from_millis(settings.policy_poll_ms);
@@ -145,9 +141,22 @@ fn after_look(shared: &Shared, plan: &Plan, reload: Reload) {
         shared.cache.clear();
     }
     shared.tokens.keys.look(plan);
+    shared.policies.look_at_upstream_tls();
     watch_upstreams(shared);
     shared.keys.report_age();
     shared.tokens.revocations.report_age();
+}
+
+/// Metrics, health and status, for operators. Returns the bound address.
+async fn serve_private(settings: &Settings, shared: &Arc<Shared>) -> anyhow::Result<SocketAddr> {
+    let (address, _task) = service_runtime::private::serve_with_status(
+        settings.private_listen,
+        shared.readiness.clone(),
+        status::of(shared),
+        shared.shutdown.clone(),
+    )
+    .await?;
+    Ok(address)
 }
 
 /// Watches the addresses of the policy in force.

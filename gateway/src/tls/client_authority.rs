@@ -16,12 +16,10 @@ use rustls::{
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, UnixTime};
 use service_runtime::clock::Clock;
-use x509_parser::certificate::X509Certificate;
-use x509_parser::extensions::GeneralName;
+use service_runtime::tls::{is_for_clients, parse, uri_and_dns_names, validity};
 use x509_parser::prelude::FromDer as _;
 use x509_parser::revocation_list::CertificateRevocationList;
 
-use super::certificate::{parse, validity};
 use super::listener::TlsEntrance;
 
 /// A client authority with its revocation lists.
@@ -122,13 +120,8 @@ impl ClientCertVerifier for ClientAuthority {
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
         let verified = self.verifier.verify_client_cert(end_entity, intermediates, now)?;
-        let is_for_clients = parse(end_entity).ok().and_then(|leaf| {
-            leaf.extended_key_usage()
-                .ok()
-                .flatten()
-                .map(|usage| usage.value.client_auth)
-        });
-        if is_for_clients != Some(true) {
+        let leaf = parse(end_entity).map_err(|_| CertificateError::BadEncoding)?;
+        if !is_for_clients(&leaf).unwrap_or(false) {
             return Err(CertificateError::InvalidPurpose.into());
         }
         Ok(verified)
@@ -181,7 +174,7 @@ impl VerifiedClient {
     /// What a handshake with this authority has shown; `None` when it cannot be read, which counts as no certificate.
     pub(crate) fn new(authority: &Arc<ClientAuthority>, chain: Vec<CertificateDer<'static>>) -> Option<Self> {
         let leaf = parse(chain.first()?).ok()?;
-        let names = names(&leaf)?;
+        let names = uri_and_dns_names(&leaf)?;
         let ends = chain
             .iter()
             .map(|certificate| Some(validity(&parse(certificate).ok()?).ok()?.1));
@@ -234,17 +227,4 @@ fn reason(error: &Error) -> &'static str {
         ) => "revocation_list_expired",
         _ => "client_certificate_refused",
     }
-}
-
-/// Its URI names (a SPIFFE id is one) and DNS names; the subject counts for nothing.
-fn names(leaf: &X509Certificate<'_>) -> Option<Vec<String>> {
-    let Some(extension) = leaf.subject_alternative_name().ok()? else {
-        return Some(Vec::new());
-    };
-    let name = |name: &GeneralName<'_>| match name {
-        GeneralName::URI(uri) => Some((*uri).to_owned()),
-        GeneralName::DNSName(name) => Some(name.to_ascii_lowercase()),
-        _ => None,
-    };
-    Some(extension.value.general_names.iter().filter_map(name).collect())
 }

@@ -11,18 +11,18 @@ use anyhow::bail;
 use chrono::{DateTime, Utc};
 use policy::Plan;
 use service_runtime::clock::Clock;
+use service_runtime::tls::{Pair, expiry};
 
-use super::certificate::{Certificate, Pair};
+use super::certificate::Certificate;
 use super::client_authority::{AuthorityFiles, ClientAuthority};
-use super::expiry;
 use crate::acme;
 use crate::durable_file::read_bounded;
 use crate::metrics::METRICS;
 
 /// Largest chain or key.
-const MAX_PAIR_BYTES: u64 = 64 * 1024;
+pub(super) const MAX_PAIR_BYTES: u64 = 64 * 1024;
 /// Largest file of authorities or of revocation lists.
-const MAX_AUTHORITY_BYTES: u64 = 8 * 1024 * 1024;
+pub(super) const MAX_AUTHORITY_BYTES: u64 = 8 * 1024 * 1024;
 
 /// Everything of the certificate folder that is in force, by name.
 #[derive(Debug)]
@@ -41,13 +41,13 @@ pub(crate) struct TlsFiles {
 
 /// What is known of one name.
 #[derive(Debug)]
-struct Entry<F, V> {
+pub(super) struct Entry<F, V> {
     /// What was read at the last look, and for which hosts it was judged.
     seen: Option<(Result<F, String>, Vec<String>)>,
     /// The last good value.
-    in_force: Option<Arc<V>>,
+    pub(super) in_force: Option<Arc<V>>,
     /// Why `in_force` is not what the files say.
-    fault: Option<String>,
+    pub(super) fault: Option<String>,
 }
 
 impl<F, V> Default for Entry<F, V> {
@@ -62,7 +62,7 @@ impl<F, V> Default for Entry<F, V> {
 
 impl<F: PartialEq, V> Entry<F, V> {
     /// Judges what was read, unless it was judged before. Returns whether anything new is in force.
-    fn look(
+    pub(super) fn look(
         &mut self,
         (kind, name): (&str, &str),
         read: anyhow::Result<F>,
@@ -179,13 +179,13 @@ impl TlsFiles {
             .certificate_expires_at
             .with_label_values(&[name])
             .set(certificate.not_after.timestamp());
-        let stage = expiry::stage(certificate, now);
+        let stage = expiry::stage(certificate.not_before, certificate.not_after, now);
         let told = self.told.entry(name.to_owned()).or_default();
         if is_new {
             *told = 0;
         }
         if stage > *told {
-            expiry::tell(certificate, stage, now);
+            expiry::tell(&certificate.name, certificate.not_after, stage, now);
         }
         *told = stage;
     }
@@ -241,7 +241,11 @@ impl TlsFiles {
     }
 }
 
-fn in_force<F, V>(kind: &str, name: &str, entry: Option<&Entry<F, V>>) -> anyhow::Result<Arc<V>> {
+/// The value in force.
+///
+/// # Errors
+/// Why there is none.
+pub(super) fn in_force<F, V>(kind: &str, name: &str, entry: Option<&Entry<F, V>>) -> anyhow::Result<Arc<V>> {
     match entry {
         Some(Entry {
             in_force: Some(value),

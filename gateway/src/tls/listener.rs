@@ -7,16 +7,16 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use arc_swap::ArcSwap;
 use policy::{HttpsListener, TlsVersion};
+use rustls::ServerConfig;
 use rustls::server::NoServerSessionStorage;
 use rustls::sign::SingleCertAndKey;
-use rustls::time_provider::TimeProvider;
-use rustls::{ServerConfig, version};
-use rustls_pki_types::UnixTime;
 use service_runtime::clock::Clock;
+use service_runtime::tls::ClockTime;
 
 use super::certificate::Certificate;
 use super::client_authority::ClientAuthority;
 use super::files::TlsFiles;
+use super::versions;
 
 /// HTTP/2 first, then HTTP/1.1.
 const ALPN: [&[u8]; 2] = [b"h2", b"http/1.1"];
@@ -170,13 +170,9 @@ impl Served {
         authority: Option<Arc<ClientAuthority>>,
         clock: &Clock,
     ) -> anyhow::Result<Self> {
-        let versions: &[&rustls::SupportedProtocolVersion] = match tls_min {
-            TlsVersion::Tls12 => &[&version::TLS13, &version::TLS12],
-            TlsVersion::Tls13 => &[&version::TLS13],
-        };
         let provider = service_runtime::crypto::shared_provider();
         let builder = ServerConfig::builder_with_details(provider, Arc::new(ClockTime(clock.clone())))
-            .with_protocol_versions(versions)
+            .with_protocol_versions(versions(tls_min))
             .context("TLS versions")?;
         let builder = match &authority {
             Some(authority) => builder.with_client_cert_verifier(authority.clone()),
@@ -217,18 +213,5 @@ impl Served {
             Some(name) if self.authority.is_some() => name == host,
             Some(_) | None => self.certificate.covers(host),
         }
-    }
-}
-
-/// The clock of the gateway, as rustls asks it.
-#[derive(Debug)]
-struct ClockTime(Clock);
-
-impl TimeProvider for ClockTime {
-    fn current_time(&self) -> Option<UnixTime> {
-        let seconds = u64::try_from(self.0.now().timestamp()).ok()?;
-        Some(UnixTime::since_unix_epoch(std::time::Duration::from_secs(
-            seconds,
-        )))
     }
 }

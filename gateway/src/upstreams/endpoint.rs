@@ -14,13 +14,17 @@ use prometheus::IntGauge;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 
-use super::{millis, now_ms};
+use super::{PoolTls, millis, now_ms};
 use crate::metrics::METRICS;
+use crate::tls::{UpstreamTlsSlot, upstream_failure};
 
 /// Pooled connections are closed after this long without a request, before the upstream would.
 const IDLE: Duration = Duration::from_secs(30);
 /// An address that goes on failing is ejected for at most so many times its first time, as a power of two.
 const MOST_DOUBLINGS: u32 = 4;
+
+/// What is told of an address while there is nothing to verify it with.
+pub(crate) const NO_IDENTITY: &str = "the files that its TLS is made of are missing, wrong or have ended";
 
 /// A connection, of whatever kind.
 pub(crate) trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -43,7 +47,9 @@ pub(crate) struct Endpoint {
     pub(super) written: UpstreamAddress,
     pub(super) location: Location,
     /// The peer, without timeouts.
-    pub(crate) peer: HttpPeer,
+    peer: HttpPeer,
+    /// Who it must be, where that is asked for.
+    tls: Option<Arc<UpstreamTlsSlot>>,
     /// Requests that are under way to it.
     pub(super) in_flight: IntGauge,
     is_up: IntGauge,
@@ -68,16 +74,33 @@ impl Endpoint {
         upstream: &str,
         written: &UpstreamAddress,
         location: Location,
+        tls: Option<&PoolTls>,
     ) -> anyhow::Result<Arc<Self>> {
-        let same = |known: &&Arc<Self>| known.location == location && known.written == *written;
+        let same = |known: &&Arc<Self>| {
+            known.location == location && known.written == *written && known.is_verified_by(tls)
+        };
         match known.iter().find(same) {
             Some(same) => Ok(same.clone()),
-            None => Self::new(upstream, written, location).map(Arc::new),
+            None => Self::new(upstream, written, location, tls).map(Arc::new),
         }
     }
 
-    fn new(upstream: &str, written: &UpstreamAddress, location: Location) -> anyhow::Result<Self> {
-        let peer = peer(&location).with_context(|| format!("upstream {upstream}"))?;
+    /// Whether its connections are made under this rule.
+    pub(super) fn is_verified_by(&self, tls: Option<&PoolTls>) -> bool {
+        match (&self.tls, tls) {
+            (Some(own), Some(tls)) => Arc::ptr_eq(own, &tls.slot),
+            (own, tls) => own.is_none() && tls.is_none(),
+        }
+    }
+
+    fn new(
+        upstream: &str,
+        written: &UpstreamAddress,
+        location: Location,
+        tls: Option<&PoolTls>,
+    ) -> anyhow::Result<Self> {
+        let server_name = tls.map(|tls| tls.rule.server_name.as_str());
+        let peer = peer(&location, server_name).with_context(|| format!("upstream {upstream}"))?;
         let label = match (written, &location) {
             (UpstreamAddress::Name { host, .. }, Location::Tcp(address)) => format!("{host}/{address}"),
             _ => written.to_string(),
@@ -94,6 +117,7 @@ impl Endpoint {
             written: written.clone(),
             location,
             peer,
+            tls: tls.map(|tls| tls.slot.clone()),
             in_flight,
             is_up,
             is_well: AtomicBool::new(true),
@@ -109,13 +133,70 @@ impl Endpoint {
     /// # Errors
     /// When the address does not take it.
     pub(crate) async fn connect(&self) -> io::Result<Box<dyn Io>> {
-        Ok(match &self.location {
-            Location::Unix(path) => Box::new(UnixStream::connect(path).await?),
-            Location::Tcp(address) => {
-                let stream = TcpStream::connect(address).await?;
-                stream.set_nodelay(true)?;
-                Box::new(stream)
-            }
+        let address = match &self.location {
+            Location::Unix(path) => return Ok(Box::new(UnixStream::connect(path).await?)),
+            Location::Tcp(address) => address,
+        };
+        let identity = self.tls.as_ref().map(|tls| tls.current().ok_or(NO_IDENTITY));
+        let identity = identity.transpose().map_err(io::Error::other)?;
+        let stream = TcpStream::connect(address).await?;
+        stream.set_nodelay(true)?;
+        let Some(identity) = identity else {
+            return Ok(Box::new(stream));
+        };
+        let (connector, name) = identity.connector();
+        let stream = connector
+            .connect(name.clone(), stream)
+            .await
+            .inspect_err(|error| {
+                self.note_tls_failure(&error.to_string());
+            })?;
+        Ok(Box::new(stream))
+    }
+
+    /// The peer, without timeouts; `None` while the gateway has nothing to verify it with.
+    pub(crate) fn peer(&self) -> Option<Box<HttpPeer>> {
+        let mut peer = Box::new(self.peer.clone());
+        if let Some(tls) = &self.tls {
+            tls.current()?.dress(&mut peer);
+        }
+        Some(peer)
+    }
+
+    /// Whether a version of TLS, as pingora calls it, may be spoken with it.
+    pub(crate) fn allows(&self, version: Option<&str>) -> bool {
+        self.tls.as_ref().is_none_or(|tls| {
+            tls.current()
+                .zip(version)
+                .is_some_and(|(identity, version)| identity.allows(version))
+        })
+    }
+
+    /// Counts and tells what went wrong if that was TLS; whether it was.
+    pub(crate) fn note_tls_failure(&self, error: &str) -> bool {
+        let Some(reason) = self.tls.as_ref().and_then(|_| upstream_failure(error)) else {
+            return false;
+        };
+        METRICS
+            .upstream_tls_failures
+            .with_label_values(&[self.upstream.as_str(), reason])
+            .inc();
+        tracing::warn!(
+            upstream = self.upstream,
+            address = self.label,
+            reason,
+            error,
+            "TLS with the upstream failed: nothing is sent over this connection"
+        );
+        true
+    }
+
+    /// What is known of it, for operators.
+    pub(super) fn status(&self, now: u64) -> serde_json::Value {
+        serde_json::json!({
+            "address": self.label,
+            "is_up": self.can_serve(now),
+            "in_flight": self.in_flight.get(),
         })
     }
 
@@ -221,9 +302,12 @@ impl Drop for Endpoint {
     }
 }
 
-fn peer(location: &Location) -> anyhow::Result<HttpPeer> {
+fn peer(location: &Location, server_name: Option<&str>) -> anyhow::Result<HttpPeer> {
     let mut peer = match location {
-        Location::Tcp(address) => HttpPeer::new(address, false, String::new()),
+        Location::Tcp(address) => {
+            let name = server_name.unwrap_or_default().to_owned();
+            HttpPeer::new(address, server_name.is_some(), name)
+        }
         Location::Unix(path) => {
             let text = path.to_str().context("the path is not UTF-8")?;
             HttpPeer::new_uds(text, false, String::new())

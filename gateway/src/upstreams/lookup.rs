@@ -37,10 +37,13 @@ async fn look_again(pool: Weak<Pool>, shutdown: Shutdown) {
         let Some(names) = pool.upgrade().map(|pool| names(&pool)) else {
             return;
         };
-        for (host, port) in names {
+        for name in names {
+            let UpstreamAddress::Name { host, port, .. } = &name else {
+                continue;
+            };
             let found = tokio::select! {
                 () = shutdown.cancelled() => return,
-                found = timeout(AT_MOST, tokio::net::lookup_host((host.clone(), port))) => found,
+                found = timeout(AT_MOST, tokio::net::lookup_host((host.as_str(), *port))) => found,
             };
             let Some(pool) = pool.upgrade() else { return };
             let found: Vec<SocketAddr> = match found {
@@ -57,7 +60,7 @@ async fn look_again(pool: Weak<Pool>, shutdown: Shutdown) {
                     continue;
                 }
             };
-            pool.adopt(&UpstreamAddress::Name { host, port }, found);
+            pool.adopt(&name, found);
         }
         if let Some(pool) = pool.upgrade() {
             pool.looked_up.notify_waiters();
@@ -65,12 +68,9 @@ async fn look_again(pool: Weak<Pool>, shutdown: Shutdown) {
     }
 }
 
-fn names(pool: &Pool) -> Vec<(String, u16)> {
-    let name = |address: &UpstreamAddress| match address {
-        UpstreamAddress::Name { host, port } => Some((host.clone(), *port)),
-        UpstreamAddress::Unix(_) | UpstreamAddress::Http(_) => None,
-    };
-    pool.upstream.addresses().filter_map(name).collect()
+fn names(pool: &Pool) -> Vec<UpstreamAddress> {
+    let is_name = |address: &&UpstreamAddress| matches!(address, UpstreamAddress::Name { .. });
+    pool.upstream.addresses().filter(is_name).cloned().collect()
 }
 
 impl Pool {
@@ -96,7 +96,7 @@ impl Pool {
         let others = known.iter().filter(|endpoint| endpoint.written != *name);
         let mut endpoints: Vec<Arc<Endpoint>> = others.cloned().collect();
         for location in found {
-            match Endpoint::known_or_new(&known, &self.upstream.name, name, location) {
+            match Endpoint::known_or_new(&known, &self.upstream.name, name, location, self.tls.as_ref()) {
                 Ok(endpoint) => endpoints.push(endpoint),
                 Err(error) => tracing::error!(error = format!("{error:#}"), "an address cannot be used"),
             }

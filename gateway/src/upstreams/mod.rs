@@ -13,13 +13,15 @@ use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use policy::{Upstream, UpstreamAddress};
+use policy::{Upstream, UpstreamAddress, UpstreamTls};
 use tokio::sync::Notify;
 
 use breaker::{Admission, Breaker};
 use budget::Budget;
 use endpoint::Location;
-pub(crate) use endpoint::{Endpoint, Io};
+pub(crate) use endpoint::{Endpoint, Io, NO_IDENTITY};
+
+use crate::tls::{UpstreamTlsSlot, WantedUpstreamTls};
 
 static STARTED: LazyLock<Instant> = LazyLock::new(Instant::now);
 
@@ -40,12 +42,20 @@ struct State {
     budget: Budget,
 }
 
+/// The rule of an upstream over TLS, and the set of files in force for it.
+#[derive(Clone)]
+pub(crate) struct PoolTls {
+    rule: UpstreamTls,
+    slot: Arc<UpstreamTlsSlot>,
+}
+
 /// One upstream of the policy in force.
 pub(crate) struct Pool {
     upstream: Arc<Upstream>,
     /// Of addresses that are written; of those that a name has when it was last looked up.
     endpoints: ArcSwap<Vec<Arc<Endpoint>>>,
     state: Arc<State>,
+    tls: Option<PoolTls>,
     is_watched: AtomicBool,
     looked_up: Notify,
 }
@@ -72,17 +82,36 @@ impl Pool {
         let known = previous
             .map(|pool| pool.endpoints.load_full())
             .unwrap_or_default();
+        let tls = upstream.tls.as_ref().map(|rule| {
+            let known = previous.and_then(|pool| pool.tls.as_ref());
+            known
+                .filter(|known| known.rule == *rule)
+                .cloned()
+                .unwrap_or_else(|| PoolTls {
+                    rule: rule.clone(),
+                    slot: Arc::default(),
+                })
+        });
         let mut endpoints = Vec::new();
         for address in upstream.addresses() {
             let location = match address {
                 UpstreamAddress::Unix(name) => Location::Unix(socket_dir.join(name)),
-                UpstreamAddress::Http(address) => Location::Tcp(*address),
+                UpstreamAddress::Http(address) | UpstreamAddress::Https(address) => Location::Tcp(*address),
                 UpstreamAddress::Name { .. } => {
-                    endpoints.extend(known.iter().filter(|known| known.written == *address).cloned());
+                    let found = |known: &&Arc<Endpoint>| {
+                        known.written == *address && known.is_verified_by(tls.as_ref())
+                    };
+                    endpoints.extend(known.iter().filter(found).cloned());
                     continue;
                 }
             };
-            endpoints.push(Endpoint::known_or_new(&known, &upstream.name, address, location)?);
+            endpoints.push(Endpoint::known_or_new(
+                &known,
+                &upstream.name,
+                address,
+                location,
+                tls.as_ref(),
+            )?);
         }
         let state = previous.map_or_else(
             || {
@@ -97,9 +126,41 @@ impl Pool {
             upstream: upstream.clone(),
             endpoints: ArcSwap::from_pointee(endpoints),
             state,
+            tls,
             is_watched: AtomicBool::new(false),
             looked_up: Notify::new(),
         })
+    }
+
+    /// Its addresses, and which of them get requests, for operators.
+    pub(crate) fn status(&self) -> serde_json::Value {
+        let now = now_ms();
+        let endpoints = self.endpoints.load();
+        let addresses = endpoints.iter().map(|endpoint| endpoint.status(now));
+        serde_json::json!({
+            "addresses": addresses.collect::<Vec<_>>(),
+            "tls": self.tls.as_ref().map(|tls| match tls.slot.current() {
+                Some(_) => "in force",
+                None => "its files are missing, wrong or have ended",
+            }),
+        })
+    }
+
+    /// What its TLS is made of, where there is any.
+    pub(crate) fn wanted_tls(&self) -> Option<WantedUpstreamTls<'_>> {
+        self.tls.as_ref().map(|tls| WantedUpstreamTls {
+            upstream: &self.upstream.name,
+            tls: &tls.rule,
+            slot: &tls.slot,
+        })
+    }
+
+    /// Whether it asks for files that the pool before it did not.
+    pub(crate) fn has_new_tls(&self, previous: Option<&Self>) -> bool {
+        let known = previous.and_then(|pool| pool.tls.as_ref());
+        self.tls
+            .as_ref()
+            .is_some_and(|tls| known.is_none_or(|known| !Arc::ptr_eq(&known.slot, &tls.slot)))
     }
 
     /// The upstream of the policy.

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use policy::{Ejection, HealthCheck, Plan, SourceFile, Upstream, UpstreamAddress, compile};
+use policy::{Ejection, HealthCheck, Plan, Scheme, SourceFile, Upstream, UpstreamAddress, compile};
 
 use super::*;
 
@@ -53,6 +53,7 @@ const NAME: &str = "http://core.bank.internal:80";
 
 fn name() -> UpstreamAddress {
     UpstreamAddress::Name {
+        scheme: Scheme::Http,
         host: "core.bank.internal".to_owned(),
         port: 80,
     }
@@ -94,6 +95,7 @@ fn a_changed_policy_keeps_the_addresses_of_a_name() {
 fn localhost_stays_on_this_machine_whatever_is_answered() {
     let pool = pool(&["http://localhost:80"]);
     let localhost = UpstreamAddress::Name {
+        scheme: Scheme::Http,
         host: "localhost".to_owned(),
         port: 80,
     };

@@ -4,13 +4,14 @@ use std::io;
 use std::sync::{Arc, Mutex, OnceLock};
 
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tracing_subscriber::fmt::MakeWriter;
 
 use crate::gateway_process::{GatewayProcess, eventually};
 
 /// Everything that was logged in this process.
 #[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
+pub(crate) struct Log(Arc<Mutex<Vec<u8>>>);
 
 impl io::Write for Log {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
@@ -32,7 +33,7 @@ impl<'w> MakeWriter<'w> for Log {
 }
 
 impl Log {
-    fn capture() -> &'static Self {
+    pub(crate) fn capture() -> &'static Self {
         static LOG: OnceLock<Log> = OnceLock::new();
         LOG.get_or_init(|| {
             let log = Self::default();
@@ -44,12 +45,12 @@ impl Log {
         })
     }
 
-    fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
     }
 
     /// The fields of the access line of one request.
-    fn line(&self, request_id: &str) -> Option<Value> {
+    pub(crate) fn line(&self, request_id: &str) -> Option<Value> {
         let mut lines = self
             .text()
             .lines()
@@ -95,6 +96,11 @@ async fn a_line_says_who_what_where_and_which_rule_decided() {
         line["duration_us"].as_u64().unwrap() >= line["upstream_us"].as_u64().unwrap(),
         "{line}"
     );
+    let time = |name: &str| line[name].as_u64();
+    assert!(time("connect_us").is_some(), "{line}");
+    assert!(time("evaluate_us") < time("duration_us"), "{line}");
+    assert!(time("connect_us") <= time("upstream_us"), "{line}");
+    assert_eq!(time("store_us"), None, "no shared limit: {line}");
     assert_eq!(line["sent_bytes"], r#"{"from":"core"}"#.len());
 
     let line = log.line_of(&gateway.get("/api/v1/me").await).await;
@@ -106,6 +112,59 @@ async fn a_line_says_who_what_where_and_which_rule_decided() {
         line["rule"].as_str().unwrap().ends_with("routes.show_me.auth"),
         "{line}"
     );
+}
+
+/// Both borders of a phase are in the line: what a client or a service lets pass shows in its phase and in no other.
+#[tokio::test]
+async fn each_phase_of_a_request_is_timed_by_itself() {
+    let log = Log::capture();
+    let gateway = GatewayProcess::start().await;
+    let counted = |phase: &str| format!(r#"portico_phase_duration_seconds_count{{phase="{phase}"}}"#);
+    let (heads, connections) = (
+        gateway.metric(&counted("head")).await.unwrap_or(0),
+        gateway.metric(&counted("connect")).await.unwrap_or(0),
+    );
+    let mut client = gateway.raw_tls().await;
+    let gate = gateway.core.hold();
+    let began = std::time::Instant::now();
+    client
+        .write_all(b"GET /api/v1/rates/eur-usd HTTP/1.1\r\nhost: ")
+        .await
+        .unwrap();
+    // Some time passes in the middle of the head: as long as another whole exchange takes.
+    gateway.get("/health/live").await;
+    let passed = began.elapsed();
+    client
+        .write_all(
+            b"localhost\r\nx-request-id: 01890a5d-ac96-774b-bcce-b302099a8057\r\nconnection: close\r\n\r\n",
+        )
+        .await
+        .unwrap();
+    gateway.core.arrival().await;
+    let held = std::time::Instant::now();
+    gateway.get("/health/live").await;
+    let held = held.elapsed();
+    gate.add_permits(1);
+    client.read_to_end(&mut Vec::new()).await.unwrap();
+    eventually("the line is written", || async {
+        log.line("01890a5d-ac96-774b-bcce-b302099a8057").is_some()
+    })
+    .await;
+    let line = log.line("01890a5d-ac96-774b-bcce-b302099a8057").unwrap();
+    let time = |name: &str| std::time::Duration::from_micros(line[name].as_u64().unwrap());
+    assert!(time("upstream_us") >= held, "{held:?}: {line}");
+    assert!(time("duration_us") >= time("upstream_us"), "{line}");
+    assert!(
+        time("evaluate_us") + time("connect_us") <= time("duration_us"),
+        "{line}"
+    );
+    assert!(
+        time("head_us") > std::time::Duration::ZERO && time("head_us") <= began.elapsed(),
+        "{passed:?}: {line}"
+    );
+    assert!(gateway.metric(&counted("head")).await.unwrap() > heads);
+    assert!(gateway.metric(&counted("connect")).await.unwrap() > connections);
+    assert!(gateway.metric(&counted("evaluate")).await.unwrap() > 0);
 }
 
 #[tokio::test]

@@ -37,6 +37,7 @@ mod revocations;
 mod smuggling;
 mod stopping;
 mod tls;
+mod tls_upstream;
 mod token_attacks;
 mod token_rules;
 mod traces;

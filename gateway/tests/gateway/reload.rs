@@ -13,6 +13,35 @@ fn stricter() -> String {
     POLICY.replace(open, "auth: customers\n    scopes: []")
 }
 
+/// Operators see what is in force, and the log has one line for each policy that came into force.
+#[tokio::test]
+async fn the_private_listener_says_what_is_in_force_and_the_log_said_so_once() {
+    let log = crate::access_log::Log::capture();
+    let gateway = GatewayProcess::start().await;
+    let status = async || -> serde_json::Value {
+        serde_json::from_str(&gateway.private_text("/status").await).unwrap()
+    };
+    let before = status().await;
+    assert_eq!(
+        before["upstreams"]["core"]["addresses"][0]["address"],
+        "unix:core.sock"
+    );
+    assert_eq!(before["upstreams"]["core"]["addresses"][0]["is_up"], true);
+    assert_eq!(before["upstreams"]["core"]["tls"], serde_json::Value::Null);
+    assert_eq!(before["is_stopping"], false);
+    gateway.policy_file("base.yaml", &format!("{POLICY}# this test only\n"));
+    eventually("the edit is in force", || async {
+        status().await["policy"]["hash"] != before["policy"]["hash"]
+    })
+    .await;
+    let hash = status().await["policy"]["hash"].as_str().unwrap().to_owned();
+    let text = log.text();
+    let told = text
+        .lines()
+        .filter(|line| line.contains("policy in force") && line.contains(&hash));
+    assert_eq!(told.count(), 1);
+}
+
 #[tokio::test]
 async fn a_good_edit_takes_effect_under_load_and_fails_no_request() {
     let gateway = GatewayProcess::start().await;

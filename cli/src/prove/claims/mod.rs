@@ -1,10 +1,17 @@
 //! The claims: what Portico promises, how each promise is checked, and which damage must turn the check red.
 
 mod agreement;
+mod callers;
 mod durability;
+mod entrance;
+mod forged;
+mod forwarding;
+mod headers;
 mod isolation;
+mod limits;
 mod policy_error;
 mod refusal;
+mod reload;
 mod rotation;
 
 use serde::Serialize;
@@ -51,7 +58,12 @@ impl Verdict {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Claim {
     Refusal,
+    Forwarding,
+    Entrance,
+    Headers,
+    Limits,
     PolicyError,
+    Reload,
     Agreement,
     Durability,
     Rotation,
@@ -59,9 +71,14 @@ pub(crate) enum Claim {
 }
 
 impl Claim {
-    pub(crate) const ALL: [Self; 6] = [
+    pub(crate) const ALL: [Self; 11] = [
         Self::Refusal,
+        Self::Forwarding,
+        Self::Entrance,
+        Self::Headers,
+        Self::Limits,
         Self::PolicyError,
+        Self::Reload,
         Self::Agreement,
         Self::Durability,
         Self::Rotation,
@@ -71,7 +88,12 @@ impl Claim {
     pub(crate) const fn id(self) -> &'static str {
         match self {
             Self::Refusal => "refusal",
+            Self::Forwarding => "forwarding",
+            Self::Entrance => "entrance",
+            Self::Headers => "headers",
+            Self::Limits => "limits",
             Self::PolicyError => "policy-error",
+            Self::Reload => "reload",
             Self::Agreement => "agreement",
             Self::Durability => "durability",
             Self::Rotation => "rotation",
@@ -84,9 +106,20 @@ impl Claim {
             Self::Refusal => {
                 "Without a valid token, no protected route answers, and the core never hears of it."
             }
+            Self::Forwarding => {
+                "Nothing reaches the core without a permit: no forged token, no other spelling, no hidden request."
+            }
+            Self::Entrance => {
+                "Who asks for a name that is not ours gets no certificate, and nothing is served in clear."
+            }
+            Self::Headers => "Every answer carries the headers of the policy, whoever makes it.",
+            Self::Limits => {
+                "A limit lets through exactly what the policy says, however many ask in the same moment."
+            }
             Self::PolicyError => {
                 "A mistake in a policy file is found with its position, and changes nothing that runs."
             }
+            Self::Reload => "Policies are replaced while requests go on, and not one request fails.",
             Self::Agreement => {
                 "What `policy explain` says of a request is what the gateway does with it, to the very line of the policy."
             }
@@ -106,9 +139,32 @@ impl Claim {
                 "Every route of the running policy that asks for a token is called without one, with an invented one, and \
                  with a real one whose signature is changed. Each call must be answered 401, and none may reach core-api."
             }
+            Self::Forwarding => {
+                "A good token is forged in every known way, put in other places and used without the scope that is asked for; paths are spelt in \
+                 ways that servers confuse, and messages are framed so that two readers end them in different places, with a \
+                 good token and a good request hidden inside. All go over raw TLS connections. Each must be refused, and core-api's \
+                 own counter must not move; one good request, sent the same way, must move it by one."
+            }
+            Self::Entrance => {
+                "TLS handshakes ask for names that the gateway has no certificate for; each must end with the alert \
+                 `unrecognized_name`. In clear, every GET must be answered 308 to https on a host of the policy, and a token or \
+                 another method 403."
+            }
+            Self::Headers => {
+                "Answers of every kind are called forth: of the core, of the gateway, refusals of the policy, of paths and of HTTP \
+                 itself, a reached limit and a redirect. Each must have every field of the policy's own profile, and none that it removes."
+            }
+            Self::Limits => {
+                "Wrong passwords for one account are sent all at once, several times over. As many as the policy allows must reach \
+                 the core, no more and no fewer; the others must be answered 429."
+            }
             Self::PolicyError => {
                 "A key is misspelt in a policy file of the running gateway. `policy check` must name file, line, column and \
                  the key that was meant; the gateway must report the refusal, keep the hash of the old policy, and decide as before."
+            }
+            Self::Reload => {
+                "Clients call a protected route without pause while one edit of the policy after another is put into force and \
+                 taken back. Calls must be answered under each of them, and every answer must be 200."
             }
             Self::Agreement => {
                 "Every route of the running policy is called with and without a token, and some requests that belong to no \
@@ -135,7 +191,12 @@ impl Claim {
     pub(crate) const fn damage(self) -> &'static str {
         match self {
             Self::Refusal => "one route is opened by policy",
+            Self::Forwarding => "the attacked route is opened by policy",
+            Self::Entrance => "the name is ours, and the calls go over TLS",
+            Self::Headers => "one field is taken out of the profiles",
+            Self::Limits => "the policy lets three more through",
             Self::PolicyError => "the edit is a correct one",
+            Self::Reload => "the edits ask for a scope that nobody has",
             Self::Agreement => "one route of the running policy is not what the files said",
             Self::Durability => "clients repeat with a new idempotency key",
             Self::Rotation => "the old key is retired at once",
@@ -146,7 +207,12 @@ impl Claim {
     pub(crate) const fn rests_on(self) -> &'static [&'static str] {
         match self {
             Self::Refusal => &["J1", "J3", "J14", "J19", "J28"],
+            Self::Forwarding => &["INV-A1", "FR-1", "FR-2", "PA-2", "J3", "J32", "AD-7"],
+            Self::Entrance => &["TLS-2", "RD-1", "RD-2", "RD-4"],
+            Self::Headers => &["INV-A20", "RD-4"],
+            Self::Limits => &["EDG-5"],
             Self::PolicyError => &["POL-1", "POL-2"],
+            Self::Reload => &["INV-A3", "EDG-16"],
             Self::Agreement => &["POL-1", "POL-3"],
             Self::Durability => &["I1", "I2", "I3", "I5", "I6"],
             Self::Rotation => &["INV-1", "INV-5"],
@@ -157,7 +223,12 @@ impl Claim {
     pub(crate) async fn check(self, ground: &Ground) -> anyhow::Result<Verdict> {
         match self {
             Self::Refusal => refusal::check(ground).await,
+            Self::Forwarding => forwarding::check(ground).await,
+            Self::Entrance => entrance::check(ground).await,
+            Self::Headers => headers::check(ground).await,
+            Self::Limits => limits::check(ground).await,
             Self::PolicyError => policy_error::check(ground).await,
+            Self::Reload => reload::check(ground).await,
             Self::Agreement => agreement::check(ground).await,
             Self::Durability => durability::check(ground).await,
             Self::Rotation => rotation::check(ground).await,
@@ -169,7 +240,12 @@ impl Claim {
     pub(crate) async fn control(self, ground: &Ground) -> anyhow::Result<Verdict> {
         match self {
             Self::Refusal => refusal::control(ground).await,
+            Self::Forwarding => forwarding::control(ground).await,
+            Self::Entrance => entrance::control(ground).await,
+            Self::Headers => headers::control(ground).await,
+            Self::Limits => limits::control(ground).await,
             Self::PolicyError => policy_error::control(ground).await,
+            Self::Reload => reload::control(ground).await,
             Self::Agreement => agreement::control(ground).await,
             Self::Durability => durability::control(ground).await,
             Self::Rotation => rotation::control(ground).await,

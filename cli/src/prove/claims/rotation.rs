@@ -1,18 +1,11 @@
 //! Claim `rotation`: rotating the signing key refuses no valid token.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-
 use anyhow::{Context as _, bail};
-use tokio::task::JoinSet;
-use trial::Customer;
 
 use super::Verdict;
+use super::callers::Callers;
 use crate::prove::{ground::Ground, store};
 
-/// Clients that call without pause.
-const CALLERS: usize = 4;
 /// Calls with each token after the rotation has reached the gateway.
 const CALLS_AFTER: u64 = 200;
 
@@ -45,11 +38,10 @@ async fn rotate_under_load(ground: &Ground, retire_at_once: bool) -> anyhow::Res
                     Ok(ground.keyset_sequence().await? >= sequence)
                 })
                 .await;
-            let enough = callers.calls.load(Ordering::Relaxed) + CALLS_AFTER;
+            let enough = callers.calls() + CALLS_AFTER;
             let waited = ground
                 .wait_until("both tokens have been used after the rotation", async || {
-                    Ok(callers.calls.load(Ordering::Relaxed) >= enough
-                        && more.calls.load(Ordering::Relaxed) >= CALLS_AFTER)
+                    Ok(callers.calls() >= enough && more.calls() >= CALLS_AFTER)
                 })
                 .await;
             let mut answers = callers.stop().await?;
@@ -105,44 +97,6 @@ async fn rotate(ground: &Ground, retire_at_once: bool) -> anyhow::Result<u64> {
         store::retire_retiring_keys(&mut owner).await?;
     }
     Ok(known + 1 + u64::from(retire_at_once))
-}
-
-/// Tasks that call a protected route with one token until they are told to stop.
-struct Callers {
-    stop: Arc<AtomicBool>,
-    calls: Arc<AtomicU64>,
-    tasks: JoinSet<anyhow::Result<BTreeMap<u16, u64>>>,
-}
-
-impl Callers {
-    fn start(customer: &Customer) -> Self {
-        let (stop, calls) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
-        let mut tasks = JoinSet::new();
-        for _ in 0..CALLERS {
-            let (customer, stop, calls) = (customer.clone(), stop.clone(), calls.clone());
-            tasks.spawn(async move {
-                let mut answers = BTreeMap::new();
-                while !stop.load(Ordering::Relaxed) {
-                    let answer = customer.get("/api/v1/me").await?;
-                    *answers.entry(answer.status.as_u16()).or_default() += 1;
-                    calls.fetch_add(1, Ordering::Relaxed);
-                }
-                Ok(answers)
-            });
-        }
-        Self { stop, calls, tasks }
-    }
-
-    async fn stop(mut self) -> anyhow::Result<BTreeMap<u16, u64>> {
-        self.stop.store(true, Ordering::Relaxed);
-        let mut answers = BTreeMap::new();
-        while let Some(ended) = self.tasks.join_next().await {
-            for (status, count) in ended.context("a caller panicked")?? {
-                *answers.entry(status).or_default() += count;
-            }
-        }
-        Ok(answers)
-    }
 }
 
 /// The `kid` of a token, read without checking anything.

@@ -389,7 +389,7 @@ fn refuse_development(document: &Document, environment: &str, findings: &mut Fin
         .filter_map(|upstream| upstream.value.as_ref())
     {
         let addresses = std::iter::once(&upstream.address).chain(&upstream.also_at);
-        for address in addresses.filter(|address| !address.value.is_local()) {
+        for address in addresses.filter(|address| address.value.crosses_in_clear()) {
             findings
                 .error(
                     code::DEVELOPMENT_ONLY,
@@ -397,7 +397,7 @@ fn refuse_development(document: &Document, environment: &str, findings: &mut Fin
                     format!("`{environment}` sends nothing in clear over a network"),
                 )
                 .why("tokens and identities would cross the network unprotected")
-                .fix("use a unix socket or a loopback address");
+                .fix("use `https://` with `tls`, a unix socket or a loopback address");
         }
     }
     for cors in document.cors.iter().filter_map(|cors| cors.value.as_ref()) {

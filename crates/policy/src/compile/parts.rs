@@ -210,6 +210,7 @@ impl<'d> Compiler<'d> {
                 eject: self.ejection(written, &named.path),
                 retries: written.retries,
                 breaker: written.breaker.clone(),
+                tls: written.tls.clone(),
                 rule: self.rule(named.at, &named.path),
             };
             upstreams.insert(named.name.clone(), Arc::new(upstream));

@@ -7,8 +7,8 @@ use crate::plan::{
     AcmeChallenge, AddressList, AddressRule, Breaker, CORS_FIELDS, Cache, Certificate, ClientCertificateRule,
     Compression, Cors, Count, CountIn, Ejection, Fallback, Floor, HealthCheck, HttpListener, HttpsListener,
     IdentityProvider, KeySource, KeyUrl, Limits, Listener, Mode, Plan, Profile, RateKey, RateLimit, Retries,
-    Route, RouteAuth, RouteTarget, Served, Timeouts, TlsVersion, Upstream, UpstreamAuthorization, Waiver,
-    WebSocket,
+    Route, RouteAuth, RouteTarget, Served, Timeouts, TlsVersion, Upstream, UpstreamAuthorization,
+    UpstreamTls, Waiver, WebSocket,
 };
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -136,6 +136,13 @@ impl Draft<'_> {
     }
 }
 
+const fn tls_version(version: TlsVersion) -> &'static str {
+    match version {
+        TlsVersion::Tls12 => "1.2",
+        TlsVersion::Tls13 => "1.3",
+    }
+}
+
 fn listener(listener: &Listener, places: &Places) -> Vec<Definition> {
     let Listener {
         name,
@@ -151,13 +158,9 @@ fn listener(listener: &Listener, places: &Places) -> Vec<Definition> {
         rule: _,
     } = https;
     let key = format!("listeners.{name}");
-    let min = match tls_min {
-        TlsVersion::Tls12 => "1.2",
-        TlsVersion::Tls13 => "1.3",
-    };
     let secure = open(Kind::Listener, &key, places)
         .fact("https.bind", Value::text(bind))
-        .fact("https.tls.min", Value::text(min));
+        .fact("https.tls.min", Value::text(tls_version(*tls_min)));
     let (first, more) = certificates.split_at_checked(1).unwrap_or_default();
     let secure = secure
         .fact("https.tls.certificate", Value::Text(first.concat()))
@@ -219,6 +222,7 @@ fn upstream(upstream: &Upstream, places: &Places) -> Definition {
         eject,
         retries,
         breaker,
+        tls,
         rule: _,
     } = upstream;
     let Timeouts { connect, read, total } = timeouts;
@@ -226,10 +230,16 @@ fn upstream(upstream: &Upstream, places: &Places) -> Definition {
         UpstreamAuthorization::Forward => "forward",
         UpstreamAuthorization::Strip => "strip",
     };
+    let (min, authority, server_name, certificate) =
+        tls.clone().map_or((None, None, None, None), upstream_tls);
     let or_none = |value: Option<String>| Value::Text(value.unwrap_or_else(|| "none".to_owned()));
     open(Kind::Upstream, &format!("upstreams.{name}"), places)
         .fact("address", Value::text(address))
         .fact("also_at", Value::set(also_at))
+        .fact("tls.min", or_none(min))
+        .fact("tls.authority", or_none(authority))
+        .fact("tls.server_name", or_none(server_name))
+        .fact("tls.certificate", or_none(certificate))
         .fact("authorization", Value::text(authorization))
         .fact("timeouts.connect", Value::Time(*connect))
         .fact("timeouts.read", Value::Time(*read))
@@ -239,6 +249,19 @@ fn upstream(upstream: &Upstream, places: &Places) -> Definition {
         .fact("retries", or_none(retries.map(self::retries)))
         .fact("breaker", or_none(breaker.as_ref().map(self::breaker)))
         .made
+}
+
+type UpstreamTlsFacts = (Option<String>, Option<String>, Option<String>, Option<String>);
+
+fn upstream_tls(tls: UpstreamTls) -> UpstreamTlsFacts {
+    let UpstreamTls {
+        min,
+        authority,
+        server_name,
+        certificate,
+    } = tls;
+    let min = tls_version(min).to_owned();
+    (Some(min), Some(authority), Some(server_name), certificate)
 }
 
 fn health_check(health: &HealthCheck) -> String {

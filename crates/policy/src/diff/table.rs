@@ -46,6 +46,11 @@ static ROWS: &[Row] = &[
     Row(&[Upstream], "address", High, Other("requests go to {new}")),
     Row(&[Upstream], "also_at", High, Permits(
         "requests may go to {words} too", "requests go to {words} no more")),
+    Row(&[Upstream], "tls.min", High, Order(&["none", "1.2", "1.3"],
+        "TLS that may be spoken with the upstream: {new}", "TLS {new} at least is spoken with the upstream")),
+    Row(&[Upstream], "tls.authority", Critical, Other("{new} vouches for the upstream, no longer {old}")),
+    Row(&[Upstream], "tls.server_name", High, Other("who has a certificate for {new} may answer for the upstream")),
+    Row(&[Upstream], "tls.certificate", Medium, Other("the gateway shows the upstream {new} instead of {old}")),
     Row(&[Upstream], "health", Low, Other("whether an address can serve is asked otherwise")),
     Row(&[Upstream], "eject", Low, Other("an address that fails requests is rested otherwise")),
     Row(&[Upstream], "retries", Medium, Other("requests that failed may be sent again: {new}")),

@@ -70,12 +70,7 @@ fn https(field: &Field<'_>, findings: &mut Findings) -> Option<HttpsDocument> {
 
 fn tls(field: &Field<'_>, findings: &mut Findings) -> Option<TlsDocument> {
     let tls = Mapping::open(field, language::TLS, findings)?;
-    let min = tls.key("min", findings).and_then(|field| {
-        field.choice(
-            &[("1.2", TlsVersion::Tls12), ("1.3", TlsVersion::Tls13)],
-            findings,
-        )
-    });
+    let min = min(&tls, findings);
     let certificates = certificates(&tls, findings);
     let client_authority = tls.optional("client_authority").map(|field| {
         let name = file_stem(
@@ -86,22 +81,33 @@ fn tls(field: &Field<'_>, findings: &mut Findings) -> Option<TlsDocument> {
         name.map(|name| name.value)
     });
     Some(TlsDocument {
-        min: min?.value,
+        min: min?,
         certificates: certificates?,
         client_authority: client_authority.map_or(Some(None), |name| name.map(Some))?,
     })
 }
 
+/// Reads `min`.
+pub(super) fn min(tls: &Mapping<'_>, findings: &mut Findings) -> Option<TlsVersion> {
+    let choices = [("1.2", TlsVersion::Tls12), ("1.3", TlsVersion::Tls13)];
+    let min = tls
+        .key("min", findings)
+        .and_then(|field| field.choice(&choices, findings))?;
+    Some(min.value)
+}
+
+/// The name of a certificate with its key.
+pub(super) fn certificate_name(field: &Field<'_>, findings: &mut Findings) -> Option<At<String>> {
+    file_stem(field, ("certificate", "NAME.pem and NAME.key"), findings)
+}
+
 /// `certificate`, then `more_certificates`.
 fn certificates(tls: &Mapping<'_>, findings: &mut Findings) -> Option<Vec<String>> {
-    let name = |field: &Field<'_>, findings: &mut Findings| {
-        file_stem(field, ("certificate", "NAME.pem and NAME.key"), findings)
-    };
     let first = tls
         .key("certificate", findings)
-        .and_then(|field| name(&field, findings));
+        .and_then(|field| certificate_name(&field, findings));
     let more = tls.optional("more_certificates").map(|field| {
-        let names = field.list(findings, name)?;
+        let names = field.list(findings, certificate_name)?;
         Some((field.key_at, names))
     });
     let first = first?;
@@ -121,7 +127,11 @@ fn certificates(tls: &Mapping<'_>, findings: &mut Findings) -> Option<Vec<String
 }
 
 /// A name that becomes the name of files, so it can hold neither a dot nor a slash.
-fn file_stem(field: &Field<'_>, (what, files): (&str, &str), findings: &mut Findings) -> Option<At<String>> {
+pub(super) fn file_stem(
+    field: &Field<'_>,
+    (what, files): (&str, &str),
+    findings: &mut Findings,
+) -> Option<At<String>> {
     let text = field.text(findings)?;
     let is_of_name = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
     let is_short = (1..=64).contains(&text.value.len());

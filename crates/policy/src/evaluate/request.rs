@@ -4,7 +4,7 @@ use http::HeaderMap;
 use std::net::IpAddr;
 
 /// How the request came in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Scheme {
     /// In clear.
     Http,

@@ -229,13 +229,19 @@ pub(crate) static UPSTREAM: &[Key] = &[
         "address",
         Form::Text(Text::UpstreamAddress),
         "unix:core-api.sock",
-        "`unix:` and a file name in the gateway's socket folder, or `http://` with an IP address and a port.",
+        "`unix:` and a file name in the gateway's socket folder, or `http://` or `https://` with an IP address or a name, and a port.",
     ),
     may(
         "also_at",
         list(&Form::Text(Text::UpstreamAddress)),
         "[unix:core-api-2.sock]",
         "Further addresses of the same service; each request goes to the less busy of two.",
+    ),
+    may(
+        "tls",
+        Form::Mapping(UPSTREAM_TLS),
+        "{ min: \"1.3\", authority: core, server_name: core-api.internal, certificate: gateway-client }",
+        "Who it must be, and who the gateway is to it. Required with `https://`.",
     ),
     must(
         "authorization",
@@ -272,6 +278,33 @@ pub(crate) static UPSTREAM: &[Key] = &[
         Form::Mapping(UPSTREAM_BREAKER),
         "{ failures: 20, for: 5s }",
         "A service that fails every request is left alone for a while.",
+    ),
+];
+
+pub(crate) static UPSTREAM_TLS: &[Key] = &[
+    must(
+        "min",
+        Form::Choice(&["1.2", "1.3"]),
+        "\"1.3\"",
+        "The lowest TLS version spoken with it.",
+    ),
+    must(
+        "authority",
+        Form::Text(Text::Word),
+        "core",
+        "Who must have issued its certificate: `core` means the CA in core.ca.pem in the gateway's certificate folder, and no other.",
+    ),
+    must(
+        "server_name",
+        Form::Text(Text::Host),
+        "core-api.internal",
+        "The host that its certificate must be for, whatever its address.",
+    ),
+    may(
+        "certificate",
+        Form::Text(Text::Word),
+        "gateway-client",
+        "What the gateway shows it: `gateway-client` means gateway-client.pem and gateway-client.key in the certificate folder.",
     ),
 ];
 

@@ -5,7 +5,7 @@ use super::{
     answer::{Cors, Profile},
     answers::{Cache, Compression},
 };
-use crate::{Date, diagnostic::Place};
+use crate::{Date, diagnostic::Place, evaluate::Scheme};
 use http::{HeaderName, HeaderValue, Method};
 use ipnet::IpNet;
 use std::{
@@ -199,8 +199,23 @@ pub struct Upstream {
     pub retries: Option<Retries>,
     /// When the whole service gets no requests.
     pub breaker: Option<Breaker>,
+    /// How its connections are protected; there exactly when its addresses begin with `https://`.
+    pub tls: Option<UpstreamTls>,
     /// Where it is written.
     pub rule: Rule,
+}
+
+/// Who an upstream must be, and who the gateway is to it (TLS-8). Files are in the gateway's certificate folder.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UpstreamTls {
+    /// Lowest TLS version that is spoken with it.
+    pub min: TlsVersion,
+    /// Who must have issued its certificate: `<name>.ca.pem`. No other authority counts, not even those of the system.
+    pub authority: String,
+    /// The host that its certificate must be for, which is also asked for (SNI).
+    pub server_name: String,
+    /// The certificate that the gateway shows: `<name>.pem` and `<name>.key`.
+    pub certificate: Option<String>,
 }
 
 impl Upstream {
@@ -272,8 +287,12 @@ pub enum UpstreamAddress {
     Unix(String),
     /// Plain HTTP on an address. In production only a loopback address.
     Http(SocketAddr),
-    /// Plain HTTP on every address that this name has, looked up again and again. In production only `localhost`.
+    /// HTTP over TLS on an address.
+    Https(SocketAddr),
+    /// Every address that this name has, looked up again and again. In clear and in production only `localhost`.
     Name {
+        /// In clear or over TLS.
+        scheme: Scheme,
         /// The host name, in lower case.
         host: String,
         /// The port.
@@ -287,9 +306,25 @@ impl UpstreamAddress {
     pub fn is_local(&self) -> bool {
         match self {
             Self::Unix(_) => true,
-            Self::Http(address) => address.ip().is_loopback(),
+            Self::Http(address) | Self::Https(address) => address.ip().is_loopback(),
             Self::Name { host, .. } => host == "localhost",
         }
+    }
+
+    /// Whether connections to it are protected by TLS.
+    #[must_use]
+    pub const fn is_over_tls(&self) -> bool {
+        match self {
+            Self::Https(_) => true,
+            Self::Unix(_) | Self::Http(_) => false,
+            Self::Name { scheme, .. } => matches!(scheme, Scheme::Https),
+        }
+    }
+
+    /// Whether what is sent to it can be read and changed by others on its way.
+    #[must_use]
+    pub fn crosses_in_clear(&self) -> bool {
+        !self.is_local() && !self.is_over_tls()
     }
 }
 
@@ -298,7 +333,17 @@ impl fmt::Display for UpstreamAddress {
         match self {
             Self::Unix(name) => write!(f, "unix:{name}"),
             Self::Http(address) => write!(f, "http://{address}"),
-            Self::Name { host, port } => write!(f, "http://{host}:{port}"),
+            Self::Https(address) => write!(f, "https://{address}"),
+            Self::Name {
+                scheme: Scheme::Http,
+                host,
+                port,
+            } => write!(f, "http://{host}:{port}"),
+            Self::Name {
+                scheme: Scheme::Https,
+                host,
+                port,
+            } => write!(f, "https://{host}:{port}"),
         }
     }
 }

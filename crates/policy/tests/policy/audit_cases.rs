@@ -293,7 +293,7 @@ const HEADERS: [Case; 34] = [
 ];
 
 /// Rules about other single values.
-const VALUES: [Case; 63] = [
+const VALUES: [Case; 65] = [
     Case(
         "A1101",
         "listeners.yaml",
@@ -317,6 +317,22 @@ const VALUES: [Case; 63] = [
         "address: http://10.0.0.7:8000",
         "upstreams.core.authorization",
         "address: http://[::1]:8000",
+    ),
+    Case(
+        "A1821",
+        "upstreams.yaml",
+        "    address: unix:core-api.sock",
+        "    address: https://10.0.0.7:8443\n    tls: { min: \"1.3\", authority: core, server_name: core.internal }",
+        "upstreams.core.tls",
+        "    address: https://10.0.0.7:8443\n    tls: { min: \"1.3\", authority: core, server_name: core.internal, certificate: gateway }",
+    ),
+    Case(
+        "A1822",
+        "upstreams.yaml",
+        "    address: unix:core-api.sock",
+        "    address: https://10.0.0.7:8443\n    tls: { min: \"1.2\", authority: core, server_name: core.internal, certificate: gateway }",
+        "upstreams.core.tls.min",
+        "    address: https://10.0.0.7:8443\n    tls: { min: \"1.3\", authority: core, server_name: core.internal, certificate: gateway }",
     ),
     Case(
         "A1201",

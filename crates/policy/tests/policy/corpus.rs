@@ -359,9 +359,10 @@ pub(crate) fn facts(plan: &Plan) -> Vec<String> {
     // How an upstream is watched decides about addresses, not about requests.
     lines.extend(plan.upstreams().iter().map(|upstream| {
         format!(
-            "upstream {} {:?} {:?} {:?} {:?} {:?}",
+            "upstream {} {:?} {:?} {:?} {:?} {:?} {:?}",
             upstream.name,
             upstream.also_at,
+            upstream.tls,
             upstream.health,
             upstream.eject,
             upstream.retries,

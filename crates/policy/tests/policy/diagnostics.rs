@@ -300,6 +300,24 @@ const TOGETHER: &[Slip] = &[
         "    also_at: [unix:core-api.sock]\n    authorization: forward",
     ),
     Slip(
+        "TLS without a word on who answers",
+        "upstreams.yaml",
+        "address: unix:core-api.sock",
+        "address: https://core.internal:8443",
+    ),
+    Slip(
+        "a name for a service that is an address",
+        "upstreams.yaml",
+        "address: unix:core-api.sock",
+        "address: https://10.0.0.7:8443\n    tls: { min: \"1.3\", authority: core, server_name: 10.0.0.7 }",
+    ),
+    Slip(
+        "one of two addresses in clear",
+        "upstreams.yaml",
+        "address: unix:core-api.sock",
+        "address: https://10.0.0.7:8443\n    also_at: [http://127.0.0.1:8000]\n    tls: { min: \"1.3\", authority: core, server_name: core.internal }",
+    ),
+    Slip(
         "a budget that is no part of anything",
         "upstreams.yaml",
         "    authorization: forward",

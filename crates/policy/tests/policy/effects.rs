@@ -28,7 +28,7 @@ addresses:
   blocked: [198.51.100.0/24]
 upstreams:
   core: { address: unix:core.sock, also_at: [unix:spare.sock], authorization: forward, timeouts: { connect: 1s, read: 15s, total: 30s }, health: { path: /health, every: 2s, timeout: 1s, failures: 3, successes: 2 }, eject: { failures: 5, for: 10s }, retries: { most: 1, budget: 10% }, breaker: { failures: 20, for: 5s, fallback: { status: 503, detail: back soon, stale_for: 1min } } }
-  other: { address: unix:other.sock, authorization: strip, timeouts: { connect: 9s, read: 39s, total: 40s } }
+  other: { address: "https://10.0.0.7:8443", tls: { min: "1.3", authority: core, server_name: core.internal, certificate: outward }, authorization: strip, timeouts: { connect: 9s, read: 39s, total: 40s } }
 identity:
   customers: { issuer: https://a.example, audiences: [core-api], algorithms: [EdDSA], type: at+jwt, max_lifetime: 15min, leeway: 30s, keys: portico }
   partners: { issuer: https://b.example, audiences: [core-api], algorithms: [ES256], type: at+jwt, max_lifetime: 5min, leeway: 30s, keys: file:partners.jwks.json }
@@ -395,6 +395,27 @@ pub(crate) const CHANGES: &[(&str, &str, &str)] = &[
     ("routes.*.rate.*.limit", "limit: 7/min", "limit: 6/min"),
     ("routes.*.rate.*.burst", "burst: 7", "burst: 6"),
     ("upstreams.*.also_at", "[unix:spare.sock]", "[unix:third.sock]"),
+    (
+        "upstreams.*.tls",
+        "\"https://10.0.0.7:8443\", tls: { min: \"1.3\", authority: core, server_name: core.internal, certificate: outward }",
+        "unix:other.sock",
+    ),
+    (
+        "upstreams.*.tls.min",
+        "min: \"1.3\", authority",
+        "min: \"1.2\", authority",
+    ),
+    (
+        "upstreams.*.tls.authority",
+        "authority: core",
+        "authority: others",
+    ),
+    (
+        "upstreams.*.tls.server_name",
+        "server_name: core.internal",
+        "server_name: core-2.internal",
+    ),
+    ("upstreams.*.tls.certificate", ", certificate: outward", ""),
     (
         "upstreams.*.health",
         ", health: { path: /health, every: 2s, timeout: 1s, failures: 3, successes: 2 }",

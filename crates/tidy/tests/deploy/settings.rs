@@ -114,6 +114,52 @@ fn settings_load_with_the_overrides_of_the_units() {
     }
 }
 
+/// With the core on a machine of its own: the drop-in, and certificates as the script makes them.
+#[test]
+fn core_api_serves_over_tls_with_the_drop_in_and_says_what_is_missing() {
+    let folder = tempfile::tempdir().expect("temporary directory");
+    let internal = folder.path().join("internal");
+    let make = || {
+        let script = root().join("deploy/make-certificates");
+        let made = std::process::Command::new(script)
+            .arg(&internal)
+            .arg("core-api.internal")
+            .status();
+        assert!(made.expect("bash runs the script").success());
+    };
+    make();
+    let dropped_in = read("systemd/several-machines/portico-core-api.conf");
+    let variables: Vec<(String, String)> = dropped_in
+        .lines()
+        .filter_map(|line| line.strip_prefix("Environment=")?.split_once('='))
+        .map(|(name, value)| {
+            let value = value.replace("/etc/portico/internal", &internal.display().to_string());
+            (name.to_owned(), value)
+        })
+        .collect();
+    assert_eq!(variables.len(), 5);
+    let text = placed("core-api", folder.path());
+    let (code, said) = check("core-api", folder.path(), &text, &variables);
+    assert_eq!(code, Some(0), "{said}");
+
+    // Certificates are renewed, authorities stay.
+    let content = |name: &str| std::fs::read(internal.join(name)).expect("file");
+    let (authority, certificate) = (content("core.ca.pem"), content("core.pem"));
+    make();
+    assert_eq!(content("core.ca.pem"), authority);
+    assert_ne!(content("core.pem"), certificate);
+    assert_eq!(check("core-api", folder.path(), &text, &variables).0, Some(0));
+
+    for (name, wrong) in [("core.key", "gateway-client.key"), ("clients.ca.pem", "core.pem")] {
+        let good = content(name);
+        std::fs::copy(internal.join(wrong), internal.join(name)).expect("file is copied");
+        let (code, said) = check("core-api", folder.path(), &text, &variables);
+        assert_eq!(code, Some(2), "{name}: {said}");
+        assert!(said.contains("tls: ") && said.contains(".pem"), "{name}: {said}");
+        std::fs::write(internal.join(name), good).expect("file is written");
+    }
+}
+
 #[test]
 fn settings_load_with_the_overrides_of_compose() {
     let compose: Value = serde_yaml::from_str(&read("compose.yaml")).expect("compose.yaml is YAML");

@@ -147,6 +147,7 @@ async fn connect(session: &Session, ctx: &mut RequestContext) -> Result<(Box<dyn
         let connected = timeout(timeouts.connect, attempt.endpoint().connect()).await;
         if let Ok(Ok(stream)) = connected {
             ctx.upstream_connected = true;
+            ctx.phases.connected();
             return Ok((stream, timeouts));
         }
         let error = upstream::decide_after_connecting(session, Error::new_up(ErrorType::ConnectError), ctx);

@@ -5,6 +5,7 @@ mod breaker;
 mod health;
 mod killed;
 mod retries;
+mod tls;
 
 use reqwest::Response;
 use serde_json::json;

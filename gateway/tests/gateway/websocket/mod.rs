@@ -13,8 +13,8 @@ use tokio_rustls::client::TlsStream;
 use crate::gateway_process::{GatewayProcess, POLICY, eventually};
 use crate::raw_upstream::read_message;
 
-pub(super) const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
-pub(super) const AGREED: &str = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
+pub(crate) const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
+pub(crate) const AGREED: &str = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
 
 /// A gateway with a route for WebSockets, and the service behind it.
 pub(super) struct Sockets {
@@ -108,7 +108,7 @@ async fn read_head(client: &mut TlsStream<TcpStream>) -> String {
 }
 
 /// Exactly these bytes come next.
-pub(super) async fn expect(side: &mut (impl tokio::io::AsyncRead + Unpin), bytes: &[u8]) {
+pub(crate) async fn expect(side: &mut (impl tokio::io::AsyncRead + Unpin), bytes: &[u8]) {
     let mut read = vec![0; bytes.len()];
     tokio::time::timeout(Duration::from_secs(10), side.read_exact(&mut read))
         .await
@@ -126,7 +126,7 @@ pub(super) async fn rest(side: &mut (impl tokio::io::AsyncRead + Unpin)) -> Vec<
 }
 
 /// A frame, with the mask of a client or without.
-pub(super) fn frame(first: u8, payload: &[u8], mask: Option<[u8; 4]>) -> Vec<u8> {
+pub(crate) fn frame(first: u8, payload: &[u8], mask: Option<[u8; 4]>) -> Vec<u8> {
     let bit = if mask.is_some() { 0x80 } else { 0 };
     let mut frame = vec![first];
     match payload.len() {
