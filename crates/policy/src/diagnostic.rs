@@ -343,6 +343,11 @@ pub(crate) mod code {
     pub(crate) const BODY_TOO_LARGE_TO_COUNT: &str = "P3022";
     pub(crate) const TOO_INTERTWINED: &str = "P3023";
     pub(crate) const SUNSET_FIRST: &str = "P3024";
+    pub(crate) const NOT_AN_API_DOCUMENT: &str = "P3030";
+    pub(crate) const NOT_IN_API_DOCUMENT: &str = "P3031";
+    pub(crate) const CANNOT_BE_ENFORCED: &str = "P3032";
+    pub(crate) const API_DOCUMENT_TOO_LARGE: &str = "P3033";
+    pub(crate) const BODY_TOO_LARGE_TO_CHECK: &str = "P3034";
 
     /// P40xx: environments.
     pub(crate) const UNKNOWN_ENVIRONMENT: &str = "P4001";
@@ -426,6 +431,17 @@ const TITLES: &[(&str, &str)] = &[
     ("P3022", "body too large to count by"),
     ("P3023", "paths that meet in too many ways"),
     ("P3024", "sunset before the deprecation"),
+    ("P3030", "not an OpenAPI document"),
+    ("P3031", "a route that the OpenAPI document does not describe"),
+    (
+        "P3032",
+        "something in the OpenAPI document that cannot be enforced",
+    ),
+    (
+        "P3033",
+        "an OpenAPI document that is too large, or leads to itself",
+    ),
+    ("P3034", "body too large to check"),
     ("P4001", "no such environment"),
     ("P4002", "looser than the base outside development and test"),
     ("P4003", "looser than the base without `because`"),

@@ -38,7 +38,9 @@ fn shipped() -> Plan {
     for folder in [root.clone(), root.join("routes"), root.join("environments")] {
         for entry in fs::read_dir(folder).expect("policies") {
             let path = entry.expect("a policy").path();
-            if path.extension().is_some_and(|extension| extension == "yaml") {
+            if path.extension().is_some_and(|extension| extension == "yaml")
+                || path.to_str().is_some_and(SourceFile::is_api_document)
+            {
                 let name = path.strip_prefix(&root).expect("below the root");
                 files.push(SourceFile::new(
                     name.to_str().expect("UTF-8"),

@@ -3,6 +3,7 @@
 //! The compiler refuses what means nothing or falls below the bundle's own floor; the audit says what means something
 //! and is weak. Pure: whoever asks brings the files and the date.
 
+mod api_documents;
 mod api_top_10;
 mod cors;
 mod csp;
@@ -102,7 +103,7 @@ impl AuditRule {
 
 /// Every rule, by id.
 pub fn rules() -> impl Iterator<Item = &'static AuditRule> {
-    let files: [&[&AuditRule]; 11] = [
+    let files: [&[&AuditRule]; 12] = [
         &csp::RULES,
         &headers::RULES,
         &tls::RULES,
@@ -114,6 +115,7 @@ pub fn rules() -> impl Iterator<Item = &'static AuditRule> {
         &cors::RULES,
         &waivers::RULES,
         &upstreams::RULES,
+        &api_documents::RULES,
     ];
     let mut rules: Vec<&AuditRule> = files.into_iter().flatten().copied().collect();
     rules.sort_by_key(|rule| rule.id);
@@ -202,6 +204,7 @@ pub fn audit(files: &[SourceFile], environment: &str, today: Date) -> Result<Aud
     auditor.doors();
     auditor.cors();
     auditor.upstreams();
+    auditor.api_documents();
     auditor.waivers();
     let mut findings = auditor.findings;
     findings.sort_by(|a, b| {

@@ -1,7 +1,7 @@
 //! The request of a case: as written, and as it arrives.
 
 use super::{
-    body,
+    body::{self, Body},
     sent::{Request, Size},
     token::Token,
 };
@@ -34,7 +34,7 @@ pub(super) struct RequestDocument {
     origin: Option<HeaderValue>,
     token: Option<Token>,
     client_certificate: Option<At<Arc<ClientCertificate>>>,
-    body: Option<Vec<u8>>,
+    body: Option<Body>,
     size: Option<At<Size>>,
     answered: Option<u16>,
 }

@@ -52,11 +52,13 @@ fn of_route(route: &Route) -> impl Iterator<Item = &Rule> {
     let addresses = route.allow_from.as_ref().map(|from| &from.rule);
     let cors = route.cors.as_ref().map(|cors| &cors.rule);
     let limits = route.rates().map(|limit| &limit.rule);
+    let operation = route.operation.as_ref().map(|operation| &operation.rule);
     own.into_iter()
         .chain(certificate)
         .chain(addresses)
         .chain(cors)
         .chain(limits)
+        .chain(operation)
 }
 
 #[cfg(test)]
@@ -72,6 +74,7 @@ mod tests {
             include_str!("../evaluate/cors.rs"),
             include_str!("../evaluate/framing.rs"),
             include_str!("../evaluate/mod.rs"),
+            include_str!("../evaluate/validation.rs"),
             include_str!("../framing.rs"),
             include_str!("../path/mod.rs"),
         ];

@@ -129,11 +129,7 @@ fn ask(plan: &Plan, step: &Step, counters: &Counters) -> Outcome {
     let port = by_name.map_or(443, |listener| listener.https.bind.port());
     let mut head = request.head(listener, port, host);
     if plan.body_needed(&head).is_some() {
-        head.body = Some(if request.body.is_empty() {
-            b"{}"
-        } else {
-            &request.body
-        });
+        head.body = Some(&request.body.bytes);
     }
     let evidence = Supposed {
         counters,

@@ -1,6 +1,7 @@
 //! From files to a plan: parse everything, apply the overlay, resolve names, report all findings at once.
 
 mod environment;
+mod openapi;
 mod parts;
 mod routes;
 mod tighten;
@@ -13,7 +14,7 @@ use crate::{
     plan::Rule,
     read::{At, Definitions, Named},
     source::MAX_BUNDLE_BYTES,
-    yaml,
+    text, yaml,
 };
 use aws_lc_rs::digest;
 use std::{collections::HashSet, fmt::Write};
@@ -39,6 +40,11 @@ pub fn compile(files: &[SourceFile], environment: &str) -> Result<Plan, Vec<Diag
             too_large(&mut findings);
             document.is_partial = true;
             break;
+        }
+        if openapi::is_document(&file.name) {
+            // What cannot be read is told, also of a document that nothing names.
+            text::is_readable(index, file, &mut findings);
+            continue;
         }
         let root = yaml::parse(index, file, &mut findings);
         match (file.name.strip_prefix(OVERLAYS), root) {
@@ -141,6 +147,7 @@ impl<'d> Compiler<'d> {
             cors,
         };
         let (routes, matcher) = self.routes(&parts, floor.as_ref());
+        let routes = self.described(routes);
         self.misplaced_waivers();
         self.unused();
         self.unused_waivers();

@@ -210,6 +210,7 @@ impl<'d> Compiler<'d> {
                 eject: self.ejection(written, &named.path),
                 retries: written.retries,
                 breaker: written.breaker.clone(),
+                openapi: written.openapi.as_ref().map(|at| at.value.clone()),
                 rule: self.rule(named.at, &named.path),
             };
             upstreams.insert(named.name.clone(), Arc::new(upstream));

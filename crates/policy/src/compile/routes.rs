@@ -177,6 +177,7 @@ impl<'d> Compiler<'d> {
             limits: limits??,
             cost,
             target: target?,
+            operation: None,
             websocket,
             retirement: self.retirement(written),
             rule: self.rule(named.at, &named.path),

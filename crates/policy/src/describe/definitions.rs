@@ -218,6 +218,7 @@ fn upstream(upstream: &Upstream, places: &Places) -> Definition {
         eject,
         retries,
         breaker,
+        openapi,
         rule: _,
     } = upstream;
     let Timeouts { connect, read, total } = timeouts;
@@ -230,6 +231,7 @@ fn upstream(upstream: &Upstream, places: &Places) -> Definition {
         .fact("address", Value::text(address))
         .fact("also_at", Value::set(also_at))
         .fact("authorization", Value::text(authorization))
+        .fact("openapi", or_none(openapi.clone()))
         .fact("timeouts.connect", Value::Time(*connect))
         .fact("timeouts.read", Value::Time(*read))
         .fact("timeouts.total", Value::Time(*total))
@@ -475,6 +477,7 @@ fn route(route: &Route, places: &Places) -> Definition {
         limits,
         cost,
         target,
+        operation,
         websocket,
         retirement,
         rule: _,
@@ -524,6 +527,14 @@ fn route(route: &Route, places: &Places) -> Definition {
         .fact("deprecated", day(retirement.deprecated))
         .fact("sunset", day(retirement.sunset))
         .fact("websocket", self::websocket(websocket.as_ref()));
+    let draft = match operation {
+        // What is enforced, so that another document is another value only where it asks for something else.
+        Some(operation) => draft.fact(
+            "openapi",
+            Value::Text(format!("checked as {}", operation.fingerprint)),
+        ),
+        None => draft.fact("openapi", Value::text("none")),
+    };
     match target {
         RouteTarget::Serve(served) => draft.fact("serve", Value::text(served_name(*served))).made,
         RouteTarget::Upstream(upstream, timeouts) => waits(draft, upstream, *timeouts).made,

@@ -42,6 +42,8 @@ pub(crate) struct RouteDocument {
     pub(crate) cors: Option<At<String>>,
     pub(crate) target: At<TargetDocument>,
     pub(crate) websocket: Option<At<WebSocket>>,
+    /// Where `openapi: none` is written.
+    pub(crate) no_openapi: Option<Span>,
     pub(crate) deprecated: Option<At<Date>>,
     pub(crate) sunset: Option<At<Date>>,
 }
@@ -105,6 +107,9 @@ impl RouteDocument {
         });
         let headers = route.optional("headers").and_then(|field| field.text(findings));
         let cors = route.optional("cors").and_then(|field| field.text(findings));
+        let no_openapi = route
+            .optional("openapi")
+            .and_then(|field| field.choice(&[("none", ())], findings).map(|_| field.key_at));
         let websocket = route
             .optional("websocket")
             .and_then(|field| websocket(&field, findings));
@@ -131,6 +136,7 @@ impl RouteDocument {
             cors,
             target,
             websocket,
+            no_openapi,
             deprecated,
             sunset,
         })

@@ -243,6 +243,12 @@ pub(crate) static UPSTREAM: &[Key] = &[
         "forward",
         "Whether the verified bearer token is passed on.",
     ),
+    may(
+        "openapi",
+        Form::Text(Text::ApiDocument),
+        "core-api.openapi.json",
+        "The OpenAPI document of the service, a file of the policy folder: what it does not allow is answered 400.",
+    ),
     must(
         "timeouts",
         Form::Mapping(UPSTREAM_TIMEOUTS),
@@ -730,6 +736,12 @@ pub(crate) static ROUTE: &[Key] = &[
         "From when it may be gone; answers say so (RFC 8594).",
     ),
     may("upstream", NAME, "core", "The service it leads to."),
+    may(
+        "openapi",
+        Form::Choice(&["none"]),
+        "none",
+        "The document of the upstream does not describe this route: its requests are not checked.",
+    ),
     may(
         "websocket",
         Form::Mapping(WEBSOCKET),

@@ -4,7 +4,7 @@ use super::{
     AddressList, RateLimit,
     answer::{Cors, Profile},
 };
-use crate::{Date, diagnostic::Place};
+use crate::{Date, diagnostic::Place, openapi::Operation};
 use http::{HeaderName, HeaderValue, Method};
 use ipnet::IpNet;
 use std::{
@@ -198,6 +198,8 @@ pub struct Upstream {
     pub retries: Option<Retries>,
     /// When the whole service gets no requests.
     pub breaker: Option<Breaker>,
+    /// The OpenAPI document that its requests are checked against: a file of the policy folder.
+    pub openapi: Option<String>,
     /// Where it is written.
     pub rule: Rule,
 }
@@ -532,6 +534,8 @@ pub struct Route {
     pub cost: u64,
     /// Where it leads.
     pub target: RouteTarget,
+    /// What its requests may hold, when the upstream has an OpenAPI document.
+    pub(crate) operation: Option<Arc<Operation>>,
     /// How its WebSockets are kept, when it takes them; then it takes nothing else.
     pub websocket: Option<WebSocket>,
     /// When it goes out of use, as answers say it.

@@ -26,6 +26,7 @@ addresses:
 upstreams:
   core: { address: unix:core.sock, also_at: [unix:spare.sock], authorization: forward, timeouts: { connect: 1s, read: 15s, total: 30s }, health: { path: /health, every: 2s, timeout: 1s, failures: 3, successes: 2 }, eject: { failures: 5, for: 10s }, retries: { most: 1, budget: 10% }, breaker: { failures: 20, for: 5s, fallback: { status: 503, detail: back soon } } }
   other: { address: unix:other.sock, authorization: strip, timeouts: { connect: 9s, read: 39s, total: 40s } }
+  listing: { address: unix:listing.sock, authorization: strip, openapi: listing.openapi.json, timeouts: { connect: 1s, read: 15s, total: 30s } }
 identity:
   customers: { issuer: https://a.example, audiences: [core-api], algorithms: [EdDSA], type: at+jwt, max_lifetime: 15min, leeway: 30s, keys: portico }
   partners: { issuer: https://b.example, audiences: [core-api], algorithms: [ES256], type: at+jwt, max_lifetime: 5min, leeway: 30s, keys: file:partners.jwks.json }
@@ -81,6 +82,17 @@ routes:
     auth: suppliers
     scopes: ["order:read"]
     upstream: core
+  list:
+    match: { method: GET, path: /list }
+    auth: partners
+    scopes: []
+    upstream: listing
+  help:
+    match: { method: GET, path: /help }
+    auth: partners
+    scopes: []
+    upstream: listing
+    openapi: none
 waivers:
   statements: { rule: P3006, at: routes.upload.limits.body, because: a year is sent in one piece, until: 2027-01-31 }
   pages: { rule: A1402, at: routes.docs.scopes, because: until scopes are given out, until: 2027-02-28 }
@@ -439,6 +451,12 @@ pub(crate) const CHANGES: &[(&str, &str, &str)] = &[
         "back soon",
         "back tomorrow",
     ),
+    (
+        "upstreams.*.openapi",
+        "openapi: listing.openapi.json",
+        "openapi: strict.openapi.json",
+    ),
+    ("routes.*.openapi", "    openapi: none\n", "\n"),
     ("routes.*.deprecated", "2026-12-01", "2026-12-02"),
     ("routes.*.sunset", "    sunset: 2027-06-01\n", "\n"),
     (
@@ -499,10 +517,25 @@ const FIXED: &[(&str, &str)] = &[
 
 pub(crate) fn files(base: &str, overlay: &str) -> Vec<SourceFile> {
     let file = |name: &str, text: &str| SourceFile::new(name, text);
-    vec![
+    let mut files = vec![
         file("base.yaml", base),
         file("environments/development.yaml", overlay),
-    ]
+    ];
+    let documents = [("listing.openapi.json", ""), ("strict.openapi.json", PAGE)];
+    let named = documents.into_iter().filter(|(name, _)| base.contains(name));
+    files.extend(named.map(|(name, of_list)| SourceFile::new(name, listing(of_list))));
+    files
+}
+
+const PAGE: &str = r#"{"name":"page","in":"query","required":true,"schema":{"type":"integer"}}"#;
+
+/// A document with these parameters for one of its two paths; the other one asks for a page.
+fn listing(of_list: &str) -> String {
+    format!(
+        r#"{{"openapi":"3.1.0","paths":{{
+            "/list":{{"get":{{"parameters":[{of_list}]}}}},
+            "/help":{{"get":{{"parameters":[{PAGE}]}}}}}}}}"#
+    )
 }
 
 /// The plan in words, without the hash, which any edit changes.

@@ -41,7 +41,9 @@ fn shipped_cases_and_bundle() -> (Vec<SourceFile>, Vec<SourceFile>) {
             let path = entry.expect("policies can be read").path();
             if path.is_dir() {
                 folders.push(path);
-            } else if path.extension().is_some_and(|extension| extension == "yaml") {
+            } else if path.extension().is_some_and(|extension| extension == "yaml")
+                || path.to_str().is_some_and(SourceFile::is_api_document)
+            {
                 let name = path
                     .strip_prefix(&root)
                     .expect("below the root")
