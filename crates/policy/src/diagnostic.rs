@@ -433,14 +433,8 @@ const TITLES: &[(&str, &str)] = &[
     ("P3024", "sunset before the deprecation"),
     ("P3030", "not an OpenAPI document"),
     ("P3031", "a route that the OpenAPI document does not describe"),
-    (
-        "P3032",
-        "something in the OpenAPI document that cannot be enforced",
-    ),
-    (
-        "P3033",
-        "an OpenAPI document that is too large, or leads to itself",
-    ),
+    ("P3032", "part of the OpenAPI document cannot be enforced"),
+    ("P3033", "OpenAPI document too large, or leads to itself"),
     ("P3034", "body too large to check"),
     ("P4001", "no such environment"),
     ("P4002", "looser than the base outside development and test"),

@@ -126,7 +126,7 @@ impl RequestDocument {
             scheme: self.scheme.unwrap_or(Scheme::Https),
             token: self.token.unwrap_or(Token::Missing),
             client_certificate: self.client_certificate,
-            body: self.body.unwrap_or_default(),
+            body: self.body,
             answered: self.answered.unwrap_or(200),
         };
         request.fill_in(self.origin);

@@ -3,13 +3,14 @@
 use crate::{Plan, Route, framing, plan::Rule};
 
 /// Rules of the language that some decision names, beside those of [`framing`]. A test finds one that is missing.
-const OF_LANGUAGE: [&str; 13] = [
+const OF_LANGUAGE: [&str; 14] = [
     "language: address AD-1",
     "language: body length FR-2",
     "language: hosts",
     "language: limits are counted or the answer is no",
     "language: listener",
     "language: no cors, no other origin",
+    "language: no document, nothing to check",
     "language: no limit here",
     "language: nothing to compare",
     "language: path PA-1",

@@ -30,7 +30,8 @@ pub(super) struct Request {
     pub(super) scheme: Scheme,
     pub(super) token: Token,
     pub(super) client_certificate: Option<At<Arc<ClientCertificate>>>,
-    pub(super) body: Body,
+    /// `None` when the case says nothing of it: then it is supposed to be as the service wants it.
+    pub(super) body: Option<Body>,
     /// How the upstream answers, should the request get there.
     pub(super) answered: u16,
 }
@@ -80,12 +81,13 @@ impl Request {
             self.headers
                 .insert(header::AUTHORIZATION, HeaderValue::from_static("Bearer supposed"));
         }
-        let length = self.body.bytes.len();
+        let Some(body) = &self.body else { return };
+        let length = body.bytes.len();
         if length > 0 && !self.headers.contains_key(header::CONTENT_LENGTH) {
             self.headers
                 .insert(header::CONTENT_LENGTH, HeaderValue::from(length));
         }
-        if self.body.is_json && !self.headers.contains_key(header::CONTENT_TYPE) {
+        if body.is_json && !self.headers.contains_key(header::CONTENT_TYPE) {
             self.headers
                 .insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         }
@@ -126,6 +128,11 @@ impl Request {
             self.headers.insert(&LONG_LINE, filler);
         }
         Ok(())
+    }
+
+    /// Whether the method has a body of which nothing is said.
+    pub(super) fn supposes_content(&self) -> bool {
+        self.body.is_none() && matches!(self.method.as_str(), "POST" | "PUT" | "PATCH")
     }
 
     /// The head, on a listener of the policy.

@@ -23,6 +23,10 @@ impl<'d> Compiler<'d> {
     /// The routes, each with what its requests may hold.
     pub(super) fn described(&mut self, routes: Vec<Arc<Route>>) -> Vec<Arc<Route>> {
         let mut documents = self.api_documents();
+        // A slip elsewhere may be why a route is not described, or a document not named.
+        if self.findings.len() > 0 {
+            return routes;
+        }
         self.unused_documents();
         routes
             .into_iter()
@@ -82,9 +86,6 @@ impl<'d> Compiler<'d> {
 
     /// Documents that nobody names.
     fn unused_documents(&mut self) {
-        if self.document.is_partial || self.document.upstreams.iter().any(|named| named.value.is_none()) {
-            return;
-        }
         let document = self.document;
         let is_named = |name: &str| {
             let mut upstreams = document.upstreams.iter().filter_map(|named| named.value.as_ref());
@@ -92,12 +93,14 @@ impl<'d> Compiler<'d> {
         };
         for (index, file) in self.files.iter().enumerate() {
             if is_document(&file.name) && !is_named(&file.name) {
+                let at = Span {
+                    file: index,
+                    line: 1,
+                    column: 1,
+                    length: 1,
+                };
                 self.findings
-                    .error(
-                        code::UNUSED,
-                        Span::whole(index),
-                        "no upstream names this OpenAPI document",
-                    )
+                    .error(code::UNUSED, at, "no upstream names this OpenAPI document")
                     .why("it looks like protection and has no effect")
                     .fix("name it in `openapi` of an upstream, or remove it");
             }

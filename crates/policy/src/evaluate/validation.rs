@@ -6,7 +6,7 @@ use crate::{
     plan::{Route, Rule},
 };
 
-static RULE_NO_DOCUMENT: Rule = Rule::of_language("language: no OpenAPI document describes this route");
+static RULE_NO_DOCUMENT: Rule = Rule::of_language("language: no document, nothing to check");
 
 /// Whether a document says what the body of a route may hold.
 pub(super) fn reads_body(route: &Route) -> bool {

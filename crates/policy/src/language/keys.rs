@@ -243,12 +243,6 @@ pub(crate) static UPSTREAM: &[Key] = &[
         "forward",
         "Whether the verified bearer token is passed on.",
     ),
-    may(
-        "openapi",
-        Form::Text(Text::ApiDocument),
-        "core-api.openapi.json",
-        "The OpenAPI document of the service, a file of the policy folder: what it does not allow is answered 400.",
-    ),
     must(
         "timeouts",
         Form::Mapping(UPSTREAM_TIMEOUTS),
@@ -278,6 +272,12 @@ pub(crate) static UPSTREAM: &[Key] = &[
         Form::Mapping(UPSTREAM_BREAKER),
         "{ failures: 20, for: 5s }",
         "A service that fails every request is left alone for a while.",
+    ),
+    may(
+        "openapi",
+        Form::Text(Text::ApiDocument),
+        "core-api.openapi.json",
+        "The OpenAPI document of the service, a file of the policy folder: what it does not allow is answered 400.",
     ),
 ];
 
