@@ -276,12 +276,6 @@ const TOGETHER: &[Slip] = &[
         "openapi: ../docs/openapi.json",
     ),
     Slip(
-        "document that nobody names",
-        "upstreams.yaml",
-        "    openapi: core-api.openapi.json\n",
-        "",
-    ),
-    Slip(
         "no document where there is none",
         "routes/operations.yaml",
         "    serve: jwks\n",
