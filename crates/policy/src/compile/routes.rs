@@ -152,14 +152,7 @@ impl<'d> Compiler<'d> {
                 |within| rule(within.at, "revocations_within"),
             ),
             body: body_rule,
-            target: rule(
-                written.target.at,
-                if matches!(written.target.value, TargetDocument::Serve(_)) {
-                    "serve"
-                } else {
-                    "upstream"
-                },
-            ),
+            target: rule(written.target.at, written.target.value.key()),
         };
         Some(Route {
             name: named.name.clone(),

@@ -3,6 +3,7 @@
 
 use super::{Definition, Fact, Kind, Value, places::Places};
 use crate::Date;
+use crate::openapi::Operation;
 use crate::plan::{
     AcmeChallenge, AddressList, AddressRule, Breaker, CORS_FIELDS, Certificate, ClientCertificateRule, Cors,
     Count, CountIn, Ejection, Fallback, Floor, HealthCheck, HttpListener, HttpsListener, IdentityProvider,
@@ -526,15 +527,8 @@ fn route(route: &Route, places: &Places) -> Definition {
         .fact("cors", cors.unwrap_or_else(|| Value::text("none")))
         .fact("deprecated", day(retirement.deprecated))
         .fact("sunset", day(retirement.sunset))
-        .fact("websocket", self::websocket(websocket.as_ref()));
-    let draft = match operation {
-        // What is enforced, so that another document is another value only where it asks for something else.
-        Some(operation) => draft.fact(
-            "openapi",
-            Value::Text(format!("checked as {}", operation.fingerprint)),
-        ),
-        None => draft.fact("openapi", Value::text("none")),
-    };
+        .fact("websocket", self::websocket(websocket.as_ref()))
+        .fact("openapi", checked(operation.as_deref()));
     match target {
         RouteTarget::Serve(served) => draft.fact("serve", Value::text(served_name(*served))).made,
         RouteTarget::Upstream(upstream, timeouts) => waits(draft, upstream, *timeouts).made,
@@ -553,6 +547,14 @@ fn certified<'p>(draft: Draft<'p>, needed: Option<&ClientCertificateRule>) -> Dr
             .fact("client_certificate.authority", Value::text(authority))
             .fact("client_certificate.names", Value::set(names)),
     }
+}
+
+/// What is enforced, so that another document is another value only where it asks for something else.
+fn checked(operation: Option<&Operation>) -> Value {
+    operation.map_or_else(
+        || Value::text("none"),
+        |operation| Value::Text(format!("checked as {}", operation.fingerprint)),
+    )
 }
 
 fn day(date: Option<Date>) -> Value {

@@ -66,6 +66,16 @@ pub(crate) enum TargetDocument {
     Serve(Served),
 }
 
+impl TargetDocument {
+    /// The key that says so.
+    pub(crate) const fn key(&self) -> &'static str {
+        match self {
+            Self::Upstream(_) => "upstream",
+            Self::Serve(_) => "serve",
+        }
+    }
+}
+
 impl RouteDocument {
     /// Reads one route.
     pub(crate) fn read(field: &Field<'_>, findings: &mut Findings) -> Option<Self> {
@@ -107,9 +117,7 @@ impl RouteDocument {
         });
         let headers = route.optional("headers").and_then(|field| field.text(findings));
         let cors = route.optional("cors").and_then(|field| field.text(findings));
-        let no_openapi = route
-            .optional("openapi")
-            .and_then(|field| field.choice(&[("none", ())], findings).map(|_| field.key_at));
+        let no_openapi = no_openapi(&route, findings);
         let websocket = route
             .optional("websocket")
             .and_then(|field| websocket(&field, findings));
@@ -141,6 +149,12 @@ impl RouteDocument {
             sunset,
         })
     }
+}
+
+/// Where `openapi: none` is written.
+fn no_openapi(route: &Mapping<'_>, findings: &mut Findings) -> Option<Span> {
+    let field = route.optional("openapi")?;
+    field.choice(&[("none", ())], findings).map(|_| field.key_at)
 }
 
 fn date(field: &Field<'_>, findings: &mut Findings) -> Option<At<Date>> {

@@ -104,7 +104,7 @@ impl Parts {
                     );
                 }
                 (Some(value), None) => {
-                    parameter.check(value.to_str().ok().map(Cow::Borrowed), &HEADER, check)
+                    parameter.check(value.to_str().ok().map(Cow::Borrowed), &HEADER, check);
                 }
             }
         }

@@ -29,7 +29,7 @@ pub(crate) fn is_readable(file: usize, source: &SourceFile, findings: &mut Findi
     match &source.refusal {
         Some(refusal) => refused(file, source, refusal, findings),
         None if source.text.len() > SourceFile::most_bytes(&source.name) => {
-            refused(file, source, &Refusal::TooLarge, findings)
+            refused(file, source, &Refusal::TooLarge, findings);
         }
         None => {
             characters(file, &source.text, findings);
