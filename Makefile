@@ -80,14 +80,17 @@ sqlx-check: dependencies ## .sqlx/ says what the queries say
 	SQLX_OFFLINE=false $(WITH_POSTGRES) $(CARGO) sqlx prepare --workspace --check -- --all-targets
 
 .PHONY: openapi
-openapi: dependencies ## write docs/openapi.json
+openapi: dependencies ## write docs/openapi.json, and the copy that the gateway checks requests against
 	@$(CARGO) run --quiet --locked --package portico -- openapi > docs/openapi.json.new
 	@mv docs/openapi.json.new docs/openapi.json
+	@cp docs/openapi.json policies/core-api.openapi.json
 
 .PHONY: openapi-check
-openapi-check: dependencies ## docs/openapi.json says what the code says
+openapi-check: dependencies ## docs/openapi.json and its copy in policies/ say what the code says
 	@$(CARGO) run --quiet --locked --package portico -- openapi | diff -u docs/openapi.json - || \
 		{ echo "docs/openapi.json is stale: run make openapi"; exit 1; }
+	@diff -u docs/openapi.json policies/core-api.openapi.json || \
+		{ echo "policies/core-api.openapi.json is stale: run make openapi"; exit 1; }
 
 # --- fuzzing ---------------------------------------------------------------------------------------------------------
 

@@ -347,6 +347,11 @@ pub(crate) mod code {
     pub(crate) const WRONG_CACHE_KEY: &str = "P3035";
     pub(crate) const COMPRESSES_SECRETS: &str = "P3036";
     pub(crate) const TLS_DOES_NOT_FIT: &str = "P3045";
+    pub(crate) const NOT_AN_API_DOCUMENT: &str = "P3030";
+    pub(crate) const NOT_IN_API_DOCUMENT: &str = "P3031";
+    pub(crate) const CANNOT_BE_ENFORCED: &str = "P3032";
+    pub(crate) const API_DOCUMENT_TOO_LARGE: &str = "P3033";
+    pub(crate) const BODY_TOO_LARGE_TO_CHECK: &str = "P3034";
 
     /// P40xx: environments.
     pub(crate) const UNKNOWN_ENVIRONMENT: &str = "P4001";
@@ -433,6 +438,11 @@ const TITLES: &[(&str, &str)] = &[
     ("P3035", "answers kept for the wrong clients"),
     ("P3036", "compression of answers that hold secrets"),
     ("P3045", "`https://` without `tls`, or the other way round"),
+    ("P3030", "not an OpenAPI document"),
+    ("P3031", "a route that the OpenAPI document does not describe"),
+    ("P3032", "part of the OpenAPI document cannot be enforced"),
+    ("P3033", "OpenAPI document too large, or leads to itself"),
+    ("P3034", "body too large to check"),
     ("P4001", "no such environment"),
     ("P4002", "looser than the base outside development and test"),
     ("P4003", "looser than the base without `because`"),

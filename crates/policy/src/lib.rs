@@ -18,7 +18,9 @@ mod format;
 pub mod framing;
 pub mod gcra;
 mod header_strength;
+mod json;
 pub mod language;
+mod openapi;
 mod path;
 mod plan;
 mod read;
@@ -40,6 +42,7 @@ pub use evaluate::{
     Scheme, TokenFailure,
 };
 pub use format::{Unformatted, format};
+pub use openapi::RequestFault;
 pub use plan::{
     AcmeChallenge, AddressList, AddressRule, Algorithm, Breaker, Cache, CacheKey, Certificate,
     ClientCertificateRule, Compression, Count, CountIn, Ejection, Fallback, Floor, HealthCheck, HttpListener,
@@ -47,5 +50,8 @@ pub use plan::{
     RateLimit, ResponseHeaders, Retirement, Retries, Route, RouteAuth, RouteTarget, Rule, Served, Timeouts,
     TlsVersion, Upstream, UpstreamAddress, UpstreamAuthorization, UpstreamTls, Waiver, WebSocket, is_failure,
 };
-pub use source::{Encoding, INBOUND_HEADERS_REMOVED, MAX_BUNDLE_BYTES, MAX_FILE_BYTES, Refusal, SourceFile};
+pub use source::{
+    Encoding, INBOUND_HEADERS_REMOVED, MAX_API_DOCUMENT_BYTES, MAX_BUNDLE_BYTES, MAX_FILE_BYTES, Refusal,
+    SourceFile,
+};
 pub use suggest::fix as suggestion;

@@ -3,6 +3,9 @@
 /// Largest policy file, in bytes.
 pub const MAX_FILE_BYTES: usize = 256 * 1024;
 
+/// Largest OpenAPI document, in bytes: it says more than what is enforced, to people.
+pub const MAX_API_DOCUMENT_BYTES: usize = 1024 * 1024;
+
 /// Largest bundle: all files together, in bytes.
 pub const MAX_BUNDLE_BYTES: usize = 2 * 1024 * 1024;
 
@@ -22,7 +25,7 @@ pub struct SourceFile {
 pub enum Refusal {
     /// Its bytes are not UTF-8; with the encoding that it probably has, and the first place that shows it.
     NotUtf8(Encoding, u32, u32),
-    /// It is larger than [`MAX_FILE_BYTES`].
+    /// It is larger than [`SourceFile::most_bytes`].
     TooLarge,
     /// It is neither a policy file nor one of the kinds that are left out.
     WrongName,
@@ -66,11 +69,27 @@ impl SourceFile {
         }
     }
 
-    /// A file as it was read. More than [`MAX_FILE_BYTES`] need not be read: that much says that it is too large.
+    /// Whether a file is an OpenAPI document, by its name.
+    #[must_use]
+    pub fn is_api_document(name: &str) -> bool {
+        name.ends_with(crate::openapi::ENDING)
+    }
+
+    /// How large a file of this name may be, in bytes.
+    #[must_use]
+    pub fn most_bytes(name: &str) -> usize {
+        if Self::is_api_document(name) {
+            MAX_API_DOCUMENT_BYTES
+        } else {
+            MAX_FILE_BYTES
+        }
+    }
+
+    /// A file as it was read. More than [`SourceFile::most_bytes`] need not be read: that much says that it is too large.
     #[must_use]
     pub fn from_bytes(name: impl Into<String>, bytes: &[u8]) -> Self {
         let name = name.into();
-        if bytes.len() > MAX_FILE_BYTES {
+        if bytes.len() > Self::most_bytes(&name) {
             return Self::refused(name, Refusal::TooLarge);
         }
         let encoding = utf32(bytes).or_else(|| utf16(bytes));

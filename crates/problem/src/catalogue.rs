@@ -5,6 +5,12 @@ use crate::ProblemType;
 /// The request cannot be read: bad JSON, a bad header, a bad path.
 pub const MALFORMED_REQUEST: ProblemType =
     ProblemType::new("malformed-request", 400, "The request cannot be read");
+/// The request is not one that the description of the API allows.
+pub const INVALID_REQUEST: ProblemType = ProblemType::new(
+    "invalid-request",
+    400,
+    "The request does not fit the description of the API",
+);
 /// No valid credentials came with the request.
 pub const UNAUTHENTICATED: ProblemType =
     ProblemType::new("unauthenticated", 401, "Authentication is required");
@@ -81,8 +87,9 @@ pub const UPSTREAM_TIMEOUT: ProblemType =
     ProblemType::new("upstream-timeout", 504, "The service did not answer in time");
 
 /// All of the above, for documentation and tests.
-pub const ALL: [ProblemType; 23] = [
+pub const ALL: [ProblemType; 24] = [
     MALFORMED_REQUEST,
+    INVALID_REQUEST,
     UNAUTHENTICATED,
     FORBIDDEN,
     HTTPS_REQUIRED,

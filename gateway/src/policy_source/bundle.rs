@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use aws_lc_rs::digest::{SHA256, digest};
-use policy::{MAX_BUNDLE_BYTES, MAX_FILE_BYTES, Refusal, SourceFile, cases};
+use policy::{MAX_BUNDLE_BYTES, Refusal, SourceFile, cases};
 use rustix::{fs::OFlags, io::Errno};
 
 /// A directory with more than this is a mistake, such as a wrong directory. Everything in it counts.
@@ -178,7 +178,7 @@ fn unreadable(error: &io::Error) -> Refusal {
 /// What a file in the policy directory is, by its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
-    /// A policy.
+    /// A policy, or an OpenAPI document that one names.
     Policy,
     /// Words about policies, or a help for editors.
     LeftOut,
@@ -194,7 +194,7 @@ pub fn role(file_name: &str) -> Role {
         .any(|ending| file_name.ends_with(ending));
     if file_name.starts_with('.') || is_for_others {
         Role::LeftOut
-    } else if file_name.ends_with(".yaml") {
+    } else if file_name.ends_with(".yaml") || SourceFile::is_api_document(file_name) {
         Role::Policy
     } else {
         Role::Stray
@@ -255,7 +255,7 @@ fn read_file(name: String, path: &Path) -> io::Result<SourceFile> {
     if let Some(what) = other(metadata.file_type()) {
         return Ok(SourceFile::refused(name, Refusal::NotAFile(what)));
     }
-    let most = u64::try_from(MAX_FILE_BYTES).unwrap_or(u64::MAX);
+    let most = u64::try_from(SourceFile::most_bytes(&name)).unwrap_or(u64::MAX);
     if metadata.len() > most {
         return Ok(SourceFile::refused(name, Refusal::TooLarge));
     }

@@ -136,6 +136,9 @@ pub(super) async fn deny(session: &mut Session, ctx: &mut RequestContext, denial
     if let Some(seconds) = denial.retry_after_s {
         problem = problem.retry_after(seconds);
     }
+    for error in denial.errors {
+        problem = problem.field_error(error.pointer, error.code, error.detail);
+    }
     if !denial.violated_policies.is_empty() {
         problem = problem.member("violated-policies", denial.violated_policies);
     }
@@ -160,6 +163,8 @@ pub(super) async fn respond(session: &mut Session, ctx: &mut RequestContext, ans
 pub(crate) const fn problem_type(kind: DenialKind) -> ProblemType {
     match kind {
         DenialKind::MalformedRequest => catalogue::MALFORMED_REQUEST,
+        DenialKind::InvalidRequest => catalogue::INVALID_REQUEST,
+        DenialKind::UnsupportedMediaType => catalogue::UNSUPPORTED_MEDIA_TYPE,
         DenialKind::Unauthenticated => catalogue::UNAUTHENTICATED,
         // The core says the same of a scope that it misses; `WWW-Authenticate` has the word of RFC 6750 §3.1.
         DenialKind::InsufficientScope => catalogue::FORBIDDEN,

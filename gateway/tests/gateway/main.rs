@@ -43,4 +43,5 @@ mod token_rules;
 mod traces;
 mod upstream_process;
 mod upstreams;
+mod validation;
 mod websocket;

@@ -73,6 +73,7 @@ pub(crate) fn run(mut arguments: PolicyExplainArguments) -> anyhow::Result<Outco
         now_unix: Clock::system().now().timestamp(),
         token: RefCell::new(None),
         client_certificate,
+        supposes_content: log_line.is_some() || request.says_no_body(),
     };
     let evaluated = plan.explain(&head, &supposed);
     if log_line.is_none() {
@@ -137,9 +138,14 @@ struct Supposed<'a> {
     /// What the token of the request says, once a provider was asked.
     token: RefCell<Option<Token>>,
     client_certificate: Option<Arc<ClientCertificate>>,
+    supposes_content: bool,
 }
 
 impl Evidence for Supposed<'_> {
+    fn supposes_content(&self) -> bool {
+        self.supposes_content
+    }
+
     fn authenticate(&self, provider: &IdentityProvider, token: &str) -> Result<Arc<Principal>, TokenFailure> {
         if let Some(subject) = &self.arguments.subject {
             return Ok(Arc::new(Principal {

@@ -46,6 +46,11 @@ impl Request {
         Ok(request)
     }
 
+    /// Whether nothing was said of a body that the method has: then nobody knows what is in it.
+    pub(super) fn says_no_body(&self) -> bool {
+        self.body.is_none() && matches!(self.method.as_str(), "POST" | "PUT" | "PATCH")
+    }
+
     fn of_options(arguments: &PolicyExplainArguments) -> Result<Self, Unreadable> {
         let scheme = if arguments.http {
             Scheme::Http
@@ -60,6 +65,12 @@ impl Request {
             headers
                 .entry(header::CONTENT_LENGTH)
                 .or_insert(HeaderValue::from(length));
+        }
+        let is_json = |body: &Vec<u8>| serde_json::from_slice::<serde::de::IgnoredAny>(body).is_ok();
+        if body.as_ref().is_some_and(is_json) {
+            headers
+                .entry(header::CONTENT_TYPE)
+                .or_insert(HeaderValue::from_static("application/json"));
         }
         Ok(Self {
             method: arguments.method.clone(),

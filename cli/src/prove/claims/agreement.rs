@@ -10,7 +10,7 @@ use ::policy::{
 use anyhow::Context as _;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue, header::CONTENT_TYPE};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -38,6 +38,13 @@ struct Probe {
     headers: Vec<(&'static str, String)>,
 }
 
+impl Probe {
+    /// Whether it is sent with an empty JSON object.
+    fn has_body(&self) -> bool {
+        matches!(self.method, Method::POST | Method::PUT | Method::PATCH)
+    }
+}
+
 /// What became of it: the words of the gateway's own log.
 #[derive(Debug, PartialEq, Eq)]
 struct Fate {
@@ -59,8 +66,7 @@ async fn compare(ground: &Ground, plan: &Plan) -> anyhow::Result<Verdict> {
             .iter()
             .map(|(name, value)| (*name, value.as_str()))
             .collect();
-        let has_body = matches!(probe.method, Method::POST | Method::PUT | Method::PATCH);
-        let body = has_body.then(|| json!({}));
+        let body = probe.has_body().then(|| json!({}));
         let answer = ground
             .door
             .call(probe.method.clone(), &probe.path, &headers, body.as_ref())
@@ -124,6 +130,9 @@ fn explained(plan: &Plan, probe: &Probe, principal: &Arc<Principal>) -> anyhow::
     let mut headers = HeaderMap::new();
     for (name, value) in &probe.headers {
         headers.insert(HeaderName::from_static(name), HeaderValue::from_str(value)?);
+    }
+    if probe.has_body() {
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     }
     let listener = plan.listeners().first().context("the policy has no listener")?;
     // The front door is called by the first name of the policy.

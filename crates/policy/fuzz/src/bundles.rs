@@ -45,7 +45,7 @@ pub(crate) fn shipped() -> Vec<SourceFile> {
                 .into_owned();
             if path.is_dir() && name != "tests" {
                 folders.push(path);
-            } else if path.is_file() && name.ends_with(".yaml") {
+            } else if path.is_file() && (name.ends_with(".yaml") || SourceFile::is_api_document(&name)) {
                 files.push(SourceFile::from_bytes(name, &fs::read(path).expect("a policy")));
             }
         }

@@ -88,7 +88,7 @@ pub struct Answered {
 
 const OBJECTS: &str = "whether the object belongs to the caller";
 const AUTHENTICATION: &str = "passwords, second factors, sessions, and what a token is given out for";
-const PROPERTIES: &str = "all of it: which fields a caller may read or write";
+const PROPERTIES: &str = "which of the fields that exist this caller may read or write";
 const RESOURCES: &str = "the cost of each request: page sizes, queries, mails, payments to others";
 const FUNCTIONS: &str = "roles and tenants beyond scopes";
 const FLOWS: &str = "which flows hurt when a program runs them, and telling programs from people";
@@ -120,7 +120,7 @@ pub(super) fn risks(plan: &Plan, findings: &[AuditFinding]) -> Vec<ApiRisk> {
             "API3",
             "Broken object property level authorization",
             PROPERTIES,
-            Vec::new(),
+            vec![properties(plan)],
         ),
         row(
             "API4",
@@ -226,6 +226,15 @@ fn authentication(plan: &Plan) -> Vec<Option<Answered>> {
             "limits count failed log-ins",
         ),
     ]
+}
+
+fn properties(plan: &Plan) -> Option<Answered> {
+    let described = routes(plan).filter_map(|route| route.operation.as_ref());
+    counted(
+        described.map(|operation| &operation.rule),
+        "route takes what an OpenAPI document describes, and nothing else",
+        "routes take what an OpenAPI document describes, and nothing else",
+    )
 }
 
 fn resources(plan: &Plan) -> Vec<Option<Answered>> {

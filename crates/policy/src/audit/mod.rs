@@ -4,6 +4,7 @@
 //! and is weak. Pure: whoever asks brings the files and the date.
 
 mod answers;
+mod api_documents;
 mod api_top_10;
 mod cors;
 mod csp;
@@ -103,7 +104,7 @@ impl AuditRule {
 
 /// Every rule, by id.
 pub fn rules() -> impl Iterator<Item = &'static AuditRule> {
-    let files: [&[&AuditRule]; 12] = [
+    let files: [&[&AuditRule]; 13] = [
         &answers::RULES,
         &csp::RULES,
         &headers::RULES,
@@ -116,6 +117,7 @@ pub fn rules() -> impl Iterator<Item = &'static AuditRule> {
         &cors::RULES,
         &waivers::RULES,
         &upstreams::RULES,
+        &api_documents::RULES,
     ];
     let mut rules: Vec<&AuditRule> = files.into_iter().flatten().copied().collect();
     rules.sort_by_key(|rule| rule.id);
@@ -205,6 +207,7 @@ pub fn audit(files: &[SourceFile], environment: &str, today: Date) -> Result<Aud
     auditor.cors();
     auditor.upstreams();
     auditor.answers();
+    auditor.api_documents();
     auditor.waivers();
     let mut findings = auditor.findings;
     findings.sort_by(|a, b| {

@@ -15,7 +15,9 @@ impl Places {
     pub(super) fn of(files: &[SourceFile], environment: &str) -> Self {
         let overlay = format!("environments/{environment}.yaml");
         let mut places = HashMap::new();
-        let is_base = |file: &SourceFile| !file.name.starts_with("environments/");
+        let is_base = |file: &SourceFile| {
+            !file.name.starts_with("environments/") && !SourceFile::is_api_document(&file.name)
+        };
         let numbered = || files.iter().enumerate();
         let base = numbered().filter(|(_, file)| is_base(file));
         for (index, file) in base.chain(numbered().filter(|(_, file)| file.name == overlay)) {

@@ -7,12 +7,26 @@ use crate::{
 };
 use serde_json::{Map, Number};
 
-/// The body of a request: text as it stands, anything else as JSON.
-pub(super) fn read(field: &Field<'_>, findings: &mut Findings) -> Option<Vec<u8>> {
+/// The body of a request.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Body {
+    pub(super) bytes: Vec<u8>,
+    /// Whether it was written as YAML, and is sent as what it became.
+    pub(super) is_json: bool,
+}
+
+/// Text as it stands, anything else as JSON.
+pub(super) fn read(field: &Field<'_>, findings: &mut Findings) -> Option<Body> {
     match &field.node.value {
-        Value::Text(text) => Some(text.clone().into_bytes()),
+        Value::Text(text) => Some(Body {
+            bytes: text.clone().into_bytes(),
+            is_json: false,
+        }),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::List(_) | Value::Map(_) => {
-            json(field.node, findings).map(|value| value.to_string().into_bytes())
+            json(field.node, findings).map(|value| Body {
+                bytes: value.to_string().into_bytes(),
+                is_json: true,
+            })
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The request of a case: as written, and as it arrives.
 
 use super::{
-    body,
+    body::{self, Body},
     sent::{Request, Size},
     token::Token,
 };
@@ -34,7 +34,7 @@ pub(super) struct RequestDocument {
     origin: Option<HeaderValue>,
     token: Option<Token>,
     client_certificate: Option<At<Arc<ClientCertificate>>>,
-    body: Option<Vec<u8>>,
+    body: Option<Body>,
     size: Option<At<Size>>,
     answered: Option<u16>,
 }
@@ -126,7 +126,7 @@ impl RequestDocument {
             scheme: self.scheme.unwrap_or(Scheme::Https),
             token: self.token.unwrap_or(Token::Missing),
             client_certificate: self.client_certificate,
-            body: self.body.unwrap_or_default(),
+            body: self.body,
             answered: self.answered.unwrap_or(200),
         };
         request.fill_in(self.origin);

@@ -3,13 +3,14 @@
 use crate::{Plan, Route, framing, plan::Rule};
 
 /// Rules of the language that some decision names, beside those of [`framing`]. A test finds one that is missing.
-const OF_LANGUAGE: [&str; 13] = [
+const OF_LANGUAGE: [&str; 14] = [
     "language: address AD-1",
     "language: body length FR-2",
     "language: hosts",
     "language: limits are counted or the answer is no",
     "language: listener",
     "language: no cors, no other origin",
+    "language: no document, nothing to check",
     "language: no limit here",
     "language: nothing to compare",
     "language: path PA-1",
@@ -52,11 +53,13 @@ fn of_route(route: &Route) -> impl Iterator<Item = &Rule> {
     let addresses = route.allow_from.as_ref().map(|from| &from.rule);
     let cors = route.cors.as_ref().map(|cors| &cors.rule);
     let limits = route.rates().map(|limit| &limit.rule);
+    let operation = route.operation.as_ref().map(|operation| &operation.rule);
     own.into_iter()
         .chain(certificate)
         .chain(addresses)
         .chain(cors)
         .chain(limits)
+        .chain(operation)
 }
 
 #[cfg(test)]
@@ -72,6 +75,7 @@ mod tests {
             include_str!("../evaluate/cors.rs"),
             include_str!("../evaluate/framing.rs"),
             include_str!("../evaluate/mod.rs"),
+            include_str!("../evaluate/validation.rs"),
             include_str!("../framing.rs"),
             include_str!("../path/mod.rs"),
         ];

@@ -129,16 +129,13 @@ fn ask(plan: &Plan, step: &Step, counters: &Counters) -> Outcome {
     let port = by_name.map_or(443, |listener| listener.https.bind.port());
     let mut head = request.head(listener, port, host);
     if plan.body_needed(&head).is_some() {
-        head.body = Some(if request.body.is_empty() {
-            b"{}"
-        } else {
-            &request.body
-        });
+        head.body = Some(request.body.as_ref().map_or(b"{}", |body| &body.bytes));
     }
     let evidence = Supposed {
         counters,
         token: &request.token,
         client_certificate: request.client_certificate.as_ref().map(|shown| &shown.value),
+        supposes_content: request.supposes_content(),
     };
     let outcome = plan.explain(&head, &evidence);
     let is_permit = matches!(outcome.decision, Decision::Permit(_));

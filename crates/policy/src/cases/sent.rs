@@ -1,6 +1,6 @@
 //! The request of a case as it arrives, filled up to the sizes that are asked for.
 
-use super::token::Token;
+use super::{body::Body, token::Token};
 use crate::{
     ClientCertificate, RequestHead, Scheme,
     diagnostic::Findings,
@@ -30,7 +30,8 @@ pub(super) struct Request {
     pub(super) scheme: Scheme,
     pub(super) token: Token,
     pub(super) client_certificate: Option<At<Arc<ClientCertificate>>>,
-    pub(super) body: Vec<u8>,
+    /// `None` when the case says nothing of it: then it is supposed to be as the service wants it.
+    pub(super) body: Option<Body>,
     /// How the upstream answers, should the request get there.
     pub(super) answered: u16,
 }
@@ -80,9 +81,15 @@ impl Request {
             self.headers
                 .insert(header::AUTHORIZATION, HeaderValue::from_static("Bearer supposed"));
         }
-        if !self.body.is_empty() && !self.headers.contains_key(header::CONTENT_LENGTH) {
+        let Some(body) = &self.body else { return };
+        let length = body.bytes.len();
+        if length > 0 && !self.headers.contains_key(header::CONTENT_LENGTH) {
             self.headers
-                .insert(header::CONTENT_LENGTH, HeaderValue::from(self.body.len()));
+                .insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+        }
+        if body.is_json && !self.headers.contains_key(header::CONTENT_TYPE) {
+            self.headers
+                .insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         }
     }
 
@@ -121,6 +128,11 @@ impl Request {
             self.headers.insert(&LONG_LINE, filler);
         }
         Ok(())
+    }
+
+    /// Whether the method has a body of which nothing is said.
+    pub(super) fn supposes_content(&self) -> bool {
+        self.body.is_none() && matches!(self.method.as_str(), "POST" | "PUT" | "PATCH")
     }
 
     /// The head, on a listener of the policy.

@@ -68,9 +68,14 @@ pub(super) struct Supposed<'c> {
     pub(super) counters: &'c Counters,
     pub(super) token: &'c Token,
     pub(super) client_certificate: Option<&'c Arc<ClientCertificate>>,
+    pub(super) supposes_content: bool,
 }
 
 impl Evidence for Supposed<'_> {
+    fn supposes_content(&self) -> bool {
+        self.supposes_content
+    }
+
     fn authenticate(&self, asked: &IdentityProvider, _token: &str) -> Result<Arc<Principal>, TokenFailure> {
         match self.token {
             Token::Good {

@@ -2,6 +2,7 @@
 
 mod answers;
 mod environment;
+mod openapi;
 mod parts;
 mod routes;
 mod tighten;
@@ -40,6 +41,11 @@ pub fn compile(files: &[SourceFile], environment: &str) -> Result<Plan, Vec<Diag
             text::bundle_too_large(&mut findings);
             document.is_partial = true;
             break;
+        }
+        if openapi::is_document(&file.name) {
+            // What cannot be read is told, also of a document that nothing names.
+            text::is_readable(index, file, &mut findings);
+            continue;
         }
         let root = yaml::parse(index, file, &mut findings);
         match (file.name.strip_prefix(OVERLAYS), root) {
@@ -131,6 +137,7 @@ impl<'d> Compiler<'d> {
             cors,
         };
         let (routes, matcher) = self.routes(&parts, floor.as_ref());
+        let routes = self.described(routes);
         self.misplaced_waivers();
         self.stale_answers(&routes);
         self.unused();

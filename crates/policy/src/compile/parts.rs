@@ -211,6 +211,7 @@ impl<'d> Compiler<'d> {
                 retries: written.retries,
                 breaker: written.breaker.clone(),
                 tls: written.tls.clone(),
+                openapi: written.openapi.as_ref().map(|at| at.value.clone()),
                 rule: self.rule(named.at, &named.path),
             };
             upstreams.insert(named.name.clone(), Arc::new(upstream));

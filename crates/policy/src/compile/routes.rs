@@ -156,6 +156,7 @@ impl<'d> Compiler<'d> {
             limits: limits??,
             cost,
             target: target?,
+            operation: None,
             websocket,
             retirement: self.retirement(written),
             cache,
@@ -191,14 +192,7 @@ impl<'d> Compiler<'d> {
                 |within| rule(within.at, "revocations_within"),
             ),
             body: body_rule,
-            target: rule(
-                written.target.at,
-                if matches!(written.target.value, TargetDocument::Serve(_)) {
-                    "serve"
-                } else {
-                    "upstream"
-                },
-            ),
+            target: rule(written.target.at, written.target.value.key()),
         })
     }
 

@@ -11,9 +11,9 @@ use http::Method;
 use std::{sync::Arc, time::Duration};
 
 /// What a gateway can hand on after it was read to decide.
-const MOST_KEYED_BODY: u64 = 64 * 1_024;
+pub(super) const MOST_KEYED_BODY: u64 = 64 * 1_024;
 
-const fn takes_body(method: &Method) -> bool {
+pub(super) const fn takes_body(method: &Method) -> bool {
     matches!(*method, Method::POST | Method::PUT | Method::PATCH)
 }
 

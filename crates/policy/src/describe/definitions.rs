@@ -3,6 +3,7 @@
 
 use super::{Definition, Fact, Kind, Value, places::Places};
 use crate::Date;
+use crate::openapi::Operation;
 use crate::plan::{
     AcmeChallenge, AddressList, AddressRule, Breaker, CORS_FIELDS, Cache, Certificate, ClientCertificateRule,
     Compression, Cors, Count, CountIn, Ejection, Fallback, Floor, HealthCheck, HttpListener, HttpsListener,
@@ -222,6 +223,7 @@ fn upstream(upstream: &Upstream, places: &Places) -> Definition {
         eject,
         retries,
         breaker,
+        openapi,
         tls,
         rule: _,
     } = upstream;
@@ -241,6 +243,7 @@ fn upstream(upstream: &Upstream, places: &Places) -> Definition {
         .fact("tls.server_name", or_none(server_name))
         .fact("tls.certificate", or_none(certificate))
         .fact("authorization", Value::text(authorization))
+        .fact("openapi", or_none(openapi.clone()))
         .fact("timeouts.connect", Value::Time(*connect))
         .fact("timeouts.read", Value::Time(*read))
         .fact("timeouts.total", Value::Time(*total))
@@ -506,6 +509,7 @@ fn route(route: &Route, places: &Places) -> Definition {
         limits,
         cost,
         target,
+        operation,
         websocket,
         retirement,
         cache,
@@ -558,7 +562,8 @@ fn route(route: &Route, places: &Places) -> Definition {
         .fact("sunset", day(retirement.sunset))
         .fact("websocket", self::websocket(websocket.as_ref()))
         .fact("cache", self::cache(cache.as_ref()))
-        .fact("compress", self::compression(compression.as_ref()));
+        .fact("compress", self::compression(compression.as_ref()))
+        .fact("openapi", checked(operation.as_deref()));
     match target {
         RouteTarget::Serve(served) => draft.fact("serve", Value::text(served_name(*served))).made,
         RouteTarget::Upstream(upstream, timeouts) => waits(draft, upstream, *timeouts).made,
@@ -577,6 +582,14 @@ fn certified<'p>(draft: Draft<'p>, needed: Option<&ClientCertificateRule>) -> Dr
             .fact("client_certificate.authority", Value::text(authority))
             .fact("client_certificate.names", Value::set(names)),
     }
+}
+
+/// What is enforced, so that another document is another value only where it asks for something else.
+fn checked(operation: Option<&Operation>) -> Value {
+    operation.map_or_else(
+        || Value::text("none"),
+        |operation| Value::Text(format!("checked as {}", operation.fingerprint)),
+    )
 }
 
 fn day(date: Option<Date>) -> Value {

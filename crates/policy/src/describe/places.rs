@@ -20,7 +20,8 @@ impl Places {
     pub(super) fn of(files: &[SourceFile], environment: &str) -> Self {
         let mut places = Self::default();
         let mut overlay = BTreeMap::new();
-        for (index, file) in files.iter().enumerate() {
+        let policies = |(_, file): &(usize, &SourceFile)| !SourceFile::is_api_document(&file.name);
+        for (index, file) in files.iter().enumerate().filter(policies) {
             // The bundle compiled: there are no findings.
             let Some(root) = yaml::parse(index, file, &mut Findings::default()) else {
                 continue;

@@ -57,6 +57,7 @@ static ROWS: &[Row] = &[
     Row(&[Upstream], "breaker", Low, Other("a service that fails every request is shut off: {new}")),
     Row(&[Upstream], "authorization", Medium, Order(&["forward", "strip"],
         "the upstream sees the tokens of clients", "the upstream sees no tokens any more")),
+    Row(&[Upstream], "openapi", Low, Other("the document of the service is {new}, no longer {old}")),
     Row(&[Upstream, Route], "timeouts.connect", Medium, Number(
         "connecting to the upstream may take up to {new}",
         "an upstream that takes longer than {new} to connect is given up")),
@@ -121,6 +122,7 @@ static ROWS: &[Row] = &[
         "{subject} needs {words} too", "tokens without {words} may call {subject}")),
     Row(&[Route], "deprecated", Info, Other("clients of {subject} are told to leave it: {new}")),
     Row(&[Route], "sunset", Low, Other("clients of {subject} are told that it may be gone: {new}")),
+    Row(&[Route], "openapi", Medium, Other("what requests of {subject} may hold: {new}, until now {old}")),
     Row(&[Route], "websocket", Medium, Other("sockets on {subject}: {new}")),
     Row(&[Route], "cache", High, Other("answers of {subject} are kept: {new}")),
     Row(&[Route], "compress", Medium, Other("answers of {subject} are compressed: {new}")),

@@ -43,6 +43,8 @@ pub(crate) struct RouteDocument {
     pub(crate) cors: Option<At<String>>,
     pub(crate) target: At<TargetDocument>,
     pub(crate) websocket: Option<At<WebSocket>>,
+    /// Where `openapi: none` is written.
+    pub(crate) no_openapi: Option<Span>,
     pub(crate) deprecated: Option<At<Date>>,
     pub(crate) sunset: Option<At<Date>>,
     pub(crate) answers: AnswersDocument,
@@ -64,6 +66,16 @@ pub(crate) struct ClientCertificateDocument {
 pub(crate) enum TargetDocument {
     Upstream(String),
     Serve(Served),
+}
+
+impl TargetDocument {
+    /// The key that says so.
+    pub(crate) const fn key(&self) -> &'static str {
+        match self {
+            Self::Upstream(_) => "upstream",
+            Self::Serve(_) => "serve",
+        }
+    }
 }
 
 impl RouteDocument {
@@ -105,6 +117,7 @@ impl RouteDocument {
         });
         let headers = route.optional("headers").and_then(|field| field.text(findings));
         let cors = route.optional("cors").and_then(|field| field.text(findings));
+        let no_openapi = no_openapi(&route, findings);
         let websocket = route
             .optional("websocket")
             .and_then(|field| websocket(&field, findings));
@@ -132,11 +145,18 @@ impl RouteDocument {
             cors,
             target,
             websocket,
+            no_openapi,
             deprecated,
             sunset,
             answers,
         })
     }
+}
+
+/// Where `openapi: none` is written.
+fn no_openapi(route: &Mapping<'_>, findings: &mut Findings) -> Option<Span> {
+    let field = route.optional("openapi")?;
+    field.choice(&[("none", ())], findings).map(|_| field.key_at)
 }
 
 fn date(field: &Field<'_>, findings: &mut Findings) -> Option<At<Date>> {

@@ -1,6 +1,7 @@
 //! `upstreams`: the services behind the gateway.
 
 use crate::{
+    SourceFile,
     diagnostic::{Findings, Span, code},
     document::{listeners, resilience},
     evaluate::Scheme,
@@ -23,6 +24,7 @@ pub(crate) struct UpstreamDocument {
     pub(crate) address: At<UpstreamAddress>,
     pub(crate) also_at: Vec<At<UpstreamAddress>>,
     pub(crate) authorization: UpstreamAuthorization,
+    pub(crate) openapi: Option<At<String>>,
     pub(crate) timeouts: TimeoutsDocument,
     pub(crate) health: Option<HealthCheck>,
     pub(crate) eject: Option<At<Ejection>>,
@@ -66,6 +68,9 @@ impl UpstreamDocument {
             ];
             field.choice(&choices, findings)
         });
+        let openapi = upstream
+            .optional("openapi")
+            .and_then(|field| api_document(&field, findings));
         let timeouts = upstream
             .key("timeouts", findings)
             .and_then(|field| TimeoutsDocument::read(&field, language::UPSTREAM_TIMEOUTS, findings));
@@ -87,6 +92,7 @@ impl UpstreamDocument {
             address,
             also_at,
             authorization,
+            openapi,
             timeouts,
             health,
             eject,
@@ -185,6 +191,24 @@ impl TimeoutsDocument {
         };
         (findings.len() == before).then_some(read)
     }
+}
+
+/// A file of the policy folder, as the bundle names it.
+fn api_document(field: &Field<'_>, findings: &mut Findings) -> Option<At<String>> {
+    let text = field.text(findings)?;
+    let is_path = text.value.split('/').all(is_file_name);
+    if !is_path || !SourceFile::is_api_document(&text.value) {
+        findings
+            .error(
+                code::BAD_TEXT,
+                text.at,
+                format!("`{}` is not the name of an OpenAPI document", text.value),
+            )
+            .why("the document is a file of the policy folder, so that it is a part of what is reviewed and put in force")
+            .fix("a file name that ends in `.openapi.json`: `core-api.openapi.json`");
+        return None;
+    }
+    Some(text)
 }
 
 fn also_at(

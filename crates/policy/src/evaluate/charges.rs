@@ -1,11 +1,12 @@
 //! Limits: which counters a request touches, by which key, and the 429 that names them.
 
 use super::{
-    Charge, Charges, Denial, DenialKind, Evaluation, LimitState, Phase, Principal, Stop,
-    cors::Preflight,
-    json_body::{JsonBody, Part},
+    Charge, Charges, Denial, DenialKind, Evaluation, LimitState, Phase, Principal, Stop, cors::Preflight,
 };
-use crate::plan::{Count, RateKey, RateLimit, Route, Rule};
+use crate::{
+    json::Json,
+    plan::{Count, RateKey, RateLimit, Route, Rule},
+};
 use http::{HeaderValue, header};
 use smallvec::SmallVec;
 use std::{
@@ -70,7 +71,8 @@ impl Evaluation<'_> {
             return Ok(());
         };
         let reads_body = limits.iter().any(|limit| is_of_body(limit));
-        let body = self.head.body.filter(|_| reads_body).and_then(JsonBody::read);
+        let body = self.head.body.filter(|_| reads_body);
+        let body = body.and_then(|body| Json::read(body).ok());
         if reads_body && body.is_none() {
             let detail = "the body must be JSON in which no name comes twice, not even in another case";
             return Err(self.refuse(DenialKind::MalformedRequest, phase, &first.rule, detail));
@@ -178,7 +180,27 @@ type Key = SmallVec<[u8; 128]>;
 struct KeyParts<'r> {
     client: IpAddr,
     subject: Option<&'r str>,
-    body: Option<JsonBody>,
+    body: Option<Json<'r>>,
+}
+
+/// A part of the body to count by.
+enum Part {
+    /// Text without its case and outer spaces, so that `A@b.example ` is `a@b.example`.
+    Text(String),
+    /// A whole number; `1.0` and `1e0` are none.
+    Number(String),
+    /// It is not there, or null.
+    Absent,
+}
+
+/// The part at a JSON pointer; `None` for what is neither text nor a whole number.
+fn part(body: &Json<'_>, pointer: &str) -> Option<Part> {
+    match body.at(pointer) {
+        None | Some(Json::Null) => Some(Part::Absent),
+        Some(Json::Text(text)) => Some(Part::Text(text.trim().to_lowercase())),
+        Some(Json::Number(number)) if number.as_i128().is_some() => Some(Part::Number(number.to_string())),
+        Some(Json::Number(_) | Json::Bool(_) | Json::List(_) | Json::Map(_)) => None,
+    }
 }
 
 const ADDRESS_V4: u8 = 4;
@@ -193,8 +215,8 @@ impl KeyParts<'_> {
     fn key(&self, limit: &RateLimit) -> Option<Key> {
         let mut key = Key::new();
         append(&mut key, SUBJECT, limit.name.as_bytes());
-        for part in &limit.keys {
-            match part {
+        for written in &limit.keys {
+            match written {
                 RateKey::Address { ipv6_prefix } => match self.client {
                     IpAddr::V4(address) => append(&mut key, ADDRESS_V4, &address.octets()),
                     // One customer line has a whole /64: a limit by single addresses would be none.
@@ -204,7 +226,7 @@ impl KeyParts<'_> {
                     Some(subject) => append(&mut key, SUBJECT, subject.as_bytes()),
                     None => append(&mut key, ABSENT, &[]),
                 },
-                RateKey::Body(pointer) => match self.body.as_ref()?.part(pointer)? {
+                RateKey::Body(pointer) => match part(self.body.as_ref()?, pointer)? {
                     Part::Text(text) => append(&mut key, BODY_TEXT, text.as_bytes()),
                     Part::Number(digits) => append(&mut key, BODY_NUMBER, digits.as_bytes()),
                     // A key of its own: never skipped.

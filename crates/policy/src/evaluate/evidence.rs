@@ -34,6 +34,12 @@ pub trait Evidence {
     /// Whether what is revoked was learned no longer ago than `within` (J41).
     fn knows_revocations(&self, within: Duration) -> bool;
 
+    /// Whether nothing is known of the header and the body of the request, so that they are supposed to be as the service
+    /// wants them: for whoever asks about a request that nobody has sent. Whoever has the request says no.
+    fn supposes_content(&self) -> bool {
+        false
+    }
+
     /// Consumes the units of every charge, or of none when any refuses. Answers one state for each charge, in the same
     /// order; anything else denies the request.
     ///

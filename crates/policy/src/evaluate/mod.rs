@@ -10,9 +10,9 @@ mod confirm;
 mod cors;
 mod evidence;
 mod framing;
-mod json_body;
 mod outcome;
 mod request;
+mod validation;
 
 pub(crate) use framing::head_bytes;
 
@@ -54,6 +54,15 @@ pub(crate) struct Caller {
     client_name: Option<usize>,
 }
 
+/// Where an evaluation goes on once the body is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Next {
+    /// A limit is keyed by a part of it.
+    SubjectLimits,
+    /// Only its own form is left to look at: nobody's body is read who may not do this anyway.
+    Validation,
+}
+
 /// State of one evaluation.
 struct Evaluation<'e> {
     plan: &'e Plan,
@@ -86,7 +95,7 @@ pub(crate) fn run(
     }
 }
 
-/// Whether a limit of the matched route reads the body, and how much of it at most.
+/// Whether the matched route reads the body, and how much of it at most.
 pub(crate) fn body_needed(plan: &Plan, head: &RequestHead<'_>) -> Option<u64> {
     if head.scheme == Scheme::Http {
         return None;
@@ -95,7 +104,7 @@ pub(crate) fn body_needed(plan: &Plan, head: &RequestHead<'_>) -> Option<u64> {
     let Ok(Found::Route(route)) = find(plan, target.path, head.method) else {
         return None;
     };
-    charges::reads_body(&route).then_some(route.limits.body)
+    (charges::reads_body(&route) || validation::reads_body(&route)).then_some(route.limits.body)
 }
 
 /// Decides one request as far as its head goes.
@@ -117,7 +126,8 @@ pub(crate) fn begin(
     };
     match evaluation.before_body() {
         Err(stop) => Progress::Decided(evaluation.ended(*stop)),
-        Ok((route, caller)) if charges::reads_body(&route) => Progress::NeedsBody(Paused {
+        Ok((route, caller, Some(next))) => Progress::NeedsBody(Paused {
+            next,
             route,
             caller,
             limits: evaluation.limits,
@@ -125,8 +135,8 @@ pub(crate) fn begin(
             unconfirmed: evaluation.unconfirmed,
             trace: evaluation.trace,
         }),
-        Ok((route, caller)) => {
-            let decision = evaluation.with_body(route, caller);
+        Ok((route, caller, None)) => {
+            let decision = evaluation.permit(route, caller).unwrap_or_else(|stop| *stop);
             Progress::Decided(evaluation.ended(decision))
         }
     }
@@ -149,7 +159,9 @@ pub(crate) fn resume(
         failure_charges: paused.failure_charges,
         unconfirmed: paused.unconfirmed,
     };
-    let decision = evaluation.with_body(paused.route, paused.caller);
+    let decision = evaluation
+        .with_body(paused.next, paused.route, paused.caller)
+        .unwrap_or_else(|stop| *stop);
     evaluation.ended(decision)
 }
 
@@ -168,8 +180,8 @@ fn find(plan: &Plan, path: &str, method: &str) -> Result<Found, TwoReadings> {
 }
 
 impl<'e> Evaluation<'e> {
-    /// Every phase that asks nothing of the body but its announced length.
-    fn before_body(&mut self) -> Result<(Arc<Route>, Caller), Stop> {
+    /// Every phase that asks nothing of the body but its announced length, and which of the others needs it first.
+    fn before_body(&mut self) -> Result<(Arc<Route>, Caller, Option<Next>), Stop> {
         let listener = self.connection()?;
         let host = self.framing()?;
         let (target, found) = self.path()?;
@@ -183,26 +195,39 @@ impl<'e> Evaluation<'e> {
         let client_name = self.client_certificate(&route)?;
         let principal = self.authentication(&route)?;
         self.body(&route)?;
-        Ok((
-            route,
-            Caller {
-                principal,
-                client_name,
-            },
-        ))
-    }
-
-    fn with_body(&mut self, route: Arc<Route>, caller: Caller) -> Decision {
-        self.after_body(route, caller).unwrap_or_else(|stop| *stop)
-    }
-
-    fn after_body(&mut self, route: Arc<Route>, caller: Caller) -> Result<Decision, Stop> {
-        let Caller {
+        let caller = Caller {
             principal,
             client_name,
-        } = caller;
-        self.subject_limits(&route, principal.as_deref())?;
-        self.authorization(&route, principal.as_deref())?;
+        };
+        if charges::reads_body(&route) {
+            return Ok((route, caller, Some(Next::SubjectLimits)));
+        }
+        self.before_validation(&route, &caller)?;
+        let next = validation::reads_body(&route).then_some(Next::Validation);
+        if next.is_none() {
+            self.validated(&route);
+        }
+        Ok((route, caller, next))
+    }
+
+    /// The phases of the caller, and what a document says of the head.
+    fn before_validation(&mut self, route: &Route, caller: &Caller) -> Result<(), Stop> {
+        let principal = caller.principal.as_deref();
+        self.subject_limits(route, principal)?;
+        self.authorization(route, principal)?;
+        self.validate_head(route)
+    }
+
+    fn with_body(&mut self, next: Next, route: Arc<Route>, caller: Caller) -> Result<Decision, Stop> {
+        if next == Next::SubjectLimits {
+            self.before_validation(&route, &caller)?;
+        }
+        self.validate_body(&route)?;
+        self.validated(&route);
+        self.permit(route, caller)
+    }
+
+    fn permit(&mut self, route: Arc<Route>, caller: Caller) -> Result<Decision, Stop> {
         let target = self.target()?;
         self.pass(Phase::Upstream, &route.rules.target, "goes where the route leads");
         self.pass(
@@ -210,6 +235,10 @@ impl<'e> Evaluation<'e> {
             &route.headers.rule,
             "the answer carries this profile",
         );
+        let Caller {
+            principal,
+            client_name,
+        } = caller;
         Ok(Decision::Permit(Permit {
             route,
             target: ForwardTarget::new(target.path, target.query),

@@ -1,7 +1,10 @@
 //! What evaluation answers.
 
 use super::evidence::{Charge, Charges, LimitState, LimitStates, Principal};
-use crate::plan::{Mode, Plan, Route, RouteTarget, Rule, Served, Timeouts, Upstream};
+use crate::{
+    openapi::RequestFault,
+    plan::{Mode, Plan, Route, RouteTarget, Rule, Served, Timeouts, Upstream},
+};
 use http::{HeaderName, HeaderValue};
 use smallvec::SmallVec;
 use std::{borrow::Cow, sync::Arc};
@@ -29,6 +32,8 @@ pub enum Phase {
     SubjectLimits,
     /// May it.
     Authorization,
+    /// Whether the request is one that the OpenAPI document describes.
+    Validation,
     /// Where it goes.
     Upstream,
     /// What the answer carries.
@@ -37,7 +42,7 @@ pub enum Phase {
 
 impl Phase {
     /// Every phase in the order of evaluation.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Connection,
         Self::Framing,
         Self::Path,
@@ -48,6 +53,7 @@ impl Phase {
         Self::Body,
         Self::SubjectLimits,
         Self::Authorization,
+        Self::Validation,
         Self::Upstream,
         Self::Headers,
     ];
@@ -66,6 +72,7 @@ impl Phase {
             Self::SubjectLimits => "subject_limits",
             Self::Authorization => "authorization",
             Self::Body => "body",
+            Self::Validation => "validation",
             Self::Upstream => "upstream",
             Self::Headers => "headers",
         }
@@ -132,14 +139,15 @@ pub struct Outcome {
 pub enum Progress {
     /// To the end.
     Decided(Outcome),
-    /// Up to its body: a limit of its route is keyed by a part of it.
+    /// Up to its body: a limit of its route is keyed by a part of it, or a document says what it may hold.
     NeedsBody(Paused),
 }
 
-/// A request that has passed every phase before its body. Read at most [`Paused::body_limit`] bytes of the body, then
+/// A request that has passed every phase that needs no body. Read at most [`Paused::body_limit`] bytes of the body, then
 /// go on with [`Plan::resume`](crate::Plan::resume).
 #[derive(Debug)]
 pub struct Paused {
+    pub(super) next: super::Next,
     pub(super) route: Arc<Route>,
     pub(super) caller: super::Caller,
     pub(super) limits: LimitStates,
@@ -360,6 +368,8 @@ impl Permit {
 pub enum DenialKind {
     /// 400: host, path, query or header in a form that is not accepted.
     MalformedRequest,
+    /// 400: something that the OpenAPI document of the service does not allow.
+    InvalidRequest,
     /// 401.
     Unauthenticated,
     /// 403: a scope is missing.
@@ -382,6 +392,8 @@ pub enum DenialKind {
     PayloadTooLarge,
     /// 414.
     TargetTooLong,
+    /// 415: a body of another type than the service takes.
+    UnsupportedMediaType,
     /// 417: an expectation that nobody here meets.
     ExpectationFailed,
     /// 421: a host that this listener does not serve.
@@ -401,7 +413,7 @@ impl DenialKind {
     #[must_use]
     pub const fn status(self) -> u16 {
         match self {
-            Self::MalformedRequest => 400,
+            Self::MalformedRequest | Self::InvalidRequest => 400,
             Self::Unauthenticated => 401,
             Self::InsufficientScope
             | Self::HttpsRequired
@@ -413,6 +425,7 @@ impl DenialKind {
             Self::RequestTimeout => 408,
             Self::PayloadTooLarge => 413,
             Self::TargetTooLong => 414,
+            Self::UnsupportedMediaType => 415,
             Self::ExpectationFailed => 417,
             Self::MisdirectedRequest => 421,
             Self::RateLimited => 429,
@@ -426,6 +439,7 @@ impl DenialKind {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::MalformedRequest => "malformed-request",
+            Self::InvalidRequest => "invalid-request",
             Self::Unauthenticated => "unauthenticated",
             Self::InsufficientScope => "insufficient-scope",
             Self::HttpsRequired => "https-required",
@@ -437,6 +451,7 @@ impl DenialKind {
             Self::RequestTimeout => "request-timeout",
             Self::PayloadTooLarge => "payload-too-large",
             Self::TargetTooLong => "target-too-long",
+            Self::UnsupportedMediaType => "unsupported-media-type",
             Self::ExpectationFailed => "expectation-failed",
             Self::MisdirectedRequest => "misdirected-request",
             Self::RateLimited => "rate-limited",
@@ -466,6 +481,8 @@ pub struct Denial {
     pub retry_after_s: Option<u64>,
     /// Names of the limits that were exceeded (`violated-policies`).
     pub violated_policies: Vec<String>,
+    /// What the OpenAPI document does not allow.
+    pub errors: Vec<RequestFault>,
 }
 
 impl Denial {
@@ -484,6 +501,7 @@ impl Denial {
             headers: Vec::new(),
             retry_after_s: None,
             violated_policies: Vec::new(),
+            errors: Vec::new(),
         }
     }
 }

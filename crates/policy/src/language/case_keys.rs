@@ -239,6 +239,7 @@ pub(crate) static CASE_EXPECT: &[Key] = &[
             "authentication",
             "subject_limits",
             "authorization",
+            "validation",
             "body",
             "upstream",
             "headers",

@@ -279,6 +279,12 @@ pub(crate) static UPSTREAM: &[Key] = &[
         "{ failures: 20, for: 5s }",
         "A service that fails every request is left alone for a while.",
     ),
+    may(
+        "openapi",
+        Form::Text(Text::ApiDocument),
+        "core-api.openapi.json",
+        "The OpenAPI document of the service, a file of the policy folder: what it does not allow is answered 400.",
+    ),
 ];
 
 pub(crate) static UPSTREAM_TLS: &[Key] = &[
@@ -780,6 +786,12 @@ pub(crate) static ROUTE: &[Key] = &[
         Form::Mapping(COMPRESS),
         "{ over: 1KiB, types: [application/json] }",
         "Answers are compressed for clients that take it; on routes for anyone.",
+    ),
+    may(
+        "openapi",
+        Form::Choice(&["none"]),
+        "none",
+        "The document of the upstream does not describe this route: its requests are not checked.",
     ),
     may(
         "websocket",

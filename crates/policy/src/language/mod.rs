@@ -104,6 +104,8 @@ pub enum Text {
     RateKey,
     /// Where an upstream listens.
     UpstreamAddress,
+    /// The file of an OpenAPI document.
+    ApiDocument,
     /// Where the keys of an issuer come from.
     KeySource,
     /// Where an issuer publishes its keys.

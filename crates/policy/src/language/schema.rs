@@ -103,6 +103,7 @@ fn shape(text: Text) -> Value {
         Text::Path => "^/",
         Text::RateKey => "^(address(/(3[2-9]|[45][0-9]|6[0-4]))?|subject|body\\./.+)$",
         Text::UpstreamAddress => "^(unix:[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}|https?://.+:[0-9]{1,5})$",
+        Text::ApiDocument => "^[A-Za-z0-9_-][A-Za-z0-9._/-]*\\.openapi\\.json$",
         Text::Percent => "^[1-9][0-9]?%$",
         Text::KeySource => "^(portico|file:[A-Za-z0-9_-][A-Za-z0-9._-]{0,63})$",
         Text::KeyUrl => "^https://[a-z0-9.-]+(:[0-9]{1,5})?/[!-~]*$",

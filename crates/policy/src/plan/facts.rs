@@ -5,7 +5,7 @@ use super::{
     answer::{Cors, Profile},
     answers::{Cache, Compression},
 };
-use crate::{Date, diagnostic::Place, evaluate::Scheme};
+use crate::{Date, diagnostic::Place, evaluate::Scheme, openapi::Operation};
 use http::{HeaderName, HeaderValue, Method};
 use ipnet::IpNet;
 use std::{
@@ -201,6 +201,8 @@ pub struct Upstream {
     pub breaker: Option<Breaker>,
     /// How its connections are protected; there exactly when its addresses begin with `https://`.
     pub tls: Option<UpstreamTls>,
+    /// The OpenAPI document that its requests are checked against: a file of the policy folder.
+    pub openapi: Option<String>,
     /// Where it is written.
     pub rule: Rule,
 }
@@ -586,6 +588,8 @@ pub struct Route {
     pub cost: u64,
     /// Where it leads.
     pub target: RouteTarget,
+    /// What its requests may hold, when the upstream has an OpenAPI document.
+    pub(crate) operation: Option<Arc<Operation>>,
     /// How its WebSockets are kept, when it takes them; then it takes nothing else.
     pub websocket: Option<WebSocket>,
     /// When it goes out of use, as answers say it.

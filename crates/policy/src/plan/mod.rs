@@ -130,7 +130,7 @@ impl Plan {
     }
 
     /// How many bytes of the body [`Plan::evaluate`] will ask for, when a limit of the matched route is keyed by a part
-    /// of it; `None` when it will not.
+    /// of it or a document says what it may hold; `None` when it will not.
     #[must_use]
     pub fn body_needed(&self, head: &RequestHead<'_>) -> Option<u64> {
         crate::evaluate::body_needed(self, head)

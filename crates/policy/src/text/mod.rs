@@ -4,7 +4,7 @@ mod foreign;
 
 use crate::{
     diagnostic::{Findings, Span, code},
-    source::{Encoding, MAX_BUNDLE_BYTES, MAX_FILE_BYTES, Refusal, SourceFile},
+    source::{Encoding, MAX_BUNDLE_BYTES, Refusal, SourceFile},
 };
 
 /// More characters of one file than this are not listed: it is no text, or one habit of one editor.
@@ -28,10 +28,14 @@ pub(crate) fn is_readable(file: usize, source: &SourceFile, findings: &mut Findi
     }
     match &source.refusal {
         Some(refusal) => refused(file, source, refusal, findings),
-        None if source.text.len() > MAX_FILE_BYTES => refused(file, source, &Refusal::TooLarge, findings),
+        None if source.text.len() > SourceFile::most_bytes(&source.name) => {
+            refused(file, source, &Refusal::TooLarge, findings);
+        }
         None => {
             characters(file, &source.text, findings);
-            foreign::look(file, &source.text, findings);
+            if !SourceFile::is_api_document(&source.name) {
+                foreign::look(file, &source.text, findings);
+            }
         }
     }
     findings.len() == before
@@ -129,7 +133,10 @@ fn refused(file: usize, source: &SourceFile, refusal: &Refusal, findings: &mut F
         }
         Refusal::TooLarge => (
             code::FILE_TOO_LARGE,
-            format!("the file is larger than {} KiB", MAX_FILE_BYTES / 1024),
+            format!(
+                "the file is larger than {} KiB",
+                SourceFile::most_bytes(&source.name) / 1024
+            ),
             "a policy that large cannot be reviewed, and parsing it would cost every reload",
             "split it: each section may be spread over several files".to_owned(),
         ),

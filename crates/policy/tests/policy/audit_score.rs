@@ -19,12 +19,16 @@ fn with_routes(routes: &str) -> Vec<SourceFile> {
 }
 
 fn route(name: &str, method: &str, path: &str, rest: &str) -> String {
-    format!("  {name}:\n    match: {{ method: {method}, path: \"{path}\" }}\n{rest}    upstream: core\n")
+    format!(
+        "  {name}:\n    match: {{ method: {method}, path: \"{path}\" }}\n{rest}    upstream: core\n    openapi: none\n"
+    )
 }
 
 fn open(audit: &Audit) -> Vec<(&'static str, &str)> {
     let found = audit.open(AuditSeverity::Low);
+    // None of these routes is a part of the API that is described.
     found
+        .filter(|finding| finding.rule.id != "A1801")
         .map(|finding| (finding.rule.id, finding.key.as_str()))
         .collect()
 }
@@ -53,7 +57,7 @@ fn an_open_object_is_a_high_finding_that_no_header_makes_good() {
     let score = &audit.score;
     assert_eq!((score.grade.grade, score.grade.of_headers), ("D", "A+"));
     assert_eq!(score.grade.worst, Some(AuditSeverity::High));
-    assert_eq!(unmet(&audit), ["API1", "API2", "API4", "API6"]);
+    assert_eq!(unmet(&audit), ["API1", "API2", "API3", "API4", "API6"]);
 }
 
 #[test]

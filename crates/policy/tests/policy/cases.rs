@@ -1,6 +1,6 @@
 //! Cases: the shipped ones, what a failing one says, what a wrong one says, and what is not tested.
 
-use crate::world::{plan, shipped, shipped_cases, shipped_with};
+use crate::world::{plan, shipped, shipped_cases, shipped_with, undescribed, undescribed_with};
 use policy::{
     Diagnostic, Plan, SourceFile,
     cases::{self, Report, Suite},
@@ -27,7 +27,7 @@ fn suite(files: &[SourceFile]) -> Suite {
 
 /// Runs these cases on the shipped policies.
 fn run(cases: &str) -> Report {
-    suite(&file(cases)).run(&plans(&shipped()), |_, _| true)
+    suite(&file(cases)).run(&plans(&undescribed()), |_, _| true)
 }
 
 /// The report on these cases, without the coverage of routes.
@@ -39,7 +39,7 @@ fn told(cases: &str) -> String {
 fn the_shipped_policies_do_what_their_cases_say() {
     let (policies, files) = (shipped(), shipped_cases());
     let (plans, suite) = (plans(&policies), suite(&files));
-    let undefined = suite.undefined_names(&environments(&shipped()), &plans);
+    let undefined = suite.undefined_names(&environments(&undescribed()), &plans);
     assert!(undefined.is_empty(), "{}", render::findings(&undefined, &files));
     let report = suite.run(&plans, |_, _| true);
     let untested = report.untested(&plan(&policies, "production"), &policies);
@@ -77,7 +77,7 @@ fn cases_go_on_to_run_when_production_is_tightened() {
 }
 
 /// What is replaced in a shipped file, by what: each makes the bank's edge weaker, or breaks it.
-const WEAKENED: [(&str, &str, &str); 23] = [
+const WEAKENED: [(&str, &str, &str); 24] = [
     ("floor.yaml", "limit: 100/min", "limit: 101/min"),
     ("floor.yaml", "burst: 100", "burst: 101"),
     ("floor.yaml", "head: 16KiB", "head: 17KiB"),
@@ -111,6 +111,11 @@ const WEAKENED: [(&str, &str, &str); 23] = [
     ("routes/transfers.yaml", "limit: 60/min", "limit: 61/min"),
     ("routes/transfers.yaml", "key: [subject]", "key: [address]"),
     ("routes/transfers.yaml", "body: 8KiB", "body: 9KiB"),
+    (
+        "routes/transfers.yaml",
+        "    upstream: core\n",
+        "    upstream: core\n    openapi: none\n",
+    ),
     ("cors.yaml", "origins: [", "origins: [https://evil.example, "),
     (
         "cors.yaml",
@@ -304,7 +309,7 @@ fn a_case_runs_in_production_unless_it_names_another_environment() {
 
 #[test]
 fn a_token_is_good_for_its_own_provider_only() {
-    let files = shipped_with(
+    let files = undescribed_with(
         "identity.yaml",
         "identity:\n",
         "identity:\n  partners:\n    issuer: https://partner.example\n    audiences: [core-api]\n    \
@@ -332,7 +337,7 @@ fn a_token_is_good_for_its_own_provider_only() {
 fn only_the_cases_that_are_wanted_run() {
     let files = shipped_cases();
     let wanted = |file: &str, name: &str| file == "tests/transfers.yaml" && name.contains("pays");
-    let report = suite(&files).run(&plans(&shipped()), wanted);
+    let report = suite(&files).run(&plans(&undescribed()), wanted);
     assert_eq!(report.ran, 3);
 }
 
@@ -362,7 +367,7 @@ fn routes_without_cases_are_named_with_a_case_to_paste() {
 
 #[test]
 fn the_cases_to_paste_pass_and_nothing_is_missing_with_them() {
-    let policies = shipped();
+    let policies = undescribed();
     let (plans, production) = (plans(&policies), plan(&policies, "production"));
     let untested = Report::default().untested(&production, &policies);
     let scopes = production.routes().iter().map(|route| route.scopes.len());
@@ -389,7 +394,7 @@ fn the_cases_to_paste_pass_and_nothing_is_missing_with_them() {
     let files = file(&pasted);
     assert!(
         suite(&files)
-            .undefined_names(&environments(&shipped()), &plans)
+            .undefined_names(&environments(&undescribed()), &plans)
             .is_empty()
     );
     let report = run(&pasted);
@@ -415,7 +420,7 @@ fn only_a_401_that_is_expected_shows_that_a_route_is_not_open() {
     let missing = |case: &str| {
         missing(
             "create_transfer",
-            &shipped(),
+            &undescribed(),
             &format!("  a: {{ request: {{ {PAYING}, {case} }}\n"),
         )
     };
@@ -443,7 +448,7 @@ fn only_a_401_that_is_expected_shows_that_a_route_is_not_open() {
 
 #[test]
 fn every_scope_is_shown_to_be_needed_by_a_token_that_has_the_others() {
-    let policies = shipped_with(
+    let policies = undescribed_with(
         "routes/transfers.yaml",
         "scopes: [\"transfers:write\"]",
         "scopes: [a, b]",
@@ -470,7 +475,7 @@ fn every_scope_is_shown_to_be_needed_by_a_token_that_has_the_others() {
 fn a_decision_that_no_case_expects_tests_no_route() {
     let covers = |expect: &str| {
         let case = format!("  a: {{ request: {{ method: GET, path: /health }}, expect: {{ {expect} }} }}\n");
-        let (report, policies) = (run(&case), shipped());
+        let (report, policies) = (run(&case), undescribed());
         assert!(report.failures.is_empty(), "{expect}");
         let untested = report.untested(&plan(&policies, "production"), &policies);
         !untested
@@ -624,7 +629,7 @@ const UNDEFINED: [(&str, &str); 9] = [
 ];
 
 fn wrong() -> Vec<(&'static str, Vec<SourceFile>, Vec<Diagnostic>)> {
-    let plans = plans(&shipped());
+    let plans = plans(&undescribed());
     let unreadable = WRONG.iter().map(|(name, cases)| {
         let files = file(cases);
         let found = Suite::read(&files).expect_err(name);
@@ -632,7 +637,7 @@ fn wrong() -> Vec<(&'static str, Vec<SourceFile>, Vec<Diagnostic>)> {
     });
     let undefined = UNDEFINED.iter().map(|(name, cases)| {
         let files = file(cases);
-        let found = suite(&files).undefined_names(&environments(&shipped()), &plans);
+        let found = suite(&files).undefined_names(&environments(&undescribed()), &plans);
         (*name, files, found)
     });
     unreadable.chain(undefined).collect()
@@ -663,7 +668,7 @@ fn every_message_about_cases_has_a_place_a_reason_and_a_fix() {
 
 #[test]
 fn every_code_of_cases_is_shown_here() {
-    let policies = shipped();
+    let policies = undescribed();
     let untested = Report::default().untested(&plan(&policies, "production"), &policies);
     let wrong = wrong().into_iter().flat_map(|(_, _, found)| found);
     let shown: BTreeSet<&str> = wrong.chain(untested).map(|finding| finding.code).collect();
@@ -703,14 +708,14 @@ const PAGE: &str = include_str!("../../../../docs/policy-tests.md");
 fn every_example_of_the_page_passes() {
     let examples: Vec<&str> = PAGE.split("```yaml\n").skip(1).collect();
     assert!(examples.len() >= 3);
-    let plans = plans(&shipped());
+    let plans = plans(&undescribed());
     for example in examples {
         let (text, _) = example.split_once("```").expect("an end");
         let files = [SourceFile::new("tests/a.yaml", text)];
         let suite = suite(&files);
         assert!(
             suite
-                .undefined_names(&environments(&shipped()), &plans)
+                .undefined_names(&environments(&undescribed()), &plans)
                 .is_empty(),
             "{text}"
         );

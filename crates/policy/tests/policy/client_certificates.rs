@@ -1,6 +1,6 @@
 //! Client certificates: who gets through, what a case supposes, what a slip is told, and what a change opens.
 
-use crate::world::{Request, World, denial, permit, plan, shipped, shipped_with};
+use crate::world::{Request, World, denial, permit, plan, undescribed, undescribed_with};
 use policy::{
     Charge, ClientCertificate, DenialKind, Evidence, IdentityProvider, LimitStates, Phase, Plan, Principal,
     SourceFile, TokenFailure, cases::Suite, compile, describe::describe, diff::diff, render,
@@ -17,7 +17,7 @@ const NEEDED: &str = r#"    client_certificate: { authority: partners, names: ["
 
 /// The shipped policies with a route that needs a certificate.
 fn files() -> Vec<SourceFile> {
-    let mut files = shipped_with("listeners.yaml", LISTENERS, PARTNERS);
+    let mut files = undescribed_with("listeners.yaml", LISTENERS, PARTNERS);
     for file in &mut files {
         file.text = file.text.replace(ROUTE, &format!("{ROUTE}{NEEDED}"));
     }
@@ -202,8 +202,8 @@ fn what_a_change_opens() {
     }
     insta::assert_snapshot!(format!(
         "## needed\n{}## needed no more\n{}## another name\n{}",
-        told(&shipped(), &files()),
-        told(&files(), &shipped()),
+        told(&undescribed(), &files()),
+        told(&files(), &undescribed()),
         told(&files(), &wider)
     ));
 }

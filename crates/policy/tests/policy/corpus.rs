@@ -175,6 +175,8 @@ fn requests() -> Vec<Request> {
         Request::new("GET", "/docs").token("partner").client("192.0.3.9"),
         Request::new("GET", "/docs").token("good"),
         Request::new("POST", "/upload").token("partner").body("{}"),
+        Request::new("GET", "/list").token("partner"),
+        Request::new("GET", "/help").token("partner"),
         Request::new("GET", "/nothing"),
         Request::new("GET", "/nothing").client("198.51.100.9"),
         Request::new("GET", "/nothing").client("198.51.101.9"),

@@ -1,6 +1,6 @@
 //! One request at a time: paths, hosts, clear text, preflights, methods, tokens and sizes.
 
-use crate::world::{Request, World, denial, field, permit, plan, shipped, status};
+use crate::world::{Request, World, denial, field, permit, plan, status, undescribed};
 use policy::{
     Charge, Decision, DenialKind, Evidence, IdentityProvider, LimitStates, Phase, PhaseResult, Plan,
     Principal, TokenFailure,
@@ -8,7 +8,7 @@ use policy::{
 use std::sync::Arc;
 
 fn production() -> Plan {
-    plan(&shipped(), "production")
+    plan(&undescribed(), "production")
 }
 
 fn reader() -> World {
@@ -440,7 +440,7 @@ fn the_trace_tells_every_phase_and_the_line_that_decided() {
 
 #[test]
 fn a_path_that_decodes_to_another_route_is_refused_pa1() {
-    let files = crate::world::shipped_with(
+    let files = crate::world::undescribed_with(
         "routes/identity.yaml",
         "path: /api/v1/me }",
         "path: \"/api/v1/accounts/me:close\" }",
@@ -498,7 +498,7 @@ const UNSOUND: [Unsound; 13] = [
 
 #[test]
 fn what_http_does_not_allow_is_refused_by_the_evaluator_too() {
-    let plan = plan(&shipped(), "production");
+    let plan = plan(&undescribed(), "production");
     for (method, fields, rule, status) in UNSOUND {
         let mut request = Request::new(method, "/api/v1/auth/login");
         for (name, value) in fields {

@@ -1,6 +1,6 @@
 //! Every message of the compiler, with its place, its reason and its fix, as a person reads it.
 
-use crate::world::{shipped, shipped_with};
+use crate::world::{shipped, shipped_with, undescribed_with};
 use policy::{Date, Diagnostic, Refusal, SourceFile, compile, render};
 use std::{collections::BTreeSet, fmt::Write};
 
@@ -268,6 +268,54 @@ const TOGETHER: &[Slip] = &[
         "upstreams.yaml",
         "total: 30s }",
         "total: 30s }\n    breaker: { failures: 20, for: 5s, fallback: { status: 503, detail: back soon, stale_for: 1min } }",
+    ),
+    Slip(
+        "document of another version",
+        "core-api.openapi.json",
+        "\"openapi\": \"3.1.0\"",
+        "\"openapi\": \"3.0.3\"",
+    ),
+    Slip(
+        "route that the document does not describe",
+        "routes/documentation.yaml",
+        "    openapi: none\n",
+        "",
+    ),
+    Slip(
+        "format that cannot be enforced",
+        "core-api.openapi.json",
+        "\"format\": \"email\"",
+        "\"format\": \"mail\"",
+    ),
+    Slip(
+        "schema that leads to itself",
+        "core-api.openapi.json",
+        "\"$ref\": \"#/components/schemas/NewTransfer\"",
+        "\"$ref\": \"#/paths/~1api~1v1~1transfers/post/requestBody/content/application~1json/schema\"",
+    ),
+    Slip(
+        "body too large to check",
+        "routes/transfers.yaml",
+        "limits: { body: 8KiB }",
+        "limits: { body: 65KiB }",
+    ),
+    Slip(
+        "document that is not there",
+        "upstreams.yaml",
+        "openapi: core-api.openapi.json",
+        "openapi: core.openapi.json",
+    ),
+    Slip(
+        "document elsewhere",
+        "upstreams.yaml",
+        "openapi: core-api.openapi.json",
+        "openapi: ../docs/openapi.json",
+    ),
+    Slip(
+        "no document where there is none",
+        "routes/operations.yaml",
+        "    serve: jwks\n",
+        "    serve: jwks\n    openapi: none\n",
     ),
     Slip(
         "sunset before the deprecation",
@@ -764,7 +812,7 @@ fn messages_about_the_end_of_waivers() {
 /// A route that was to be gone on the first of June.
 fn past_sunset(today: &str) -> (Vec<SourceFile>, Vec<Diagnostic>) {
     let routes = "routes:\n  old:\n    match: { method: GET, path: /old }\n    auth: none\n    because: to see who notices\n    deprecated: 2026-12-01\n    sunset: 2027-06-01\n    upstream: core\n";
-    let files = shipped_with("routes/operations.yaml", "routes:\n", routes);
+    let files = undescribed_with("routes/operations.yaml", "routes:\n", routes);
     let plan = compile(&files, IN).expect("compiles on every day");
     let found = plan.due_sunsets(Date::parse(today).expect("a date"));
     (files, found)

@@ -2,7 +2,7 @@
 
 use crate::{
     effects::{BASE, CHANGES, OVERLAY, OVERLAY_CHANGES, changed, files, replaced},
-    world::{shipped, shipped_with},
+    world::{undescribed, undescribed_with},
 };
 use policy::{
     SourceFile,
@@ -50,7 +50,7 @@ fn line(change: &Change) -> String {
 
 /// What `diff` says about an edit of one shipped file, and about taking it back.
 fn told(edits: &[(&str, &str, &str)]) -> String {
-    told_of(&shipped(), edits)
+    told_of(&undescribed(), edits)
 }
 
 fn told_of(before: &[SourceFile], edits: &[(&str, &str, &str)]) -> String {
@@ -110,7 +110,7 @@ fn who_may_call() {
             "scopes: [\"accounts:read\"]",
         ),
     ];
-    let open = shipped_with(
+    let open = undescribed_with(
         "routes/documentation.yaml",
         "path: /docs/start.js",
         "path: \"/docs/{file}\"",
@@ -120,7 +120,7 @@ fn who_may_call() {
         "routes:\n",
         "routes:\n  internal:\n    match: { method: GET, path: /docs/internal }\n    auth: customers\n    scopes: []\n    upstream: core\n",
     )];
-    insta::assert_snapshot!(told(&edits) + &told_of(&open, &inside));
+    insta::assert_snapshot!(told_of(&undescribed(), &edits) + &told_of(&open, &inside));
 }
 
 #[test]
@@ -225,8 +225,8 @@ fn bursts_runaway_rates_and_closed_doors_stand_out() {
 
 #[test]
 fn a_limit_that_moves_counts_other_requests() {
-    let before = shipped();
-    let mut after = shipped_with(
+    let before = undescribed();
+    let mut after = undescribed_with(
         "routes/identity.yaml",
         "      refreshes: { limit: 30/min, burst: 30, key: [address] }\n",
         "",
@@ -541,7 +541,7 @@ proptest! {
     /// What is enforced in the same way is no difference, however it is written and wherever it stands.
     #[test]
     fn no_spelling_differs(edits in some(&EDITS), spellings in some(&SPELLINGS), seed in 0_usize..100, environment in environments()) {
-        let bundle = edited(shipped(), &edits);
+        let bundle = edited(undescribed(), &edits);
         prop_assert_eq!(differences(&bundle, &bundle, environment), vec![]);
         let spellings: Vec<Edit> = spellings.into_iter().filter(|(file, old, _)| {
             bundle.iter().any(|there| there.name == *file && there.text.contains(old))
@@ -557,7 +557,7 @@ proptest! {
     /// least in production: another environment may have numbers of its own for what was changed.
     #[test]
     fn there_and_back_are_about_the_same_keys(a in some(&EDITS), b in some(&EDITS), environment in environments()) {
-        let (old, new) = (edited(shipped(), &a), edited(shipped(), &b));
+        let (old, new) = (edited(undescribed(), &a), edited(undescribed(), &b));
         let entries = |changes: Vec<Change>, is_back: bool| -> BTreeSet<[Option<String>; 4]> {
             let entry = |change: Change| {
                 let was = change.was.unwrap_or_else(|| change.key.clone());
@@ -581,9 +581,9 @@ proptest! {
 #[test]
 fn words_that_hold_in_one_direction_only_are_said_for_that_one() {
     let shared = ", count_in: store, on_store_down: ";
-    let with = |end: &str| shipped_with("floor.yaml", "key: [address] }", &format!("key: [{end} }}"));
+    let with = |end: &str| undescribed_with("floor.yaml", "key: [address] }", &format!("key: [{end} }}"));
     let origins = |list: &str| {
-        shipped_with(
+        undescribed_with(
             "cors.yaml",
             "origins: [https://app.bank.example]",
             &format!("origins: {list}"),
@@ -633,7 +633,7 @@ fn what_opens_one_way_closes_the_other() {
         ("headers.yaml", "      Referrer-Policy: no-referrer\n", ""),
     ];
     let tight = edited(
-        shipped(),
+        undescribed(),
         &[
             ("identity.yaml", "[EdDSA, ES256]", "[EdDSA]"),
             ("upstreams.yaml", "authorization: forward", "authorization: strip"),
@@ -665,7 +665,7 @@ fn another_name_for_a_definition_is_one_change_that_decides_nothing() {
         ("  core:", "upstream: core", "upstreams.bank", "bank"),
     ];
     for (definition, reference, key, name) in renamings {
-        let mut after = shipped();
+        let mut after = undescribed();
         for file in &mut after {
             let word = definition.trim().split(':').next().expect("a name");
             let rest = definition
@@ -676,7 +676,7 @@ fn another_name_for_a_definition_is_one_change_that_decides_nothing() {
             let key = reference.split(' ').next().expect("a key");
             file.text = file.text.replace(reference, &format!("{key} {name}"));
         }
-        let changes = differences(&shipped(), &after, "production");
+        let changes = differences(&undescribed(), &after, "production");
         let [change] = changes.as_slice() else {
             panic!("{key}: {}", changes.iter().map(line).collect::<String>())
         };
@@ -686,16 +686,16 @@ fn another_name_for_a_definition_is_one_change_that_decides_nothing() {
 
 #[test]
 fn a_change_in_an_overlay_is_at_its_line() {
-    let after = shipped_with(
+    let after = undescribed_with(
         "environments/development.yaml",
         "limit: 600000/min",
         "limit: 700000/min",
     );
-    let changes = differences(&shipped(), &after, "development");
+    let changes = differences(&undescribed(), &after, "development");
     let [change] = changes.as_slice() else {
         panic!("{changes:?}")
     };
     assert_eq!(change.key, "routes.login.rate.login-attempts.limit");
     assert_eq!(change.place.file(), Some("environments/development.yaml"));
-    assert!(differences(&shipped(), &after, "production").is_empty());
+    assert!(differences(&undescribed(), &after, "production").is_empty());
 }

@@ -51,6 +51,17 @@ fn completed(fragment: &str, whole: &str) -> Vec<SourceFile> {
         .map(|(_, text)| text)
         .collect();
     let mut files = vec![file("fragment.yaml", fragment.to_owned())];
+    if fragment.contains("core-api.openapi.json") {
+        // The one document of the page stands below its fragment.
+        let document = REFERENCE
+            .split("```json\n")
+            .nth(1)
+            .and_then(|rest| rest.split_once("```"));
+        files.push(file(
+            "core-api.openapi.json",
+            document.expect("a document").0.to_owned(),
+        ));
+    }
     if sections(&rest).len() > 1 {
         files.push(file("rest.yaml", rest));
     }

@@ -29,6 +29,7 @@ addresses:
 upstreams:
   core: { address: unix:core.sock, also_at: [unix:spare.sock], authorization: forward, timeouts: { connect: 1s, read: 15s, total: 30s }, health: { path: /health, every: 2s, timeout: 1s, failures: 3, successes: 2 }, eject: { failures: 5, for: 10s }, retries: { most: 1, budget: 10% }, breaker: { failures: 20, for: 5s, fallback: { status: 503, detail: back soon, stale_for: 1min } } }
   other: { address: "https://10.0.0.7:8443", tls: { min: "1.3", authority: core, server_name: core.internal, certificate: outward }, authorization: strip, timeouts: { connect: 9s, read: 39s, total: 40s } }
+  listing: { address: unix:listing.sock, authorization: strip, openapi: listing.openapi.json, timeouts: { connect: 1s, read: 15s, total: 30s } }
 identity:
   customers: { issuer: https://a.example, audiences: [core-api], algorithms: [EdDSA], type: at+jwt, max_lifetime: 15min, leeway: 30s, keys: portico }
   partners: { issuer: https://b.example, audiences: [core-api], algorithms: [ES256], type: at+jwt, max_lifetime: 5min, leeway: 30s, keys: file:partners.jwks.json }
@@ -91,6 +92,17 @@ routes:
     because: prices are for everyone
     compress: { over: 1KiB, types: [application/json] }
     upstream: core
+  list:
+    match: { method: GET, path: /list }
+    auth: partners
+    scopes: []
+    upstream: listing
+  help:
+    match: { method: GET, path: /help }
+    auth: partners
+    scopes: []
+    upstream: listing
+    openapi: none
 waivers:
   statements: { rule: P3006, at: routes.upload.limits.body, because: a year is sent in one piece, until: 2027-01-31 }
   pages: { rule: A1402, at: routes.docs.scopes, because: until scopes are given out, until: 2027-02-28 }
@@ -475,6 +487,12 @@ pub(crate) const CHANGES: &[(&str, &str, &str)] = &[
         "stale_for: 1min",
         "stale_for: 2min",
     ),
+    (
+        "upstreams.*.openapi",
+        "openapi: listing.openapi.json",
+        "openapi: strict.openapi.json",
+    ),
+    ("routes.*.openapi", "    openapi: none\n", "\n"),
     ("routes.*.deprecated", "2026-12-01", "2026-12-02"),
     ("routes.*.sunset", "    sunset: 2027-06-01\n", "\n"),
     (
@@ -740,6 +758,54 @@ const ON_THE_WIRE: &[(&str, &str)] = &[
         "gateway/tests/gateway/upstreams/retries.rs::an_answer_that_never_came_is_asked_for_again_but_an_order_is_not",
     ),
     (
+        "routes.*.cache",
+        "gateway/tests/gateway/cache/answers.rs::a_good_answer_is_kept_as_the_upstream_allows",
+    ),
+    (
+        "routes.*.cache.for",
+        "gateway/tests/gateway/cache/answers.rs::an_answer_ends_with_its_time",
+    ),
+    (
+        "routes.*.cache.key",
+        "gateway/tests/gateway/cache/public.rs::what_is_not_in_the_key_never_reaches_the_upstream",
+    ),
+    (
+        "routes.*.cache.largest",
+        "gateway/tests/gateway/cache/answers.rs::what_must_not_be_kept_is_asked_for_again",
+    ),
+    (
+        "routes.*.compress",
+        "gateway/tests/gateway/compression.rs::a_client_gets_the_coding_that_it_likes_best_and_the_upstream_is_asked_for_none",
+    ),
+    (
+        "routes.*.compress.over",
+        "gateway/tests/gateway/compression.rs::what_is_not_to_be_compressed_goes_through_as_it_is",
+    ),
+    (
+        "routes.*.compress.types",
+        "gateway/tests/gateway/compression.rs::what_is_not_to_be_compressed_goes_through_as_it_is",
+    ),
+    (
+        "upstreams.*.breaker.fallback.stale_for",
+        "gateway/tests/gateway/cache/stale.rs::without_the_policys_word_nothing_is_given_late",
+    ),
+    (
+        "upstreams.*.tls.authority",
+        "gateway/tests/gateway/upstreams/tls.rs::tls8_a_service_that_cannot_show_who_it_is_gets_nothing",
+    ),
+    (
+        "upstreams.*.tls.certificate",
+        "gateway/tests/gateway/upstreams/tls.rs::tls8_two_names_of_the_gateway_never_share_a_connection",
+    ),
+    (
+        "upstreams.*.tls.min",
+        "gateway/tests/gateway/upstreams/tls.rs::tls8_tls_1_2_is_spoken_where_the_policy_allows_it",
+    ),
+    (
+        "upstreams.*.tls.server_name",
+        "gateway/tests/gateway/upstreams/tls.rs::tls8_a_service_that_cannot_show_who_it_is_gets_nothing",
+    ),
+    (
         "waivers",
         "crates/policy/tests/policy/waivers.rs::without_a_waiver_each_excess_is_an_error_and_with_it_none",
     ),
@@ -759,10 +825,25 @@ const ON_THE_WIRE: &[(&str, &str)] = &[
 
 pub(crate) fn files(base: &str, overlay: &str) -> Vec<SourceFile> {
     let file = |name: &str, text: &str| SourceFile::new(name, text);
-    vec![
+    let mut files = vec![
         file("base.yaml", base),
         file("environments/development.yaml", overlay),
-    ]
+    ];
+    let documents = [("listing.openapi.json", ""), ("strict.openapi.json", PAGE)];
+    let named = documents.into_iter().filter(|(name, _)| base.contains(name));
+    files.extend(named.map(|(name, of_list)| SourceFile::new(name, listing(of_list))));
+    files
+}
+
+const PAGE: &str = r#"{"name":"page","in":"query","required":true,"schema":{"type":"integer"}}"#;
+
+/// A document with these parameters for one of its two paths; the other one asks for a page.
+fn listing(of_list: &str) -> String {
+    format!(
+        r#"{{"openapi":"3.1.0","paths":{{
+            "/list":{{"get":{{"parameters":[{of_list}]}}}},
+            "/help":{{"get":{{"parameters":[{PAGE}]}}}}}}}}"#
+    )
 }
 
 /// The plan in words, without the hash, which any edit changes.

@@ -1,11 +1,11 @@
 //! Limits: who shares a counter, what a refusal says, and failures that cost nothing when they did not happen.
 
-use crate::world::{Request, World, denial, field, plan, shipped, shipped_with, status};
+use crate::world::{Request, World, denial, field, plan, status, undescribed, undescribed_with};
 use policy::{Charge, Decision, DenialKind, LimitState, Phase, Plan, gcra::Denied, is_failure};
 use std::time::Duration;
 
 fn production() -> Plan {
-    plan(&shipped(), "production")
+    plan(&undescribed(), "production")
 }
 
 fn login(email: &str) -> Request {
@@ -145,7 +145,7 @@ fn a_body_that_services_could_read_in_two_ways_is_refused() {
 #[test]
 fn what_the_gateway_refuses_is_no_failure() {
     let floor = "per-address: { limit: 100/min, burst: 100, key: [address] }\n    guesses: { limit: 5/min, burst: 5, key: [address], count: failures }";
-    let files = shipped_with(
+    let files = undescribed_with(
         "floor.yaml",
         "per-address: { limit: 100/min, burst: 100, key: [address] }",
         floor,
@@ -329,7 +329,7 @@ fn a_preflight_counts_against_the_floor_only() {
 /// The shipped policies with another limit by address.
 fn with_floor(limit: &str) -> Plan {
     let old = "{ limit: 100/min, burst: 100, key: [address] }";
-    plan(&shipped_with("floor.yaml", old, limit), "production")
+    plan(&undescribed_with("floor.yaml", old, limit), "production")
 }
 
 #[test]
@@ -353,7 +353,7 @@ fn a_network_of_the_policys_choice_shares_one_counter() {
 #[test]
 fn a_request_that_costs_more_takes_more_from_the_floor_and_one_from_its_own() {
     let (old, new) = ("path: /api/v1/me }", "path: /api/v1/me }\n    cost: 30");
-    let plan = plan(&shipped_with("routes/identity.yaml", old, new), "production");
+    let plan = plan(&undescribed_with("routes/identity.yaml", old, new), "production");
     let world = World::with_scopes(&[]);
     let me = Request::new("GET", "/api/v1/me").token("good");
     for left in [70, 40, 10] {

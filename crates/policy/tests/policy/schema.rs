@@ -26,7 +26,8 @@ fn the_committed_schema_is_what_the_table_says() {
 
 #[test]
 fn every_shipped_file_names_the_schema_and_fits_it() {
-    for file in shipped().into_iter().chain(shipped_cases()) {
+    let policies = |file: &SourceFile| !SourceFile::is_api_document(&file.name);
+    for file in shipped().into_iter().filter(policies).chain(shipped_cases()) {
         let depth = file.name.matches('/').count();
         let modeline = format!("# yaml-language-server: $schema={}{NAME}\n", "../".repeat(depth));
         assert!(

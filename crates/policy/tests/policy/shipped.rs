@@ -38,28 +38,28 @@ const ROUTES: [Expected; 24] = [
     (
         "read_account",
         "GET",
-        "/api/v1/accounts/acc_1",
+        "/api/v1/accounts/acc_01kafpwz0zfmx9tprc5xqgyf0h",
         Some(&["accounts:read"]),
         "core",
     ),
     (
         "list_entries",
         "GET",
-        "/api/v1/accounts/acc_1/entries",
+        "/api/v1/accounts/acc_01kafpwz0zfmx9tprc5xqgyf0h/entries",
         Some(&["accounts:read"]),
         "core",
     ),
     (
         "deposit",
         "POST",
-        "/api/v1/accounts/acc_1/deposits",
+        "/api/v1/accounts/acc_01kafpwz0zfmx9tprc5xqgyf0h/deposits",
         Some(&["cash:write"]),
         "core",
     ),
     (
         "withdraw",
         "POST",
-        "/api/v1/accounts/acc_1/withdrawals",
+        "/api/v1/accounts/acc_01kafpwz0zfmx9tprc5xqgyf0h/withdrawals",
         Some(&["cash:write"]),
         "core",
     ),
@@ -80,7 +80,7 @@ const ROUTES: [Expected; 24] = [
     (
         "read_transfer",
         "GET",
-        "/api/v1/transfers/trf_1",
+        "/api/v1/transfers/txn_01kafpwz0zfmx9tprc5xqgyf0h",
         Some(&["transfers:read"]),
         "core",
     ),
@@ -95,6 +95,28 @@ const ROUTES: [Expected; 24] = [
     ("ready", "GET", "/health/ready", None, "ready"),
     ("core_health", "GET", "/health", None, "core"),
 ];
+
+/// A request of a route as the API describes it.
+fn described(name: &str, method: &str, path: &str) -> Request {
+    const ACCOUNT: &str = "acc_01kafpwz0zfmx9tprc5xqgyf0h";
+    let body = match name {
+        "login" => r#"{"email":"a@b.example","password":"correct horse battery"}"#.to_owned(),
+        "register" => {
+            r#"{"email":"a@b.example","password":"correct horse battery","full_name":"Alice"}"#.to_owned()
+        }
+        "refresh" => r#"{"refresh_token":"rt_1"}"#.to_owned(),
+        "open_account" => r#"{"product":"savings","currency":"EUR"}"#.to_owned(),
+        "deposit" | "withdraw" => r#"{"amount":1,"currency":"EUR"}"#.to_owned(),
+        "create_transfer" => format!(
+            r#"{{"from_account_id":"{ACCOUNT}","to_account_id":"{ACCOUNT}","amount":1,"currency":"EUR"}}"#
+        ),
+        _ => String::new(),
+    };
+    Request::new(method, path)
+        .header("content-type", "application/json")
+        .header("idempotency-key", "order-1")
+        .body(&body)
+}
 
 #[test]
 fn every_shipped_route_has_its_cases_here() {
@@ -112,7 +134,7 @@ fn every_route_lets_the_right_request_through() {
         let plan = plan(&shipped(), environment);
         for (name, method, path, scopes, target) in ROUTES {
             let world = World::with_scopes(scopes.unwrap_or_default());
-            let request = Request::new(method, path).token("good").body("{}");
+            let request = described(name, method, path).token("good");
             let permit = permit(request.ask(&plan, &world));
             assert_eq!(permit.route().name, name, "{environment} {method} {path}");
             assert_eq!(permit.canonical_path(), path);
@@ -136,7 +158,7 @@ fn every_protected_route_refuses_no_token_a_bad_token_and_a_missing_scope() {
         for (name, method, path, scopes, _) in ROUTES {
             let Some(scopes) = scopes else { continue };
             let world = World::with_scopes(&["unrelated", "accounts:read2", "accounts"]);
-            let request = Request::new(method, path).body("{}");
+            let request = described(name, method, path);
             let refused = denial(request.ask(&plan, &world));
             assert_eq!(refused.kind.status(), 401, "{name}");
             assert!(
@@ -302,4 +324,16 @@ fn names_and_files_may_come_in_any_order() {
     let mut files = shipped();
     files.reverse();
     assert!(compile(&files, "development").is_ok());
+}
+
+#[test]
+fn the_document_is_the_one_that_is_published() {
+    let published = std::fs::read_to_string(crate::world::shipped_folder().join("../docs/openapi.json"));
+    let files = shipped();
+    let document = files.iter().find(|file| file.name == "core-api.openapi.json");
+    let document = document.map(|file| file.text.as_str());
+    assert!(
+        document == published.ok().as_deref(),
+        "they differ: run make openapi"
+    );
 }

@@ -1,13 +1,13 @@
 //! Waivers: what they allow, what they do not, and when they end.
 
-use crate::world::{Request, World, permit, plan, shipped, status};
+use crate::world::{Request, World, permit, plan, status, undescribed};
 use policy::{Date, RouteTarget, SourceFile, compile};
 use std::time::Duration;
 
 /// The shipped bundle with a route that asks for more than the floor and its upstream give, and a profile that drops
 /// headers of the floor.
 fn uploads(waivers: &str) -> Vec<SourceFile> {
-    let mut files = shipped();
+    let mut files = undescribed();
     let text = format!(
         "version: 1
 headers:
@@ -149,7 +149,7 @@ fn an_expired_waiver_stays_expired_and_is_an_error_on_each_day() {
 #[test]
 fn compression_of_what_is_for_one_client_alone_needs_a_waiver() {
     let files = |waivers: &str| {
-        let mut files = shipped();
+        let mut files = undescribed();
         let text = format!(
             "version: 1
 routes:

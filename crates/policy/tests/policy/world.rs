@@ -27,6 +27,19 @@ pub(crate) fn shipped() -> Vec<SourceFile> {
     bundle
 }
 
+/// The shipped bundle without the document that describes its API, for tests of other phases: their requests are made up.
+pub(crate) fn undescribed() -> Vec<SourceFile> {
+    let mut files = shipped();
+    files.retain(|file| !SourceFile::is_api_document(&file.name));
+    for file in &mut files {
+        file.text = file
+            .text
+            .replace("    openapi: core-api.openapi.json\n", "")
+            .replace("    openapi: none\n", "");
+    }
+    files
+}
+
 /// Every shipped case file.
 pub(crate) fn shipped_cases() -> Vec<SourceFile> {
     let (cases, _) = shipped_cases_and_bundle();
@@ -41,7 +54,9 @@ fn shipped_cases_and_bundle() -> (Vec<SourceFile>, Vec<SourceFile>) {
             let path = entry.expect("policies can be read").path();
             if path.is_dir() {
                 folders.push(path);
-            } else if path.extension().is_some_and(|extension| extension == "yaml") {
+            } else if path.extension().is_some_and(|extension| extension == "yaml")
+                || path.to_str().is_some_and(SourceFile::is_api_document)
+            {
                 let name = path
                     .strip_prefix(&root)
                     .expect("below the root")
@@ -68,7 +83,15 @@ pub(crate) fn plan(files: &[SourceFile], environment: &str) -> Plan {
 
 /// The shipped bundle after replacing a text in one of its files.
 pub(crate) fn shipped_with(file: &str, old: &str, new: &str) -> Vec<SourceFile> {
-    let mut files = shipped();
+    with(shipped(), file, old, new)
+}
+
+/// The same of [`undescribed`].
+pub(crate) fn undescribed_with(file: &str, old: &str, new: &str) -> Vec<SourceFile> {
+    with(undescribed(), file, old, new)
+}
+
+fn with(mut files: Vec<SourceFile>, file: &str, old: &str, new: &str) -> Vec<SourceFile> {
     let changed = files
         .iter_mut()
         .find(|candidate| candidate.name == file)
