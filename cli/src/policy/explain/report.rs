@@ -1,8 +1,8 @@
 //! What `portico policy explain` prints: every phase in its fixed order, the decision, and the line that made it.
 
 use ::policy::{
-    Decision, Outcome, Phase, PhaseResult, PhaseTrace, Plan, RateKey, RateLimit, RequestHead, Rule, Scheme,
-    describe,
+    Decision, Mode, Outcome, Phase, PhaseResult, PhaseTrace, Plan, RateKey, RateLimit, RequestHead, Rule,
+    Scheme, describe,
 };
 use serde_json::{Value, json};
 
@@ -108,8 +108,15 @@ impl Report<'_> {
                 period: limit.period,
             };
             text.push(format!(
-                "limit     {}: {pace}, burst {}  {}",
-                limit.name, limit.burst, limit.rule
+                "limit     {}: {pace}, burst {}{}  {}",
+                limit.name,
+                limit.burst,
+                if limit.mode == Mode::Shadow {
+                    ", shadow"
+                } else {
+                    ""
+                },
+                limit.rule
             ));
         }
         text.join("\n")
