@@ -6,12 +6,13 @@ use ::policy::{
 };
 use serde_json::{Value, json};
 
+use super::super::bundle::Bundle;
 use super::log_line::LogLine;
 use super::token::Token;
 
 /// One explained request.
 pub(super) struct Report<'a> {
-    pub(super) bundle: &'a str,
+    pub(super) bundle: &'a Bundle,
     pub(super) plan: &'a Plan,
     pub(super) head: &'a RequestHead<'a>,
     pub(super) token: Option<Token>,
@@ -53,7 +54,7 @@ impl Report<'_> {
             Scheme::Http => "http",
             Scheme::Https => "https",
         };
-        let (bundle, environment) = (self.bundle, self.plan.environment());
+        let (bundle, environment) = (self.bundle.in_words(), self.plan.environment());
         let (method, client) = (self.head.method.escape_debug(), self.head.client);
         let (host, target) = (self.head.host.escape_debug(), self.head.target.escape_debug());
         // What is no path must not look like a part of the host.

@@ -26,8 +26,17 @@ pub(crate) fn run(question: &PolicyShowCommand) -> anyhow::Result<Outcome> {
         describe(&bundle.files, &environment).map_err(|findings| bundle.refused(&findings, &environment))?;
     let table = answer(question, &description)?;
     match common.format {
-        Format::Human if table.rows.is_empty() => output::line("none"),
-        Format::Human => output::line(&table.human()),
+        Format::Human => {
+            let answer = if table.rows.is_empty() {
+                "none".to_owned()
+            } else {
+                table.human()
+            };
+            output::line(&answer);
+            if let Some(remark) = bundle.remark() {
+                output::line(&remark);
+            }
+        }
         Format::Json => output::line(&serde_json::to_string_pretty(&table.json())?),
     }
     Ok(Outcome::Done)
