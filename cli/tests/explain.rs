@@ -180,6 +180,12 @@ fn a_token_is_never_printed() {
     assert!(!said.err.contains(signature), "{}", said.err);
 }
 
+/// What Chrome puts into the clipboard as “Copy as cURL (cmd)”.
+const CMD: &str = "curl ^\"https://api.bank.example/api/v1/transfers^\" ^\n  -H ^\"accept: */*^\" ^\n  --data-raw ^\"^{^\\^\"a^\\^\":1^}^\"";
+const OLDER_CMD: &str = "curl \"https://api.bank.example/health\" ^\n  -H \"accept: */*\" ^\n  --compressed";
+const OLDER_CMD_IN_ONE_LINE: &str =
+    "curl \"https://api.bank.example/health\" ^ -H \"accept: */*\" ^ --compressed";
+
 #[test]
 fn what_cannot_be_explained_is_2_and_named() {
     for (command, named) in [
@@ -192,6 +198,14 @@ fn what_cannot_be_explained_is_2_and_named() {
             "variable",
         ),
         ("wget https://api.bank.example/", "`curl`"),
+        (CMD, "Copy as cURL (bash)"),
+        (OLDER_CMD, "Copy as cURL (bash)"),
+        (OLDER_CMD_IN_ONE_LINE, "Copy as cURL (bash)"),
+        (
+            "curl --cert me.pem https://api.bank.example/",
+            "--client-certificate",
+        ),
+        ("curl -E me.pem https://api.bank.example/", "--client-certificate"),
     ] {
         let said = explain(&["--curl", command], "");
         assert_eq!(said.code, Some(2), "{command}");

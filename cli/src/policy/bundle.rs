@@ -11,6 +11,7 @@ use service_runtime::settings::variable;
 
 use super::{RunningArguments, files};
 use crate::Unreadable;
+use crate::arguments::FindingsFormat;
 use crate::data_directory::DataDirectory;
 use crate::up::Endpoints;
 
@@ -136,6 +137,10 @@ impl Bundle {
 
     /// What to say of a bundle that does not compile.
     pub(super) fn refused(&self, findings: &[Diagnostic], environment: &str) -> Unreadable {
+        // Programs get an object with the error, not findings.
+        if let Err(unknown) = files::known_environment(environment, &self.files, FindingsFormat::Human) {
+            return Unreadable(format!("{}: {}", self.name, unknown.0));
+        }
         let findings = render::human(findings, &self.files);
         Unreadable(format!(
             "{} does not compile for {environment}, so it decides nothing\n{}",

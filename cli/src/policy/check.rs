@@ -24,6 +24,9 @@ pub(crate) fn run(arguments: &PolicyCheckArguments) -> anyhow::Result<Outcome> {
         .clone()
         .or_else(|| variable("APP_ENV"))
         .filter(|name| !name.is_empty());
+    if let Some(chosen) = &chosen {
+        files::known_environment(chosen, &files, arguments.format)?;
+    }
     let chosen = chosen.map_or_else(|| ENVIRONMENTS.map(str::to_owned).to_vec(), |chosen| vec![chosen]);
 
     let mut findings: Vec<Diagnostic> = Vec::new();
