@@ -47,7 +47,14 @@ fn draft_like(path: &Path, draft: &Path, content: &[u8]) -> io::Result<()> {
     let mut file = create(draft, 0o600)?;
     let new = file.metadata()?;
     if (new.uid(), new.gid()) != (old.uid(), old.gid()) {
-        fchown(&file, Some(old.uid()), Some(old.gid()))?;
+        fchown(&file, Some(old.uid()), Some(old.gid())).map_err(|error| {
+            let (user, group) = (old.uid(), old.gid());
+            let lost = format!(
+                "its owner (user {user}, group {group}) cannot be kept, and others might no longer read it: {error}; run \
+                 this as that user, or as root"
+            );
+            io::Error::new(error.kind(), lost)
+        })?;
     }
     file.set_permissions(old.permissions())?;
     file.write_all(content)?;

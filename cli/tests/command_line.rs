@@ -492,6 +492,50 @@ fn up_refuses_in_one_line_before_anything_is_started() {
 }
 
 #[test]
+fn an_unknown_environment_is_2_and_the_known_ones_are_named() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../policies");
+    let folder = folder.to_str().unwrap();
+    for command in [
+        &["check", folder][..],
+        &["test", folder],
+        &["audit", folder],
+        &["show", "routes", folder],
+        &["explain", "--path", "/", "--policies", folder],
+        &["diff", folder, folder],
+    ] {
+        let asked = [&["policy"][..], command, &["--env", "staging"]].concat();
+        let said = portico(&asked);
+        assert_eq!(
+            (said.code, said.out.as_str()),
+            (Some(2), ""),
+            "{command:?}: {}",
+            said.err
+        );
+        assert!(
+            said.err
+                .contains("there is no environment `staging`, only development, production, test"),
+            "{command:?}: {}",
+            said.err
+        );
+        let json = portico(&[&asked[..], &["--format", "json"]].concat());
+        assert!(
+            json.code == Some(2) && json.out.contains("staging"),
+            "{command:?}: {}",
+            json.out
+        );
+        serde_json::from_str::<serde_json::Value>(&json.out).unwrap();
+    }
+    let sarif = portico(&["policy", "check", folder, "--env", "staging", "--format", "sarif"]);
+    assert!(
+        sarif.code == Some(2) && sarif.out.contains("P4001"),
+        "{}",
+        sarif.out
+    );
+    let ambient = portico_with(&["policy", "check", folder], &[("APP_ENV", "staging")]);
+    assert_eq!(ambient.code, Some(2), "{}", ambient.out);
+}
+
+#[test]
 fn names_in_cases_are_checked_whichever_environment_is_chosen() {
     for (from, to) in [
         ("{ provider: customers,", "{ provider: custmers,"),
@@ -552,6 +596,11 @@ fn what_cannot_be_read_is_a_document_for_those_who_wait_for_one() {
                 (Some(2), &"P1013".into()),
                 "{}",
                 json.out
+            );
+            // As every finding about a whole file.
+            assert_eq!(
+                (&findings[0]["line"], &findings[0]["column"]),
+                (&0.into(), &0.into())
             );
             let sarif = portico(&["policy", command, directory, "--format", "sarif"]);
             let log: serde_json::Value = serde_json::from_str(&sarif.out).unwrap();

@@ -2,7 +2,7 @@
 #![cfg(test)]
 
 use std::io::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::SystemTime;
 
@@ -16,13 +16,19 @@ struct Said {
     err: String,
 }
 
-/// Explains with these options in production; `input` is standard input.
+/// Explains with these options, in production unless they say otherwise; `input` is standard input.
 fn explain(arguments: &[&str], input: &str) -> Said {
+    let environment: &[&str] = if arguments.contains(&"--env") {
+        &[]
+    } else {
+        &["--env", "production"]
+    };
     let mut child = Command::new(env!("CARGO_BIN_EXE_portico"))
-        .args(["policy", "explain", "--env", "production"])
+        .args(["policy", "explain"])
+        .args(environment)
         .args(arguments)
         .env_remove("APP_ENV")
-        .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(".."))
+        .current_dir(root())
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -36,6 +42,10 @@ fn explain(arguments: &[&str], input: &str) -> Said {
         out: String::from_utf8(output.stdout).unwrap(),
         err: String::from_utf8(output.stderr).unwrap(),
     }
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
 fn explained(command: &str) -> Value {
@@ -170,6 +180,12 @@ fn a_token_is_never_printed() {
     assert!(!said.err.contains(signature), "{}", said.err);
 }
 
+/// What Chrome puts into the clipboard as “Copy as cURL (cmd)”.
+const CMD: &str = "curl ^\"https://api.bank.example/api/v1/transfers^\" ^\n  -H ^\"accept: */*^\" ^\n  --data-raw ^\"^{^\\^\"a^\\^\":1^}^\"";
+const OLDER_CMD: &str = "curl \"https://api.bank.example/health\" ^\n  -H \"accept: */*\" ^\n  --compressed";
+const OLDER_CMD_IN_ONE_LINE: &str =
+    "curl \"https://api.bank.example/health\" ^ -H \"accept: */*\" ^ --compressed";
+
 #[test]
 fn what_cannot_be_explained_is_2_and_named() {
     for (command, named) in [
@@ -182,6 +198,14 @@ fn what_cannot_be_explained_is_2_and_named() {
             "variable",
         ),
         ("wget https://api.bank.example/", "`curl`"),
+        (CMD, "Copy as cURL (bash)"),
+        (OLDER_CMD, "Copy as cURL (bash)"),
+        (OLDER_CMD_IN_ONE_LINE, "Copy as cURL (bash)"),
+        (
+            "curl --cert me.pem https://api.bank.example/",
+            "--client-certificate",
+        ),
+        ("curl -E me.pem https://api.bank.example/", "--client-certificate"),
     ] {
         let said = explain(&["--curl", command], "");
         assert_eq!(said.code, Some(2), "{command}");
@@ -284,6 +308,83 @@ fn what_is_supposed_is_said_and_what_means_nothing_is_refused() {
         assert_eq!(said.code, Some(2), "{arguments:?}: {}", said.out);
         assert!(said.err.contains(because), "{}", said.err);
     }
+}
+
+#[test]
+fn an_unknown_host_is_refused_by_the_line_that_names_the_known_ones() {
+    let rule = |environment: &str| {
+        let said = explain(
+            &[
+                "--path",
+                "/health",
+                "--host",
+                "evil.example",
+                "--env",
+                environment,
+                "--format",
+                "json",
+            ],
+            "",
+        );
+        let said: Value = serde_json::from_str(&said.out).unwrap();
+        assert_eq!(said["status"], 421, "{said}");
+        said["rule"].as_str().unwrap().to_owned()
+    };
+    let (base, overlay) = (rule("production"), rule("development"));
+    assert!(
+        base.starts_with("listeners.yaml:") && base.ends_with(" hosts"),
+        "{base}"
+    );
+    assert!(
+        overlay.starts_with("environments/development.yaml:") && overlay.ends_with(" hosts"),
+        "{overlay}"
+    );
+}
+
+#[test]
+fn a_limit_that_only_watches_is_told_when_the_request_is_over_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let copied = Command::new("cp")
+        .arg("-r")
+        .arg(root().join("policies"))
+        .arg(folder.path())
+        .status()
+        .unwrap();
+    assert!(copied.success());
+    let policies = folder.path().join("policies");
+    let file = policies.join("routes/identity.yaml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    let enforced = "login-attempts: { limit: 30/min, burst: 30,";
+    assert!(text.contains(enforced));
+    std::fs::write(
+        &file,
+        text.replace(enforced, &format!("{enforced} mode: shadow,")),
+    )
+    .unwrap();
+    let policies = policies.to_str().unwrap();
+    let login = [
+        "--method",
+        "POST",
+        "--path",
+        "/api/v1/auth/login",
+        "--policies",
+        policies,
+    ];
+    let over = explain(&[&login[..], &["--exhausted=login-attempts"]].concat(), "");
+    assert!(over.out.contains("decision  permit"), "{}{}", over.out, over.err);
+    for told in [
+        "over `login-attempts`, and let through because of `mode: shadow`",
+        "passed      routes/identity.yaml:",
+        "login-attempts: 30/min, burst 30, shadow",
+    ] {
+        assert!(over.out.contains(told), "{told}:\n{}", over.out);
+    }
+    let within = explain(&login, "");
+    assert!(
+        within.out.contains("within every limit") && !within.out.contains("let through"),
+        "{}",
+        within.out
+    );
 }
 
 #[test]

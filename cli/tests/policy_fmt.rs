@@ -4,6 +4,7 @@
 use std::fs;
 use std::io::Write as _;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -176,6 +177,51 @@ fn a_check_shows_no_secret() {
             said.out
         );
     }
+}
+
+#[test]
+fn a_check_says_when_only_hidden_lines_differ() {
+    let text = "version: 1\npassword:   hunter2\n";
+    let (root, _folder) = policies(&[("a.yaml", text)]);
+    for (arguments, input) in [(&["--check"][..], ""), (&["--check", "-"], text)] {
+        let said = fmt(root.path(), arguments, input);
+        assert_eq!(said.code, Some(1), "{}", said.err);
+        assert!(
+            said.out.contains("only lines differ that are not shown") && !said.out.contains("hunter2"),
+            "{}",
+            said.out
+        );
+    }
+}
+
+#[test]
+fn an_owner_that_cannot_be_kept_is_named_and_the_file_stays() {
+    if fs::metadata("/proc/self").unwrap().uid() != 0 {
+        eprintln!("SKIPPED: only root can make a file of another owner");
+        return;
+    }
+    let (root, folder) = policies(&[("hosts.yaml", OTHER)]);
+    for place in [root.path(), &folder] {
+        std::os::unix::fs::chown(place, Some(65534), Some(65534)).unwrap();
+    }
+    // The binary of the tests may lie where only root may go.
+    let portico = root.path().join("portico");
+    fs::copy(env!("CARGO_BIN_EXE_portico"), &portico).unwrap();
+    let output = Command::new(portico)
+        .args(["policy", "fmt"])
+        .current_dir(root.path())
+        .uid(65534)
+        .gid(65534)
+        .output()
+        .unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(
+        said.contains("hosts.yaml: its owner (user 0, group 0) cannot be kept"),
+        "{said}"
+    );
+    assert_eq!(fs::read_to_string(folder.join("hosts.yaml")).unwrap(), OTHER);
+    assert_eq!(fs::read_dir(folder).unwrap().count(), 1, "nothing is left beside");
 }
 
 #[test]

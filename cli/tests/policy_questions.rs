@@ -555,6 +555,84 @@ fn what_runs_is_asked_about_like_a_directory() {
 }
 
 #[test]
+fn a_gateway_that_runs_by_itself_is_asked_by_its_state_folder() {
+    let work = Workplace::new();
+    fs::rename(work.path(".portico/gateway"), work.path("state")).unwrap();
+    work.edit("floor.yaml", "head: 16KiB", "head: 15KiB");
+    let of_gateway = ["--running", "--state-dir", "state"];
+    let ask = |question: &[&str]| work.portico(&[&["policy"][..], question, &of_gateway].concat());
+    let meaning = "running: what the gateway last put in force, kept in state";
+    for (question, code, answer) in [
+        (&["diff"][..], 1, "floor.limits.head"),
+        (&["show", "limits"], 0, "login-failures"),
+        (&["explain", "--path", "/health"], 0, "decision  permit"),
+    ] {
+        let said = ask(question);
+        assert_eq!(said.code, Some(code), "{question:?}: {}", said.err);
+        assert!(
+            said.out.contains(answer) && said.out.contains(meaning),
+            "{question:?}: {}",
+            said.out
+        );
+    }
+    for (arguments, because) in [
+        (&["--running", "--data-dir", "state"][..], "--state-dir"),
+        (&["--running", "--state-dir", "policies"], "--state-dir"),
+        (&["--state-dir", "state"], "--running"),
+        (
+            &["--running", "--state-dir", "state", "--data-dir", "."],
+            "cannot be used with",
+        ),
+    ] {
+        for question in [&["diff"][..], &["show", "limits"], &["explain", "--path", "/"]] {
+            let said = work.portico(&[&["policy"][..], question, arguments].concat());
+            assert_eq!(
+                (said.code, said.out.as_str()),
+                (Some(2), ""),
+                "{question:?} {arguments:?}"
+            );
+            assert!(said.err.contains(because), "{arguments:?}: {}", said.err);
+        }
+    }
+}
+
+#[test]
+fn a_limit_that_only_watches_or_is_shared_is_shown_as_such() {
+    let work = Workplace::new();
+    work.edit(
+        "routes/identity.yaml",
+        "login-failures: { limit: 5/min, burst: 5,",
+        "login-failures: { limit: 5/min, burst: 5, mode: shadow, count_in: store, on_store_down: local,",
+    );
+    let limits = rows(&work, "limits --route login");
+    let of = |limit: &str, name: &str| {
+        let row = limits.iter().find(|row| row["limit"] == limit).unwrap();
+        row[name].as_str().unwrap_or_default().to_owned()
+    };
+    for (limit, mode, count_in, down) in [
+        ("login-failures", "shadow", "store", "local"),
+        ("login-attempts", "enforce", "gateway", "none"),
+    ] {
+        assert_eq!(
+            ["mode", "count_in", "on_store_down"].map(|name| of(limit, name)),
+            [mode, count_in, down]
+        );
+    }
+    let route = rows(&work, "routes --route login");
+    let value = |key: &str| {
+        let row = route.iter().find(|row| row["key"] == key).unwrap();
+        row["value"].as_str().unwrap().to_owned()
+    };
+    let told = value("rate.login-failures");
+    assert!(
+        told.ends_with("mode shadow, counted in store, on store down local"),
+        "{told}"
+    );
+    let told = value("rate.login-attempts");
+    assert!(told.ends_with("mode enforce, counted in gateway"), "{told}");
+}
+
+#[test]
 fn two_environments_of_one_bundle_are_compared() {
     let work = Workplace::new();
     let between = |more: &[&str]| {

@@ -19,6 +19,7 @@ What is enforced is compared, not how it is written. A bundle is one of
 
 Examples:
   portico policy diff --running                      what would change if I deploy ./policies?
+  portico policy diff --running --state-dir state    the same, of a gateway that runs by itself
   portico policy diff git:HEAD                       what did I change since the last commit?
   portico policy diff git:v1.2 policies --env all
   portico policy diff before after --fail-on high    for CI: exit 1 only for high and critical
@@ -30,12 +31,8 @@ pub(crate) struct PolicyDiffArguments {
     /// The old bundle and the new one; without a new one, ./policies.
     #[arg(value_name = "BUNDLE", num_args = 0..=2)]
     pub(crate) bundles: Vec<String>,
-    /// The old bundle is the one that the gateway of the data directory runs with.
-    #[arg(long)]
-    pub(crate) running: bool,
-    /// Data directory of the running system, with --running.
-    #[arg(long, value_name = "DIR", default_value = ".portico", requires = "running")]
-    pub(crate) data_dir: PathBuf,
+    #[command(flatten)]
+    pub(crate) running: RunningArguments,
     /// The environment of the old side, when the two differ; without a new bundle, both sides are one bundle.
     #[arg(long, value_name = "ENV", requires = "to", conflicts_with = "env")]
     pub(crate) from: Option<String>,
@@ -72,6 +69,8 @@ Examples:
   portico policy show routes --client 10.1.2.3 what may this address call?
   portico policy show waivers                  which exceptions are there, and which end soon?
   portico policy show limits --running         what does the gateway enforce now?
+  portico policy show limits --running --state-dir state
+                                               the same, of a gateway that runs by itself
 
 More questions, each with its command: docs/policy-questions.md.
 Exit codes: 0 answered; 2 wrong usage, or a policy that cannot be read or does not compile.";
@@ -101,15 +100,18 @@ pub(crate) enum PolicyShowCommand {
     Waivers(ShowArguments),
 }
 
-/// What the gateway enforces now, instead of a directory.
+/// What a gateway enforces, instead of a directory.
 #[derive(Debug, Args)]
 pub(crate) struct RunningArguments {
-    /// The bundle that the gateway of the data directory runs with.
+    /// The bundle that the gateway last put in force; for `diff` it is the old one.
     #[arg(long)]
     pub(crate) running: bool,
-    /// Data directory of the running system, with --running.
+    /// With --running: data directory of the system that `portico up` runs.
     #[arg(long, value_name = "DIR", default_value = ".portico", requires = "running")]
     pub(crate) data_dir: PathBuf,
+    /// With --running: `state_dir` of the settings of a gateway that runs by itself.
+    #[arg(long, value_name = "DIR", requires = "running", conflicts_with = "data_dir")]
+    pub(crate) state_dir: Option<PathBuf>,
 }
 
 /// Options of every `portico policy show …`.

@@ -21,6 +21,7 @@ pub(crate) fn run(arguments: &PolicyAuditArguments) -> anyhow::Result<Outcome> {
         .or_else(|| variable("APP_ENV"))
         .filter(|name| !name.is_empty());
     let environment = environment.unwrap_or_else(|| "production".to_owned());
+    files::known_environment(&environment, &files, arguments.format)?;
     match audit::audit(&files, &environment, today()) {
         Ok(audit) => {
             output::line(audited(&audit, arguments.format, &files, &root).trim_end());

@@ -1,7 +1,7 @@
 //! Where a bundle to compare comes from: a directory, a revision in git, or the running gateway.
 
 use std::io::ErrorKind;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use ::policy::cases::FOLDER;
@@ -11,6 +11,7 @@ use service_runtime::settings::variable;
 
 use super::{RunningArguments, files};
 use crate::Unreadable;
+use crate::arguments::FindingsFormat;
 use crate::data_directory::DataDirectory;
 use crate::up::Endpoints;
 
@@ -21,6 +22,8 @@ pub(super) struct Bundle {
     pub(super) name: String,
     prefix: String,
     pub(super) files: Vec<SourceFile>,
+    /// Where a gateway keeps it, when it is what that gateway last put in force.
+    kept: Option<PathBuf>,
 }
 
 impl Bundle {
@@ -31,6 +34,7 @@ impl Bundle {
                 name: written.to_owned(),
                 prefix: format!("{}/", written.trim_end_matches('/')),
                 files: files::read(Path::new(written))?,
+                kept: None,
             });
         };
         let (files, prefix) = match revision.split_once(':') {
@@ -47,27 +51,57 @@ impl Bundle {
             name: written.to_owned(),
             prefix,
             files,
+            kept: None,
         })
     }
 
-    /// What the gateway of a data directory runs with, and the environment of that system while it runs.
-    pub(super) fn running(data_dir: &Path) -> Result<(Self, Option<String>), Unreadable> {
+    /// What a gateway last put in force, and the environment of its system while `portico up` runs it. A gateway that
+    /// runs by itself tells its environment to nobody.
+    pub(super) fn running(arguments: &RunningArguments) -> Result<(Self, Option<String>), Unreadable> {
         let unreadable = |error: anyhow::Error| Unreadable(format!("{error:#}"));
-        let directory = DataDirectory::open(data_dir).map_err(unreadable)?;
-        let files = gateway::read_last_good_policies(&directory.gateway()).map_err(unreadable)?;
+        let (kept, environment) = match &arguments.state_dir {
+            Some(state_dir) => (state_dir.clone(), None),
+            None => {
+                let directory = DataDirectory::open(&arguments.data_dir).map_err(unreadable)?;
+                let endpoints = Endpoints::read(&directory.endpoints());
+                (
+                    directory.gateway(),
+                    endpoints.map(|endpoints| endpoints.environment),
+                )
+            }
+        };
+        let files = gateway::read_last_good_policies(&kept).map_err(unreadable)?;
         let files = files.ok_or_else(|| {
             Unreadable(format!(
-                "no gateway has put a policy in force in {}: compare with a directory or with git:REV",
-                data_dir.display()
+                "no gateway has put a policy in force in {}: --data-dir is the data directory of `portico up`, and \
+                 --state-dir the `state_dir` of a gateway that runs by itself; or compare with a directory or git:REV",
+                kept.display()
             ))
         })?;
-        let environment = Endpoints::read(&directory.endpoints()).map(|endpoints| endpoints.environment);
         let bundle = Self {
             name: "running".to_owned(),
             prefix: "running:".to_owned(),
             files,
+            kept: Some(kept),
         };
         Ok((bundle, environment))
+    }
+
+    /// Its name, and what that means.
+    pub(super) fn in_words(&self) -> String {
+        match &self.kept {
+            Some(kept) => format!(
+                "{}: what the gateway last put in force, kept in {}",
+                self.name,
+                kept.display()
+            ),
+            None => self.name.clone(),
+        }
+    }
+
+    /// What people must know of it beside an answer, on a line of its own.
+    pub(super) fn remark(&self) -> Option<String> {
+        self.kept.as_ref().map(|_| format!("\n{}", self.in_words()))
     }
 
     /// What `show` and `explain` are asked about: a directory or what runs, and the environment that counts.
@@ -77,7 +111,7 @@ impl Bundle {
         environment: Option<&str>,
     ) -> Result<(Self, String), Unreadable> {
         let (bundle, of_system) = if running.running {
-            Self::running(&running.data_dir)?
+            Self::running(running)?
         } else {
             let directory = directory.unwrap_or(Path::new("policies"));
             (
@@ -103,6 +137,10 @@ impl Bundle {
 
     /// What to say of a bundle that does not compile.
     pub(super) fn refused(&self, findings: &[Diagnostic], environment: &str) -> Unreadable {
+        // Programs get an object with the error, not findings.
+        if let Err(unknown) = files::known_environment(environment, &self.files, FindingsFormat::Human) {
+            return Unreadable(format!("{}: {}", self.name, unknown.0));
+        }
         let findings = render::human(findings, &self.files);
         Unreadable(format!(
             "{} does not compile for {environment}, so it decides nothing\n{}",

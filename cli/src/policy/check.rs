@@ -21,6 +21,9 @@ pub(crate) fn run(arguments: &PolicyCheckArguments) -> anyhow::Result<Outcome> {
         .clone()
         .or_else(|| variable("APP_ENV"))
         .filter(|name| !name.is_empty());
+    if let Some(chosen) = &chosen {
+        files::known_environment(chosen, &files, arguments.format)?;
+    }
     let all = || environments(&files).into_iter().map(str::to_owned).collect();
     let chosen: Vec<String> = chosen.map_or_else(all, |chosen| vec![chosen]);
 

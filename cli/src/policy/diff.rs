@@ -28,7 +28,12 @@ pub(crate) fn run(arguments: &PolicyDiffArguments) -> anyhow::Result<Outcome> {
     };
     let differences = compare(&old, &new, &environments)?;
     match arguments.format {
-        Format::Human => output::line(&as_text(&differences)),
+        Format::Human => {
+            output::line(&as_text(&differences));
+            if let Some(remark) = old.remark() {
+                output::line(&remark);
+            }
+        }
         Format::Json => output::line(&serde_json::to_string_pretty(&as_json(&old, &new, &differences))?),
     }
     let worst = differences.iter().map(|difference| difference.change.risk).max();
@@ -42,7 +47,8 @@ pub(crate) fn run(arguments: &PolicyDiffArguments) -> anyhow::Result<Outcome> {
 /// The old bundle, the new one, and the environment of the running system.
 fn sides(arguments: &PolicyDiffArguments) -> Result<(Bundle, Bundle, Option<String>), Unreadable> {
     let is_between = arguments.from.is_some();
-    let (old, new) = match (arguments.running, arguments.bundles.as_slice()) {
+    let is_running = arguments.running.running;
+    let (old, new) = match (is_running, arguments.bundles.as_slice()) {
         (false, []) if is_between => (Some("policies"), "policies"),
         (false, [both]) if is_between => (Some(both.as_str()), both.as_str()),
         (true, []) => (None, "policies"),
@@ -60,8 +66,8 @@ fn sides(arguments: &PolicyDiffArguments) -> Result<(Bundle, Bundle, Option<Stri
             ));
         }
     };
-    if arguments.running && is_between && arguments.bundles.is_empty() {
-        let (both, environment) = Bundle::running(&arguments.data_dir)?;
+    if is_running && is_between && arguments.bundles.is_empty() {
+        let (both, environment) = Bundle::running(&arguments.running)?;
         return Ok((both.clone(), both, environment));
     }
     let beside = if new.starts_with("git:") { "policies" } else { new };
@@ -69,7 +75,7 @@ fn sides(arguments: &PolicyDiffArguments) -> Result<(Bundle, Bundle, Option<Stri
     match old {
         Some(old) => Ok((Bundle::open(old, Path::new(beside))?, new, None)),
         None => {
-            let (old, environment) = Bundle::running(&arguments.data_dir)?;
+            let (old, environment) = Bundle::running(&arguments.running)?;
             Ok((old, new, environment))
         }
     }

@@ -3,11 +3,11 @@
 use std::fs;
 use std::path::{Component, Path};
 
-use ::policy::{Diagnostic, Severity, SourceFile, render, sarif};
+use ::policy::{Diagnostic, Refusal, Severity, SourceFile, environments, render, sarif};
 use anyhow::Context as _;
 
 use crate::arguments::FindingsFormat;
-use crate::{Unreadable, durable_file};
+use crate::{Unreadable, durable_file, output};
 
 /// The shipped policies, by their name in `policies/`.
 const SHIPPED: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/shipped_policies.rs"));
@@ -42,9 +42,9 @@ pub(crate) fn unreadable(fault: &Unreadable, directory: &Path, format: FindingsF
         code: "P1013",
         severity: Severity::Error,
         file: directory.display().to_string(),
-        line: 1,
-        column: 1,
-        length: 1,
+        line: 0,
+        column: 0,
+        length: 0,
         message: fault.0.clone(),
         why: "what is not read is not checked".to_owned(),
         fix: Some("name a folder with policy files that this user may read".to_owned()),
@@ -55,6 +55,36 @@ pub(crate) fn unreadable(fault: &Unreadable, directory: &Path, format: FindingsF
         FindingsFormat::Json => Some(render::json(&[finding])),
         FindingsFormat::Sarif => Some(sarif::check(&[finding], "")),
     }
+}
+
+/// Refuses an environment that a bundle does not have.
+///
+/// # Errors
+/// [`Unreadable`], with the environments that there are; programs get the finding of the compiler as well.
+pub(crate) fn known_environment(
+    name: &str,
+    files: &[SourceFile],
+    format: FindingsFormat,
+) -> Result<(), Unreadable> {
+    let known = environments(files);
+    // Of a folder that was not read to its end, the overlay may be what is missing.
+    let is_cut = files
+        .iter()
+        .any(|file| matches!(file.refusal, Some(Refusal::TooMany(_) | Refusal::TooManyBytes)));
+    if is_cut || known.contains(&name) {
+        return Ok(());
+    }
+    let mut findings = ::policy::compile(files, name).err().unwrap_or_default();
+    findings.retain(|finding| finding.code == "P4001");
+    match format {
+        FindingsFormat::Human => {}
+        FindingsFormat::Json => output::line(&render::json(&findings)),
+        FindingsFormat::Sarif => output::line(&sarif::check(&findings, "")),
+    }
+    Err(Unreadable(format!(
+        "there is no environment `{name}`, only {}",
+        known.join(", ")
+    )))
 }
 
 /// The policy folder as a repository names it: a relative path from the top. Empty when the folder was given in a way

@@ -115,6 +115,12 @@ fn formatted(file: &SourceFile) -> Result<Result<String, Vec<Diagnostic>>, Unrea
 
 fn difference(file: &SourceFile, text: &str) -> String {
     let (old, new) = (render::without_secrets(&file.text), render::without_secrets(text));
+    if old == new {
+        return format!(
+            "{}: only lines differ that are not shown, because they look like secrets",
+            file.name
+        );
+    }
     let difference = TextDiff::from_lines(&old, &new)
         .unified_diff()
         .header(&file.name, &format!("{} (canonical)", file.name))

@@ -16,6 +16,9 @@ pub(crate) fn run(arguments: &PolicyTestArguments) -> anyhow::Result<Outcome> {
             .iter()
             .for_each(|document| output::line(document));
     })?;
+    if let Some(name) = &arguments.env {
+        files::known_environment(name, &policies, format.into())?;
+    }
     let plans = compile(&policies, format)?;
     let suite = read(&case_files, &environments(&policies), &plans, format)?;
 

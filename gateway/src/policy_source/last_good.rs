@@ -1,6 +1,7 @@
 //! The last bundle that compiled, kept so that a gateway can start while its policy directory is broken.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
@@ -47,10 +48,11 @@ pub(super) fn store_last_good(state_dir: &Path, files: &[SourceFile]) -> anyhow:
 /// When it is there and cannot be read.
 pub fn load_last_good(state_dir: &Path) -> anyhow::Result<Option<Vec<SourceFile>>> {
     let path = last_good_path(state_dir);
-    if !path.exists() {
-        return Ok(None);
-    }
-    let text = fs::read(&path).with_context(|| format!("reading {}", path.display()))?;
+    let text = match fs::read(&path) {
+        // A folder that may not be entered is another matter.
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        read => read.with_context(|| format!("reading {}", path.display()))?,
+    };
     let stored: LastGood =
         serde_json::from_slice(&text).with_context(|| format!("parsing {}", path.display()))?;
     Ok(Some(

@@ -4,6 +4,7 @@
 //! gateway that has nothing good to start from does not start.
 
 mod bundle;
+mod file_events;
 mod last_good;
 mod snapshot;
 mod watch;

@@ -5,19 +5,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::bail;
-use notify::event::{AccessKind, AccessMode};
-use notify::{EventKind, RecursiveMode};
-use notify_debouncer_full::{DebounceEventResult, new_debouncer};
+use notify::RecursiveMode;
 use policy::SourceFile;
 use service_runtime::shutdown::Shutdown;
 use tokio::sync::Notify;
 use tokio::time::{MissedTickBehavior, interval};
 
+use super::file_events::FileEvents;
 use super::{PolicySource, Reload, bundle};
 use crate::metrics::METRICS;
 
-/// Events that follow each other within this time are one change.
-const QUIET: Duration = Duration::from_millis(50);
 /// A file that is being written may be valid YAML when half of it is there: only what reads the same twice counts.
 const SETTLED: Duration = Duration::from_millis(40);
 /// A directory that takes longer to read than this is reported.
@@ -33,21 +30,8 @@ pub(crate) async fn watch(
     mut changed: impl FnMut(Reload) + Send + 'static,
 ) {
     let event = Arc::new(Notify::new());
-    let waker = event.clone();
-    let handler = move |result: DebounceEventResult| {
-        // Reading the directory is an event too, and must not be the reason to read it again.
-        if result.map_or(true, |events| events.iter().any(|event| is_change(event.kind))) {
-            waker.notify_one();
-        }
-    };
-    let debouncer = new_debouncer(QUIET, None, handler).and_then(|mut debouncer| {
-        debouncer.watch(&source.settings.policies_dir, RecursiveMode::Recursive)?;
-        debouncer.watch(&source.settings.certificate_dir, RecursiveMode::NonRecursive)?;
-        Ok(debouncer)
-    });
-    if let Err(error) = &debouncer {
-        tracing::warn!(%error, poll_ms = poll.as_millis(), "no file events here: the policy directory is polled");
-    }
+    let mut events = None;
+    let mut had_fault = false;
     let mut ticks = interval(poll);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -56,31 +40,59 @@ pub(crate) async fn watch(
             () = event.notified() => {}
             _ = ticks.tick() => {}
         }
-        let read = tokio::select! {
-            () = shutdown.cancelled() => return,
-            read = read_settled(&source.settings.policies_dir) => read,
+        // Watched anew before each look: what changes from here on is an event, what changed before is seen. The old
+        // watch ends after the new one began.
+        let looked = async {
+            let next = file_events(&source, event.clone()).await;
+            (next, read_settled(&source.settings.policies_dir).await)
         };
+        let (next, read) = tokio::select! {
+            () = shutdown.cancelled() => return,
+            looked = looked => looked,
+        };
+        let fault = match &next {
+            Ok(next) => next.fault.as_ref().map(ToString::to_string),
+            Err(error) => Some(format!("{error:#}")),
+        };
+        if let Some(error) = fault.as_ref().filter(|_| !had_fault) {
+            tracing::warn!(%error, poll_ms = poll.as_millis(), "some file events are missing here: the policy directory is polled");
+        }
+        had_fault = fault.is_some();
+        events = next.ok().or(events);
         changed(source.reload(read));
     }
 }
 
-const fn is_change(kind: EventKind) -> bool {
-    !matches!(
-        kind,
-        EventKind::Access(AccessKind::Open(_) | AccessKind::Read | AccessKind::Close(AccessMode::Read))
-    )
+async fn file_events(source: &PolicySource, changed: Arc<Notify>) -> anyhow::Result<FileEvents> {
+    let settings = &source.settings;
+    let (policies, certificates) = (settings.policies_dir.clone(), settings.certificate_dir.clone());
+    on_a_thread(&settings.policies_dir, move || {
+        let folders = [
+            (policies.as_path(), RecursiveMode::Recursive),
+            (certificates.as_path(), RecursiveMode::NonRecursive),
+        ];
+        Ok(FileEvents::of(&folders, changed)?)
+    })
+    .await
 }
 
-/// Reads on a thread of its own: a file system that hangs must not take keys, metrics and health along.
 async fn read(directory: &Path) -> anyhow::Result<Vec<SourceFile>> {
     let wanted = directory.to_owned();
-    let mut reading = tokio::task::spawn_blocking(move || bundle::read_directory(&wanted));
-    if let Ok(read) = tokio::time::timeout(SLOW, &mut reading).await {
-        return read?;
+    on_a_thread(directory, move || bundle::read_directory(&wanted)).await
+}
+
+/// Works on a thread of its own: a file system that hangs must not take keys, metrics and health along.
+async fn on_a_thread<T: Send + 'static>(
+    directory: &Path,
+    work: impl FnOnce() -> anyhow::Result<T> + Send + 'static,
+) -> anyhow::Result<T> {
+    let mut working = tokio::task::spawn_blocking(work);
+    if let Ok(done) = tokio::time::timeout(SLOW, &mut working).await {
+        return done?;
     }
     METRICS.policy_ok.set(0);
     tracing::error!(directory = %directory.display(), "the policy directory does not answer: the policy in force stays");
-    reading.await?
+    working.await?
 }
 
 /// Reads the directory until it says the same twice.

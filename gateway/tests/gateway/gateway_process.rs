@@ -112,7 +112,8 @@ routes:
     serve: ready
 "#;
 
-const OVERLAY: &str = "version: 1\nenvironment: test\nhosts: [localhost, 127.0.0.1, api.bank.example]\n";
+pub(crate) const OVERLAY: &str =
+    "version: 1\nenvironment: test\nhosts: [localhost, 127.0.0.1, api.bank.example]\n";
 
 /// What the certificate of the gateway is for.
 pub(crate) const CERTIFICATE_NAMES: [&str; 4] =

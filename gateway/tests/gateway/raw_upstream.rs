@@ -1,7 +1,7 @@
 //! A service behind the gateway that dies, hangs, resets or answers half, on a port of its own.
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
@@ -26,8 +26,19 @@ pub(crate) enum Manner {
 
 struct Script {
     manner: Mutex<Manner>,
-    health: AtomicU16,
+    /// What it answers to questions about its health, in turn.
+    health: Mutex<Vec<u16>>,
+    asked: AtomicUsize,
     seen: Mutex<Vec<String>>,
+}
+
+impl Script {
+    fn next_health(&self) -> u16 {
+        let mut health = self.health.lock().unwrap();
+        let next = health[0];
+        health.rotate_left(1);
+        next
+    }
 }
 
 /// One address of the service.
@@ -42,7 +53,8 @@ impl RawUpstream {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let script = Arc::new(Script {
             manner: Mutex::new(Manner::Good),
-            health: AtomicU16::new(200),
+            health: Mutex::new(vec![200]),
+            asked: AtomicUsize::new(0),
             seen: Mutex::default(),
         });
         Self {
@@ -61,7 +73,17 @@ impl RawUpstream {
 
     /// What it answers to questions about its health.
     pub(crate) fn feel(&self, status: u16) {
-        self.script.health.store(status, Ordering::Relaxed);
+        self.feel_in_turn(&[status]);
+    }
+
+    /// What it answers to them one after the other, again and again.
+    pub(crate) fn feel_in_turn(&self, statuses: &[u16]) {
+        *self.script.health.lock().unwrap() = statuses.to_vec();
+    }
+
+    /// How often it was asked about its health.
+    pub(crate) fn asked(&self) -> usize {
+        self.script.asked.load(Ordering::Relaxed)
     }
 
     /// Method and path of every request that was read whole, health checks left out.
@@ -99,7 +121,8 @@ async fn serve(mut stream: TcpStream, script: Arc<Script>) {
         let words: Vec<&str> = head.split(' ').take(2).collect();
         let request = words.join(" ");
         if request == "GET /health" {
-            let status = script.health.load(Ordering::Relaxed);
+            script.asked.fetch_add(1, Ordering::Relaxed);
+            let status = script.next_health();
             if status == RawUpstream::SPEECHLESS {
                 return std::future::pending().await;
             }

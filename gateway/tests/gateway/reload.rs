@@ -1,10 +1,13 @@
 //! Policies that change while requests are under way.
 
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use crate::clients::problem;
-use crate::gateway_process::{GatewayProcess, POLICY, eventually};
+use crate::gateway_process::{GatewayProcess, OVERLAY, POLICY, eventually};
 
 /// The same policy with the rates behind a token.
 fn stricter() -> String {
@@ -84,6 +87,89 @@ async fn a_good_edit_takes_effect_under_load_and_fails_no_request() {
     );
 }
 
+/// A gateway that would look by itself only after an hour: what it sees, it sees by events.
+async fn without_polling() -> GatewayProcess {
+    GatewayProcess::with(POLICY, |settings| settings.policy_poll_ms = 3_600_000).await
+}
+
+/// Writes a whole policy folder.
+fn folder(folder: &Path, policy: &str) {
+    fs::create_dir_all(folder.join("environments")).unwrap();
+    fs::write(folder.join("environments/test.yaml"), OVERLAY).unwrap();
+    fs::write(folder.join("base.yaml"), policy).unwrap();
+}
+
+async fn rates_answer(gateway: &GatewayProcess, status: u16, what: &str) {
+    eventually(what, || async {
+        gateway.get("/api/v1/rates/a").await.status() == status
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn folders_that_are_renamed_into_place_are_seen_each_time_and_edits_after_them_too() {
+    let gateway = without_polling().await;
+    let home = gateway.directory.path();
+    let swap = |round: u8, policy: &str| {
+        folder(&home.join("next"), policy);
+        fs::rename(home.join("policies"), home.join(format!("before-{round}"))).unwrap();
+        fs::rename(home.join("next"), home.join("policies")).unwrap();
+    };
+    swap(1, &stricter());
+    rates_answer(&gateway, 401, "the first folder takes effect").await;
+    swap(2, POLICY);
+    rates_answer(&gateway, 200, "the second folder takes effect").await;
+    gateway.policy_file("base.yaml", &stricter());
+    rates_answer(&gateway, 401, "an edit in it takes effect").await;
+    gateway.policy_file("base.yaml", POLICY);
+    rates_answer(&gateway, 200, "the next edit takes effect").await;
+    swap(3, &stricter());
+    rates_answer(&gateway, 401, "a folder after the edits takes effect").await;
+}
+
+#[tokio::test]
+async fn links_that_are_turned_are_seen_each_time_and_edits_behind_them_too() {
+    let mut gateway = without_polling().await;
+    let home = gateway.directory.path().to_owned();
+    gateway.stop().await;
+    fs::rename(home.join("policies"), home.join("release-0")).unwrap();
+    symlink("release-0", home.join("policies")).unwrap();
+    gateway.restart().await.unwrap();
+    let turn = |release: &str, policy: &str| {
+        folder(&home.join(release), policy);
+        symlink(release, home.join("next")).unwrap();
+        fs::rename(home.join("next"), home.join("policies")).unwrap();
+    };
+    turn("release-1", &stricter());
+    rates_answer(&gateway, 401, "the first link takes effect").await;
+    turn("release-2", POLICY);
+    rates_answer(&gateway, 200, "the second link takes effect").await;
+    gateway.policy_file("base.yaml", &stricter());
+    rates_answer(&gateway, 401, "an edit behind it takes effect").await;
+    turn("release-3", POLICY);
+    rates_answer(&gateway, 200, "a link after the edit takes effect").await;
+}
+
+#[tokio::test]
+async fn a_link_above_the_folder_is_seen_when_it_is_turned() {
+    let mut gateway = without_polling().await;
+    let home = gateway.directory.path().to_owned();
+    gateway.stop().await;
+    for release in ["release-1", "release-2"] {
+        fs::create_dir(home.join(release)).unwrap();
+    }
+    fs::rename(home.join("policies"), home.join("release-1/policies")).unwrap();
+    folder(&home.join("release-2/policies"), &stricter());
+    symlink("release-1", home.join("current")).unwrap();
+    symlink("current/policies", home.join("policies")).unwrap();
+    gateway.restart().await.unwrap();
+    assert_eq!(gateway.get("/api/v1/rates/a").await.status(), 200);
+
+    symlink("release-2", home.join("next")).unwrap();
+    fs::rename(home.join("next"), home.join("current")).unwrap();
+    rates_answer(&gateway, 401, "the release takes effect").await;
+}
+
 #[tokio::test]
 async fn a_broken_edit_changes_nothing_and_is_reported() {
     let gateway = GatewayProcess::start().await;
@@ -124,7 +210,7 @@ async fn a_broken_edit_changes_nothing_and_is_reported() {
 #[tokio::test]
 async fn an_edit_of_cases_reloads_nothing_and_breaks_nothing() {
     let mut gateway = GatewayProcess::start().await;
-    std::fs::create_dir(gateway.directory.path().join("policies/tests")).unwrap();
+    fs::create_dir(gateway.directory.path().join("policies/tests")).unwrap();
     gateway.policy_file("tests/rates.yaml", "version: 1\ntests: [");
     // The directory is read again for this edit: what it says of cases is known by then.
     gateway.policy_file("base.yaml", &stricter());
@@ -140,7 +226,7 @@ async fn an_edit_of_cases_reloads_nothing_and_breaks_nothing() {
     gateway.restart().await.unwrap();
     assert_eq!(gateway.metric("portico_policy_directory_ok").await, Some(1));
     let last_good = gateway.directory.path().join("state/policy/last-good.json");
-    assert!(!std::fs::read_to_string(last_good).unwrap().contains("tests/"));
+    assert!(!fs::read_to_string(last_good).unwrap().contains("tests/"));
 }
 
 #[tokio::test]
@@ -193,14 +279,14 @@ async fn a_gateway_with_no_good_policy_at_all_does_not_start() {
     gateway.stop().await;
     gateway.policy_file("base.yaml", "version: 1\nroutes: [");
     let state = gateway.directory.path().join("state/policy");
-    std::fs::write(state.join("last-good.json"), "{").unwrap();
+    fs::write(state.join("last-good.json"), "{").unwrap();
     let error = format!("{:#}", gateway.restart().await.unwrap_err());
     assert!(
         error.contains("the last good copy is damaged") && error.contains("base.yaml"),
         "{error}"
     );
 
-    std::fs::remove_dir_all(state).unwrap();
+    fs::remove_dir_all(state).unwrap();
     let error = format!("{:#}", gateway.restart().await.unwrap_err());
     assert!(
         error.contains("there is no last good copy") && error.contains("base.yaml"),

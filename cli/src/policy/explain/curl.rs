@@ -95,6 +95,9 @@ pub(super) fn request(command: &str) -> Result<Request, Unreadable> {
 }
 
 fn read(command: &str) -> Result<Request, String> {
+    if is_for_cmd(command) {
+        return Err(FOR_CMD.to_owned());
+    }
     let mut words = shell_words::split(command)?.into_iter();
     let program = words.next().unwrap_or_default();
     if program != "curl" && !program.ends_with("/curl") {
@@ -122,6 +125,15 @@ fn read(command: &str) -> Result<Request, String> {
     call.into_request()
 }
 
+const FOR_CMD: &str = "this is the copy for the Windows command prompt, whose quotes no other shell reads: take “Copy as \
+                       cURL (bash)” of the browser";
+
+/// Whether `^` quotes or continues the first line.
+fn is_for_cmd(command: &str) -> bool {
+    let first = command.trim_start().lines().next().unwrap_or_default().trim_end();
+    first.starts_with("curl ^") || first.ends_with(" ^")
+}
+
 fn spelling(is_it: impl Fn(&Spelling) -> bool) -> Option<&'static Spelling> {
     OPTIONS.iter().find(|spelling| is_it(spelling))
 }
@@ -132,6 +144,11 @@ fn without_value(name: &str) -> &str {
 }
 
 fn not_understood(option: &str) -> String {
+    if matches!(option, "--cert" | "-E") {
+        return format!(
+            "`{option}`: leave it out, and say with --client-certificate NAME which name the certificate holds"
+        );
+    }
     format!(
         "the option `{option}` is not understood, and may change the request: leave it out, or say what it does with \
          -X, -H and --data"
@@ -220,6 +237,9 @@ impl Call {
 
     fn into_request(mut self) -> Result<Request, String> {
         let [written] = self.urls.as_slice() else {
+            if self.urls.iter().any(|url| url.starts_with('^')) {
+                return Err(FOR_CMD.to_owned());
+            }
             return Err(format!("one URL is needed, and there are {}", self.urls.len()));
         };
         if !self.keeps_patterns && is_pattern(written) {

@@ -80,7 +80,7 @@ pub(crate) fn run(mut arguments: PolicyExplainArguments) -> anyhow::Result<Outco
         check_exhausted(arguments, &evaluated)?;
     }
     let report = Report {
-        bundle: &bundle.name,
+        bundle: &bundle,
         plan: &plan,
         head: &head,
         token: supposed.token.into_inner(),

@@ -1,17 +1,18 @@
 //! What `portico policy explain` prints: every phase in its fixed order, the decision, and the line that made it.
 
 use ::policy::{
-    Decision, Outcome, Phase, PhaseResult, PhaseTrace, Plan, RateKey, RateLimit, RequestHead, Rule, Scheme,
-    describe,
+    Decision, Mode, Outcome, Phase, PhaseResult, PhaseTrace, Plan, RateKey, RateLimit, RequestHead, Rule,
+    Scheme, describe,
 };
 use serde_json::{Value, json};
 
+use super::super::bundle::Bundle;
 use super::log_line::LogLine;
 use super::token::Token;
 
 /// One explained request.
 pub(super) struct Report<'a> {
-    pub(super) bundle: &'a str,
+    pub(super) bundle: &'a Bundle,
     pub(super) plan: &'a Plan,
     pub(super) head: &'a RequestHead<'a>,
     pub(super) token: Option<Token>,
@@ -53,7 +54,7 @@ impl Report<'_> {
             Scheme::Http => "http",
             Scheme::Https => "https",
         };
-        let (bundle, environment) = (self.bundle, self.plan.environment());
+        let (bundle, environment) = (self.bundle.in_words(), self.plan.environment());
         let (method, client) = (self.head.method.escape_debug(), self.head.client);
         let (host, target) = (self.head.host.escape_debug(), self.head.target.escape_debug());
         // What is no path must not look like a part of the host.
@@ -108,8 +109,15 @@ impl Report<'_> {
                 period: limit.period,
             };
             text.push(format!(
-                "limit     {}: {pace}, burst {}  {}",
-                limit.name, limit.burst, limit.rule
+                "limit     {}: {pace}, burst {}{}  {}",
+                limit.name,
+                limit.burst,
+                if limit.mode == Mode::Shadow {
+                    ", shadow"
+                } else {
+                    ""
+                },
+                limit.rule
             ));
         }
         text.join("\n")

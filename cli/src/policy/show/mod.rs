@@ -26,8 +26,17 @@ pub(crate) fn run(question: &PolicyShowCommand) -> anyhow::Result<Outcome> {
         describe(&bundle.files, &environment).map_err(|findings| bundle.refused(&findings, &environment))?;
     let table = answer(question, &description)?;
     match common.format {
-        Format::Human if table.rows.is_empty() => output::line("none"),
-        Format::Human => output::line(&table.human()),
+        Format::Human => {
+            let answer = if table.rows.is_empty() {
+                "none".to_owned()
+            } else {
+                table.human()
+            };
+            output::line(&answer);
+            if let Some(remark) = bundle.remark() {
+                output::line(&remark);
+            }
+        }
         Format::Json => output::line(&serde_json::to_string_pretty(&table.json())?),
     }
     Ok(Outcome::Done)
@@ -93,6 +102,9 @@ fn limits(policy: &Description, arguments: &ShowRouteArguments) -> Result<Table,
         "at once",
         "counted by",
         "counts",
+        "mode",
+        "count in",
+        "on store down",
         "requests",
         "decided at",
     ]);
@@ -105,6 +117,9 @@ fn limits(policy: &Description, arguments: &ShowRouteArguments) -> Result<Table,
             limit.text("burst"),
             limit.text("key"),
             limit.text("count"),
+            limit.text("mode"),
+            limit.text("count_in"),
+            limit.text("on_store_down"),
             requests.map_or_else(|| "every one".to_owned(), |route| route.text("match")),
             limit.fact("limit").map(decided).unwrap_or_default(),
         ]);

@@ -105,13 +105,18 @@ fn one(policy: &Description, route: &Definition) -> Table {
         let of_floor = limit.owner.as_deref() == Some("floor");
         let name = format!("{}rate.{}", if of_floor { "floor." } else { "" }, limit.name());
         let text = |name: &str| limit.text(name);
-        let value = format!(
-            "{}, {} at once, by {}, counts {}",
+        let mut value = format!(
+            "{}, {} at once, by {}, counts {}, mode {}, counted in {}",
             text("limit"),
             text("burst"),
             text("key"),
-            text("count")
+            text("count"),
+            text("mode"),
+            text("count_in")
         );
+        if text("count_in") == "store" {
+            value.push_str(&format!(", on store down {}", text("on_store_down")));
+        }
         let place = limit.fact("limit").map(decided).unwrap_or_default();
         table.rows.push(vec![name, place, value]);
     }

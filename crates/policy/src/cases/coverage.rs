@@ -7,8 +7,12 @@ use super::{
     token::Token,
 };
 use crate::{
-    Count, Decision, DenialKind, Diagnostic, Outcome, Plan, Route, RouteAuth, Severity, SourceFile,
-    diagnostic::code, framing, language,
+    Count, Decision, DenialKind, Diagnostic, Mode, Outcome, Plan, RateLimit, Route, RouteAuth, Rule,
+    Severity, SourceFile, diagnostic::code, framing, language,
+};
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    sync::Arc,
 };
 
 /// What a case has shown of a route.
@@ -20,13 +24,26 @@ pub(super) enum Proof {
     Token,
     /// Denied for want of this scope alone.
     Scope(String),
+    /// Denied by the rule of this key, one that only this route has.
+    Rule(String),
 }
 
 /// The route and what a step has shown of it: something that it expects, not something that merely happened.
-pub(super) fn proof(step: &Step, outcome: &Outcome) -> Option<(String, Proof)> {
-    let route = outcome.route.as_ref()?;
+pub(super) fn proofs(step: &Step, outcome: &Outcome) -> Vec<(String, Proof)> {
+    let Some(route) = &outcome.route else {
+        return Vec::new();
+    };
+    let rule = match &outcome.decision {
+        Decision::Deny(denial) if names_reason(step) => Some(Proof::Rule(denial.rule.key().to_owned())),
+        _ => None,
+    };
+    let shown = proof(route, step, outcome).into_iter().chain(rule);
+    shown.map(|proof| (route.name.clone(), proof)).collect()
+}
+
+fn proof(route: &Route, step: &Step, outcome: &Outcome) -> Option<Proof> {
     let is_expected = step.expected.iter().any(Expectation::decides);
-    let proof = match &outcome.decision {
+    match &outcome.decision {
         Decision::Permit(_) => Some(Proof::Permit).filter(|_| is_expected),
         Decision::Deny(denial) => match denial.kind {
             DenialKind::Unauthenticated => Some(Proof::Token).filter(|_| names_reason(step)),
@@ -36,8 +53,7 @@ pub(super) fn proof(step: &Step, outcome: &Outcome) -> Option<(String, Proof)> {
             _ => Some(Proof::Deny).filter(|_| is_expected),
         },
         Decision::Respond(_) => None,
-    };
-    Some((route.name.clone(), proof?))
+    }
 }
 
 /// `decision: deny` alone would also hold for a refusal of another kind, on a route that has become open.
@@ -57,13 +73,13 @@ fn missing_scope(route: &Route, token: &Token) -> Option<String> {
 
 impl Report {
     /// A finding for every route that no case permits, and for every way in which a route must deny and no case says
-    /// so: without a token, without one of its scopes, or, where anyone may come, at all. It means something when
-    /// every case has run and none has failed. `policies` are the files that `plan` was made of.
+    /// so: without a token, without one of its scopes, by its own `allow_from`, `client_certificate` and limits, or,
+    /// where anyone may come, at all. It means something when every case has run and none has failed. `policies` are the files that `plan` was made of.
     #[must_use]
     pub fn untested(&self, plan: &Plan, policies: &[SourceFile]) -> Vec<Diagnostic> {
         let mut findings = Vec::new();
         for route in plan.routes() {
-            for (wanted, case) in wanted(route) {
+            for (wanted, case) in wanted(route).into_iter().chain(of_own_rules(plan, route)) {
                 if !self.covered.contains(&(route.name.clone(), wanted.clone())) {
                     findings.push(finding(route, policies, &wanted, &case));
                 }
@@ -110,6 +126,66 @@ fn wanted(route: &Route) -> Vec<(Proof, String)> {
     wanted
 }
 
+/// What must be shown of the rules that only this route has, as far as a case can.
+fn of_own_rules(plan: &Plan, route: &Route) -> Vec<(Proof, String)> {
+    let (name, request, token) = (&route.name, addressed(route), permitted_token(route));
+    let denied = |what: &str, more: &str, rule: &Rule| {
+        let key = rule.key();
+        let case = format!(
+            "`{name}-{what}: {{ request: {{ {request}{token}{more} }}, expect: {{ status: 403, rule: {key} }} }}`"
+        );
+        (Proof::Rule(key.to_owned()), case)
+    };
+    let outside = route.allow_from.as_ref().and_then(|from| {
+        let client = ELSEWHERE.into_iter().find(|client| !from.contains(*client))?;
+        Some(denied(
+            "is-not-for-all",
+            &format!(", client: \"{client}\""),
+            &from.rule,
+        ))
+    });
+    let certificate = route.client_certificate.as_ref();
+    let certificate = certificate.map(|needed| denied("needs-a-certificate", "", &needed.rule));
+    let limits = own_limits(plan, route).map(|limit| {
+        let (key, most, limited) = (limit.rule.key(), limit.burst, &limit.name);
+        let answered = match limit.count {
+            Count::Requests => "",
+            Count::Failures => ", answered: 401",
+        };
+        let case = format!(
+            "`{name}-{limited}-are-limited: {{ request: {{ {request}{token}{answered} }}, steps: [{{ times: {most}, expect: {{ decision: permit }} }}, {{ expect: {{ status: 429, rule: {key} }} }}] }}`"
+        );
+        (Proof::Rule(key.to_owned()), case)
+    });
+    outside.into_iter().chain(certificate).chain(limits).collect()
+}
+
+/// Addresses of documentation (RFC 5737, RFC 3849): one of them is seldom in a list.
+const ELSEWHERE: [IpAddr; 3] = [
+    IpAddr::V4(Ipv4Addr::new(203, 0, 113, 99)),
+    IpAddr::V4(Ipv4Addr::new(198, 51, 100, 99)),
+    IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0x99)),
+];
+
+/// The limits of a route's own that refuse, and that a case can reach before another one.
+fn own_limits<'p>(plan: &'p Plan, route: &'p Route) -> impl Iterator<Item = &'p Arc<RateLimit>> {
+    let is_of_floor = |limit: &RateLimit| plan.floor.rate.iter().any(|floor| floor.name == limit.name);
+    let is_reached = move |limit: &RateLimit| {
+        let needed = limit.burst.saturating_add(1);
+        let refuses = |other: &&Arc<RateLimit>| other.name != limit.name && other.mode == Mode::Enforce;
+        let others = route.rates().filter(refuses);
+        needed <= language::MOST_TIMES
+            && others.into_iter().all(|other| {
+                let cost = if is_of_floor(other) { route.cost } else { 1 };
+                needed.saturating_mul(cost) <= other.burst
+                    || (other.count, limit.count) == (Count::Failures, Count::Requests)
+            })
+    };
+    route
+        .rates()
+        .filter(move |limit| !is_of_floor(limit) && limit.mode == Mode::Enforce && is_reached(limit))
+}
+
 fn finding(route: &Route, policies: &[SourceFile], wanted: &Proof, case: &str) -> Diagnostic {
     let file = route.rule.file().unwrap_or_default();
     let line = route.rule.line().unwrap_or_default();
@@ -129,6 +205,11 @@ fn finding(route: &Route, policies: &[SourceFile], wanted: &Proof, case: &str) -
             code::NO_DENY_CASE,
             format!("no case denies requests without a token to `{name}`"),
             "an edit that opens this route to anyone would pass every test",
+        ),
+        Proof::Rule(rule) => (
+            code::NO_DENY_CASE,
+            format!("no case is denied by `{rule}`, for `{name}`"),
+            "an edit that lifts it would pass every test",
         ),
         Proof::Scope(scope) => (
             code::NO_SCOPE_CASE,
@@ -178,12 +259,17 @@ fn token<'s>(provider: &str, scopes: impl Iterator<Item = &'s String>) -> String
     )
 }
 
-fn permit_case(route: &Route) -> String {
-    let name = &route.name;
-    let token = match &route.auth {
+/// A token that the route takes; nothing where anyone may come.
+fn permitted_token(route: &Route) -> String {
+    match &route.auth {
         RouteAuth::Anyone { .. } => String::new(),
         RouteAuth::Provider(provider) => token(&provider.name, route.scopes.iter()),
-    };
+    }
+}
+
+fn permit_case(route: &Route) -> String {
+    let name = &route.name;
+    let token = permitted_token(route);
     format!(
         "`{name}-is-permitted: {{ request: {{ {}{token} }}, expect: {{ decision: permit, route: {name} }} }}`",
         addressed(route)

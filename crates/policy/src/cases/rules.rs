@@ -27,7 +27,7 @@ pub(super) fn names(plan: &Plan) -> Vec<&str> {
         [&listener.rule, &listener.https.rule].into_iter().chain(http)
     });
     let floor = &plan.floor;
-    let of_floor = [&floor.rule].into_iter();
+    let of_floor = [&floor.rule, &plan.hosts_rule].into_iter();
     let of_floor = of_floor.chain(floor.deny_from.as_ref().map(|from| &from.rule));
     let of_floor = of_floor.chain(floor.rate.iter().map(|limit| &limit.rule));
     let of_routes = plan.routes.iter().flat_map(|route| of_route(route));

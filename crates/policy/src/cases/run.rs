@@ -2,7 +2,7 @@
 
 use super::{
     Suite,
-    coverage::{Proof, proof},
+    coverage::{Proof, proofs},
     document::{Case, Step},
     expect::Expectation,
     seen::Seen,
@@ -98,7 +98,7 @@ impl Suite {
                 let seen = Seen::new(plan, &step.request, &outcome);
                 let differences = differences(step, &seen);
                 if differences.is_empty() {
-                    covered.extend(proof(step, &outcome));
+                    covered.extend(proofs(step, &outcome));
                     continue;
                 }
                 return Some(Failure {

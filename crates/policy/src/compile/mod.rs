@@ -143,13 +143,14 @@ impl<'d> Compiler<'d> {
         self.unused();
         self.unused_waivers();
         let waivers = self.waivers();
-        match floor {
-            Some((floor, headers)) if self.findings.len() == 0 => Ok(Plan {
+        match floor.zip(hosts) {
+            Some(((floor, headers), (hosts, hosts_rule))) if self.findings.len() == 0 => Ok(Plan {
                 hash: self.hash(overlay),
                 environment: self.environment.to_owned(),
                 listeners: listeners.into_values().collect(),
                 certificates,
                 hosts,
+                hosts_rule,
                 upstreams: parts.upstreams.into_values().collect(),
                 identity_providers: parts.providers.into_values().collect(),
                 routes,

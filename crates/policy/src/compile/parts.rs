@@ -7,7 +7,7 @@ use crate::{
     gcra,
     plan::{
         AcmeChallenge, AddressList, AddressRule, Certificate, Cors, CountIn, Ejection, Floor, HttpListener,
-        HttpsListener, IdentityProvider, Limits, Listener, Profile, RateLimit, Timeouts, Upstream,
+        HttpsListener, IdentityProvider, Limits, Listener, Profile, RateLimit, Rule, Timeouts, Upstream,
         UpstreamAddress,
     },
     read::{At, Named},
@@ -108,14 +108,14 @@ impl<'d> Compiler<'d> {
         certificates
     }
 
-    pub(super) fn hosts(&mut self) -> Vec<String> {
-        match &self.document.hosts {
-            Some((_, hosts)) => hosts.iter().map(|host| host.value.clone()).collect(),
-            None => {
-                self.missing_section("hosts", "hosts: [api.bank.example]");
-                Vec::new()
-            }
-        }
+    /// The hosts that are served, and the line that says so.
+    pub(super) fn hosts(&mut self) -> Option<(Vec<String>, Rule)> {
+        let Some((at, hosts)) = &self.document.hosts else {
+            self.missing_section("hosts", "hosts: [api.bank.example]");
+            return None;
+        };
+        let names = hosts.iter().map(|host| host.value.clone()).collect();
+        Some((names, self.rule(*at, "hosts")))
     }
 
     pub(super) fn address_lists(&self) -> BTreeMap<String, Arc<AddressList>> {

@@ -19,6 +19,7 @@ pub(super) fn of(plan: &Plan, places: &Places) -> Vec<Definition> {
         hash: _,
         environment: _,
         matcher: _,
+        hosts_rule: _,
         listeners,
         certificates,
         hosts,

@@ -1,7 +1,8 @@
 //! Limits: which counters a request touches, by which key, and the 429 that names them.
 
 use super::{
-    Charge, Charges, Denial, DenialKind, Evaluation, LimitState, Phase, Principal, Stop, cors::Preflight,
+    Charge, Charges, Denial, DenialKind, Evaluation, LimitState, Phase, PhaseResult, Principal, Stop,
+    cors::Preflight,
 };
 use crate::{
     json::Json,
@@ -116,6 +117,7 @@ impl Evaluation<'_> {
             self.unconfirmed.clear();
             return Err(self.deny(denial));
         }
+        let watched = self.watched(&states);
         self.limits.extend(states);
         if !self.unconfirmed.is_empty() || limits.iter().any(|limit| limit.is_shared()) {
             self.unconfirmed.extend(charges.iter().cloned());
@@ -125,8 +127,23 @@ impl Evaluation<'_> {
                 .into_iter()
                 .filter(|charge| charge.limit.count == Count::Failures),
         );
-        self.pass(phase, &first.rule, "within every limit");
+        match watched {
+            Some((rule, detail)) => self.record(phase, PhaseResult::Passed, &rule, detail),
+            None => self.pass(phase, &first.rule, "within every limit"),
+        }
         Ok(())
+    }
+
+    /// The limits that the request is over and that only watch, in words for the trace: the answer to why it passed.
+    fn watched(&self, states: &[LimitState]) -> Option<(Rule, String)> {
+        self.trace.as_ref()?;
+        let over = || states.iter().filter(|state| !state.granted);
+        let names: Vec<String> = over().map(|state| format!("`{}`", state.limit.name)).collect();
+        let detail = format!(
+            "over {}, and let through because of `mode: shadow`",
+            names.join(", ")
+        );
+        Some((over().next()?.limit.rule.clone(), detail))
     }
 }
 

@@ -84,7 +84,7 @@ impl<'e> Evaluation<'e> {
             self.refuse(
                 DenialKind::MisdirectedRequest,
                 Phase::Framing,
-                &RULE_HOST,
+                &self.plan.hosts_rule,
                 "this host is not served here",
             )
         })

@@ -36,6 +36,7 @@ pub struct Plan {
     pub(crate) listeners: Vec<Arc<Listener>>,
     pub(crate) certificates: Vec<Arc<Certificate>>,
     pub(crate) hosts: Vec<String>,
+    pub(crate) hosts_rule: Rule,
     pub(crate) upstreams: Vec<Arc<Upstream>>,
     pub(crate) identity_providers: Vec<Arc<IdentityProvider>>,
     pub(crate) routes: Vec<Arc<Route>>,

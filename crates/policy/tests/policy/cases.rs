@@ -361,7 +361,10 @@ fn routes_without_cases_are_named_with_a_case_to_paste() {
     let untested = report.untested(&plan(&policies, "production"), &policies);
     let told = cases::human(&report, Some(&untested), &policies);
     let (findings, summary) = told.rsplit_once('\n').expect("a summary");
-    assert_eq!(summary, format!("{} cases pass; 9 cases are missing", report.ran));
+    assert_eq!(
+        summary,
+        format!("{} cases pass; 10 cases are missing", report.ran)
+    );
     insta::assert_snapshot!(findings);
 }
 
@@ -371,9 +374,11 @@ fn the_cases_to_paste_pass_and_nothing_is_missing_with_them() {
     let (plans, production) = (plans(&policies), plan(&policies, "production"));
     let untested = Report::default().untested(&production, &policies);
     let scopes = production.routes().iter().map(|route| route.scopes.len());
+    // Log-in has two limits, and all but log-out and reading have one.
+    let limits = 8;
     assert_eq!(
         untested.len(),
-        2 * production.routes().len() + scopes.sum::<usize>()
+        2 * production.routes().len() + scopes.sum::<usize>() + limits
     );
     let mut pasted = String::new();
     for finding in &untested {
@@ -399,7 +404,7 @@ fn the_cases_to_paste_pass_and_nothing_is_missing_with_them() {
     );
     let report = run(&pasted);
     let told = cases::human(&report, Some(&report.untested(&production, &policies)), &policies);
-    assert_eq!(told, "57 cases pass; every route has a permit and a deny case");
+    assert_eq!(told, "65 cases pass; every route has a permit and a deny case");
 }
 
 /// What is missing for a route, by code, when only these cases run and pass.
@@ -424,7 +429,7 @@ fn only_a_401_that_is_expected_shows_that_a_route_is_not_open() {
             &format!("  a: {{ request: {{ {PAYING}, {case} }}\n"),
         )
     };
-    let all = ["P5005", "P5006", "P5007"];
+    let all = ["P5005", "P5006", "P5006", "P5007"];
     // Refused for its size, it would be refused on an open route too.
     let large = "token: { provider: customers, subject: u, scopes: [\"transfers:write\"] }, size: { body: 8193B } }, expect: { status: 413 }";
     assert_eq!(missing(large), all);
@@ -440,7 +445,7 @@ fn only_a_401_that_is_expected_shows_that_a_route_is_not_open() {
     ] {
         assert_eq!(
             missing(&format!("size: {{ body: 1B }} }}, expect: {{ {expect} }}")),
-            ["P5005", "P5007"],
+            ["P5005", "P5006", "P5007"],
             "{expect}"
         );
     }
@@ -461,14 +466,54 @@ fn every_scope_is_shown_to_be_needed_by_a_token_that_has_the_others() {
             &format!("  a: {{ request: {{ {PAYING}, {token} }}, expect: {{ {expect} }} }}\n"),
         )
     };
-    assert_eq!(missing("", "status: 403"), ["P5005", "P5006", "P5007", "P5007"]);
-    assert_eq!(missing("a", "status: 403"), ["P5005", "P5006", "P5007"]);
-    assert_eq!(missing("b", "phase: authorization"), ["P5005", "P5006", "P5007"]);
+    // Twice P5006: no case lacks a token, and none reaches the limit of the route.
+    let with_scopes = |missing: &[&'static str]| [&["P5006", "P5006"], missing].concat();
+    let not_permitted = |missing: &[&'static str]| [&["P5005"][..], &with_scopes(missing)].concat();
+    assert_eq!(missing("", "status: 403"), not_permitted(&["P5007", "P5007"]));
+    assert_eq!(missing("a", "status: 403"), not_permitted(&["P5007"]));
+    assert_eq!(missing("b", "phase: authorization"), not_permitted(&["P5007"]));
+    assert_eq!(missing("b", "decision: deny"), not_permitted(&["P5007", "P5007"]));
     assert_eq!(
-        missing("b", "decision: deny"),
-        ["P5005", "P5006", "P5007", "P5007"]
+        missing("a, b", "decision: permit"),
+        with_scopes(&["P5007", "P5007"])
     );
-    assert_eq!(missing("a, b", "decision: permit"), ["P5006", "P5007", "P5007"]);
+}
+
+#[test]
+fn the_rules_that_only_a_route_has_are_shown_to_refuse() {
+    let policies = shipped_with(
+        "routes/operations.yaml",
+        "path: /health }\n",
+        "path: /health }\n    allow_from: [office]\n    rate:\n      asked: { limit: 5/min, burst: 5, key: [address] }\n      watched: { limit: 4/min, burst: 4, key: [address], mode: shadow }\n",
+    );
+    let policies: Vec<SourceFile> = policies
+        .into_iter()
+        .chain([SourceFile::new(
+            "office.yaml",
+            "version: 1\naddresses:\n  office: [192.0.2.0/24]\n",
+        )])
+        .collect();
+    let production = plan(&policies, "production");
+    let told = |cases: &str| {
+        let report = suite(&file(cases)).run(std::slice::from_ref(&production), |_, _| true);
+        assert!(report.failures.is_empty(), "{}", cases::human(&report, None, &[]));
+        let untested = report.untested(&production, &policies).into_iter();
+        let about = untested.filter(|finding| finding.message.ends_with("for `core_health`"));
+        about.map(|finding| finding.message).collect::<Vec<String>>()
+    };
+    let of = |rule: &str| format!("no case is denied by `routes.core_health.{rule}`, for `core_health`");
+    let elsewhere = "  a: { request: { method: GET, path: /health }, expect: { status: 403 } }\n";
+    let often = "  b: { request: { method: GET, path: /health, client: 192.0.2.1 }, steps: [{ times: 5, expect: { decision: permit } }, { expect: { status: 429 } }] }\n";
+    let other = "  c: { request: { method: GET, path: /nowhere }, expect: { status: 404 } }\n";
+    assert_eq!(told(other), [of("allow_from"), of("rate.asked")]);
+    assert_eq!(told(elsewhere), [of("rate.asked")]);
+    assert_eq!(told(often), [of("allow_from")]);
+    assert!(told(&[elsewhere, often].concat()).is_empty());
+    assert_eq!(
+        told(&often.replace("status: 429", "decision: deny")).len(),
+        2,
+        "for any reason"
+    );
 }
 
 #[test]

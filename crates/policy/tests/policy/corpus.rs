@@ -284,6 +284,10 @@ pub(crate) fn decisions(plan: &Plan) -> Vec<String> {
         status(&unshown)
     ));
     lines.extend(shared_counters(plan));
+    lines.push(format!(
+        "left to a network beside: {:?}",
+        left_to_a_neighbour(plan)
+    ));
     let silent = Checked(World {
         revocations_age: Duration::from_secs(45),
         ..World::default()
@@ -313,6 +317,18 @@ fn shared_counters(plan: &Plan) -> Vec<String> {
     payees
         .iter()
         .flat_map(|payee| [after(payee, false), after(payee, true)])
+        .collect()
+}
+
+/// What is left to the next /64 of a /48: whether both are one client.
+fn left_to_a_neighbour(plan: &Plan) -> Vec<u64> {
+    let world = Checked(World::default());
+    let from = |client: &str| Request::new("GET", "/keys").client(client).ask(plan, &world);
+    from("2001:db8:0:1::1");
+    from("2001:db8:0:2::1")
+        .limits
+        .iter()
+        .map(|limit| limit.remaining)
         .collect()
 }
 
