@@ -15,6 +15,7 @@ use axum::routing::get;
 use http::{StatusCode, header};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 
 use crate::health::Readiness;
 use crate::metrics;
@@ -30,10 +31,29 @@ pub async fn serve(
     readiness: Readiness,
     shutdown: Shutdown,
 ) -> anyhow::Result<(SocketAddr, JoinHandle<()>)> {
-    let listener = TcpListener::bind(address)
-        .await
-        .with_context(|| format!("private listener: cannot bind {address}"))?;
+    let listener = bind(address).await?;
     let bound = listener.local_addr()?;
+    let stop = shutdown.child();
+    Ok((bound, serve_on(listener, readiness, &shutdown, stop)))
+}
+
+/// Binds the address of a private listener.
+///
+/// # Errors
+/// When it cannot be bound.
+pub async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address)
+        .await
+        .with_context(|| format!("private listener: cannot bind {address}"))
+}
+
+/// Serves what [`serve`] does on a socket that is bound already, until `stop`.
+pub fn serve_on(
+    listener: TcpListener,
+    readiness: Readiness,
+    shutdown: &Shutdown,
+    stop: CancellationToken,
+) -> JoinHandle<()> {
     let router = Router::new()
         .route("/metrics", get(show_metrics))
         .route(
@@ -42,15 +62,13 @@ pub async fn serve(
         )
         .route("/health/ready", get(show_readiness))
         .with_state(readiness);
-    let stop = shutdown.clone();
-    let task = shutdown.spawn(async move {
+    shutdown.spawn(async move {
         let serving =
             axum::serve(listener, router).with_graceful_shutdown(async move { stop.cancelled().await });
         if let Err(error) = serving.await {
             tracing::error!(%error, "the private listener failed");
         }
-    });
-    Ok((bound, task))
+    })
 }
 
 async fn show_metrics() -> Response {
