@@ -41,7 +41,8 @@ pub fn request(settings: &Settings) -> anyhow::Result<u32> {
         )
     })?;
     stream.set_read_timeout(Some(settings.upgrade.ready_within() + ANSWER_SLACK))?;
-    stream.write_all(REQUEST.as_bytes())?;
+    // One that refuses does not listen, and its answer says why.
+    drop(stream.write_all(REQUEST.as_bytes()));
     let mut line = String::new();
     BufReader::new(&stream)
         .read_line(&mut line)
