@@ -2,6 +2,7 @@
 //! reload, drain and upgrade.
 
 mod client;
+mod drill;
 mod load;
 mod process;
 mod site;
@@ -9,6 +10,7 @@ mod sockets;
 mod upstream;
 
 pub use client::{Answer, Connection, Door};
+pub use drill::{Drill, Phase};
 pub use load::{Load, Tally};
 pub use process::{Gateway, eventually};
 pub use site::{HOST, Place, Site};
