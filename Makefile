@@ -142,6 +142,12 @@ edge-drill: dependencies ## swaps, upgrades and drains under load with WebSocket
 	$(CARGO) build --release --locked --package portico --package bench
 	$(or $(CARGO_TARGET_DIR),target)/release/drill --binary $(or $(CARGO_TARGET_DIR),target)/release/portico $(DRILL)
 
+.PHONY: fleet-drill
+fleet-drill: ## three gateways in network namespaces lose one thing after the other (needs root, iproute2, Redis)
+	@scripts/install-dependencies --tests
+	$(CARGO) build --release --locked --package portico --package bench
+	$(or $(CARGO_TARGET_DIR),target)/release/fleet --binary $(or $(CARGO_TARGET_DIR),target)/release/portico
+
 .PHONY: clean
 clean: ## remove what was built; data (.portico) and tools (.tools) stay
 	$(CARGO) clean

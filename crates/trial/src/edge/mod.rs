@@ -3,7 +3,9 @@
 
 mod client;
 mod drill;
+mod fleet;
 mod load;
+mod network;
 mod process;
 mod site;
 mod sockets;
@@ -11,7 +13,9 @@ mod upstream;
 
 pub use client::{Answer, Connection, Door};
 pub use drill::{Drill, Phase};
+pub use fleet::{Finding, Fleet, Statuses};
 pub use load::{Load, Tally};
+pub use network::{Network, Service};
 pub use process::{Gateway, eventually};
 pub use site::{HOST, Place, Site};
 pub use sockets::{SocketTally, Sockets};

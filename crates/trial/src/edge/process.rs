@@ -179,6 +179,7 @@ impl Gateway {
         let client = reqwest::Client::builder()
             .timeout(Duration::from_secs(10))
             .pool_max_idle_per_host(0)
+            .no_proxy()
             .build()?;
         let text = client.get(url).send().await?.text().await?;
         let found = text.lines().find_map(|found| found.strip_prefix(line));
