@@ -141,7 +141,7 @@ pub(super) fn after_look(plan: &Plan, files: &mut TlsFiles, entrances: &[Arc<Ent
         for listener in waiting {
             tracing::warn!(
                 listener,
-                "the policy adds, moves or removes this side of a listener: that needs a restart"
+                "the policy adds, moves or removes this side of a listener: that needs a restart or an upgrade"
             );
         }
     }

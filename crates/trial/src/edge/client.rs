@@ -1,5 +1,6 @@
 //! A client that knows what it was promised: one HTTP/1.1 connection over TLS, or one WebSocket.
 
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -65,22 +66,30 @@ impl Door {
             .skip(turn % self.addresses.len().max(1));
         for address in around.take(self.addresses.len()) {
             match timeout(PATIENCE, TcpStream::connect(address)).await? {
-                Ok(stream) => {
-                    stream.set_nodelay(true)?;
-                    let connector = TlsConnector::from(self.config.clone());
-                    let handshake = connector.connect(ServerName::try_from(HOST)?, stream);
-                    let stream = timeout(PATIENCE, handshake).await?.context("TLS handshake")?;
-                    return Ok(Connection {
-                        stream,
-                        buffer: Vec::new(),
-                        refused,
-                    });
-                }
-                Err(error) if error.kind() == std::io::ErrorKind::ConnectionRefused => refused += 1,
+                Ok(stream) => match self.handshake(stream).await {
+                    Ok(stream) => {
+                        return Ok(Connection {
+                            stream,
+                            buffer: Vec::new(),
+                            refused,
+                        });
+                    }
+                    // A listener that closes resets what the kernel has accepted in the same moment; nothing was asked.
+                    Err(error) if error.kind() == ErrorKind::ConnectionReset => refused += 1,
+                    Err(error) => return Err(error).context("TLS handshake"),
+                },
+                Err(error) if error.kind() == ErrorKind::ConnectionRefused => refused += 1,
                 Err(error) => return Err(error).context("connecting"),
             }
         }
         bail!("connecting: refused by every gateway")
+    }
+
+    async fn handshake(&self, stream: TcpStream) -> std::io::Result<TlsStream<TcpStream>> {
+        stream.set_nodelay(true)?;
+        let connector = TlsConnector::from(self.config.clone());
+        let name = ServerName::try_from(HOST).map_err(std::io::Error::other)?;
+        timeout(PATIENCE, connector.connect(name, stream)).await?
     }
 }
 
@@ -142,13 +151,22 @@ impl Connection {
         );
         let answer = timeout(PATIENCE, self.exchange(&request)).await??;
         ensure!(answer.status == 101, "no WebSocket: {}", answer.text);
-        Ok(WebSocket(self.stream))
+        let head = self.buffer.windows(4).position(|four| four == b"\r\n\r\n");
+        let received = self.buffer.split_off(head.map_or(0, |head| head + 4));
+        Ok(WebSocket {
+            stream: self.stream,
+            received,
+        })
     }
 }
 
 /// An open WebSocket.
 #[derive(Debug)]
-pub struct WebSocket(TlsStream<TcpStream>);
+pub struct WebSocket {
+    stream: TlsStream<TcpStream>,
+    /// Read, and not yet a whole frame; the first may come with the answer to the handshake.
+    received: Vec<u8>,
+}
 
 impl WebSocket {
     /// Sends a short text.
@@ -160,22 +178,24 @@ impl WebSocket {
         ensure!(length < 126, "too long for a drill");
         // A mask of zeros is one.
         let frame = [&[0x81, 0x80 | length, 0, 0, 0, 0][..], text.as_bytes()].concat();
-        Ok(self.0.write_all(&frame).await?)
+        Ok(self.stream.write_all(&frame).await?)
     }
 
-    /// The next frame: its opcode and payload.
+    /// The next frame: its opcode and payload. May be dropped and called again.
     ///
     /// # Errors
     /// When the connection ends without one.
     pub async fn receive(&mut self) -> anyhow::Result<(u8, Vec<u8>)> {
-        let mut head = [0; 2];
-        self.0.read_exact(&mut head).await.context("the socket was cut")?;
-        let [opcode, length] = head;
-        let mut payload = vec![0; usize::from(length & 0x7f)];
-        self.0
-            .read_exact(&mut payload)
-            .await
-            .context("the socket was cut")?;
-        Ok((opcode & 0x0f, payload))
+        loop {
+            if let [opcode, length, rest @ ..] = self.received.as_slice()
+                && let Some(payload) = rest.get(..usize::from(length & 0x7f))
+            {
+                let frame = (opcode & 0x0f, payload.to_vec());
+                self.received.drain(..payload.len() + 2);
+                return Ok(frame);
+            }
+            let read = self.stream.read_buf(&mut self.received).await;
+            ensure!(read.context("the socket was cut")? > 0, "the socket was cut");
+        }
     }
 }

@@ -35,7 +35,7 @@ upstreams:
     address: http://CORE1
     also_at: ["http://CORE2"]
     authorization: strip
-    timeouts: { connect: 1s, read: 2s, total: 10s }
+    timeouts: { connect: 1s, read: 5s, total: 20s }
     eject: { failures: 2, for: 30s }
     retries: { most: 2, budget: 50% }
 headers:
@@ -150,7 +150,7 @@ impl Fleet {
                 https: fleet.network.at(name, 443),
                 private: fleet.network.at(name, 9901),
                 more: format!(
-                    "limit_store: {{ addresses: ['rediss://{}:6379'], ca_file: {}, hash_key_file: {}, timeout_ms: 1000 }}\n",
+                    "limit_store: {{ addresses: ['rediss://{}:6379'], ca_file: {}, hash_key_file: {}, timeout_ms: 5000 }}\n",
                     store,
                     fleet.site.path("ca.pem").display(),
                     fleet.site.path("hash-key").display()
