@@ -11,7 +11,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use tokio::task::JoinSet;
-use trial::edge::{Door, Gateway, Load, Place, Site, Sockets, Upstream, eventually};
+use trial::edge::{Door, Gateway, HOST, Load, Place, Site, Sockets, Upstream, eventually};
 
 const PORTICO: &str = env!("CARGO_BIN_EXE_portico");
 
@@ -103,6 +103,21 @@ async fn upgrades_under_load_refuse_and_cut_nothing() {
         .await
         .unwrap();
 
+    let ca = std::fs::read(stage.site.path("ca.pem")).unwrap();
+    let http2 = reqwest::Client::builder()
+        .tls_certs_only([reqwest::Certificate::from_pem(&ca).unwrap()])
+        .resolve(HOST, stage.gateway.https().unwrap())
+        .timeout(Duration::from_secs(60))
+        .build()
+        .unwrap();
+    let url = |path: &str| format!("https://{HOST}:{}{path}", stage.gateway.https().unwrap().port());
+    let (held_there, fast) = (http2.get(url("/held")), http2.get(url("/fast")));
+    let mut multiplexed = JoinSet::new();
+    multiplexed.spawn(held_there.send());
+    eventually("two are", async || stage.upstream.held() == 2)
+        .await
+        .unwrap();
+
     let mut pids = vec![stage.gateway.pid().unwrap()];
     for _ in 0..3 {
         let (code, said) = stage.gateway.upgrade().await.unwrap();
@@ -120,7 +135,17 @@ async fn upgrades_under_load_refuse_and_cut_nothing() {
         "the first process still has it"
     );
     assert!(Gateway::is_running(pids[0]));
-    stage.upstream.release(1);
+    assert_eq!(
+        fast.send().await.unwrap().status(),
+        200,
+        "behind a GOAWAY on another connection"
+    );
+    stage.upstream.release(2);
+    let answered = multiplexed.join_next().await.unwrap().unwrap().unwrap();
+    assert_eq!(
+        (answered.status().as_u16(), answered.version()),
+        (200, reqwest::Version::HTTP_2)
+    );
     let answer = waiting.join_next().await.unwrap().unwrap().unwrap();
     assert_eq!((answer.status, answer.closes), (200, true));
 

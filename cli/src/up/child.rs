@@ -164,6 +164,10 @@ impl Running {
 
     /// Stops the process: it finishes its requests, unless it takes too long or `hurry` says so.
     pub(super) async fn stop(&mut self, hurry: &CancellationToken) {
+        // It may have been replaced a moment ago.
+        if let Some(successor) = another(&self.service.endpoints_file, self.identity) {
+            self.adopt(successor);
+        }
         if !self.signal(Signal::TERM) {
             return;
         }
@@ -252,11 +256,16 @@ async fn successor(endpoints_file: PathBuf, serving: ProcessIdentity) -> Process
     let mut tick = tokio::time::interval(LOOK_EVERY);
     loop {
         tick.tick().await;
-        let pid = pid_in(&endpoints_file).filter(|pid| *pid != serving.pid);
-        if let Some(successor) = pid.and_then(ProcessIdentity::of) {
+        if let Some(successor) = another(&endpoints_file, serving) {
             return successor;
         }
     }
+}
+
+/// The process that says that it listens, when it is not the one that is known to.
+fn another(endpoints_file: &Path, known: ProcessIdentity) -> Option<ProcessIdentity> {
+    let pid = pid_in(endpoints_file).filter(|pid| *pid != known.pid)?;
+    ProcessIdentity::of(pid)
 }
 
 /// The process that wrote this file; only a gateway says it.
