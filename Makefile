@@ -137,6 +137,20 @@ bench-edge: dependencies ## the gateway beside nginx, haproxy and a bare pingora
 	$(or $(CARGO_TARGET_DIR),target)/release/edge --binary $(or $(CARGO_TARGET_DIR),target)/release/portico \
 		--bare $(or $(CARGO_TARGET_DIR),target)/release/examples/bare_proxy $(EDGE)
 
+# What `make edge-drill` passes on: make edge-drill DRILL="--rate 500 --swaps 100"
+DRILL ?=
+
+.PHONY: edge-drill
+edge-drill: dependencies ## swaps, upgrades and drains under load with WebSockets open: no request may fail
+	$(CARGO) build --release --locked --package portico --package bench
+	$(or $(CARGO_TARGET_DIR),target)/release/drill --binary $(or $(CARGO_TARGET_DIR),target)/release/portico $(DRILL)
+
+.PHONY: fleet-drill
+fleet-drill: ## three gateways in network namespaces lose one thing after the other (needs root, iproute2, Redis)
+	@scripts/install-dependencies --tests
+	$(CARGO) build --release --locked --package portico --package bench
+	$(or $(CARGO_TARGET_DIR),target)/release/fleet --binary $(or $(CARGO_TARGET_DIR),target)/release/portico
+
 .PHONY: clean
 clean: ## remove what was built; data (.portico) and tools (.tools) stay
 	$(CARGO) clean

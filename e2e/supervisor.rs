@@ -6,6 +6,7 @@ use std::process::Stdio;
 use reqwest::Method;
 use tokio::process::Command;
 use trial::Service;
+use trial::edge::eventually;
 
 use crate::stage::{PORTICO, Stage};
 
@@ -61,6 +62,67 @@ async fn what_survives_the_supervisor_is_taken_over_by_the_next() {
         );
     }
     system.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upgraded_gateway_is_followed_started_again_and_stopped() {
+    let stage = Stage::new();
+    let (system, door) = stage.start().await;
+    let settings = stage.data_dir().join("settings/gateway.yaml");
+    let first = system.pid_of(Service::Gateway).unwrap();
+    let (code, said) = system
+        .portico(&[
+            "gateway",
+            "upgrade",
+            "--settings",
+            &settings.display().to_string(),
+        ])
+        .await
+        .unwrap();
+    assert_eq!(code, Some(0), "{said}");
+    eventually("`up` follows the new process", async || {
+        system.pid_of(Service::Gateway).unwrap() != first
+    })
+    .await
+    .unwrap();
+    let second = system.pid_of(Service::Gateway).unwrap();
+    assert!(
+        said.contains(&format!("process {} serves", second.as_raw_nonzero())),
+        "{said}"
+    );
+    door.get("/health/ready").await.unwrap().expect(200).unwrap();
+
+    rustix::process::kill_process(second, rustix::process::Signal::KILL).unwrap();
+    eventually("it is started again where it was", async || {
+        system.pid_of(Service::Gateway).unwrap() != second
+            && door
+                .get("/health/ready")
+                .await
+                .is_ok_and(|answer| answer.status == 200)
+    })
+    .await
+    .unwrap();
+
+    let (code, said) = system
+        .portico(&[
+            "gateway",
+            "upgrade",
+            "--settings",
+            &settings.display().to_string(),
+        ])
+        .await
+        .unwrap();
+    assert_eq!(code, Some(0), "{said}");
+    let last = said
+        .split_whitespace()
+        .find_map(|word| word.parse().ok())
+        .unwrap();
+    assert!(system.stop().await.unwrap().success());
+    let last = rustix::process::Pid::from_raw(last).unwrap();
+    assert!(
+        !trial::edge::Gateway::is_running(last),
+        "`up` stops the process that took over, too"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

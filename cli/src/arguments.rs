@@ -32,7 +32,7 @@ pub(crate) enum Command {
     /// Run everything on this machine: PostgreSQL, core API, control plane and gateway.
     Up(UpArguments),
     /// Run the gateway: the only service that clients reach.
-    Gateway(ServiceArguments),
+    Gateway(GatewayArguments),
     /// Run the control plane: signing keys and their rotation.
     ControlPlane(ServiceArguments),
     /// Run the core banking API behind the gateway.
@@ -106,6 +106,58 @@ pub(crate) struct ServiceArguments {
     /// Only read the settings, say everything that is wrong in them, and stop.
     #[arg(long)]
     pub(crate) check_settings: bool,
+}
+
+/// Options of `portico gateway`.
+#[derive(Debug, Args)]
+#[command(
+    args_conflicts_with_subcommands = true,
+    after_help = "\
+Examples:
+  portico gateway --settings /etc/portico/gateway.yaml
+  portico gateway upgrade --settings /etc/portico/gateway.yaml    replace the process that runs, without a gap
+
+SIGTERM and SIGINT stop it: requests under way are answered first. Policies and certificates need no signal: their
+files are watched."
+)]
+pub(crate) struct GatewayArguments {
+    #[command(subcommand)]
+    pub(crate) command: Option<GatewayCommand>,
+    #[command(flatten)]
+    pub(crate) service: ServiceArguments,
+    /// The sockets of a running gateway come on standard input: that one passes this.
+    #[arg(long, hide = true)]
+    pub(crate) take_over: bool,
+}
+
+/// What can be done with a gateway that runs.
+#[derive(Debug, Subcommand)]
+pub(crate) enum GatewayCommand {
+    /// Replace the running gateway by a new process, from the program as it is on the disk now.
+    Upgrade(UpgradeArguments),
+}
+
+/// Options of `portico gateway upgrade`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  portico gateway upgrade --settings /etc/portico/gateway.yaml
+  portico gateway upgrade --settings .portico/config/gateway.yaml     a gateway that `portico up` runs
+  systemctl reload portico-gateway                                    the same, through the unit in deploy/
+
+The running gateway starts the new one as itself was started: the same program path, arguments and environment; the
+settings file is read anew. The new one takes the listening sockets, and serves once it is ready; then the old one
+accepts nothing more, answers what is under way, closes each connection after it, and ends. WebSockets live on for at
+most `upgrade.drain_ms`, then they are closed with code 1012. Nothing is refused in between.
+
+When the new one does not start, is late or dies, the old one keeps serving, and this says why. What is counted in this
+process alone begins anew: limits without `count_in: store`, metrics, and what is known of upstreams.
+
+Exit codes: 0 the new process serves; 1 the old one keeps serving; 2 wrong usage or unreadable settings.")]
+pub(crate) struct UpgradeArguments {
+    /// Settings file (YAML) of the running gateway: its `state_dir` says where to ask.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) settings: Option<PathBuf>,
 }
 
 /// Options of `portico migrate`.

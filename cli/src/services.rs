@@ -3,16 +3,38 @@
 use service_runtime::settings::{Environment, load_checked};
 
 use crate::Outcome;
-use crate::arguments::ServiceArguments;
+use crate::arguments::{GatewayArguments, GatewayCommand, ServiceArguments};
 use crate::output;
 
-pub(crate) fn gateway(arguments: &ServiceArguments) -> anyhow::Result<Outcome> {
+pub(crate) fn gateway(arguments: &GatewayArguments) -> anyhow::Result<Outcome> {
+    if let Some(GatewayCommand::Upgrade(upgrade)) = &arguments.command {
+        let settings = gateway::Settings::load(upgrade.settings.as_deref())?;
+        let pid = gateway::request_upgrade(&settings)?;
+        output::line(&format!("gateway: process {pid} serves now; the old one drains"));
+        return Ok(Outcome::Done);
+    }
+    let predecessor = arguments
+        .take_over
+        .then(gateway::Predecessor::on_standard_input)
+        .transpose()?;
+    let ran = run_gateway(&arguments.service, predecessor.as_ref());
+    if let (Err(error), Some(predecessor)) = (&ran, &predecessor) {
+        predecessor.tell_failure(error);
+    }
+    ran
+}
+
+fn run_gateway(
+    arguments: &ServiceArguments,
+    predecessor: Option<&gateway::Predecessor>,
+) -> anyhow::Result<Outcome> {
     let environment = Environment::from_env()?;
     let settings = gateway::Settings::load(arguments.settings.as_deref())?;
     if arguments.check_settings {
         return Ok(settings_are_good("gateway", environment));
     }
-    gateway::run(settings, environment)?;
+    let program = std::env::args_os().collect();
+    gateway::run(settings, environment, program, predecessor)?;
     Ok(Outcome::Done)
 }
 

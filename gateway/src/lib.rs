@@ -13,6 +13,7 @@ mod connection;
 mod control_plane;
 mod durable_file;
 mod evidence;
+mod hand_over;
 mod identity;
 mod keys;
 mod last_heard;
@@ -28,11 +29,14 @@ mod tls;
 mod tokens;
 mod upstreams;
 
+pub use hand_over::{Predecessor, request as request_upgrade};
 pub use policy_source::{
     Role as PolicyFileRole, expectations, load_last_good as read_last_good_policies, read_cases,
     read_directory as read_policies, role as policy_file_role,
 };
 pub use settings::Settings;
+
+use std::ffi::OsString;
 
 use anyhow::Context as _;
 use service_runtime::clock::Clock;
@@ -40,7 +44,8 @@ use service_runtime::settings::Environment;
 use service_runtime::shutdown::Shutdown;
 use service_runtime::{crypto, telemetry};
 
-/// Runs a gateway until SIGTERM or SIGINT, then finishes the requests under way.
+/// Runs a gateway until SIGTERM or SIGINT, then finishes the requests under way; or until another process has taken over
+/// from it, which `program` and its arguments start. With a `predecessor` it takes over itself.
 ///
 /// # Errors
 /// When it cannot start: the message names the setting, policy line, certificate or address that is wrong.
@@ -48,7 +53,12 @@ use service_runtime::{crypto, telemetry};
     clippy::needless_pass_by_value,
     reason = "the settings of a process are read once and end with it"
 )]
-pub fn run(settings: Settings, environment: Environment) -> anyhow::Result<()> {
+pub fn run(
+    settings: Settings,
+    environment: Environment,
+    program: Vec<OsString>,
+    predecessor: Option<&Predecessor>,
+) -> anyhow::Result<()> {
     crypto::install_provider();
     let _telemetry = telemetry::init(&settings.telemetry, "gateway", environment)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -57,10 +67,15 @@ pub fn run(settings: Settings, environment: Environment) -> anyhow::Result<()> {
         .context("starting the control runtime")?;
     runtime.block_on(async {
         let shutdown = Shutdown::on_signals().context("installing signal handlers")?;
-        let gateway = server::start(&settings, environment, Clock::system(), shutdown).await?;
+        let clock = Clock::system();
+        let mut gateway = match predecessor {
+            None => server::start(&settings, environment, clock, shutdown).await?,
+            Some(old) => server::take_over(&settings, environment, clock, shutdown, old).await?,
+        };
         for (listener, address) in gateway.addresses() {
             tracing::info!(listener, %address, "listening");
         }
+        gateway.announce(&settings, program).await;
         gateway.stopped().await;
         Ok(())
     })

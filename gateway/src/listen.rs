@@ -8,6 +8,34 @@ use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 /// Connections that may wait to be accepted, per socket.
 const BACKLOG: i32 = 1_024;
 
+/// Takes the sockets that another process has handed over for this address, and binds those that are missing.
+///
+/// All of them are kept, also when there are fewer workers now: closing one would reset the connections that wait in it.
+///
+/// # Errors
+/// When the address is taken or may not be bound; the message names it.
+pub(crate) fn take_or_bind(
+    name: &str,
+    address: SocketAddr,
+    workers: usize,
+    inherited: Vec<TcpListener>,
+) -> anyhow::Result<Vec<TcpListener>> {
+    let is_there = |socket: &TcpListener| {
+        socket
+            .local_addr()
+            .is_ok_and(|at| at.ip() == address.ip() && (address.port() == 0 || at.port() == address.port()))
+    };
+    let mut sockets: Vec<TcpListener> = inherited.into_iter().filter(is_there).collect();
+    let Some(first) = sockets.first() else {
+        return bind_all(name, address, workers);
+    };
+    let bound = first.local_addr()?;
+    for _ in sockets.len()..workers {
+        sockets.push(bind_one(name, bound)?);
+    }
+    Ok(sockets)
+}
+
 /// Binds one socket per worker to the same address; the kernel spreads connections over them. Port 0 picks a port, the
 /// same for all.
 ///
@@ -15,16 +43,16 @@ const BACKLOG: i32 = 1_024;
 /// When the address is taken or may not be bound; the message names it.
 pub(crate) fn bind_all(name: &str, address: SocketAddr, workers: usize) -> anyhow::Result<Vec<TcpListener>> {
     let bound = probe(address).with_context(|| format!("listener {name}: cannot bind {address}"))?;
-    (0..workers)
-        .map(|_| {
-            open(bound, true)
-                .and_then(|socket| {
-                    socket.listen(BACKLOG)?;
-                    Ok(TcpListener::from(socket))
-                })
-                .with_context(|| format!("listener {name}: cannot bind {bound}"))
+    (0..workers).map(|_| bind_one(name, bound)).collect()
+}
+
+fn bind_one(name: &str, bound: SocketAddr) -> anyhow::Result<TcpListener> {
+    open(bound, true)
+        .and_then(|socket| {
+            socket.listen(BACKLOG)?;
+            Ok(TcpListener::from(socket))
         })
-        .collect()
+        .with_context(|| format!("listener {name}: cannot bind {bound}"))
 }
 
 /// A socket with `SO_REUSEPORT` joins one that another process of the same user has bound, and would take half of its
@@ -63,6 +91,31 @@ mod tests {
             .collect();
         assert_ne!(ports[0], 0);
         assert_eq!(ports, [ports[0]; 3]);
+    }
+
+    #[test]
+    fn sockets_of_another_process_are_all_kept_and_missing_ones_are_bound_beside_them() {
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        for (handed_over, workers) in [(2, 2), (3, 2), (1, 4)] {
+            let old = bind_all("public.http", any, handed_over).unwrap();
+            let address = old[0].local_addr().unwrap();
+            let sockets = take_or_bind("public.http", address, workers, old).unwrap();
+            assert_eq!(sockets.len(), handed_over.max(workers));
+            assert!(
+                sockets
+                    .iter()
+                    .all(|socket| socket.local_addr().unwrap() == address)
+            );
+        }
+    }
+
+    #[test]
+    fn sockets_of_another_address_are_not_taken_for_this_one() {
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        let old = bind_all("public.http", any, 1).unwrap();
+        let elsewhere = SocketAddr::from(([127, 0, 0, 2], 0));
+        let sockets = take_or_bind("public.http", elsewhere, 1, old).unwrap();
+        assert_eq!(sockets[0].local_addr().unwrap().ip(), elsewhere.ip());
     }
 
     #[test]

@@ -54,6 +54,8 @@ pub struct Settings {
     pub limit_store: LimitStoreSettings,
     /// How long requests under way may take after SIGTERM, in milliseconds.
     pub shutdown_grace_ms: u64,
+    /// Replacing this process by a new one.
+    pub upgrade: UpgradeSettings,
     /// How often the policy directory is read again when no file event came, in milliseconds.
     pub policy_poll_ms: u64,
 }
@@ -80,6 +82,7 @@ impl Default for Settings {
             cache: CacheSettings::default(),
             limit_store: LimitStoreSettings::default(),
             shutdown_grace_ms: 20_000,
+            upgrade: UpgradeSettings::default(),
             policy_poll_ms: 10_000,
         }
     }
@@ -134,6 +137,32 @@ impl ConnectionSettings {
 
     pub(crate) const fn idle_timeout(&self) -> Duration {
         Duration::from_millis(self.idle_timeout_ms)
+    }
+}
+
+/// `portico gateway upgrade`.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct UpgradeSettings {
+    /// The new process must be ready within this time, in milliseconds; else it is ended, and the old one keeps serving.
+    pub ready_within_ms: u64,
+    /// How long the old process may still serve the connections that it has, in milliseconds: WebSockets above all.
+    /// Then it stops as after SIGTERM.
+    pub drain_ms: u64,
+}
+
+impl Default for UpgradeSettings {
+    fn default() -> Self {
+        Self {
+            ready_within_ms: 30_000,
+            drain_ms: 300_000,
+        }
+    }
+}
+
+impl UpgradeSettings {
+    pub(crate) const fn ready_within(&self) -> Duration {
+        Duration::from_millis(self.ready_within_ms)
     }
 }
 
@@ -324,6 +353,7 @@ impl Settings {
             ),
             ("connections.max_requests", self.connections.max_requests == 0),
             ("rate_limit.max_keys", self.rate_limit.max_keys == 0),
+            ("upgrade.ready_within_ms", self.upgrade.ready_within_ms == 0),
             ("policy_poll_ms", self.policy_poll_ms == 0),
         ];
         if !self.acme.directory.is_empty() && !self.acme.directory.starts_with("https://") {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use database::process::ProcessIdentity;
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal};
 use service_runtime::settings::Environment;
 use service_runtime::shutdown::Shutdown;
 use tokio::io::{AsyncRead, AsyncReadExt as _};
@@ -29,6 +29,8 @@ const STEADY: Duration = Duration::from_secs(60);
 const STOP_PATIENCE: Duration = Duration::from_secs(30);
 /// A longer line is cut in two.
 const MAX_LINE_BYTES: usize = 64 * 1024;
+/// How often it is looked whether a process that is no child of ours still runs, and whether one has taken over.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
 const READ_BYTES: usize = 16 * 1024;
 /// How long what a process said last may take to arrive once it has ended.
 const LAST_WORDS_PATIENCE: Duration = Duration::from_secs(1);
@@ -53,6 +55,9 @@ pub(super) struct Running {
     pub(super) service: Service,
     pub(super) identity: ProcessIdentity,
     child: Child,
+    /// Whether another process has taken over from the one that was started here: not a child of ours.
+    is_adopted: bool,
+    group: Option<Pid>,
     started_at: Instant,
     last_words: Arc<Mutex<VecDeque<String>>>,
     followers: Vec<JoinHandle<()>>,
@@ -94,6 +99,8 @@ impl Service {
             service: self.clone(),
             identity,
             child,
+            is_adopted: false,
+            group: Pid::from_raw(identity.pid),
             started_at: Instant::now(),
             last_words,
             followers,
@@ -105,6 +112,13 @@ impl Service {
 impl Running {
     /// Waits for the process to end and says how; its last words are known then. May be dropped and called again.
     pub(super) async fn ended(&mut self) -> String {
+        if self.is_adopted {
+            let mut tick = tokio::time::interval(LOOK_EVERY);
+            while self.identity.is_running() {
+                tick.tick().await;
+            }
+            return "ended".to_owned();
+        }
         let how = match self.child.wait().await {
             Ok(status) => describe(status),
             Err(error) => error.to_string(),
@@ -130,12 +144,41 @@ impl Running {
         }
     }
 
+    /// From now on another process is the service.
+    fn adopt(&mut self, successor: ProcessIdentity) {
+        self.identity = successor;
+        self.is_adopted = true;
+    }
+
+    /// Signals the service, and what it has replaced and still drains: a new process is in the group of the old one.
+    fn signal(&self, signal: Signal) -> bool {
+        if !self.is_adopted {
+            return self.identity.signal(signal);
+        }
+        let is_running = self.identity.is_running();
+        is_running
+            && self
+                .group
+                .is_some_and(|group| rustix::process::kill_process_group(group, signal).is_ok())
+    }
+
     /// Stops the process: it finishes its requests, unless it takes too long or `hurry` says so.
     pub(super) async fn stop(&mut self, hurry: &CancellationToken) {
-        if !self.identity.signal(Signal::TERM) {
+        // It may have been replaced a moment ago.
+        if let Some(successor) = another(&self.service.endpoints_file, self.identity) {
+            self.adopt(successor);
+        }
+        if !self.signal(Signal::TERM) {
             return;
         }
-        let patient = tokio::time::timeout(STOP_PATIENCE, self.child.wait());
+        let (identity, child) = (self.identity, &mut self.child);
+        let patient = tokio::time::timeout(STOP_PATIENCE, async {
+            let mut tick = tokio::time::interval(LOOK_EVERY);
+            drop(child.wait().await);
+            while identity.is_running() {
+                tick.tick().await;
+            }
+        });
         let has_ended = tokio::select! {
             result = patient => result.is_ok(),
             () = hurry.cancelled() => false,
@@ -143,6 +186,7 @@ impl Running {
         if !has_ended {
             // An error means that it ended meanwhile.
             drop(self.child.kill().await);
+            let _ = self.signal(Signal::KILL);
         }
     }
 }
@@ -159,9 +203,16 @@ pub(super) async fn supervise(
     let name = running.service.name;
     let mut pause = FIRST_PAUSE;
     loop {
+        let successor = successor(running.service.endpoints_file.clone(), running.identity);
         let how = tokio::select! {
             biased;
             () = stop.cancelled() => return running.stop(&hurry).await,
+            successor = successor => {
+                terminal.say(&format!("{name}: process {} has taken over", successor.pid));
+                running.adopt(successor);
+                note(&directory, &running, &terminal);
+                continue;
+            }
             how = running.ended() => how,
         };
         if running.started_at.elapsed() >= STEADY {
@@ -189,10 +240,38 @@ pub(super) async fn supervise(
                 Err(error) => reason = format!(": {error:#}"),
             }
         }
-        if let Err(error) = survivors::note(&directory, name, running.identity) {
-            terminal.say(&format!("{error:#}"));
+        note(&directory, &running, &terminal);
+    }
+}
+
+fn note(directory: &DataDirectory, running: &Running, terminal: &Terminal) {
+    if let Err(error) = survivors::note(directory, running.service.name, running.identity) {
+        terminal.say(&format!("{error:#}"));
+    }
+}
+
+/// Completes when another process has taken over (`portico gateway upgrade`): it has written its id where it says where
+/// it listens.
+async fn successor(endpoints_file: PathBuf, serving: ProcessIdentity) -> ProcessIdentity {
+    let mut tick = tokio::time::interval(LOOK_EVERY);
+    loop {
+        tick.tick().await;
+        if let Some(successor) = another(&endpoints_file, serving) {
+            return successor;
         }
     }
+}
+
+/// The process that says that it listens, when it is not the one that is known to.
+fn another(endpoints_file: &Path, known: ProcessIdentity) -> Option<ProcessIdentity> {
+    let pid = pid_in(endpoints_file).filter(|pid| *pid != known.pid)?;
+    ProcessIdentity::of(pid)
+}
+
+/// The process that wrote this file; only a gateway says it.
+fn pid_in(endpoints_file: &Path) -> Option<i32> {
+    let endpoints: serde_json::Value = serde_json::from_slice(&std::fs::read(endpoints_file).ok()?).ok()?;
+    endpoints.get("pid")?.as_i64()?.try_into().ok()
 }
 
 async fn wait(pause: Duration) {

@@ -16,6 +16,7 @@ use axum::routing::get;
 use http::{StatusCode, header};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 
 use crate::health::Readiness;
 use crate::metrics;
@@ -34,27 +35,24 @@ pub async fn serve(
     readiness: Readiness,
     shutdown: Shutdown,
 ) -> anyhow::Result<(SocketAddr, JoinHandle<()>)> {
-    serve_router(address, router(readiness), shutdown).await
+    let listener = bind(address).await?;
+    let bound = listener.local_addr()?;
+    let stop = shutdown.child();
+    Ok((bound, serve_on(listener, router(readiness), &shutdown, stop)))
 }
 
-/// As [`serve`], with `/status` beside it.
+/// Binds the address of a private listener.
 ///
 /// # Errors
-/// When the address cannot be bound.
-pub async fn serve_with_status(
-    address: SocketAddr,
-    readiness: Readiness,
-    status: Status,
-    shutdown: Shutdown,
-) -> anyhow::Result<(SocketAddr, JoinHandle<()>)> {
-    let shown = get(move || {
-        let status = status();
-        async move { Json(status) }
-    });
-    serve_router(address, router(readiness).route("/status", shown), shutdown).await
+/// When it cannot be bound.
+pub async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address)
+        .await
+        .with_context(|| format!("private listener: cannot bind {address}"))
 }
 
-fn router(readiness: Readiness) -> Router {
+/// What [`serve`] serves.
+pub fn router(readiness: Readiness) -> Router {
     Router::new()
         .route("/metrics", get(show_metrics))
         .route(
@@ -65,24 +63,29 @@ fn router(readiness: Readiness) -> Router {
         .with_state(readiness)
 }
 
-async fn serve_router(
-    address: SocketAddr,
+/// The same, with `/status` beside it.
+pub fn router_with_status(readiness: Readiness, status: Status) -> Router {
+    let shown = get(move || {
+        let status = status();
+        async move { Json(status) }
+    });
+    router(readiness).route("/status", shown)
+}
+
+/// Serves a router on a socket that is bound already, until `stop`.
+pub fn serve_on(
+    listener: TcpListener,
     router: Router,
-    shutdown: Shutdown,
-) -> anyhow::Result<(SocketAddr, JoinHandle<()>)> {
-    let listener = TcpListener::bind(address)
-        .await
-        .with_context(|| format!("private listener: cannot bind {address}"))?;
-    let bound = listener.local_addr()?;
-    let stop = shutdown.clone();
-    let task = shutdown.spawn(async move {
+    shutdown: &Shutdown,
+    stop: CancellationToken,
+) -> JoinHandle<()> {
+    shutdown.spawn(async move {
         let serving =
             axum::serve(listener, router).with_graceful_shutdown(async move { stop.cancelled().await });
         if let Err(error) = serving.await {
             tracing::error!(%error, "the private listener failed");
         }
-    });
-    Ok((bound, task))
+    })
 }
 
 async fn show_metrics() -> Response {

@@ -59,6 +59,12 @@ impl Shutdown {
         self.token.cancelled()
     }
 
+    /// A token that stopping cancels too.
+    #[must_use]
+    pub fn child(&self) -> CancellationToken {
+        self.token.child_token()
+    }
+
     /// Starts a background task that [`Shutdown::wait_for_tasks`] waits for. The task must watch [`Shutdown::cancelled`].
     pub fn spawn<F>(&self, task: F) -> JoinHandle<F::Output>
     where

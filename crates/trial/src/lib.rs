@@ -7,6 +7,7 @@
 #![warn(missing_docs)]
 
 mod customer;
+pub mod edge;
 mod ledger;
 mod raw;
 mod system;

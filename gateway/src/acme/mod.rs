@@ -60,7 +60,8 @@ struct Fetcher {
 pub(crate) async fn run(settings: Settings, shared: Arc<Shared>) {
     let mut ticks = interval(Duration::from_millis(settings.policy_poll_ms));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let shutdown = shared.shutdown.clone();
+    // One process asks the authority: with the sockets goes the right to.
+    let drain = shared.drain.clone();
     let mut fetcher = Fetcher {
         directory: directory(&settings.state_dir),
         settings,
@@ -75,7 +76,7 @@ pub(crate) async fn run(settings: Settings, shared: Arc<Shared>) {
         }
     };
     tokio::select! {
-        () = shutdown.cancelled() => {}
+        () = drain.begun() => {}
         () = fetching => {}
     }
     METRICS.acme_waiting.reset();

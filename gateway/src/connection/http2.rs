@@ -52,7 +52,7 @@ pub(super) async fn serve(worker: &Arc<Worker>, connection: Arc<Connection>, str
         let now = Instant::now();
         let accepted = tokio::select! {
             biased;
-            () = worker.shutdown.cancelled(), if !leaving => {
+            () = worker.shared.drain.begun(), if !leaving => {
                 h2.graceful_shutdown();
                 leaving = true;
                 continue;
@@ -77,9 +77,8 @@ pub(super) async fn serve(worker: &Arc<Worker>, connection: Arc<Connection>, str
                     leaving = true;
                 }
                 let guard = StreamGuard::new(&streams);
-                worker
-                    .shutdown
-                    .spawn(serve_stream(worker.clone(), connection.clone(), session, guard));
+                let serving = serve_stream(worker.clone(), connection.clone(), session, guard);
+                worker.shared.drain.spawn(serving);
             }
             Ok(Some(H2Accept::Rejected)) => {
                 METRICS.refused_heads.with_label_values(&["FR-11"]).inc();

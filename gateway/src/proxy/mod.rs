@@ -135,7 +135,7 @@ impl ProxyHttp for Gateway {
             .connection
             .as_ref()
             .is_none_or(|connection| connection.is_last_request());
-        session.set_keepalive(if is_last || self.shared.shutdown.is_triggered() {
+        session.set_keepalive(if is_last || self.shared.drain.has_begun() {
             None
         } else {
             Some(idle)
@@ -229,7 +229,7 @@ impl ProxyHttp for Gateway {
         if response.status.is_informational() {
             return Ok(());
         }
-        if self.shared.shutdown.is_triggered() {
+        if self.shared.drain.has_begun() {
             session.set_keepalive(None);
         }
         compress::begin(session, ctx, response)?;

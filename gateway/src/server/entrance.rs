@@ -9,6 +9,7 @@ use policy::{Listener, Plan, Scheme};
 use service_runtime::clock::Clock;
 
 use crate::acme;
+use crate::hand_over::Inherited;
 use crate::listen;
 use crate::metrics::METRICS;
 use crate::policy_source::Reload;
@@ -30,14 +31,14 @@ pub(crate) struct Entrance {
     pub(crate) tls: Option<TlsEntrance>,
 }
 
-/// An entrance with its sockets, one for each worker.
+/// An entrance with its sockets, at least one for each worker.
 pub(super) struct Opening {
     pub(super) entrance: Arc<Entrance>,
     pub(super) address: SocketAddr,
     pub(super) sockets: Vec<TcpListener>,
 }
 
-/// Binds every listener of the policy and takes its certificates.
+/// Takes over or binds every listener of the policy, and takes its certificates.
 ///
 /// # Errors
 /// When an address is taken, a certificate is wrong, or a setting names a listener that the policy has not.
@@ -45,6 +46,7 @@ pub(super) fn open_all(
     settings: &Settings,
     plan: &Plan,
     clock: &Clock,
+    inherited: &mut Inherited,
 ) -> anyhow::Result<(Vec<Opening>, TlsFiles)> {
     let mut files = TlsFiles::new(
         &settings.certificate_dir,
@@ -53,11 +55,15 @@ pub(super) fn open_all(
     );
     files.look(plan);
     let workers = settings.worker_threads();
-    let address = |label: &str, bind: SocketAddr| settings.listen.get(label).copied().unwrap_or(bind);
+    let mut take_or_bind = |label: &str, bind: SocketAddr| {
+        let address = settings.listen.get(label).copied().unwrap_or(bind);
+        let handed_over = inherited.remove(label).unwrap_or_default();
+        listen::take_or_bind(label, address, workers, handed_over)
+    };
     let mut openings = Vec::new();
     for listener in plan.listeners() {
         let label = format!("{}.https", listener.name);
-        let sockets = listen::bind_all(&label, address(&label, listener.https.bind), workers)?;
+        let sockets = take_or_bind(&label, listener.https.bind)?;
         let bound = bound_address(&sockets)?;
         let tls = TlsEntrance::open(&listener.https, &files)
             .with_context(|| format!("listener {}", listener.name))?;
@@ -72,7 +78,7 @@ pub(super) fn open_all(
         )?);
         if let Some(http) = &listener.http {
             let label = format!("{}.http", listener.name);
-            let sockets = listen::bind_all(&label, address(&label, http.bind), workers)?;
+            let sockets = take_or_bind(&label, http.bind)?;
             openings.push(opening(listener, label, Scheme::Http, https_port, None, sockets)?);
         }
     }
@@ -135,7 +141,7 @@ pub(super) fn after_look(plan: &Plan, files: &mut TlsFiles, entrances: &[Arc<Ent
         for listener in waiting {
             tracing::warn!(
                 listener,
-                "the policy adds, moves or removes this side of a listener: that needs a restart"
+                "the policy adds, moves or removes this side of a listener: that needs a restart or an upgrade"
             );
         }
     }

@@ -1,14 +1,18 @@
 //! Starting and stopping: everything that can fail is done before the first connection is accepted.
 
+mod drain;
 mod entrance;
 mod readiness;
 mod status;
+pub(crate) mod systemd;
 mod worker;
 
+pub(crate) use drain::Drain;
 pub(crate) use entrance::Entrance;
 pub(crate) use worker::Worker;
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fs::DirBuilder;
 use std::net::SocketAddr;
 use std::os::unix::fs::DirBuilderExt as _;
@@ -21,19 +25,26 @@ use anyhow::Context as _;
 use policy::Plan;
 use service_runtime::clock::Clock;
 use service_runtime::health::Readiness;
+use service_runtime::private;
 use service_runtime::settings::Environment;
 use service_runtime::shutdown::Shutdown;
+use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::acme::{self, Challenges};
 use crate::cache::{self, Cache};
 use crate::durable_file::write_atomically;
+use crate::hand_over::{Inherited, Predecessor, Turn, Upgrades};
 use crate::keys::{self, KeyFiles, KeySources, KeyStore, KeyUrls};
 use crate::policy_source::{self, PolicySource, Reload};
 use crate::rate_limit::{LimitStore, RateLimiter};
 use crate::revocations::{self, Revocations};
 use crate::settings::{ConnectionSettings, Settings};
 use crate::tokens::Tokens;
+use entrance::Opening;
+
+/// The name of the private listener among the sockets that are handed over; those of the policy have a dot in theirs.
+const PRIVATE: &str = "private";
 
 /// What all workers share.
 pub(crate) struct Shared {
@@ -46,6 +57,7 @@ pub(crate) struct Shared {
     pub(crate) cache: Arc<Cache>,
     pub(crate) connections: ConnectionSettings,
     pub(crate) clock: Clock,
+    pub(crate) drain: Arc<Drain>,
     pub(crate) shutdown: Shutdown,
 }
 
@@ -54,9 +66,13 @@ pub struct Running {
     addresses: BTreeMap<String, SocketAddr>,
     private: SocketAddr,
     shutdown: Shutdown,
+    drain: Arc<Drain>,
     grace: Duration,
+    drain_within: Duration,
     finished: CancellationToken,
     workers: Vec<JoinHandle<()>>,
+    /// The old process, which still accepts connections too.
+    turn: Option<Turn>,
 }
 
 /// Starts a gateway inside a tokio runtime; requests are served on threads of its own.
@@ -69,69 +85,156 @@ pub async fn start(
     clock: Clock,
     shutdown: Shutdown,
 ) -> anyhow::Result<Running> {
-    make_private_directory(&settings.state_dir)?;
-    let keys = Arc::new(KeyStore::open(&settings.state_dir));
-    let sources = key_sources(settings, &keys, &clock);
-    let revocations = Arc::new(Revocations::open(&settings.state_dir));
-    let policies = PolicySource::open(settings, environment, clock.clone(), sources.clone()).await?;
-    let policies = Arc::new(policies);
-    let (openings, mut tls_files) = entrance::open_all(settings, &policies.current().plan, &clock)?;
-    let store = LimitStore::open(&settings.limit_store)?;
-    let shared = Arc::new(Shared {
-        policies: policies.clone(),
-        keys: keys.clone(),
-        readiness: readiness::checks(&sources, &policies, &clock),
-        tokens: Tokens::new(sources, revocations, settings.token_cache.max_tokens),
-        challenges: Challenges::default(),
-        cache: Arc::new(Cache::new(settings.cache.max_mib.saturating_mul(1024 * 1024))),
-        limiter: RateLimiter::new(settings.rate_limit.max_keys, store.clone()),
-        connections: settings.connections,
-        clock,
-        shutdown: shutdown.clone(),
-    });
+    let prepared = Prepared::new(settings, environment, clock, shutdown, Inherited::new()).await?;
+    prepared.begin(settings)
+}
 
-    let private = serve_private(settings, &shared).await?;
-    follow(settings, &shared, store);
-    let entrances: Vec<_> = openings.iter().map(|opening| opening.entrance.clone()).collect();
-    let poll = Duration::from_millis(settings.policy_poll_ms);
-    watch_upstreams(&shared);
-    let watched = shared.clone();
-    shutdown.spawn(policy_source::watch(
-        policies,
-        poll,
-        shutdown.clone(),
-        move |reload| {
-            let plan = &watched.policies.current().plan;
-            entrance::after_look(plan, &mut tls_files, &entrances, reload);
-            after_look(&watched, plan, reload);
-        },
-    ));
+/// Starts a gateway in the place of another one: with its sockets, and only when it would serve as well. The old one stops
+/// to accept when [`Running::announce`] has told it.
+///
+/// # Errors
+/// As [`start`], and when the old one is gone before it has handed over.
+pub async fn take_over(
+    settings: &Settings,
+    environment: Environment,
+    clock: Clock,
+    shutdown: Shutdown,
+    predecessor: &Predecessor,
+) -> anyhow::Result<Running> {
+    let inherited = predecessor.sockets()?;
+    let prepared = Prepared::new(settings, environment, clock, shutdown, inherited).await?;
+    let turn = predecessor.wait_for_turn(&prepared.shared.readiness).await?;
+    let mut running = prepared.begin(settings)?;
+    running.turn = Some(turn);
+    Ok(running)
+}
 
-    shutdown.spawn(acme::run(settings.clone(), shared.clone()));
-    let addresses: BTreeMap<_, _> = openings
-        .iter()
-        .map(|opening| (opening.entrance.label.clone(), opening.address))
-        .collect();
-    let finished = CancellationToken::new();
-    let workers = worker::start(settings, &shared, openings, &finished)?;
-    let announced = settings
-        .endpoints_file
-        .as_ref()
-        .map_or(Ok(()), |file| write_endpoints(file, &addresses, private));
-    if let Err(error) = announced {
-        shutdown.trigger();
-        finished.cancel();
-        return Err(error);
+/// A gateway that could serve, and accepts nothing yet.
+struct Prepared {
+    shared: Arc<Shared>,
+    openings: Vec<Opening>,
+    private: TcpListener,
+}
+
+impl Prepared {
+    /// Everything that can fail, and what runs in the background.
+    async fn new(
+        settings: &Settings,
+        environment: Environment,
+        clock: Clock,
+        shutdown: Shutdown,
+        mut inherited: Inherited,
+    ) -> anyhow::Result<Self> {
+        make_private_directory(&settings.state_dir)?;
+        let keys = Arc::new(KeyStore::open(&settings.state_dir));
+        let sources = key_sources(settings, &keys, &clock);
+        let revocations = Arc::new(Revocations::open(&settings.state_dir));
+        let policies = PolicySource::open(settings, environment, clock.clone(), sources.clone()).await?;
+        let policies = Arc::new(policies);
+        let plan = &policies.current().plan;
+        let (openings, mut tls_files) = entrance::open_all(settings, plan, &clock, &mut inherited)?;
+        let store = LimitStore::open(&settings.limit_store)?;
+        let drain = Drain::new(&shutdown);
+        let private = private_listener(settings, inherited).await?;
+        keep_sockets(&drain, &openings, &private)?;
+        let shared = Arc::new(Shared {
+            policies: policies.clone(),
+            keys: keys.clone(),
+            readiness: readiness::checks(&sources, &policies, &clock),
+            tokens: Tokens::new(sources, revocations, settings.token_cache.max_tokens),
+            challenges: Challenges::default(),
+            cache: Arc::new(Cache::new(settings.cache.max_mib.saturating_mul(1024 * 1024))),
+            limiter: RateLimiter::new(settings.rate_limit.max_keys, store.clone()),
+            connections: settings.connections,
+            clock,
+            drain,
+            shutdown: shutdown.clone(),
+        });
+        follow(settings, &shared, store);
+        let entrances: Vec<_> = openings.iter().map(|opening| opening.entrance.clone()).collect();
+        let poll = Duration::from_millis(settings.policy_poll_ms);
+        watch_upstreams(&shared);
+        let watched = shared.clone();
+        shutdown.spawn(policy_source::watch(
+            policies,
+            poll,
+            shutdown.clone(),
+            move |reload| {
+                let plan = &watched.policies.current().plan;
+                entrance::after_look(plan, &mut tls_files, &entrances, reload);
+                after_look(&watched, plan, reload);
+            },
+        ));
+        Ok(Self {
+            shared,
+            openings,
+            private,
+        })
     }
-    let grace = Duration::from_millis(settings.shutdown_grace_ms);
-    Ok(Running {
-        addresses,
-        private,
-        shutdown,
-        grace,
-        finished,
-        workers,
-    })
+
+    /// Accepts from now on.
+    fn begin(self, settings: &Settings) -> anyhow::Result<Running> {
+        let Self {
+            shared,
+            openings,
+            private: listener,
+        } = self;
+        let (shutdown, drain) = (shared.shutdown.clone(), shared.drain.clone());
+        let private_address = listener.local_addr()?;
+        let router = private::router_with_status(shared.readiness.clone(), status::of(&shared));
+        private::serve_on(listener, router, &shutdown, drain.token());
+        shutdown.spawn(acme::run(settings.clone(), shared.clone()));
+        let addresses: BTreeMap<_, _> = openings
+            .iter()
+            .map(|opening| (opening.entrance.label.clone(), opening.address))
+            .collect();
+        let finished = CancellationToken::new();
+        let workers = worker::start(settings, &shared, openings, &finished)?;
+        let announced = settings
+            .endpoints_file
+            .as_ref()
+            .map_or(Ok(()), |file| write_endpoints(file, &addresses, private_address));
+        if let Err(error) = announced {
+            shutdown.trigger();
+            finished.cancel();
+            return Err(error);
+        }
+        Ok(Running {
+            addresses,
+            private: private_address,
+            shutdown,
+            drain,
+            grace: Duration::from_millis(settings.shutdown_grace_ms),
+            drain_within: Duration::from_millis(settings.upgrade.drain_ms),
+            finished,
+            workers,
+            turn: None,
+        })
+    }
+}
+
+/// The socket of metrics and health: of the process before this one, when that has handed it over for this address.
+async fn private_listener(settings: &Settings, mut inherited: Inherited) -> anyhow::Result<TcpListener> {
+    let address = settings.private_listen;
+    let is_there = |socket: &std::net::TcpListener| {
+        let at = socket.local_addr();
+        at.is_ok_and(|at| at == address || (address.port() == 0 && at.ip() == address.ip()))
+    };
+    let handed_over = inherited.remove(PRIVATE).unwrap_or_default();
+    match handed_over.into_iter().find(is_there) {
+        Some(socket) => Ok(TcpListener::from_std(socket)?),
+        None => private::bind(address).await,
+    }
+}
+
+/// For the process that will take over from this one.
+fn keep_sockets(drain: &Drain, openings: &[Opening], private: &TcpListener) -> anyhow::Result<()> {
+    for opening in openings {
+        for socket in &opening.sockets {
+            drain.sockets().keep(&opening.entrance.label, socket)?;
+        }
+    }
+    drain.sockets().keep(PRIVATE, private)
 }
 
 /// What follows each look at the policy directory.
@@ -145,18 +248,6 @@ fn after_look(shared: &Shared, plan: &Plan, reload: Reload) {
     watch_upstreams(shared);
     shared.keys.report_age();
     shared.tokens.revocations.report_age();
-}
-
-/// Metrics, health and status, for operators. Returns the bound address.
-async fn serve_private(settings: &Settings, shared: &Arc<Shared>) -> anyhow::Result<SocketAddr> {
-    let (address, _task) = service_runtime::private::serve_with_status(
-        settings.private_listen,
-        shared.readiness.clone(),
-        status::of(shared),
-        shared.shutdown.clone(),
-    )
-    .await?;
-    Ok(address)
 }
 
 /// Watches the addresses of the policy in force.
@@ -211,10 +302,46 @@ impl Running {
         self.private
     }
 
-    /// Waits for the shutdown signal, then until every request under way is answered or the grace is over. Returns
+    /// Tells whoever waits for it that this gateway serves: the process that it takes over from, and the service manager.
+    /// From now on this one can be replaced, by `program` with its arguments.
+    pub async fn announce(&mut self, settings: &Settings, program: Vec<OsString>) {
+        let upgrades = Upgrades::new(settings, program, self.drain.clone(), self.shutdown.clone());
+        if let Err(error) = upgrades.listen() {
+            tracing::warn!(
+                error = format!("{error:#}"),
+                "this process can be replaced by a restart only"
+            );
+        }
+        if let Some(turn) = self.turn.take()
+            && let Err(error) = turn.taken().await
+        {
+            tracing::warn!(%error, "the old process is gone already");
+        }
+        systemd::is_ready();
+    }
+
+    /// Waits until this gateway has to end, as [`Running::stopped`], or has drained behind another one.
+    async fn has_to_stop(&self) {
+        let drained = async {
+            self.drain.begun().await;
+            if tokio::time::timeout(self.drain_within, self.drain.done())
+                .await
+                .is_err()
+            {
+                tracing::info!("the time for draining is over: what is left is ended");
+            }
+        };
+        tokio::select! {
+            () = self.shutdown.cancelled() => {}
+            () = drained => self.shutdown.trigger(),
+        }
+    }
+
+    /// Waits for the shutdown signal, or until another process has taken over and the connections of this one have ended
+    /// or their time is over; then until every request under way is answered or the grace is over. Returns
     /// whether all were answered.
     pub async fn stopped(self) -> bool {
-        self.shutdown.cancelled().await;
+        self.has_to_stop().await;
         let all_answered = self.shutdown.wait_for_tasks(self.grace).await;
         if !all_answered {
             tracing::warn!(
@@ -251,6 +378,7 @@ fn write_endpoints(
 ) -> anyhow::Result<()> {
     let mut endpoints = serde_json::Map::new();
     endpoints.insert("private".to_owned(), private.to_string().into());
+    endpoints.insert("pid".to_owned(), std::process::id().into());
     for (label, address) in addresses {
         endpoints.insert(label.clone(), address.to_string().into());
     }

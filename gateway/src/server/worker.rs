@@ -45,9 +45,9 @@ pub(super) fn start(
 ) -> anyhow::Result<Vec<JoinHandle<()>>> {
     let caps = ConnectionCaps::new(settings.connections.max, settings.connections.max_per_address);
     let (stop, stopping) = watch::channel(false);
-    let shutdown = shared.shutdown.clone();
+    let drain = shared.drain.clone();
     shared.shutdown.spawn(async move {
-        shutdown.cancelled().await;
+        drain.begun().await;
         // Fails when no worker is left to hear it, which is what it is for.
         let _ = stop.send(true);
     });
@@ -55,8 +55,11 @@ pub(super) fn start(
     let mut per_worker: Vec<Vec<(Arc<Entrance>, std::net::TcpListener)>> = Vec::new();
     per_worker.resize_with(settings.worker_threads(), Vec::new);
     for opening in openings {
-        for (entrances, socket) in per_worker.iter_mut().zip(opening.sockets) {
-            entrances.push((opening.entrance.clone(), socket));
+        // More than workers when another process has handed them over: each of them is accepted from.
+        for (index, socket) in opening.sockets.into_iter().enumerate() {
+            if let Some(entrances) = per_worker.get_mut(index % settings.worker_threads().max(1)) {
+                entrances.push((opening.entrance.clone(), socket));
+            }
         }
     }
     let mut workers = Vec::new();
@@ -75,9 +78,8 @@ pub(super) fn start(
                     stopping,
                 });
                 for (entrance, socket) in entrances {
-                    worker
-                        .shutdown
-                        .spawn(accept(worker.clone(), entrance, socket, caps.clone()));
+                    let accepting = accept(worker.clone(), entrance, socket, caps.clone());
+                    worker.shared.drain.spawn(accepting);
                 }
                 finished.cancelled().await;
             });
@@ -122,7 +124,7 @@ async fn accept(
             match caps.admit(peer.ip()) {
                 Ok(permit) => {
                     let serving = connection::serve(worker.clone(), entrance.clone(), socket, peer, permit);
-                    worker.shutdown.spawn(serving);
+                    worker.shared.drain.spawn(serving);
                 }
                 Err(reason) => METRICS
                     .connections_refused
@@ -139,7 +141,7 @@ async fn accept(
     loop {
         let accepted = tokio::select! {
             biased;
-            () = worker.shutdown.cancelled() => break,
+            () = worker.shared.drain.begun() => break,
             accepted = listener.accept() => accepted,
         };
         if !take(accepted) {
@@ -150,6 +152,7 @@ async fn accept(
             tokio::time::sleep(ACCEPT_PAUSE).await;
         }
     }
+    worker.shared.drain.sockets().forget();
     // Connections that the kernel has accepted already would be reset with the socket.
     while let Ok(accepted) = tokio::time::timeout(Duration::ZERO, listener.accept()).await {
         if !take(accepted) {

@@ -250,7 +250,10 @@ async fn right_ends(shared: &Shared, token: Option<Arc<AcceptedToken>>) -> End {
         }
     };
     tokio::select! {
-        () = shared.shutdown.cancelled() => End::Stopping,
+        () = shared.shutdown.cancelled() => match shared.drain.is_handed_over() {
+            true => End::Replaced,
+            false => End::Stopping,
+        },
         end = loses_its_right => end,
     }
 }

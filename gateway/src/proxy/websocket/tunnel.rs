@@ -34,6 +34,8 @@ pub(super) enum End {
     TooLarge,
     /// The gateway stops.
     Stopping,
+    /// Another process of the gateway serves, and the time for this one is over.
+    Replaced,
 }
 
 impl End {
@@ -47,6 +49,7 @@ impl End {
             Self::Idle => "idle",
             Self::TooLarge => "frame_too_large",
             Self::Stopping => "stopping",
+            Self::Replaced => "replaced",
         }
     }
 
@@ -59,6 +62,8 @@ impl End {
             Self::Idle => Some((1001, "idle")),
             Self::TooLarge => Some((1009, "the frame is too large")),
             Self::Stopping => Some((1001, "going away")),
+            // Service Restart, in the IANA registry: the client may come back at once.
+            Self::Replaced => Some((1012, "connect again")),
         }
     }
 }

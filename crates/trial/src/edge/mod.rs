@@ -1,0 +1,22 @@
+//! A gateway alone, with an upstream that does as it is told, and clients that count what they do not get: for drills of
+//! reload, drain and upgrade.
+
+mod client;
+mod drill;
+mod fleet;
+mod load;
+mod network;
+mod process;
+mod site;
+mod sockets;
+mod upstream;
+
+pub use client::{Answer, Connection, Door};
+pub use drill::{Drill, Phase};
+pub use fleet::{Finding, Fleet, Statuses};
+pub use load::{Load, Tally};
+pub use network::{Network, Service};
+pub use process::{Gateway, eventually};
+pub use site::{HOST, Place, Site};
+pub use sockets::{SocketTally, Sockets};
+pub use upstream::{Upstream, serve as serve_upstream};

@@ -1,0 +1,199 @@
+//! The directory of a gateway: policy, certificates, settings.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rustls::{ClientConfig, RootCertStore};
+use rustls_pki_types::{CertificateDer, pem::PemObject as _};
+use tempfile::TempDir;
+
+/// The name of every gateway.
+pub const HOST: &str = "edge.example";
+
+const POLICY: &str = r#"
+version: 1
+listeners:
+  edge: { https: { bind: "127.0.0.1:8443", tls: { min: "1.2", certificate: gateway } } }
+hosts: [edge.example]
+upstreams:
+  core:
+    address: http://FIRST
+MORE    authorization: strip
+    timeouts: { connect: 1s, read: 20s, total: 30s }
+headers:
+  api:
+    set: { X-Content-Type-Options: nosniff, X-Generation: "GENERATION" }
+    remove: [Server]
+floor:
+  limits: { head: 16KiB, headers: 64, target: 4KiB, body: 64KiB }
+  timeouts: { head: 5s, body: 10s }
+  headers: api
+  rate:
+    per-address: { limit: 1000000/s, burst: 1000000, key: [address] }
+routes:
+  fast: { match: { method: GET, path: /fast }, auth: none, because: a drill asks without a token, upstream: core }
+  held: { match: { method: GET, path: /held }, auth: none, because: a drill asks without a token, upstream: core }
+  broken: { match: { method: GET, path: /broken }, auth: none, because: a drill asks without a token, upstream: core }
+  live:
+    match: { method: GET, path: /live }
+    auth: none
+    because: a drill asks without a token
+    upstream: core
+    websocket: { idle_timeout: 10min, max_frame: 4KiB }
+"#;
+
+/// Certificates, policies and settings of gateways, in a temporary directory.
+pub struct Site {
+    directory: TempDir,
+    authority: CertifiedIssuer<'static, KeyPair>,
+    policy: String,
+}
+
+/// Where a gateway listens, and what it does not share with others.
+#[derive(Debug, Clone)]
+pub struct Place {
+    /// Names its state, its settings file and its log.
+    pub name: String,
+    /// Port 0 picks one.
+    pub https: SocketAddr,
+    /// Port 0 picks one.
+    pub private: SocketAddr,
+    /// Further settings, as YAML.
+    pub more: String,
+}
+
+impl Place {
+    /// On free ports of loopback.
+    #[must_use]
+    pub fn anywhere(name: &str) -> Self {
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        Self {
+            name: name.to_owned(),
+            https: any,
+            private: any,
+            more: String::new(),
+        }
+    }
+}
+
+impl Site {
+    /// A site in front of the first upstream, with the others as further addresses of it.
+    ///
+    /// # Errors
+    /// When the directory cannot be written.
+    pub fn new(upstreams: &[SocketAddr]) -> anyhow::Result<Self> {
+        let mut addresses = upstreams.iter();
+        let first = addresses.next().map(ToString::to_string).unwrap_or_default();
+        let others: Vec<String> = addresses.map(|address| format!("http://{address}")).collect();
+        let more = match others.is_empty() {
+            true => String::new(),
+            false => format!(
+                "    also_at: [\"{}\"]\n    eject: {{ failures: 3, for: 1s }}\n    retries: {{ most: 2, budget: 50% }}\n",
+                others.join("\", \"")
+            ),
+        };
+        Self::with_policy(&POLICY.replace("FIRST", &first).replace("MORE", &more))
+    }
+
+    /// A site with a policy of its own; `GENERATION` in it changes with every edit.
+    ///
+    /// # Errors
+    /// When the directory cannot be written.
+    pub fn with_policy(policy: &str) -> anyhow::Result<Self> {
+        service_runtime::crypto::install_provider();
+        let mut authority = CertificateParams::new(Vec::<String>::new())?;
+        authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let site = Self {
+            directory: tempfile::tempdir()?,
+            authority: CertifiedIssuer::self_signed(authority, KeyPair::generate()?)?,
+            policy: policy.to_owned(),
+        };
+        for name in ["policies/environments", "tls"] {
+            fs::create_dir_all(site.path(name))?;
+        }
+        site.write("ca.pem", &site.authority.pem())?;
+        // Only tests may talk to an upstream in clear over a network, even one of their own making.
+        let overlay = format!("version: 1\nenvironment: test\nhosts: [{HOST}]\n");
+        site.write("policies/environments/test.yaml", &overlay)?;
+        site.write_policy(0)?;
+        site.write_certificate(&site.path("tls"), "gateway", HOST)?;
+        Ok(site)
+    }
+
+    /// A file of the site.
+    #[must_use]
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// Writes a file whole or not at all.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn write(&self, name: &str, text: &str) -> anyhow::Result<()> {
+        let (path, draft) = (self.path(name), self.path("draft"));
+        fs::write(&draft, text)?;
+        Ok(fs::rename(draft, path)?)
+    }
+
+    /// Edits the policy: another `X-Generation` on every answer.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn write_policy(&self, generation: usize) -> anyhow::Result<()> {
+        let text = self.policy.replace("GENERATION", &generation.to_string());
+        self.write("policies/edge.yaml", &text)
+    }
+
+    /// Issues a new certificate and replaces the one of this name, the key first: between the two, a gateway sees a pair
+    /// that does not fit and keeps the one it has. Returns it as DER.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn write_certificate(&self, folder: &Path, name: &str, host: &str) -> anyhow::Result<Vec<u8>> {
+        let key = KeyPair::generate()?;
+        let leaf = CertificateParams::new([host.to_owned()])?.signed_by(&key, &self.authority)?;
+        for (ending, text) in [("key", key.serialize_pem()), ("pem", leaf.pem())] {
+            let draft = self.path("draft");
+            fs::write(&draft, text)?;
+            fs::rename(draft, folder.join(format!("{name}.{ending}")))?;
+        }
+        Ok(leaf.der().to_vec())
+    }
+
+    /// Writes the settings of a gateway.
+    ///
+    /// # Errors
+    /// When they cannot be written.
+    pub fn write_settings(&self, place: &Place) -> anyhow::Result<PathBuf> {
+        let Place {
+            name,
+            https,
+            private,
+            more,
+        } = place;
+        let text = format!(
+            "policies_dir: {0}/policies\ncertificate_dir: {0}/tls\nstate_dir: {0}/{name}\nendpoints_file: {0}/{name}.json\nlisten: {{ edge.https: '{https}' }}\nprivate_listen: {private}\nconnections: {{ max_per_address: 10000 }}\n{more}",
+            self.directory.path().display()
+        );
+        let file = format!("{name}.yaml");
+        self.write(&file, &text)?;
+        Ok(self.path(&file))
+    }
+
+    /// How clients trust the gateways.
+    ///
+    /// # Errors
+    /// When the certificate of the authority cannot be read.
+    pub fn client_config(&self) -> anyhow::Result<Arc<ClientConfig>> {
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_slice(self.authority.pem().as_bytes())?)?;
+        let config = ClientConfig::builder()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        Ok(Arc::new(config))
+    }
+}

@@ -1,0 +1,157 @@
+//! The service behind the gateway: answers at once, when it is told to, half, or as a WebSocket.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+
+const BODY: &str = r#"{"id":"acc_1","balance":1200,"currency":"EUR"}"#;
+
+/// What the upstream does for each path.
+#[derive(Debug)]
+struct Behaviour {
+    /// `/held` waits for one of these.
+    released: Semaphore,
+    /// Requests that wait there, or have waited.
+    held: AtomicUsize,
+}
+
+/// An upstream in this process; it ends when dropped.
+#[derive(Debug)]
+pub struct Upstream {
+    address: SocketAddr,
+    behaviour: Arc<Behaviour>,
+    _serving: JoinSet<()>,
+}
+
+impl Upstream {
+    /// Starts on a free port of loopback.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub async fn start() -> anyhow::Result<Self> {
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let address = listener.local_addr()?;
+        let behaviour = Arc::new(Behaviour {
+            released: Semaphore::new(0),
+            held: AtomicUsize::new(0),
+        });
+        let mut serving = JoinSet::new();
+        serving.spawn(accept(listener, behaviour.clone()));
+        Ok(Self {
+            address,
+            behaviour,
+            _serving: serving,
+        })
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// How many requests have come to `/held`.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        self.behaviour.held.load(Ordering::Relaxed)
+    }
+
+    /// Answers so many of them.
+    pub fn release(&self, requests: usize) {
+        self.behaviour.released.add_permits(requests);
+    }
+}
+
+/// Serves on an address until the process ends: an upstream as a process of its own.
+///
+/// # Errors
+/// When the address cannot be bound.
+pub async fn serve(address: SocketAddr) -> anyhow::Result<()> {
+    let behaviour = Arc::new(Behaviour {
+        released: Semaphore::new(0),
+        held: AtomicUsize::new(0),
+    });
+    accept(TcpListener::bind(address).await?, behaviour).await;
+    Ok(())
+}
+
+async fn accept(listener: TcpListener, behaviour: Arc<Behaviour>) {
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            accepted = listener.accept() => if let Ok((stream, _)) = accepted {
+                let behaviour = behaviour.clone();
+                // A connection that breaks off is the client's to count.
+                connections.spawn(async move { drop(connection(stream, &behaviour).await) });
+            },
+            Some(_) = connections.join_next() => {}
+        }
+    }
+}
+
+async fn connection(stream: TcpStream, behaviour: &Behaviour) -> std::io::Result<()> {
+    stream.set_nodelay(true)?;
+    let mut stream = BufReader::new(stream);
+    loop {
+        let (mut target, mut wants_socket, mut line) = (String::new(), false, String::new());
+        loop {
+            line.clear();
+            if stream.read_line(&mut line).await? == 0 {
+                return Ok(());
+            }
+            if line == "\r\n" {
+                break;
+            }
+            if target.is_empty() {
+                line.split(' ').nth(1).unwrap_or_default().clone_into(&mut target);
+            }
+            wants_socket |= line.to_ascii_lowercase().starts_with("upgrade: websocket");
+        }
+        match target.as_str() {
+            _ if wants_socket => return echo(stream).await,
+            "/held" => {
+                behaviour.held.fetch_add(1, Ordering::Relaxed);
+                if let Ok(released) = behaviour.released.acquire().await {
+                    released.forget();
+                }
+            }
+            "/broken" => {
+                let half = "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf";
+                return stream.write_all(half.as_bytes()).await;
+            }
+            _ => {}
+        }
+        let length = BODY.len();
+        let answer = format!(
+            "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n{BODY}"
+        );
+        stream.write_all(answer.as_bytes()).await?;
+        stream.flush().await?;
+    }
+}
+
+/// Every frame comes back. The clients of a drill send short ones, and masked, as RFC 6455 §5.1 wants it.
+async fn echo(mut stream: BufReader<TcpStream>) -> std::io::Result<()> {
+    let agreed = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
+    stream.write_all(agreed.as_bytes()).await?;
+    loop {
+        let mut head = [0; 6];
+        stream.read_exact(&mut head).await?;
+        let [opcode, length, mask @ ..] = head;
+        let length = length & 0x7f;
+        let mut payload = vec![0; usize::from(length)];
+        stream.read_exact(&mut payload).await?;
+        for (byte, mask) in payload.iter_mut().zip(mask.iter().cycle()) {
+            *byte ^= mask;
+        }
+        stream
+            .write_all(&[&[opcode, length][..], &payload].concat())
+            .await?;
+        stream.flush().await?;
+    }
+}
