@@ -117,7 +117,7 @@ impl<'h> RequestLine<'h> {
         check_method(method)?;
         if version != b"HTTP/1.1" {
             // HTTP/1.0 knows neither chunks nor Host, and pingora would answer it in chunks.
-            return Err(if version.starts_with(b"HTTP/") {
+            return Err(if is_version(version) {
                 let detail = "the versions served are HTTP/1.1 and HTTP/2";
                 Refusal {
                     kind: VERSION_NOT_SUPPORTED,
@@ -131,6 +131,14 @@ impl<'h> RequestLine<'h> {
         check_target(target, limits)?;
         Ok(Self { method })
     }
+}
+
+/// `HTTP/` DIGIT `.` DIGIT (RFC 9112 §2.3).
+const fn is_version(version: &[u8]) -> bool {
+    matches!(
+        version,
+        [b'H', b'T', b'T', b'P', b'/', b'0'..=b'9', b'.', b'0'..=b'9']
+    )
 }
 
 /// Origin form, or `*`, of visible ASCII that RFC 3986 allows; the policy looks at the rest (PA-1 to PA-6). Pingora
