@@ -45,7 +45,7 @@ pub(super) async fn serve(worker: &Worker, connection: Arc<Connection>, stream: 
         let Some(reusable) = CONNECTION.scope(connection.clone(), exchange).await else {
             return;
         };
-        if connection.intercepted.load(Ordering::Relaxed) {
+        if connection.intercepted.load(Ordering::Relaxed) || connection.has_broken_body() {
             return;
         }
         let (reusable, _) = reusable.consume();

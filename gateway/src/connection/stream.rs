@@ -25,6 +25,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt, ReadBuf
 use tokio::time::{Instant, Sleep, sleep_until, timeout_at};
 
 use super::Connection;
+use super::chunks::Chunks;
 use super::framing::Refusal;
 use super::head::{self, HeadLimits, Scanner};
 use super::refusal::Page;
@@ -58,13 +59,23 @@ pub(super) struct EdgeStream {
     shared: Arc<Shared>,
     /// Read from the socket, and not yet by pingora.
     incoming: BytesMut,
-    /// How many bytes are left of the request at hand; `None` when that is not known: in chunks, and in HTTP/2.
-    request_left: Option<u64>,
+    /// What is left of the request at hand.
+    left: Left,
     /// Written by pingora, and not yet to the socket.
     outgoing: BytesMut,
     stalled: Option<Pin<Box<Sleep>>>,
     /// Set once our end is closed.
     linger: Option<Linger>,
+}
+
+/// What is left of a request.
+enum Left {
+    /// This many bytes.
+    Bytes(u64),
+    /// A head of this many bytes, and chunks behind it.
+    Chunks(u64, Chunks),
+    /// Nobody knows: HTTP/2, and what is spoken after an upgrade.
+    Unknown,
 }
 
 struct Linger {
@@ -90,7 +101,7 @@ impl EdgeStream {
             connection,
             shared,
             incoming,
-            request_left: None,
+            left: Left::Unknown,
             outgoing,
             stalled: None,
             linger: None,
@@ -127,7 +138,10 @@ impl EdgeStream {
                         Ok(body) => body,
                         Err(refusal) => return Arrival::Refused(refusal),
                     };
-                    self.request_left = body.map(|body| body.saturating_add(size(end)));
+                    self.left = match body {
+                        Some(body) => Left::Bytes(body.saturating_add(size(end))),
+                        None => Left::Chunks(size(end), Chunks::new()),
+                    };
                     return Arrival::Head;
                 }
                 Ok(None) => {}
@@ -230,27 +244,42 @@ impl EdgeStream {
         Poll::Ready(())
     }
 
-    fn took(&mut self, count: usize) {
-        self.request_left = self.request_left.map(|left| left.saturating_sub(size(count)));
+    /// Chunks are looked at before pingora gets them.
+    fn poll_chunks(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if self.incoming.is_empty() {
+            let mut scratch = [0; READ];
+            let mut fresh = ReadBuf::new(&mut scratch);
+            ready!(Pin::new(&mut self.io).poll_read(cx, &mut fresh))?;
+            self.incoming.extend_from_slice(fresh.filled());
+        }
+        let Left::Chunks(head, chunks) = &mut self.left else {
+            return Poll::Ready(Ok(()));
+        };
+        let count = self.incoming.len().min(buf.remaining());
+        let count = if *head > 0 {
+            let in_head = usize::try_from(*head).unwrap_or(usize::MAX).min(count);
+            *head = head.saturating_sub(size(in_head));
+            in_head
+        } else {
+            let Ok(in_body) = chunks.advance(self.incoming.get(..count).unwrap_or_default()) else {
+                self.connection.broken_body.store(true, Ordering::Relaxed);
+                return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
+            };
+            if chunks.is_done() {
+                self.left = Left::Bytes(0);
+            }
+            in_body
+        };
+        buf.put_slice(&self.incoming.split_to(count));
+        Poll::Ready(Ok(()))
     }
-}
 
-impl AsyncRead for EdgeStream {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
+    fn poll_bytes(
+        &mut self,
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
+        left: usize,
     ) -> Poll<io::Result<()>> {
-        if self.request_left == Some(0) && self.connection.is_upgraded() {
-            self.request_left = None;
-        }
-        if self.request_left == Some(0) {
-            return self.poll_departure(cx);
-        }
-        let left = self
-            .request_left
-            .map_or(usize::MAX, |left| usize::try_from(left).unwrap_or(usize::MAX));
-        let before = buf.filled().len();
         if !self.incoming.is_empty() {
             let count = self.incoming.len().min(left).min(buf.remaining());
             buf.put_slice(&self.incoming.split_to(count));
@@ -262,7 +291,31 @@ impl AsyncRead for EdgeStream {
             ready!(Pin::new(&mut self.io).poll_read(cx, &mut part))?;
             buf.put_slice(part.filled());
         }
-        self.took(buf.filled().len().saturating_sub(before));
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncRead for EdgeStream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let left = match self.left {
+            Left::Bytes(0) if self.connection.is_upgraded() => {
+                self.left = Left::Unknown;
+                usize::MAX
+            }
+            Left::Bytes(0) => return self.poll_departure(cx),
+            Left::Chunks(..) => return self.poll_chunks(cx, buf),
+            Left::Bytes(left) => usize::try_from(left).unwrap_or(usize::MAX),
+            Left::Unknown => usize::MAX,
+        };
+        let before = buf.filled().len();
+        ready!(self.poll_bytes(cx, buf, left))?;
+        if let Left::Bytes(left) = &mut self.left {
+            *left = left.saturating_sub(size(buf.filled().len().saturating_sub(before)));
+        }
         Poll::Ready(Ok(()))
     }
 }

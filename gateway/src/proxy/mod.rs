@@ -9,6 +9,7 @@ mod context;
 mod request;
 mod served;
 mod upstream;
+mod upstream_answer;
 mod upstream_request;
 mod websocket;
 
@@ -186,6 +187,7 @@ impl ProxyHttp for Gateway {
         upstream_response: &mut ResponseHeader,
         ctx: &mut RequestContext,
     ) -> Result<()> {
+        upstream_answer::check(upstream_response)?;
         if upstream_response.status.is_informational() {
             return Ok(());
         }
