@@ -34,6 +34,7 @@ mod reload;
 mod revocations;
 mod smuggling;
 mod stopping;
+mod strictness;
 mod tls;
 mod token_attacks;
 mod token_rules;
