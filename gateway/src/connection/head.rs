@@ -47,7 +47,7 @@ impl Scanner {
                 return if self.line_start == 0 {
                     Err(Refusal::malformed("FR-4", "the head begins with an empty line"))
                 } else if end > limits.bytes {
-                    Err(too_large())
+                    Err(TOO_LARGE)
                 } else {
                     Ok(Some(end))
                 };
@@ -56,20 +56,19 @@ impl Scanner {
         }
         self.scanned = bytes.len();
         if bytes.len() > limits.bytes {
-            Err(too_large())
+            Err(TOO_LARGE)
         } else {
             Ok(None)
         }
     }
 }
 
-const fn too_large() -> Refusal {
-    Refusal {
-        kind: catalogue::HEAD_TOO_LARGE,
-        rule: "limits.head",
-        detail: "the request head is too large",
-    }
-}
+/// The head, or in HTTP/2 its list of fields, has more bytes than a head may have.
+pub(super) const TOO_LARGE: Refusal = Refusal {
+    kind: catalogue::HEAD_TOO_LARGE,
+    rule: "limits.head",
+    detail: "the request head is too large",
+};
 
 /// Checks a whole head, as [`Scanner`] found it. Gives the length of the body behind it; `None` when it comes in chunks.
 ///

@@ -5,6 +5,7 @@
 
 pub(crate) mod caps;
 mod chunks;
+mod frames;
 pub(crate) mod framing;
 pub(crate) mod head;
 mod http1;

@@ -26,9 +26,10 @@ use tokio::time::{Instant, Sleep, sleep_until, timeout_at};
 
 use super::Connection;
 use super::chunks::Chunks;
+use super::frames::{Code, Frames, Said};
 use super::framing::Refusal;
 use super::head::{self, HeadLimits, Scanner};
-use super::refusal::Page;
+use super::refusal::{Page, charged};
 use crate::server::Shared;
 
 /// Bytes that are gathered before they are written; one TLS record.
@@ -64,6 +65,10 @@ pub(super) struct EdgeStream {
     /// Written by pingora, and not yet to the socket.
     outgoing: BytesMut,
     stalled: Option<Pin<Box<Sleep>>>,
+    /// The frames of HTTP/2.
+    frames: Option<Box<Frames>>,
+    /// Whether the frames of the client have ended the connection.
+    is_over: bool,
     /// Set once our end is closed.
     linger: Option<Linger>,
 }
@@ -104,8 +109,16 @@ impl EdgeStream {
             left: Left::Unknown,
             outgoing,
             stalled: None,
+            frames: None,
+            is_over: false,
             linger: None,
         }
+    }
+
+    /// For HTTP/2: frames are looked at in both directions.
+    pub(super) fn in_frames(mut self) -> Self {
+        self.frames = Some(Box::new(Frames::new()));
+        self
     }
 
     /// Reads and checks one request head; what it read is given to pingora later. `patience` ends when no request is
@@ -204,6 +217,7 @@ impl EdgeStream {
     fn intercept(&mut self) {
         if !self.connection.intercepted.swap(true, Ordering::Relaxed) {
             let refusal = Refusal::malformed("FR-4", "the request cannot be read");
+            let refusal = charged(&self.shared, self.connection.client, refusal);
             let page = Page::new(&self.shared, &self.connection, refusal);
             self.outgoing.extend_from_slice(&page.to_http1());
             page.record(&self.connection);
@@ -274,6 +288,48 @@ impl EdgeStream {
         Poll::Ready(Ok(()))
     }
 
+    /// The frames of the client end the connection (RFC 9113 §5.4.1).
+    fn begin_end(&mut self, code: Code) {
+        if let Some(frames) = &self.frames {
+            frames.goaway(code, &mut self.outgoing);
+        }
+        let refusal = Refusal::malformed("FR-11", "the frames break HTTP/2");
+        Page::new(&self.shared, &self.connection, refusal).record_reset(&self.connection, code.as_str());
+        self.is_over = true;
+    }
+
+    fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // Whether the client still takes the last frame does not matter.
+        let _ = ready!(Pin::new(&mut *self).poll_shutdown(cx));
+        Poll::Ready(Err(io::ErrorKind::InvalidData.into()))
+    }
+
+    /// What the library writes; what it says by itself gets our headers, a log line and a count.
+    fn gather_frames(&mut self, bytes: &[u8]) {
+        let Some(frames) = &mut self.frames else { return };
+        let (shared, connection) = (&self.shared, &self.connection);
+        frames.send(bytes, &mut self.outgoing, |said| match said {
+            Said::Answer { is_too_large } => {
+                let refusal = if is_too_large {
+                    head::TOO_LARGE
+                } else {
+                    Refusal::malformed("FR-11", "the request cannot be read")
+                };
+                // The status is the library's; that it counts is ours.
+                charged(shared, connection.client, refusal);
+                let page = Page::new(shared, connection, refusal);
+                page.record(connection);
+                page.to_fields()
+            }
+            Said::Error(code) => {
+                let refusal = Refusal::malformed("FR-11", "the frames break HTTP/2");
+                charged(shared, connection.client, refusal);
+                Page::new(shared, connection, refusal).record_reset(connection, code);
+                Vec::new()
+            }
+        });
+    }
+
     fn poll_bytes(
         &mut self,
         cx: &mut Context<'_>,
@@ -311,8 +367,18 @@ impl AsyncRead for EdgeStream {
             Left::Bytes(left) => usize::try_from(left).unwrap_or(usize::MAX),
             Left::Unknown => usize::MAX,
         };
+        if self.is_over {
+            return self.poll_end(cx);
+        }
         let before = buf.filled().len();
         ready!(self.poll_bytes(cx, buf, left))?;
+        if let Some(frames) = &mut self.frames
+            && let Err(code) = frames.receive(buf.filled().get(before..).unwrap_or_default())
+        {
+            buf.set_filled(before);
+            self.begin_end(code);
+            return self.poll_end(cx);
+        }
         if let Left::Bytes(left) = &mut self.left {
             *left = left.saturating_sub(size(buf.filled().len().saturating_sub(before)));
         }
@@ -329,6 +395,14 @@ impl AsyncWrite for EdgeStream {
         if !self.connection.is_admitted() {
             self.intercept();
             return Poll::Ready(Ok(buf.len()));
+        }
+        if self.frames.is_some() {
+            if self.outgoing.len() >= GATHER {
+                ready!(self.poll_drain(cx))?;
+            }
+            let part = buf.get(..GATHER).unwrap_or(buf);
+            self.gather_frames(part);
+            return Poll::Ready(Ok(part.len()));
         }
         if self.outgoing.len().saturating_add(buf.len()) > GATHER {
             ready!(self.poll_drain(cx))?;

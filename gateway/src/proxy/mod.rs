@@ -31,6 +31,7 @@ use tracing::Instrument as _;
 
 use crate::connection::CONNECTION;
 use crate::connection::framing::Refusal;
+use crate::connection::refusal::charged;
 use crate::server::Shared;
 use context::RequestContext;
 
@@ -62,6 +63,10 @@ impl Gateway {
         let body_timeout = ctx.snapshot.plan.floor().body_timeout;
         session.set_read_timeout(Some(body_timeout));
         if let Err(refusal) = checked {
+            let refusal = match &ctx.connection {
+                Some(connection) => charged(&self.shared, connection.client, refusal),
+                None => refusal,
+            };
             return answer::refuse(session, ctx, refusal).await.map(|()| true);
         }
         ctx.charged = Instant::now();

@@ -5,7 +5,7 @@ use super::{
     cors::Preflight,
     json_body::{JsonBody, Part},
 };
-use crate::plan::{Count, RateKey, RateLimit, Route, Rule};
+use crate::plan::{Count, Plan, RateKey, RateLimit, Route, Rule};
 use http::{HeaderValue, header};
 use smallvec::SmallVec;
 use std::{
@@ -125,6 +125,30 @@ impl Evaluation<'_> {
         );
         self.pass(phase, &first.rule, "within every limit");
         Ok(())
+    }
+}
+
+impl Plan {
+    /// What a request costs its client that breaks HTTP itself, and so never gets a decision: one unit of every limit of
+    /// the floor that counts by address.
+    #[must_use]
+    pub fn charges_of_malformed(&self, client: IpAddr) -> Charges {
+        let keys = KeyParts {
+            client: client.to_canonical(),
+            subject: None,
+            body: None,
+        };
+        let by_address = self.floor.rate.iter().filter(|limit| limit.is_by_address());
+        by_address
+            .filter_map(|limit| {
+                let key = keys.key(limit)?;
+                Some(Charge {
+                    limit: Arc::clone(limit),
+                    cost: 1,
+                    key,
+                })
+            })
+            .collect()
     }
 }
 

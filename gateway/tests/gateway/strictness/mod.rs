@@ -1,8 +1,11 @@
 //! FR-1 to FR-14, PA-1 to PA-7, AD-1 to AD-9: tables of requests against a running gateway, whose upstream keeps every byte.
 
 mod answers;
+mod clear;
 mod desync;
 mod http1;
+mod http2;
+mod slow;
 
 use std::sync::Arc;
 
