@@ -134,6 +134,11 @@ bench-edge: dependencies ## the gateway beside nginx, haproxy and a bare pingora
 	$(or $(CARGO_TARGET_DIR),target)/release/edge --binary $(or $(CARGO_TARGET_DIR),target)/release/portico \
 		--bare $(or $(CARGO_TARGET_DIR),target)/release/examples/bare_proxy $(EDGE)
 
+.PHONY: bench-strictness
+bench-strictness: dependencies ## how strictly the gateway, nginx and haproxy read HTTP (needs those two)
+	$(CARGO) build --release --locked --package portico --package bench
+	$(or $(CARGO_TARGET_DIR),target)/release/strictness-bench --binary $(or $(CARGO_TARGET_DIR),target)/release/portico $(STRICTNESS)
+
 .PHONY: clean
 clean: ## remove what was built; data (.portico) and tools (.tools) stay
 	$(CARGO) clean
