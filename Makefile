@@ -151,6 +151,11 @@ fleet-drill: ## three gateways in network namespaces lose one thing after the ot
 	$(CARGO) build --release --locked --package portico --package bench
 	$(or $(CARGO_TARGET_DIR),target)/release/fleet --binary $(or $(CARGO_TARGET_DIR),target)/release/portico
 
+.PHONY: bench-strictness
+bench-strictness: dependencies ## how strictly the gateway, nginx and haproxy read HTTP (needs those two)
+	$(CARGO) build --release --locked --package portico --package bench
+	$(or $(CARGO_TARGET_DIR),target)/release/strictness-bench --binary $(or $(CARGO_TARGET_DIR),target)/release/portico $(STRICTNESS)
+
 .PHONY: clean
 clean: ## remove what was built; data (.portico) and tools (.tools) stay
 	$(CARGO) clean

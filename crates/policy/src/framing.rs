@@ -201,7 +201,26 @@ fn check_name(name: &[u8]) -> Result<(), Fault> {
     if !name.iter().all(|byte| is_token(*byte)) {
         return Err(Fault::malformed(FR_5, "a header name holds an illegal character"));
     }
+    if is_disguised(name) {
+        return Err(Fault::malformed(
+            FR_5,
+            "a header name looks like one that frames the body",
+        ));
+    }
     Ok(())
+}
+
+/// Whether lenient servers would take this name for one that frames the body: `Transfer---Encoding`, `Content.Length`.
+fn is_disguised(name: &[u8]) -> bool {
+    let letters = name.iter().filter(|byte| byte.is_ascii_alphanumeric());
+    let frames = match name.first() {
+        Some(b'c' | b'C') => b"contentlength".as_slice(),
+        Some(b't' | b'T') => b"transferencoding".as_slice(),
+        _ => return false,
+    };
+    letters.map(u8::to_ascii_lowercase).eq(frames.iter().copied())
+        && !is(name, b"content-length")
+        && !is(name, b"transfer-encoding")
 }
 
 /// FR-2: digits only, no leading zero, and small enough for every reader on the way.
@@ -248,7 +267,8 @@ fn is(name: &[u8], expected: &[u8]) -> bool {
 }
 
 /// `tchar` of RFC 9110 §5.6.2.
-fn is_token(byte: u8) -> bool {
+#[must_use]
+pub fn is_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric()
         || matches!(
             byte,

@@ -47,7 +47,7 @@ impl Scanner {
                 return if self.line_start == 0 {
                     Err(Refusal::malformed("FR-4", "the head begins with an empty line"))
                 } else if end > limits.bytes {
-                    Err(too_large())
+                    Err(TOO_LARGE)
                 } else {
                     Ok(Some(end))
                 };
@@ -56,20 +56,19 @@ impl Scanner {
         }
         self.scanned = bytes.len();
         if bytes.len() > limits.bytes {
-            Err(too_large())
+            Err(TOO_LARGE)
         } else {
             Ok(None)
         }
     }
 }
 
-const fn too_large() -> Refusal {
-    Refusal {
-        kind: catalogue::HEAD_TOO_LARGE,
-        rule: "limits.head",
-        detail: "the request head is too large",
-    }
-}
+/// The head, or in HTTP/2 its list of fields, has more bytes than a head may have.
+pub(super) const TOO_LARGE: Refusal = Refusal {
+    kind: catalogue::HEAD_TOO_LARGE,
+    rule: "limits.head",
+    detail: "the request head is too large",
+};
 
 /// Checks a whole head, as [`Scanner`] found it. Gives the length of the body behind it; `None` when it comes in chunks.
 ///
@@ -117,7 +116,7 @@ impl<'h> RequestLine<'h> {
         check_method(method)?;
         if version != b"HTTP/1.1" {
             // HTTP/1.0 knows neither chunks nor Host, and pingora would answer it in chunks.
-            return Err(if version.starts_with(b"HTTP/") {
+            return Err(if is_version(version) {
                 let detail = "the versions served are HTTP/1.1 and HTTP/2";
                 Refusal {
                     kind: VERSION_NOT_SUPPORTED,
@@ -131,6 +130,14 @@ impl<'h> RequestLine<'h> {
         check_target(target, limits)?;
         Ok(Self { method })
     }
+}
+
+/// `HTTP/` DIGIT `.` DIGIT (RFC 9112 §2.3).
+const fn is_version(version: &[u8]) -> bool {
+    matches!(
+        version,
+        [b'H', b'T', b'T', b'P', b'/', b'0'..=b'9', b'.', b'0'..=b'9']
+    )
 }
 
 /// Origin form, or `*`, of visible ASCII that RFC 3986 allows; the policy looks at the rest (PA-1 to PA-6). Pingora

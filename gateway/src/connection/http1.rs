@@ -10,7 +10,7 @@ use pingora::protocols::http::ServerSession;
 use tokio::time::sleep_until;
 
 use super::head::HeadLimits;
-use super::refusal::Page;
+use super::refusal::{Page, charged};
 use super::stream::{Arrival, EdgeStream};
 use super::{CONNECTION, Connection};
 use crate::server::Worker;
@@ -32,6 +32,7 @@ pub(super) async fn serve(worker: &Worker, connection: Arc<Connection>, stream: 
         match stream.next_head(limits, deadline, patience(worker)).await {
             Arrival::Closed => return,
             Arrival::Refused(refusal) => {
+                let refusal = charged(&worker.shared, connection.client, refusal);
                 let page = Page::new(&worker.shared, &connection, refusal);
                 page.record(&connection);
                 connection.admit();
@@ -45,7 +46,7 @@ pub(super) async fn serve(worker: &Worker, connection: Arc<Connection>, stream: 
         let Some(reusable) = CONNECTION.scope(connection.clone(), exchange).await else {
             return;
         };
-        if connection.intercepted.load(Ordering::Relaxed) {
+        if connection.intercepted.load(Ordering::Relaxed) || connection.has_broken_body() {
             return;
         }
         let (reusable, _) = reusable.consume();

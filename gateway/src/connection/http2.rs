@@ -11,10 +11,10 @@ use pingora::protocols::{Digest, Stream};
 use policy::framing::check_method;
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::refusal::Page;
+use super::framing::Refusal;
+use super::refusal::{Page, charged};
 use super::stream::EdgeStream;
 use super::{CONNECTION, Connection};
-use crate::metrics::METRICS;
 use crate::server::Worker;
 
 /// Requests that break HTTP/2 itself, before the connection is closed.
@@ -30,17 +30,19 @@ pub(super) async fn serve(worker: &Arc<Worker>, connection: Arc<Connection>, str
         proxy_digest: stream.get_proxy_digest(),
         socket_digest: stream.get_socket_digest(),
     });
-    // Every byte that leaves is an answer of h2 itself or of ours: nothing to intercept.
+    // What h2 says by itself is looked at frame by frame: nothing to intercept as a whole.
     connection.admit();
     let bounds = worker.shared.connections;
-    let stream: Stream = Box::new(EdgeStream::new(stream, connection.clone(), worker.shared.clone()));
+    let stream: Stream =
+        Box::new(EdgeStream::new(stream, connection.clone(), worker.shared.clone()).in_frames());
     let Ok(Ok(mut h2)) = timeout(
         bounds.handshake_timeout(),
         handshake(stream, Some(default_h2_options())),
     )
     .await
     else {
-        METRICS.refused_heads.with_label_values(&["h2-preface"]).inc();
+        let refusal = Refusal::malformed("h2-preface", "the connection does not begin as HTTP/2 does");
+        Page::new(&worker.shared, &connection, refusal).record_reset(&connection, "PROTOCOL_ERROR");
         return;
     };
 
@@ -80,8 +82,8 @@ pub(super) async fn serve(worker: &Arc<Worker>, connection: Arc<Connection>, str
                 let serving = serve_stream(worker.clone(), connection.clone(), session, guard);
                 worker.shared.drain.spawn(serving);
             }
+            // `EdgeStream` has seen the answer.
             Ok(Some(H2Accept::Rejected)) => {
-                METRICS.refused_heads.with_label_values(&["FR-11"]).inc();
                 malformed = malformed.saturating_add(1);
                 if malformed >= MAX_MALFORMED {
                     return;
@@ -101,7 +103,8 @@ async fn serve_stream(
     let mut session = ServerSession::new_http2(session);
     // Pingora would answer CONNECT by itself.
     if let Err(fault) = check_method(session.req_header().method.as_str().as_bytes()) {
-        let page = Page::new(&worker.shared, &connection, fault.into());
+        let refusal = charged(&worker.shared, connection.client, fault.into());
+        let page = Page::new(&worker.shared, &connection, refusal);
         page.record(&connection);
         page.write_to(&mut session).await;
     } else {

@@ -4,6 +4,8 @@
 //! HTTP/1 heads with a deadline for the whole head, and the answer to whatever fails there.
 
 pub(crate) mod caps;
+mod chunks;
+mod frames;
 pub(crate) mod framing;
 pub(crate) mod head;
 mod http1;
@@ -47,6 +49,8 @@ pub(crate) struct Connection {
     /// Whether the proxy has accepted the request at hand; until then, what pingora writes is an answer of its own.
     admitted: AtomicBool,
     intercepted: AtomicBool,
+    /// Whether a body came that is not in chunks, or not in one way.
+    broken_body: AtomicBool,
     last_request: AtomicBool,
     /// Whether it speaks another protocol now.
     upgraded: AtomicBool,
@@ -79,6 +83,7 @@ impl Connection {
             tls,
             admitted: AtomicBool::new(false),
             intercepted: AtomicBool::new(false),
+            broken_body: AtomicBool::new(false),
             last_request: AtomicBool::new(false),
             upgraded: AtomicBool::new(false),
             head_us: AtomicU64::new(u64::MAX),
@@ -93,6 +98,11 @@ impl Connection {
     /// From here on, answers are ours.
     pub(crate) fn admit(&self) {
         self.admitted.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether a body on it broke a rule of its framing (FR-10): nothing more is read from it.
+    pub(crate) fn has_broken_body(&self) -> bool {
+        self.broken_body.load(Ordering::Relaxed)
     }
 
     /// Whether the connection closes after the request at hand.

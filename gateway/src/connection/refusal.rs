@@ -1,17 +1,35 @@
 //! The answer to a request that ends before the proxy sees it: same document, same headers, same log line as any other.
 
+use std::net::IpAddr;
+
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, StatusCode, header};
 use pingora::http::ResponseHeader;
 use pingora::protocols::http::ServerSession;
 use pingora::protocols::http::date::get_cached_date;
-use problem::Problem;
+use problem::{Problem, catalogue};
 
 use super::Connection;
 use super::framing::Refusal;
 use crate::identity::Identity;
 use crate::metrics::{METRICS, NO_ROUTE};
 use crate::server::Shared;
+
+/// A request that breaks HTTP counts against its client like any other, as far as this gateway knows; once that is too
+/// much, the client is told so instead.
+pub(crate) fn charged(shared: &Shared, client: IpAddr, refusal: Refusal) -> Refusal {
+    let charges = shared.policies.current().plan.charges_of_malformed(client);
+    let states = shared.limiter.charge(&charges);
+    if states.iter().any(policy::LimitState::refuses) {
+        Refusal {
+            kind: catalogue::RATE_LIMITED,
+            rule: "floor.rate",
+            detail: "too many requests; try again later",
+        }
+    } else {
+        refusal
+    }
+}
 
 /// A whole answer, ready to be written. The connection closes after it.
 pub(super) struct Page {
@@ -72,6 +90,31 @@ impl Page {
         bytes
     }
 
+    /// Its headers as HTTP/2 fields without compression (RFC 7541 §6.2.2), for an answer without a body.
+    pub(super) fn to_fields(&self) -> Vec<u8> {
+        let mut block = Vec::new();
+        for (name, value) in &self.headers {
+            if *name == header::CONTENT_TYPE || *name == header::CONTENT_LENGTH {
+                continue;
+            }
+            block.push(0);
+            for text in [name.as_str().as_bytes(), value.as_bytes()] {
+                let mut rest = text.len();
+                block.push(u8::try_from(rest.min(0x7f)).unwrap_or(0x7f));
+                if let Some(more) = rest.checked_sub(0x7f) {
+                    rest = more;
+                    while rest >= 0x80 {
+                        block.push(0x80 | u8::try_from(rest & 0x7f).unwrap_or_default());
+                        rest >>= 7;
+                    }
+                    block.push(u8::try_from(rest).unwrap_or_default());
+                }
+                block.extend_from_slice(text);
+            }
+        }
+        block
+    }
+
     /// Answers an HTTP/2 stream.
     pub(super) async fn write_to(&self, session: &mut ServerSession) {
         let written = async {
@@ -87,6 +130,29 @@ impl Page {
                 .span
                 .in_scope(|| tracing::debug!(%error, "the client went away before its refusal"));
         }
+    }
+
+    /// Writes the log line of a stream or a connection that is reset with this code: there is no answer.
+    pub(super) fn record_reset(&self, connection: &Connection, code: &'static str) {
+        METRICS
+            .refused_heads
+            .with_label_values(&[self.refusal.rule])
+            .inc();
+        let _inside = self.identity.span.enter();
+        tracing::info!(
+            target: "access",
+            request_id = self.identity.request_id.as_str(),
+            trace_id = self.identity.trace_id,
+            listener = connection.entrance.label.as_str(),
+            client = %connection.client,
+            method = "-",
+            path = "-",
+            decision = "refused",
+            rule = self.refusal.rule,
+            reason = code,
+            bundle = self.bundle,
+            "request"
+        );
     }
 
     /// Writes the log line and counts.

@@ -25,9 +25,11 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt, ReadBuf
 use tokio::time::{Instant, Sleep, sleep_until, timeout_at};
 
 use super::Connection;
+use super::chunks::Chunks;
+use super::frames::{Code, Frames, Said};
 use super::framing::Refusal;
 use super::head::{self, HeadLimits, Scanner};
-use super::refusal::Page;
+use super::refusal::{Page, charged};
 use crate::server::Shared;
 
 /// Bytes that are gathered before they are written; one TLS record.
@@ -58,13 +60,27 @@ pub(super) struct EdgeStream {
     shared: Arc<Shared>,
     /// Read from the socket, and not yet by pingora.
     incoming: BytesMut,
-    /// How many bytes are left of the request at hand; `None` when that is not known: in chunks, and in HTTP/2.
-    request_left: Option<u64>,
+    /// What is left of the request at hand.
+    left: Left,
     /// Written by pingora, and not yet to the socket.
     outgoing: BytesMut,
     stalled: Option<Pin<Box<Sleep>>>,
+    /// The frames of HTTP/2.
+    frames: Option<Box<Frames>>,
+    /// Whether the frames of the client have ended the connection.
+    is_over: bool,
     /// Set once our end is closed.
     linger: Option<Linger>,
+}
+
+/// What is left of a request.
+enum Left {
+    /// This many bytes.
+    Bytes(u64),
+    /// A head of this many bytes, and chunks behind it.
+    Chunks(u64, Chunks),
+    /// Nobody knows: HTTP/2, and what is spoken after an upgrade.
+    Unknown,
 }
 
 struct Linger {
@@ -90,11 +106,19 @@ impl EdgeStream {
             connection,
             shared,
             incoming,
-            request_left: None,
+            left: Left::Unknown,
             outgoing,
             stalled: None,
+            frames: None,
+            is_over: false,
             linger: None,
         }
+    }
+
+    /// For HTTP/2: frames are looked at in both directions.
+    pub(super) fn in_frames(mut self) -> Self {
+        self.frames = Some(Box::new(Frames::new()));
+        self
     }
 
     /// Reads and checks one request head; what it read is given to pingora later. `patience` ends when no request is
@@ -129,7 +153,10 @@ impl EdgeStream {
                         Err(refusal) => return Arrival::Refused(refusal),
                     };
                     self.connection.head_came(began.elapsed());
-                    self.request_left = body.map(|body| body.saturating_add(size(end)));
+                    self.left = match body {
+                        Some(body) => Left::Bytes(body.saturating_add(size(end))),
+                        None => Left::Chunks(size(end), Chunks::new()),
+                    };
                     return Arrival::Head;
                 }
                 Ok(None) => {}
@@ -192,6 +219,7 @@ impl EdgeStream {
     fn intercept(&mut self) {
         if !self.connection.intercepted.swap(true, Ordering::Relaxed) {
             let refusal = Refusal::malformed("FR-4", "the request cannot be read");
+            let refusal = charged(&self.shared, self.connection.client, refusal);
             let page = Page::new(&self.shared, &self.connection, refusal);
             self.outgoing.extend_from_slice(&page.to_http1());
             page.record(&self.connection);
@@ -232,27 +260,84 @@ impl EdgeStream {
         Poll::Ready(())
     }
 
-    fn took(&mut self, count: usize) {
-        self.request_left = self.request_left.map(|left| left.saturating_sub(size(count)));
+    /// Chunks are looked at before pingora gets them.
+    fn poll_chunks(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if self.incoming.is_empty() {
+            let mut scratch = [0; READ];
+            let mut fresh = ReadBuf::new(&mut scratch);
+            ready!(Pin::new(&mut self.io).poll_read(cx, &mut fresh))?;
+            self.incoming.extend_from_slice(fresh.filled());
+        }
+        let Left::Chunks(head, chunks) = &mut self.left else {
+            return Poll::Ready(Ok(()));
+        };
+        let count = self.incoming.len().min(buf.remaining());
+        let count = if *head > 0 {
+            let in_head = usize::try_from(*head).unwrap_or(usize::MAX).min(count);
+            *head = head.saturating_sub(size(in_head));
+            in_head
+        } else {
+            let Ok(in_body) = chunks.advance(self.incoming.get(..count).unwrap_or_default()) else {
+                self.connection.broken_body.store(true, Ordering::Relaxed);
+                return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
+            };
+            if chunks.is_done() {
+                self.left = Left::Bytes(0);
+            }
+            in_body
+        };
+        buf.put_slice(&self.incoming.split_to(count));
+        Poll::Ready(Ok(()))
     }
-}
 
-impl AsyncRead for EdgeStream {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
+    /// The frames of the client end the connection (RFC 9113 §5.4.1).
+    fn begin_end(&mut self, code: Code) {
+        if let Some(frames) = &self.frames {
+            frames.goaway(code, &mut self.outgoing);
+        }
+        let refusal = Refusal::malformed("FR-11", "the frames break HTTP/2");
+        Page::new(&self.shared, &self.connection, refusal).record_reset(&self.connection, code.as_str());
+        self.is_over = true;
+    }
+
+    fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // Whether the client still takes the last frame does not matter.
+        let _ = ready!(Pin::new(&mut *self).poll_shutdown(cx));
+        Poll::Ready(Err(io::ErrorKind::InvalidData.into()))
+    }
+
+    /// What the library writes; what it says by itself gets our headers, a log line and a count.
+    fn gather_frames(&mut self, bytes: &[u8]) {
+        let Some(frames) = &mut self.frames else { return };
+        let (shared, connection) = (&self.shared, &self.connection);
+        frames.send(bytes, &mut self.outgoing, |said| match said {
+            Said::Answer { is_too_large } => {
+                let refusal = if is_too_large {
+                    head::TOO_LARGE
+                } else {
+                    Refusal::malformed("FR-11", "the request cannot be read")
+                };
+                // The status is the library's; that it counts is ours.
+                charged(shared, connection.client, refusal);
+                let page = Page::new(shared, connection, refusal);
+                page.record(connection);
+                page.to_fields()
+            }
+            Said::Error(code) => {
+                let refusal = Refusal::malformed("FR-11", "the frames break HTTP/2");
+                charged(shared, connection.client, refusal);
+                Page::new(shared, connection, refusal).record_reset(connection, code);
+                Vec::new()
+            }
+        });
+    }
+
+    fn poll_bytes(
+        &mut self,
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
+        left: usize,
     ) -> Poll<io::Result<()>> {
-        if self.request_left == Some(0) && self.connection.is_upgraded() {
-            self.request_left = None;
-        }
-        if self.request_left == Some(0) {
-            return self.poll_departure(cx);
-        }
-        let left = self
-            .request_left
-            .map_or(usize::MAX, |left| usize::try_from(left).unwrap_or(usize::MAX));
-        let before = buf.filled().len();
         if !self.incoming.is_empty() {
             let count = self.incoming.len().min(left).min(buf.remaining());
             buf.put_slice(&self.incoming.split_to(count));
@@ -264,7 +349,41 @@ impl AsyncRead for EdgeStream {
             ready!(Pin::new(&mut self.io).poll_read(cx, &mut part))?;
             buf.put_slice(part.filled());
         }
-        self.took(buf.filled().len().saturating_sub(before));
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncRead for EdgeStream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let left = match self.left {
+            Left::Bytes(0) if self.connection.is_upgraded() => {
+                self.left = Left::Unknown;
+                usize::MAX
+            }
+            Left::Bytes(0) => return self.poll_departure(cx),
+            Left::Chunks(..) => return self.poll_chunks(cx, buf),
+            Left::Bytes(left) => usize::try_from(left).unwrap_or(usize::MAX),
+            Left::Unknown => usize::MAX,
+        };
+        if self.is_over {
+            return self.poll_end(cx);
+        }
+        let before = buf.filled().len();
+        ready!(self.poll_bytes(cx, buf, left))?;
+        if let Some(frames) = &mut self.frames
+            && let Err(code) = frames.receive(buf.filled().get(before..).unwrap_or_default())
+        {
+            buf.set_filled(before);
+            self.begin_end(code);
+            return self.poll_end(cx);
+        }
+        if let Left::Bytes(left) = &mut self.left {
+            *left = left.saturating_sub(size(buf.filled().len().saturating_sub(before)));
+        }
         Poll::Ready(Ok(()))
     }
 }
@@ -278,6 +397,14 @@ impl AsyncWrite for EdgeStream {
         if !self.connection.is_admitted() {
             self.intercept();
             return Poll::Ready(Ok(buf.len()));
+        }
+        if self.frames.is_some() {
+            if self.outgoing.len() >= GATHER {
+                ready!(self.poll_drain(cx))?;
+            }
+            let part = buf.get(..GATHER).unwrap_or(buf);
+            self.gather_frames(part);
+            return Poll::Ready(Ok(part.len()));
         }
         if self.outgoing.len().saturating_add(buf.len()) > GATHER {
             ready!(self.poll_drain(cx))?;

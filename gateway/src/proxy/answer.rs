@@ -233,6 +233,15 @@ fn failure(error: &Error, ctx: &RequestContext, body_done: bool) -> (Option<Prob
         {
             (Some(Problem::new(catalogue::MALFORMED_REQUEST)), "malformed_body")
         }
+        (ErrorSource::Downstream, _)
+            if ctx
+                .connection
+                .as_ref()
+                .is_some_and(|connection| connection.has_broken_body()) =>
+        {
+            METRICS.refused_heads.with_label_values(&["FR-10"]).inc();
+            (Some(Problem::new(catalogue::MALFORMED_REQUEST)), "malformed_body")
+        }
         (ErrorSource::Downstream, _) => (None, "client_gone"),
         (ErrorSource::Upstream, kind) if *kind == BREAKER_OPEN => (Some(left_alone(ctx)), "breaker_open"),
         (ErrorSource::Upstream, kind) if !ctx.upstream_connected => (

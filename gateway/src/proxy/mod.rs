@@ -12,6 +12,7 @@ mod phases;
 mod request;
 mod served;
 mod upstream;
+mod upstream_answer;
 mod upstream_request;
 mod websocket;
 
@@ -34,6 +35,7 @@ use tracing::Instrument as _;
 
 use crate::connection::CONNECTION;
 use crate::connection::framing::Refusal;
+use crate::connection::refusal::charged;
 use crate::server::Shared;
 use context::RequestContext;
 
@@ -65,6 +67,10 @@ impl Gateway {
         let body_timeout = ctx.snapshot.plan.floor().body_timeout;
         session.set_read_timeout(Some(body_timeout));
         if let Err(refusal) = checked {
+            let refusal = match &ctx.connection {
+                Some(connection) => charged(&self.shared, connection.client, refusal),
+                None => refusal,
+            };
             return answer::refuse(session, ctx, refusal).await.map(|()| true);
         }
         ctx.charged = Instant::now();
@@ -212,6 +218,7 @@ impl ProxyHttp for Gateway {
         upstream_response: &mut ResponseHeader,
         ctx: &mut RequestContext,
     ) -> Result<()> {
+        upstream_answer::check(upstream_response)?;
         if upstream_response.status.is_informational() {
             return Ok(());
         }

@@ -36,6 +36,7 @@ mod reload;
 mod revocations;
 mod smuggling;
 mod stopping;
+mod strictness;
 mod tls;
 mod tls_upstream;
 mod token_attacks;

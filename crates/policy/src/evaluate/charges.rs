@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     json::Json,
-    plan::{Count, RateKey, RateLimit, Route, Rule},
+    plan::{Count, Plan, RateKey, RateLimit, Route, Rule},
 };
 use http::{HeaderValue, header};
 use smallvec::SmallVec;
@@ -144,6 +144,30 @@ impl Evaluation<'_> {
             names.join(", ")
         );
         Some((over().next()?.limit.rule.clone(), detail))
+    }
+}
+
+impl Plan {
+    /// What a request costs its client that breaks HTTP itself, and so never gets a decision: one unit of every limit of
+    /// the floor that counts by address.
+    #[must_use]
+    pub fn charges_of_malformed(&self, client: IpAddr) -> Charges {
+        let keys = KeyParts {
+            client: client.to_canonical(),
+            subject: None,
+            body: None,
+        };
+        let by_address = self.floor.rate.iter().filter(|limit| limit.is_by_address());
+        by_address
+            .filter_map(|limit| {
+                let key = keys.key(limit)?;
+                Some(Charge {
+                    limit: Arc::clone(limit),
+                    cost: 1,
+                    key,
+                })
+            })
+            .collect()
     }
 }
 

@@ -1,0 +1,211 @@
+//! HTTP/2, frame by frame; what the gateway adds to its library; and floods.
+
+use std::time::Duration;
+
+use strictness::http2::frame::{code, field, flag, frame, headers, kind};
+use strictness::http2::{Case, Expected, cases};
+
+use super::Edge;
+
+const DEADLINE: Duration = Duration::from_secs(60);
+
+/// What the library does in another way, and why it does no harm.
+const DEVIATIONS: [(&str, &str); 4] = [
+    (
+        "5.1-5",
+        "ends the connection with PROTOCOL_ERROR instead of STREAM_CLOSED",
+    ),
+    (
+        "6.5.2-2",
+        "ends the connection with PROTOCOL_ERROR instead of FLOW_CONTROL_ERROR",
+    ),
+    (
+        "8.3.1-7",
+        "drops the fragment; what is left is what is matched and forwarded",
+    ),
+    ("8.1-4", "takes the trailers, which are dropped"),
+];
+
+#[tokio::test]
+async fn fr11_rfc_9113_is_kept_frame_by_frame() {
+    let edge = Edge::start().await;
+    let server = edge.server(b"h2");
+    edge.upstream.take();
+    let (mut wrong, mut deviations) = (Vec::new(), Vec::new());
+    let cases = cases();
+    assert!(cases.len() >= 120, "only {}", cases.len());
+    for case in cases {
+        let ending = server.converse(&case, DEADLINE).await.unwrap();
+        if case.expected.is_met_by(&ending) {
+            continue;
+        }
+        if DEVIATIONS.iter().any(|(section, _)| *section == case.section) {
+            deviations.push(case.section);
+        } else {
+            wrong.push(format!(
+                "{} {}: expected {:?}, got {ending:?}",
+                case.section, case.name, case.expected
+            ));
+        }
+    }
+    assert_eq!(wrong, Vec::<String>::new());
+    assert_eq!(
+        deviations.len(),
+        DEVIATIONS.len(),
+        "a deviation is gone: {deviations:?}"
+    );
+    assert_eq!(edge.upstream.take().faults, Vec::<&str>::new());
+}
+
+fn one(name: &'static str, bytes: Vec<u8>, expected: Expected) -> Case {
+    Case {
+        section: "gateway",
+        name,
+        bytes,
+        is_bare: false,
+        expected,
+    }
+}
+
+fn request(stream: u32, more: &[(&str, &str)]) -> Vec<u8> {
+    let start = [
+        (":method", "GET"),
+        (":scheme", "https"),
+        (":authority", "localhost"),
+        (":path", "/v1/items/a"),
+    ];
+    headers(stream, true, &[start.as_slice(), more].concat())
+}
+
+#[tokio::test]
+async fn fr11_what_the_library_answers_by_itself_has_our_headers_and_is_counted() {
+    let edge = Edge::start().await;
+    let server = edge.server(b"h2");
+    let mut large = frame(kind::HEADERS, flag::END_STREAM, 1, &field(":method", "GET"));
+    for part in 0..5 {
+        let flags = if part == 4 { flag::END_HEADERS } else { 0 };
+        large.extend(frame(
+            kind::CONTINUATION,
+            flags,
+            1,
+            &field("x", &"a".repeat(16_000)),
+        ));
+    }
+    for (status, bytes) in [(400, request(1, &[("host", "evil.example")])), (431, large)] {
+        let case = one("refused by the library", bytes, Expected::Answered(&[400, 431]));
+        let ending = server.converse(&case, DEADLINE).await.unwrap();
+        assert_eq!(ending.status, Some(status), "{ending:?}");
+        let answer = ending
+            .events
+            .iter()
+            .find(|event| event.kind == kind::HEADERS)
+            .unwrap();
+        for name in [
+            "strict-transport-security",
+            "x-content-type-options",
+            "x-request-id",
+            "traceresponse",
+        ] {
+            assert!(answer.contains(name), "{status} has no {name}");
+        }
+        assert!(!answer.contains("server"), "{status}");
+    }
+    let count = |line: &'static str| edge.gateway.counts(line, 1);
+    count(r#"portico_refused_heads_total{rule="FR-11"}"#).await;
+    count(r#"portico_refused_heads_total{rule="limits.head"}"#).await;
+    count(r#"portico_requests_total{method="other",route="none",status="431"}"#).await;
+}
+
+#[tokio::test]
+async fn fr11_floods_of_frames_that_ask_for_nothing_end_their_connection_and_others_are_served() {
+    const CALM: Expected = Expected::ConnectionError(&[code::ENHANCE_YOUR_CALM]);
+    let edge = Edge::start().await;
+    let server = edge.server(b"h2");
+    let times = 3_000;
+    let resets: Vec<u8> = (0..times)
+        .flat_map(|number| {
+            let stream = number * 2 + 1;
+            [
+                request(stream, &[]),
+                frame(kind::RST_STREAM, 0, stream, &[0, 0, 0, 8]),
+            ]
+            .concat()
+        })
+        .collect();
+    let many = |bytes: Vec<u8>| bytes.repeat(times.try_into().unwrap());
+    let open = headers(
+        1,
+        false,
+        &[
+            (":method", "POST"),
+            (":scheme", "https"),
+            (":authority", "localhost"),
+            (":path", "/v1/items"),
+        ],
+    );
+    let floods = [
+        one("rapid reset", resets, CALM),
+        one("PING", many(frame(kind::PING, 0, 0, &[0; 8])), CALM),
+        one("SETTINGS", many(frame(kind::SETTINGS, 0, 0, &[])), CALM),
+        one(
+            "PRIORITY",
+            many(frame(kind::PRIORITY, 0, 1, &[0, 0, 0, 0, 1])),
+            CALM,
+        ),
+        one("unknown frames", many(frame(0x16, 0, 0, &[])), CALM),
+        one(
+            "windows",
+            many(frame(kind::WINDOW_UPDATE, 0, 0, &[0, 0, 0, 1])),
+            CALM,
+        ),
+        one(
+            "empty DATA",
+            [open, many(frame(kind::DATA, 0, 1, &[]))].concat(),
+            CALM,
+        ),
+        one(
+            "CONTINUATION",
+            [
+                frame(kind::HEADERS, 0, 1, &[]),
+                many(frame(kind::CONTINUATION, 0, 1, &[])),
+            ]
+            .concat(),
+            CALM,
+        ),
+    ];
+    for flood in floods {
+        let ending = server.converse(&flood, DEADLINE).await.unwrap();
+        let goaway = ending.goaway;
+        assert!(
+            flood.expected.is_met_by(&ending),
+            "{}: {goaway:?}, closed {}",
+            flood.name,
+            ending.closed
+        );
+    }
+    let good = one("a good request", request(1, &[]), Expected::Answered(&[200]));
+    let ending = server.converse(&good, DEADLINE).await.unwrap();
+    assert_eq!(ending.status, Some(200));
+}
+
+#[tokio::test]
+async fn streams_beyond_the_agreed_number_are_refused_and_a_closed_window_holds_nobody_else() {
+    let edge = Edge::start().await;
+    let server = edge.server(b"h2");
+    // With a window of zero no answer ends, so its stream stays open.
+    let closed = frame(kind::SETTINGS, 0, 0, &[0, 4, 0, 0, 0, 0]);
+    let requests: Vec<u8> = (0..150).flat_map(|number| request(number * 2 + 1, &[])).collect();
+    let case = one(
+        "150 streams",
+        [closed, requests].concat(),
+        Expected::ConnectionError(&[]),
+    );
+    let greedy = tokio::spawn({
+        let server = server.clone();
+        async move { server.converse(&case, Duration::from_secs(2)).await.unwrap() }
+    });
+    let good = one("a good request", request(1, &[]), Expected::Answered(&[200]));
+    assert_eq!(server.converse(&good, DEADLINE).await.unwrap().status, Some(200));
+    let ending = greedy.await.unwrap();
+    assert_eq!(ending.reset, Some(code::REFUSED_STREAM));
+}
