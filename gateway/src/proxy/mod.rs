@@ -26,7 +26,6 @@ use pingora::proxy::{FailToProxy, ProxyHttp, Session};
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, Result};
 use policy::{Action, Decision};
-use tracing::Instrument as _;
 
 use crate::connection::CONNECTION;
 use crate::connection::framing::Refusal;
@@ -124,14 +123,14 @@ impl ProxyHttp for Gateway {
         session.set_ignore_info_resp(true);
         // Without the field, this is an ordinary request (RFC 9110 §7.8): whether an upgrade is offered is for the route.
         ctx.wants_websocket = websocket::is_wanted(session);
-        session.req_header_mut().remove_header("upgrade");
+        upstream_request::remove_upgrade(session.req_header_mut());
         Ok(())
     }
 
     async fn request_filter(&self, session: &mut Session, ctx: &mut RequestContext) -> Result<bool> {
         let checked = request::check(session, ctx).and_then(|()| request::check_client(&self.shared, ctx));
-        let span = ctx.identity().span.clone();
-        self.decide(session, ctx, checked).instrument(span).await
+        let identity = ctx.identity().clone();
+        identity.scope(self.decide(session, ctx, checked)).await
     }
 
     async fn upstream_peer(&self, _session: &mut Session, ctx: &mut RequestContext) -> Result<Box<HttpPeer>> {
@@ -235,8 +234,8 @@ impl ProxyHttp for Gateway {
         error: &Error,
         ctx: &mut RequestContext,
     ) -> FailToProxy {
-        let span = ctx.identity().span.clone();
-        answer::fail(session, error, ctx).instrument(span).await
+        let identity = ctx.identity().clone();
+        identity.scope(answer::fail(session, error, ctx)).await
     }
 
     /// Pingora's own lines hold the raw request target; ours are written in `logging`.
@@ -245,7 +244,7 @@ impl ProxyHttp for Gateway {
     }
 
     fn request_summary(&self, _session: &Session, ctx: &RequestContext) -> String {
-        format!("request {}", ctx.identity().request_id)
+        format!("request {}", ctx.identity().request_id())
     }
 
     async fn logging(&self, session: &mut Session, error: Option<&Error>, ctx: &mut RequestContext) {
@@ -256,9 +255,8 @@ impl ProxyHttp for Gateway {
             let held = ctx.charged.elapsed();
             self.shared.limiter.refund(&charges, reserved, held).await;
         }
-        ctx.identity()
-            .span
-            .in_scope(|| access_log::write(session, error, ctx));
+        // The line names the request itself.
+        access_log::write(session, error, ctx);
         if error.is_none() && session.downstream_session.is_http2() {
             // A stream that ends while its request is still coming is reset behind the answer. RFC 9113 §8.1 allows
             // that, and clients (curl 7.88) take the whole answer for lost. `DRAIN_TIMEOUT` bounds this.
