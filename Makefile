@@ -130,9 +130,8 @@ bench: dependencies ## what the gateway adds to a request
 .PHONY: bench-edge
 bench-edge: dependencies ## the gateway beside nginx, haproxy and a bare pingora proxy (needs those two, and wrk)
 	$(CARGO) build --release --locked --package portico --package bench
-	$(CARGO) build --release --locked --package gateway --example bare_proxy
 	$(or $(CARGO_TARGET_DIR),target)/release/edge --binary $(or $(CARGO_TARGET_DIR),target)/release/portico \
-		--bare $(or $(CARGO_TARGET_DIR),target)/release/examples/bare_proxy $(EDGE)
+		--bare $(or $(CARGO_TARGET_DIR),target)/release/bare_proxy $(EDGE)
 
 .PHONY: clean
 clean: ## remove what was built; data (.portico) and tools (.tools) stay
