@@ -74,6 +74,11 @@ impl Identity {
         self.names.in_scope(|| self.span.in_scope(part))
     }
 
+    /// The same for a line that says both ids itself; the exporter of traces takes it along.
+    pub(crate) fn in_span<T>(&self, part: impl FnOnce() -> T) -> T {
+        self.span.in_scope(part)
+    }
+
     /// Names the span once the route and the status are known.
     pub(crate) fn finish(&self, name: impl FnOnce() -> String, is_failure: bool) {
         if self.span.is_none() {

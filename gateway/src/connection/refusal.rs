@@ -91,19 +91,21 @@ impl Page {
             .requests
             .with_label_values(&[NO_ROUTE, "other", self.status.as_str()])
             .inc();
-        tracing::info!(
-            target: "access",
-            request_id = self.identity.request_id(),
-            trace_id = self.identity.names.trace_id(),
-            listener = connection.entrance.label.as_str(),
-            client = %connection.client,
-            method = "-",
-            path = "-",
-            status = self.status.as_u16(),
-            decision = "refused",
-            rule = self.refusal.rule,
-            bundle = self.bundle,
-            "request"
-        );
+        self.identity.in_span(|| {
+            tracing::info!(
+                target: "access",
+                request_id = self.identity.request_id(),
+                trace_id = self.identity.names.trace_id(),
+                listener = connection.entrance.label.as_str(),
+                client = %connection.client,
+                method = "-",
+                path = "-",
+                status = self.status.as_u16(),
+                decision = "refused",
+                rule = self.refusal.rule,
+                bundle = self.bundle,
+                "request"
+            );
+        });
     }
 }
