@@ -14,6 +14,7 @@ mod websocket;
 
 pub(crate) use answer::problem_type;
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -130,7 +131,9 @@ impl ProxyHttp for Gateway {
     async fn request_filter(&self, session: &mut Session, ctx: &mut RequestContext) -> Result<bool> {
         let checked = request::check(session, ctx).and_then(|()| request::check_client(&self.shared, ctx));
         let identity = ctx.identity().clone();
-        identity.scope(self.decide(session, ctx, checked)).await
+        // By reference: each wrapper around a future would copy all of it.
+        let decided = pin!(self.decide(session, ctx, checked));
+        identity.scope(decided).await
     }
 
     async fn upstream_peer(&self, _session: &mut Session, ctx: &mut RequestContext) -> Result<Box<HttpPeer>> {
@@ -235,7 +238,8 @@ impl ProxyHttp for Gateway {
         ctx: &mut RequestContext,
     ) -> FailToProxy {
         let identity = ctx.identity().clone();
-        identity.scope(answer::fail(session, error, ctx)).await
+        let answered = pin!(answer::fail(session, error, ctx));
+        identity.scope(answered).await
     }
 
     /// Pingora's own lines hold the raw request target; ours are written in `logging`.

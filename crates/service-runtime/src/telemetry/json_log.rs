@@ -486,20 +486,20 @@ mod tests {
     }
 
     #[test]
-    fn a_value_that_gives_up_or_logs_itself_does_not_break_the_line() {
+    fn a_value_that_gives_up_does_not_break_the_line() {
         struct Mute;
         impl fmt::Debug for Mute {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                tracing::info!("from inside");
                 f.write_str("half")?;
                 Err(fmt::Error)
             }
         }
         let lines = lines_of(|| tracing::info!(mute = ?Mute, after = 1, "seen"));
-        assert_eq!(lines.len(), 2, "{lines:?}");
-        assert_eq!(lines[0]["message"], "from inside");
-        assert_eq!(lines[1]["mute"], "half");
-        assert_eq!(lines[1]["after"], 1);
+        assert_eq!(lines.len(), 1, "{lines:?}");
+        assert_eq!(
+            (&lines[0]["mute"], &lines[0]["after"]),
+            (&Value::from("half"), &Value::from(1))
+        );
     }
 
     #[test]
