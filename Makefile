@@ -131,11 +131,10 @@ bench: dependencies ## what the gateway adds to a request
 	$(or $(CARGO_TARGET_DIR),target)/release/bench --binary $(or $(CARGO_TARGET_DIR),target)/release/portico
 
 .PHONY: bench-edge
-bench-edge: dependencies ## the gateway beside nginx, haproxy and a bare pingora proxy (needs those two, and wrk)
+bench-edge: dependencies ## the gateway beside nginx, haproxy and a bare pingora proxy (needs those two, wrk and h2load)
 	$(CARGO) build --release --locked --package portico --package bench
-	$(CARGO) build --release --locked --package gateway --example bare_proxy
 	$(or $(CARGO_TARGET_DIR),target)/release/edge --binary $(or $(CARGO_TARGET_DIR),target)/release/portico \
-		--bare $(or $(CARGO_TARGET_DIR),target)/release/examples/bare_proxy $(EDGE)
+		--bare $(or $(CARGO_TARGET_DIR),target)/release/bare_proxy $(EDGE)
 
 # What `make edge-drill` passes on: make edge-drill DRILL="--rate 500 --swaps 100"
 DRILL ?=

@@ -1,10 +1,11 @@
 //! What is measured: each proxy with its configuration, as strict as it can be made where the gateway is strict.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use anyhow::Context as _;
 
+use crate::load::Client;
 use crate::process::Process;
 use crate::site::{Site, free_port};
 
@@ -19,10 +20,43 @@ pub(crate) struct Candidate {
 /// One line of the table.
 #[derive(Debug)]
 pub(crate) struct Row {
-    pub(crate) name: &'static str,
+    pub(crate) name: String,
     pub(crate) path: &'static str,
-    pub(crate) script: PathBuf,
+    pub(crate) client: Client,
+    pub(crate) is_refused: bool,
 }
+
+impl Row {
+    fn closed(site: &Site, name: &str, path: &'static str, script: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            path,
+            client: Client::Closed(site.path(script)),
+            is_refused: false,
+        }
+    }
+
+    fn by(client: Client, name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            path: "/open",
+            client,
+            is_refused: false,
+        }
+    }
+
+    fn refused(self) -> Self {
+        Self {
+            is_refused: true,
+            ..self
+        }
+    }
+}
+
+/// An open loop that every candidate can follow on two cores.
+const OPEN: Client = Client::Open(6_400);
+/// HTTP/2 with eight requests under way on each connection.
+const STREAMS: Client = Client::Streams(8);
 
 /// The response headers that every candidate sets, the bare proxy excepted.
 const HEADERS: [(&str, &str); 10] = [
@@ -49,6 +83,15 @@ impl Candidate {
         &self.process
     }
 
+    pub(crate) const fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// What it is called before its rows differ.
+    pub(crate) fn name(&self) -> &str {
+        self.rows.first().map_or("", |row| row.name.as_str())
+    }
+
     pub(crate) fn rows(&self) -> &[Row] {
         &self.rows
     }
@@ -67,7 +110,7 @@ impl Candidate {
         let at = site.path("");
         let text = format!(
             "daemon off; pid {0}/nginx.pid; worker_processes 2; error_log stderr error;
-events {{ worker_connections 4096; }}
+events {{ worker_connections 16384; }}
 http {{
   log_format line escape=json '{{\"time\":\"$time_iso8601\",\"request_id\":\"$request_id\",\"method\":\"$request_method\",\"path\":\"$uri\",\"status\":$status,\"client\":\"$remote_addr\",\"duration\":$request_time,\"sent\":$body_bytes_sent}}';
   access_log {0}/nginx.log line buffer=64k flush=1s;
@@ -75,7 +118,7 @@ http {{
   limit_req_zone $binary_remote_addr zone=addresses:10m rate=1000000r/s;
   upstream core {{ server 127.0.0.1:{1}; keepalive 128; keepalive_requests 1000000; }}
   server {{
-    listen 127.0.0.1:{port} ssl; server_name localhost;
+    listen 127.0.0.1:{port} ssl http2; server_name localhost;
     ssl_certificate {0}/tls/gateway.pem; ssl_certificate_key {0}/tls/gateway.key;
     ssl_protocols TLSv1.3; ssl_session_tickets on;
 {headers}    add_header X-Request-Id $request_id always;
@@ -96,15 +139,14 @@ http {{
         command.arg("-p").arg(&at).arg("-c").arg(file);
         let process = Process::start(&mut command, port, &site.path("nginx.err"))
             .context("nginx (Debian: nginx-light)")?;
-        let open = Row {
-            name: "nginx: headers, limit",
-            path: "/open",
-            script: site.path("open.lua"),
-        };
         Ok(Self {
             process,
             port,
-            rows: vec![open],
+            rows: vec![
+                Row::closed(site, "nginx: headers, limit", "/open", "open.lua"),
+                Row::by(OPEN, "nginx: open loop, 6,400/s"),
+                Row::by(STREAMS, "nginx: HTTP/2"),
+            ],
         })
     }
 
@@ -128,7 +170,7 @@ defaults
   log global
   option http-keep-alive
 frontend edge
-  bind 127.0.0.1:{port} ssl crt {0}
+  bind 127.0.0.1:{port} ssl crt {0} alpn h2,http/1.1
   log-format \"{{\\\"client\\\":\\\"%ci\\\",\\\"method\\\":\\\"%HM\\\",\\\"path\\\":\\\"%HPO\\\",\\\"status\\\":%ST,\\\"duration\\\":%Ta,\\\"sent\\\":%B,\\\"id\\\":\\\"%ID\\\"}}\"
   unique-id-format %[uuid()]
   unique-id-header X-Request-Id
@@ -166,17 +208,20 @@ backend core
         command.arg("-db").arg("-q").arg("-f").arg(file);
         let process = Process::start(&mut command, port, &site.path("haproxy.err"))
             .context("haproxy (Debian: haproxy)")?;
-        let row = |name, path, script| Row {
-            name,
-            path,
-            script: site.path(script),
-        };
         Ok(Self {
             process,
             port,
             rows: vec![
-                row("haproxy: headers, limit", "/open", "open.lua"),
-                row("haproxy: and ES256 with claims", "/secured", "repeating.lua"),
+                Row::closed(site, "haproxy: headers, limit", "/open", "open.lua"),
+                Row::closed(
+                    site,
+                    "haproxy: and ES256 with claims",
+                    "/secured",
+                    "repeating.lua",
+                ),
+                Row::closed(site, "haproxy: no token, 401", "/secured", "open.lua").refused(),
+                Row::by(OPEN, "haproxy: open loop, 6,400/s"),
+                Row::by(STREAMS, "haproxy: HTTP/2"),
             ],
         })
     }
@@ -191,47 +236,47 @@ backend core
             .arg(site.path("tls/gateway.pem"))
             .arg(site.path("tls/gateway.key"));
         let process = Process::start(&mut command, port, &site.path("bare.err"))?;
-        let row = Row {
-            name: "pingora: pass-through",
-            path: "/open",
-            script: site.path("open.lua"),
-        };
         Ok(Self {
             process,
             port,
-            rows: vec![row],
+            rows: vec![Row::closed(site, "pingora: pass-through", "/open", "open.lua")],
         })
     }
 
     /// The gateway, by policy files alone.
-    pub(crate) fn portico(site: &Site, binary: &Path) -> anyhow::Result<Self> {
+    pub(crate) fn portico(site: &Site, binary: &Path, features: Features) -> anyhow::Result<Self> {
         let port = free_port()?;
         let private = free_port()?;
-        site.write("policies/all.yaml", &policy(port, site.upstream_port))?;
+        let home = format!("portico-{features:?}");
+        site.write(
+            &format!("{home}/policies/all.yaml"),
+            &policy(port, site.upstream_port, features),
+        )?;
         // Production would refuse the name of whatever machine the caller is on.
         let overlay = "version: 1\nenvironment: development\nhosts: [localhost]\n";
-        site.write("policies/environments/development.yaml", overlay)?;
+        site.write(&format!("{home}/policies/environments/development.yaml"), overlay)?;
+        let level = if features == Features::Forwarding {
+            "warn"
+        } else {
+            "info"
+        };
         let settings = format!(
-            "policies_dir: {0}/policies\ncertificate_dir: {0}/tls\nkey_dir: {0}/keys\nstate_dir: {0}/state\nprivate_listen: 127.0.0.1:{private}\nconnections: {{ max_requests: 1000000 }}\n",
+            "policies_dir: {0}/{home}/policies\ncertificate_dir: {0}/tls\nkey_dir: {0}/keys\nstate_dir: {0}/{home}/state\nprivate_listen: 127.0.0.1:{private}\nconnections: {{ max: 20000, max_per_address: 20000, max_requests: 1000000, idle_timeout_ms: 300000 }}\ntelemetry: {{ level: {level} }}\n",
             site.path("").display()
         );
-        let file = site.write("gateway.yaml", &settings)?;
+        let file = site.write(&format!("{home}/gateway.yaml"), &settings)?;
         let mut command = Command::new(binary);
         command
             .arg("gateway")
             .arg("--settings")
             .arg(file)
             .env("APP_ENV", "development");
-        let process = Process::start(&mut command, port, &site.path("portico.err"))?;
-        let row = |name, path, script| Row {
-            name,
-            path,
-            script: site.path(script),
-        };
-        Ok(Self {
-            process,
-            port,
-            rows: vec![
+        let process = Process::start(&mut command, port, &site.path(&format!("{home}.err")))?;
+        let row = |name, path, script| Row::closed(site, name, path, script);
+        let rows = match features {
+            Features::Forwarding => vec![row("portico: forwarding alone", "/open", "open.lua")],
+            Features::Lines => vec![row("portico: and a line for each", "/open", "open.lua")],
+            Features::All => vec![
                 row("portico: headers, limit", "/open", "open.lua"),
                 row(
                     "portico: full policy, tokens that repeat",
@@ -239,14 +284,36 @@ backend core
                     "repeating.lua",
                 ),
                 row("portico: full policy, every token new", "/secured", "new.lua"),
+                row("portico: no token, 401", "/secured", "open.lua").refused(),
+                row("portico: beyond the limit, 429", "/scarce", "open.lua").refused(),
+                Row::by(OPEN, "portico: open loop, 6,400/s"),
+                Row::by(STREAMS, "portico: HTTP/2"),
             ],
-        })
+        };
+        Ok(Self { process, port, rows })
     }
 }
 
-fn policy(port: u16, upstream: u16) -> String {
+/// How much of the policy is switched on; each has all before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Features {
+    /// TLS in, HTTP/1.1 out, every check of the request, one header, and the limit that a floor must have.
+    Forwarding,
+    /// And a line of the access log for each request.
+    Lines,
+    /// And ten response headers; tokens and a limit for each subject on the secured route.
+    All,
+}
+
+impl Features {
+    /// Each of them.
+    pub(crate) const EACH: [Self; 3] = [Self::Forwarding, Self::Lines, Self::All];
+}
+
+fn policy(port: u16, upstream: u16, features: Features) -> String {
     let headers: String = HEADERS
         .iter()
+        .filter(|(name, _)| features == Features::All || *name == "X-Content-Type-Options")
         .map(|(name, value)| format!("      {name}: \"{value}\"\n"))
         .collect();
     format!(
@@ -275,6 +342,12 @@ floor:
   headers: api
 routes:
   open: {{ match: {{ method: GET, path: /open }}, auth: none, because: the bench asks without a token, upstream: core }}
+  scarce:
+    match: {{ method: GET, path: /scarce }}
+    auth: none
+    because: the bench asks without a token
+    rate: {{ one: {{ limit: 1/1h, burst: 1, key: [address] }} }}
+    upstream: core
   secured:
     match: {{ method: GET, path: /secured }}
     auth: clients

@@ -2,6 +2,7 @@
 //! turns. Run it through `make bench-edge`; `docs/performance.md` says how to read it.
 
 mod candidate;
+mod idle;
 mod load;
 mod process;
 mod site;
@@ -10,7 +11,7 @@ use std::io::Write as _;
 use std::path::PathBuf;
 
 use anyhow::Context as _;
-use candidate::Candidate;
+use candidate::{Candidate, Features};
 use clap::Parser;
 use load::{Load, Result as Measured};
 use site::Site;
@@ -21,8 +22,8 @@ struct Arguments {
     /// The portico binary
     #[arg(long, default_value = "target/release/portico")]
     binary: PathBuf,
-    /// The proxy of the example `bare_proxy`
-    #[arg(long, default_value = "target/release/examples/bare_proxy")]
+    /// The proxy that is pingora alone
+    #[arg(long, default_value = "target/release/bare_proxy")]
     bare: PathBuf,
     /// Seconds of each turn
     #[arg(long, default_value_t = 5)]
@@ -36,6 +37,9 @@ struct Arguments {
     /// Different tokens where every token is new
     #[arg(long, default_value_t = 200_000)]
     tokens: u32,
+    /// Measure memory instead: so many TLS connections that are open and at rest
+    #[arg(long, default_value_t = 0)]
+    idle: u32,
     /// Measure only rows whose name holds this
     #[arg(long, default_value = "")]
     only: String,
@@ -53,7 +57,12 @@ fn main() -> anyhow::Result<()> {
     } else {
         writeln!(out, "no bare proxy at {}: left out\n", arguments.bare.display())?;
     }
-    candidates.push(Candidate::portico(&site, &arguments.binary)?);
+    for features in Features::EACH {
+        candidates.push(Candidate::portico(&site, &arguments.binary, features)?);
+    }
+    if arguments.idle > 0 {
+        return rest(&site, &candidates, &arguments);
+    }
     writeln!(
         out,
         "{} connections kept alive, {} turns of {} s, TLS 1.3, HTTP/1.1 to a small JSON of nginx on loopback; CPU of the proxy alone\n",
@@ -61,8 +70,8 @@ fn main() -> anyhow::Result<()> {
     )?;
     writeln!(
         out,
-        "{:<44} {:>9} {:>10} {:>8} {:>8} {:>8}",
-        "row", "CPU µs", "requests/s", "p50 µs", "p99 µs", "RSS MiB"
+        "{:<44} {:>9} {:>10} {:>8} {:>8} {:>8} {:>8}",
+        "row", "CPU µs", "requests/s", "p50 µs", "p99 µs", "p99.9 µs", "RSS MiB"
     )?;
     for candidate in &candidates {
         for row in candidate.rows() {
@@ -71,19 +80,38 @@ fn main() -> anyhow::Result<()> {
             }
             let load = Load {
                 url: candidate.url(row.path),
-                script: row.script.clone(),
+                client: &row.client,
+                is_refused: row.is_refused,
+                notes: site.path("h2load.notes"),
                 seconds: arguments.seconds,
                 connections: arguments.connections,
             };
-            let measured = measure(candidate, &load, arguments.turns).with_context(|| row.name.to_owned())?;
+            let measured = measure(candidate, &load, arguments.turns).with_context(|| row.name.clone())?;
             writeln!(out, "{:<44} {measured}", row.name)?;
         }
     }
     Ok(())
 }
 
+/// The memory of connections at rest.
+fn rest(site: &Site, candidates: &[Candidate], arguments: &Arguments) -> anyhow::Result<()> {
+    let mut out = std::io::stdout();
+    for candidate in candidates {
+        if candidate.name().contains(&arguments.only) {
+            let bytes = idle::bytes_each(site, candidate, arguments.idle)?;
+            writeln!(
+                out,
+                "{:<44} {bytes} bytes for each of {} connections at rest",
+                candidate.name(),
+                arguments.idle
+            )?;
+        }
+    }
+    Ok(())
+}
+
 /// The turn with the median cost; the first one warms up and does not count.
-fn measure(candidate: &Candidate, load: &Load, turns: u32) -> anyhow::Result<Measured> {
+fn measure(candidate: &Candidate, load: &Load<'_>, turns: u32) -> anyhow::Result<Measured> {
     let mut results = Vec::new();
     for turn in 0..=turns {
         let result = load.run(candidate.processes())?;

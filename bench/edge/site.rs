@@ -19,6 +19,12 @@ const REPEATING: u32 = 64;
 /// Tokens live for an hour: longer than a bench.
 const LIFETIME_S: i64 = 3_600;
 
+/// What wrk leaves out of its table.
+const LATENCY: &str = "function done(summary, latency, requests)
+  io.write(string.format('p99.9 %dus\\n', latency:percentile(99.9)))
+end
+";
+
 /// The directory of one bench, and the ports of its upstream.
 #[derive(Debug)]
 pub(crate) struct Site {
@@ -41,7 +47,10 @@ impl Site {
         let signer = SigningKey::generate(Algorithm::ES256)?;
         site.write("keys/bench.jwks.json", &key_set(&signer))?;
         site.write("public.pem", &public_pem(&signer))?;
-        site.write("open.lua", "wrk.headers['Accept'] = 'application/json'\n")?;
+        site.write(
+            "open.lua",
+            &format!("wrk.headers['Accept'] = 'application/json'\n{LATENCY}"),
+        )?;
         for (name, count) in [("repeating", REPEATING), ("new", tokens)] {
             let list = site.path(&format!("{name}.tokens"));
             fs::write(&list, signed(&signer, count)?)?;
@@ -114,7 +123,7 @@ function request()
   at = at % #requests + 1
   return requests[at]
 end
-",
+{LATENCY}",
         tokens.display()
     )
 }

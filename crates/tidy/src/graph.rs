@@ -61,7 +61,7 @@ pub const ALLOWED: [(&str, &[&str]); 14] = [
 
 /// Foreign crates that only some of ours may name.
 pub const RESERVED: [(&str, &[&str]); 3] = [
-    ("pingora", &["gateway"]),
+    ("pingora", &["gateway", "bench"]),
     (
         "sqlx",
         &[

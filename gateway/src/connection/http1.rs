@@ -1,13 +1,16 @@
 //! The requests of one HTTP/1 connection, one after the other.
 
+use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::task::Poll;
 use std::time::Duration;
 
 use pingora::apps::HttpServerApp as _;
 use pingora::protocols::Stream;
 use pingora::protocols::http::ServerSession;
-use tokio::time::sleep_until;
+use tokio::time::{Instant, sleep_until};
 
 use super::head::HeadLimits;
 use super::refusal::{Page, charged};
@@ -22,6 +25,9 @@ const FAREWELL: Duration = Duration::from_millis(500);
 /// Serves requests until the connection closes.
 pub(super) async fn serve(worker: &Worker, connection: Arc<Connection>, stream: Stream) {
     let mut stream = Box::new(EdgeStream::new(stream, connection.clone(), worker.shared.clone()));
+    // Both live as long as the connection: a timer that only moves on costs a request next to nothing.
+    let mut idle = pin!(sleep_until(Instant::now()));
+    let mut farewell = pin!(farewell(worker));
     for left in (0..worker.shared.connections.max_requests).rev() {
         connection.expect_request(left == 0);
         let (limits, deadline) = {
@@ -29,7 +35,13 @@ pub(super) async fn serve(worker: &Worker, connection: Arc<Connection>, stream: 
             let floor = snapshot.plan.floor();
             (HeadLimits::from(&floor.limits), floor.head_timeout)
         };
-        match stream.next_head(limits, deadline, patience(worker)).await {
+        idle.as_mut()
+            .reset(from_now(worker.shared.connections.idle_timeout()));
+        let patience = poll_fn(|cx| match idle.as_mut().poll(cx) {
+            Poll::Ready(()) => Poll::Ready(()),
+            Poll::Pending => farewell.as_mut().poll(cx),
+        });
+        match stream.next_head(limits, deadline, patience).await {
             Arrival::Closed => return,
             Arrival::Refused(refusal) => {
                 let refusal = charged(&worker.shared, connection.client, refusal);
@@ -57,19 +69,15 @@ pub(super) async fn serve(worker: &Worker, connection: Arc<Connection>, stream: 
     }
 }
 
-/// Ends when no further request is waited for.
-async fn patience(worker: &Worker) {
-    let wait = |time: Duration| {
-        let now = tokio::time::Instant::now();
-        sleep_until(now.checked_add(time).unwrap_or(now))
-    };
-    tokio::select! {
-        () = wait(worker.shared.connections.idle_timeout()) => {}
-        () = async {
-            worker.shutdown.cancelled().await;
-            wait(FAREWELL).await;
-        } => {}
-    }
+/// Ends when a connection at rest is closed because the process stops.
+async fn farewell(worker: &Worker) {
+    worker.shutdown.cancelled().await;
+    sleep_until(from_now(FAREWELL)).await;
+}
+
+fn from_now(time: Duration) -> Instant {
+    let now = Instant::now();
+    now.checked_add(time).unwrap_or(now)
 }
 
 impl From<&policy::Limits> for HeadLimits {

@@ -19,6 +19,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use http::HeaderValue;
 use pingora::listeners::tls::Acceptor;
 use pingora::protocols::l4::stream::Stream as TransportStream;
 use pingora::protocols::tls::TlsRef;
@@ -44,6 +45,8 @@ pub(crate) struct Connection {
     pub(crate) entrance: Arc<Entrance>,
     /// The client: the peer of the socket (AD-1), IPv4-mapped addresses as IPv4 (AD-4).
     pub(crate) client: IpAddr,
+    /// The same, as a field value.
+    pub(crate) client_field: HeaderValue,
     /// What its handshake came to; `None` in clear.
     pub(crate) tls: Option<Secured>,
     /// Whether the proxy has accepted the request at hand; until then, what pingora writes is an answer of its own.
@@ -80,6 +83,9 @@ impl Connection {
         Arc::new(Self {
             entrance,
             client,
+            // An address is made of characters that a field may hold.
+            client_field: HeaderValue::try_from(client.to_string())
+                .unwrap_or_else(|_| HeaderValue::from_static("unknown")),
             tls,
             admitted: AtomicBool::new(false),
             intercepted: AtomicBool::new(false),

@@ -11,7 +11,7 @@ use problem::{Problem, catalogue};
 
 use super::Connection;
 use super::framing::Refusal;
-use crate::identity::Identity;
+use crate::identity::{Identity, REQUEST_ID, TRACE_RESPONSE};
 use crate::metrics::{METRICS, NO_ROUTE};
 use crate::server::Shared;
 
@@ -45,7 +45,7 @@ impl Page {
     pub(super) fn new(shared: &Shared, connection: &Connection, refusal: Refusal) -> Self {
         let identity = Identity::unknown();
         let problem = Problem::new(refusal.kind).detail(refusal.detail);
-        let body = Bytes::from(problem.to_json(Some(identity.request_id.as_str())));
+        let body = Bytes::from(problem.to_json(Some(identity.request_id())));
         let snapshot = shared.policies.current();
         let rules = snapshot.plan.response_headers(None, connection.scheme(), None);
         let mut headers = rules.set;
@@ -56,15 +56,8 @@ impl Page {
         ));
         headers.push((header::CONTENT_LENGTH, HeaderValue::from(body.len())));
         headers.push((header::DATE, get_cached_date()));
-        let names = [
-            ("x-request-id", identity.request_id.to_string()),
-            ("traceresponse", identity.call.to_string()),
-        ];
-        headers.extend(
-            names
-                .into_iter()
-                .filter_map(|(name, value)| Some((HeaderName::from_static(name), value.try_into().ok()?))),
-        );
+        headers.push((REQUEST_ID, identity.names.request_id_field().clone()));
+        headers.push((TRACE_RESPONSE, identity.names.call_field().clone()));
         Self {
             refusal,
             status: problem.status(),
@@ -127,7 +120,6 @@ impl Page {
         };
         if let Err(error) = written.await {
             self.identity
-                .span
                 .in_scope(|| tracing::debug!(%error, "the client went away before its refusal"));
         }
     }
@@ -138,21 +130,22 @@ impl Page {
             .refused_heads
             .with_label_values(&[self.refusal.rule])
             .inc();
-        let _inside = self.identity.span.enter();
-        tracing::info!(
-            target: "access",
-            request_id = self.identity.request_id.as_str(),
-            trace_id = self.identity.trace_id,
-            listener = connection.entrance.label.as_str(),
-            client = %connection.client,
-            method = "-",
-            path = "-",
-            decision = "refused",
-            rule = self.refusal.rule,
-            reason = code,
-            bundle = self.bundle,
-            "request"
-        );
+        self.identity.in_span(|| {
+            tracing::info!(
+                target: "access",
+                request_id = self.identity.request_id(),
+                trace_id = self.identity.names.trace_id(),
+                listener = connection.entrance.label.as_str(),
+                client = %connection.client,
+                method = "-",
+                path = "-",
+                decision = "refused",
+                rule = self.refusal.rule,
+                reason = code,
+                bundle = self.bundle,
+                "request"
+            );
+        });
     }
 
     /// Writes the log line and counts.
@@ -165,20 +158,21 @@ impl Page {
             .requests
             .with_label_values(&[NO_ROUTE, "other", self.status.as_str()])
             .inc();
-        let _inside = self.identity.span.enter();
-        tracing::info!(
-            target: "access",
-            request_id = self.identity.request_id.as_str(),
-            trace_id = self.identity.trace_id,
-            listener = connection.entrance.label.as_str(),
-            client = %connection.client,
-            method = "-",
-            path = "-",
-            status = self.status.as_u16(),
-            decision = "refused",
-            rule = self.refusal.rule,
-            bundle = self.bundle,
-            "request"
-        );
+        self.identity.in_span(|| {
+            tracing::info!(
+                target: "access",
+                request_id = self.identity.request_id(),
+                trace_id = self.identity.names.trace_id(),
+                listener = connection.entrance.label.as_str(),
+                client = %connection.client,
+                method = "-",
+                path = "-",
+                status = self.status.as_u16(),
+                decision = "refused",
+                rule = self.refusal.rule,
+                bundle = self.bundle,
+                "request"
+            );
+        });
     }
 }

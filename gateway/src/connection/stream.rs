@@ -5,7 +5,9 @@
 //! early, for a fault of the client, and drop the answer to this one.
 
 use std::fmt;
+use std::future::poll_fn;
 use std::io;
+use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -21,7 +23,7 @@ use pingora::protocols::{
     Ssl, Stream, TimingDigest, UniqueID, UniqueIDType,
 };
 use problem::catalogue;
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until, timeout_at};
 
 use super::Connection;
@@ -131,7 +133,7 @@ impl EdgeStream {
     ) -> Arrival {
         if self.incoming.is_empty() {
             // A connection at rest holds no buffers.
-            self.outgoing = BytesMut::new();
+            (self.incoming, self.outgoing) = (BytesMut::new(), BytesMut::new());
             let read = tokio::select! {
                 biased;
                 read = self.fill() => read,
@@ -177,8 +179,16 @@ impl EdgeStream {
     }
 
     async fn fill(&mut self) -> io::Result<usize> {
-        self.incoming.reserve(READ);
-        self.io.read_buf(&mut self.incoming).await
+        poll_fn(|cx| self.poll_fill(cx)).await
+    }
+
+    /// Reads by way of the stack: whoever waits for bytes holds no room for them.
+    fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let mut scratch = [MaybeUninit::uninit(); READ];
+        let mut fresh = ReadBuf::uninit(&mut scratch);
+        ready!(Pin::new(&mut self.io).poll_read(cx, &mut fresh))?;
+        self.incoming.extend_from_slice(fresh.filled());
+        Poll::Ready(Ok(fresh.filled().len()))
     }
 
     /// Answers with a page of ours and closes.
@@ -233,14 +243,10 @@ impl EdgeStream {
         if !self.incoming.is_empty() {
             return Poll::Pending;
         }
-        let mut scratch = [0; READ];
-        let mut early = ReadBuf::new(&mut scratch);
-        ready!(Pin::new(&mut self.io).poll_read(cx, &mut early))?;
-        if early.filled().is_empty() {
-            return Poll::Ready(Ok(()));
+        match ready!(self.poll_fill(cx))? {
+            0 => Poll::Ready(Ok(())),
+            _ => Poll::Pending,
         }
-        self.incoming.extend_from_slice(early.filled());
-        Poll::Pending
     }
 
     fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<()> {
@@ -248,8 +254,8 @@ impl EdgeStream {
             return Poll::Ready(());
         };
         while linger.until.as_mut().poll(cx).is_pending() {
-            let mut scratch = [0; READ];
-            let mut late = ReadBuf::new(&mut scratch);
+            let mut scratch = [MaybeUninit::uninit(); READ];
+            let mut late = ReadBuf::uninit(&mut scratch);
             let read = ready!(Pin::new(&mut self.io).poll_read(cx, &mut late));
             let count = late.filled().len();
             if read.is_err() || count == 0 || count > linger.bytes_left {
@@ -340,12 +346,13 @@ impl EdgeStream {
     ) -> Poll<io::Result<()>> {
         if !self.incoming.is_empty() {
             let count = self.incoming.len().min(left).min(buf.remaining());
-            buf.put_slice(&self.incoming.split_to(count));
+            buf.put_slice(self.incoming.get(..count).unwrap_or_default());
+            self.incoming.advance(count);
         } else if left >= buf.remaining() {
             ready!(Pin::new(&mut self.io).poll_read(cx, buf))?;
         } else {
-            let mut scratch = [0; READ];
-            let mut part = ReadBuf::new(scratch.get_mut(..left.min(READ)).unwrap_or_default());
+            let mut scratch = [MaybeUninit::uninit(); READ];
+            let mut part = ReadBuf::uninit(scratch.get_mut(..left.min(READ)).unwrap_or_default());
             ready!(Pin::new(&mut self.io).poll_read(cx, &mut part))?;
             buf.put_slice(part.filled());
         }

@@ -40,11 +40,11 @@ pub(super) fn write(session: &Session, error: Option<&Error>, ctx: &RequestConte
             .observe(time.as_secs_f64());
     }
     let identity = ctx.identity();
-    identity.finish(&format!("{method} {route}"), status >= 500);
+    identity.finish(|| format!("{method} {route}"), status >= 500);
     tracing::info!(
         target: "access",
-        request_id = identity.request_id.as_str(),
-        trace_id = identity.trace_id,
+        request_id = identity.request_id(),
+        trace_id = identity.names.trace_id(),
         listener = ctx.connection.as_ref().map(|connection| connection.entrance.label.as_str()),
         client = ctx.connection.as_ref().map(|connection| tracing::field::display(connection.client)),
         method,

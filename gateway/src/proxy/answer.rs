@@ -1,7 +1,8 @@
 //! Every answer that leaves: denials, redirects, failures of the upstream, and what is added to the upstream's own.
 
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, Method, StatusCode, header};
+use http::response::Parts;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use pingora::http::ResponseHeader;
 use pingora::proxy::{FailToProxy, Session};
 use pingora::{Error, ErrorSource, ErrorType, Result};
@@ -12,16 +13,21 @@ use super::access_log::CLIENT_GONE;
 use super::context::{RequestContext, Verdict};
 use super::upstream::{BREAKER_OPEN, UPSTREAM_TLS};
 use crate::connection::framing::{EXPECTATION_FAILED, Refusal};
+use crate::identity::{REQUEST_ID, TRACE_RESPONSE};
 use crate::metrics::METRICS;
 
 /// Seconds after which a client may try again when a service is down.
 const RETRY_DOWN_S: u64 = 2;
 
+const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
+const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
+/// Fields of ours beside those of the policy, and of pingora behind them.
+const OURS: usize = 8;
+
 /// Pingora's name for a chunk that is none; it keeps the constant to itself.
 const INVALID_CHUNK: &str = "InvalidChunk";
 
-/// The headers of the policy and the names of the request, on every answer whoever made it. `traceresponse` is the
-/// draft of W3C Trace Context level 2: the trace, and our own call in it.
+/// The headers of the policy and the names of the request, on every answer whoever made it.
 ///
 /// # Errors
 /// When a header cannot be written, which a compiled policy never causes.
@@ -34,32 +40,50 @@ pub(super) fn set_policy_headers(response: &mut ResponseHeader, ctx: &RequestCon
         .snapshot
         .plan
         .response_headers(ctx.route.as_deref(), scheme, ctx.origin.as_deref());
-    for name in rules.remove {
-        response.remove_header(name);
-    }
-    // How long clients keep an answer is for the policy, not for whoever is kept by us.
-    if ctx.route.as_ref().is_some_and(|route| route.cache.is_some()) {
-        for name in [header::AGE, header::EXPIRES, header::PRAGMA] {
-            response.remove_header(&name);
-        }
-        response.insert_header(header::CACHE_CONTROL, HeaderValue::from_static("no-store"))?;
-    }
-    for (name, value) in rules.set {
-        response.insert_header(name, value)?;
-    }
-    for (name, value) in rules.append {
-        response.append_header(name, value)?;
-    }
     let identity = ctx.identity();
-    response.insert_header("X-Request-Id", identity.request_id.as_str())?;
-    response.insert_header("traceresponse", identity.call.to_string())?;
-    if let Some((limit, policy)) = &ctx.limit_fields
-        && !response.status.is_redirection()
-    {
-        response.insert_header("RateLimit", limit)?;
-        response.insert_header("RateLimit-Policy", policy)?;
-    }
-    Ok(())
+    let is_redirection = response.status.is_redirection();
+    let is_kept_by_us = ctx.route.as_ref().is_some_and(|route| route.cache.is_some());
+    with_fields(response, |fields| {
+        fields.reserve(rules.set.len().saturating_add(OURS));
+        for name in rules.remove {
+            fields.remove(name);
+        }
+        // How long clients keep an answer is for the policy, not for whoever is kept by us.
+        if is_kept_by_us {
+            for name in [header::AGE, header::EXPIRES, header::PRAGMA] {
+                fields.remove(&name);
+            }
+            fields.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        }
+        for (name, value) in rules.set {
+            fields.insert(name, value);
+        }
+        for (name, value) in rules.append {
+            fields.append(name, value);
+        }
+        fields.insert(REQUEST_ID, identity.names.request_id_field().clone());
+        fields.insert(TRACE_RESPONSE, identity.names.call_field().clone());
+        if let Some((limit, policy)) = &ctx.limit_fields
+            && !is_redirection
+        {
+            fields.insert(RATE_LIMIT, limit.clone());
+            fields.insert(RATE_LIMIT_POLICY, policy.clone());
+        }
+    })
+}
+
+/// Changes the fields of an answer in place. Pingora's own way reads each name anew and keeps how it was spelled beside
+/// it, for every field twice the work; field names have no case (RFC 9110 §5.1), and leave in lower case.
+fn with_fields(response: &mut ResponseHeader, change: impl FnOnce(&mut HeaderMap)) -> Result<()> {
+    let empty = ResponseHeader::build_no_case(response.status, Some(0))?;
+    let taken = std::mem::replace(response, empty);
+    let usual = taken.status.canonical_reason();
+    let reason = taken.get_reason_phrase().filter(|reason| Some(*reason) != usual);
+    let reason = reason.map(str::to_owned);
+    let mut parts = Parts::from(taken);
+    change(&mut parts.headers);
+    *response = ResponseHeader::from(parts);
+    reason.map_or(Ok(()), |reason| response.set_reason_phrase(Some(&reason)))
 }
 
 /// Writes a whole answer of ours.
@@ -101,7 +125,7 @@ pub(super) async fn write_problem(
     ctx: &RequestContext,
     problem: Problem,
 ) -> Result<()> {
-    let body = Bytes::from(problem.to_json(Some(ctx.identity().request_id.as_str())));
+    let body = Bytes::from(problem.to_json(Some(ctx.identity().request_id())));
     let mut headers: Vec<_> = problem
         .headers()
         .iter()

@@ -191,7 +191,6 @@ impl RequestContext {
             .ok_or_else(|| {
                 METRICS.missing_permits.inc();
                 self.identity()
-                    .span
                     .in_scope(|| tracing::error!("a request without a permit reached forwarding"));
                 Error::explain(pingora::ErrorType::InternalError, "no permit")
             })

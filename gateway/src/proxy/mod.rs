@@ -18,6 +18,7 @@ mod websocket;
 
 pub(crate) use answer::problem_type;
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -31,7 +32,6 @@ use pingora::proxy::{FailToProxy, ProxyHttp, Session};
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, Result};
 use policy::{Action, Decision};
-use tracing::Instrument as _;
 
 use crate::connection::CONNECTION;
 use crate::connection::framing::Refusal;
@@ -152,14 +152,16 @@ impl ProxyHttp for Gateway {
         session.set_ignore_info_resp(true);
         // Without the field, this is an ordinary request (RFC 9110 §7.8): whether an upgrade is offered is for the route.
         ctx.wants_websocket = websocket::is_wanted(session);
-        session.req_header_mut().remove_header("upgrade");
+        upstream_request::remove_upgrade(session.req_header_mut());
         Ok(())
     }
 
     async fn request_filter(&self, session: &mut Session, ctx: &mut RequestContext) -> Result<bool> {
         let checked = request::check(session, ctx).and_then(|()| request::check_client(&self.shared, ctx));
-        let span = ctx.identity().span.clone();
-        self.decide(session, ctx, checked).instrument(span).await
+        let identity = ctx.identity().clone();
+        // By reference: each wrapper around a future would copy all of it.
+        let decided = pin!(self.decide(session, ctx, checked));
+        identity.scope(decided).await
     }
 
     async fn upstream_peer(&self, _session: &mut Session, ctx: &mut RequestContext) -> Result<Box<HttpPeer>> {
@@ -277,18 +279,18 @@ impl ProxyHttp for Gateway {
         ctx: &mut RequestContext,
     ) -> FailToProxy {
         kept::end(ctx);
-        let span = ctx.identity().span.clone();
-        if *error.etype() == upstream::BREAKER_OPEN
-            && kept::give_stale(&self.shared, session, ctx)
-                .instrument(span.clone())
-                .await
-        {
-            return FailToProxy {
-                error_code: 200,
-                can_reuse_downstream: false,
-            };
+        let identity = ctx.identity().clone();
+        if *error.etype() == upstream::BREAKER_OPEN {
+            let given = pin!(kept::give_stale(&self.shared, session, ctx));
+            if identity.clone().scope(given).await {
+                return FailToProxy {
+                    error_code: 200,
+                    can_reuse_downstream: false,
+                };
+            }
         }
-        answer::fail(session, error, ctx).instrument(span).await
+        let answered = pin!(answer::fail(session, error, ctx));
+        identity.scope(answered).await
     }
 
     /// Pingora's own lines hold the raw request target; ours are written in `logging`.
@@ -297,7 +299,7 @@ impl ProxyHttp for Gateway {
     }
 
     fn request_summary(&self, _session: &Session, ctx: &RequestContext) -> String {
-        format!("request {}", ctx.identity().request_id)
+        format!("request {}", ctx.identity().request_id())
     }
 
     async fn logging(&self, session: &mut Session, error: Option<&Error>, ctx: &mut RequestContext) {
@@ -310,9 +312,7 @@ impl ProxyHttp for Gateway {
             let held = ctx.charged.elapsed();
             self.shared.limiter.refund(&charges, reserved, held).await;
         }
-        ctx.identity()
-            .span
-            .in_scope(|| access_log::write(session, error, ctx));
+        ctx.identity().in_span(|| access_log::write(session, error, ctx));
         if error.is_none() && session.downstream_session.is_http2() {
             // A stream that ends while its request is still coming is reset behind the answer. RFC 9113 §8.1 allows
             // that, and clients (curl 7.88) take the whole answer for lost. `DRAIN_TIMEOUT` bounds this.

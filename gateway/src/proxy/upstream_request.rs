@@ -2,14 +2,28 @@
 
 use std::borrow::Cow;
 
-use http::{HeaderName, HeaderValue, header};
+use http::request::Parts;
+use http::{HeaderMap, HeaderName, HeaderValue, header};
 use pingora::Result;
 use pingora::http::RequestHeader;
 use pingora::proxy::Session;
-use policy::{INBOUND_HEADERS_REMOVED, Principal, Scheme};
+use policy::{INBOUND_HEADERS_REMOVED, Permit, Principal, Scheme};
 
 use super::context::RequestContext;
 use super::request;
+use crate::identity::{REQUEST_ID, TRACE_PARENT};
+
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const X_CLIENT_CERT_NAME: HeaderName = HeaderName::from_static("x-client-cert-name");
+const X_AUTH_SUBJECT: HeaderName = HeaderName::from_static("x-auth-subject");
+const X_AUTH_SESSION: HeaderName = HeaderName::from_static("x-auth-session");
+const X_AUTH_TENANT: HeaderName = HeaderName::from_static("x-auth-tenant");
+const X_AUTH_SCOPES: HeaderName = HeaderName::from_static("x-auth-scopes");
+const PREFIXES: [&str; 3] = ["x-forwarded-", "x-auth-", "x-client-cert"];
+/// Fields that are added at most, and those of pingora behind them.
+const OURS: usize = 14;
 
 /// What an upstream may look at where its answer is for everyone: these are in the key of what is kept.
 pub(super) const KEYED: [HeaderName; 2] = [header::ACCEPT, header::ACCEPT_LANGUAGE];
@@ -20,56 +34,86 @@ pub(super) const KEYED: [HeaderName; 2] = [header::ACCEPT, header::ACCEPT_LANGUA
 /// Without a permit, or when a value cannot stand in a header, which verified claims never cause (J30).
 pub(super) fn rewrite(session: &Session, upstream: &mut RequestHeader, ctx: &RequestContext) -> Result<()> {
     let permit = ctx.permitted()?;
-    upstream.set_raw_path(request::target(permit.canonical_path(), permit.query()).as_bytes())?;
+    let target = request::target(permit.canonical_path(), permit.query());
+    change_fields(upstream, |fields| fill(fields, session, ctx, permit))?;
+    if upstream.raw_path() == target.as_bytes() {
+        Ok(())
+    } else {
+        upstream.set_raw_path(target.as_bytes())
+    }
+}
 
+/// Removes the field, and with it how the client spelled the names of all.
+pub(super) fn remove_upgrade(request: &mut RequestHeader) {
+    if request.raw_path_is_utf8() && request.raw_path().starts_with(b"/") {
+        change_fields(request, |fields| fields.remove(header::UPGRADE));
+    } else {
+        request.remove_header(&header::UPGRADE);
+    }
+}
+
+/// Changes the fields of a request in place. Pingora's own way reads each name anew and keeps how it was spelled beside
+/// it; field names have no case (RFC 9110 §5.1), and reach upstreams in lower case. The target becomes that of the URI.
+fn change_fields<T>(request: &mut RequestHeader, change: impl FnOnce(&mut HeaderMap) -> T) -> T {
+    let (empty, ()) = http::Request::new(()).into_parts();
+    let mut parts = Parts::from(std::mem::replace(request, RequestHeader::from(empty)));
+    let changed = change(&mut parts.headers);
+    *request = RequestHeader::from(parts);
+    changed
+}
+
+fn fill(fields: &mut HeaderMap, session: &Session, ctx: &RequestContext, permit: &Permit) -> Result<()> {
     if ctx.kept.as_ref().is_some_and(|kept| kept.is_for_all()) {
-        remove_all_but(upstream, &KEYED);
+        remove_all_but(fields, &KEYED);
     }
     let route = permit.route();
     if route.cache.is_some() || route.compression.is_some() {
-        upstream.insert_header(header::ACCEPT_ENCODING, "identity")?;
+        fields.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
     }
-
-    // AD-1, AD-7, PA-7: what only we may say is removed before we say it.
-    for name in INBOUND_HEADERS_REMOVED {
-        upstream.remove_header(name);
-    }
-    remove_prefixed(upstream, &["x-forwarded-", "x-auth-", "x-client-cert"]);
+    remove_what_only_we_say(fields);
     // FR-8: the client was told to go on by us.
-    upstream.remove_header(&header::EXPECT);
+    fields.remove(header::EXPECT);
     if !permit.forwards_authorization() {
-        upstream.remove_header(&header::AUTHORIZATION);
+        fields.remove(header::AUTHORIZATION);
     }
+    fields.reserve(OURS);
 
     // AD-6: our own facts, never appended to what came in.
     if let Some(connection) = &ctx.connection {
-        upstream.insert_header("X-Forwarded-For", connection.client.to_string())?;
+        fields.insert(X_FORWARDED_FOR, connection.client_field.clone());
         let scheme = match connection.scheme() {
             Scheme::Http => "http",
             Scheme::Https => "https",
         };
-        upstream.insert_header("X-Forwarded-Proto", scheme)?;
+        fields.insert(X_FORWARDED_PROTO, HeaderValue::from_static(scheme));
     }
     if let Some(host) = forwarded_host(request::host(session), ctx.snapshot.plan.hosts()) {
-        upstream.insert_header("X-Forwarded-Host", host.as_ref())?;
+        fields.insert(X_FORWARDED_HOST, value(host.as_ref())?);
     }
 
     // AD-8, AD-9, EDG-7.
     let identity = ctx.identity();
-    upstream.insert_header("X-Request-Id", identity.request_id.as_str())?;
-    upstream.insert_header("Traceparent", identity.call.to_string())?;
+    fields.insert(REQUEST_ID, identity.names.request_id_field().clone());
+    fields.insert(TRACE_PARENT, identity.names.call_field().clone());
     if !identity.is_continued {
-        upstream.remove_header("tracestate");
+        fields.remove("tracestate");
     }
 
     // TLS-6.
     if let Some(name) = permit.client_name() {
-        upstream.insert_header("X-Client-Cert-Name", name)?;
+        fields.insert(X_CLIENT_CERT_NAME, value(name)?);
     }
 
     permit
         .principal()
-        .map_or(Ok(()), |principal| identify(upstream, principal))
+        .map_or(Ok(()), |principal| identify(fields, principal))
+}
+
+fn value(text: &str) -> Result<HeaderValue> {
+    HeaderValue::from_str(text).map_err(|_| {
+        let kind = pingora::ErrorType::InternalError;
+        pingora::Error::explain(kind, "a value that cannot stand in a header")
+    })
 }
 
 /// The host as the policy spells it; only the port is the client's.
@@ -88,51 +132,67 @@ pub(super) fn forwarded_host<'h>(asked: &'h str, hosts: &[String]) -> Option<Cow
 }
 
 /// The verified identity (AD-7, J46).
-fn identify(upstream: &mut RequestHeader, principal: &Principal) -> Result<()> {
-    upstream.insert_header("X-Auth-Subject", principal.subject.as_str())?;
+fn identify(fields: &mut HeaderMap, principal: &Principal) -> Result<()> {
+    fields.insert(X_AUTH_SUBJECT, value(&principal.subject)?);
     if let Some(session) = &principal.session {
-        upstream.insert_header("X-Auth-Session", session.as_str())?;
+        fields.insert(X_AUTH_SESSION, value(session)?);
     }
     if let Some(tenant) = &principal.tenant {
-        upstream.insert_header("X-Auth-Tenant", tenant.as_str())?;
+        fields.insert(X_AUTH_TENANT, value(tenant)?);
     }
-    let scopes = HeaderValue::try_from(principal.scopes.join(" ")).map_err(|_| {
-        pingora::Error::explain(
-            pingora::ErrorType::InternalError,
-            "a scope that cannot stand in a header",
-        )
-    })?;
-    upstream.insert_header("X-Auth-Scopes", scopes)
+    fields.insert(X_AUTH_SCOPES, value(&principal.scopes.join(" "))?);
+    Ok(())
 }
 
 /// What is not in the key must not get into an answer for others.
-fn remove_all_but(upstream: &mut RequestHeader, names: &[HeaderName]) {
-    let others: Vec<HeaderName> = upstream
-        .headers
-        .keys()
-        .filter(|name| *name != header::HOST && !names.contains(name))
-        .cloned()
-        .collect();
+fn remove_all_but(fields: &mut HeaderMap, names: &[HeaderName]) {
+    let is_other = |name: &&HeaderName| **name != header::HOST && !names.contains(name);
+    let others: Vec<HeaderName> = fields.keys().filter(is_other).cloned().collect();
     for name in others {
-        upstream.remove_header(&name);
+        fields.remove(name);
     }
 }
 
-fn remove_prefixed(upstream: &mut RequestHeader, prefixes: &[&str]) {
-    let names: Vec<HeaderName> = upstream
-        .headers
-        .keys()
-        .filter(|name| prefixes.iter().any(|prefix| name.as_str().starts_with(prefix)))
-        .cloned()
-        .collect();
-    for name in names {
-        upstream.remove_header(&name);
+/// AD-1, AD-7, PA-7: what only we may say is removed before we say it. A request has fewer fields than there are names
+/// to look for.
+fn remove_what_only_we_say(fields: &mut HeaderMap) {
+    let ours = |name: &&HeaderName| {
+        let name = name.as_str();
+        PREFIXES.iter().any(|prefix| name.starts_with(prefix)) || INBOUND_HEADERS_REMOVED.contains(&name)
+    };
+    let found: Vec<HeaderName> = fields.keys().filter(ours).cloned().collect();
+    for name in found {
+        fields.remove(name);
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::forwarded_host;
+    use http::HeaderMap;
+    use policy::INBOUND_HEADERS_REMOVED;
+
+    use super::{forwarded_host, remove_what_only_we_say};
+
+    #[test]
+    fn ad1_ad7_pa7_what_only_we_say_is_removed_and_the_rest_stays() {
+        let mut fields = HeaderMap::new();
+        let ours = [
+            "x-auth-anything",
+            "x-forwarded-anything",
+            "x-client-cert-anything",
+        ];
+        for name in INBOUND_HEADERS_REMOVED.into_iter().chain(ours) {
+            fields.append(name, "a".parse().unwrap());
+            fields.append(name, "b".parse().unwrap());
+        }
+        for name in ["accept", "x-authority", "x-forward"] {
+            fields.append(name, "a".parse().unwrap());
+        }
+        remove_what_only_we_say(&mut fields);
+        let mut left: Vec<_> = fields.keys().map(http::HeaderName::as_str).collect();
+        left.sort_unstable();
+        assert_eq!(left, ["accept", "x-authority", "x-forward"]);
+    }
 
     #[test]
     fn ad6_the_host_is_told_as_the_policy_spells_it() {

@@ -1,6 +1,7 @@
 //! What surrounds every router: request id, trace context, access log, metrics, and problems instead of panics.
 
 mod observe;
+mod random;
 mod request_id;
 mod serve;
 mod trace_context;

@@ -2,17 +2,22 @@
 
 use std::fmt;
 
-use uuid::Uuid;
+use uuid::Builder;
+
+use super::random;
+use crate::clock::Clock;
 
 /// 8 to 64 characters of `[A-Za-z0-9._-]` (rule AD-8), so that it can stand in a header, a log line and a URN.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct RequestId(String);
 
 impl RequestId {
-    /// A new id, ordered by time (UUID version 7).
+    /// A new id, ordered by time to the millisecond (UUID version 7).
     #[must_use]
     pub fn new() -> Self {
-        Self(Uuid::now_v7().to_string())
+        let now_ms = u64::try_from(Clock::system().now().timestamp_millis()).unwrap_or(0);
+        let id = Builder::from_unix_timestamp_millis(now_ms, &random::bytes()).into_uuid();
+        Self(id.to_string())
     }
 
     /// Takes over an id that came with the request, if it has the allowed form.
@@ -32,6 +37,12 @@ impl RequestId {
 impl Default for RequestId {
     fn default() -> Self {
         Self::new()
+    }
+}
+
+impl From<RequestId> for String {
+    fn from(id: RequestId) -> Self {
+        id.0
     }
 }
 
@@ -57,6 +68,22 @@ mod tests {
         ] {
             assert_eq!(RequestId::parse(bad), None, "{bad:?}");
         }
-        assert!(RequestId::parse(RequestId::new().as_str()).is_some());
+    }
+
+    #[test]
+    fn a_new_id_tells_its_time_and_is_nobody_elses() {
+        let (first, second) = (RequestId::new(), RequestId::new());
+        assert_ne!(first, second);
+        assert_eq!(RequestId::parse(first.as_str()), Some(first.clone()));
+        let uuid: uuid::Uuid = first.as_str().parse().unwrap();
+        assert_eq!(uuid.get_version_num(), 7);
+        let (seconds, _) = uuid.get_timestamp().unwrap().to_unix();
+        assert!(
+            Clock::system()
+                .now()
+                .timestamp()
+                .abs_diff(i64::try_from(seconds).unwrap())
+                < 3_600
+        );
     }
 }

@@ -3,7 +3,11 @@
 use std::fmt;
 
 use opentelemetry::trace::{SpanContext, SpanId, TraceFlags, TraceId, TraceState};
-use uuid::Uuid;
+
+use super::random;
+
+/// Length of a `traceparent` field value of version 00.
+const TEXT: usize = 55;
 
 /// The trace id, the id of the calling span, and whether the trace is recorded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,7 +22,8 @@ impl TraceContext {
     #[must_use]
     pub fn new() -> Self {
         Self {
-            trace_id: Uuid::new_v4().as_u128(),
+            // Zero is no valid id, here and below.
+            trace_id: u128::from_be_bytes(random::bytes()).max(1),
             span_id: random_span_id(),
             sampled: true,
         }
@@ -60,7 +65,26 @@ impl TraceContext {
     /// The trace id as 32 hexadecimal digits, as logs write it.
     #[must_use]
     pub fn trace_id(&self) -> String {
-        format!("{:032x}", self.trace_id)
+        String::from_utf8_lossy(&digits::<32>(self.trace_id)).into_owned()
+    }
+
+    /// The `traceparent` field value: `00-<trace id>-<span id>-<flags>`.
+    #[must_use]
+    pub fn to_bytes(&self) -> [u8; TEXT] {
+        let mut text = [b'-'; TEXT];
+        let flags = u128::from(self.sampled);
+        let digits = digits::<2>(0)
+            .into_iter()
+            .chain(*b"-")
+            .chain(digits::<32>(self.trace_id))
+            .chain(*b"-")
+            .chain(digits::<16>(u128::from(self.span_id)))
+            .chain(*b"-")
+            .chain(digits::<2>(flags));
+        for (place, digit) in text.iter_mut().zip(digits) {
+            *place = digit;
+        }
+        text
     }
 
     /// The same facts for OpenTelemetry, as the remote parent of our span.
@@ -90,14 +114,19 @@ impl Default for TraceContext {
 impl fmt::Display for TraceContext {
     /// The `traceparent` field value.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "00-{:032x}-{:016x}-{:02x}",
-            self.trace_id,
-            self.span_id,
-            u8::from(self.sampled)
-        )
+        f.write_str(&String::from_utf8_lossy(&self.to_bytes()))
     }
+}
+
+/// A number as lower-case hexadecimal digits; `fmt` takes ten times as long for 128 bits.
+fn digits<const N: usize>(mut number: u128) -> [u8; N] {
+    let mut text = [b'0'; N];
+    for place in text.iter_mut().rev() {
+        let digit = u8::try_from(number & 15).unwrap_or(0);
+        *place = if digit < 10 { b'0' } else { b'a' - 10 } + digit;
+        number >>= 4;
+    }
+    text
 }
 
 fn is_lower_hex(part: &str, length: usize) -> bool {
@@ -105,9 +134,7 @@ fn is_lower_hex(part: &str, length: usize) -> bool {
 }
 
 fn random_span_id() -> u64 {
-    let (high, low) = Uuid::new_v4().as_u64_pair();
-    // The version bits of a UUID are constant: mixing the halves leaves no constant bit. Zero is no valid id.
-    (high ^ low.rotate_left(32)).max(1)
+    u64::from_be_bytes(random::bytes()).max(1)
 }
 
 #[cfg(test)]

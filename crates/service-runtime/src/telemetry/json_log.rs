@@ -2,6 +2,7 @@
 //!
 //! **Invariant:** writing a line never waits for the reader. Lines beyond the queue's capacity are counted and dropped.
 
+use std::cell::Cell;
 use std::fmt;
 use std::io::Write as _;
 use std::mem;
@@ -11,6 +12,7 @@ use std::time::Duration;
 
 use chrono::SecondsFormat;
 use prometheus::IntCounter;
+use serde::{Serialize, Serializer};
 use serde_json::{Map, Value};
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
@@ -19,6 +21,7 @@ use tracing_subscriber::Layer;
 use tracing_subscriber::layer::Context;
 use tracing_subscriber::registry::{LookupSpan, Scope};
 
+use super::RequestNames;
 use crate::clock::Clock;
 use crate::metrics;
 
@@ -29,6 +32,9 @@ const CAPACITY_BYTES: usize = 4 * 1024 * 1024;
 const LINGER: Duration = Duration::from_millis(10);
 /// With so many bytes waiting there is company enough.
 const FULL_BYTES: usize = 64 * 1024;
+
+/// A buffer for lines that has grown beyond this is given back.
+const KEPT_BYTES: usize = 16 * 1024;
 
 static DROPPED: LazyLock<Option<IntCounter>> = LazyLock::new(|| {
     let counter = IntCounter::new(
@@ -162,7 +168,7 @@ fn write_out(queue: &Queue) {
 
 /// What a span adds to every line written inside it.
 #[derive(Default)]
-struct SpanFields(Map<String, Value>);
+struct SpanFields(Vec<(&'static str, Value)>);
 
 impl<S> Layer<S> for JsonLog
 where
@@ -170,7 +176,7 @@ where
 {
     fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
         let mut fields = SpanFields::default();
-        attributes.record(&mut Collect(&mut fields.0));
+        attributes.record(&mut Collect(&mut fields));
         if let Some(span) = context.span(id) {
             span.extensions_mut().insert(fields);
         }
@@ -180,54 +186,159 @@ where
         if let Some(span) = context.span(id)
             && let Some(fields) = span.extensions_mut().get_mut::<SpanFields>()
         {
-            record.record(&mut Collect(&mut fields.0));
+            record.record(&mut Collect(fields));
         }
     }
 
     fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
-        let mut line = Map::new();
         let metadata = event.metadata();
         let time = self.clock.now().to_rfc3339_opts(SecondsFormat::Micros, true);
-        line.insert("time".to_owned(), Value::String(time));
-        line.insert("level".to_owned(), Value::from(metadata.level().as_str()));
-        line.insert("service".to_owned(), Value::from(self.service));
-        line.insert("target".to_owned(), Value::from(metadata.target()));
-        line.extend(fields_of(event, &context));
-        let mut bytes = serde_json::to_vec(&line).unwrap_or_default();
-        bytes.push(b'\n');
+        // Taken, not borrowed: a value that logs while it is written gets a buffer of its own.
+        let mut line = Line::new(BUFFER.take());
+        event.record(&mut Collect(&mut line));
+        if let Some(spans) = context.event_scope(event) {
+            for span in spans {
+                if let Some(of_span) = span.extensions().get::<SpanFields>() {
+                    for (name, value) in &of_span.0 {
+                        line.take(name, value);
+                    }
+                }
+            }
+        }
+        RequestNames::with_current(|names| {
+            line.take("request_id", names.request_id());
+            line.take("trace_id", names.trace_id());
+        });
+        line.take("time", &time);
+        line.take("level", metadata.level().as_str());
+        line.take("service", self.service);
+        line.take("target", metadata.target());
+        let bytes = line.end();
         self.queue.push(&bytes, *metadata.level() <= Level::WARN);
+        if bytes.capacity() <= KEPT_BYTES {
+            BUFFER.set(bytes);
+        }
     }
 }
 
-/// The fields of a line: those of the spans it stands in, from the outermost inwards, then its own.
+thread_local! {
+    /// The last line of this thread: its memory serves the next one.
+    static BUFFER: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
+/// A line under construction. What has a name already keeps its value: fields of the line come before those of its
+/// spans, and inner spans before outer ones.
+struct Line {
+    bytes: Vec<u8>,
+    names: Vec<&'static str>,
+}
+
+impl Line {
+    fn new(mut bytes: Vec<u8>) -> Self {
+        bytes.clear();
+        bytes.push(b'{');
+        Self {
+            bytes,
+            names: Vec::with_capacity(32),
+        }
+    }
+
+    fn end(mut self) -> Vec<u8> {
+        self.bytes.extend_from_slice(b"}\n");
+        self.bytes
+    }
+}
+
+/// Where fields go.
+trait Fields {
+    fn take(&mut self, name: &'static str, value: &(impl Serialize + ?Sized));
+}
+
+impl Fields for Line {
+    fn take(&mut self, name: &'static str, value: &(impl Serialize + ?Sized)) {
+        if self.names.contains(&name) {
+            return;
+        }
+        if !self.names.is_empty() {
+            self.bytes.push(b',');
+        }
+        self.names.push(name);
+        // Writing to memory does not fail.
+        drop(serde_json::to_writer(&mut self.bytes, name));
+        self.bytes.push(b':');
+        drop(serde_json::to_writer(&mut self.bytes, value));
+    }
+}
+
+impl Fields for SpanFields {
+    fn take(&mut self, name: &'static str, value: &(impl Serialize + ?Sized)) {
+        let value = serde_json::to_value(value).unwrap_or_default();
+        match self.0.iter_mut().find(|(known, _)| *known == name) {
+            Some((_, known)) => *known = value,
+            None => self.0.push((name, value)),
+        }
+    }
+}
+
+impl Fields for Map<String, Value> {
+    fn take(&mut self, name: &'static str, value: &(impl Serialize + ?Sized)) {
+        self.insert(name.to_owned(), serde_json::to_value(value).unwrap_or_default());
+    }
+}
+
+/// The fields of a line: the ids of its request, those of the spans it stands in, from the outermost inwards, then its
+/// own.
 pub(super) fn fields_of<S>(event: &Event<'_>, context: &Context<'_, S>) -> Map<String, Value>
 where
     S: Subscriber + for<'lookup> LookupSpan<'lookup>,
 {
     let mut fields = Map::new();
+    RequestNames::with_current(|names| {
+        fields.take("request_id", names.request_id());
+        fields.take("trace_id", names.trace_id());
+    });
     for span in context.event_scope(event).into_iter().flat_map(Scope::from_root) {
         if let Some(of_span) = span.extensions().get::<SpanFields>() {
-            fields.extend(of_span.0.clone());
+            for (name, value) in &of_span.0 {
+                fields.take(name, value);
+            }
         }
     }
     event.record(&mut Collect(&mut fields));
     fields
 }
 
-struct Collect<'m>(&'m mut Map<String, Value>);
+struct Collect<'f, F>(&'f mut F);
 
-impl Collect<'_> {
-    fn put(&mut self, field: &Field, value: impl Into<Value>) {
+impl<F: Fields> Collect<'_, F> {
+    fn put(&mut self, field: &Field, value: &(impl Serialize + ?Sized)) {
         // `otel.*` fields steer the exporter; they say nothing in a log.
         if !field.name().starts_with("otel.") {
-            self.0.insert(field.name().to_owned(), value.into());
+            self.0.take(field.name(), value);
         }
     }
 }
 
-impl Visit for Collect<'_> {
+/// What a value shows of itself, as one JSON string.
+struct Shown<'v>(&'v dyn fmt::Debug);
+
+impl fmt::Display for Shown<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // A value that gives up half-way has said what it could; the line goes on.
+        let _ = write!(f, "{:?}", self.0);
+        Ok(())
+    }
+}
+
+impl Serialize for Shown<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<F: Fields> Visit for Collect<'_, F> {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        self.put(field, format!("{value:?}"));
+        self.put(field, &Shown(value));
     }
 
     fn record_str(&mut self, field: &Field, value: &str) {
@@ -235,15 +346,15 @@ impl Visit for Collect<'_> {
     }
 
     fn record_u64(&mut self, field: &Field, value: u64) {
-        self.put(field, value);
+        self.put(field, &value);
     }
 
     fn record_i64(&mut self, field: &Field, value: i64) {
-        self.put(field, value);
+        self.put(field, &value);
     }
 
     fn record_bool(&mut self, field: &Field, value: bool) {
-        self.put(field, value);
+        self.put(field, &value);
     }
 
     #[expect(
@@ -251,13 +362,14 @@ impl Visit for Collect<'_> {
         reason = "the trait's own signature; a log shows numbers, it does not count money"
     )]
     fn record_f64(&mut self, field: &Field, value: f64) {
-        self.put(field, value);
+        self.put(field, &value);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::http::{RequestId, TraceContext};
     use tracing_subscriber::layer::SubscriberExt as _;
 
     fn log(queue: &Arc<Queue>, clock: Clock) -> JsonLog {
@@ -308,10 +420,86 @@ mod tests {
     }
 
     #[test]
+    fn a_line_carries_the_ids_of_the_request_at_hand_and_of_no_other() {
+        let names = |id: &str, digit: &str| {
+            let call = format!("00-{}-{}-01", digit.repeat(32), digit.repeat(16));
+            RequestNames::new(
+                RequestId::parse(id).unwrap(),
+                &TraceContext::parse(&call).unwrap(),
+            )
+        };
+        let (outer, inner) = (names("outer-id", "a"), names("inner-id", "b"));
+        let lines = lines_of(|| {
+            outer.in_scope(|| {
+                tracing::warn!("bare");
+                tracing::warn!(trace_id = "its own", "named");
+                inner.in_scope(|| tracing::warn!("inner"));
+                futures::executor::block_on(inner.clone().scope(async { tracing::warn!("in a future") }));
+                tracing::info_span!("s", request_id = "of a span").in_scope(|| tracing::warn!("in a span"));
+            });
+            tracing::warn!("outside");
+        });
+        let ids: Vec<_> = lines
+            .iter()
+            .map(|line| (line["request_id"].as_str(), line["trace_id"].as_str()))
+            .collect();
+        let (a, b) = ("a".repeat(32), "b".repeat(32));
+        assert_eq!(
+            ids,
+            [
+                (Some("outer-id"), Some(a.as_str())),
+                (Some("outer-id"), Some("its own")),
+                (Some("inner-id"), Some(b.as_str())),
+                (Some("inner-id"), Some(b.as_str())),
+                (Some("of a span"), Some(a.as_str())),
+                (None, None),
+            ]
+        );
+    }
+
+    #[test]
     fn a_line_is_one_line_whatever_is_in_it() {
         let lines = lines_of(|| tracing::info!(path = "/a\n{\"forged\":true}", "seen"));
         assert_eq!(lines.len(), 1, "{lines:?}");
         assert_eq!(lines[0]["path"], "/a\n{\"forged\":true}");
+    }
+
+    #[test]
+    fn fields_of_the_line_come_before_those_of_its_spans_and_no_name_stands_twice() {
+        let text = || {
+            let queue = Arc::default();
+            write(&queue, || {
+                let outer = tracing::info_span!("outer", route = "outer", attempt = 1, service = "span");
+                let _outer = outer.enter();
+                let inner = tracing::info_span!("inner", route = "inner", level = tracing::field::Empty);
+                inner.record("level", "recorded");
+                let _inner = inner.enter();
+                tracing::info!(attempt = 2, skipped = Option::<u64>::None, "done");
+            });
+            taken(&queue)
+        };
+        assert_eq!(
+            text(),
+            "{\"message\":\"done\",\"attempt\":2,\"route\":\"inner\",\"level\":\"recorded\",\"service\":\"span\",\
+             \"time\":\"1970-01-01T00:00:00.000000Z\",\"target\":\"service_runtime::telemetry::json_log::tests\"}\n"
+        );
+    }
+
+    #[test]
+    fn a_value_that_gives_up_does_not_break_the_line() {
+        struct Mute;
+        impl fmt::Debug for Mute {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("half")?;
+                Err(fmt::Error)
+            }
+        }
+        let lines = lines_of(|| tracing::info!(mute = ?Mute, after = 1, "seen"));
+        assert_eq!(lines.len(), 1, "{lines:?}");
+        assert_eq!(
+            (&lines[0]["mute"], &lines[0]["after"]),
+            (&Value::from("half"), &Value::from(1))
+        );
     }
 
     #[test]

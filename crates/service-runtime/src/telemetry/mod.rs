@@ -2,8 +2,12 @@
 
 mod errors;
 mod json_log;
+mod names;
 mod traces;
 
+pub use names::RequestNames;
+
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
@@ -38,6 +42,14 @@ impl Default for TelemetrySettings {
 
 /// How long the end of a process waits for exporters to send what they still hold.
 const FLUSH: Duration = Duration::from_secs(3);
+
+/// Whether traces leave this process: without, a span of a request is for nobody, and [`RequestNames`] are enough.
+#[must_use]
+pub fn exports_traces() -> bool {
+    EXPORTS_TRACES.load(Ordering::Relaxed)
+}
+
+static EXPORTS_TRACES: AtomicBool = AtomicBool::new(false);
 
 /// Keeps the exporters alive; dropping it sends what they still hold, and gives up after three seconds.
 #[must_use = "dropping the guard ends telemetry"]
@@ -93,6 +105,7 @@ pub fn init(
         .as_deref()
         .map(|endpoint| traces::init(endpoint, service, environment))
         .transpose()?;
+    EXPORTS_TRACES.store(traces.is_some(), Ordering::Relaxed);
     let (log, writer) = json_log::layer(service);
     tracing_subscriber::registry()
         .with(filter)
