@@ -287,7 +287,7 @@ fn a_route_without_cases_is_1_with_a_case_to_paste() {
         "routes/transfers.yaml",
         "routes:\n",
         "routes:\n  pay_out:\n    match: { method: POST, path: /pay-out }\n    auth: customers\n    \
-         scopes: [\"cash:write\"]\n    upstream: core\n\n",
+         scopes: [\"cash:write\"]\n    openapi: none\n    upstream: core\n\n",
     );
     let said = portico(&["policy", "test", directory.path().to_str().unwrap()]);
     assert_eq!(said.code, Some(1), "{}{}", said.out, said.err);

@@ -104,16 +104,19 @@ async fn upgrades_under_load_refuse_and_cut_nothing() {
         .unwrap();
 
     let ca = std::fs::read(stage.site.path("ca.pem")).unwrap();
-    let http2 = reqwest::Client::builder()
-        .tls_certs_only([reqwest::Certificate::from_pem(&ca).unwrap()])
-        .resolve(HOST, stage.gateway.https().unwrap())
-        .timeout(Duration::from_secs(60))
-        .build()
-        .unwrap();
-    let url = |path: &str| format!("https://{HOST}:{}{path}", stage.gateway.https().unwrap().port());
-    let (held_there, fast) = (http2.get(url("/held")), http2.get(url("/fast")));
+    let address = stage.gateway.https().unwrap();
+    // Each has a connection of its own: what a client does with one that says GOAWAY is not ours.
+    let http2 = |path: &str| {
+        let client = reqwest::Client::builder()
+            .tls_certs_only([reqwest::Certificate::from_pem(&ca).unwrap()])
+            .resolve(HOST, address)
+            .timeout(Duration::from_secs(60))
+            .build()
+            .unwrap();
+        client.get(format!("https://{HOST}:{}{path}", address.port()))
+    };
     let mut multiplexed = JoinSet::new();
-    multiplexed.spawn(held_there.send());
+    multiplexed.spawn(http2("/held").send());
     eventually("two are", async || stage.upstream.held() == 2)
         .await
         .unwrap();
@@ -135,11 +138,7 @@ async fn upgrades_under_load_refuse_and_cut_nothing() {
         "the first process still has it"
     );
     assert!(Gateway::is_running(pids[0]));
-    assert_eq!(
-        fast.send().await.unwrap().status(),
-        200,
-        "behind a GOAWAY on another connection"
-    );
+    assert_eq!(http2("/fast").send().await.unwrap().status(), 200);
     stage.upstream.release(2);
     let answered = multiplexed.join_next().await.unwrap().unwrap().unwrap();
     assert_eq!(

@@ -172,9 +172,18 @@ impl Upgrades {
         channel.set_write_timeout(Some(TAKE_WITHIN))?;
         let drain = self.drain.clone();
         let sending = channel.try_clone()?;
-        tokio::task::spawn_blocking(move || drain.sockets().send(&sending))
-            .await?
-            .context("handing the sockets over")?;
+        let sent = tokio::task::spawn_blocking(move || drain.sockets().send(&sending)).await?;
+        if let Err(error) = sent {
+            // Nobody reads: it has ended already, or hangs up and will be ended.
+            let ended = timeout(TAKE_WITHIN, child.wait()).await;
+            let status = ended.ok().and_then(Result::ok);
+            return Err(status.map_or_else(
+                || anyhow::Error::from(error).context("handing the sockets over"),
+                |status| {
+                    anyhow::anyhow!("the new process ended before it was ready ({status}): its log says why")
+                },
+            ));
+        }
         let mut conversation = Conversation::new(channel)?;
         let mut missing = "it did not begin to start".to_owned();
         let ready = wait_until_ready(&mut conversation, child, &mut missing);

@@ -195,7 +195,7 @@ fn headers(forge: &Forge) -> Vec<Attack> {
         ("J12", "x5c", forge.head("x5c", json!(["MIIB"])), "malformed"),
         ("J13", "a token in a token", forge.head("cty", json!("JWT")), "type"),
         ("J13", "compression", forge.head("zip", json!("DEF")), "malformed"),
-        ("J14", "a path as kid", forge.head("kid", json!("../../../../dev/null")), "malformed"),
+        ("J14", "a path as kid", forge.head("kid", json!("../../../../dev/null")), "unknown_key"),
         ("J14", "SQL as kid", forge.head("kid", json!("x' UNION SELECT 'secret")), "malformed"),
         ("J14", "a null byte in kid", forge.head("kid", json!(format!("{ed_kid}\0"))), "malformed"),
         ("J14", "a huge kid", forge.head("kid", json!("k".repeat(4_000))), "malformed"),

@@ -1,3 +1,5 @@
+//! TLS of a service: who is let in, and what happens when files change.
+
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;

@@ -580,7 +580,7 @@ pub(super) const SLIPS: &[Slip] = &[
         "P2013",
         "routes/identity.yaml",
         "because: the credentials are in the body, and the core checks them",
-        "because: §\"TODO: ask the team\"",
+        "because: §\"TBD: ask the team\"",
     ),
     (
         "reason that turns the direction of writing",
