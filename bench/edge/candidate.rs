@@ -211,18 +211,7 @@ backend core
         Ok(Self {
             process,
             port,
-            rows: vec![
-                Row::closed(site, "haproxy: headers, limit", "/open", "open.lua"),
-                Row::closed(
-                    site,
-                    "haproxy: and ES256 with claims",
-                    "/secured",
-                    "repeating.lua",
-                ),
-                Row::closed(site, "haproxy: no token, 401", "/secured", "open.lua").refused(),
-                Row::by(OPEN, "haproxy: open loop, 6,400/s"),
-                Row::by(STREAMS, "haproxy: HTTP/2"),
-            ],
+            rows: haproxy_rows(site),
         })
     }
 
@@ -356,4 +345,19 @@ routes:
     upstream: core
 "
     )
+}
+
+fn haproxy_rows(site: &Site) -> Vec<Row> {
+    vec![
+        Row::closed(site, "haproxy: headers, limit", "/open", "open.lua"),
+        Row::closed(
+            site,
+            "haproxy: and ES256 with claims",
+            "/secured",
+            "repeating.lua",
+        ),
+        Row::closed(site, "haproxy: no token, 401", "/secured", "open.lua").refused(),
+        Row::by(OPEN, "haproxy: open loop, 6,400/s"),
+        Row::by(STREAMS, "haproxy: HTTP/2"),
+    ]
 }

@@ -178,7 +178,7 @@ impl Upgrades {
             let ended = timeout(TAKE_WITHIN, child.wait()).await;
             let status = ended.ok().and_then(Result::ok);
             return Err(status.map_or_else(
-                || anyhow::Error::from(error).context("handing the sockets over"),
+                || error.context("handing the sockets over"),
                 |status| {
                     anyhow::anyhow!("the new process ended before it was ready ({status}): its log says why")
                 },

@@ -114,7 +114,7 @@ fn rsa_token(pair: &RsaKeyPair, alg: &str, padding: &'static dyn RsaEncoding) ->
 #[test]
 fn j21_rsa_signatures_hold_with_the_padding_that_their_key_is_for() {
     let ask = |jwk: &Value, token: &str| {
-        read(&[jwk.clone()])
+        read(std::slice::from_ref(jwk))
             .unwrap()
             .0
             .verify(token, &expectations("https://idp.example"), NOW)

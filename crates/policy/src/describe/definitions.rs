@@ -530,14 +530,7 @@ fn route(route: &Route, places: &Places) -> Definition {
     } = limits;
     let draft = open(Kind::Route, &format!("routes.{name}"), places)
         .fact("match", Value::Text(format!("{method} {path}")));
-    let draft = match auth {
-        RouteAuth::Anyone { because } => draft
-            .fact("auth", Value::text("none"))
-            .fact("because", Value::text(because)),
-        RouteAuth::Provider(provider) => draft
-            .fact("auth", Value::Reference(format!("identity.{}", provider.name)))
-            .fact("scopes", Value::set(scopes)),
-    };
+    let draft = admitted(draft, auth, scopes);
     let draft = match revocations_within {
         Some(within) => draft.fact("revocations_within", Value::Time(*within)),
         None => draft,
@@ -568,6 +561,18 @@ fn route(route: &Route, places: &Places) -> Definition {
     match target {
         RouteTarget::Serve(served) => draft.fact("serve", Value::text(served_name(*served))).made,
         RouteTarget::Upstream(upstream, timeouts) => waits(draft, upstream, *timeouts).made,
+    }
+}
+
+/// Who may call a route.
+fn admitted<'p>(draft: Draft<'p>, auth: &RouteAuth, scopes: &[String]) -> Draft<'p> {
+    match auth {
+        RouteAuth::Anyone { because } => draft
+            .fact("auth", Value::text("none"))
+            .fact("because", Value::text(because)),
+        RouteAuth::Provider(provider) => draft
+            .fact("auth", Value::Reference(format!("identity.{}", provider.name)))
+            .fact("scopes", Value::set(scopes)),
     }
 }
 

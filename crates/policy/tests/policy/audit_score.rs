@@ -107,9 +107,9 @@ fn money_without_a_token_is_critical() {
                 1,
             )
             .replacen("key: [subject]", "key: [address]", 1);
-        let scopes = route.find("    scopes:").unwrap();
-        let end = route[scopes..].find('\n').unwrap() + scopes + 1;
-        file.text = format!("{before}{old}{}{}", &route[..scopes], &route[end..]);
+        let (above, below) = route.split_once("    scopes:").unwrap();
+        let (_, below) = below.split_once('\n').unwrap();
+        file.text = format!("{before}{old}{above}{below}");
         let audit = audited(&files, "production");
         (
             audit.score.grade.grade,
