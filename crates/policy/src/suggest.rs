@@ -1,15 +1,23 @@
 //! "Did you mean": the nearest of the names that would be right.
 
-/// The candidate nearest to `written`, when it is near enough to be a slip of the hand.
+/// The candidate nearest to `written`, when it is near enough to be a slip of the hand; else the one that is a word of
+/// it, as other tools have it: `rate_limit` for `rate`.
 pub(crate) fn nearest<'c>(written: &str, candidates: impl IntoIterator<Item = &'c str>) -> Option<&'c str> {
     let written = written.to_lowercase();
     let most = written.chars().count().div_ceil(3).clamp(1, 4);
+    let is_word =
+        |candidate: &str| candidate.len() > 3 && written.split(['_', '-']).any(|word| word == candidate);
+    // Behind every slip.
+    const WORD: usize = usize::MAX;
     candidates
         .into_iter()
-        .filter(|candidate| written.len().abs_diff(candidate.len()) <= most.saturating_mul(4))
-        .map(|candidate| (distance(&written, &candidate.to_lowercase()), candidate))
-        .filter(|(distance, _)| *distance <= most)
-        .min_by_key(|(distance, _)| *distance)
+        .filter_map(|candidate| {
+            let is_near = written.len().abs_diff(candidate.len()) <= most.saturating_mul(4);
+            let slips = is_near.then(|| distance(&written, &candidate.to_lowercase()));
+            let slips = slips.filter(|slips| *slips <= most);
+            Some((slips.or_else(|| is_word(candidate).then_some(WORD))?, candidate))
+        })
+        .min_by_key(|(slips, _)| *slips)
         .map(|(_, candidate)| candidate)
 }
 
@@ -97,6 +105,12 @@ mod tests {
         );
         assert_eq!(nearest("Burst", ["limit", "burst"]), Some("burst"));
         assert_eq!(nearest("zebra", ["limit", "burst"]), None);
+        assert_eq!(nearest("rate_limit", ["limits", "rate"]), Some("rate"));
+        assert_eq!(
+            nearest("supports_credentials", ["origins", "credentials"]),
+            Some("credentials")
+        );
+        assert_eq!(nearest("iterate_over", ["rate", "over"]), Some("over"));
         assert_eq!(fix("zebra", &["limit", "burst"]), "one of: limit, burst");
     }
 }

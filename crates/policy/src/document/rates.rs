@@ -158,8 +158,8 @@ fn key(field: &Field<'_>, findings: &mut Findings) -> Option<At<RateKey>> {
     };
     if key.is_none() {
         let fix = match crate::suggest::nearest(&text.value, ["address", "subject"]) {
-            Some(near) => format!("did you mean `{near}`?"),
-            None => "`address`, `address/32` to `address/64`, `subject`, or `body.` and a JSON pointer: `body./email`".to_owned(),
+            Some(near) if !text.value.contains('/') => format!("did you mean `{near}`?"),
+            _ => "`address`, `address/32` to `address/64`, `subject`, or `body.` and a JSON pointer: `body./email`".to_owned(),
         };
         findings
             .error(

@@ -231,6 +231,9 @@ fn matched(field: &Field<'_>, findings: &mut Findings) -> Option<(At<Method>, At
 }
 
 fn better_path(written: &str) -> String {
+    if let Some((path, _)) = written.split_once('?') {
+        return format!("write \"{path}\": a route is for every query");
+    }
     match with_parameters(written) {
         Some(better) => format!("write \"{better}\""),
         None => format!(
