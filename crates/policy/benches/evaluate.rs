@@ -48,8 +48,9 @@ fn shipped() -> Option<Plan> {
     for folder in ["", "routes", "environments"] {
         for entry in fs::read_dir(root.join(folder)).ok()? {
             let path = entry.ok()?.path();
-            if path.extension().is_some_and(|extension| extension == "yaml") {
-                let name = path.strip_prefix(&root).ok()?.to_str()?.to_owned();
+            let name = path.strip_prefix(&root).ok()?.to_str()?.to_owned();
+            let is_policy = path.extension().is_some_and(|extension| extension == "yaml");
+            if is_policy || SourceFile::is_api_document(&name) {
                 let text = fs::read_to_string(&path).ok()?;
                 files.push(SourceFile::new(name, text));
             }

@@ -1,10 +1,11 @@
 //! The reference of the language cannot drift: its examples compile, its tables are whole.
 
-use crate::world::{plan, shipped_folder};
+use crate::world::{plan, shipped, shipped_folder};
 use policy::{SourceFile, language};
 use std::{collections::BTreeSet, fs};
 
 const REFERENCE: &str = include_str!("../../../../docs/policy-language.md");
+const AUDIT: &str = include_str!("../../../../docs/policy-audit.md");
 
 /// Every YAML block of the reference.
 pub(crate) fn examples() -> Vec<String> {
@@ -66,6 +67,22 @@ fn completed(fragment: &str, whole: &str) -> Vec<SourceFile> {
         files.push(file("rest.yaml", rest));
     }
     files
+}
+
+#[test]
+fn the_waiver_of_the_page_about_audits_is_one() {
+    let block = AUDIT
+        .split("```yaml\n")
+        .nth(1)
+        .and_then(|rest| rest.split_once("```"));
+    let (example, _) = block.expect("an example");
+    let mut files = shipped();
+    files.push(SourceFile::new("waivers.yaml", example));
+    let waiver = plan(&files, "production")
+        .waivers()
+        .first()
+        .map(|waiver| waiver.code.clone());
+    assert_eq!(waiver.as_deref(), Some("A1203"));
 }
 
 #[test]
