@@ -38,6 +38,12 @@ impl Stage {
             ..Place::anywhere("gateway")
         };
         let gateway = Gateway::start(&site, &place, &program, wrapper).await.unwrap();
+        // It serves before it can be asked to hand over.
+        eventually("it can be asked", async || {
+            site.path("gateway/upgrade.sock").exists()
+        })
+        .await
+        .unwrap();
         Self {
             upstream,
             site,
