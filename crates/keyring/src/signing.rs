@@ -132,6 +132,15 @@ impl SigningKey {
         self.sign_parts(&self.header, &payload)
     }
 
+    /// Signs bytes as they are: for what is no token.
+    ///
+    /// # Errors
+    ///
+    /// [`SigningError::Library`] when signing fails.
+    pub fn sign_bytes(&self, bytes: &[u8]) -> Result<Vec<u8>, SigningError> {
+        self.pair.sign(bytes).map(|signature| signature.as_ref().to_vec())
+    }
+
     /// Signs an encoded header and a raw payload.
     pub(crate) fn sign_parts(&self, header: &str, payload: &[u8]) -> Result<String, SigningError> {
         let mut token = format!("{header}.{}", URL_SAFE_NO_PAD.encode(payload));
