@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
@@ -34,7 +34,7 @@ impl Upstream {
     /// # Errors
     /// When there is none.
     pub async fn start() -> anyhow::Result<Self> {
-        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let listener = listen(SocketAddr::from(([127, 0, 0, 1], 0)))?;
         let address = listener.local_addr()?;
         let behaviour = Arc::new(Behaviour {
             released: Semaphore::new(0),
@@ -76,8 +76,19 @@ pub async fn serve(address: SocketAddr) -> anyhow::Result<()> {
         released: Semaphore::new(0),
         held: AtomicUsize::new(0),
     });
-    accept(TcpListener::bind(address).await?, behaviour).await;
+    accept(listen(address)?, behaviour).await;
     Ok(())
+}
+
+/// With room for all the sockets of a drill at once: what finds none waits a second for its next try (RFC 6298 §2).
+fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4(),
+        SocketAddr::V6(_) => TcpSocket::new_v6(),
+    }?;
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(4_096)
 }
 
 async fn accept(listener: TcpListener, behaviour: Arc<Behaviour>) {
