@@ -14,6 +14,7 @@ mod admission;
 mod digest;
 mod envelope;
 mod messages;
+mod rollout;
 mod statement;
 mod stream;
 #[cfg(test)]
@@ -27,6 +28,7 @@ pub use messages::{
     Acknowledgement, ActiveStatement, Heartbeat, LATENCY_BOUNDS_US, Objection, Pointer, ShadowCounts, Stage,
     Traffic,
 };
+pub use rollout::{Next, Phase, RolloutNode, Rules, members, step};
 pub use statement::{PolicyContent, PolicyFile, Statement, Target, Version};
 pub use stream::{InvalidPosition, Position, Stream, UnknownStream};
 pub use trust::{Roots, RootsError, Trust, TrustError, TrustedKey};

@@ -1,0 +1,329 @@
+//! How a policy goes out: tried beside the old one, then to one gateway, a quarter, all; halted by the first sign of harm.
+//!
+//! ```text
+//! shadow ──▶ canary ──▶ quarter ──▶ all ──▶ done
+//!    └──────────┴──────────┴─────────┴────▶ halted
+//! ```
+//!
+//! A pure function of what the gateways reported: [`step`] says what to do next, the control plane does it.
+//!
+//! **Invariant:** a roll-out goes on only when every gateway that has the policy said that it is healthy, and none has
+//! objected; from `done` and `halted` it goes nowhere.
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::messages::{LATENCY_BOUNDS_US, Objection, ShadowCounts, Traffic};
+
+/// How far a roll-out is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Phase {
+    /// The canaries judge a copy of each request with it; it decides nothing.
+    Shadow,
+    /// One gateway in twenty, at least one.
+    Canary,
+    /// A quarter.
+    Quarter,
+    /// Every gateway.
+    All,
+    /// In force everywhere.
+    Done,
+    /// Given up; what was in force before is in force again.
+    Halted,
+}
+
+impl Phase {
+    /// Every phase, in order.
+    pub const ALL: [Self; 6] = [
+        Self::Shadow,
+        Self::Canary,
+        Self::Quarter,
+        Self::All,
+        Self::Done,
+        Self::Halted,
+    ];
+
+    /// The word in tables, documents and metric labels.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Shadow => "shadow",
+            Self::Canary => "canary",
+            Self::Quarter => "quarter",
+            Self::All => "all",
+            Self::Done => "done",
+            Self::Halted => "halted",
+        }
+    }
+
+    /// The phase after this one.
+    #[must_use]
+    pub const fn next(self) -> Self {
+        match self {
+            Self::Shadow => Self::Canary,
+            Self::Canary => Self::Quarter,
+            Self::Quarter => Self::All,
+            Self::All | Self::Done => Self::Done,
+            Self::Halted => Self::Halted,
+        }
+    }
+
+    /// Whether nothing follows.
+    #[must_use]
+    pub const fn is_over(self) -> bool {
+        matches!(self, Self::Done | Self::Halted)
+    }
+
+    /// How many of `nodes` gateways have the policy in this phase.
+    #[must_use]
+    pub fn size(self, nodes: usize) -> usize {
+        match self {
+            Self::Shadow | Self::Canary => nodes.div_ceil(20),
+            Self::Quarter => nodes.div_ceil(4),
+            Self::All | Self::Done => nodes,
+            Self::Halted => 0,
+        }
+    }
+}
+
+impl fmt::Display for Phase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// When a roll-out goes on, and what stops it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Rules {
+    /// How long a phase is watched, seconds.
+    pub bake_s: u32,
+    /// How long a gateway that has the policy may be silent, seconds.
+    pub silence_s: u32,
+    /// How long a gateway may take from the pointer to `healthy`, seconds.
+    pub patience_s: u32,
+    /// Fewer requests than these prove nothing.
+    pub least_requests: u64,
+    /// By how much the share of answers of 500 and above may rise, in thousandths.
+    pub failures_rise: u32,
+    /// By how much the share of refused requests may rise or fall, in thousandths: what the change is meant to do.
+    pub denials_rise: u32,
+    /// See [`Rules::denials_rise`].
+    pub denials_fall: u32,
+    /// How slow the slowest hundredth may become, in hundredths of what it was.
+    pub latency_percent: u32,
+}
+
+impl Default for Rules {
+    fn default() -> Self {
+        Self {
+            bake_s: 300,
+            silence_s: 30,
+            patience_s: 120,
+            least_requests: 200,
+            failures_rise: 5,
+            denials_rise: 10,
+            denials_fall: 10,
+            latency_percent: 120,
+        }
+    }
+}
+
+/// A gateway as a roll-out sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RolloutNode {
+    /// Its name.
+    pub name: String,
+    /// Seconds since its last heartbeat.
+    pub silent_s: i64,
+    /// Whether it said that the policy is healthy; in shadow, that it is tried.
+    pub is_healthy: bool,
+    /// Why it did not take the policy over.
+    pub objection: Option<Objection>,
+    /// What it has served since this phase began.
+    pub traffic: Traffic,
+    /// How the policy compares in shadow.
+    pub shadow: Option<ShadowCounts>,
+}
+
+/// What is to be done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Next {
+    /// Nothing yet; for people, why.
+    Wait(String),
+    /// The next phase begins.
+    Advance(Phase),
+    /// Give it up; for people, why.
+    Halt(String),
+}
+
+/// What a roll-out that has been in `phase` for `since_s` seconds does next. `group` has the policy, `rest` has not;
+/// `before` is what the whole fleet served in a time before the roll-out, for when nobody is left to compare with.
+#[must_use]
+pub fn step(
+    phase: Phase,
+    since_s: i64,
+    group: &[RolloutNode],
+    rest: &[RolloutNode],
+    before: &Traffic,
+    rules: &Rules,
+) -> Next {
+    if phase.is_over() {
+        return Next::Wait(format!("the roll-out is {phase}"));
+    }
+    if let Some(harm) = harm_of_nodes(since_s, group, rules) {
+        return Next::Halt(harm);
+    }
+    let served = sum(group.iter().map(|node| &node.traffic));
+    let others = sum(rest.iter().map(|node| &node.traffic));
+    let baseline = if others.requests >= rules.least_requests {
+        &others
+    } else {
+        before
+    };
+    let harm = match phase {
+        Phase::Shadow => harm_in_shadow(group, rules),
+        _ => harm_of_traffic(&served, baseline, rules),
+    };
+    if let Some(harm) = harm {
+        return Next::Halt(harm);
+    }
+    if let Some(late) = group.iter().find(|node| !node.is_healthy) {
+        return Next::Wait(format!("{} is not healthy yet", late.name));
+    }
+    let left_s = i64::from(rules.bake_s).saturating_sub(since_s);
+    if left_s > 0 {
+        return Next::Wait(format!("{left_s} s of watching are left"));
+    }
+    Next::Advance(phase.next())
+}
+
+/// Which gateways have the policy in a phase: always the same ones first, so that a phase only ever adds some. `change`
+/// spreads the honour of being the canary.
+#[must_use]
+pub fn members<'n>(
+    phase: Phase,
+    names: impl IntoIterator<Item = &'n str>,
+    change: &str,
+) -> BTreeSet<&'n str> {
+    let mut order: Vec<_> = names
+        .into_iter()
+        .map(|name| (crate::Digest::of(format!("{change}/{name}").as_bytes()), name))
+        .collect();
+    order.sort_unstable();
+    let size = phase.size(order.len());
+    order.into_iter().take(size).map(|(_, name)| name).collect()
+}
+
+fn harm_of_nodes(since_s: i64, group: &[RolloutNode], rules: &Rules) -> Option<String> {
+    for node in group {
+        if let Some(objection) = &node.objection {
+            return Some(format!("{} refuses it: {}", node.name, objection.message));
+        }
+        if node.silent_s > i64::from(rules.silence_s) {
+            return Some(format!("{} has been silent for {} s", node.name, node.silent_s));
+        }
+        if !node.is_healthy && since_s > i64::from(rules.patience_s) {
+            return Some(format!("{} is not healthy after {since_s} s", node.name));
+        }
+    }
+    None
+}
+
+fn harm_in_shadow(group: &[RolloutNode], rules: &Rules) -> Option<String> {
+    let (mut judged, mut denied, mut permitted) = (0_u64, 0_u64, 0_u64);
+    for counts in group.iter().filter_map(|node| node.shadow) {
+        judged = judged.saturating_add(counts.judged);
+        denied = denied.saturating_add(counts.newly_denied);
+        permitted = permitted.saturating_add(counts.newly_permitted);
+    }
+    if judged < rules.least_requests {
+        return None;
+    }
+    if thousandths(denied, judged) > u64::from(rules.denials_rise) {
+        return Some(format!(
+            "in shadow it would refuse {denied} of {judged} requests that pass today"
+        ));
+    }
+    if thousandths(permitted, judged) > u64::from(rules.denials_fall) {
+        return Some(format!(
+            "in shadow it would let {permitted} of {judged} requests pass that are refused today"
+        ));
+    }
+    None
+}
+
+fn harm_of_traffic(served: &Traffic, baseline: &Traffic, rules: &Rules) -> Option<String> {
+    if served.requests < rules.least_requests || baseline.requests < rules.least_requests {
+        return None;
+    }
+    let share = |part: u64, traffic: &Traffic| thousandths(part, traffic.requests);
+    let (failures, failures_before) = (share(served.failures, served), share(baseline.failures, baseline));
+    if failures > failures_before.saturating_add(rules.failures_rise.into()) {
+        return Some(format!(
+            "{failures} of 1,000 requests fail, {failures_before} before"
+        ));
+    }
+    let (denials, denials_before) = (share(served.denied, served), share(baseline.denied, baseline));
+    if denials > denials_before.saturating_add(rules.denials_rise.into())
+        || denials.saturating_add(rules.denials_fall.into()) < denials_before
+    {
+        return Some(format!(
+            "{denials} of 1,000 requests are refused, {denials_before} before"
+        ));
+    }
+    let (slowest, slowest_before) = (p99_us(served)?, p99_us(baseline)?);
+    let most = slowest_before.saturating_mul(rules.latency_percent.into()) / 100;
+    (slowest > most)
+        .then(|| format!("one request in a hundred takes {slowest} µs or more, {slowest_before} µs before"))
+}
+
+/// Rounded down: a share is above a bound only when it really is.
+fn thousandths(part: u64, whole: u64) -> u64 {
+    part.saturating_mul(1_000).checked_div(whole).unwrap_or(0)
+}
+
+/// The time that 99 of 100 requests take at most, microseconds, spread evenly within its bucket.
+fn p99_us(traffic: &Traffic) -> Option<u64> {
+    let all: u64 = traffic
+        .latency
+        .iter()
+        .fold(0, |sum, count| sum.saturating_add(*count));
+    let rank = all.saturating_mul(99).div_ceil(100);
+    let (mut passed, mut low) = (0_u64, 0_u64);
+    for (index, &count) in traffic.latency.iter().enumerate() {
+        let high = LATENCY_BOUNDS_US
+            .get(index)
+            .copied()
+            .unwrap_or_else(|| low.saturating_mul(2));
+        if passed.saturating_add(count) >= rank && count > 0 {
+            let within = rank.saturating_sub(passed);
+            return Some(low.saturating_add((high - low).saturating_mul(within) / count));
+        }
+        passed = passed.saturating_add(count);
+        low = high;
+    }
+    None
+}
+
+fn sum<'t>(all: impl Iterator<Item = &'t Traffic>) -> Traffic {
+    let mut sum = Traffic {
+        latency: vec![0; LATENCY_BOUNDS_US.len() + 1],
+        ..Traffic::default()
+    };
+    for one in all {
+        sum.requests = sum.requests.saturating_add(one.requests);
+        sum.failures = sum.failures.saturating_add(one.failures);
+        sum.denied = sum.denied.saturating_add(one.denied);
+        for (sum, one) in sum.latency.iter_mut().zip(&one.latency) {
+            *sum = sum.saturating_add(*one);
+        }
+    }
+    sum
+}
