@@ -22,7 +22,7 @@ const KEYSET_AHEAD: ProblemType = ProblemType::new(
 
 /// Why key work failed.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum KeyError {
+pub(crate) enum KeyError {
     /// Guard G2.
     #[error("the standby may be activated in {retry_after_s} s")]
     TooEarly { retry_after_s: u64 },

@@ -1,11 +1,11 @@
 //! Gives a ring what it must always have: a key that signs, and a standby.
 
 use chrono::{DateTime, Utc};
-use keyring::KeyState;
+use keyring::{KeyState, RingName};
 use sqlx::PgConnection;
 
 use super::error::KeyError;
-use super::{ACCESS_RING, Vault, store};
+use super::{Vault, store};
 use crate::extract::Actor;
 
 /// Completes the ring, inside the caller's transaction and under the lock it takes: a new ring gets both keys, a ring
@@ -16,16 +16,17 @@ use crate::extract::Actor;
 pub(super) async fn complete_ring(
     conn: &mut PgConnection,
     vault: &Vault,
+    ring: RingName,
     actor: &Actor,
 ) -> Result<DateTime<Utc>, KeyError> {
-    store::create_ring(conn, ACCESS_RING).await?;
-    let seq = store::lock_ring(conn, ACCESS_RING)
+    store::create_ring(conn, ring).await?;
+    let seq = store::lock_ring(conn, ring)
         .await?
         .ok_or(KeyError::NotInitialised)?;
     let now = store::database_time(conn).await?;
 
-    let active = store::sealed_key(conn, ACCESS_RING, KeyState::Active.as_str()).await?;
-    let standby = store::sealed_key(conn, ACCESS_RING, KeyState::Published.as_str()).await?;
+    let active = store::sealed_key(conn, ring, KeyState::Active.as_str()).await?;
+    let standby = store::sealed_key(conn, ring, KeyState::Published.as_str()).await?;
     if active.is_some() && standby.is_some() {
         return Ok(now);
     }
@@ -35,26 +36,28 @@ pub(super) async fn complete_ring(
                 "the ring has had keys, and none is active".to_owned(),
             ));
         }
-        publish_standby(conn, vault, actor, now).await?;
-        let kid = store::activate_standby(conn, ACCESS_RING, now, 0).await?;
+        publish_standby(conn, vault, ring, actor, seq + 1, now).await?;
+        let kid = store::activate_standby(conn, ring, now, 0).await?;
         let kid =
             kid.ok_or_else(|| KeyError::Inconsistent("the first key cannot be activated".to_owned()))?;
-        store::record(conn, actor, "signing_key.activated", ACCESS_RING, &kid).await?;
+        store::record(conn, actor, "signing_key.activated", ring, &kid).await?;
     }
-    publish_standby(conn, vault, actor, now).await?;
-    store::raise_seq(conn, ACCESS_RING, now).await?;
+    publish_standby(conn, vault, ring, actor, seq + 1, now).await?;
+    store::raise_seq(conn, ring, now).await?;
     Ok(now)
 }
 
-/// Makes, proves (G1) and publishes a key. Gives its kid.
+/// Makes, proves (G1) and publishes a key, which verifiers know once they hold `seq`. Gives its kid.
 pub(super) async fn publish_standby(
     conn: &mut PgConnection,
     vault: &Vault,
+    ring: RingName,
     actor: &Actor,
+    seq: i64,
     now: DateTime<Utc>,
 ) -> Result<String, KeyError> {
-    let key = vault.make(ACCESS_RING)?;
-    store::publish(conn, ACCESS_RING, &key, now).await?;
-    store::record(conn, actor, "signing_key.published", ACCESS_RING, &key.kid).await?;
+    let key = vault.make(ring)?;
+    store::publish(conn, ring, &key, seq, now).await?;
+    store::record(conn, actor, "signing_key.published", ring, &key.kid).await?;
     Ok(key.kid)
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
-use keyring::{KeySet, KeyState, PublicKey};
+use keyring::{KeySet, KeyState, PublicKey, RingName};
 use problem::Problem;
 use serde::Deserialize;
 use sqlx::PgConnection;
@@ -14,8 +14,8 @@ use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, timeout_at};
 
 use super::error::KeyError;
+use super::store;
 use super::store::PublishedRow;
-use super::{ACCESS_RING, store};
 use crate::extract::{Json, Query};
 use crate::state::AppState;
 
@@ -78,7 +78,7 @@ fn fresh(answer: impl IntoResponse) -> Response {
 
 /// Reads the key set and checks it as a verifier would: a wrong set is not published.
 pub(super) async fn load(conn: &mut PgConnection) -> Result<KeySet, KeyError> {
-    let rows = store::published_keys(conn, ACCESS_RING).await?;
+    let rows = store::published_keys(conn, RingName::Access).await?;
     let seq = rows.first().map(|row| row.seq).ok_or(KeyError::NotInitialised)?;
     let mut set = KeySet {
         seq: u64::try_from(seq).map_err(|_| KeyError::Inconsistent("a negative seq".to_owned()))?,
@@ -147,7 +147,7 @@ async fn read_seq(state: &AppState, listener: &mut Option<PgListener>) -> sqlx::
         *listener = Some(listen(state).await?);
     }
     let mut conn = state.db.acquire().await?;
-    Ok(store::seq(&mut conn, ACCESS_RING).await?.unwrap_or(0))
+    Ok(store::seq(&mut conn, RingName::Access).await?.unwrap_or(0))
 }
 
 /// Says once when the ring goes out of reach, not every second.

@@ -3,7 +3,7 @@
 use anyhow::Context as _;
 use axum::extract::State;
 use chrono::{DateTime, Utc};
-use keyring::KeyState;
+use keyring::{KeyState, RingName};
 use problem::Problem;
 use serde::Serialize;
 use service_runtime::health::Readiness;
@@ -11,15 +11,15 @@ use service_runtime::health::Readiness;
 use super::error::KeyError;
 use super::store::KeyRow;
 use super::vault::VaultError;
-use super::{ACCESS_RING, store};
-use crate::extract::Json;
+use super::{OfRing, store};
+use crate::extract::{Json, Query};
 use crate::state::AppState;
 
 /// A ring and its keys. Never a private part, sealed or not.
 #[derive(Debug, Serialize)]
 pub(crate) struct RingView {
     /// Its name.
-    ring: &'static str,
+    ring: RingName,
     /// Its `seq`.
     seq: i64,
     /// The database's time when this was read.
@@ -72,22 +72,25 @@ impl From<KeyRow> for KeyView {
 }
 
 /// Lists the keys of the ring with their states and times. 503 before the ring exists.
-pub(crate) async fn list_keys(State(state): State<AppState>) -> Result<Json<RingView>, Problem> {
-    Ok(Json(list(&state).await?))
+pub(crate) async fn list_keys(
+    State(state): State<AppState>,
+    Query(OfRing { ring }): Query<OfRing>,
+) -> Result<Json<RingView>, Problem> {
+    Ok(Json(list(&state, ring).await?))
 }
 
-async fn list(state: &AppState) -> Result<RingView, KeyError> {
+async fn list(state: &AppState, ring: RingName) -> Result<RingView, KeyError> {
     let mut conn = state.db.acquire().await?;
-    let seq = store::seq(&mut conn, ACCESS_RING)
+    let seq = store::seq(&mut conn, ring)
         .await?
         .ok_or(KeyError::NotInitialised)?;
-    let keys = store::list(&mut conn, ACCESS_RING).await?;
+    let keys = store::list(&mut conn, ring).await?;
     let now = store::database_time(&mut conn).await?;
     let dwell_s = i64::from(state.bounds.standby_dwell_s);
-    let rotatable_in_s = store::standby_wait_s(&mut conn, ACCESS_RING, now, dwell_s).await?;
+    let rotatable_in_s = store::standby_wait_s(&mut conn, ring, now, dwell_s).await?;
     let keys = keys.into_iter().map(KeyView::from).collect();
     Ok(RingView {
-        ring: ACCESS_RING,
+        ring,
         seq,
         now,
         rotatable_in_s,
@@ -95,8 +98,8 @@ async fn list(state: &AppState) -> Result<RingView, KeyError> {
     })
 }
 
-/// What must hold before this process counts as ready: the database answers, and the ring has an active key and a standby
-/// that both open.
+/// What must hold before this process counts as ready: the database answers, and every ring has an active key and a
+/// standby that both open.
 pub(crate) fn readiness(state: &AppState) -> Readiness {
     let (database, ring) = (state.clone(), state.clone());
     Readiness::new()
@@ -112,14 +115,14 @@ pub(crate) fn readiness(state: &AppState) -> Readiness {
         })
         .check("signing_keys", move || {
             let state = ring.clone();
-            Box::pin(async move { check_ring(&state).await.map_err(|error| error.to_string()) })
+            Box::pin(async move { check_rings(&state).await.map_err(|error| error.to_string()) })
         })
 }
 
 /// Refuses to start with a key-encryption key that is not the ring's: the process could only stay unready for ever. A
 /// database that is away and a ring that is not there yet are no reason, for they come.
 pub(crate) async fn refuse_wrong_kek(state: &AppState) -> anyhow::Result<()> {
-    match check_ring(state).await {
+    match check_rings(state).await {
         Err(KeyError::Vault(error @ (VaultError::Seal(_) | VaultError::KekVersion { .. }))) => {
             Err(error).context("kek: not the key-encryption key that the signing keys were sealed under")
         }
@@ -127,14 +130,20 @@ pub(crate) async fn refuse_wrong_kek(state: &AppState) -> anyhow::Result<()> {
     }
 }
 
+/// [`check_ring`] for every ring.
+async fn check_rings(state: &AppState) -> Result<(), KeyError> {
+    for ring in RingName::ALL {
+        check_ring(state, ring).await?;
+    }
+    Ok(())
+}
+
 /// Opens the key that signs and the key that will sign next.
-pub(super) async fn check_ring(state: &AppState) -> Result<(), KeyError> {
+pub(super) async fn check_ring(state: &AppState, ring: RingName) -> Result<(), KeyError> {
     let mut conn = state.db.acquire().await?;
     for wanted in [KeyState::Active, KeyState::Published] {
-        let row = store::sealed_key(&mut conn, ACCESS_RING, wanted.as_str()).await?;
-        state
-            .vault
-            .prove(ACCESS_RING, &row.ok_or(KeyError::NotInitialised)?)?;
+        let row = store::sealed_key(&mut conn, ring, wanted.as_str()).await?;
+        state.vault.prove(ring, &row.ok_or(KeyError::NotInitialised)?)?;
     }
     Ok(())
 }

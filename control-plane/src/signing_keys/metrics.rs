@@ -2,7 +2,7 @@
 
 use std::sync::LazyLock;
 
-use keyring::KeyState;
+use keyring::{KeyState, RingName};
 use prometheus::{IntCounterVec, IntGaugeVec, Opts};
 use service_runtime::metrics::registry;
 use sqlx::PgPool;
@@ -59,14 +59,14 @@ fn register() -> prometheus::Result<KeyMetrics> {
 }
 
 /// Counts a rotation.
-pub(super) fn count_rotation(ring: &str) {
+pub(super) fn count_rotation(ring: RingName) {
     if let Some(metrics) = METRICS.as_ref() {
-        metrics.rotations.with_label_values(&[ring]).inc();
+        metrics.rotations.with_label_values(&[ring.as_str()]).inc();
     }
 }
 
 /// Shows the ring as the database has it now.
-pub(super) async fn show(db: &PgPool, ring: &str) -> sqlx::Result<()> {
+pub(super) async fn show(db: &PgPool, ring: RingName) -> sqlx::Result<()> {
     let Some(metrics) = METRICS.as_ref() else {
         return Ok(());
     };
@@ -76,14 +76,17 @@ pub(super) async fn show(db: &PgPool, ring: &str) -> sqlx::Result<()> {
     for state in KeyState::ALL {
         let found = figures.iter().find(|figure| figure.state == state.as_str());
         let keys = found.map_or(0, |figure| figure.keys);
-        metrics.keys.with_label_values(&[ring, state.as_str()]).set(keys);
+        metrics
+            .keys
+            .with_label_values(&[ring.as_str(), state.as_str()])
+            .set(keys);
         if state == KeyState::Active {
             let age = found.and_then(|figure| figure.active_age_s).unwrap_or(0);
-            metrics.active_age.with_label_values(&[ring]).set(age);
+            metrics.active_age.with_label_values(&[ring.as_str()]).set(age);
         }
     }
     // A rotation counter that starts at its first rotation cannot be alerted on.
-    metrics.rotations.with_label_values(&[ring]);
-    metrics.seq.with_label_values(&[ring]).set(seq);
+    metrics.rotations.with_label_values(&[ring.as_str()]);
+    metrics.seq.with_label_values(&[ring.as_str()]).set(seq);
     Ok(())
 }

@@ -1,7 +1,7 @@
-//! The signing keys of access tokens: one ring, in PostgreSQL, from publication to retirement.
+//! The signing keys: a ring for each purpose, in PostgreSQL, from publication to retirement.
 //!
 //! `vault.rs` makes and opens keys, `initialise.rs` gives a ring its first two, `rotate.rs` and `retire.rs` change states,
-//! `keyset.rs` publishes, `store.rs` holds the SQL. The rules themselves, as pure functions, are `keyring::step`.
+//! `keyset.rs` publishes, `sign.rs` signs what this process itself states, `store.rs` holds the SQL. The rules themselves, as pure functions, are `keyring::step`.
 //!
 //! **Invariant:** a committed ring has exactly one active key and exactly one standby (INV-4).
 
@@ -12,6 +12,7 @@ mod list;
 mod metrics;
 mod retire;
 mod rotate;
+mod sign;
 mod store;
 #[cfg(test)]
 mod tests;
@@ -22,12 +23,21 @@ pub(crate) use list::{list_keys, readiness, refuse_wrong_kek};
 pub(crate) use retire::maintain;
 pub(crate) use rotate::rotate_keys;
 pub(crate) use vault::Vault;
+#[expect(unused_imports, reason = "what is stated to gateways is signed with it")]
+pub(crate) use {error::KeyError, sign::sign};
 
-/// Brings the ring to where a started process has it.
-#[cfg(test)]
-pub(crate) async fn complete(state: &crate::state::AppState) {
-    retire::maintain_once(state).await.unwrap();
+/// The ring that a request is about; without one it is that of access tokens.
+#[derive(Debug, Clone, Copy, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct OfRing {
+    #[serde(default)]
+    ring: keyring::RingName,
 }
 
-/// The ring that signs access tokens.
-const ACCESS_RING: &str = "access";
+/// Brings every ring to where a started process has it.
+#[cfg(test)]
+pub(crate) async fn complete(state: &crate::state::AppState) {
+    for ring in keyring::RingName::ALL {
+        retire::maintain_once(state, ring).await.unwrap();
+    }
+}

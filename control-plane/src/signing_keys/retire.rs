@@ -1,12 +1,13 @@
-//! Background work on the ring: it is completed, keys that are due are retired, private parts that are due destroyed.
+//! Background work on the rings: they are completed, keys that are due are retired, private parts that are due destroyed.
 
 use std::time::Duration;
 
+use keyring::RingName;
 use tokio::time::MissedTickBehavior;
 
 use super::error::KeyError;
 use super::initialise::complete_ring;
-use super::{ACCESS_RING, metrics, store};
+use super::{metrics, store};
 use crate::extract::Actor;
 use crate::state::AppState;
 
@@ -29,44 +30,39 @@ pub(crate) async fn maintain(state: AppState, interval: Duration) {
             () = state.shutdown.cancelled() => return,
             _ = ticks.tick() => {}
         }
-        if let Err(error) = run_round(&state).await {
-            tracing::warn!(error = %error, cause = ?error, "signing-key maintenance failed; it is tried again");
+        for ring in RingName::ALL {
+            if let Err(error) = run_round(&state, ring).await {
+                tracing::warn!(ring = ring.as_str(), error = %error, cause = ?error, "signing-key maintenance failed; it is tried again");
+            }
         }
     }
 }
 
-async fn run_round(state: &AppState) -> Result<(), KeyError> {
-    let done = maintain_once(state).await?;
+async fn run_round(state: &AppState, ring: RingName) -> Result<(), KeyError> {
+    let done = maintain_once(state, ring).await?;
     if done != Maintenance::default() {
-        tracing::info!(ring = ACCESS_RING, retired = ?done.retired, private_part_destroyed = ?done.destroyed, "keys are due");
+        tracing::info!(ring = ring.as_str(), retired = ?done.retired, private_part_destroyed = ?done.destroyed, "keys are due");
     }
-    metrics::show(&state.db, ACCESS_RING).await?;
+    metrics::show(&state.db, ring).await?;
     Ok(())
 }
 
-/// One round, in one transaction.
-pub(super) async fn maintain_once(state: &AppState) -> Result<Maintenance, KeyError> {
+/// One round of a ring, in one transaction.
+pub(super) async fn maintain_once(state: &AppState, ring: RingName) -> Result<Maintenance, KeyError> {
     let actor = Actor::control_plane();
     let mut tx = state.db.begin().await?;
-    let now = complete_ring(&mut tx, &state.vault, &actor).await?;
-    let retired = store::retire_due(&mut tx, ACCESS_RING, now).await?;
+    let now = complete_ring(&mut tx, &state.vault, ring, &actor).await?;
+    let retired = store::retire_due(&mut tx, ring, now).await?;
     let window_s = i64::from(state.bounds.rollback_window_s);
-    let destroyed = store::destroy_due(&mut tx, ACCESS_RING, now, window_s).await?;
+    let destroyed = store::destroy_due(&mut tx, ring, now, window_s).await?;
     for kid in &retired {
-        store::record(&mut tx, &actor, "signing_key.retired", ACCESS_RING, kid).await?;
+        store::record(&mut tx, &actor, "signing_key.retired", ring, kid).await?;
     }
     for kid in &destroyed {
-        store::record(
-            &mut tx,
-            &actor,
-            "signing_key.private_part_destroyed",
-            ACCESS_RING,
-            kid,
-        )
-        .await?;
+        store::record(&mut tx, &actor, "signing_key.private_part_destroyed", ring, kid).await?;
     }
     if !retired.is_empty() {
-        store::raise_seq(&mut tx, ACCESS_RING, now).await?;
+        store::raise_seq(&mut tx, ring, now).await?;
     }
     tx.commit().await?;
     Ok(Maintenance { retired, destroyed })

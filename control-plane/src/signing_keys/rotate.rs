@@ -2,21 +2,21 @@
 
 use axum::extract::State;
 use chrono::{DateTime, Utc};
-use keyring::KeyState;
+use keyring::{KeyState, RingName};
 use problem::Problem;
 use serde::Serialize;
 
 use super::error::KeyError;
 use super::initialise::publish_standby;
-use super::{ACCESS_RING, metrics, store};
-use crate::extract::{Actor, Json};
+use super::{OfRing, metrics, store};
+use crate::extract::{Actor, Json, Query};
 use crate::state::AppState;
 
 /// A rotation that has happened.
 #[derive(Debug, Serialize)]
 pub(crate) struct Rotation {
     /// The ring that turned.
-    ring: &'static str,
+    ring: RingName,
     /// Its `seq` now: verifiers that hold it know all that follows.
     seq: i64,
     /// Kid of the key that signs from now on.
@@ -37,12 +37,13 @@ pub(crate) struct Rotation {
 /// `standby-unusable` when it cannot be opened. Nothing is changed then.
 pub(crate) async fn rotate_keys(
     State(state): State<AppState>,
+    Query(OfRing { ring }): Query<OfRing>,
     actor: Actor,
 ) -> Result<Json<Rotation>, Problem> {
-    let rotation = rotate(&state, &actor).await?;
-    metrics::count_rotation(ACCESS_RING);
+    let rotation = rotate(&state, ring, &actor).await?;
+    metrics::count_rotation(ring);
     tracing::info!(
-        ring = ACCESS_RING,
+        ring = ring.as_str(),
         actor = actor.name(),
         seq = rotation.seq,
         active = rotation.active,
@@ -54,44 +55,42 @@ pub(crate) async fn rotate_keys(
 }
 
 /// One rotation, or none: the transaction is rolled back on every refusal.
-async fn rotate(state: &AppState, actor: &Actor) -> Result<Rotation, KeyError> {
+async fn rotate(state: &AppState, ring: RingName, actor: &Actor) -> Result<Rotation, KeyError> {
     let dwell_s = i64::from(state.bounds.standby_dwell_s);
     let mut tx = state.db.begin().await?;
-    store::lock_ring(&mut tx, ACCESS_RING)
+    let seq = store::lock_ring(&mut tx, ring)
         .await?
         .ok_or(KeyError::NotInitialised)?;
     let now = store::database_time(&mut tx).await?;
 
-    let Some(retiring) = store::retire_active(&mut tx, ACCESS_RING, now, &state.bounds).await? else {
-        return Err(
-            match store::standby_wait_s(&mut tx, ACCESS_RING, now, dwell_s).await? {
-                None => KeyError::NotInitialised,
-                Some(0) => KeyError::Inconsistent("the standby is ready, and no key is active".to_owned()),
-                Some(wait_s) => KeyError::TooEarly {
-                    retry_after_s: u64::try_from(wait_s).unwrap_or(1),
-                },
+    let Some(retiring) = store::retire_active(&mut tx, ring, now, &state.bounds).await? else {
+        return Err(match store::standby_wait_s(&mut tx, ring, now, dwell_s).await? {
+            None => KeyError::NotInitialised,
+            Some(0) => KeyError::Inconsistent("the standby is ready, and no key is active".to_owned()),
+            Some(wait_s) => KeyError::TooEarly {
+                retry_after_s: u64::try_from(wait_s).unwrap_or(1),
             },
-        );
+        });
     };
     // A key that does not open would end every log-in: it is tried before it signs, not after.
-    let standby = store::sealed_key(&mut tx, ACCESS_RING, KeyState::Published.as_str()).await?;
+    let standby = store::sealed_key(&mut tx, ring, KeyState::Published.as_str()).await?;
     let standby = standby.ok_or(KeyError::NotInitialised)?;
     state
         .vault
-        .prove(ACCESS_RING, &standby)
+        .prove(ring, &standby)
         .map_err(KeyError::StandbyUnusable)?;
 
-    let active = store::activate_standby(&mut tx, ACCESS_RING, now, dwell_s)
+    let active = store::activate_standby(&mut tx, ring, now, dwell_s)
         .await?
         .filter(|kid| *kid == standby.kid)
         .ok_or_else(|| KeyError::Inconsistent("the standby changed under the lock".to_owned()))?;
-    store::record(&mut tx, actor, "signing_key.retiring", ACCESS_RING, &retiring).await?;
-    store::record(&mut tx, actor, "signing_key.activated", ACCESS_RING, &active).await?;
-    let standby = publish_standby(&mut tx, &state.vault, actor, now).await?;
-    let seq = store::raise_seq(&mut tx, ACCESS_RING, now).await?;
+    store::record(&mut tx, actor, "signing_key.retiring", ring, &retiring).await?;
+    store::record(&mut tx, actor, "signing_key.activated", ring, &active).await?;
+    let standby = publish_standby(&mut tx, &state.vault, ring, actor, seq + 1, now).await?;
+    let seq = store::raise_seq(&mut tx, ring, now).await?;
     tx.commit().await?;
     Ok(Rotation {
-        ring: ACCESS_RING,
+        ring,
         seq,
         active,
         retiring,

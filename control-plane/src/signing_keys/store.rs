@@ -3,7 +3,7 @@
 //! Every change is a compare-and-set on the state, under the lock of the ring's row, with times the database gave.
 
 use chrono::{DateTime, Utc};
-use keyring::Bounds;
+use keyring::{Bounds, RingName};
 use sqlx::PgConnection;
 
 use super::vault::SealedKey;
@@ -49,10 +49,10 @@ pub(super) struct RingFigures {
 }
 
 /// Makes the row of a ring, if there is none. Waits for another transaction that is doing so.
-pub(super) async fn create_ring(conn: &mut PgConnection, ring: &str) -> sqlx::Result<()> {
+pub(super) async fn create_ring(conn: &mut PgConnection, ring: RingName) -> sqlx::Result<()> {
     sqlx::query!(
         "INSERT INTO control.key_ring (ring) VALUES ($1) ON CONFLICT (ring) DO NOTHING",
-        ring
+        ring.as_str()
     )
     .execute(conn)
     .await?;
@@ -60,10 +60,10 @@ pub(super) async fn create_ring(conn: &mut PgConnection, ring: &str) -> sqlx::Re
 }
 
 /// Locks a ring for the rest of the transaction: one transition at a time.
-pub(super) async fn lock_ring(conn: &mut PgConnection, ring: &str) -> sqlx::Result<Option<i64>> {
+pub(super) async fn lock_ring(conn: &mut PgConnection, ring: RingName) -> sqlx::Result<Option<i64>> {
     sqlx::query_scalar!(
         "SELECT seq FROM control.key_ring WHERE ring = $1 FOR UPDATE",
-        ring
+        ring.as_str()
     )
     .fetch_optional(conn)
     .await
@@ -76,26 +76,29 @@ pub(super) async fn database_time(conn: &mut PgConnection) -> sqlx::Result<DateT
         .await
 }
 
-/// Publishes a new standby.
+/// Publishes a new standby, which verifiers know once they hold `seq` of the ring.
 pub(super) async fn publish(
     conn: &mut PgConnection,
-    ring: &str,
+    ring: RingName,
     key: &SealedKey,
+    seq: i64,
     now: DateTime<Utc>,
 ) -> sqlx::Result<()> {
     sqlx::query!(
         r#"
         INSERT INTO control.signing_key
-               (kid, ring, algorithm, state, public_key, sealed_private_key, kek_version, created_at, published_at)
-        VALUES ($1, $2, $3, 'published', $4, $5, $6, $7, $7)
+               (kid, ring, algorithm, state, public_key, sealed_private_key, kek_version, created_at, published_at,
+                published_seq)
+        VALUES ($1, $2, $3, 'published', $4, $5, $6, $7, $7, $8)
         "#,
         key.kid,
-        ring,
+        ring.as_str(),
         key.algorithm,
         key.public_key,
         key.sealed_private_key,
         key.kek_version,
         now,
+        seq,
     )
     .execute(conn)
     .await?;
@@ -105,7 +108,7 @@ pub(super) async fn publish(
 /// Active → retiring, if the standby may take over (guards G2 and G3). Gives the kid.
 pub(super) async fn retire_active(
     conn: &mut PgConnection,
-    ring: &str,
+    ring: RingName,
     now: DateTime<Utc>,
     bounds: &Bounds,
 ) -> sqlx::Result<Option<String>> {
@@ -121,7 +124,7 @@ pub(super) async fn retire_active(
                           AND standby.published_at + $5::bigint * interval '1 second' <= $2)
         RETURNING kid
         "#,
-        ring,
+        ring.as_str(),
         now,
         bounds.sign_window_s(),
         bounds.verify_window_s(),
@@ -134,7 +137,7 @@ pub(super) async fn retire_active(
 /// Published → active, if it has been published for `dwell_s` (guard G2). Gives the kid.
 pub(super) async fn activate_standby(
     conn: &mut PgConnection,
-    ring: &str,
+    ring: RingName,
     now: DateTime<Utc>,
     dwell_s: i64,
 ) -> sqlx::Result<Option<String>> {
@@ -145,7 +148,7 @@ pub(super) async fn activate_standby(
          WHERE ring = $1 AND state = 'published' AND published_at + $3::bigint * interval '1 second' <= $2
         RETURNING kid
         "#,
-        ring,
+        ring.as_str(),
         now,
         dwell_s,
     )
@@ -156,7 +159,7 @@ pub(super) async fn activate_standby(
 /// Seconds from `now`, rounded up, until the standby may be activated; 0 when it may, nothing when there is none.
 pub(super) async fn standby_wait_s(
     conn: &mut PgConnection,
-    ring: &str,
+    ring: RingName,
     now: DateTime<Utc>,
     dwell_s: i64,
 ) -> sqlx::Result<Option<i64>> {
@@ -166,7 +169,7 @@ pub(super) async fn standby_wait_s(
           FROM control.signing_key
          WHERE ring = $1 AND state = 'published'
         "#,
-        ring,
+        ring.as_str(),
         dwell_s,
         now,
     )
@@ -177,7 +180,7 @@ pub(super) async fn standby_wait_s(
 /// Retiring → retired for every key past its `verify_until`, private part destroyed (guard G4). Gives the kids.
 pub(super) async fn retire_due(
     conn: &mut PgConnection,
-    ring: &str,
+    ring: RingName,
     now: DateTime<Utc>,
 ) -> sqlx::Result<Vec<String>> {
     sqlx::query_scalar!(
@@ -187,7 +190,7 @@ pub(super) async fn retire_due(
          WHERE ring = $1 AND state = 'retiring' AND verify_until <= $2
         RETURNING kid
         "#,
-        ring,
+        ring.as_str(),
         now,
     )
     .fetch_all(conn)
@@ -197,7 +200,7 @@ pub(super) async fn retire_due(
 /// Destroys the private part of every retiring key past the rollback window (INV-6). Gives the kids.
 pub(super) async fn destroy_due(
     conn: &mut PgConnection,
-    ring: &str,
+    ring: RingName,
     now: DateTime<Utc>,
     rollback_window_s: i64,
 ) -> sqlx::Result<Vec<String>> {
@@ -209,7 +212,7 @@ pub(super) async fn destroy_due(
            AND retiring_at + $3::bigint * interval '1 second' <= $2
         RETURNING kid
         "#,
-        ring,
+        ring.as_str(),
         now,
         rollback_window_s,
     )
@@ -218,10 +221,14 @@ pub(super) async fn destroy_due(
 }
 
 /// Tells verifiers, at commit, that the ring has changed. Gives the new `seq`.
-pub(super) async fn raise_seq(conn: &mut PgConnection, ring: &str, now: DateTime<Utc>) -> sqlx::Result<i64> {
+pub(super) async fn raise_seq(
+    conn: &mut PgConnection,
+    ring: RingName,
+    now: DateTime<Utc>,
+) -> sqlx::Result<i64> {
     sqlx::query_scalar!(
         "UPDATE control.key_ring SET seq = seq + 1, updated_at = $2 WHERE ring = $1 RETURNING seq",
-        ring,
+        ring.as_str(),
         now,
     )
     .fetch_one(conn)
@@ -233,14 +240,14 @@ pub(super) async fn record(
     conn: &mut PgConnection,
     actor: &Actor,
     action: &str,
-    ring: &str,
+    ring: RingName,
     kid: &str,
 ) -> sqlx::Result<()> {
     sqlx::query!(
         "INSERT INTO control.audit_event (actor, action, ring, kid, request_id) VALUES ($1, $2, $3, $4, $5)",
         actor.name(),
         action,
-        ring,
+        ring.as_str(),
         kid,
         actor.request_id(),
     )
@@ -252,7 +259,7 @@ pub(super) async fn record(
 /// The key of a ring in a state that only one key can have, with its sealed private part.
 pub(super) async fn sealed_key(
     conn: &mut PgConnection,
-    ring: &str,
+    ring: RingName,
     state: &str,
 ) -> sqlx::Result<Option<SealedKey>> {
     sqlx::query_as!(
@@ -262,7 +269,7 @@ pub(super) async fn sealed_key(
           FROM control.signing_key
          WHERE ring = $1 AND state = $2 AND sealed_private_key IS NOT NULL
         "#,
-        ring,
+        ring.as_str(),
         state,
     )
     .fetch_optional(conn)
@@ -270,15 +277,18 @@ pub(super) async fn sealed_key(
 }
 
 /// The `seq` of a ring, or nothing before it is made.
-pub(super) async fn seq(conn: &mut PgConnection, ring: &str) -> sqlx::Result<Option<i64>> {
-    sqlx::query_scalar!("SELECT seq FROM control.key_ring WHERE ring = $1", ring)
+pub(super) async fn seq(conn: &mut PgConnection, ring: RingName) -> sqlx::Result<Option<i64>> {
+    sqlx::query_scalar!("SELECT seq FROM control.key_ring WHERE ring = $1", ring.as_str())
         .fetch_optional(conn)
         .await
 }
 
 /// The ring's `seq` and every key that verifiers must know, revoked ones included: one statement, hence one snapshot. A
 /// fraction of a second is rounded up, never a token's time cut off.
-pub(super) async fn published_keys(conn: &mut PgConnection, ring: &str) -> sqlx::Result<Vec<PublishedRow>> {
+pub(super) async fn published_keys(
+    conn: &mut PgConnection,
+    ring: RingName,
+) -> sqlx::Result<Vec<PublishedRow>> {
     sqlx::query_as!(
         PublishedRow,
         r#"
@@ -291,14 +301,14 @@ pub(super) async fn published_keys(conn: &mut PgConnection, ring: &str) -> sqlx:
          WHERE key_ring.ring = $1
          ORDER BY signing_key.created_at, kid
         "#,
-        ring,
+        ring.as_str(),
     )
     .fetch_all(conn)
     .await
 }
 
 /// The newest 200 keys of a ring, newest first.
-pub(super) async fn list(conn: &mut PgConnection, ring: &str) -> sqlx::Result<Vec<KeyRow>> {
+pub(super) async fn list(conn: &mut PgConnection, ring: RingName) -> sqlx::Result<Vec<KeyRow>> {
     sqlx::query_as!(
         KeyRow,
         r#"
@@ -309,14 +319,14 @@ pub(super) async fn list(conn: &mut PgConnection, ring: &str) -> sqlx::Result<Ve
          ORDER BY created_at DESC, kid
          LIMIT 200
         "#,
-        ring,
+        ring.as_str(),
     )
     .fetch_all(conn)
     .await
 }
 
 /// How many keys are in each state, and how long the active one has been.
-pub(super) async fn figures(conn: &mut PgConnection, ring: &str) -> sqlx::Result<Vec<RingFigures>> {
+pub(super) async fn figures(conn: &mut PgConnection, ring: RingName) -> sqlx::Result<Vec<RingFigures>> {
     sqlx::query_as!(
         RingFigures,
         r#"
@@ -326,7 +336,7 @@ pub(super) async fn figures(conn: &mut PgConnection, ring: &str) -> sqlx::Result
          WHERE ring = $1
          GROUP BY state
         "#,
-        ring,
+        ring.as_str(),
     )
     .fetch_all(conn)
     .await

@@ -1,8 +1,8 @@
 //! Private keys in this process: made, tested, sealed, and opened again to see that they can be.
 
 use keyring::{
-    Algorithm, Claims, Expectations, KeyEncryptionKey, KeySet, KeyState, SealError, SigningError, SigningKey,
-    Verifier, open, seal,
+    Algorithm, Claims, Expectations, KeyEncryptionKey, KeySet, KeyState, RingName, SealError, SigningError,
+    SigningKey, Verifier, open, seal,
 };
 
 /// Makes and opens the private keys of rings.
@@ -30,7 +30,7 @@ pub(super) struct SealedKey {
 
 /// Why a key cannot be made or opened.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum VaultError {
+pub(crate) enum VaultError {
     #[error("sealing: {0}")]
     Seal(#[from] SealError),
     #[error("signing: {0}")]
@@ -57,18 +57,18 @@ impl Vault {
 
     /// Makes a key for a ring and proves that it works: sealed, opened again, it signs, and the signature verifies
     /// (guard G1). Only then may it be published.
-    pub(super) fn make(&self, ring: &str) -> Result<SealedKey, VaultError> {
-        let key = SigningKey::generate(self.algorithm)?;
+    pub(super) fn make(&self, ring: RingName) -> Result<SealedKey, VaultError> {
+        let key = SigningKey::generate(ring.algorithm(self.algorithm))?;
         let private = key.to_pkcs8()?;
         let sealed = SealedKey {
             kid: key.kid().to_owned(),
-            algorithm: self.algorithm.to_string(),
+            algorithm: key.algorithm().to_string(),
             public_key: key.public().to_vec(),
             sealed_private_key: seal(
                 &self.kek,
-                ring,
+                ring.as_str(),
                 key.kid(),
-                self.algorithm,
+                key.algorithm(),
                 self.kek_version,
                 &private,
             )?,
@@ -79,7 +79,7 @@ impl Vault {
     }
 
     /// Opens a row's private part and proves that it signs for the row's kid.
-    pub(super) fn prove(&self, ring: &str, row: &SealedKey) -> Result<(), VaultError> {
+    pub(super) fn prove(&self, ring: RingName, row: &SealedKey) -> Result<(), VaultError> {
         let key = self.open(ring, row)?;
         let claims = self_test_claims();
         let token = key.sign(&claims)?;
@@ -103,7 +103,8 @@ impl Vault {
         }
     }
 
-    fn open(&self, ring: &str, row: &SealedKey) -> Result<SigningKey, VaultError> {
+    /// Opens a row's private part.
+    pub(super) fn open(&self, ring: RingName, row: &SealedKey) -> Result<SigningKey, VaultError> {
         if row.kek_version != self.kek_version {
             return Err(VaultError::KekVersion {
                 found: row.kek_version,
@@ -113,7 +114,7 @@ impl Vault {
         let algorithm: Algorithm = row.algorithm.parse().map_err(|_| VaultError::Algorithm)?;
         let private = open(
             &self.kek,
-            ring,
+            ring.as_str(),
             &row.kid,
             algorithm,
             row.kek_version,
@@ -160,28 +161,28 @@ mod tests {
 
     #[test]
     fn g1_a_key_is_proved_and_a_foreign_one_is_not() {
-        let sealed = vault(1, 1).make("access").unwrap();
-        assert!(vault(1, 1).prove("access", &sealed).is_ok());
+        let sealed = vault(1, 1).make(RingName::Access).unwrap();
+        assert!(vault(1, 1).prove(RingName::Access, &sealed).is_ok());
 
         assert!(matches!(
-            vault(2, 1).prove("access", &sealed),
+            vault(2, 1).prove(RingName::Access, &sealed),
             Err(VaultError::Seal(_))
         ));
         assert!(matches!(
-            vault(1, 2).prove("access", &sealed),
+            vault(1, 2).prove(RingName::Access, &sealed),
             Err(VaultError::KekVersion { found: 1, ours: 2 })
         ));
         assert!(matches!(
-            vault(1, 1).prove("stepup", &sealed),
+            vault(1, 1).prove(RingName::Stepup, &sealed),
             Err(VaultError::Seal(_))
         ));
-        let other = vault(1, 1).make("access").unwrap();
+        let other = vault(1, 1).make(RingName::Access).unwrap();
         let moved = SealedKey {
             sealed_private_key: other.sealed_private_key,
             ..sealed.clone()
         };
         assert!(matches!(
-            vault(1, 1).prove("access", &moved),
+            vault(1, 1).prove(RingName::Access, &moved),
             Err(VaultError::Seal(_))
         ));
         let swapped = SealedKey {
@@ -189,7 +190,7 @@ mod tests {
             ..sealed
         };
         assert!(matches!(
-            vault(1, 1).prove("access", &swapped),
+            vault(1, 1).prove(RingName::Access, &swapped),
             Err(VaultError::OtherKey)
         ));
     }
@@ -197,6 +198,7 @@ mod tests {
     #[test]
     fn g1_both_algorithms_work() {
         let es256 = Vault::new(KeyEncryptionKey::from_bytes([1; 32]), 1, Algorithm::ES256);
-        assert_eq!(es256.make("access").unwrap().public_key.len(), 65);
+        assert_eq!(es256.make(RingName::Access).unwrap().public_key.len(), 65);
+        assert_eq!(es256.make(RingName::Bundle).unwrap().public_key.len(), 32);
     }
 }

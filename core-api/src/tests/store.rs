@@ -73,8 +73,9 @@ pub(crate) async fn activate_key(owner: &PgPool, kid: &str, algorithm: &str, pub
     sqlx::query(ring).execute(&mut *tx).await.unwrap();
     sqlx::query(retire).execute(&mut *tx).await.unwrap();
     sqlx::query(
-        "INSERT INTO control.signing_key (kid, ring, algorithm, state, public_key, sealed_private_key, kek_version, published_at)
-         VALUES ($1, 'access', $2, 'published', $3, $4, 1, now())",
+        "INSERT INTO control.signing_key (kid, ring, algorithm, state, public_key, sealed_private_key, kek_version, published_at,
+                 published_seq)
+         VALUES ($1, 'access', $2, 'published', $3, $4, 1, now(), 1)",
     )
     .bind(kid)
     .bind(algorithm)

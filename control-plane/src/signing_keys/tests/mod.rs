@@ -2,6 +2,7 @@
 
 mod model;
 mod publication;
+mod rings;
 mod schema;
 mod transitions;
 
@@ -14,8 +15,8 @@ use database::DatabaseSettings;
 use http::{HeaderMap, Request, StatusCode};
 use http_body_util::BodyExt as _;
 use keyring::{
-    Algorithm, Claims, Expectations, KeyEncryptionKey, KeySet, SigningKey, TokenAlgorithm, TokenRefusal,
-    Verifier,
+    Algorithm, Claims, Expectations, KeyEncryptionKey, KeySet, RingName, SigningKey, TokenAlgorithm,
+    TokenRefusal, Verifier,
 };
 use serde_json::Value;
 use service_runtime::settings::SecretBytes;
@@ -26,7 +27,6 @@ use test_support::TestDatabase;
 use tokio::sync::watch;
 use tower::ServiceExt as _;
 
-use super::ACCESS_RING;
 use super::keyset::load;
 use super::retire::maintain_once;
 use crate::settings::{RotationSettings, Settings, TokenSettings};
@@ -61,7 +61,7 @@ struct Plane {
 impl Plane {
     async fn start() -> Self {
         let plane = Self::without_a_ring().await;
-        maintain_once(&plane.state).await.unwrap();
+        maintain_once(&plane.state, RingName::Access).await.unwrap();
         plane
     }
 
@@ -185,15 +185,8 @@ impl Plane {
         let algorithm: Algorithm = row.get::<String, _>("algorithm").parse().unwrap();
         let (kid, sealed): (String, Vec<u8>) = (row.get("kid"), row.get("sealed_private_key"));
         let kek = KeyEncryptionKey::from_bytes(KEK);
-        let private = keyring::open(
-            &kek,
-            ACCESS_RING,
-            &kid,
-            algorithm,
-            row.get("kek_version"),
-            &sealed,
-        )
-        .unwrap();
+        let private =
+            keyring::open(&kek, "access", &kid, algorithm, row.get("kek_version"), &sealed).unwrap();
         let iat = row.get::<DateTime<Utc>, _>("iat").timestamp();
         let claims = Claims {
             iss: "https://api.bank.example".to_owned(),

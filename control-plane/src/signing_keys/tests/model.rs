@@ -1,7 +1,7 @@
 //! PostgreSQL against the pure rules of `keyring::step`.
 
 use http::StatusCode;
-use keyring::{Bounds, Event, KeyState, Ring, RingRefusal, step};
+use keyring::{Bounds, Event, KeyState, Ring, RingName, RingRefusal, step};
 use serde_json::Value;
 
 use super::{Plane, settings};
@@ -47,7 +47,7 @@ async fn the_database_and_the_pure_rules_agree() {
                 Err(refusal) => panic!("round {round}: {refusal}"),
             }
         } else {
-            maintain_once(&plane.state).await.unwrap();
+            maintain_once(&plane.state, RingName::Access).await.unwrap();
             ring = step(&ring, &Event::Retire, now, &bounds).unwrap();
             ring = step(&ring, &Event::Purge, now, &bounds).unwrap();
         }

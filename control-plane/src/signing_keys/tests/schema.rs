@@ -1,6 +1,7 @@
 //! What the database itself refuses, whoever asks.
 
 use http::StatusCode;
+use keyring::RingName;
 use sqlx::{AssertSqlSafe, Executor as _};
 
 use super::Plane;
@@ -77,13 +78,13 @@ async fn the_database_refuses_what_no_control_plane_may_do() {
     plane.pass(330).await;
     assert_eq!(plane.rotate().await.0, StatusCode::OK);
     plane.pass(700).await;
-    maintain_once(&plane.state).await.unwrap();
+    maintain_once(&plane.state, RingName::Access).await.unwrap();
     let late = "clock_timestamp()";
     let attempts = [
         // A second active key, a second standby.
         format!("UPDATE control.signing_key SET state = 'active', activated_at = {late} WHERE state = 'published'"),
-        "INSERT INTO control.signing_key (kid, ring, algorithm, state, public_key, sealed_private_key, kek_version, published_at)
-         SELECT repeat('x', 43), ring, algorithm, 'published', public_key, sealed_private_key, 1, published_at
+        "INSERT INTO control.signing_key (kid, ring, algorithm, state, public_key, sealed_private_key, kek_version, published_at, published_seq)
+         SELECT repeat('x', 43), ring, algorithm, 'published', public_key, sealed_private_key, 1, published_at, published_seq
            FROM control.signing_key WHERE state = 'published'".to_owned(),
         // Backwards, or without what the state needs.
         "UPDATE control.signing_key SET state = 'published', activated_at = NULL WHERE state = 'active'".to_owned(),

@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use http::StatusCode;
-use keyring::TokenRefusal;
+use keyring::{RingName, TokenRefusal};
 use sqlx::{AssertSqlSafe, Executor as _, Row as _};
 use tokio::task::JoinSet;
 
@@ -21,10 +21,10 @@ async fn inv4_a_new_ring_has_one_active_key_and_a_standby() {
             &"urn:portico:problem:unavailable".into()
         )
     );
-    assert!(list::check_ring(&plane.state).await.is_err());
+    assert!(list::check_ring(&plane.state, RingName::Access).await.is_err());
     assert_eq!(plane.rotate().await.0, StatusCode::SERVICE_UNAVAILABLE);
 
-    maintain_once(&plane.state).await.unwrap();
+    maintain_once(&plane.state, RingName::Access).await.unwrap();
     let body = plane.keys().await;
     assert_eq!(
         (states(&body), &body["seq"]),
@@ -34,9 +34,12 @@ async fn inv4_a_new_ring_has_one_active_key_and_a_standby() {
         body.to_string().contains("has_private_part") && !body.to_string().contains("sealed"),
         "{body}"
     );
-    list::check_ring(&plane.state).await.unwrap();
+    list::check_ring(&plane.state, RingName::Access).await.unwrap();
 
-    assert_eq!(maintain_once(&plane.state).await.unwrap(), Maintenance::default());
+    assert_eq!(
+        maintain_once(&plane.state, RingName::Access).await.unwrap(),
+        Maintenance::default()
+    );
     assert_eq!(plane.keys().await["seq"], 1);
 }
 
@@ -46,7 +49,7 @@ async fn inv4_control_planes_that_start_together_make_one_ring() {
     let mut starts = JoinSet::new();
     for _ in 0..4 {
         let twin = plane.twin();
-        starts.spawn(async move { maintain_once(&twin).await.map(drop) });
+        starts.spawn(async move { maintain_once(&twin, RingName::Access).await.map(drop) });
     }
     while let Some(start) = starts.join_next().await {
         start.unwrap().unwrap();
@@ -173,11 +176,14 @@ async fn g4_inv6_keys_retire_on_time_and_their_private_parts_are_destroyed() {
     let private = format!("SELECT count(sealed_private_key) FROM control.signing_key WHERE kid = '{first}'");
 
     plane.pass(100).await;
-    assert_eq!(maintain_once(&plane.state).await.unwrap(), Maintenance::default());
+    assert_eq!(
+        maintain_once(&plane.state, RingName::Access).await.unwrap(),
+        Maintenance::default()
+    );
     assert_eq!(plane.number(&private).await, 1);
 
     plane.pass(10).await;
-    let done = maintain_once(&plane.state).await.unwrap();
+    let done = maintain_once(&plane.state, RingName::Access).await.unwrap();
     assert_eq!(
         done,
         Maintenance {
@@ -191,16 +197,25 @@ async fn g4_inv6_keys_retire_on_time_and_their_private_parts_are_destroyed() {
     );
 
     plane.pass(540).await;
-    assert_eq!(maintain_once(&plane.state).await.unwrap(), Maintenance::default());
+    assert_eq!(
+        maintain_once(&plane.state, RingName::Access).await.unwrap(),
+        Maintenance::default()
+    );
     assert!(plane.key_set().await.keys.iter().any(|key| key.kid == first));
 
     // Several instances at once, twice: it happens once.
     plane.pass(20).await;
     let twin = plane.twin();
-    let (one, two) = tokio::join!(maintain_once(&plane.state), maintain_once(&twin));
+    let (one, two) = tokio::join!(
+        maintain_once(&plane.state, RingName::Access),
+        maintain_once(&twin, RingName::Access)
+    );
     let mut retired = [one.unwrap().retired, two.unwrap().retired].concat();
     assert_eq!((retired.pop(), retired.pop()), (Some(first.clone()), None));
-    assert_eq!(maintain_once(&plane.state).await.unwrap(), Maintenance::default());
+    assert_eq!(
+        maintain_once(&plane.state, RingName::Access).await.unwrap(),
+        Maintenance::default()
+    );
     let set = plane.key_set().await;
     assert!(
         set.seq == 3 && set.keys.iter().all(|key| key.kid != first),
@@ -221,7 +236,7 @@ async fn a_key_retires_with_its_private_part_when_the_rollback_window_is_longer(
     plane.pass(700).await;
     let mut state = plane.state.clone();
     state.bounds.rollback_window_s = 100_000;
-    let done = maintain_once(&state).await.unwrap();
+    let done = maintain_once(&state, RingName::Access).await.unwrap();
     assert_eq!((done.retired.len(), done.destroyed.len()), (1, 0));
     assert_eq!(
         plane
@@ -253,7 +268,7 @@ async fn a_sealed_key_in_another_row_does_not_open_and_never_signs() {
     );
     assert_eq!(plane.picture().await, before);
     assert!(
-        list::check_ring(&plane.state).await.is_err(),
+        list::check_ring(&plane.state, RingName::Access).await.is_err(),
         "the process would say it is ready"
     );
 }
@@ -303,7 +318,7 @@ async fn every_transition_is_recorded_with_who_and_when() {
     .await;
     assert_eq!(status, StatusCode::OK, "{body}");
     plane.pass(700).await;
-    maintain_once(&plane.state).await.unwrap();
+    maintain_once(&plane.state, RingName::Access).await.unwrap();
 
     let trail: String = plane
         .row(
@@ -345,7 +360,7 @@ async fn a_ring_that_lost_its_active_key_is_left_to_a_person() {
         .await;
     plane.pass(400).await;
     let before = plane.picture().await;
-    assert!(maintain_once(&plane.state).await.is_err());
+    assert!(maintain_once(&plane.state, RingName::Access).await.is_err());
     assert_eq!(plane.rotate().await.0, StatusCode::INTERNAL_SERVER_ERROR);
     assert_eq!(plane.picture().await, before);
 }
