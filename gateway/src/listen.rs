@@ -1,12 +1,28 @@
 //! Listening sockets: bound before anything else starts, one per worker thread and address.
 
 use std::net::{SocketAddr, TcpListener};
+use std::os::fd::AsFd;
 
 use anyhow::Context as _;
-use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+use socket2::{Domain, Protocol, SockAddr, SockFilter, SockRef, Socket, Type};
 
 /// Connections that may wait to be accepted, per socket.
 const BACKLOG: i32 = 1_024;
+
+/// Drops segments with SYN and keeps all others. The octet of the flags is the thirteenth behind the first of TCP's
+/// header, where a filter of a listening socket begins to count (RFC 9293 §3.1, bpf in socket(7)).
+const NO_SYN: [SockFilter; 4] = {
+    const LOAD_OCTET: u16 = 0x30;
+    const JUMP_IF_SET: u16 = 0x45;
+    const RETURN: u16 = 0x06;
+    const SYN: u32 = 0x02;
+    [
+        SockFilter::new(LOAD_OCTET, 0, 0, 13),
+        SockFilter::new(JUMP_IF_SET, 0, 1, SYN),
+        SockFilter::new(RETURN, 0, 0, 0),
+        SockFilter::new(RETURN, 0, 0, u32::MAX),
+    ]
+};
 
 /// Takes the sockets that another process has handed over for this address, and binds those that are missing.
 ///
@@ -44,6 +60,15 @@ pub(crate) fn take_or_bind(
 pub(crate) fn bind_all(name: &str, address: SocketAddr, workers: usize) -> anyhow::Result<Vec<TcpListener>> {
     let bound = probe(address).with_context(|| format!("listener {name}: cannot bind {address}"))?;
     (0..workers).map(|_| bind_one(name, bound)).collect()
+}
+
+/// Lets no handshake begin on a listening socket; those that have begun are finished. To a client it is as if its first
+/// segment was lost: it sends it again a second later, and is refused or finds the next gateway.
+///
+/// # Errors
+/// When the kernel takes no filter.
+pub(crate) fn begin_no_handshakes(socket: &impl AsFd) -> std::io::Result<()> {
+    SockRef::from(socket).attach_filter(&NO_SYN)
 }
 
 fn bind_one(name: &str, bound: SocketAddr) -> anyhow::Result<TcpListener> {

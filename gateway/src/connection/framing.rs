@@ -3,7 +3,7 @@
 //! **Invariant:** what is refused here never reaches pingora's parser, the policy, or an upstream.
 
 use policy::framing::Fault;
-use problem::{ProblemType, catalogue};
+use problem::{Problem, ProblemType, catalogue};
 
 use crate::proxy::problem_type;
 
@@ -26,24 +26,37 @@ pub(crate) struct Refusal {
     pub(crate) rule: &'static str,
     /// For the client; a constant, so it can hold nothing about anyone.
     pub(crate) detail: &'static str,
+    /// When it is worth trying again, in seconds; for a client that has sent too many of them.
+    pub(crate) retry_after_s: Option<u64>,
 }
 
 impl Refusal {
-    pub(crate) const fn malformed(rule: &'static str, detail: &'static str) -> Self {
+    /// Waiting does not make such a request better.
+    pub(crate) const fn new(kind: ProblemType, rule: &'static str, detail: &'static str) -> Self {
         Self {
-            kind: catalogue::MALFORMED_REQUEST,
+            kind,
             rule,
             detail,
+            retry_after_s: None,
+        }
+    }
+
+    pub(crate) const fn malformed(rule: &'static str, detail: &'static str) -> Self {
+        Self::new(catalogue::MALFORMED_REQUEST, rule, detail)
+    }
+
+    /// What the client reads.
+    pub(crate) fn problem(&self) -> Problem {
+        let problem = Problem::new(self.kind).detail(self.detail);
+        match self.retry_after_s {
+            Some(seconds) => problem.retry_after(seconds),
+            None => problem,
         }
     }
 }
 
 impl From<Fault> for Refusal {
     fn from(fault: Fault) -> Self {
-        Self {
-            kind: problem_type(fault.kind),
-            rule: fault.id(),
-            detail: fault.detail,
-        }
+        Self::new(problem_type(fault.kind), fault.id(), fault.detail)
     }
 }

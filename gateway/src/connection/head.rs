@@ -64,11 +64,11 @@ impl Scanner {
 }
 
 /// The head, or in HTTP/2 its list of fields, has more bytes than a head may have.
-pub(super) const TOO_LARGE: Refusal = Refusal {
-    kind: catalogue::HEAD_TOO_LARGE,
-    rule: "limits.head",
-    detail: "the request head is too large",
-};
+pub(super) const TOO_LARGE: Refusal = Refusal::new(
+    catalogue::HEAD_TOO_LARGE,
+    "limits.head",
+    "the request head is too large",
+);
 
 /// Checks a whole head, as [`Scanner`] found it. Gives the length of the body behind it; `None` when it comes in chunks.
 ///
@@ -85,11 +85,7 @@ pub(crate) fn check(head: &[u8], limits: HeadLimits) -> Result<Option<u64>, Refu
         count = count.saturating_add(1);
         if count > limits.fields {
             let detail = "the request has too many headers";
-            return Err(Refusal {
-                kind: catalogue::HEAD_TOO_LARGE,
-                rule: "limits.headers",
-                detail,
-            });
+            return Err(Refusal::new(catalogue::HEAD_TOO_LARGE, "limits.headers", detail));
         }
         let (name, value) = split_field(line)?;
         fields.observe_line(name, value)?;
@@ -118,11 +114,7 @@ impl<'h> RequestLine<'h> {
             // HTTP/1.0 knows neither chunks nor Host, and pingora would answer it in chunks.
             return Err(if is_version(version) {
                 let detail = "the versions served are HTTP/1.1 and HTTP/2";
-                Refusal {
-                    kind: VERSION_NOT_SUPPORTED,
-                    rule: "FR-9",
-                    detail,
-                }
+                Refusal::new(VERSION_NOT_SUPPORTED, "FR-9", detail)
             } else {
                 Refusal::malformed("FR-9", "the request line has no HTTP version")
             });
@@ -145,11 +137,7 @@ const fn is_version(version: &[u8]) -> bool {
 fn check_target(target: &[u8], limits: HeadLimits) -> Result<(), Refusal> {
     if target.len() > limits.target {
         let detail = "the request target is too long";
-        return Err(Refusal {
-            kind: catalogue::TARGET_TOO_LONG,
-            rule: "limits.target",
-            detail,
-        });
+        return Err(Refusal::new(catalogue::TARGET_TOO_LONG, "limits.target", detail));
     }
     let legal = |byte: &u8| {
         matches!(byte, 0x21..=0x7e)

@@ -54,7 +54,7 @@ pub(super) async fn serve(worker: &Arc<Worker>, connection: Arc<Connection>, str
         let now = Instant::now();
         let accepted = tokio::select! {
             biased;
-            () = worker.shared.drain.begun(), if !leaving => {
+            () = worker.shared.drain.closed(), if !leaving => {
                 h2.graceful_shutdown();
                 leaving = true;
                 continue;

@@ -7,7 +7,7 @@ use http::{HeaderName, HeaderValue, StatusCode, header};
 use pingora::http::ResponseHeader;
 use pingora::protocols::http::ServerSession;
 use pingora::protocols::http::date::get_cached_date;
-use problem::{Problem, catalogue};
+use problem::catalogue;
 
 use super::Connection;
 use super::framing::Refusal;
@@ -20,14 +20,17 @@ use crate::server::Shared;
 pub(crate) fn charged(shared: &Shared, client: IpAddr, refusal: Refusal) -> Refusal {
     let charges = shared.policies.current().plan.charges_of_malformed(client);
     let states = shared.limiter.charge(&charges);
-    if states.iter().any(policy::LimitState::refuses) {
-        Refusal {
-            kind: catalogue::RATE_LIMITED,
-            rule: "floor.rate",
-            detail: "too many requests; try again later",
-        }
-    } else {
-        refusal
+    let refusing = states.iter().filter(|state| state.refuses());
+    match refusing.map(policy::LimitState::retry_after_seconds).max() {
+        Some(seconds) => Refusal {
+            retry_after_s: Some(seconds),
+            ..Refusal::new(
+                catalogue::RATE_LIMITED,
+                "floor.rate",
+                "too many requests; try again later",
+            )
+        },
+        None => refusal,
     }
 }
 
@@ -44,7 +47,7 @@ pub(super) struct Page {
 impl Page {
     pub(super) fn new(shared: &Shared, connection: &Connection, refusal: Refusal) -> Self {
         let identity = Identity::unknown();
-        let problem = Problem::new(refusal.kind).detail(refusal.detail);
+        let problem = refusal.problem();
         let body = Bytes::from(problem.to_json(Some(identity.request_id())));
         let snapshot = shared.policies.current();
         let rules = snapshot.plan.response_headers(None, connection.scheme(), None);
@@ -56,6 +59,8 @@ impl Page {
         ));
         headers.push((header::CONTENT_LENGTH, HeaderValue::from(body.len())));
         headers.push((header::DATE, get_cached_date()));
+        let of_problem = problem.headers().iter();
+        headers.extend(of_problem.map(|(name, value)| (name.clone(), value.clone())));
         headers.push((REQUEST_ID, identity.names.request_id_field().clone()));
         headers.push((TRACE_RESPONSE, identity.names.call_field().clone()));
         Self {
@@ -126,37 +131,23 @@ impl Page {
 
     /// Writes the log line of a stream or a connection that is reset with this code: there is no answer.
     pub(super) fn record_reset(&self, connection: &Connection, code: &'static str) {
-        METRICS
-            .refused_heads
-            .with_label_values(&[self.refusal.rule])
-            .inc();
-        self.identity.in_span(|| {
-            tracing::info!(
-                target: "access",
-                request_id = self.identity.request_id(),
-                trace_id = self.identity.names.trace_id(),
-                listener = connection.entrance.label.as_str(),
-                client = %connection.client,
-                method = "-",
-                path = "-",
-                decision = "refused",
-                rule = self.refusal.rule,
-                reason = code,
-                bundle = self.bundle,
-                "request"
-            );
-        });
+        self.log(connection, None, Some(code));
     }
 
     /// Writes the log line and counts.
     pub(super) fn record(&self, connection: &Connection) {
         METRICS
-            .refused_heads
-            .with_label_values(&[self.refusal.rule])
-            .inc();
-        METRICS
             .requests
             .with_label_values(&[NO_ROUTE, "other", self.status.as_str()])
+            .inc();
+        self.log(connection, Some(self.status.as_u16()), None);
+    }
+
+    /// What is not there is not in the line.
+    fn log(&self, connection: &Connection, status: Option<u16>, reason: Option<&'static str>) {
+        METRICS
+            .refused_heads
+            .with_label_values(&[self.refusal.rule])
             .inc();
         self.identity.in_span(|| {
             tracing::info!(
@@ -167,9 +158,10 @@ impl Page {
                 client = %connection.client,
                 method = "-",
                 path = "-",
-                status = self.status.as_u16(),
+                status,
                 decision = "refused",
                 rule = self.refusal.rule,
+                reason,
                 bundle = self.bundle,
                 "request"
             );

@@ -168,11 +168,11 @@ impl EdgeStream {
                 Ok(_) => return Arrival::Closed,
                 Err(_) => {
                     let detail = "the request head took too long";
-                    return Arrival::Refused(Refusal {
-                        kind: catalogue::REQUEST_TIMEOUT,
-                        rule: "floor.timeouts.head",
+                    return Arrival::Refused(Refusal::new(
+                        catalogue::REQUEST_TIMEOUT,
+                        "floor.timeouts.head",
                         detail,
-                    });
+                    ));
                 }
             }
         }

@@ -145,7 +145,7 @@ pub(super) async fn refuse(session: &mut Session, ctx: &mut RequestContext, refu
     ctx.reason = Some(refusal.rule);
     METRICS.refused_heads.with_label_values(&[refusal.rule]).inc();
     session.set_keepalive(None);
-    write_problem(session, ctx, Problem::new(refusal.kind).detail(refusal.detail)).await
+    write_problem(session, ctx, refusal.problem()).await
 }
 
 /// Answers a request that the policy denies.

@@ -141,7 +141,7 @@ impl ProxyHttp for Gateway {
             .connection
             .as_ref()
             .is_none_or(|connection| connection.is_last_request());
-        session.set_keepalive(if is_last || self.shared.drain.has_begun() {
+        session.set_keepalive(if is_last || self.shared.drain.has_closed() {
             None
         } else {
             Some(idle)
@@ -238,7 +238,7 @@ impl ProxyHttp for Gateway {
         if response.status.is_informational() {
             return Ok(());
         }
-        if self.shared.drain.has_begun() {
+        if self.shared.drain.has_closed() {
             session.set_keepalive(None);
         }
         compress::begin(session, ctx, response)?;

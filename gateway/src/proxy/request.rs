@@ -59,11 +59,11 @@ pub(super) fn check_client(shared: &Shared, ctx: &RequestContext) -> std::result
         .as_ref()
         .is_some_and(|connection| is_blocked(connection.client))
     {
-        return Err(Refusal {
-            kind: catalogue::ADDRESS_REFUSED,
-            rule: "J41",
-            detail: "requests from this address are not taken",
-        });
+        return Err(Refusal::new(
+            catalogue::ADDRESS_REFUSED,
+            "J41",
+            "requests from this address are not taken",
+        ));
     }
     Ok(())
 }
@@ -82,11 +82,11 @@ fn check_host(session: &Session, ctx: &RequestContext) -> std::result::Result<()
     let mut hosts = ctx.snapshot.plan.hosts().iter();
     let known = hosts.find(|known| known.eq_ignore_ascii_case(without_port));
     match (tls, known) {
-        (Some(tls), Some(host)) if !tls.agrees(host) => Err(Refusal {
-            kind: catalogue::MISDIRECTED,
-            rule: "TLS-3",
-            detail: "this host needs a connection of its own",
-        }),
+        (Some(tls), Some(host)) if !tls.agrees(host) => Err(Refusal::new(
+            catalogue::MISDIRECTED,
+            "TLS-3",
+            "this host needs a connection of its own",
+        )),
         _ => Ok(()),
     }
 }

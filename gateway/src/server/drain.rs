@@ -13,8 +13,13 @@ use crate::hand_over::Sockets;
 #[derive(Debug)]
 pub(crate) struct Drain {
     begun: CancellationToken,
+    /// Nobody can connect any more. Connections are told to end only then: their clients come back, and would find a
+    /// socket that is about to close.
+    closed: CancellationToken,
     handed_over: AtomicBool,
     sockets: Sockets,
+    /// Who accepts connections.
+    doors: TaskTracker,
     /// Connections, and who accepts them.
     serving: TaskTracker,
     shutdown: Shutdown,
@@ -25,8 +30,10 @@ impl Drain {
     pub(crate) fn new(shutdown: &Shutdown) -> Arc<Self> {
         Arc::new(Self {
             begun: shutdown.child(),
+            closed: CancellationToken::new(),
             handed_over: AtomicBool::new(false),
             sockets: Sockets::default(),
+            doors: TaskTracker::new(),
             serving: TaskTracker::new(),
             shutdown: shutdown.clone(),
         })
@@ -43,14 +50,32 @@ impl Drain {
         self.handed_over.load(Ordering::Acquire)
     }
 
-    /// Whether connections are to end after the request at hand.
+    /// Whether no further connection is wanted.
     pub(crate) fn has_begun(&self) -> bool {
         self.begun.is_cancelled()
     }
 
-    /// Completes when no further connection is accepted.
+    /// Completes when no further connection is wanted.
     pub(crate) async fn begun(&self) {
         self.begun.cancelled().await;
+    }
+
+    /// Whether connections are to end after the request at hand.
+    pub(crate) fn has_closed(&self) -> bool {
+        self.closed.is_cancelled()
+    }
+
+    /// Completes when connections are to end after the request at hand.
+    pub(crate) async fn closed(&self) {
+        self.closed.cancelled().await;
+    }
+
+    /// Waits until draining has begun and every socket is closed, and tells the connections.
+    pub(super) async fn close(&self) {
+        self.begun.cancelled().await;
+        self.doors.close();
+        self.doors.wait().await;
+        self.closed.cancel();
     }
 
     /// The same as a token, for those who keep it.
@@ -69,6 +94,14 @@ impl Drain {
         F: Future<Output = ()> + Send + 'static,
     {
         self.shutdown.spawn(self.serving.track_future(task));
+    }
+
+    /// Starts a task that accepts connections.
+    pub(super) fn spawn_door<F>(&self, task: F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        self.spawn(self.doors.track_future(task));
     }
 
     /// Completes when draining has begun and no client is served any more.

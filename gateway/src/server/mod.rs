@@ -1,5 +1,6 @@
 //! Starting and stopping: everything that can fail is done before the first connection is accepted.
 
+mod accept;
 mod drain;
 mod entrance;
 mod readiness;

@@ -1,6 +1,5 @@
 //! Worker threads: a runtime of one thread, sockets, and a proxy of its own each.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -9,14 +8,13 @@ use pingora::proxy::HttpProxy;
 use pingora::server::ShutdownWatch;
 use pingora::server::configuration::ServerConf;
 use service_runtime::shutdown::Shutdown;
-use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::Shared;
+use super::accept::Door;
 use super::entrance::{Entrance, Opening};
-use crate::connection::{self, caps::ConnectionCaps};
-use crate::metrics::METRICS;
+use crate::connection::caps::ConnectionCaps;
 use crate::proxy::Gateway;
 use crate::settings::Settings;
 
@@ -25,8 +23,6 @@ use crate::settings::Settings;
 const UPSTREAM_ATTEMPTS: usize = 4;
 /// Idle connections to upstreams that each worker keeps.
 const UPSTREAM_POOL: usize = 128;
-/// Waiting after `accept` fails, which it does when file descriptors run out.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// What one worker thread works with: a proxy of its own, so that upstream connections stay on its runtime.
 pub(crate) struct Worker {
@@ -47,7 +43,7 @@ pub(super) fn start(
     let (stop, stopping) = watch::channel(false);
     let drain = shared.drain.clone();
     shared.shutdown.spawn(async move {
-        drain.begun().await;
+        drain.close().await;
         // Fails when no worker is left to hear it, which is what it is for.
         let _ = stop.send(true);
     });
@@ -78,8 +74,12 @@ pub(super) fn start(
                     stopping,
                 });
                 for (entrance, socket) in entrances {
-                    let accepting = accept(worker.clone(), entrance, socket, caps.clone());
-                    worker.shared.drain.spawn(accepting);
+                    let door = Door {
+                        worker: worker.clone(),
+                        entrance,
+                        caps: caps.clone(),
+                    };
+                    worker.shared.drain.spawn_door(door.accept(socket));
                 }
                 finished.cancelled().await;
             });
@@ -103,60 +103,4 @@ fn new_proxy(shared: &Arc<Shared>) -> HttpProxy<Gateway> {
         ..ServerConf::default()
     };
     pingora::proxy::http_proxy(&Arc::new(conf), Gateway::new(shared.clone()))
-}
-
-async fn accept(
-    worker: Arc<Worker>,
-    entrance: Arc<Entrance>,
-    socket: std::net::TcpListener,
-    caps: Arc<ConnectionCaps>,
-) {
-    let listener = match TcpListener::from_std(socket) {
-        Ok(listener) => listener,
-        Err(error) => {
-            tracing::error!(%error, listener = entrance.label, "the listener cannot be used");
-            worker.shutdown.trigger();
-            return;
-        }
-    };
-    let take = |accepted: std::io::Result<(tokio::net::TcpStream, SocketAddr)>| match accepted {
-        Ok((socket, peer)) => {
-            match caps.admit(peer.ip()) {
-                Ok(permit) => {
-                    let serving = connection::serve(worker.clone(), entrance.clone(), socket, peer, permit);
-                    worker.shared.drain.spawn(serving);
-                }
-                Err(reason) => METRICS
-                    .connections_refused
-                    .with_label_values(&[reason.as_str()])
-                    .inc(),
-            }
-            true
-        }
-        Err(error) => {
-            tracing::warn!(%error, listener = entrance.label, "a connection could not be accepted");
-            false
-        }
-    };
-    loop {
-        let accepted = tokio::select! {
-            biased;
-            () = worker.shared.drain.begun() => break,
-            accepted = listener.accept() => accepted,
-        };
-        if !take(accepted) {
-            #[expect(
-                clippy::disallowed_methods,
-                reason = "without file descriptors, accepting at once would spin"
-            )]
-            tokio::time::sleep(ACCEPT_PAUSE).await;
-        }
-    }
-    worker.shared.drain.sockets().forget();
-    // Connections that the kernel has accepted already would be reset with the socket.
-    while let Ok(accepted) = tokio::time::timeout(Duration::ZERO, listener.accept()).await {
-        if !take(accepted) {
-            break;
-        }
-    }
 }

@@ -1,22 +1,17 @@
 //! Who vouches for clients, whom it has revoked, and whether a client's certificate still stands (TLS-6).
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use arc_swap::ArcSwap;
 use chrono::{DateTime, Utc};
 use policy::ClientCertificate;
-use rustls::client::danger::HandshakeSignatureValid;
 use rustls::server::WebPkiClientVerifier;
-use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
-use rustls::{
-    CertificateError, DigitallySignedStruct, DistinguishedName, Error, RootCertStore, SignatureScheme,
-};
+use rustls::{CertificateError, Error, RootCertStore};
 use rustls_pki_types::pem::PemObject as _;
-use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, UnixTime};
+use rustls_pki_types::{CertificateDer, CertificateRevocationListDer};
 use service_runtime::clock::Clock;
-use service_runtime::tls::{is_for_clients, parse, uri_and_dns_names, validity};
+use service_runtime::tls::{ForClients, parse, uri_and_dns_names, validity};
 use x509_parser::prelude::FromDer as _;
 use x509_parser::revocation_list::CertificateRevocationList;
 
@@ -26,7 +21,7 @@ use super::listener::TlsEntrance;
 #[derive(Debug)]
 pub(crate) struct ClientAuthority {
     name: String,
-    verifier: Arc<dyn ClientCertVerifier>,
+    verifier: Arc<ForClients>,
     /// When the first of its lists ends; from then on nobody is let in, for nobody knows who was revoked.
     pub(super) lists_end_at: DateTime<Utc>,
     clock: Clock,
@@ -76,19 +71,15 @@ impl ClientAuthority {
             .context("the revocation lists")?;
         Ok(Self {
             name: name.to_owned(),
-            verifier,
+            verifier: Arc::new(ForClients::new(verifier)),
             lists_end_at,
             clock,
         })
     }
 
-    fn verify(&self, chain: &[CertificateDer<'static>]) -> Result<(), Error> {
-        let seconds = u64::try_from(self.clock.now().timestamp()).unwrap_or_default();
-        let now = UnixTime::since_unix_epoch(Duration::from_secs(seconds));
-        let [leaf, intermediates @ ..] = chain else {
-            return Err(Error::NoCertificatesPresented);
-        };
-        self.verify_client_cert(leaf, intermediates, now).map(drop)
+    /// Who verifies certificates in a handshake.
+    pub(super) fn verifier(&self) -> Arc<ForClients> {
+        self.verifier.clone()
     }
 }
 
@@ -108,56 +99,6 @@ fn read_lists(lists: &[CertificateRevocationListDer<'_>]) -> anyhow::Result<(Vec
         .min()
         .context("the file holds no revocation list")?;
     Ok((issuers, first))
-}
-
-/// Webpki's checks (chain, dates, revocation), and that the certificate is for clients at all: webpki takes one that
-/// does not say what it is for.
-impl ClientCertVerifier for ClientAuthority {
-    fn verify_client_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        now: UnixTime,
-    ) -> Result<ClientCertVerified, Error> {
-        let verified = self.verifier.verify_client_cert(end_entity, intermediates, now)?;
-        let leaf = parse(end_entity).map_err(|_| CertificateError::BadEncoding)?;
-        if !is_for_clients(&leaf).unwrap_or(false) {
-            return Err(CertificateError::InvalidPurpose.into());
-        }
-        Ok(verified)
-    }
-
-    fn client_auth_mandatory(&self) -> bool {
-        self.verifier.client_auth_mandatory()
-    }
-
-    fn root_hint_subjects(&self) -> &[DistinguishedName] {
-        self.verifier.root_hint_subjects()
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        self.verifier
-            .verify_tls12_signature(message, certificate, signature)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        self.verifier
-            .verify_tls13_signature(message, certificate, signature)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.verifier.supported_verify_schemes()
-    }
 }
 
 /// The client certificate of a connection, verified in its handshake.
@@ -209,7 +150,10 @@ impl VerifiedClient {
             if authority.name != self.certificate.authority {
                 return Err("another_client_authority");
             }
-            authority.verify(&self.chain).map_err(|error| reason(&error))?;
+            authority
+                .verifier
+                .admit(&self.chain, now)
+                .map_err(|error| reason(&error))?;
             self.verified_by.store(authority.clone());
         }
         Ok(self.certificate.clone())

@@ -175,7 +175,7 @@ impl Served {
             .with_protocol_versions(versions(tls_min))
             .context("TLS versions")?;
         let builder = match &authority {
-            Some(authority) => builder.with_client_cert_verifier(authority.clone()),
+            Some(authority) => builder.with_client_cert_verifier(authority.verifier()),
             None => builder.with_no_client_auth(),
         };
         let mut config =

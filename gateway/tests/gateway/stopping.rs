@@ -1,10 +1,15 @@
 //! SIGTERM: no new connections, and not one request is cut.
 
+use std::io::ErrorKind;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use rustls_pki_types::ServerName;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
 
 use crate::gateway_process::{GatewayProcess, eventually};
 
@@ -90,4 +95,45 @@ async fn idle_connections_do_not_hold_the_process() {
         "{:?}",
         started.elapsed()
     );
+}
+
+/// Asks on one new connection after the other until the gateway is gone. How many were answered.
+async fn connect_until_refused(address: SocketAddr, tls: TlsConnector) -> usize {
+    let mut answered = 0;
+    loop {
+        let socket = match TcpStream::connect(address).await {
+            Ok(socket) => socket,
+            Err(error) => {
+                assert_eq!(error.kind(), ErrorKind::ConnectionRefused, "{error}");
+                return answered;
+            }
+        };
+        let name = ServerName::try_from("localhost").unwrap();
+        let mut stream = tls.connect(name, socket).await.expect("who is let in is served");
+        let request = b"GET /api/v1/rates/a HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+        stream.write_all(request).await.unwrap();
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).await.unwrap();
+        assert!(answer.starts_with(b"HTTP/1.1 200 "), "{answer:?}");
+        answered += 1;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn who_connects_in_the_moment_of_stopping_is_served_or_refused_and_never_reset() {
+    for _ in 0..8 {
+        let mut gateway = GatewayProcess::start().await;
+        let tls = TlsConnector::from(Arc::new(gateway.tls_config()));
+        let clients: Vec<_> = (0..16)
+            .map(|_| tokio::spawn(connect_until_refused(gateway.https, tls.clone())))
+            .collect();
+        eventually("there is load", || async { gateway.core.seen().len() > 30 }).await;
+        gateway.begin_to_stop();
+        let mut answered = 0;
+        for client in clients {
+            answered += client.await.unwrap();
+        }
+        assert!(answered > 30);
+        assert!(gateway.stop().await);
+    }
 }

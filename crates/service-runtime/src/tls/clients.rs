@@ -1,4 +1,5 @@
-//! Who may speak with a service: an authority vouches for the certificate, and its name is one that is expected.
+//! Who may speak with a service: an authority vouches for the certificate, it is for clients, and its name is one that is
+//! expected where names are.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,48 +17,38 @@ use rustls_pki_types::{CertificateDer, UnixTime};
 
 use super::pair::{is_for_clients, parse, uri_and_dns_names, validity};
 
-/// The clients that are expected.
+/// Webpki's checks (chain, dates, revocation), that the certificate is for clients at all, which webpki takes for granted
+/// when it does not say so, and that it is one of these clients.
 #[derive(Debug)]
-pub(super) struct ExpectedClients {
+pub struct ForClients {
     verifier: Arc<dyn ClientCertVerifier>,
-    names: Vec<String>,
+    names: Option<Vec<String>>,
 }
 
-impl ExpectedClients {
-    /// Reads authorities; those that have ended do not count.
-    ///
-    /// # Errors
-    /// The first check that fails, in words.
-    pub(super) fn read(authorities: &[u8], names: &[String], now: DateTime<Utc>) -> anyhow::Result<Self> {
-        let mut roots = RootCertStore::empty();
-        for authority in CertificateDer::pem_slice_iter(authorities) {
-            let authority = authority.context("the authorities are not PEM")?;
-            let parsed = parse(&authority)?;
-            if !parsed.is_ca() {
-                bail!("`{}` is no authority", parsed.subject());
-            }
-            if now < validity(&parsed)?.1 {
-                roots.add(authority).context("an authority")?;
-            }
-        }
-        if roots.is_empty() {
-            bail!("the file holds no authority that is still valid");
-        }
-        let provider = crate::crypto::shared_provider();
-        let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
-            .build()
-            .context("the authorities")?;
-        Ok(Self {
+impl ForClients {
+    /// All clients that `verifier` lets in.
+    #[must_use]
+    pub fn new(verifier: Arc<dyn ClientCertVerifier>) -> Self {
+        Self {
             verifier,
-            names: names.to_owned(),
-        })
+            names: None,
+        }
+    }
+
+    /// Those of them that show one of these names: a URI or a DNS name in lower case, compared exactly.
+    #[must_use]
+    pub fn named(self, names: &[String]) -> Self {
+        Self {
+            names: Some(names.to_owned()),
+            ..self
+        }
     }
 
     /// Whether a certificate that was shown before would be admitted now.
     ///
     /// # Errors
     /// Why not.
-    pub(super) fn admit(&self, chain: &[CertificateDer<'_>], now: DateTime<Utc>) -> Result<(), Error> {
+    pub fn admit(&self, chain: &[CertificateDer<'_>], now: DateTime<Utc>) -> Result<(), Error> {
         let seconds = u64::try_from(now.timestamp()).unwrap_or_default();
         let now = UnixTime::since_unix_epoch(Duration::from_secs(seconds));
         let [leaf, intermediates @ ..] = chain else {
@@ -67,7 +58,37 @@ impl ExpectedClients {
     }
 }
 
-impl ClientCertVerifier for ExpectedClients {
+/// Reads the authorities of clients with these names; those that have ended do not count.
+///
+/// # Errors
+/// The first check that fails, in words.
+pub(super) fn expected_clients(
+    authorities: &[u8],
+    names: &[String],
+    now: DateTime<Utc>,
+) -> anyhow::Result<ForClients> {
+    let mut roots = RootCertStore::empty();
+    for authority in CertificateDer::pem_slice_iter(authorities) {
+        let authority = authority.context("the authorities are not PEM")?;
+        let parsed = parse(&authority)?;
+        if !parsed.is_ca() {
+            bail!("`{}` is no authority", parsed.subject());
+        }
+        if now < validity(&parsed)?.1 {
+            roots.add(authority).context("an authority")?;
+        }
+    }
+    if roots.is_empty() {
+        bail!("the file holds no authority that is still valid");
+    }
+    let provider = crate::crypto::shared_provider();
+    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
+        .build()
+        .context("the authorities")?;
+    Ok(ForClients::new(verifier).named(names))
+}
+
+impl ClientCertVerifier for ForClients {
     fn verify_client_cert(
         &self,
         end_entity: &CertificateDer<'_>,
@@ -79,15 +100,17 @@ impl ClientCertVerifier for ExpectedClients {
         if !is_for_clients(&leaf).unwrap_or(false) {
             return Err(CertificateError::InvalidPurpose.into());
         }
-        let shown = uri_and_dns_names(&leaf).unwrap_or_default();
-        if !self.names.iter().any(|name| shown.contains(name)) {
-            return Err(CertificateError::NotValidForName.into());
+        if let Some(names) = &self.names {
+            let shown = uri_and_dns_names(&leaf).unwrap_or_default();
+            if !names.iter().any(|name| shown.contains(name)) {
+                return Err(CertificateError::NotValidForName.into());
+            }
         }
         Ok(verified)
     }
 
     fn client_auth_mandatory(&self) -> bool {
-        true
+        self.verifier.client_auth_mandatory()
     }
 
     fn root_hint_subjects(&self) -> &[DistinguishedName] {

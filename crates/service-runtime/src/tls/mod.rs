@@ -9,6 +9,7 @@ mod settings;
 #[cfg(test)]
 mod tests;
 
+pub use clients::ForClients;
 pub use clock::ClockTime;
 pub use pair::{CheckedPair, Pair, check_pair, is_for_clients, parse, uri_and_dns_names, validity};
 pub use serve::{TlsService, serve_tls};

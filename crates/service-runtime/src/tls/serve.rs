@@ -31,7 +31,7 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use super::clients::ExpectedClients;
+use super::clients::{ForClients, expected_clients};
 use super::clock::ClockTime;
 use super::expiry;
 use super::pair::{Pair, check_pair, parse, validity};
@@ -81,7 +81,7 @@ static METRICS: LazyLock<Metrics> = LazyLock::new(|| Metrics {
 pub(super) struct Served {
     files: Files,
     config: Arc<ServerConfig>,
-    clients: Arc<ExpectedClients>,
+    clients: Arc<ForClients>,
     not_before: DateTime<Utc>,
     not_after: DateTime<Utc>,
 }
@@ -126,7 +126,7 @@ impl Served {
         let now = clock.now();
         let pair =
             check_pair(&files.pair, now).with_context(|| settings.certificate_file.display().to_string())?;
-        let clients = ExpectedClients::read(&files.authorities, &settings.client_names, now)
+        let clients = expected_clients(&files.authorities, &settings.client_names, now)
             .with_context(|| settings.client_authority_file.display().to_string())?;
         let clients = Arc::new(clients);
         let provider = crate::crypto::shared_provider();
@@ -270,11 +270,11 @@ struct Client {
     chain: Vec<CertificateDer<'static>>,
     first_end: DateTime<Utc>,
     /// Who has admitted it last.
-    admitted_by: ArcSwap<ExpectedClients>,
+    admitted_by: ArcSwap<ForClients>,
 }
 
 impl Client {
-    fn of(stream: &TlsStream<TcpStream>, admitted_by: Arc<ExpectedClients>) -> Option<Self> {
+    fn of(stream: &TlsStream<TcpStream>, admitted_by: Arc<ForClients>) -> Option<Self> {
         let chain: Vec<_> = stream
             .get_ref()
             .1
@@ -294,7 +294,7 @@ impl Client {
     }
 
     /// Whether it would be admitted now.
-    fn stands(&self, clients: &Arc<ExpectedClients>, now: DateTime<Utc>) -> Result<(), rustls::Error> {
+    fn stands(&self, clients: &Arc<ForClients>, now: DateTime<Utc>) -> Result<(), rustls::Error> {
         if Arc::ptr_eq(&self.admitted_by.load(), clients) && now < self.first_end {
             return Ok(());
         }

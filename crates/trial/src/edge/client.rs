@@ -66,18 +66,13 @@ impl Door {
             .skip(turn % self.addresses.len().max(1));
         for address in around.take(self.addresses.len()) {
             match timeout(PATIENCE, TcpStream::connect(address)).await? {
-                Ok(stream) => match self.handshake(stream).await {
-                    Ok(stream) => {
-                        return Ok(Connection {
-                            stream,
-                            buffer: Vec::new(),
-                            refused,
-                        });
-                    }
-                    // A listener that closes resets what the kernel has accepted in the same moment; nothing was asked.
-                    Err(error) if error.kind() == ErrorKind::ConnectionReset => refused += 1,
-                    Err(error) => return Err(error).context("TLS handshake"),
-                },
+                Ok(stream) => {
+                    return Ok(Connection {
+                        stream: self.handshake(stream).await.context("TLS handshake")?,
+                        buffer: Vec::new(),
+                        refused,
+                    });
+                }
                 Err(error) if error.kind() == ErrorKind::ConnectionRefused => refused += 1,
                 Err(error) => return Err(error).context("connecting"),
             }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use gateway::settings::ConnectionSettings;
 use rustls_pki_types::ServerName;
+use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio_rustls::TlsConnector;
@@ -110,15 +111,20 @@ async fn malformed_requests_count_against_the_limit_of_their_address() {
     assert!(POLICY.contains(old));
     let policy = POLICY.replace(old, "per-address: { limit: 20/h, burst: 20, key: [address] }");
     let gateway = GatewayProcess::with(&policy, |_| ()).await;
-    let mut statuses = Vec::new();
-    for _ in 0..21 {
-        let answer = gateway
-            .raw(b"GET /api/v1/rates/a HTTP/1.1\nHost: localhost\n\n")
-            .await;
-        statuses.push(answer.status());
+    let malformed = b"GET /api/v1/rates/a HTTP/1.1\nHost: localhost\n\n";
+    gateway.raw(malformed).await.assert_refused(400, "a bare LF");
+    for _ in 1..20 {
+        gateway.raw(malformed).await;
     }
-    assert_eq!(statuses.first(), Some(&400));
-    assert_eq!(statuses.last(), Some(&429), "{statuses:?}");
+    let answer = gateway.raw(malformed).await;
+    answer.assert_refused(429, "the twenty-first");
+    // 20 in an hour are one in 180 seconds.
+    let (head, body) = answer.0.split_once("\r\n\r\n").unwrap();
+    let field = head.lines().find_map(|line| line.strip_prefix("retry-after: "));
+    let seconds: u64 = field.expect("it says when to come back").parse().unwrap();
+    assert!((1..=180).contains(&seconds), "{seconds}");
+    let document: Value = serde_json::from_str(body).unwrap();
+    assert_eq!(document["retry_after"], seconds);
     // Good requests of the same address are limited with them.
     assert_eq!(gateway.get("/api/v1/rates/a").await.status(), 429);
     assert_eq!(gateway.core.seen().len(), 0);
