@@ -1,16 +1,19 @@
 //! Process settings: one YAML file per service, overridden by `SERVICE__SECTION__KEY` variables, read once.
 //!
 //! **Invariant:** every mistake is reported together, before anything listens. A [`Secret`] is never written in a
-//! setting: it is the name of a file or of a variable.
+//! setting: it is a [reference](secrets::Reference), and all of them are resolved before the settings are read.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use serde::de::{DeserializeOwned, Error as _};
-use serde::{Deserialize, Deserializer};
+use secrets::{ProviderSettings, Reference, Resolved};
+pub use secrets::{Secret, SecretBytes, variable};
+use serde::de::DeserializeOwned;
 use serde_path_to_error::Segment;
 use serde_yaml::{Mapping, Value};
-use zeroize::Zeroizing;
+
+use crate::clock::Clock;
 
 /// Which world this process runs in: it selects overlays of policies and refuses development settings in production.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -92,104 +95,6 @@ impl fmt::Display for SettingsError {
 
 impl std::error::Error for SettingsError {}
 
-/// A secret text, given as `file:/path` or `env:NAME`. A literal is refused.
-#[derive(Clone, Default)]
-pub struct Secret(Zeroizing<String>);
-
-impl Secret {
-    /// The secret itself. Do not log it, store it or put it into an error.
-    #[must_use]
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-
-    /// Whether nothing was given.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-}
-
-impl From<String> for Secret {
-    fn from(text: String) -> Self {
-        Self(Zeroizing::new(text))
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if self.is_empty() {
-            "Secret(empty)"
-        } else {
-            "Secret(…)"
-        })
-    }
-}
-
-impl<'de> Deserialize<'de> for Secret {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let reference = String::deserialize(deserializer)?;
-        let text = if let Some(path) = reference.strip_prefix("file:") {
-            let text = std::fs::read_to_string(path)
-                .map_err(|error| D::Error::custom(format!("secret file {path}: {error}")))?;
-            text.trim_end_matches(['\r', '\n']).to_owned()
-        } else if let Some(name) = reference.strip_prefix("env:") {
-            variable(name).ok_or_else(|| D::Error::custom(format!("secret variable {name} is not set")))?
-        } else {
-            return Err(D::Error::custom(
-                "a secret is not written here: give `file:/path/to/it` or `env:NAME`",
-            ));
-        };
-        if text.is_empty() {
-            return Err(D::Error::custom("the secret is empty"));
-        }
-        Ok(Self(Zeroizing::new(text)))
-    }
-}
-
-/// Secret bytes from a file, given as `file:/path`: the file's content as it is.
-#[derive(Clone, Default)]
-pub struct SecretBytes(Zeroizing<Vec<u8>>);
-
-impl SecretBytes {
-    /// The secret itself.
-    #[must_use]
-    pub fn expose(&self) -> &[u8] {
-        &self.0
-    }
-}
-
-impl From<Vec<u8>> for SecretBytes {
-    fn from(bytes: Vec<u8>) -> Self {
-        Self(Zeroizing::new(bytes))
-    }
-}
-
-impl fmt::Debug for SecretBytes {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if self.0.is_empty() {
-            "SecretBytes(empty)"
-        } else {
-            "SecretBytes(…)"
-        })
-    }
-}
-
-impl<'de> Deserialize<'de> for SecretBytes {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let reference = String::deserialize(deserializer)?;
-        let path = reference
-            .strip_prefix("file:")
-            .ok_or_else(|| D::Error::custom("secret bytes come from a file: give `file:/path/to/it`"))?;
-        let bytes =
-            std::fs::read(path).map_err(|error| D::Error::custom(format!("secret file {path}: {error}")))?;
-        if bytes.is_empty() {
-            return Err(D::Error::custom(format!("secret file {path} is empty")));
-        }
-        Ok(Self(Zeroizing::new(bytes)))
-    }
-}
-
 /// Reads the settings of one service: the file if one is given, then every variable that begins with the service's
 /// name (`core-api` → `CORE_API__DATABASE__MAX_CONNECTIONS`).
 ///
@@ -208,23 +113,105 @@ pub fn load_checked<T: DeserializeOwned>(
     file: Option<&Path>,
     check: impl Fn(&T) -> Vec<String>,
 ) -> Result<T, SettingsError> {
+    let (mut value, overrides) = read(service, file)?;
+    let origin = origin(file);
+    let (providers, mut faults) = take_providers(&mut value, &overrides, &origin);
+    let resolved = resolve(&value, service, &providers);
+    match resolved.within(|| parse_all(value, &overrides, &origin, &check)) {
+        Ok(settings) if faults.is_empty() => Ok(settings),
+        Ok(_) => Err(SettingsError(faults)),
+        Err(SettingsError(more)) => {
+            faults.extend(more);
+            Err(SettingsError(faults))
+        }
+    }
+}
+
+/// Resolves what a settings file refers to, and nothing else: for looking at secrets without starting a service. The
+/// variables of `service` override the file.
+///
+/// # Errors
+/// When the file cannot be read, or its section `secrets` is wrong.
+pub fn load_secrets(service: &str, file: &Path) -> Result<Resolved, SettingsError> {
+    let (mut value, overrides) = read(service, Some(file))?;
+    let (providers, faults) = take_providers(&mut value, &overrides, &origin(Some(file)));
+    if faults.is_empty() {
+        Ok(resolve(&value, service, &providers))
+    } else {
+        Err(SettingsError(faults))
+    }
+}
+
+fn read(service: &str, file: Option<&Path>) -> Result<(Value, Vec<Override>), SettingsError> {
     let mut value = match file {
         Some(path) => read_file(path).map_err(|fault| SettingsError(vec![fault]))?,
         None => Value::Mapping(Mapping::new()),
     };
     let overrides = overlay_variables(service, &mut value);
-    let origin = file.map_or_else(|| "settings".to_owned(), |path| path.display().to_string());
-    parse_all(value, &overrides, &origin, &check)
+    Ok((value, overrides))
 }
 
-/// The value of an environment variable, if it is set and valid Unicode.
-#[must_use]
-pub fn variable(name: &str) -> Option<String> {
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "the one place that reads the environment"
-    )]
-    std::env::var(name).ok()
+fn origin(file: Option<&Path>) -> String {
+    file.map_or_else(|| "settings".to_owned(), |path| path.display().to_string())
+}
+
+/// Takes the section `secrets` out: it is the same in every service, and says how to read the others.
+fn take_providers(
+    value: &mut Value,
+    overrides: &[Override],
+    origin: &str,
+) -> (ProviderSettings, Vec<String>) {
+    #[derive(serde::Deserialize)]
+    struct Section {
+        #[serde(default)]
+        secrets: ProviderSettings,
+    }
+    let Some(section) = value.as_mapping_mut().and_then(|map| map.remove("secrets")) else {
+        return (ProviderSettings::default(), Vec::new());
+    };
+    let mut alone = Mapping::new();
+    alone.insert(Value::from("secrets"), section);
+    let read = parse_all(Value::Mapping(alone), overrides, origin, &|section: &Section| {
+        section.secrets.faults()
+    });
+    match read {
+        Ok(section) => (section.secrets, Vec::new()),
+        Err(SettingsError(faults)) => (ProviderSettings::default(), faults),
+    }
+}
+
+/// Resolves every text that means to be a reference, all in parallel.
+fn resolve(value: &Value, service: &str, providers: &ProviderSettings) -> Resolved {
+    let mut references = BTreeMap::new();
+    collect_references(value, &mut Vec::new(), &mut |path, text| {
+        let consumer = format!("{service}: {path}");
+        references
+            .entry(text.to_owned())
+            .or_insert_with(Vec::new)
+            .push(consumer);
+    });
+    secrets::resolve(&references, providers, Clock::system().now())
+}
+
+fn collect_references(value: &Value, path: &mut Vec<String>, found: &mut impl FnMut(&str, &str)) {
+    match value {
+        Value::String(text) if Reference::is_meant(text) => found(&path.join("."), text),
+        Value::Mapping(map) => {
+            for (key, child) in map {
+                path.push(key.as_str().unwrap_or("?").to_owned());
+                collect_references(child, path, found);
+                path.pop();
+            }
+        }
+        Value::Sequence(items) => {
+            for (index, child) in items.iter().enumerate() {
+                path.push(index.to_string());
+                collect_references(child, path, found);
+                path.pop();
+            }
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Tagged(_) => {}
+    }
 }
 
 fn read_file(path: &Path) -> Result<Value, String> {
@@ -286,10 +273,13 @@ fn parse_all<T: DeserializeOwned>(
     check: &impl Fn(&T) -> Vec<String>,
 ) -> Result<T, SettingsError> {
     let mut faults = Vec::new();
+    let mut faulty = Vec::new();
     loop {
         let error = match serde_path_to_error::deserialize::<_, T>(value.clone()) {
             Ok(settings) => {
-                faults.extend(check(&settings));
+                // What was taken away is not missed as well.
+                let is_told = |fault: &String| faulty.iter().any(|path| fault.starts_with(path));
+                faults.extend(check(&settings).into_iter().filter(|fault| !is_told(fault)));
                 return if faults.is_empty() {
                     Ok(settings)
                 } else {
@@ -324,6 +314,7 @@ fn parse_all<T: DeserializeOwned>(
         let place =
             from_variable.map_or_else(|| origin.to_owned(), |(name, _, _)| format!("variable {name}"));
         faults.push(format!("{place}: {}: {message}", path.join(".")));
+        faulty.push(format!("{}: ", path.join(".")));
         if !remove(&mut value, &path) {
             return Err(SettingsError(faults));
         }
@@ -367,14 +358,14 @@ pub fn relative_to(file: &Path, path: &Path) -> PathBuf {
 mod tests {
     use super::*;
 
-    #[derive(Debug, Deserialize, PartialEq, Default)]
+    #[derive(Debug, serde::Deserialize, PartialEq, Default)]
     #[serde(deny_unknown_fields, default)]
     struct Sample {
         name: String,
         database: Database,
     }
 
-    #[derive(Debug, Deserialize, PartialEq, Default)]
+    #[derive(Debug, serde::Deserialize, PartialEq, Default)]
     #[serde(deny_unknown_fields, default)]
     struct Database {
         max_connections: u16,
@@ -442,19 +433,69 @@ mod tests {
         );
     }
 
-    #[test]
-    fn a_literal_secret_is_refused_and_a_file_is_read() {
-        let refused = serde_yaml::from_str::<Secret>("hunter2").unwrap_err().to_string();
-        assert!(
-            refused.contains("not written here") && !refused.contains("hunter2"),
-            "{refused}"
-        );
+    #[derive(Debug, Default, serde::Deserialize)]
+    #[serde(deny_unknown_fields, default)]
+    struct Secretive {
+        pepper: Secret,
+        other: Secret,
+        kek: SecretBytes,
+        nested: BTreeMap<String, Secret>,
+    }
 
-        let file = tempfile::NamedTempFile::new().unwrap();
-        std::fs::write(file.path(), "s3cret\n").unwrap();
-        let secret: Secret = serde_yaml::from_str(&format!("file:{}", file.path().display())).unwrap();
-        assert_eq!(secret.expose(), "s3cret");
-        assert_eq!(format!("{secret:?}"), "Secret(…)");
+    fn check(settings: &Secretive) -> Vec<String> {
+        let missing = settings
+            .pepper
+            .is_empty()
+            .then(|| "pepper: is required".to_owned());
+        missing.into_iter().collect()
+    }
+
+    #[test]
+    fn every_secret_that_is_missing_is_reported_with_every_other_mistake() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("core.yaml");
+        std::fs::write(
+            &file,
+            "pepper: env:PORTICO_NOT_SET\nother: hunter2\nkek: vault://kv/bank#kek\nnested: {a: 'file:///none#x', b: 'awssm:x'}\n\
+             typo: 1\nsecrets: {refresh_every_s: 0, vault: {address: 'http://vault', auth: {token_file: /none}}}\n",
+        )
+        .unwrap();
+        let said = load_checked::<Secretive>("secretive", Some(&file), check).unwrap_err();
+        let all = said.0.join("\n");
+        for expected in [
+            "secrets.vault.address: must begin with https://",
+            "secrets.refresh_every_s: must be above 0",
+            "pepper: env:PORTICO_NOT_SET: is not set",
+            "other: a secret is not written here",
+            "kek: vault://kv/bank#kek: ",
+            "nested.a: file:///none#x: No such file",
+            "typo: ",
+        ] {
+            assert!(all.contains(expected), "{expected} in\n{all}");
+        }
+        assert!(!all.contains("is required"), "not twice:\n{all}");
+        assert!(!all.contains("hunter2"), "{all}");
+    }
+
+    #[test]
+    fn secrets_are_read_where_the_file_says_and_know_who_uses_them() {
+        let folder = tempfile::tempdir().unwrap();
+        let (file, kek) = (folder.path().join("core.yaml"), folder.path().join("kek"));
+        std::fs::write(&kek, "{\"kek\": \"s3cret\"}").unwrap();
+        let reference = format!("file://{}#kek", kek.display());
+        std::fs::write(
+            &file,
+            format!("pepper: {reference}\nkek: {reference}\nsecrets: {{max_age_days: 30}}\n"),
+        )
+        .unwrap();
+        let settings = load_checked::<Secretive>("core-api", Some(&file), check).unwrap();
+        assert_eq!(
+            (settings.pepper.expose(), settings.kek.expose()),
+            ("s3cret", b"s3cret".as_slice())
+        );
+        let status = settings.pepper.source().unwrap().status();
+        assert_eq!(status.consumers, ["core-api: kek", "core-api: pepper"]);
+        assert_eq!(status.reference, reference);
     }
 
     #[test]

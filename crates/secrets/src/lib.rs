@@ -1,0 +1,32 @@
+//! Secrets by reference: where a secret is, how it is fetched, kept fresh and held in memory, and keys that never leave
+//! Vault or AWS.
+//!
+//! **Invariant:** a secret is never written in a setting, an error, a log line or a `Debug` output. What this crate says
+//! of a secret is its reference.
+
+#![warn(missing_docs)]
+
+mod age_file;
+mod aws;
+mod document;
+mod fault;
+mod http_client;
+mod providers;
+mod reference;
+mod secret;
+mod settings;
+mod signer;
+mod source;
+mod vault;
+mod wrapper;
+
+pub use aws::{Aws, KmsSigner, KmsWrapper};
+pub use fault::Fault;
+pub use providers::{Fetched, Providers};
+pub use reference::{Reference, ReferenceError};
+pub use secret::{Secret, SecretBytes, variable};
+pub use settings::{AgeSettings, AwsCredentials, AwsSettings, ProviderSettings, VaultAuth, VaultSettings};
+pub use signer::{RemoteSigner, SignatureAlgorithm};
+pub use source::{Resolved, Source, SourceStatus, resolve};
+pub use vault::{TransitSigner, TransitWrapper, Vault};
+pub use wrapper::{Context, KeyVersions, KeyWrapper, LocalWrapper, WrappedKey};

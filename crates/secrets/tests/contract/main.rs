@@ -1,0 +1,10 @@
+//! Every provider against a server that checks what is sent to it byte by byte, and that fails on command.
+#![cfg(test)]
+
+mod aws;
+mod fake;
+mod keys;
+mod metadata;
+mod resolving;
+mod sigv4;
+mod vault;
