@@ -13,6 +13,7 @@ mod connection;
 mod control_plane;
 mod durable_file;
 mod evidence;
+mod fleet;
 mod hand_over;
 mod identity;
 mod keys;

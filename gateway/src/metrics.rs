@@ -98,6 +98,12 @@ pub(crate) struct Metrics {
     pub(crate) revocations: IntGauge,
     pub(crate) revocations_seq: IntGauge,
     pub(crate) revocations_heard_seconds: IntGauge,
+    pub(crate) fleet_connected: IntGauge,
+    pub(crate) fleet_heard_seconds: IntGauge,
+    pub(crate) fleet_state_ok: IntGauge,
+    pub(crate) fleet_seq: IntGaugeVec,
+    pub(crate) fleet_acknowledgements: IntCounterVec,
+    pub(crate) fleet_refusals: IntCounterVec,
     pub(crate) missing_permits: IntCounter,
     pub(crate) upstream_up: IntGaugeVec,
     pub(crate) upstream_in_flight: IntGaugeVec,
@@ -303,6 +309,33 @@ impl Metrics {
             revocations_heard_seconds: gauge(
                 "portico_revocations_age_seconds",
                 "Seconds since the control plane last confirmed what is revoked; -1 when it never has.",
+            ),
+            fleet_connected: gauge(
+                "portico_fleet_connected",
+                "1 while the control plane's stream of pointers is open.",
+            ),
+            fleet_heard_seconds: gauge(
+                "portico_fleet_age_seconds",
+                "Seconds since the control plane was last heard; -1 when it never was.",
+            ),
+            fleet_state_ok: gauge(
+                "portico_fleet_state_ok",
+                "0 when the state on disk is damaged: then nothing new is taken over.",
+            ),
+            fleet_seq: gauges(
+                "portico_fleet_seq",
+                "The `seq` of the position in force, by stream.",
+                &["stream"],
+            ),
+            fleet_acknowledgements: counters(
+                "portico_fleet_acknowledgements_total",
+                "What the control plane was told of statements, by stream and stage.",
+                &["stream", "stage"],
+            ),
+            fleet_refusals: counters(
+                "portico_fleet_refusals_total",
+                "Statements that were refused or given up, by stream and reason.",
+                &["stream", "code"],
             ),
             missing_permits: counter(
                 "portico_missing_permits_total",

@@ -5,16 +5,19 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use fleet::Stream;
 use policy::{AcmeChallenge, KeySource, Plan, RouteTarget, Served, UpstreamAddress};
 use serde::Deserialize;
 use service_runtime::settings::SettingsError;
 use service_runtime::telemetry::TelemetrySettings;
 
+pub use crate::fleet::FleetSettings;
+
 /// Settings of one gateway process.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Settings {
-    /// The policy bundle: a directory of YAML files, watched for changes. Required.
+    /// The policy bundle: a directory of YAML files, watched for changes. Required, unless the fleet states the policy.
     pub policies_dir: PathBuf,
     /// The gateway's own state: last good policy bundle and last good key set. Made with mode 0700. Required.
     pub state_dir: PathBuf,
@@ -25,10 +28,12 @@ pub struct Settings {
     /// Where the key sets of other issuers lie, which `keys: file:NAME` names. Public keys only. Required with such a
     /// provider.
     pub key_dir: PathBuf,
+    /// The fleet that this gateway belongs to; a gateway of its own without one.
+    pub fleet: Option<FleetSettings>,
     /// The certificates (PEM) that are trusted where `keys: { url: … }` leads. Required with such a provider.
     pub key_trust_file: PathBuf,
     /// The control plane's unix socket, from which Portico's own key set comes. Required with `keys: portico`,
-    /// `serve: jwks` and `revocations_within`.
+    /// `serve: jwks` and `revocations_within`, unless the fleet states keys and revocations.
     pub control_plane_socket: PathBuf,
     /// The authority that certificates with `acme` come from. Required with such a certificate.
     pub acme: AcmeSettings,
@@ -68,6 +73,7 @@ impl Default for Settings {
             certificate_dir: PathBuf::new(),
             socket_dir: PathBuf::new(),
             key_dir: PathBuf::new(),
+            fleet: None,
             key_trust_file: PathBuf::from("/etc/ssl/certs/ca-certificates.crt"),
             control_plane_socket: PathBuf::new(),
             acme: AcmeSettings::default(),
@@ -317,7 +323,8 @@ impl Settings {
             ("certificate_dir", &self.certificate_dir),
         ];
         for (name, path) in required {
-            if path.as_os_str().is_empty() {
+            let is_stated = name == "policies_dir" && self.follows(Stream::Policy);
+            if path.as_os_str().is_empty() && !is_stated {
                 faults.push(format!("{name}: is required"));
             }
         }
@@ -370,14 +377,25 @@ impl Settings {
                 .map(|(name, _)| format!("{name}: must be at least 1")),
         );
         faults.extend(self.limit_store.faults());
+        faults.extend(self.fleet.iter().flat_map(FleetSettings::faults));
         faults
+    }
+
+    /// Whether the fleet states this. A policy directory is never overruled.
+    pub(crate) fn follows(&self, stream: Stream) -> bool {
+        let has_directory = stream == Stream::Policy && !self.policies_dir.as_os_str().is_empty();
+        let fleet = self.fleet.as_ref().filter(|_| !has_directory);
+        fleet.is_some_and(|fleet| fleet.streams.contains(&stream))
     }
 
     /// Settings that this policy needs and that are not there, one sentence for each.
     pub(crate) fn missing_for(&self, plan: &Plan) -> Vec<String> {
         let mut needed = Vec::new();
+        let (states_keys, states_revocations) =
+            (self.follows(Stream::Keyset), self.follows(Stream::Revocations));
         for provider in plan.identity_providers() {
             let setting = match &provider.keys {
+                KeySource::Portico if states_keys => continue,
                 KeySource::Portico => ("control_plane_socket", &self.control_plane_socket),
                 KeySource::File(_) => ("key_dir", &self.key_dir),
                 KeySource::Url(_) => ("key_trust_file", &self.key_trust_file),
@@ -394,11 +412,11 @@ impl Settings {
             }
         }
         for route in plan.routes() {
-            if matches!(route.target, RouteTarget::Serve(Served::Jwks)) {
+            if matches!(route.target, RouteTarget::Serve(Served::Jwks)) && !states_keys {
                 let setting = ("control_plane_socket", &self.control_plane_socket);
                 needed.push((setting, format!("routes.{}.serve", route.name)));
             }
-            if route.revocations_within.is_some() {
+            if route.revocations_within.is_some() && !states_revocations {
                 let setting = ("control_plane_socket", &self.control_plane_socket);
                 needed.push((setting, format!("routes.{}.revocations_within", route.name)));
             }

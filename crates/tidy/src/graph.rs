@@ -25,7 +25,14 @@ pub const ALLOWED: [(&str, &[&str]); 16] = [
     ),
     (
         "gateway",
-        &["keyring", "policy", "problem", "service-runtime", "strictness"],
+        &[
+            "fleet",
+            "keyring",
+            "policy",
+            "problem",
+            "service-runtime",
+            "strictness",
+        ],
     ),
     (
         "control-plane",

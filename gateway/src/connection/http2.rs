@@ -15,6 +15,7 @@ use super::framing::Refusal;
 use super::refusal::{Page, charged};
 use super::stream::EdgeStream;
 use super::{CONNECTION, Connection};
+use crate::fleet::Traffic;
 use crate::server::Worker;
 
 /// Requests that break HTTP/2 itself, before the connection is closed.
@@ -78,7 +79,7 @@ pub(super) async fn serve(worker: &Arc<Worker>, connection: Arc<Connection>, str
                     h2.graceful_shutdown();
                     leaving = true;
                 }
-                let guard = StreamGuard::new(&streams);
+                let guard = StreamGuard::new(&streams, &worker);
                 let serving = serve_stream(worker.clone(), connection.clone(), session, guard);
                 worker.shared.drain.spawn(serving);
             }
@@ -115,17 +116,20 @@ async fn serve_stream(
 }
 
 /// Counts a stream for as long as it is served.
-struct StreamGuard(Arc<AtomicU32>);
+struct StreamGuard(Arc<AtomicU32>, Arc<Traffic>);
 
 impl StreamGuard {
-    fn new(streams: &Arc<AtomicU32>) -> Self {
+    fn new(streams: &Arc<AtomicU32>, worker: &Worker) -> Self {
         streams.fetch_add(1, Ordering::Relaxed);
-        Self(streams.clone())
+        Self(streams.clone(), worker.shared.traffic.clone())
     }
 }
 
 impl Drop for StreamGuard {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
+        if std::thread::panicking() {
+            self.1.panicked();
+        }
     }
 }

@@ -29,6 +29,7 @@ use prometheus::IntGauge;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use crate::fleet::Traffic;
 use crate::metrics::METRICS;
 use crate::server::{Entrance, Worker};
 use crate::tls::{Greeting, Served, VerifiedClient, greet};
@@ -160,7 +161,7 @@ pub(crate) async fn serve(
     peer: SocketAddr,
     permit: ConnectionPermit,
 ) {
-    let open = OpenConnection::new(&entrance);
+    let open = OpenConnection::new(&entrance, &worker);
     let client = peer.ip().to_canonical();
     match &entrance.tls {
         None => {
@@ -173,19 +174,22 @@ pub(crate) async fn serve(
 }
 
 /// Counts a connection for as long as it lives, also when serving it panics.
-struct OpenConnection(IntGauge);
+struct OpenConnection(IntGauge, Arc<Traffic>);
 
 impl OpenConnection {
-    fn new(entrance: &Entrance) -> Self {
+    fn new(entrance: &Entrance, worker: &Worker) -> Self {
         let gauge = METRICS.connections.with_label_values(&[entrance.label.as_str()]);
         gauge.inc();
-        Self(gauge)
+        Self(gauge, worker.shared.traffic.clone())
     }
 }
 
 impl Drop for OpenConnection {
     fn drop(&mut self) {
         self.0.dec();
+        if std::thread::panicking() {
+            self.1.panicked();
+        }
     }
 }
 

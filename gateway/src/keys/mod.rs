@@ -28,6 +28,7 @@ use keyring::{Expectations, KeySet, KeySetError, TokenRefusal, Verifier};
 use std::sync::Arc;
 use tokio::sync::Notify;
 
+use crate::fleet;
 use crate::last_heard::LastHeard;
 use crate::metrics::METRICS;
 
@@ -43,6 +44,7 @@ pub(crate) struct Keys {
     verifier: IssuerKeys,
     jwks: Bytes,
     etag: String,
+    fingerprint: String,
 }
 
 impl Keys {
@@ -57,6 +59,7 @@ impl Keys {
             .map(|byte| format!("{byte:02x}"))
             .collect::<String>();
         Ok(Self {
+            fingerprint: fleet::fingerprint(&set),
             set,
             verifier,
             jwks: Bytes::from(jwks),
@@ -67,6 +70,11 @@ impl Keys {
     /// The JWK Set document (RFC 7517 §5).
     pub(crate) fn jwks(&self) -> Bytes {
         self.jwks.clone()
+    }
+
+    /// Tells this set from every other.
+    pub(crate) fn fingerprint(&self) -> &str {
+        &self.fingerprint
     }
 
     /// The strong entity tag of the document (RFC 9110 §8.8.3).
@@ -98,6 +106,8 @@ pub(crate) enum Adopted {
 /// Holds Portico's own key set in force.
 pub(crate) struct KeyStore {
     current: ArcSwapOption<Keys>,
+    /// Of the copy on disk; they stay revoked also when no set that is taken over says so.
+    revoked_before: Vec<String>,
     file: PathBuf,
     last_heard: LastHeard,
     asked_ms: AtomicU64,
@@ -107,13 +117,7 @@ pub(crate) struct KeyStore {
 impl KeyStore {
     /// Opens the store with the last copy on disk, if there is a good one. A damaged copy is reported and left alone.
     pub(crate) fn open(state_dir: &Path) -> Self {
-        let store = Self {
-            current: ArcSwapOption::empty(),
-            file: state_dir.join("keyset.json"),
-            last_heard: LastHeard::never(),
-            asked_ms: AtomicU64::new(0),
-            news_wanted: Notify::new(),
-        };
+        let store = Self::empty(state_dir, Vec::new());
         match store.last_copy() {
             Ok(Some(keys)) => {
                 tracing::info!(seq = keys.set.seq, "key set loaded from the last copy");
@@ -126,6 +130,25 @@ impl KeyStore {
             ),
         }
         store
+    }
+
+    /// Opens the store of a gateway that is told its keys by signed statements. The copy on disk is signed by nobody: of it
+    /// only what is revoked counts.
+    pub(crate) fn open_for_statements(state_dir: &Path) -> Self {
+        let copy = state_file::read_key_set(&state_dir.join("keyset.json"));
+        let revoked = copy.ok().flatten().map(|set| set.revoked_kids);
+        Self::empty(state_dir, revoked.unwrap_or_default())
+    }
+
+    fn empty(state_dir: &Path, revoked_before: Vec<String>) -> Self {
+        Self {
+            current: ArcSwapOption::empty(),
+            revoked_before,
+            file: state_dir.join("keyset.json"),
+            last_heard: LastHeard::never(),
+            asked_ms: AtomicU64::new(0),
+            news_wanted: Notify::new(),
+        }
     }
 
     fn last_copy(&self) -> anyhow::Result<Option<Keys>> {
@@ -160,6 +183,23 @@ impl KeyStore {
                 return Ok(Adopted::NotNewer);
             }
         }
+        self.put_and_keep(set)?;
+        Ok(Adopted::New)
+    }
+
+    /// Takes over the key set of a signed statement, whatever its `seq`: the position of the statement was compared.
+    ///
+    /// # Errors
+    /// As [`KeyStore::adopt`].
+    pub(crate) fn take_over(&self, mut set: KeySet) -> Result<(), KeySetError> {
+        set.remember_revoked(self.revoked_before.iter().cloned());
+        if let Some(old) = self.current.load_full() {
+            set.remember_revoked(old.set.revoked_kids.iter().cloned());
+        }
+        self.put_and_keep(set)
+    }
+
+    fn put_and_keep(&self, set: KeySet) -> Result<(), KeySetError> {
         let keys = Keys::new(set)?;
         if let Err(error) = state_file::write_key_set(&self.file, &keys.set) {
             // Serving goes on: only a restart without the control plane would miss this set.
@@ -170,7 +210,7 @@ impl KeyStore {
         }
         tracing::info!(seq = keys.set.seq, keys = keys.set.keys.len(), "key set in force");
         self.put(keys);
-        Ok(Adopted::New)
+        Ok(())
     }
 
     fn put(&self, keys: Keys) {
@@ -237,7 +277,8 @@ impl KeyStore {
         self.last_heard.report(&METRICS.keyset_heard_seconds);
     }
 
-    fn heard(&self) {
+    /// The control plane says that this is the set.
+    pub(crate) fn heard(&self) {
         self.last_heard.now();
     }
 

@@ -13,15 +13,16 @@ pub use bundle::{Role, read_cases, read_directory, role};
 pub use last_good::load_last_good;
 pub(crate) use snapshot::Snapshot;
 pub use snapshot::expectations;
-pub(crate) use watch::watch;
+pub(crate) use watch::{watch, watch_stated};
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context as _, bail};
 use arc_swap::ArcSwap;
-use policy::{Date, SourceFile, render};
+use policy::{Date, Plan, SourceFile, render};
 use service_runtime::clock::Clock;
 use service_runtime::settings::Environment;
+use tokio::sync::Notify;
 
 use crate::keys::KeySources;
 use crate::metrics::METRICS;
@@ -52,6 +53,8 @@ pub(crate) struct PolicySource {
     current: ArcSwap<Snapshot>,
     /// Fingerprint of the directory at the last attempt.
     seen: Mutex<Vec<u8>>,
+    /// Something was put in force that no directory says.
+    stated: Notify,
 }
 
 impl PolicySource {
@@ -98,21 +101,70 @@ impl PolicySource {
                 (last_good, false)
             }
         };
+        let source = Self::begin(settings, environment, clock, keys, snapshot);
+        *source.seen.lock().unwrap_or_else(PoisonError::into_inner) = seen;
+        source.report(from_directory);
+        Ok(source)
+    }
+
+    /// Begins with a plan that a signed statement holds.
+    ///
+    /// # Errors
+    /// When the path of an upstream's socket cannot be one.
+    pub(crate) fn stated(
+        settings: &Settings,
+        environment: Environment,
+        clock: Clock,
+        keys: Arc<KeySources>,
+        plan: Plan,
+    ) -> anyhow::Result<Self> {
+        let snapshot = Snapshot::new(plan, &settings.socket_dir, None)?;
+        let source = Self::begin(settings, environment, clock, keys, snapshot);
+        source.report(true);
+        Ok(source)
+    }
+
+    fn begin(
+        settings: &Settings,
+        environment: Environment,
+        clock: Clock,
+        keys: Arc<KeySources>,
+        snapshot: Snapshot,
+    ) -> Self {
         keys.look(&snapshot.plan);
         let mut upstream_tls = UpstreamTlsFiles::new(&settings.certificate_dir, clock.clone());
         upstream_tls.look(&wanted_tls([&snapshot]));
         upstream_tls.tell();
-        let source = Self {
+        Self {
             settings: settings.clone(),
             environment,
             keys,
             clock,
             upstream_tls: Mutex::new(upstream_tls),
-            seen: Mutex::new(seen),
+            seen: Mutex::default(),
             current: ArcSwap::from_pointee(snapshot),
-        };
-        source.report(from_directory);
-        Ok(source)
+            stated: Notify::new(),
+        }
+    }
+
+    /// Puts a plan in force that a signed statement holds.
+    ///
+    /// # Errors
+    /// When a file that it needs is missing; the old one stays.
+    pub(crate) fn put(&self, plan: Plan) -> anyhow::Result<()> {
+        let previous = self.current.load();
+        let snapshot = Snapshot::new(plan, &self.settings.socket_dir, Some(&previous))?;
+        self.take_upstream_tls(&snapshot, &previous)?;
+        self.swap(snapshot);
+        self.stated.notify_one();
+        Ok(())
+    }
+
+    fn swap(&self, snapshot: Snapshot) {
+        // First the keys: no request may meet the new policy without them.
+        self.keys.look(&snapshot.plan);
+        self.current.store(Arc::new(snapshot));
+        self.report(true);
     }
 
     /// The policy in force.
@@ -143,10 +195,7 @@ impl PolicySource {
         match made {
             Ok((files, snapshot)) => {
                 keep(&self.settings.state_dir, &files);
-                // First the keys: no request may meet the new policy without them.
-                self.keys.look(&snapshot.plan);
-                self.current.store(Arc::new(snapshot));
-                self.report(true);
+                self.swap(snapshot);
                 Reload::Loaded
             }
             Err(error) => {

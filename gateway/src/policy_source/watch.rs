@@ -63,6 +63,32 @@ pub(crate) async fn watch(
     }
 }
 
+/// The same for a gateway whose policy comes from signed statements: certificates change, and days end.
+pub(crate) async fn watch_stated(
+    source: Arc<PolicySource>,
+    poll: Duration,
+    shutdown: Shutdown,
+    mut changed: impl FnMut(Reload) + Send + 'static,
+) {
+    let event = Arc::new(Notify::new());
+    let certificates = source.settings.certificate_dir.clone();
+    let mut ticks = interval(poll);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        // Watched anew before each look, as above; what is missed is polled.
+        let folders = [(certificates.as_path(), RecursiveMode::NonRecursive)];
+        let _events = FileEvents::of(&folders, event.clone()).ok();
+        let reload = tokio::select! {
+            () = shutdown.cancelled() => return,
+            () = source.stated.notified() => Reload::Loaded,
+            () = event.notified() => Reload::Unchanged,
+            _ = ticks.tick() => Reload::Unchanged,
+        };
+        source.report_waivers(false);
+        changed(reload);
+    }
+}
+
 async fn file_events(source: &PolicySource, changed: Arc<Notify>) -> anyhow::Result<FileEvents> {
     let settings = &source.settings;
     let (policies, certificates) = (settings.policies_dir.clone(), settings.certificate_dir.clone());

@@ -6,14 +6,15 @@ use pingora::Error;
 use pingora::proxy::Session;
 
 use super::answer;
-use super::context::RequestContext;
+use super::context::{RequestContext, Verdict};
+use crate::fleet::{Answered, Traffic};
 use crate::metrics::{METRICS, NO_ROUTE, method_label};
 
 /// The client left before it was answered: nothing was sent, and this stands in the log (as nginx has it).
 pub(super) const CLIENT_GONE: u16 = 499;
 
 /// Writes the line and counts.
-pub(super) fn write(session: &Session, error: Option<&Error>, ctx: &RequestContext) {
+pub(super) fn write(traffic: &Traffic, session: &Session, error: Option<&Error>, ctx: &RequestContext) {
     let answered = session
         .response_written()
         .filter(|response| answer::is_final(response));
@@ -29,6 +30,12 @@ pub(super) fn write(session: &Session, error: Option<&Error>, ctx: &RequestConte
         .request_seconds
         .with_label_values(&[route])
         .observe(duration.as_secs_f64());
+    traffic.answered(Answered {
+        status,
+        is_denied: ctx.verdict == Verdict::Denied,
+        is_own_failure: status >= 500 && is_own(ctx),
+        took: duration,
+    });
     ctx.phases.observe();
     let permit = ctx.permit_at_end();
     if let (Some(time), Some(policy::Action::Upstream(upstream))) =
@@ -70,6 +77,20 @@ pub(super) fn write(session: &Session, error: Option<&Error>, ctx: &RequestConte
         interrupted = error.is_some() && answered.is_some(),
         "request"
     );
+}
+
+/// Whether no service, no store and no control plane had a part in it: then the policy or the gateway is to blame.
+fn is_own(ctx: &RequestContext) -> bool {
+    match ctx.verdict {
+        Verdict::Permitted => ctx.reason == Some("internal"),
+        Verdict::Denied => !matches!(
+            ctx.reason,
+            Some("stale_revocations" | "temporary-reduced-capacity")
+        ),
+        // A version of HTTP that nobody here speaks, for one.
+        Verdict::Refused => false,
+        Verdict::Undecided | Verdict::Answered => true,
+    }
 }
 
 fn micros(duration: Duration) -> u64 {

@@ -312,7 +312,8 @@ impl ProxyHttp for Gateway {
             let held = ctx.charged.elapsed();
             self.shared.limiter.refund(&charges, reserved, held).await;
         }
-        ctx.identity().in_span(|| access_log::write(session, error, ctx));
+        ctx.identity()
+            .in_span(|| access_log::write(&self.shared.traffic, session, error, ctx));
         if error.is_none() && session.downstream_session.is_http2() {
             // A stream that ends while its request is still coming is reset behind the answer. RFC 9113 §8.1 allows
             // that, and clients (curl 7.88) take the whole answer for lost. `DRAIN_TIMEOUT` bounds this.

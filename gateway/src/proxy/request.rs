@@ -160,13 +160,20 @@ pub(super) async fn evaluate(
     );
     let progress = head(session, ctx, None).map(|head| plan.begin(&head, &evidence));
     let paused = match progress.ok_or_else(outside)? {
-        Progress::Decided(outcome) => return Ok(outcome),
+        Progress::Decided(outcome) => {
+            judge_in_shadow(&evidence, session, ctx, None, &outcome);
+            return Ok(outcome);
+        }
         Progress::NeedsBody(paused) => paused,
     };
     Ok(match read_body(session, ctx, paused.body_limit()).await? {
         Body::Whole(body) => {
-            let head = head(session, ctx, Some(&body)).ok_or_else(outside)?;
-            plan.resume(paused, &head, &evidence)
+            let outcome = {
+                let head = head(session, ctx, Some(&body)).ok_or_else(outside)?;
+                plan.resume(paused, &head, &evidence)
+            };
+            judge_in_shadow(&evidence, session, ctx, Some(&body), &outcome);
+            outcome
         }
         Body::TooLarge => {
             session.set_keepalive(None);
@@ -177,6 +184,21 @@ pub(super) async fn evaluate(
             paused.too_slow(plan)
         }
     })
+}
+
+/// Lets a policy judge the request that is only tried, if there is one.
+fn judge_in_shadow(
+    evidence: &LiveEvidence<'_>,
+    session: &Session,
+    ctx: &RequestContext,
+    body: Option<&[u8]>,
+    outcome: &Outcome,
+) {
+    if let Some(shadow) = evidence.shared.shadow.current().as_ref()
+        && let Some(head) = head(session, ctx, body)
+    {
+        shadow.judge(&head, outcome, evidence);
+    }
 }
 
 fn outside() -> Box<Error> {

@@ -14,7 +14,7 @@ use std::fs::File;
 use std::io::{ErrorKind, Read as _};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -25,14 +25,32 @@ use tokio::sync::watch;
 use self::denied::Denied;
 pub(crate) use self::denied::{Marks, Revoked};
 use crate::durable_file::write_atomically;
+use crate::fleet::fingerprint;
 use crate::last_heard::LastHeard;
 use crate::metrics::METRICS;
 
 /// The longest list that is read: 20,000 entries of about 200 bytes, and some room.
 const MAX_BYTES: usize = 8 * 1024 * 1024;
 
+/// What a signed statement is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Part {
+    /// Tokens, sessions, subjects, clients and keys.
+    Revocations,
+    /// Networks.
+    Blocks,
+}
+
+/// The lists of signed statements, which are in force together.
+#[derive(Debug, Default)]
+struct Stated {
+    revocations: Option<RevocationList>,
+    blocks: Option<RevocationList>,
+}
+
 /// Holds the list in force.
 pub(crate) struct Revocations {
+    stated: Mutex<Stated>,
     denied: ArcSwap<Denied>,
     file: PathBuf,
     last_heard: LastHeard,
@@ -52,11 +70,20 @@ impl Revocations {
                 RevocationList::default()
             }
         };
-        let denied = Denied::new(list);
-        METRICS.revocations_seq.set(denied.seq_metric());
-        METRICS.revocations.set(denied.count_metric());
+        let opened = Self::empty(file);
+        opened.put(Denied::new(list));
+        opened
+    }
+
+    /// Opens the store of a gateway that is told what is revoked by signed statements: the copy on disk is signed by nobody.
+    pub(crate) fn open_for_statements(state_dir: &Path) -> Self {
+        Self::empty(state_dir.join("revocations.json"))
+    }
+
+    fn empty(file: PathBuf) -> Self {
         Self {
-            denied: ArcSwap::from_pointee(denied),
+            stated: Mutex::default(),
+            denied: ArcSwap::default(),
             file,
             last_heard: LastHeard::never(),
             changes: watch::Sender::new(0),
@@ -96,12 +123,48 @@ impl Revocations {
             entries = denied.count_metric(),
             "another list of what is revoked"
         );
+        self.put(denied);
+        Ok(true)
+    }
+
+    /// Takes over the list of a signed statement, whatever its `seq`: the position of the statement was compared.
+    ///
+    /// # Errors
+    /// When the list is not valid; the old one stays.
+    pub(crate) fn take_over(&self, part: Part, list: RevocationList) -> Result<(), RevocationError> {
+        list.validate()?;
+        let mut stated = self.stated.lock().unwrap_or_else(PoisonError::into_inner);
+        match part {
+            Part::Revocations => stated.revocations = Some(list),
+            Part::Blocks => stated.blocks = Some(list),
+        }
+        let both = [&stated.revocations, &stated.blocks].map(Clone::clone);
+        let [revocations, blocks] = both.map(Option::unwrap_or_default);
+        let mut all = revocations;
+        all.revocations.extend(blocks.revocations);
+        let denied = Denied::new(all);
+        let (seq, entries) = (denied.seq(), denied.count_metric());
+        tracing::info!(seq, entries, ?part, "another signed list of what is revoked");
+        self.put(denied);
+        Ok(())
+    }
+
+    /// Tells the list of a signed statement from every other; `None` when there is none.
+    pub(crate) fn fingerprint(&self, part: Part) -> Option<String> {
+        let stated = self.stated.lock().unwrap_or_else(PoisonError::into_inner);
+        let list = match part {
+            Part::Revocations => &stated.revocations,
+            Part::Blocks => &stated.blocks,
+        };
+        list.as_ref().map(fingerprint)
+    }
+
+    fn put(&self, denied: Denied) {
         METRICS.revocations_seq.set(denied.seq_metric());
         METRICS.revocations.set(denied.count_metric());
         let generation = denied.generation();
         self.denied.store(Arc::new(denied));
         self.changes.send_replace(generation);
-        Ok(true)
     }
 
     /// By what a token is revoked, if it is.
@@ -129,7 +192,8 @@ impl Revocations {
         self.last_heard.report(&METRICS.revocations_heard_seconds);
     }
 
-    fn heard(&self) {
+    /// The control plane says that this is what is revoked.
+    pub(crate) fn heard(&self) {
         self.last_heard.now();
     }
 }

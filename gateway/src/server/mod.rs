@@ -3,6 +3,7 @@
 mod accept;
 mod drain;
 mod entrance;
+mod foundation;
 mod readiness;
 mod status;
 pub(crate) mod systemd;
@@ -23,6 +24,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use fleet::Stream;
 use policy::Plan;
 use service_runtime::clock::Clock;
 use service_runtime::health::Readiness;
@@ -35,14 +37,17 @@ use tokio_util::sync::CancellationToken;
 use crate::acme::{self, Challenges};
 use crate::cache::{self, Cache};
 use crate::durable_file::write_atomically;
+use crate::fleet::{ShadowSlot, Traffic};
 use crate::hand_over::{Inherited, Predecessor, Turn, Upgrades};
-use crate::keys::{self, KeyFiles, KeySources, KeyStore, KeyUrls};
+use crate::keys::{self, KeyStore};
 use crate::policy_source::{self, PolicySource, Reload};
 use crate::rate_limit::{LimitStore, RateLimiter};
-use crate::revocations::{self, Revocations};
+use crate::revocations;
 use crate::settings::{ConnectionSettings, Settings};
+use crate::tls::TlsFiles;
 use crate::tokens::Tokens;
 use entrance::Opening;
+use foundation::{Foundation, stated_policies};
 
 /// The name of the private listener among the sockets that are handed over; those of the policy have a dot in theirs.
 const PRIVATE: &str = "private";
@@ -54,6 +59,9 @@ pub(crate) struct Shared {
     pub(crate) tokens: Tokens,
     pub(crate) readiness: Readiness,
     pub(crate) limiter: RateLimiter,
+    /// A policy that is only tried.
+    pub(crate) shadow: Arc<ShadowSlot>,
+    pub(crate) traffic: Arc<Traffic>,
     pub(crate) challenges: Challenges,
     pub(crate) cache: Arc<Cache>,
     pub(crate) connections: ConnectionSettings,
@@ -127,22 +135,34 @@ impl Prepared {
         mut inherited: Inherited,
     ) -> anyhow::Result<Self> {
         make_private_directory(&settings.state_dir)?;
-        let keys = Arc::new(KeyStore::open(&settings.state_dir));
-        let sources = key_sources(settings, &keys, &clock);
-        let revocations = Arc::new(Revocations::open(&settings.state_dir));
-        let policies = PolicySource::open(settings, environment, clock.clone(), sources.clone()).await?;
-        let policies = Arc::new(policies);
-        let plan = &policies.current().plan;
-        let (openings, mut tls_files) = entrance::open_all(settings, plan, &clock, &mut inherited)?;
-        let store = LimitStore::open(&settings.limit_store)?;
+        let is_start = inherited.is_empty();
+        let private = private_listener(settings, &mut inherited).await?;
         let drain = Drain::new(&shutdown);
-        let private = private_listener(settings, inherited).await?;
+        let base = Foundation::open(settings, &clock);
+        let fleet = base.join(settings, (environment, clock.clone()), &shutdown, is_start)?;
+        if let Some(fleet) = &fleet {
+            fleet.follow(&shutdown, &drain.token());
+        }
+        let policies = match &fleet {
+            Some(fleet) if settings.follows(Stream::Policy) => {
+                stated_policies(fleet, settings, &private, &shutdown).await?
+            }
+            _ => base.policies(settings, environment, clock.clone()).await?,
+        };
+        if let Some(fleet) = &fleet {
+            fleet.runs(&policies);
+        }
+        let plan = &policies.current().plan;
+        let (openings, tls_files) = entrance::open_all(settings, plan, &clock, &mut inherited)?;
+        let store = LimitStore::open(&settings.limit_store)?;
         keep_sockets(&drain, &openings, &private)?;
         let shared = Arc::new(Shared {
             policies: policies.clone(),
-            keys: keys.clone(),
-            readiness: readiness::checks(&sources, &policies, &clock),
-            tokens: Tokens::new(sources, revocations, settings.token_cache.max_tokens),
+            keys: base.keys,
+            readiness: readiness::checks(&base.sources, &policies, &clock),
+            tokens: Tokens::new(base.sources, base.revocations, settings.token_cache.max_tokens),
+            shadow: base.shadow,
+            traffic: base.traffic,
             challenges: Challenges::default(),
             cache: Arc::new(Cache::new(settings.cache.max_mib.saturating_mul(1024 * 1024))),
             limiter: RateLimiter::new(settings.rate_limit.max_keys, store.clone()),
@@ -152,20 +172,8 @@ impl Prepared {
             shutdown: shutdown.clone(),
         });
         follow(settings, &shared, store);
-        let entrances: Vec<_> = openings.iter().map(|opening| opening.entrance.clone()).collect();
-        let poll = Duration::from_millis(settings.policy_poll_ms);
         watch_upstreams(&shared);
-        let watched = shared.clone();
-        shutdown.spawn(policy_source::watch(
-            policies,
-            poll,
-            shutdown.clone(),
-            move |reload| {
-                let plan = &watched.policies.current().plan;
-                entrance::after_look(plan, &mut tls_files, &entrances, reload);
-                after_look(&watched, plan, reload);
-            },
-        ));
+        watch_policies(settings, &shared, &openings, tls_files);
         Ok(Self {
             shared,
             openings,
@@ -215,7 +223,7 @@ impl Prepared {
 }
 
 /// The socket of metrics and health: of the process before this one, when that has handed it over for this address.
-async fn private_listener(settings: &Settings, mut inherited: Inherited) -> anyhow::Result<TcpListener> {
+async fn private_listener(settings: &Settings, inherited: &mut Inherited) -> anyhow::Result<TcpListener> {
     let address = settings.private_listen;
     let is_there = |socket: &std::net::TcpListener| {
         let at = socket.local_addr();
@@ -238,7 +246,29 @@ fn keep_sockets(drain: &Drain, openings: &[Opening], private: &TcpListener) -> a
     drain.sockets().keep(PRIVATE, private)
 }
 
-/// What follows each look at the policy directory.
+/// Looks at the policy directory, or at what the fleet states, and at the files that the policy names.
+fn watch_policies(settings: &Settings, shared: &Arc<Shared>, openings: &[Opening], mut tls_files: TlsFiles) {
+    let entrances: Vec<_> = openings.iter().map(|opening| opening.entrance.clone()).collect();
+    let poll = Duration::from_millis(settings.policy_poll_ms);
+    let watched = shared.clone();
+    let (policies, shutdown) = (shared.policies.clone(), shared.shutdown.clone());
+    let looked = move |reload| {
+        let plan = &watched.policies.current().plan;
+        entrance::after_look(plan, &mut tls_files, &entrances, reload);
+        after_look(&watched, plan, reload);
+    };
+    if settings.follows(Stream::Policy) {
+        shared
+            .shutdown
+            .spawn(policy_source::watch_stated(policies, poll, shutdown, looked));
+    } else {
+        shared
+            .shutdown
+            .spawn(policy_source::watch(policies, poll, shutdown, looked));
+    }
+}
+
+/// What follows each look at the policy.
 fn after_look(shared: &Shared, plan: &Plan, reload: Reload) {
     if reload == Reload::Loaded {
         // The policy is in each key: nobody would find what was kept before.
@@ -258,25 +288,16 @@ fn watch_upstreams(shared: &Shared) {
     }
 }
 
-/// Where keys come from, before anything is asked for.
-fn key_sources(settings: &Settings, portico: &Arc<KeyStore>, clock: &Clock) -> Arc<KeySources> {
-    Arc::new(KeySources {
-        portico: portico.clone(),
-        files: KeyFiles::new(&settings.key_dir),
-        urls: Arc::new(KeyUrls::new(
-            &settings.state_dir,
-            &settings.key_trust_file,
-            clock.clone(),
-        )),
-    })
-}
-
 /// Begins to ask the control plane and other issuers for what is new, and whether the store of limits is up.
 fn follow(settings: &Settings, shared: &Shared, store: Option<Arc<LimitStore>>) {
     let (shutdown, tokens) = (&shared.shutdown, &shared.tokens);
-    if !settings.control_plane_socket.as_os_str().is_empty() {
-        let socket = || settings.control_plane_socket.clone();
+    let has_socket = !settings.control_plane_socket.as_os_str().is_empty();
+    let socket = || settings.control_plane_socket.clone();
+    // What the fleet states is told by nobody else.
+    if has_socket && !settings.follows(Stream::Keyset) {
         shutdown.spawn(keys::follow(shared.keys.clone(), socket(), shutdown.clone()));
+    }
+    if has_socket && !settings.follows(Stream::Revocations) {
         shutdown.spawn(revocations::follow(
             tokens.revocations.clone(),
             socket(),

@@ -1,0 +1,158 @@
+//! Starting from the disk, before the control plane is dialled: what was proven last, if it is still signed as it must be.
+
+use fleet::{Digest, Objection, Statement, Stream, readmit};
+
+use super::blobs::objection;
+use super::disk::{Begun, GivenUp, Slot};
+use super::lists::List;
+use super::{Fleet, InForce, policy_stream};
+
+/// Starts in a row that may fail with one statement before the one before it is taken, and trials of one.
+pub(super) const MAX_TIMES: u32 = 3;
+
+/// A statement from the disk.
+pub(super) struct Held {
+    pub(super) statement: Statement,
+    pub(super) digest: Digest,
+    pub(super) bytes: Vec<u8>,
+}
+
+impl Fleet {
+    /// Puts in force what is on the disk.
+    pub(super) fn boot(&self, is_start: bool) {
+        for stream in self.streams() {
+            if stream == Stream::Policy {
+                self.boot_policy(is_start);
+            } else {
+                self.boot_list(stream);
+            }
+        }
+    }
+
+    /// Reads an envelope that was taken over before, and checks it again.
+    ///
+    /// # Errors
+    /// Why it is not believed any more.
+    pub(super) fn held(&self, stream: Stream, slot: Slot) -> Result<Option<Held>, Objection> {
+        let read = self.disk.envelope(stream, slot);
+        let read = read.map_err(|error| objection("unreadable", format!("{error:#}")))?;
+        let Some(bytes) = read else { return Ok(None) };
+        let trust = self
+            .trust()
+            .ok_or_else(|| objection("no_trust", "there is no trust document"))?;
+        let statement = readmit(&bytes, stream, &trust, &self.member());
+        let statement = statement.map_err(|refusal| objection(refusal.code(), refusal.to_string()))?;
+        Ok(Some(Held {
+            digest: Digest::of(&bytes),
+            statement,
+            bytes,
+        }))
+    }
+
+    /// The same for a start: what is not believed is reported, and is as good as not there.
+    fn held_at_start(&self, stream: Stream, slot: Slot) -> Option<Held> {
+        self.held(stream, slot).unwrap_or_else(|objection| {
+            report(stream, slot, &objection);
+            None
+        })
+    }
+
+    fn boot_list(&self, stream: Stream) {
+        for slot in [Slot::Healthy, Slot::Previous] {
+            let Some(held) = self.held_at_start(stream, slot) else {
+                continue;
+            };
+            let put = List::read(&held.statement).and_then(|list| list.put(self));
+            match put {
+                Ok(()) => return self.starts_with(&held, true),
+                Err(objection) => report(stream, slot, &objection),
+            }
+        }
+    }
+
+    /// Only what was proven is begun with; a first policy, before which there was none, is tried again.
+    fn boot_policy(&self, is_start: bool) {
+        let begins = |slot: Slot| {
+            let held = self.held_at_start(Stream::Policy, slot);
+            held.is_some_and(|held| self.begin_with(slot, &held, is_start))
+        };
+        let healthy = self.held_at_start(Stream::Policy, Slot::Healthy);
+        if let Some(healthy) = healthy.filter(|healthy| self.has_failed(healthy))
+            && begins(Slot::Previous)
+        {
+            return self.give_up_start(&healthy);
+        }
+        if !begins(Slot::Healthy) && !begins(Slot::Previous) && begins(Slot::Probation) {
+            self.begin_trial();
+        }
+    }
+
+    /// Whether the gateway has failed to start with it too often.
+    fn has_failed(&self, held: &Held) -> bool {
+        let starts = self.disk.stream(Stream::Policy).starts;
+        Begun::times(starts, held.digest) >= MAX_TIMES
+    }
+
+    fn give_up_start(&self, held: &Held) {
+        let message = format!("the gateway failed {MAX_TIMES} times after it had started with it");
+        let position = held.statement.position;
+        tracing::error!(%position, "THE POLICY IS GIVEN UP: {message}; the one before it is in force");
+        let given_up = GivenUp {
+            digest: held.digest,
+            objection: objection("failed_starts", message),
+        };
+        self.remember(|state| state.given_up = Some(given_up));
+    }
+
+    fn begin_with(&self, slot: Slot, held: &Held, is_start: bool) -> bool {
+        let begun = policy_stream::compile(&held.statement, self.environment, &self.gateway)
+            .and_then(|plan| self.put_policy(plan));
+        if let Err(objection) = begun {
+            report(Stream::Policy, slot, &objection);
+            return false;
+        }
+        if is_start {
+            self.remember(|state| state.starts = Begun::once_more(state.starts, held.digest));
+        }
+        self.starts_with(held, slot != Slot::Probation);
+        true
+    }
+
+    fn starts_with(&self, held: &Held, is_proven: bool) {
+        let stream = held.statement.stream;
+        let position = held.statement.position;
+        tracing::info!(stream = stream.as_str(), %position, "a signed statement is in force from the disk");
+        let in_force = InForce {
+            position,
+            digest: held.digest,
+            is_proven,
+        };
+        self.is_in_force(stream, in_force);
+        if let Err(error) = self.disk.change(stream, |state| state.reach(position)) {
+            tracing::debug!(
+                error = format!("{error:#}"),
+                "how far the stream has come is not written"
+            );
+        }
+    }
+
+    /// Changes what is remembered of the policy; a disk that cannot be written to is no reason not to serve.
+    pub(super) fn remember(&self, change: impl FnOnce(&mut super::disk::StreamState)) {
+        if let Err(error) = self.disk.change(Stream::Policy, change) {
+            tracing::error!(
+                error = format!("{error:#}"),
+                "the state of the fleet cannot be written"
+            );
+        }
+    }
+}
+
+fn report(stream: Stream, slot: Slot, objection: &Objection) {
+    tracing::error!(
+        stream = stream.as_str(),
+        slot = ?slot,
+        code = objection.code,
+        error = objection.message,
+        "a statement on the disk is not believed"
+    );
+}

@@ -1,0 +1,254 @@
+//! A gateway in a fleet: it dials the control plane, is told by signed statements what to run, checks them, takes them
+//! over, and says what it really runs.
+//!
+//! **Invariant:** nothing comes in force but what `fleet::admit` or `fleet::readmit` has let through. A statement that is
+//! refused changes nothing but the log, a metric and what the control plane is told. Without a control plane everything
+//! goes on, also over a restart.
+
+mod address;
+mod blobs;
+mod boot;
+mod disk;
+mod events;
+mod follow;
+mod link;
+mod lists;
+mod outbox;
+mod policy_stream;
+mod report;
+mod settings;
+mod shadow;
+mod take;
+mod traffic;
+mod trust;
+
+pub use settings::FleetSettings;
+
+pub(crate) use lists::fingerprint;
+pub(crate) use shadow::ShadowSlot;
+pub(crate) use traffic::{Answered, Traffic};
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use anyhow::Context as _;
+use arc_swap::ArcSwapOption;
+use fleet::{
+    Acknowledgement, Digest, Member, Objection, Pointer, Position, Roots, Stage, Stream, Trust, Version,
+};
+use service_runtime::clock::Clock;
+use service_runtime::settings::Environment;
+use service_runtime::shutdown::Shutdown;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use self::disk::Disk;
+use self::link::Dialler;
+use self::outbox::Outbox;
+use self::policy_stream::Trial;
+use crate::keys::{KeySources, KeyStore};
+use crate::last_heard::LastHeard;
+use crate::metrics::METRICS;
+use crate::policy_source::PolicySource;
+use crate::revocations::Revocations;
+use crate::settings::Settings;
+
+/// What this build can do beyond the first version.
+const FEATURES: &[&str] = &["shadow"];
+
+/// A gateway as a member of its fleet.
+pub(crate) struct Fleet {
+    gateway: Settings,
+    settings: FleetSettings,
+    environment: Environment,
+    clock: Clock,
+    roots: Roots,
+    trust: ArcSwapOption<Trust>,
+    version: Version,
+    boot_id: String,
+    disk: Disk,
+    dialler: Dialler,
+    sources: Arc<KeySources>,
+    keys: Arc<KeyStore>,
+    revocations: Arc<Revocations>,
+    traffic: Arc<Traffic>,
+    shadow: Arc<ShadowSlot>,
+    policies: watch::Sender<Option<Arc<PolicySource>>>,
+    outbox: Outbox,
+    heard: LastHeard,
+    told: Mutex<BTreeMap<Stream, Pointer>>,
+    in_force: Mutex<BTreeMap<Stream, InForce>>,
+    /// The policy that is not proven yet. Locked while a policy is put in force or given up.
+    trial: Mutex<Option<Trial>>,
+}
+
+/// A statement in force.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct InForce {
+    position: Position,
+    digest: Digest,
+    /// Whether a restart would begin with it.
+    is_proven: bool,
+}
+
+/// What the gateway brings to its fleet.
+pub(crate) struct Parts {
+    pub(crate) sources: Arc<KeySources>,
+    pub(crate) revocations: Arc<Revocations>,
+    pub(crate) traffic: Arc<Traffic>,
+    pub(crate) shadow: Arc<ShadowSlot>,
+}
+
+impl Fleet {
+    /// Opens what the gateway kept of its fleet, and puts in force what is still signed as it must be. `is_start` is false
+    /// when another process serves until this one is ready.
+    ///
+    /// # Errors
+    /// When a setting or the state directory cannot be used.
+    pub(crate) fn open(
+        gateway: &Settings,
+        settings: &FleetSettings,
+        (environment, clock): (Environment, Clock),
+        shutdown: &Shutdown,
+        parts: Parts,
+        is_start: bool,
+    ) -> anyhow::Result<Arc<Self>> {
+        let disk = Disk::open(&gateway.state_dir)?;
+        METRICS.fleet_state_ok.set(i64::from(disk.is_good()));
+        let fleet = Self {
+            gateway: gateway.clone(),
+            settings: settings.clone(),
+            environment,
+            roots: settings.roots()?,
+            trust: ArcSwapOption::empty(),
+            version: env!("CARGO_PKG_VERSION").parse().map_err(anyhow::Error::msg)?,
+            boot_id: boot_id()?,
+            disk,
+            dialler: Dialler::new(settings.clone(), clock.clone(), shutdown.clone()),
+            clock,
+            keys: parts.sources.portico.clone(),
+            sources: parts.sources,
+            revocations: parts.revocations,
+            traffic: parts.traffic,
+            shadow: parts.shadow,
+            policies: watch::Sender::new(None),
+            outbox: Outbox::default(),
+            heard: LastHeard::never(),
+            told: Mutex::default(),
+            in_force: Mutex::default(),
+            trial: Mutex::default(),
+        };
+        fleet.read_trust();
+        fleet.boot(is_start);
+        Ok(Arc::new(fleet))
+    }
+
+    /// Follows the control plane until `stop`.
+    pub(crate) fn follow(self: &Arc<Self>, shutdown: &Shutdown, stop: &CancellationToken) {
+        let mut pointers = BTreeMap::new();
+        for stream in self.streams() {
+            let (sender, receiver) = watch::channel(None);
+            pointers.insert(stream, sender);
+            shutdown.spawn(take::follow(self.clone(), receiver, stop.clone()));
+        }
+        shutdown.spawn(follow::follow(self.clone(), pointers, stop.clone()));
+        shutdown.spawn(report::report(self.clone(), stop.clone()));
+        shutdown.spawn(policy_stream::watch_trial(self.clone(), stop.clone()));
+    }
+
+    /// The streams that are followed.
+    fn streams(&self) -> impl Iterator<Item = Stream> {
+        Stream::ALL
+            .into_iter()
+            .filter(|stream| self.gateway.follows(*stream))
+    }
+
+    /// A policy of a directory is in force: the heartbeats say so.
+    pub(crate) fn runs(&self, policies: &Arc<PolicySource>) {
+        self.policies.send_replace(Some(policies.clone()));
+    }
+
+    /// The policies, where there are any yet.
+    pub(crate) fn policies(&self) -> Option<Arc<PolicySource>> {
+        self.policies.borrow().clone()
+    }
+
+    /// Waits until there is a policy; `None` when the gateway is to end before.
+    pub(crate) async fn first_policy(&self, shutdown: &Shutdown) -> Option<Arc<PolicySource>> {
+        let mut policies = self.policies.subscribe();
+        tokio::select! {
+            () = shutdown.cancelled() => None,
+            found = policies.wait_for(Option::is_some) => found.ok().and_then(|found| found.clone()),
+        }
+    }
+
+    fn member(&self) -> Member<'_> {
+        Member {
+            fleet: &self.settings.name,
+            environment: self.environment.as_str(),
+            name: &self.settings.node,
+            version: self.version,
+            features: FEATURES,
+        }
+    }
+
+    fn now(&self) -> i64 {
+        self.clock.now().timestamp()
+    }
+
+    fn in_force(&self, stream: Stream) -> Option<InForce> {
+        lock(&self.in_force).get(&stream).copied()
+    }
+
+    fn is_in_force(&self, stream: Stream, in_force: InForce) {
+        lock(&self.in_force).insert(stream, in_force);
+        let seq = i64::try_from(in_force.position.seq).unwrap_or(i64::MAX);
+        METRICS.fleet_seq.with_label_values(&[stream.as_str()]).set(seq);
+    }
+
+    /// Tells the control plane how far it is with what a pointer names.
+    fn tell(&self, pointer: &Pointer, stage: Stage) {
+        self.outbox.put(acknowledgement(pointer, stage, None));
+    }
+
+    /// Tells the control plane, the log and a metric why a statement is not in force.
+    fn refuse(&self, pointer: &Pointer, objection: Objection) {
+        let stream = pointer.stream.as_str();
+        METRICS
+            .fleet_refusals
+            .with_label_values(&[stream, objection.code.as_str()])
+            .inc();
+        tracing::error!(
+            stream,
+            position = %pointer.position,
+            code = objection.code,
+            path = objection.path,
+            error = objection.message,
+            "a statement of the control plane is refused: what is in force stays"
+        );
+        self.outbox
+            .put(acknowledgement(pointer, Stage::Refused, Some(objection)));
+    }
+}
+
+fn acknowledgement(pointer: &Pointer, stage: Stage, objection: Option<Objection>) -> Acknowledgement {
+    Acknowledgement {
+        stream: pointer.stream,
+        position: pointer.position,
+        digest: pointer.digest,
+        shadow: pointer.shadow,
+        stage,
+        objection,
+    }
+}
+
+/// A name that no other start has.
+fn boot_id() -> anyhow::Result<String> {
+    let mut bytes = [0_u8; 8];
+    aws_lc_rs::rand::fill(&mut bytes).context("random numbers")?;
+    Ok(format!("{:016x}", u64::from_be_bytes(bytes)))
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

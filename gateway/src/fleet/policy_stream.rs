@@ -1,0 +1,349 @@
+//! The policy of a fleet: compiled and tried on its own cases, put in force, and proven or given up.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use fleet::{Digest, Objection, Pointer, PolicyContent, PolicyFile, Stage, Statement, Stream};
+use policy::cases::Suite;
+use policy::{Diagnostic, MAX_BUNDLE_BYTES, Plan, SourceFile, environments};
+use service_runtime::settings::Environment;
+use tokio_util::sync::CancellationToken;
+
+use super::blobs::objection;
+use super::boot::MAX_TIMES;
+use super::disk::{Begun, GivenUp, Slot};
+use super::lists::content;
+use super::traffic::Sample;
+use super::{Fleet, InForce, lock};
+use crate::policy_source::PolicySource;
+use crate::settings::Settings;
+
+/// How often a policy that is not proven is looked at.
+const LOOK: Duration = Duration::from_millis(250);
+
+/// A policy in force that is not proven yet.
+#[derive(Debug)]
+pub(super) struct Trial {
+    pointer: Pointer,
+    before: Sample,
+    began: Instant,
+}
+
+/// Compiles the policy of a statement for this gateway, with every limit that a directory has, and runs its cases.
+///
+/// # Errors
+/// The first finding, or the first case that fails.
+pub(super) fn compile(
+    statement: &Statement,
+    environment: Environment,
+    settings: &Settings,
+) -> Result<Plan, Objection> {
+    let PolicyContent { files, cases } = content(statement)?;
+    let bytes = files.iter().chain(&cases).map(|file| file.text.len());
+    if bytes.fold(0_usize, usize::saturating_add) > MAX_BUNDLE_BYTES.saturating_mul(2) {
+        return Err(objection(
+            "too_large",
+            "the policy and its cases are larger than a folder may be",
+        ));
+    }
+    let (files, cases) = (source_files(&files)?, source_files(&cases)?);
+    let plan =
+        policy::compile(&files, environment.as_str()).map_err(|findings| finding("compile", &findings))?;
+    let missing = settings.missing_for(&plan);
+    if !missing.is_empty() {
+        return Err(objection("settings", missing.join("; ")));
+    }
+    run_cases(&plan, &files, &cases)?;
+    Ok(plan)
+}
+
+/// In the order of their names, each once.
+fn source_files(files: &[PolicyFile]) -> Result<Vec<SourceFile>, Objection> {
+    let is_in_order = files.windows(2).all(|pair| match pair {
+        [one, next] => one.name < next.name,
+        _ => true,
+    });
+    let total = files
+        .iter()
+        .map(|file| file.text.len())
+        .fold(0_usize, usize::saturating_add);
+    if !is_in_order || files.iter().any(|file| file.name.is_empty()) {
+        return Err(objection(
+            "malformed",
+            "files are named, each once, and sorted by name",
+        ));
+    }
+    if total > MAX_BUNDLE_BYTES {
+        let message = format!("files of {total} bytes, of at most {MAX_BUNDLE_BYTES}");
+        return Err(objection("too_large", message));
+    }
+    let read = |file: &PolicyFile| SourceFile::from_bytes(&file.name, file.text.as_bytes());
+    Ok(files.iter().map(read).collect())
+}
+
+fn run_cases(plan: &Plan, files: &[SourceFile], cases: &[SourceFile]) -> Result<(), Objection> {
+    let suite = Suite::read(cases).map_err(|findings| finding("cases", &findings))?;
+    let plans = std::slice::from_ref(plan);
+    let undefined = suite.undefined_names(&environments(files), plans);
+    if !undefined.is_empty() {
+        return Err(finding("cases", &undefined));
+    }
+    let report = suite.run(plans, |_, _| true);
+    let Some(failure) = report.failures.first() else {
+        return Ok(());
+    };
+    let difference = failure.differences.first().map(|difference| {
+        let (key, expected, got) = (&difference.key, &difference.expected, &difference.got);
+        format!(": {key} is {got}, expected {expected}")
+    });
+    Err(Objection {
+        code: "cases".to_owned(),
+        path: Some(format!("{}:{}", failure.file, failure.line)),
+        message: format!(
+            "{} of {} cases fail; {}{}",
+            report.failures.len(),
+            report.ran,
+            failure.case,
+            difference.unwrap_or_default()
+        ),
+    })
+}
+
+fn finding(code: &str, findings: &[Diagnostic]) -> Objection {
+    let first = findings.first();
+    Objection {
+        code: code.to_owned(),
+        path: first.map(|first| format!("{}:{}:{}", first.file, first.line, first.column)),
+        message: match first {
+            Some(first) => format!("{}: {} ({} in all)", first.code, first.message, findings.len()),
+            None => "it does not compile".to_owned(),
+        },
+    }
+}
+
+impl Fleet {
+    /// Takes over a policy that a pointer names; in shadow, only tries it.
+    ///
+    /// # Errors
+    /// Why not; then nothing has changed.
+    pub(super) async fn take_policy(
+        self: &Arc<Self>,
+        pointer: &Pointer,
+        bytes: Vec<u8>,
+        statement: Statement,
+    ) -> Result<(), Objection> {
+        let (environment, settings) = (self.environment, self.gateway.clone());
+        let compiled = tokio::task::spawn_blocking(move || compile(&statement, environment, &settings));
+        let plan = compiled
+            .await
+            .map_err(|error| objection("compile", error.to_string()))??;
+        self.tell(pointer, Stage::Verified);
+        if pointer.shadow {
+            self.shadow.begin(pointer.position, plan);
+            self.tell(pointer, Stage::Active);
+            return Ok(());
+        }
+        self.commit(pointer, &bytes, plan)
+    }
+
+    /// On the disk first, so that whatever happens in between a restart finds something signed; then in force.
+    fn commit(&self, pointer: &Pointer, bytes: &[u8], plan: Plan) -> Result<(), Objection> {
+        let mut trial = lock(&self.trial);
+        let digest = pointer.digest;
+        let state = self.disk.stream(Stream::Policy);
+        if Begun::times(state.trials, digest) >= MAX_TIMES {
+            let message = format!("the gateway failed {MAX_TIMES} times while it was tried");
+            let failed = objection("failed_trials", message);
+            self.give_up(digest, &failed);
+            return Err(failed);
+        }
+        let unwritten = |error: anyhow::Error| objection("disk", format!("{error:#}"));
+        self.disk
+            .begin_probation(Stream::Policy, bytes)
+            .map_err(unwritten)?;
+        let reached = |state: &mut super::disk::StreamState| {
+            state.reach(pointer.position);
+            state.trials = Begun::once_more(state.trials, digest);
+            // The start went well: it got as far as this.
+            state.starts = None;
+        };
+        self.disk.change(Stream::Policy, reached).map_err(unwritten)?;
+        let before = self.traffic.sample();
+        if let Err(objection) = self.put_policy(plan) {
+            self.give_up(digest, &objection);
+            return Err(objection);
+        }
+        self.shadow.end();
+        self.is_in_force(
+            Stream::Policy,
+            InForce {
+                position: pointer.position,
+                digest,
+                is_proven: false,
+            },
+        );
+        self.tell(pointer, Stage::Active);
+        *trial = Some(Trial {
+            pointer: pointer.clone(),
+            before,
+            began: Instant::now(),
+        });
+        Ok(())
+    }
+
+    /// Puts a plan in force, the first one too.
+    pub(super) fn put_policy(&self, plan: Plan) -> Result<(), Objection> {
+        let unusable = |error: anyhow::Error| objection("settings", format!("{error:#}"));
+        if let Some(policies) = self.policies() {
+            return policies.put(plan).map_err(unusable);
+        }
+        let first = PolicySource::stated(
+            &self.gateway,
+            self.environment,
+            self.clock.clone(),
+            self.sources.clone(),
+            plan,
+        );
+        let first = Arc::new(first.map_err(unusable)?);
+        self.runs(&first);
+        Ok(())
+    }
+
+    /// Not to be tried again, also after a restart.
+    fn give_up(&self, digest: Digest, objection: &Objection) {
+        let given_up = GivenUp {
+            digest,
+            objection: objection.clone(),
+        };
+        self.remember(|state| {
+            state.given_up = Some(given_up);
+            state.trials = None;
+        });
+        self.disk.end_probation(Stream::Policy);
+    }
+
+    /// A first policy that was in force before a restart goes on being tried.
+    pub(super) fn begin_trial(&self) {
+        let Some(in_force) = self.in_force(Stream::Policy) else {
+            return;
+        };
+        let pointer = Pointer {
+            stream: Stream::Policy,
+            position: in_force.position,
+            digest: in_force.digest,
+            bytes: 0,
+            shadow: false,
+        };
+        self.tell(&pointer, Stage::Active);
+        *lock(&self.trial) = Some(Trial {
+            pointer,
+            before: self.traffic.sample(),
+            began: Instant::now(),
+        });
+    }
+
+    /// Looks at how the policy on trial does: proves it when its time is over, gives it up when the gateway fails.
+    fn look_at_trial(&self) {
+        let mut trial = lock(&self.trial);
+        let Some(tried) = trial.as_ref() else { return };
+        if let Some(fault) = self.traffic.sample().fault_since(tried.before) {
+            if let Some(tried) = trial.take() {
+                self.revert(&tried.pointer, fault);
+            }
+        } else if tried.began.elapsed() >= self.settings.probation()
+            && let Some(tried) = trial.take()
+        {
+            self.prove(&tried.pointer);
+        }
+    }
+
+    fn prove(&self, pointer: &Pointer) {
+        if let Err(error) = self.disk.prove(Stream::Policy) {
+            let error = format!("{error:#}");
+            tracing::error!(
+                error,
+                "the policy is proven, and a restart would not begin with it"
+            );
+            return;
+        }
+        self.remember(|state| {
+            state.trials = None;
+            state.starts = None;
+        });
+        if let Some(in_force) = self.in_force(Stream::Policy) {
+            let is_proven = true;
+            self.is_in_force(
+                Stream::Policy,
+                InForce {
+                    is_proven,
+                    ..in_force
+                },
+            );
+        }
+        tracing::info!(position = %pointer.position, "the policy is proven");
+        self.tell(pointer, Stage::Healthy);
+    }
+
+    /// Goes back to the last policy that was proven. Without one there is nothing to go back to.
+    fn revert(&self, pointer: &Pointer, fault: String) {
+        let back = self.held(Stream::Policy, Slot::Healthy).and_then(|held| {
+            let held = held.ok_or_else(|| objection("first", "there is no policy before it"))?;
+            let plan = compile(&held.statement, self.environment, &self.gateway)?;
+            Ok((held, plan))
+        });
+        let (held, plan) = match back {
+            Ok(back) => back,
+            Err(objection) => {
+                let error = objection.message;
+                tracing::error!(
+                    fault,
+                    error,
+                    "THE POLICY DOES NOT DO WELL, and there is none to go back to"
+                );
+                return;
+            }
+        };
+        let objection = objection("probation", fault);
+        self.give_up(pointer.digest, &objection);
+        if let Err(error) = self.put_policy(plan) {
+            tracing::error!(
+                error = error.message,
+                "the policy before cannot be put in force again"
+            );
+            return;
+        }
+        self.is_in_force(
+            Stream::Policy,
+            InForce {
+                position: held.statement.position,
+                digest: held.digest,
+                is_proven: true,
+            },
+        );
+        self.refuse(pointer, objection);
+    }
+
+    /// The start went well: the process lived for a while, or was told to stop.
+    fn has_started(&self) {
+        self.remember(|state| state.starts = None);
+    }
+}
+
+/// Looks at the policy on trial until `stop`.
+pub(super) async fn watch_trial(fleet: Arc<Fleet>, stop: CancellationToken) {
+    let probation = fleet.settings.probation();
+    let began = Instant::now();
+    let mut has_started = false;
+    let mut looks = tokio::time::interval(LOOK.min(probation));
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => break,
+            _ = looks.tick() => fleet.look_at_trial(),
+        }
+        if !has_started && began.elapsed() >= probation {
+            has_started = true;
+            fleet.has_started();
+        }
+    }
+    fleet.has_started();
+}

@@ -1,0 +1,232 @@
+//! Taking over what a pointer names, one stream after its own pace: fetched, checked, on the disk, in force.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use fleet::{Digest, Objection, Pointer, Refusal, Stage, Statement, Stream, admit};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use super::blobs::{self, Missing, objection};
+use super::disk::Slot;
+use super::lists::List;
+use super::{Fleet, InForce};
+use crate::control_plane::pause;
+
+/// First and longest wait before bytes that were not there are asked for again.
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(10));
+/// Attempts after which the control plane is told that its bytes cannot be had.
+const PATIENT_FOR: u32 = 3;
+
+/// Takes over what the pointers of one stream name, until `stop`. A newer pointer ends the work for an older one.
+pub(super) async fn follow(
+    fleet: Arc<Fleet>,
+    mut pointers: watch::Receiver<Option<Pointer>>,
+    stop: CancellationToken,
+) {
+    loop {
+        let pointer = pointers.borrow_and_update().clone();
+        let work = async {
+            if let Some(pointer) = pointer {
+                fleet.take(&pointer).await;
+            }
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            () = stop.cancelled() => return,
+            changed = pointers.changed() => if changed.is_err() { return },
+            () = work => {}
+        }
+    }
+}
+
+/// An envelope that may be taken over.
+struct Obtained {
+    bytes: Vec<u8>,
+    statement: Statement,
+}
+
+/// Why nothing was taken over.
+enum Failure {
+    /// It may work later.
+    NotYet(Objection),
+    Refused(Objection),
+}
+
+impl From<Objection> for Failure {
+    fn from(objection: Objection) -> Self {
+        Self::Refused(objection)
+    }
+}
+
+impl From<Missing> for Failure {
+    fn from(missing: Missing) -> Self {
+        match missing {
+            Missing::Unavailable(_) => Self::NotYet(missing.objection()),
+            Missing::Wrong(objection) => Self::Refused(objection),
+        }
+    }
+}
+
+impl Fleet {
+    async fn take(self: &Arc<Self>, pointer: &Pointer) {
+        let mut backoff = BACKOFF.0;
+        for attempt in 1_u32.. {
+            match self.try_to_take(pointer).await {
+                Ok(()) => return,
+                Err(Failure::Refused(objection)) => return self.refuse(pointer, objection),
+                Err(Failure::NotYet(objection)) if attempt == PATIENT_FOR => self.refuse(pointer, objection),
+                Err(Failure::NotYet(objection)) => {
+                    tracing::debug!(error = objection.message, "an envelope cannot be had yet");
+                }
+            }
+            pause(backoff).await;
+            backoff = backoff.saturating_mul(2).min(BACKOFF.1);
+        }
+    }
+
+    async fn try_to_take(self: &Arc<Self>, pointer: &Pointer) -> Result<(), Failure> {
+        let stream = pointer.stream;
+        if let Some(in_force) = self.in_force(stream).filter(|it| it.digest == pointer.digest) {
+            self.has_already(pointer, in_force);
+            return Ok(());
+        }
+        let Obtained { bytes, statement } = self.obtain(pointer).await?;
+        if stream == Stream::Policy {
+            return Ok(self.take_policy(pointer, bytes, statement).await?);
+        }
+        Ok(self.take_list(pointer, &bytes, &statement)?)
+    }
+
+    /// What is in force is what the control plane wants: whatever was tried beside it is over.
+    fn has_already(&self, pointer: &Pointer, in_force: InForce) {
+        if pointer.stream == Stream::Policy && !pointer.shadow {
+            self.shadow.end();
+        }
+        let stage = if in_force.is_proven {
+            Stage::Healthy
+        } else {
+            Stage::Active
+        };
+        self.tell(pointer, stage);
+    }
+
+    async fn obtain(&self, pointer: &Pointer) -> Result<Obtained, Failure> {
+        if !self.disk.is_good() {
+            let message = "the state of this gateway is damaged: remove its folder `fleet` and restart it";
+            return Err(objection("state_damaged", message).into());
+        }
+        let state = self.disk.stream(pointer.stream);
+        if let Some(given_up) = state
+            .given_up
+            .filter(|given_up| given_up.digest == pointer.digest)
+        {
+            return Err(given_up.objection.into());
+        }
+        if let Some(held) = self.obtained_before(pointer)? {
+            return Ok(held);
+        }
+        if let Some(reached) = state.reached.filter(|reached| pointer.position <= *reached) {
+            let refusal = Refusal::Replayed {
+                offered: pointer.position,
+                reached,
+            };
+            return Err(refused(&refusal).into());
+        }
+        let bytes = blobs::fetch(&self.dialler, &self.settings.mirrors, pointer).await?;
+        self.tell(pointer, Stage::Received);
+        let statement = self.admitted(pointer, &bytes).await?;
+        if statement.position != pointer.position {
+            let message = format!("the statement has the position {}", statement.position);
+            return Err(objection("other_position", message).into());
+        }
+        Ok(Obtained {
+            bytes: bytes.to_vec(),
+            statement,
+        })
+    }
+
+    /// What was on probation, or proven, before a restart or a lost trust document: taken over once, so no replay.
+    fn obtained_before(&self, pointer: &Pointer) -> Result<Option<Obtained>, Objection> {
+        for slot in [Slot::Probation, Slot::Healthy] {
+            let bytes = self.disk.envelope(pointer.stream, slot).ok().flatten();
+            if bytes.is_some_and(|bytes| Digest::of(&bytes) == pointer.digest)
+                && let Some(held) = self.held(pointer.stream, slot)?
+            {
+                return Ok(Some(Obtained {
+                    bytes: held.bytes,
+                    statement: held.statement,
+                }));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Admits bytes; when nobody known has signed them, the trust document may be the one that is old.
+    async fn admitted(&self, pointer: &Pointer, bytes: &[u8]) -> Result<Statement, Objection> {
+        let refusal = match self.admit(pointer, bytes) {
+            Ok(statement) => return Ok(statement),
+            Err(refusal) => refusal,
+        };
+        if !matches!(refusal.code.as_str(), "no_trust" | "unsigned" | "key_not_valid") {
+            return Err(refusal);
+        }
+        let renewed = async {
+            let mut link = self.dialler.control_plane().await?;
+            self.renew_trust(&mut link).await
+        };
+        match renewed.await {
+            Ok(true) => self.admit(pointer, bytes),
+            Ok(false) => Err(refusal),
+            Err(error) => {
+                tracing::warn!(error = format!("{error:#}"), "no newer trust document");
+                Err(refusal)
+            }
+        }
+    }
+
+    fn admit(&self, pointer: &Pointer, bytes: &[u8]) -> Result<Statement, Objection> {
+        let stream = pointer.stream;
+        let trust = self
+            .trust()
+            .ok_or_else(|| objection("no_trust", "there is no trust document"))?;
+        let reached = self.disk.stream(stream).reached;
+        admit(bytes, stream, &trust, &self.member(), reached, self.now()).map_err(|refusal| refused(&refusal))
+    }
+
+    /// On the disk first, then in force: there is nothing to try out.
+    fn take_list(&self, pointer: &Pointer, bytes: &[u8], statement: &Statement) -> Result<(), Objection> {
+        let list = List::read(statement)?;
+        self.tell(pointer, Stage::Verified);
+        let stream = pointer.stream;
+        let written = self
+            .disk
+            .begin_probation(stream, bytes)
+            .and_then(|()| self.disk.prove(stream))
+            .and_then(|()| self.disk.change(stream, |state| state.reach(pointer.position)));
+        if let Err(error) = written {
+            // What is revoked is not to wait for a disk: only a restart would miss it.
+            tracing::error!(
+                error = format!("{error:#}"),
+                "a statement cannot be written to disk"
+            );
+        }
+        list.put(self)?;
+        self.is_in_force(
+            stream,
+            InForce {
+                position: pointer.position,
+                digest: pointer.digest,
+                is_proven: true,
+            },
+        );
+        self.confirm_lists();
+        self.tell(pointer, Stage::Active);
+        self.tell(pointer, Stage::Healthy);
+        Ok(())
+    }
+}
+
+fn refused(refusal: &Refusal) -> Objection {
+    objection(refusal.code(), refusal.to_string())
+}
