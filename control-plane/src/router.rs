@@ -11,6 +11,10 @@ pub(crate) fn router(state: AppState) -> Router {
     Router::new()
         .route("/internal/keys", get(signing_keys::list_keys))
         .route("/internal/keys/rotate", post(signing_keys::rotate_keys))
+        .route("/internal/keys/reinstate", post(signing_keys::reinstate_key))
+        .route("/internal/keys/revoke", post(signing_keys::revoke_key))
+        .route("/internal/keys/abort", post(signing_keys::abort_key))
+        .route("/internal/keys/history", get(signing_keys::show_history))
         .route("/internal/keyset", get(signing_keys::show_keyset))
         .with_state(state)
 }

@@ -8,7 +8,7 @@ use service_runtime::shutdown::Shutdown;
 use sqlx::PgPool;
 use tokio::sync::watch;
 
-use crate::settings::Settings;
+use crate::settings::{Schedule, Settings};
 use crate::signing_keys::Vault;
 
 /// Shared state; a clone is the same.
@@ -20,6 +20,8 @@ pub(crate) struct AppState {
     pub(crate) vault: Arc<Vault>,
     /// The durations a rotation keeps.
     pub(crate) bounds: Bounds,
+    /// When a ring turns by itself, and when that is overdue.
+    pub(crate) schedule: Schedule,
     /// The latest known `seq` of the ring; changes wake those who wait for a key set.
     pub(crate) seq: watch::Receiver<i64>,
     /// Tells waiting requests to end.
@@ -45,6 +47,7 @@ impl AppState {
                 db,
                 vault: Arc::new(vault),
                 bounds: settings.bounds(),
+                schedule: settings.schedule(),
                 seq,
                 shutdown,
             },
