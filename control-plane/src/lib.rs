@@ -10,6 +10,7 @@
 #![warn(missing_docs)]
 
 mod extract;
+mod keks;
 mod lease;
 mod router;
 mod settings;

@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use database::DatabaseSettings;
-use keyring::{Algorithm, Bounds, KeyEncryptionKey};
+use keyring::{Algorithm, Bounds, KeyEncryptionKeys, SealError};
 use serde::Deserialize;
-use service_runtime::settings::{Environment, SecretBytes};
+use service_runtime::settings::{Environment, SecretBytes, VersionedSecret};
 use service_runtime::telemetry::TelemetrySettings;
 
 /// Shortest time a standby must be published in production: key-set caches of 300 s and 30 s of skew (guard G2).
@@ -30,8 +30,11 @@ pub struct Settings {
     pub database: DatabaseSettings,
     /// The key-encryption key, `file:/path`: 32 bytes raw, in hexadecimal or in base64.
     pub kek: SecretBytes,
-    /// Version of the key-encryption key, from 1; part of what a sealed key is bound to.
+    /// Version of `kek`, from 1; part of what a sealed key is bound to.
     pub kek_version: i32,
+    /// Further versions of the key-encryption key. Every version opens what it sealed; `portico kek rotate` lets the newest
+    /// one seal.
+    pub keks: Vec<VersionedSecret>,
     /// When keys change state.
     pub rotation: RotationSettings,
     /// What signers and verifiers of tokens were told.
@@ -88,6 +91,7 @@ impl Default for Settings {
             database: DatabaseSettings::default(),
             kek: SecretBytes::default(),
             kek_version: 1,
+            keks: Vec::new(),
             rotation: RotationSettings::default(),
             tokens: TokenSettings::default(),
             telemetry: TelemetrySettings::default(),
@@ -139,6 +143,18 @@ impl Settings {
         }
     }
 
+    /// The key-encryption keys: `kek` and `keks` together.
+    ///
+    /// # Errors
+    ///
+    /// When there is none, one has no usable form, or a version is there twice.
+    pub(crate) fn key_encryption_keys(&self) -> Result<KeyEncryptionKeys, SealError> {
+        let single = self.kek.expose();
+        let single = (!single.is_empty()).then_some((self.kek_version, single));
+        let listed = self.keks.iter().map(|kek| (kek.version, kek.secret.expose()));
+        KeyEncryptionKeys::parse(single.into_iter().chain(listed))
+    }
+
     /// When a ring turns by itself.
     #[must_use]
     pub(crate) fn schedule(&self) -> Schedule {
@@ -152,12 +168,10 @@ impl Settings {
     #[must_use]
     pub fn faults(&self, environment: Environment) -> Vec<String> {
         let mut faults = self.database.faults();
-        if KeyEncryptionKey::parse(self.kek.expose()).is_err() {
-            faults
-                .push("kek: must be `file:/path` of 32 bytes: raw, in hexadecimal, or in base64".to_owned());
-        }
-        if self.kek_version < 1 {
-            faults.push("kek_version: must be at least 1".to_owned());
+        if let Err(error) = self.key_encryption_keys() {
+            faults.push(format!(
+                "kek, keks: {error}; `kek: file:/path`, or `keks: [{{version: 1, secret: file:/path}}]`"
+            ));
         }
         if self.rotation.maintenance_interval_ms == 0 {
             faults.push("rotation.maintenance_interval_ms: must be above 0".to_owned());
@@ -242,7 +256,7 @@ mod tests {
             },
             ..Settings::default()
         };
-        assert_eq!(settings.faults(Environment::Test).len(), 6);
+        assert_eq!(settings.faults(Environment::Test).len(), 5);
         assert!(!format!("{:?}", valid()).contains("[7"));
     }
 }

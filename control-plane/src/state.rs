@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use keyring::{Bounds, KeyEncryptionKey};
+use keyring::Bounds;
 use service_runtime::shutdown::Shutdown;
 use sqlx::PgPool;
 use tokio::sync::watch;
@@ -33,14 +33,14 @@ impl AppState {
     ///
     /// # Errors
     ///
-    /// When the key-encryption key has no usable form.
+    /// When a key-encryption key has no usable form.
     pub(crate) fn new(
         settings: &Settings,
         db: PgPool,
         shutdown: Shutdown,
     ) -> anyhow::Result<(Self, watch::Sender<i64>)> {
-        let kek = KeyEncryptionKey::parse(settings.kek.expose()).context("kek")?;
-        let vault = Vault::new(kek, settings.kek_version, settings.rotation.algorithm);
+        let keks = settings.key_encryption_keys().context("kek")?;
+        let vault = Vault::new(keks, settings.rotation.algorithm);
         let (changes, seq) = watch::channel(0);
         Ok((
             Self {

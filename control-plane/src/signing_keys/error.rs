@@ -4,6 +4,7 @@ use keyring::KeyState;
 use problem::{Problem, ProblemType, catalogue};
 
 use super::vault::VaultError;
+use crate::keks::KekError;
 
 /// The standby has not been published long enough: some verifier may not know it yet.
 const ROTATION_TOO_EARLY: ProblemType = ProblemType::new(
@@ -73,6 +74,9 @@ pub(crate) enum KeyError {
     /// A new key cannot be made.
     #[error("a key cannot be made")]
     Vault(#[from] VaultError),
+    /// The key-encryption key that seals is not at hand.
+    #[error("the key-encryption key that seals is not at hand")]
+    Kek(#[from] KekError),
     /// PostgreSQL.
     #[error("database failure")]
     Database(#[from] sqlx::Error),
@@ -100,6 +104,7 @@ impl From<KeyError> for Problem {
                 .detail("the key ring has no keys yet")
                 .retry_after(1),
             KeyError::KeySetAhead { after, seq } => keyset_ahead(after, seq),
+            KeyError::Kek(KekError::Database(source)) => KeyError::Database(source).into(),
             KeyError::Database(source) if is_unavailable(&source) => database_unavailable(&source),
             error => Self::internal(Chain(error)),
         }

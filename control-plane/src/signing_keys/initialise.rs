@@ -7,6 +7,7 @@ use sqlx::PgConnection;
 use super::error::KeyError;
 use super::{Vault, store};
 use crate::extract::Actor;
+use crate::keks;
 
 /// A transaction that holds the lock of a ring.
 #[derive(Debug, Clone, Copy)]
@@ -73,7 +74,8 @@ pub(super) async fn publish_standby(
 ) -> Result<String, KeyError> {
     let Locked { ring, next_seq, now } = *locked;
     let kid = {
-        let key = vault.make(ring)?;
+        let version = keks::sealing_version(conn, vault.keks()).await?;
+        let key = vault.make(ring, version)?;
         store::insert_generated(conn, ring, &key, now).await?;
         key.kid
     };

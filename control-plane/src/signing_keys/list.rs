@@ -13,6 +13,7 @@ use super::store::KeyRow;
 use super::vault::VaultError;
 use super::{OfRing, store};
 use crate::extract::{Json, Query};
+use crate::keks::{self, KekError};
 use crate::state::AppState;
 
 /// A ring and its keys. Never a private part, sealed or not.
@@ -134,13 +135,17 @@ pub(crate) fn readiness(state: &AppState) -> Readiness {
         })
 }
 
-/// Refuses to start with a key-encryption key that is not the ring's: the process could only stay unready for ever. A
-/// database that is away and a ring that is not there yet are no reason, for they come.
+/// Refuses to start with key-encryption keys that are not the ones of the rings: the process could only stay unready for
+/// ever. A database that is away and a ring that is not there yet are no reason, for they come.
 pub(crate) async fn refuse_wrong_kek(state: &AppState) -> anyhow::Result<()> {
-    match check_rings(state).await {
-        Err(KeyError::Vault(error @ (VaultError::Seal(_) | VaultError::KekVersion { .. }))) => {
-            Err(error).context("kek: not the key-encryption key that the signing keys were sealed under")
-        }
+    if let Err(KeyError::Vault(error @ VaultError::Seal(_))) = check_rings(state).await {
+        return Err(error).context("kek: not the key-encryption key that the signing keys were sealed under");
+    }
+    let Ok(mut conn) = state.db.acquire().await else {
+        return Ok(());
+    };
+    match keks::compare(&mut conn, state.vault.keks()).await {
+        Err(error @ KekError::OtherKey { .. }) => Err(error.into()),
         Ok(()) | Err(_) => Ok(()),
     }
 }

@@ -22,6 +22,7 @@ mod store;
 mod tests;
 mod vault;
 
+pub(crate) use error::KeyError;
 pub(crate) use history::show_history;
 pub(crate) use keyset::{follow, show_keyset};
 pub(crate) use list::{list_keys, readiness, refuse_wrong_kek};
@@ -29,9 +30,12 @@ pub(crate) use reinstate::reinstate_key;
 pub(crate) use retire::maintain;
 pub(crate) use revoke::{abort_key, revoke_key};
 pub(crate) use rotate::rotate_keys;
+#[cfg_attr(
+    not(test),
+    expect(unused_imports, reason = "what is stated to gateways is signed with it")
+)]
+pub(crate) use sign::sign;
 pub(crate) use vault::Vault;
-#[expect(unused_imports, reason = "what is stated to gateways is signed with it")]
-pub(crate) use {error::KeyError, sign::sign};
 
 /// The ring that a request is about; without one it is that of access tokens.
 #[derive(Debug, Clone, Copy, serde::Deserialize)]

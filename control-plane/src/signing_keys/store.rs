@@ -119,8 +119,8 @@ pub(super) async fn insert_generated(
     sqlx::query!(
         r#"
         INSERT INTO control.signing_key
-               (kid, ring, algorithm, state, public_key, sealed_private_key, kek_version, created_at)
-        VALUES ($1, $2, $3, 'generated', $4, $5, $6, $7)
+               (kid, ring, algorithm, state, public_key, sealed_private_key, kek_version, created_at, wrapped_data_key)
+        VALUES ($1, $2, $3, 'generated', $4, $5, $6, $7, $8)
         "#,
         key.kid,
         ring.as_str(),
@@ -129,6 +129,7 @@ pub(super) async fn insert_generated(
         key.sealed_private_key,
         key.kek_version,
         now,
+        key.wrapped_data_key,
     )
     .execute(conn)
     .await?;
@@ -466,7 +467,7 @@ pub(super) async fn sealed_key(
     sqlx::query_as!(
         SealedKey,
         r#"
-        SELECT kid, algorithm, public_key, sealed_private_key AS "sealed_private_key!", kek_version
+        SELECT kid, algorithm, public_key, sealed_private_key AS "sealed_private_key!", wrapped_data_key, kek_version
           FROM control.signing_key
          WHERE ring = $1 AND state = $2 AND (state <> 'published' OR reinstated_at IS NULL)
            AND sealed_private_key IS NOT NULL
@@ -487,7 +488,7 @@ pub(super) async fn sealed_part(
     sqlx::query_as!(
         SealedKey,
         r#"
-        SELECT kid, algorithm, public_key, sealed_private_key AS "sealed_private_key!", kek_version
+        SELECT kid, algorithm, public_key, sealed_private_key AS "sealed_private_key!", wrapped_data_key, kek_version
           FROM control.signing_key
          WHERE ring = $1 AND kid = $2 AND sealed_private_key IS NOT NULL
         "#,

@@ -92,7 +92,8 @@ async fn revoked_keys_are_told_to_verifiers_for_ever() {
     let standby = plane.kid("published").await;
     plane
         .run(
-            "UPDATE control.signing_key SET state = 'revoked', revoked_at = clock_timestamp(), sealed_private_key = NULL
+            "UPDATE control.signing_key SET state = 'revoked', revoked_at = clock_timestamp(), sealed_private_key = NULL,
+                    wrapped_data_key = NULL
               WHERE state = 'published'",
         )
         .await;

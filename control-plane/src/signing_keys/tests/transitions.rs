@@ -253,8 +253,8 @@ async fn a_sealed_key_in_another_row_does_not_open_and_never_signs() {
     plane.pass(330).await;
     plane
         .run(
-            "UPDATE control.signing_key SET sealed_private_key =
-                 (SELECT sealed_private_key FROM control.signing_key WHERE state = 'active')
+            "UPDATE control.signing_key SET (sealed_private_key, wrapped_data_key) =
+                 (SELECT sealed_private_key, wrapped_data_key FROM control.signing_key WHERE state = 'active')
               WHERE state = 'published'",
         )
         .await;
@@ -358,7 +358,8 @@ async fn a_ring_that_lost_its_active_key_is_left_to_a_person() {
     let plane = Plane::start().await;
     plane
         .run(
-            "UPDATE control.signing_key SET state = 'revoked', revoked_at = clock_timestamp(), sealed_private_key = NULL
+            "UPDATE control.signing_key SET state = 'revoked', revoked_at = clock_timestamp(), sealed_private_key = NULL,
+                    wrapped_data_key = NULL
               WHERE state = 'active'",
         )
         .await;
