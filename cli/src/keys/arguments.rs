@@ -49,7 +49,7 @@ Which key: `portico keys list --ring …` shows their kids.
 
 Examples:
   portico keys revoke --ring access --kid 4Fn…xQ --reason \"found in a dump, ticket 4711\"
-  portico keys reinstate --ring access --kid 4Fn…xQ        within the rollback window, 15 minutes by default
+  portico keys reinstate --ring access --kid 4Fn…xQ        within the rollback window, 11 minutes by default
 
 A revoked key never comes back, its valid tokens are refused, and their owners log in again.
 Doing the same again changes nothing.";
