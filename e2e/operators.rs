@@ -150,10 +150,10 @@ async fn a_stolen_key_is_revoked_and_a_key_encryption_key_follows_another() {
         )
     };
     assert_eq!(portico(&["kek", "rotate"]).await.1["active"], 2);
-    assert_eq!(portico(&["kek", "retire", "--version", "1"]).await.0, Some(1));
+    assert_eq!(portico(&["kek", "retire", "1"]).await.0, Some(1));
     let (code, report) = portico(&["kek", "rewrap", "--batch", "3"]).await;
     assert_eq!((code, &report["remaining"]), (Some(0), &0.into()), "{report}");
-    assert_eq!(portico(&["kek", "retire", "--version", "1"]).await.0, Some(0));
+    assert_eq!(portico(&["kek", "retire", "1"]).await.0, Some(0));
     let customer = door.log_in(&customer.email, &customer.password).await.unwrap();
     assert_eq!(customer.get("/api/v1/me").await.unwrap().status, 200);
     system.stop().await.unwrap();

@@ -97,6 +97,7 @@ fn help_teaches_and_wrong_usage_is_2() {
         &["keys", "rotate", "--ring", "tokens"],
         &["keys", "revoke"],
         &["kek", "rewrap", "--batch", "0"],
+        &["kek", "retire", "one"],
     ] {
         assert_eq!(portico(wrong).code, Some(2), "{wrong:?}");
     }

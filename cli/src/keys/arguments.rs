@@ -92,7 +92,7 @@ The way from one key-encryption key to the next:
   (restart both; `portico up` takes every secrets/kek-<version> of its data directory by itself)
   portico kek rotate
   portico kek rewrap
-  portico kek retire --version 1                      then remove the old secret from the settings, and destroy it
+  portico kek retire 1                                then remove the old secret from the settings, and destroy it
                                                       when no backup needs it any more";
 
 /// Options of `portico kek rewrap`.
@@ -109,8 +109,8 @@ pub(crate) struct RewrapArguments {
 #[derive(Debug, Args)]
 pub(crate) struct RetireArguments {
     /// The version to end.
-    #[arg(long, value_name = "VERSION")]
-    pub(crate) version: u32,
+    #[arg(value_name = "VERSION")]
+    pub(crate) retired: u32,
     #[command(flatten)]
     pub(crate) control_plane: ControlPlaneArguments,
 }

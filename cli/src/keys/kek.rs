@@ -28,7 +28,7 @@ pub(crate) fn run(command: &KekCommand) -> anyhow::Result<Outcome> {
         }
         KekCommand::Rewrap(arguments) => rewrap(arguments),
         KekCommand::Retire(arguments) => {
-            let path = format!("/internal/kek/retire?version={}", arguments.version);
+            let path = format!("/internal/kek/retire?version={}", arguments.retired);
             let retired = control_plane::post(&arguments.control_plane, &path)?;
             show(&arguments.control_plane, &retired, |retired| {
                 format!(
