@@ -14,6 +14,7 @@ mod admission;
 mod digest;
 mod envelope;
 mod messages;
+mod standing;
 mod statement;
 mod stream;
 #[cfg(test)]
@@ -27,6 +28,7 @@ pub use messages::{
     Acknowledgement, ActiveStatement, Heartbeat, LATENCY_BOUNDS_US, Objection, Pointer, ShadowCounts, Stage,
     Traffic,
 };
+pub use standing::{Active, LIVE_S, Observation, PENDING_S, Refused, Standing, Told, Verdict, judge};
 pub use statement::{PolicyContent, PolicyFile, Statement, Target, Version};
 pub use stream::{InvalidPosition, Position, Stream, UnknownStream};
 pub use trust::{Roots, RootsError, Trust, TrustError, TrustedKey};

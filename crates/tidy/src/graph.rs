@@ -31,6 +31,7 @@ pub const ALLOWED: [(&str, &[&str]); 15] = [
         "control-plane",
         &[
             "database",
+            "fleet",
             "keyring",
             "problem",
             "service-runtime",

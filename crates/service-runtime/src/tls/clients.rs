@@ -1,4 +1,5 @@
-//! Who may speak with a service: an authority vouches for the certificate, and its name is one that is expected.
+//! Who may speak with a service: an authority vouches for the certificate, and its name is one that is expected, where
+//! some are.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,7 +21,8 @@ use super::pair::{is_for_clients, parse, uri_and_dns_names, validity};
 #[derive(Debug)]
 pub(super) struct ExpectedClients {
     verifier: Arc<dyn ClientCertVerifier>,
-    names: Vec<String>,
+    /// None where the authority's word is enough.
+    names: Option<Vec<String>>,
 }
 
 impl ExpectedClients {
@@ -28,7 +30,11 @@ impl ExpectedClients {
     ///
     /// # Errors
     /// The first check that fails, in words.
-    pub(super) fn read(authorities: &[u8], names: &[String], now: DateTime<Utc>) -> anyhow::Result<Self> {
+    pub(super) fn read(
+        authorities: &[u8],
+        names: Option<&[String]>,
+        now: DateTime<Utc>,
+    ) -> anyhow::Result<Self> {
         let mut roots = RootCertStore::empty();
         for authority in CertificateDer::pem_slice_iter(authorities) {
             let authority = authority.context("the authorities are not PEM")?;
@@ -49,7 +55,7 @@ impl ExpectedClients {
             .context("the authorities")?;
         Ok(Self {
             verifier,
-            names: names.to_owned(),
+            names: names.map(<[String]>::to_vec),
         })
     }
 
@@ -79,9 +85,11 @@ impl ClientCertVerifier for ExpectedClients {
         if !is_for_clients(&leaf).unwrap_or(false) {
             return Err(CertificateError::InvalidPurpose.into());
         }
-        let shown = uri_and_dns_names(&leaf).unwrap_or_default();
-        if !self.names.iter().any(|name| shown.contains(name)) {
-            return Err(CertificateError::NotValidForName.into());
+        if let Some(names) = &self.names {
+            let shown = uri_and_dns_names(&leaf).unwrap_or_default();
+            if !names.iter().any(|name| shown.contains(name)) {
+                return Err(CertificateError::NotValidForName.into());
+            }
         }
         Ok(verified)
     }
