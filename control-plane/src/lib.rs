@@ -12,6 +12,7 @@
 mod database_problem;
 mod extract;
 mod fleet;
+mod lease;
 mod router;
 mod settings;
 mod signing_keys;
