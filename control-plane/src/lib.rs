@@ -9,6 +9,7 @@
 
 #![warn(missing_docs)]
 
+mod announcements;
 mod database_problem;
 mod extract;
 mod fleet;
