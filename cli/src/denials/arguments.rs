@@ -52,7 +52,7 @@ pub(crate) struct RevokeArguments {
     #[arg(long, value_name = "SECONDS")]
     pub(crate) issued_until: Option<i64>,
     /// Why, for the record.
-    #[arg(long, value_name = "TEXT", default_value = "")]
+    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
     pub(crate) reason: String,
     #[command(flatten)]
     pub(crate) control_plane: ControlPlaneArguments,
@@ -111,7 +111,7 @@ pub(crate) struct BlockArguments {
     #[arg(long = "for", value_name = "TIME", value_parser = seconds)]
     pub(crate) for_s: u32,
     /// Why, for the record.
-    #[arg(long, value_name = "TEXT", default_value = "")]
+    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
     pub(crate) reason: String,
     #[command(flatten)]
     pub(crate) control_plane: ControlPlaneArguments,
