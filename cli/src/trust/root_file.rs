@@ -15,6 +15,8 @@ use rustls::pki_types::pem::PemObject as _;
 
 use crate::Unreadable;
 
+/// What the file says that it holds (RFC 7468 §10).
+const LABEL: &str = "PRIVATE KEY";
 /// Characters of base64 in a line of PEM.
 const LINE: usize = 64;
 
@@ -32,13 +34,13 @@ impl RootFile {
             .mode(0o600)
             .open(path)
             .with_context(|| format!("{}: a root key is never overwritten", path.display()))?;
-        let mut text = "-----BEGIN PRIVATE KEY-----\n".to_owned();
+        let mut text = format!("-----BEGIN {LABEL}-----\n");
         let (lines, last) = document.as_bytes().as_chunks::<LINE>();
         for line in lines.iter().map(<[u8; LINE]>::as_slice).chain([last]) {
             text.push_str(std::str::from_utf8(line)?);
             text.push('\n');
         }
-        text.push_str("-----END PRIVATE KEY-----\n");
+        text.push_str(&format!("-----END {LABEL}-----\n"));
         file.write_all(text.as_bytes())?;
         file.sync_all()?;
         Ok(Self(key))
