@@ -1,22 +1,23 @@
-//! Asking the control plane over its unix socket, and what it refuses in words.
+//! Asking the control plane over its socket: whoever may open the socket may ask.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use clap::Args;
-use http::Method;
+use http::{HeaderValue, Method, Request, StatusCode};
+use http_body_util::Full;
+use hyper::body::Bytes;
 use serde_json::Value;
 use service_runtime::settings::variable;
 
 use crate::Unreadable;
-use crate::arguments::Format;
 use crate::data_directory::DataDirectory;
-use crate::http_client::{self, Address, Answer};
+use crate::http_client::{self, Address};
 
 const DEADLINE: Duration = Duration::from_secs(15);
 
-/// Where the control plane is, and how to print what it says.
+/// Which control plane.
 #[derive(Debug, Args)]
 pub(crate) struct ControlPlaneArguments {
     /// Data directory of the running system.
@@ -25,82 +26,85 @@ pub(crate) struct ControlPlaneArguments {
     /// Settings file of the control plane, instead of the one in the data directory.
     #[arg(long, value_name = "FILE")]
     pub(crate) settings: Option<PathBuf>,
-    /// How to print.
-    #[arg(long, value_enum, default_value_t = Format::Human)]
-    pub(crate) format: Format,
 }
 
-/// Reads a document of the control plane.
-pub(crate) fn get(arguments: &ControlPlaneArguments, path: &str) -> anyhow::Result<Value> {
-    ask(arguments, Method::GET, path)
+/// A control plane that can be asked.
+#[derive(Debug, Clone)]
+pub(crate) struct ControlPlane {
+    socket: PathBuf,
 }
 
-/// Has the control plane do something, in the name of whoever is logged in.
-pub(crate) fn post(arguments: &ControlPlaneArguments, path: &str) -> anyhow::Result<Value> {
-    ask(arguments, Method::POST, path)
+impl ControlPlane {
+    /// The one that the arguments name.
+    pub(crate) fn of(arguments: &ControlPlaneArguments) -> anyhow::Result<Self> {
+        let settings = match &arguments.settings {
+            Some(settings) => settings.clone(),
+            None => DataDirectory::open(&arguments.data_dir)?.settings_of("control-plane"),
+        };
+        Self::with_settings(&settings)
+    }
+
+    /// The one with these settings.
+    pub(crate) fn with_settings(settings: &Path) -> anyhow::Result<Self> {
+        let unreadable = |why: String| Unreadable(format!("{}: {why}", settings.display()));
+        let text = std::fs::read_to_string(settings).map_err(|error| unreadable(error.to_string()))?;
+        let document: serde_yaml::Value =
+            serde_yaml::from_str(&text).map_err(|error| unreadable(error.to_string()))?;
+        let socket = document.get("socket").and_then(serde_yaml::Value::as_str);
+        Ok(Self {
+            socket: PathBuf::from(socket.ok_or_else(|| unreadable("names no `socket`".to_owned()))?),
+        })
+    }
+
+    /// Sends a request and waits; `None` when the answer has no body.
+    pub(crate) fn ask(&self, method: Method, path: &str, body: Option<Vec<u8>>) -> anyhow::Result<Value> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.context("cannot start")?;
+        runtime
+            .block_on(self.send(method, path, body))
+            .context("is the control plane running?")?
+    }
+
+    /// The same, where there is a runtime already. The inner result is the answer.
+    pub(crate) async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<Vec<u8>>,
+    ) -> anyhow::Result<anyhow::Result<Value>> {
+        let mut request = Request::builder().method(method).uri(path);
+        if let Some(operator) = operator() {
+            request = request.header("x-operator", operator);
+        }
+        let request = request.body(Full::new(Bytes::from(body.unwrap_or_default())))?;
+        let answer = http_client::send(&Address::Socket(self.socket.clone()), request, DEADLINE).await?;
+        Ok(document(answer.status, &answer.body))
+    }
 }
 
-fn ask(arguments: &ControlPlaneArguments, method: Method, path: &str) -> anyhow::Result<Value> {
-    let settings = match &arguments.settings {
-        Some(settings) => settings.clone(),
-        None => DataDirectory::open(&arguments.data_dir)?.settings_of("control-plane"),
-    };
-    let socket = Address::Socket(socket_of(&settings)?);
-    let operator = ["SUDO_USER", "USER"]
-        .into_iter()
-        .filter_map(variable)
-        .find(|name| is_operator_name(name));
-    let headers = operator.as_deref().map(|name| ("x-operator", name));
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("cannot start")?;
-    let request = http_client::request_with(&socket, method, path, headers, DEADLINE);
-    let answer = runtime
-        .block_on(request)
-        .context("is the control plane running?")?;
-    accepted(&answer)
-}
-
-/// What the control plane takes for the record; it is no proof of who it was, the socket's mode is.
-fn is_operator_name(name: &str) -> bool {
-    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'@' | b'-');
-    (1..=64).contains(&name.len()) && name.bytes().all(allowed)
-}
-
-/// The document at a path of a running system's control plane.
-pub(crate) async fn document(data_directory: &DataDirectory, path: &str) -> anyhow::Result<Value> {
-    let socket = Address::Socket(socket_of(&data_directory.settings_of("control-plane"))?);
-    accepted(&http_client::request(&socket, Method::GET, path, DEADLINE).await?)
-}
-
-/// The socket that a control plane's settings name; a relative one counts from the working directory, as in the service.
-fn socket_of(settings: &Path) -> anyhow::Result<PathBuf> {
-    let unreadable = |why: String| Unreadable(format!("{}: {why}", settings.display()));
-    let text = std::fs::read_to_string(settings).map_err(|error| unreadable(error.to_string()))?;
-    let document: serde_yaml::Value =
-        serde_yaml::from_str(&text).map_err(|error| unreadable(error.to_string()))?;
-    let socket = document.get("socket").and_then(serde_yaml::Value::as_str);
-    Ok(PathBuf::from(
-        socket.ok_or_else(|| unreadable("names no `socket`".to_owned()))?,
-    ))
+/// Who is at the keyboard, for the record.
+fn operator() -> Option<HeaderValue> {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'@' | b'-');
+    let name = variable("SUDO_USER").or_else(|| variable("USER"))?;
+    let is_name = (1..=64).contains(&name.len()) && name.bytes().all(is_plain);
+    HeaderValue::try_from(name).ok().filter(|_| is_name)
 }
 
 /// The document of a success, or the problem as an error (RFC 9457).
-fn accepted(answer: &Answer) -> anyhow::Result<Value> {
-    let document: Value = serde_json::from_slice(&answer.body).unwrap_or(Value::Null);
-    if answer.status.is_success() {
+fn document(status: StatusCode, body: &[u8]) -> anyhow::Result<Value> {
+    let document: Value = serde_json::from_slice(body).unwrap_or(Value::Null);
+    if status.is_success() {
         return Ok(document);
     }
-    let title = document
-        .get("title")
-        .and_then(Value::as_str)
-        .unwrap_or("the control plane refuses");
-    let detail = document.get("detail").and_then(Value::as_str).unwrap_or_default();
-    match document.get("retry_after").and_then(Value::as_u64) {
-        Some(seconds) => bail!("{title}: {detail} (try again in {seconds} s)"),
-        None if detail.is_empty() => bail!("{title}"),
-        None => bail!("{title}: {detail}"),
+    let text = |name: &str| document.get(name).and_then(Value::as_str);
+    let title = text("title").unwrap_or("the control plane refuses");
+    match (
+        text("detail"),
+        document.get("retry_after").and_then(Value::as_u64),
+    ) {
+        (Some(detail), Some(seconds)) => bail!("{title}: {detail} (try again in {seconds} s)"),
+        (Some(detail), None) => bail!("{title}: {detail}"),
+        (None, _) => bail!("{title} ({})", status.as_u16()),
     }
 }
 
@@ -115,30 +119,59 @@ pub(crate) fn encoded(text: &str) -> String {
         .collect()
 }
 
+/// A member of a document for people: `-` when it is not there.
+pub(crate) fn text(document: &Value, name: &str) -> String {
+    match document.get(name) {
+        Some(Value::String(text)) => text.clone(),
+        Some(Value::Null) | None => "-".to_owned(),
+        Some(other) => other.to_string(),
+    }
+}
+
+/// The members of a list in a document.
+pub(crate) fn list<'d>(document: &'d Value, name: &str) -> &'d [Value] {
+    document
+        .get(name)
+        .and_then(Value::as_array)
+        .map_or(&[], Vec::as_slice)
+}
+
+/// A time to the second: `2026-01-31T10:15:00Z`.
+pub(crate) fn moment(document: &Value, name: &str) -> String {
+    let text = text(document, name);
+    match text.split_once('.') {
+        Some((seconds, _)) => format!("{seconds}Z"),
+        None => text,
+    }
+}
+
+/// Lines whose columns are as wide as their widest cell.
+pub(crate) fn aligned(rows: &[Vec<String>]) -> String {
+    let width = |column: usize| {
+        let cells = rows.iter().filter_map(|row| row.get(column));
+        cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
+    };
+    let line = |row: &Vec<String>| {
+        let cells = row
+            .iter()
+            .enumerate()
+            .map(|(column, cell)| format!("{cell:<0$}", width(column)));
+        cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
+    };
+    rows.iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use http::StatusCode;
-
-    fn refused(status: StatusCode, body: &'static str) -> String {
-        let answer = Answer {
-            status,
-            body: body.into(),
-        };
-        accepted(&answer).unwrap_err().to_string()
-    }
 
     #[test]
     fn a_refusal_is_an_error_with_its_words() {
-        let too_early = r#"{"title":"Too early","detail":"the standby is young","retry_after":12}"#;
-        let said = refused(StatusCode::CONFLICT, too_early);
-        assert_eq!(said, "Too early: the standby is young (try again in 12 s)");
-        let in_use = r#"{"title":"In use","detail":"rewrap first"}"#;
-        assert_eq!(refused(StatusCode::CONFLICT, in_use), "In use: rewrap first");
-        assert_eq!(
-            refused(StatusCode::BAD_GATEWAY, "<html>"),
-            "the control plane refuses"
-        );
+        let body = br#"{"title":"Too early","detail":"the standby is young","retry_after":12}"#;
+        let error = document(StatusCode::CONFLICT, body).unwrap_err().to_string();
+        assert_eq!(error, "Too early: the standby is young (try again in 12 s)");
+        let error = document(StatusCode::BAD_GATEWAY, b"").unwrap_err().to_string();
+        assert_eq!(error, "the control plane refuses (502)");
     }
 
     #[test]
@@ -148,5 +181,14 @@ mod tests {
             "found%20in%20a%20dump%20%26%20more"
         );
         assert_eq!(encoded("ü-1.2_~"), "%C3%BC-1.2_~");
+    }
+
+    #[test]
+    fn columns_are_aligned() {
+        let rows = [
+            vec!["a".to_owned(), "b".to_owned()],
+            vec!["long".to_owned(), "c".to_owned()],
+        ];
+        assert_eq!(aligned(&rows), "a     b\nlong  c");
     }
 }

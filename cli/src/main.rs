@@ -6,8 +6,10 @@
 mod arguments;
 mod control_plane;
 mod data_directory;
+mod denials;
 mod doctor;
 mod durable_file;
+mod fleet;
 mod http_client;
 mod keys;
 mod migrate;
@@ -16,6 +18,7 @@ mod output;
 mod policy;
 mod prove;
 mod services;
+mod trust;
 mod up;
 
 use std::process::ExitCode;
@@ -92,6 +95,10 @@ fn run(command: Command) -> anyhow::Result<Outcome> {
         Command::Policy(command) => policy::run(command),
         Command::Keys(command) => keys::run(&command),
         Command::Kek(command) => keys::kek::run(&command),
+        Command::Fleet(command) => fleet::run(&command),
+        Command::Trust(command) => trust::run(&command),
+        Command::Revoke(command) => denials::revoke(&command),
+        Command::Block(command) => denials::block(&command),
         Command::Openapi => openapi::run(),
         Command::Doctor(arguments) => doctor::run(&arguments),
         Command::Prove(arguments) => prove::run(&arguments),

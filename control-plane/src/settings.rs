@@ -10,6 +10,8 @@ use serde::Deserialize;
 use service_runtime::settings::{Environment, SecretBytes, VersionedSecret};
 use service_runtime::telemetry::TelemetrySettings;
 
+use crate::fleet::FleetSettings;
+
 /// Shortest time a standby must be published in production: key-set caches of 300 s and 30 s of skew (guard G2).
 const PRODUCTION_DWELL_S: u32 = 330;
 const DAY_S: u32 = 24 * 3600;
@@ -39,6 +41,8 @@ pub struct Settings {
     pub rotation: RotationSettings,
     /// What signers and verifiers of tokens were told.
     pub tokens: TokenSettings,
+    /// The gateways that this control plane signs for; none where they have directories of their own.
+    pub fleet: Option<FleetSettings>,
     /// Logs, traces, error reports.
     pub telemetry: TelemetrySettings,
 }
@@ -94,6 +98,7 @@ impl Default for Settings {
             keks: Vec::new(),
             rotation: RotationSettings::default(),
             tokens: TokenSettings::default(),
+            fleet: None,
             telemetry: TelemetrySettings::default(),
         }
     }
@@ -203,6 +208,7 @@ impl Settings {
                 self.rotation.standby_dwell_s
             ));
         }
+        faults.extend(self.fleet.iter().flat_map(|fleet| fleet.faults(environment)));
         faults
     }
 }

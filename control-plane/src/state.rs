@@ -8,6 +8,7 @@ use service_runtime::shutdown::Shutdown;
 use sqlx::PgPool;
 use tokio::sync::watch;
 
+use crate::fleet::Fleet;
 use crate::settings::{Schedule, Settings};
 use crate::signing_keys::Vault;
 
@@ -24,6 +25,8 @@ pub(crate) struct AppState {
     pub(crate) schedule: Schedule,
     /// The latest known `seq` of the ring; changes wake those who wait for a key set.
     pub(crate) seq: watch::Receiver<i64>,
+    /// What gateways are told, and who they are.
+    pub(crate) fleet: Arc<Fleet>,
     /// Tells waiting requests to end.
     pub(crate) shutdown: Shutdown,
 }
@@ -33,7 +36,7 @@ impl AppState {
     ///
     /// # Errors
     ///
-    /// When a key-encryption key has no usable form.
+    /// When a key-encryption key or a root of the fleet has no usable form.
     pub(crate) fn new(
         settings: &Settings,
         db: PgPool,
@@ -49,6 +52,7 @@ impl AppState {
                 bounds: settings.bounds(),
                 schedule: settings.schedule(),
                 seq,
+                fleet: Fleet::new(settings.fleet.clone()).context("fleet.roots")?,
                 shutdown,
             },
             changes,

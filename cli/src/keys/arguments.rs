@@ -3,6 +3,7 @@
 use clap::{Args, Subcommand};
 use keyring::RingName;
 
+use crate::arguments::Format;
 use crate::control_plane::ControlPlaneArguments;
 
 /// What can be done with signing keys.
@@ -11,7 +12,7 @@ pub(crate) enum KeysCommand {
     /// List the keys of a ring, with their states.
     List(RingArguments),
     /// Say of every ring what signs, what signs next, and what a rotation waits for.
-    Status(ControlPlaneArguments),
+    Status(AskArguments),
     /// List what was done to a ring, when, by whom and why.
     History(RingArguments),
     /// Sign with the standby key from now on; the old key verifies until its tokens have expired.
@@ -41,7 +42,7 @@ pub(crate) struct RingArguments {
     #[arg(long, value_name = "RING", default_value = "access")]
     pub(crate) ring: RingName,
     #[command(flatten)]
-    pub(crate) control_plane: ControlPlaneArguments,
+    pub(crate) ask: AskArguments,
 }
 
 const KEY_HELP: &str = "\
@@ -68,7 +69,7 @@ pub(crate) struct KeyArguments {
     #[arg(long, value_name = "TEXT")]
     pub(crate) reason: Option<String>,
     #[command(flatten)]
-    pub(crate) control_plane: ControlPlaneArguments,
+    pub(crate) ask: AskArguments,
 }
 
 /// What can be done with the key-encryption key.
@@ -76,9 +77,9 @@ pub(crate) struct KeyArguments {
 #[command(after_help = KEK_HELP)]
 pub(crate) enum KekCommand {
     /// List the versions, and how many private keys are sealed under each.
-    Status(ControlPlaneArguments),
+    Status(AskArguments),
     /// Seal with the newest version of the settings from now on; older ones open what they sealed.
-    Rotate(ControlPlaneArguments),
+    Rotate(AskArguments),
     /// Bring every private key to the version that seals, batch by batch; after a kill it goes on where it stopped.
     Rewrap(RewrapArguments),
     /// End a version under which nothing is sealed any more.
@@ -102,7 +103,7 @@ pub(crate) struct RewrapArguments {
     #[arg(long, value_name = "KEYS", default_value_t = 500, value_parser = clap::value_parser!(u16).range(1..=5000))]
     pub(crate) batch: u16,
     #[command(flatten)]
-    pub(crate) control_plane: ControlPlaneArguments,
+    pub(crate) ask: AskArguments,
 }
 
 /// Options of `portico kek retire`.
@@ -112,5 +113,15 @@ pub(crate) struct RetireArguments {
     #[arg(value_name = "VERSION")]
     pub(crate) retired: u32,
     #[command(flatten)]
+    pub(crate) ask: AskArguments,
+}
+
+/// Which control plane, and how to print what it says.
+#[derive(Debug, Args)]
+pub(crate) struct AskArguments {
+    #[command(flatten)]
     pub(crate) control_plane: ControlPlaneArguments,
+    /// How to print.
+    #[arg(long, value_enum, default_value_t = Format::Human)]
+    pub(crate) format: Format,
 }

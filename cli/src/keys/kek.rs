@@ -4,36 +4,36 @@ use anyhow::bail;
 use serde_json::{Value, json};
 
 use super::arguments::{KekCommand, RewrapArguments};
-use super::{show, table};
+use super::{get, post, show, table};
 use crate::arguments::Format;
-use crate::control_plane::{self, encoded};
+use crate::control_plane::{encoded, text};
 use crate::{Outcome, output};
 
 pub(crate) fn run(command: &KekCommand) -> anyhow::Result<Outcome> {
     match command {
         KekCommand::Status(arguments) => {
-            let keks = control_plane::get(arguments, "/internal/kek")?;
+            let keks = get(arguments, "/internal/kek")?;
             show(arguments, &keks, table::keks)
         }
         KekCommand::Rotate(arguments) => {
-            let rotation = control_plane::post(arguments, "/internal/kek/rotate")?;
+            let rotation = post(arguments, "/internal/kek/rotate")?;
             show(arguments, &rotation, |rotation| {
                 format!(
                     "version {} seals now; {} private keys need version {} until they are rewrapped: portico kek rewrap",
-                    table::text(rotation, "active"),
-                    table::text(rotation, "to_rewrap"),
-                    table::text(rotation, "retiring"),
+                    text(rotation, "active"),
+                    text(rotation, "to_rewrap"),
+                    text(rotation, "retiring"),
                 )
             })
         }
         KekCommand::Rewrap(arguments) => rewrap(arguments),
         KekCommand::Retire(arguments) => {
             let path = format!("/internal/kek/retire?version={}", arguments.retired);
-            let retired = control_plane::post(&arguments.control_plane, &path)?;
-            show(&arguments.control_plane, &retired, |retired| {
+            let retired = post(&arguments.ask, &path)?;
+            show(&arguments.ask, &retired, |retired| {
                 format!(
                     "version {} is retired: remove it from the settings, and destroy it when no backup needs it",
-                    table::text(retired, "version")
+                    text(retired, "version")
                 )
             })
         }
@@ -42,13 +42,13 @@ pub(crate) fn run(command: &KekCommand) -> anyhow::Result<Outcome> {
 
 /// Batch after batch, until there is none.
 fn rewrap(arguments: &RewrapArguments) -> anyhow::Result<Outcome> {
-    let is_human = matches!(arguments.control_plane.format, Format::Human);
+    let is_human = matches!(arguments.ask.format, Format::Human);
     let (mut rewrapped, mut failed) = (0, Vec::new());
     let mut after: Option<String> = None;
     let last = loop {
         let from = after.as_deref().map(encoded).unwrap_or_default();
         let path = format!("/internal/kek/rewrap?batch={}&after={from}", arguments.batch);
-        let batch = control_plane::post(&arguments.control_plane, &path)?;
+        let batch = post(&arguments.ask, &path)?;
         rewrapped += number(&batch, "rewrapped");
         let names = batch.get("failed").and_then(Value::as_array);
         failed.extend(names.into_iter().flatten().cloned());
@@ -59,7 +59,7 @@ fn rewrap(arguments: &RewrapArguments) -> anyhow::Result<Outcome> {
         if is_human {
             output::line(&format!(
                 "{rewrapped} rewrapped, {} left",
-                table::text(&batch, "remaining")
+                text(&batch, "remaining")
             ));
         }
     };
@@ -67,10 +67,10 @@ fn rewrap(arguments: &RewrapArguments) -> anyhow::Result<Outcome> {
     let version = last.get("version");
     let report =
         json!({"version": version, "rewrapped": rewrapped, "failed": failed, "remaining": remaining});
-    show(&arguments.control_plane, &report, |report| {
+    show(&arguments.ask, &report, |report| {
         format!(
             "{rewrapped} private keys were brought to version {}",
-            table::text(report, "version")
+            text(report, "version")
         )
     })?;
     if remaining > 0 {

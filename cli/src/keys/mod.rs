@@ -4,14 +4,15 @@ mod arguments;
 pub(crate) mod kek;
 mod table;
 
+use http::Method;
 use keyring::RingName;
 use serde_json::{Value, json};
 
 pub(crate) use arguments::{KekCommand, KeysCommand};
 
-use self::arguments::{KeyArguments, RingArguments};
+use self::arguments::{AskArguments, KeyArguments};
 use crate::arguments::Format;
-use crate::control_plane::{self, ControlPlaneArguments, encoded};
+use crate::control_plane::{ControlPlane, encoded};
 use crate::data_directory::DataDirectory;
 use crate::{Outcome, output};
 
@@ -19,17 +20,17 @@ pub(crate) fn run(command: &KeysCommand) -> anyhow::Result<Outcome> {
     match command {
         KeysCommand::List(arguments) => {
             let path = format!("/internal/keys?ring={}", arguments.ring);
-            show(&arguments.control_plane, &get(arguments, &path)?, table::ring)
+            show(&arguments.ask, &get(&arguments.ask, &path)?, table::ring)
         }
         KeysCommand::Status(arguments) => status(arguments),
         KeysCommand::History(arguments) => {
             let path = format!("/internal/keys/history?ring={}", arguments.ring);
-            show(&arguments.control_plane, &get(arguments, &path)?, table::history)
+            show(&arguments.ask, &get(&arguments.ask, &path)?, table::history)
         }
         KeysCommand::Rotate(arguments) => {
             let path = format!("/internal/keys/rotate?ring={}", arguments.ring);
-            let rotation = control_plane::post(&arguments.control_plane, &path)?;
-            show(&arguments.control_plane, &rotation, table::rotation)
+            let rotation = post(&arguments.ask, &path)?;
+            show(&arguments.ask, &rotation, table::rotation)
         }
         KeysCommand::Revoke(arguments) => one_key(arguments, "revoke", table::ended),
         KeysCommand::Abort(arguments) => one_key(arguments, "abort", table::ended),
@@ -39,11 +40,16 @@ pub(crate) fn run(command: &KeysCommand) -> anyhow::Result<Outcome> {
 
 /// The ring of access tokens in a running system, for `doctor`.
 pub(crate) async fn ring(data_directory: &DataDirectory) -> anyhow::Result<Value> {
-    control_plane::document(data_directory, "/internal/keys").await
+    let control_plane = ControlPlane::with_settings(&data_directory.settings_of("control-plane"))?;
+    control_plane.send(Method::GET, "/internal/keys", None).await?
 }
 
-fn get(arguments: &RingArguments, path: &str) -> anyhow::Result<Value> {
-    control_plane::get(&arguments.control_plane, path)
+fn get(arguments: &AskArguments, path: &str) -> anyhow::Result<Value> {
+    ControlPlane::of(&arguments.control_plane)?.ask(Method::GET, path, None)
+}
+
+fn post(arguments: &AskArguments, path: &str) -> anyhow::Result<Value> {
+    ControlPlane::of(&arguments.control_plane)?.ask(Method::POST, path, None)
 }
 
 fn one_key(
@@ -60,20 +66,20 @@ fn one_key(
         path.push_str("&reason=");
         path.push_str(&encoded(reason));
     }
-    let done = control_plane::post(&arguments.control_plane, &path)?;
-    show(&arguments.control_plane, &done, words)
+    let done = post(&arguments.ask, &path)?;
+    show(&arguments.ask, &done, words)
 }
 
-fn status(arguments: &ControlPlaneArguments) -> anyhow::Result<Outcome> {
+fn status(arguments: &AskArguments) -> anyhow::Result<Outcome> {
     let rings = RingName::ALL
         .into_iter()
-        .map(|ring| control_plane::get(arguments, &format!("/internal/keys?ring={ring}")))
+        .map(|ring| get(arguments, &format!("/internal/keys?ring={ring}")))
         .collect::<anyhow::Result<Vec<Value>>>()?;
     show(arguments, &json!({ "rings": rings }), table::status)
 }
 
 fn show(
-    arguments: &ControlPlaneArguments,
+    arguments: &AskArguments,
     document: &Value,
     words: impl Fn(&Value) -> String,
 ) -> anyhow::Result<Outcome> {

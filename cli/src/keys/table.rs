@@ -3,6 +3,8 @@
 use keyring::RingName;
 use serde_json::Value;
 
+use crate::control_plane::{moment, text};
+
 /// A ring and its keys.
 pub(super) fn ring(ring: &Value) -> String {
     let mut lines = vec![
@@ -145,23 +147,6 @@ pub(super) fn keks(keks: &Value) -> String {
 
 fn members<'d>(document: &'d Value, name: &str) -> impl Iterator<Item = &'d Value> + use<'d> {
     document.get(name).and_then(Value::as_array).into_iter().flatten()
-}
-
-pub(super) fn text(document: &Value, name: &str) -> String {
-    match document.get(name) {
-        Some(Value::String(text)) => text.clone(),
-        Some(Value::Null) | None => "-".to_owned(),
-        Some(other) => other.to_string(),
-    }
-}
-
-/// A time to the second: `2026-01-31T10:15:00Z`.
-fn moment(document: &Value, name: &str) -> String {
-    let text = text(document, name);
-    match text.split_once('.') {
-        Some((seconds, _)) => format!("{seconds}Z"),
-        None => text,
-    }
 }
 
 #[cfg(test)]

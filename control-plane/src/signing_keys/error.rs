@@ -4,6 +4,7 @@ use keyring::KeyState;
 use problem::{Problem, ProblemType, catalogue};
 
 use super::vault::VaultError;
+use crate::database_problem;
 use crate::keks::KekError;
 
 /// The standby has not been published long enough: some verifier may not know it yet.
@@ -15,6 +16,12 @@ const ROTATION_TOO_EARLY: ProblemType = ProblemType::new(
 /// The standby cannot be opened, so it must not become the key that signs.
 const STANDBY_UNUSABLE: ProblemType =
     ProblemType::new("standby-unusable", 409, "The standby key cannot be opened");
+/// The standby may not sign for gateways yet.
+const STANDBY_UNTRUSTED: ProblemType = ProblemType::new(
+    "standby-untrusted",
+    409,
+    "The trust document in force does not name the standby key",
+);
 /// A live gateway does not know the key that signs next.
 const ROTATION_POSTPONED: ProblemType = ProblemType::new(
     "rotation-postponed",
@@ -62,6 +69,9 @@ pub(crate) enum KeyError {
     /// The sealed standby does not open under our key-encryption key.
     #[error("the standby key cannot be opened")]
     StandbyUnusable(#[source] VaultError),
+    /// The roots have not named the standby.
+    #[error("the trust document in force does not name the standby key")]
+    StandbyUntrusted,
     /// The ring has no key that signs, or no standby.
     #[error("the key ring is not initialised")]
     NotInitialised,
@@ -100,12 +110,14 @@ impl From<KeyError> for Problem {
                 Self::new(NOT_REINSTATABLE).detail(format!("{why}; nothing was changed"))
             }
             KeyError::StandbyUnusable(cause) => standby_unusable(&cause),
+            KeyError::StandbyUntrusted => Self::new(STANDBY_UNTRUSTED)
+                .detail("sign a document that names it with `portico trust sign`; nothing was changed"),
             KeyError::NotInitialised => Self::new(catalogue::UNAVAILABLE)
                 .detail("the key ring has no keys yet")
                 .retry_after(1),
             KeyError::KeySetAhead { after, seq } => keyset_ahead(after, seq),
             KeyError::Kek(KekError::Database(source)) => KeyError::Database(source).into(),
-            KeyError::Database(source) if is_unavailable(&source) => database_unavailable(&source),
+            KeyError::Database(source) => database_problem::of(source),
             error => Self::internal(Chain(error)),
         }
     }
@@ -139,11 +151,6 @@ fn keyset_ahead(after: i64, seq: i64) -> Problem {
     Problem::new(KEYSET_AHEAD).member("seq", seq)
 }
 
-fn database_unavailable(source: &sqlx::Error) -> Problem {
-    tracing::warn!(error = %source, "the database is not available");
-    Problem::new(catalogue::UNAVAILABLE).retry_after(1)
-}
-
 /// Shows an error with its sources: what the log needs, and no client sees.
 #[derive(Debug)]
 struct Chain(KeyError);
@@ -157,22 +164,5 @@ impl std::fmt::Display for Chain {
             source = cause.source();
         }
         Ok(())
-    }
-}
-
-/// Whether trying again may help: no connection, a server that starts or stops (57P), one that is full (53300), a lock or
-/// statement that took too long (55P03, 57014), a deadlock or serialisation failure (40).
-fn is_unavailable(error: &sqlx::Error) -> bool {
-    match error {
-        sqlx::Error::Io(_)
-        | sqlx::Error::PoolTimedOut
-        | sqlx::Error::PoolClosed
-        | sqlx::Error::WorkerCrashed => true,
-        sqlx::Error::Database(database) => database.code().is_some_and(|code| {
-            code.starts_with("57P")
-                || code.starts_with("40")
-                || ["53300", "55P03", "57014"].contains(&code.as_ref())
-        }),
-        _ => false,
     }
 }

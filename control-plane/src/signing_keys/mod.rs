@@ -24,16 +24,12 @@ mod vault;
 
 pub(crate) use error::KeyError;
 pub(crate) use history::show_history;
-pub(crate) use keyset::{follow, show_keyset};
+pub(crate) use keyset::{follow, key_set, show_keyset};
 pub(crate) use list::{list_keys, readiness, refuse_wrong_kek};
 pub(crate) use reinstate::reinstate_key;
 pub(crate) use retire::maintain;
 pub(crate) use revoke::{abort_key, revoke_key};
 pub(crate) use rotate::rotate_keys;
-#[cfg_attr(
-    not(test),
-    expect(unused_imports, reason = "what is stated to gateways is signed with it")
-)]
 pub(crate) use sign::sign;
 pub(crate) use vault::Vault;
 

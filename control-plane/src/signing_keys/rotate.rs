@@ -10,8 +10,10 @@ use sqlx::PgConnection;
 use super::error::KeyError;
 use super::initialise::{Locked, lock, publish_standby};
 use super::store::Successor;
+use super::vault::SealedKey;
 use super::{OfRing, metrics, store};
 use crate::extract::{Actor, Json, Query};
+use crate::fleet;
 use crate::state::AppState;
 
 /// A rotation that has happened.
@@ -65,6 +67,25 @@ pub(super) fn note(rotation: &Rotation, actor: &Actor) {
     );
 }
 
+/// What the roots have not allowed to sign for gateways must not become the key that does: they would refuse all that
+/// follows.
+async fn refuse_untrusted(
+    state: &AppState,
+    conn: &mut PgConnection,
+    ring: RingName,
+    standby: &SealedKey,
+) -> Result<(), KeyError> {
+    let is_trusted = ring != RingName::Bundle
+        || fleet::is_trusted_to_sign(state, conn, &standby.public_key)
+            .await
+            .map_err(|error| KeyError::Inconsistent(error.to_string()))?;
+    if is_trusted {
+        Ok(())
+    } else {
+        Err(KeyError::StandbyUntrusted)
+    }
+}
+
 /// One rotation in the caller's transaction, which is not to be committed on a refusal.
 pub(super) async fn rotate(
     conn: &mut PgConnection,
@@ -84,10 +105,12 @@ pub(super) async fn rotate(
     };
     // A key that does not open would end every log-in: it is tried before it signs, not after.
     let sealed = store::sealed_part(conn, ring, &successor.kid).await?;
+    let sealed = sealed.ok_or(KeyError::NotInitialised)?;
     state
         .vault
-        .prove(ring, &sealed.ok_or(KeyError::NotInitialised)?)
+        .prove(ring, &sealed)
         .map_err(KeyError::StandbyUnusable)?;
+    refuse_untrusted(state, conn, ring, &sealed).await?;
     // The guards once more: a gateway may have come to life since.
     if !store::activate(conn, &successor.kid, now, dwell_s).await? {
         return Err(objection(conn, ring, &successor).await?);

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use secrets::{ProviderSettings, Reference, Resolved};
 pub use secrets::{Secret, SecretBytes, variable};
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_path_to_error::Segment;
 use serde_yaml::{Mapping, Value};

@@ -58,13 +58,13 @@ impl ForClients {
     }
 }
 
-/// Reads the authorities of clients with these names; those that have ended do not count.
+/// Reads the authorities of clients with these names, or with any where there are none; those that have ended do not count.
 ///
 /// # Errors
 /// The first check that fails, in words.
 pub(super) fn expected_clients(
     authorities: &[u8],
-    names: &[String],
+    names: Option<&[String]>,
     now: DateTime<Utc>,
 ) -> anyhow::Result<ForClients> {
     let mut roots = RootCertStore::empty();
@@ -85,7 +85,11 @@ pub(super) fn expected_clients(
     let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
         .build()
         .context("the authorities")?;
-    Ok(ForClients::new(verifier).named(names))
+    let clients = ForClients::new(verifier);
+    Ok(match names {
+        Some(names) => clients.named(names),
+        None => clients,
+    })
 }
 
 impl ClientCertVerifier for ForClients {
