@@ -237,7 +237,7 @@ async fn a_state_that_is_damaged_or_gone_ends_taking_over_and_not_serving() {
     let damages: [(&str, &dyn Fn()); 3] = [
         ("a lower number", &|| std::fs::write(&file, &lower).unwrap()),
         ("half of it", &|| {
-            std::fs::write(&file, &whole[..whole.len() / 2]).unwrap()
+            std::fs::write(&file, &whole.as_bytes()[..whole.len() / 2]).unwrap();
         }),
         ("gone", &|| std::fs::remove_file(&file).unwrap()),
     ];

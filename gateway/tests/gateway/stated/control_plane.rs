@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, Bytes};
-use axum::extract::{Path, RawQuery, State};
+use axum::extract::{RawQuery, State};
 use axum::response::Response;
 use axum::routing::{get, post};
 use fleet::{
@@ -296,10 +296,6 @@ impl ControlPlane {
         self.script.lock().unwrap().is_silent = is_silent;
     }
 
-    pub(crate) fn forget_blobs(&self) {
-        self.script.lock().unwrap().blobs.clear();
-    }
-
     /// What the streams were opened with.
     pub(crate) fn opened(&self) -> Vec<String> {
         self.script.lock().unwrap().opened.clone()
@@ -484,8 +480,9 @@ async fn stream(State(script): State<Shared>, RawQuery(query): RawQuery) -> Resp
         .unwrap()
 }
 
-async fn blob(State(script): State<Shared>, Path(digest): Path<String>) -> Response {
-    let found = script.lock().unwrap().blobs.get(&digest).cloned();
+async fn blob(State(script): State<Shared>, uri: http::Uri) -> Response {
+    let digest = uri.path().rsplit('/').next().unwrap();
+    let found = script.lock().unwrap().blobs.get(digest).cloned();
     script.lock().unwrap().fetched += usize::from(found.is_some());
     match found {
         None => status(404),

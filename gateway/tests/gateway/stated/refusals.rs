@@ -23,6 +23,8 @@ async fn stays(fleet: &ControlPlane, gateway: &GatewayProcess, offered: &Pointer
     assert!(gateway.metric(&counted).await >= Some(1), "{code}");
 }
 
+type Change<'c> = &'c dyn Fn(&mut Statement);
+
 fn changed(fleet: &ControlPlane, change: impl FnOnce(&mut Statement)) -> Pointer {
     let mut statement = next(fleet);
     change(&mut statement);
@@ -33,10 +35,10 @@ fn changed(fleet: &ControlPlane, change: impl FnOnce(&mut Statement)) -> Pointer
 async fn what_is_for_somebody_else_or_another_time_is_refused() {
     let fleet = ControlPlane::start(POLICY).await;
     let gateway = member(&fleet, LONG).await;
-    let cases: [(&str, &dyn Fn(&mut Statement)); 9] = [
+    let cases: [(&str, Change<'_>); 9] = [
         ("wrong_target", &|it| it.target.fleet = "other".to_owned()),
         ("wrong_target", &|it| {
-            it.target.environment = "production".to_owned()
+            it.target.environment = "production".to_owned();
         }),
         ("wrong_target", &|it| it.target.nodes = vec!["edge-2".to_owned()]),
         ("expired", &|it| it.expires_at = now().timestamp() - 1),
@@ -114,12 +116,16 @@ async fn what_nobody_known_has_signed_is_refused() {
 
     // One bit of the payload: base64 keeps its form, and the signature is not over it.
     let statement = next(&fleet);
-    let text = String::from_utf8(fleet.sealed(&statement)).unwrap();
-    let (head, payload) = text.split_at(text.find("\"payload\":\"").unwrap() + 60);
-    let other = if payload.starts_with('A') { 'B' } else { 'A' };
-    let flipped = format!("{head}{other}{}", &payload[1..]);
-    assert_ne!(flipped, text);
-    let flipped = fleet.offer(Stream::Policy, statement.position, flipped.as_bytes());
+    let sealed = fleet.sealed(&statement);
+    let mut flipped = sealed.clone();
+    let payload = b"\"payload\":\"";
+    let at = sealed
+        .windows(payload.len())
+        .position(|it| it == payload)
+        .unwrap()
+        + 60;
+    flipped[at] = if sealed[at] == b'A' { b'B' } else { b'A' };
+    let flipped = fleet.offer(Stream::Policy, statement.position, &flipped);
     stays(&fleet, &gateway, &flipped, "bad_signature").await;
 
     let nothing = fleet.offer(Stream::Policy, next(&fleet).position, b"{}");
