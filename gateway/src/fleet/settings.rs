@@ -19,7 +19,7 @@ pub struct FleetSettings {
     pub control_plane: String,
     /// The name of the fleet: what is stated for another one is refused.
     pub name: String,
-    /// The name of this gateway: a DNS name in its certificate.
+    /// The name of this gateway: the one DNS name in its certificate.
     pub node: String,
     /// The public parts of the offline root keys: 32 bytes Ed25519 each, base64url.
     pub roots: Vec<String>,
