@@ -79,7 +79,7 @@ pub(super) async fn serve(worker: &Arc<Worker>, connection: Arc<Connection>, str
                     h2.graceful_shutdown();
                     leaving = true;
                 }
-                let guard = StreamGuard::new(&streams, &worker);
+                let guard = StreamGuard::new(&streams, worker);
                 let serving = serve_stream(worker.clone(), connection.clone(), session, guard);
                 worker.shared.drain.spawn(serving);
             }

@@ -106,7 +106,7 @@ impl Fleet {
 
     fn begin_with(&self, slot: Slot, held: &Held, is_start: bool) -> bool {
         let begun = policy_stream::compile(&held.statement, self.environment, &self.gateway)
-            .and_then(|plan| self.put_policy(plan));
+            .and_then(|compiled| self.put_policy(compiled));
         if let Err(objection) = begun {
             report(Stream::Policy, slot, &objection);
             return false;

@@ -115,7 +115,7 @@ impl Fleet {
             match serde_json::from_str::<Pointer>(&data) {
                 Ok(pointer) => self.point(pointer, pointers),
                 Err(error) => {
-                    tracing::error!(%error, "the control plane sends a pointer that cannot be read")
+                    tracing::error!(%error, "the control plane sends a pointer that cannot be read");
                 }
             }
         }

@@ -55,6 +55,8 @@ use crate::settings::Settings;
 
 /// What this build can do beyond the first version.
 const FEATURES: &[&str] = &["shadow"];
+/// Most of an objection that the control plane is told, in bytes.
+const MAX_MESSAGE_BYTES: usize = 4 * 1024;
 
 /// A gateway as a member of its fleet.
 pub(crate) struct Fleet {
@@ -212,7 +214,9 @@ impl Fleet {
     }
 
     /// Tells the control plane, the log and a metric why a statement is not in force.
-    fn refuse(&self, pointer: &Pointer, objection: Objection) {
+    fn refuse(&self, pointer: &Pointer, mut objection: Objection) {
+        let most = objection.message.floor_char_boundary(MAX_MESSAGE_BYTES);
+        objection.message.truncate(most);
         let stream = pointer.stream.as_str();
         METRICS
             .fleet_refusals

@@ -29,6 +29,12 @@ pub(super) struct Trial {
     began: Instant,
 }
 
+/// A policy that compiles here and meets its cases.
+pub(super) struct Compiled {
+    plan: Plan,
+    files: Vec<SourceFile>,
+}
+
 /// Compiles the policy of a statement for this gateway, with every limit that a directory has, and runs its cases.
 ///
 /// # Errors
@@ -37,7 +43,7 @@ pub(super) fn compile(
     statement: &Statement,
     environment: Environment,
     settings: &Settings,
-) -> Result<Plan, Objection> {
+) -> Result<Compiled, Objection> {
     let PolicyContent { files, cases } = content(statement)?;
     let bytes = files.iter().chain(&cases).map(|file| file.text.len());
     if bytes.fold(0_usize, usize::saturating_add) > MAX_BUNDLE_BYTES.saturating_mul(2) {
@@ -54,7 +60,7 @@ pub(super) fn compile(
         return Err(objection("settings", missing.join("; ")));
     }
     run_cases(&plan, &files, &cases)?;
-    Ok(plan)
+    Ok(Compiled { plan, files })
 }
 
 /// In the order of their names, each once.
@@ -134,20 +140,20 @@ impl Fleet {
     ) -> Result<(), Objection> {
         let (environment, settings) = (self.environment, self.gateway.clone());
         let compiled = tokio::task::spawn_blocking(move || compile(&statement, environment, &settings));
-        let plan = compiled
+        let compiled = compiled
             .await
             .map_err(|error| objection("compile", error.to_string()))??;
         self.tell(pointer, Stage::Verified);
         if pointer.shadow {
-            self.shadow.begin(pointer.position, plan);
+            self.shadow.begin(pointer.position, compiled.plan);
             self.tell(pointer, Stage::Active);
             return Ok(());
         }
-        self.commit(pointer, &bytes, plan)
+        self.commit(pointer, &bytes, compiled)
     }
 
     /// On the disk first, so that whatever happens in between a restart finds something signed; then in force.
-    fn commit(&self, pointer: &Pointer, bytes: &[u8], plan: Plan) -> Result<(), Objection> {
+    fn commit(&self, pointer: &Pointer, bytes: &[u8], compiled: Compiled) -> Result<(), Objection> {
         let mut trial = lock(&self.trial);
         let digest = pointer.digest;
         let state = self.disk.stream(Stream::Policy);
@@ -169,7 +175,7 @@ impl Fleet {
         };
         self.disk.change(Stream::Policy, reached).map_err(unwritten)?;
         let before = self.traffic.sample();
-        if let Err(objection) = self.put_policy(plan) {
+        if let Err(objection) = self.put_policy(compiled) {
             self.give_up(digest, &objection);
             return Err(objection);
         }
@@ -191,18 +197,19 @@ impl Fleet {
         Ok(())
     }
 
-    /// Puts a plan in force, the first one too.
-    pub(super) fn put_policy(&self, plan: Plan) -> Result<(), Objection> {
+    /// Puts a policy in force, the first one too.
+    pub(super) fn put_policy(&self, compiled: Compiled) -> Result<(), Objection> {
+        let Compiled { plan, files } = compiled;
         let unusable = |error: anyhow::Error| objection("settings", format!("{error:#}"));
         if let Some(policies) = self.policies() {
-            return policies.put(plan).map_err(unusable);
+            return policies.put(plan, &files).map_err(unusable);
         }
         let first = PolicySource::stated(
             &self.gateway,
             self.environment,
             self.clock.clone(),
             self.sources.clone(),
-            plan,
+            (plan, &files),
         );
         let first = Arc::new(first.map_err(unusable)?);
         self.runs(&first);
@@ -288,10 +295,10 @@ impl Fleet {
     fn revert(&self, pointer: &Pointer, fault: String) {
         let back = self.held(Stream::Policy, Slot::Healthy).and_then(|held| {
             let held = held.ok_or_else(|| objection("first", "there is no policy before it"))?;
-            let plan = compile(&held.statement, self.environment, &self.gateway)?;
-            Ok((held, plan))
+            let compiled = compile(&held.statement, self.environment, &self.gateway)?;
+            Ok((held, compiled))
         });
-        let (held, plan) = match back {
+        let (held, compiled) = match back {
             Ok(back) => back,
             Err(objection) => {
                 let error = objection.message;
@@ -305,7 +312,7 @@ impl Fleet {
         };
         let objection = objection("probation", fault);
         self.give_up(pointer.digest, &objection);
-        if let Err(error) = self.put_policy(plan) {
+        if let Err(error) = self.put_policy(compiled) {
             tracing::error!(
                 error = error.message,
                 "the policy before cannot be put in force again"

@@ -19,7 +19,7 @@ pub struct FleetSettings {
     pub control_plane: String,
     /// The name of the fleet: what is stated for another one is refused.
     pub name: String,
-    /// The name of this gateway: a DNS name in its certificate.
+    /// The name of this gateway: the one DNS name in its certificate.
     pub node: String,
     /// The public parts of the offline root keys: 32 bytes Ed25519 each, base64url.
     pub roots: Vec<String>,
@@ -114,7 +114,7 @@ impl FleetSettings {
 fn is_name(name: &str) -> bool {
     let is_inner =
         |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'.' | b'-');
-    let is_outer = |byte: Option<&u8>| byte.is_some_and(|byte| byte.is_ascii_alphanumeric());
+    let is_outer = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_alphanumeric);
     let bytes = name.as_bytes();
     bytes.len() <= MAX_NAME_BYTES
         && is_outer(bytes.first())

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use fleet::{Digest, Objection, Pointer, Refusal, Stage, Statement, Stream, admit};
+use fleet::{Digest, Objection, Pointer, Position, Refusal, Stage, Statement, Stream, admit};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -126,7 +126,10 @@ impl Fleet {
         if let Some(held) = self.obtained_before(pointer)? {
             return Ok(held);
         }
-        if let Some(reached) = state.reached.filter(|reached| pointer.position <= *reached) {
+        if let Some(reached) = self
+            .floor(pointer.stream)
+            .filter(|floor| pointer.position <= *floor)
+        {
             let refusal = Refusal::Replayed {
                 offered: pointer.position,
                 reached,
@@ -162,6 +165,18 @@ impl Fleet {
         Ok(None)
     }
 
+    /// What a position must be beyond: the highest that was reached. That one itself is taken again by a gateway which has
+    /// lost it, and runs something older or nothing.
+    fn floor(&self, stream: Stream) -> Option<Position> {
+        let reached = self.disk.stream(stream).reached?;
+        let in_force = self.in_force(stream).map(|it| it.position);
+        let is_lost = in_force < Some(reached);
+        Some(Position {
+            seq: reached.seq.saturating_sub(u64::from(is_lost)),
+            ..reached
+        })
+    }
+
     /// Admits bytes; when nobody known has signed them, the trust document may be the one that is old.
     async fn admitted(&self, pointer: &Pointer, bytes: &[u8]) -> Result<Statement, Objection> {
         let refusal = match self.admit(pointer, bytes) {
@@ -176,8 +191,8 @@ impl Fleet {
             self.renew_trust(&mut link).await
         };
         match renewed.await {
-            Ok(true) => self.admit(pointer, bytes),
-            Ok(false) => Err(refusal),
+            // Another stream may have renewed it in the meantime.
+            Ok(()) => self.admit(pointer, bytes),
             Err(error) => {
                 tracing::warn!(error = format!("{error:#}"), "no newer trust document");
                 Err(refusal)
@@ -190,8 +205,8 @@ impl Fleet {
         let trust = self
             .trust()
             .ok_or_else(|| objection("no_trust", "there is no trust document"))?;
-        let reached = self.disk.stream(stream).reached;
-        admit(bytes, stream, &trust, &self.member(), reached, self.now()).map_err(|refusal| refused(&refusal))
+        let floor = self.floor(stream);
+        admit(bytes, stream, &trust, &self.member(), floor, self.now()).map_err(|refusal| refused(&refusal))
     }
 
     /// On the disk first, then in force: there is nothing to try out.

@@ -27,23 +27,23 @@ impl Fleet {
         }
     }
 
-    /// Asks for the trust document, and takes it over if it is newer; whether it was.
+    /// Asks for the trust document, and takes it over if it is newer.
     ///
     /// # Errors
     /// Why there is none, or none to be believed.
-    pub(super) async fn renew_trust(&self, link: &mut Link) -> anyhow::Result<bool> {
+    pub(super) async fn renew_trust(&self, link: &mut Link) -> anyhow::Result<()> {
         let bytes = link.get("/fleet/v1/trust", MAX_TRUST_BYTES).await?;
         let bytes = bytes.context("the control plane has no trust document")?;
         self.take_trust(&bytes)
     }
 
-    fn take_trust(&self, bytes: &[u8]) -> anyhow::Result<bool> {
+    fn take_trust(&self, bytes: &[u8]) -> anyhow::Result<()> {
         let lowest = self.disk.trust_version();
         let lowest = lowest.context("the state of the fleet is damaged")?;
         let trust = self.roots.read(bytes, &self.settings.name, lowest)?;
         let known = self.trust.load();
         if known.as_ref().is_some_and(|known| **known == trust) {
-            return Ok(false);
+            return Ok(());
         }
         self.disk.keep_trust(bytes, trust.version)?;
         tracing::info!(
@@ -52,7 +52,7 @@ impl Fleet {
             "trust document in force"
         );
         self.trust.store(Some(Arc::new(trust)));
-        Ok(true)
+        Ok(())
     }
 
     /// The document in force.

@@ -107,7 +107,7 @@ impl PolicySource {
         Ok(source)
     }
 
-    /// Begins with a plan that a signed statement holds.
+    /// Begins with a plan that a signed statement holds, and keeps its files for whoever asks what runs.
     ///
     /// # Errors
     /// When the path of an upstream's socket cannot be one.
@@ -116,9 +116,10 @@ impl PolicySource {
         environment: Environment,
         clock: Clock,
         keys: Arc<KeySources>,
-        plan: Plan,
+        (plan, files): (Plan, &[SourceFile]),
     ) -> anyhow::Result<Self> {
         let snapshot = Snapshot::new(plan, &settings.socket_dir, None)?;
+        keep(&settings.state_dir, files);
         let source = Self::begin(settings, environment, clock, keys, snapshot);
         source.report(true);
         Ok(source)
@@ -151,10 +152,11 @@ impl PolicySource {
     ///
     /// # Errors
     /// When a file that it needs is missing; the old one stays.
-    pub(crate) fn put(&self, plan: Plan) -> anyhow::Result<()> {
+    pub(crate) fn put(&self, plan: Plan, files: &[SourceFile]) -> anyhow::Result<()> {
         let previous = self.current.load();
         let snapshot = Snapshot::new(plan, &self.settings.socket_dir, Some(&previous))?;
         self.take_upstream_tls(&snapshot, &previous)?;
+        keep(&self.settings.state_dir, files);
         self.swap(snapshot);
         self.stated.notify_one();
         Ok(())

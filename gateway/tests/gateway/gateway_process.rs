@@ -247,6 +247,11 @@ impl GatewayProcess {
         write_policy(self.directory.path(), name, text);
     }
 
+    /// From the next start on.
+    pub(crate) fn change_settings(&mut self, change: impl FnOnce(&mut Settings)) {
+        change(&mut self.settings);
+    }
+
     /// Begins to stop, as SIGTERM does.
     pub(crate) fn begin_to_stop(&self) {
         self.shutdown.trigger();

@@ -35,6 +35,7 @@ mod raw_upstream;
 mod reload;
 mod revocations;
 mod smuggling;
+mod stated;
 mod stopping;
 mod strictness;
 mod tls;

@@ -1,0 +1,49 @@
+//! A gateway whose policy, keys and revocations are stated by a control plane: what it believes, and what it does not.
+
+mod boots;
+mod control_plane;
+mod link;
+mod lists;
+mod refusals;
+mod shadow;
+mod trial;
+
+use std::time::Duration;
+
+use fleet::{Heartbeat, Stream};
+
+use crate::gateway_process::{GatewayProcess, POLICY};
+use control_plane::ControlPlane;
+
+/// The same policy with the rates behind a token.
+fn stricter() -> String {
+    let open = "auth: none\n    because: exchange rates are published for everyone";
+    assert!(POLICY.contains(open));
+    POLICY.replace(open, "auth: customers\n    scopes: []")
+}
+
+/// A gateway that is told everything by this control plane.
+async fn member(fleet: &ControlPlane, probation: Duration) -> GatewayProcess {
+    GatewayProcess::with(POLICY, |settings| {
+        fleet.join(settings);
+        if let Some(fleet) = &mut settings.fleet {
+            fleet.probation_ms = u64::try_from(probation.as_millis()).unwrap();
+        }
+    })
+    .await
+}
+
+/// Longer than any test.
+const LONG: Duration = Duration::from_secs(600);
+/// As good as at once.
+const SHORT: Duration = Duration::from_millis(50);
+
+async fn rates(gateway: &GatewayProcess) -> u16 {
+    gateway.get("/api/v1/rates/eur-usd").await.status().as_u16()
+}
+
+/// The position in force of a stream, by a heartbeat.
+fn position(heartbeat: &Heartbeat, stream: Stream) -> Option<String> {
+    let active = heartbeat.active.iter().find(|active| active.stream == stream)?;
+    active.position.map(|position| position.to_string())
+}
