@@ -14,6 +14,7 @@ mod openapi;
 mod output;
 mod policy;
 mod prove;
+mod secrets;
 mod services;
 mod up;
 
@@ -34,6 +35,9 @@ enum Outcome {
     /// Exit 1: it worked, and what it found is not good.
     Findings,
 }
+
+/// The exit code of wrong settings and missing secrets, as sysexits.h names it: EX_CONFIG.
+const WRONG_SETTINGS: u8 = 78;
 
 /// An error of this kind exits 2: the input cannot be read. Every other error exits 1.
 #[derive(Debug)]
@@ -70,9 +74,9 @@ fn main() -> ExitCode {
         Ok(Outcome::Findings) => ExitCode::FAILURE,
         Err(error) => {
             output::fault(&format!("portico: {error:#}"));
-            let is_unreadable =
-                error.is::<Unreadable>() || error.is::<service_runtime::settings::SettingsError>();
-            if is_unreadable {
+            if error.is::<service_runtime::settings::SettingsError>() {
+                ExitCode::from(WRONG_SETTINGS)
+            } else if error.is::<Unreadable>() {
                 ExitCode::from(2)
             } else {
                 ExitCode::FAILURE
@@ -90,6 +94,7 @@ fn run(command: Command) -> anyhow::Result<Outcome> {
         Command::Migrate(arguments) => migrate::run(&arguments),
         Command::Policy(command) => policy::run(command),
         Command::Keys(command) => keys::run(&command),
+        Command::Secrets(command) => secrets::run(&command),
         Command::Openapi => openapi::run(),
         Command::Doctor(arguments) => doctor::run(&arguments),
         Command::Prove(arguments) => prove::run(&arguments),

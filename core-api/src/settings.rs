@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use database::DatabaseSettings;
 use serde::Deserialize;
+use service_runtime::secrets::ServiceSecrets;
 use service_runtime::settings::{Environment, Secret, SecretBytes};
 use service_runtime::telemetry::TelemetrySettings;
 use service_runtime::tls::TlsSettings;
@@ -205,6 +206,19 @@ fn broken<const N: usize>(rules: [(bool, &str); N]) -> impl Iterator<Item = Stri
 }
 
 impl Settings {
+    /// Every secret of these settings.
+    #[must_use]
+    pub(crate) fn secrets(&self) -> ServiceSecrets {
+        let secrets = ServiceSecrets::default()
+            .with(&self.database.url)
+            .with_bytes(&self.kek)
+            .with(&self.password.pepper);
+        match &self.telemetry.sentry_dsn {
+            Some(dsn) => secrets.with(dsn),
+            None => secrets,
+        }
+    }
+
     /// Everything that is wrong with these settings in this environment, one line each.
     #[must_use]
     pub fn faults(&self, environment: Environment) -> Vec<String> {
