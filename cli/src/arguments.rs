@@ -1,6 +1,6 @@
 //! The command line: every command, option and the help that teaches them.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -26,10 +26,12 @@ Examples:
   portico policy explain --path /api/v1/me  which rule decides this request?
   portico keys rotate                     sign with a new key from now on
   portico revoke subject usr_01JH…        their tokens are worth nothing, within a second
+  portico secrets status                  where are the secrets, how old are they, what is to be done?
   portico doctor                          what is wrong here, and how to mend it
   portico prove                           does it keep its promises? a report for auditors
 
-Exit codes: 0 done; 1 findings or failure; 2 wrong usage or unreadable input.";
+Exit codes: 0 done; 1 findings or failure; 2 wrong usage or unreadable input; 78 wrong settings or a secret that is
+missing, all told at once.";
 
 /// What portico can do.
 #[derive(Debug, Subcommand)]
@@ -65,6 +67,9 @@ pub(crate) enum Command {
     /// Block networks of clients at every gateway for a time.
     #[command(subcommand)]
     Block(BlockCommand),
+    /// See where secrets are, how old they are, and whether they can be had. Never a value.
+    #[command(subcommand)]
+    Secrets(SecretsCommand),
     /// Print the OpenAPI document of the core API.
     Openapi,
     /// Look for what is wrong on this machine, and say how to mend it.
@@ -431,6 +436,59 @@ pub(crate) struct PolicyExplainArguments {
     /// The environment whose overlay counts [default: that of the log line, of the running system, APP_ENV, production].
     #[arg(long, value_name = "ENV")]
     pub(crate) env: Option<String>,
+    /// How to print.
+    #[arg(long, value_enum, default_value_t = Format::Human)]
+    pub(crate) format: Format,
+}
+
+/// What can be asked about secrets.
+#[derive(Debug, Subcommand)]
+pub(crate) enum SecretsCommand {
+    /// Fetch every secret that a settings file refers to, and say what is missing, without starting anything.
+    Check(SecretsCheckArguments),
+    /// Show the secrets of running services: where they are, how old, and what to do about them.
+    Status(SecretsStatusArguments),
+}
+
+/// Options of `portico secrets check`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  portico secrets check --settings /etc/portico/core-api.yaml --service core-api
+  portico secrets check --settings core-api.yaml --format json
+
+It asks Vault, AWS and every file as the service would, with the section `secrets` of the same file, and prints no value.
+Run it as the service's user, on its machine: others may be refused what it gets.
+
+Exit codes: 0 all can be had; 1 some cannot; 2 a file that cannot be read; 78 the section `secrets` is wrong.")]
+pub(crate) struct SecretsCheckArguments {
+    /// Settings file of a service.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) settings: PathBuf,
+    /// Name of the service, whose variables override the file.
+    #[arg(long, value_name = "SERVICE", default_value = "core-api", value_parser = ["core-api", "control-plane", "gateway"])]
+    pub(crate) service: String,
+    /// How to print.
+    #[arg(long, value_enum, default_value_t = Format::Human)]
+    pub(crate) format: Format,
+}
+
+/// Options of `portico secrets status`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  portico secrets status                              of the system in ./.portico
+  portico secrets status --address 127.0.0.1:9902     of the service with this private address; may be given several times
+  portico secrets status --format json
+
+Exit codes: 0 nothing is to be done; 1 something is; 2 wrong usage, or nothing runs there.")]
+pub(crate) struct SecretsStatusArguments {
+    /// Data directory of the running system.
+    #[arg(long, value_name = "DIR", default_value = ".portico")]
+    pub(crate) data_dir: PathBuf,
+    /// Private address of a service, instead of those of the data directory.
+    #[arg(long = "address", value_name = "ADDRESS")]
+    pub(crate) addresses: Vec<SocketAddr>,
     /// How to print.
     #[arg(long, value_enum, default_value_t = Format::Human)]
     pub(crate) format: Format,

@@ -17,6 +17,7 @@ mod openapi;
 mod output;
 mod policy;
 mod prove;
+mod secrets;
 mod services;
 mod trust;
 mod up;
@@ -38,6 +39,9 @@ enum Outcome {
     /// Exit 1: it worked, and what it found is not good.
     Findings,
 }
+
+/// The exit code of wrong settings and missing secrets, as sysexits.h names it: EX_CONFIG.
+const WRONG_SETTINGS: u8 = 78;
 
 /// An error of this kind exits 2: the input cannot be read. Every other error exits 1.
 #[derive(Debug)]
@@ -74,9 +78,9 @@ fn main() -> ExitCode {
         Ok(Outcome::Findings) => ExitCode::FAILURE,
         Err(error) => {
             output::fault(&format!("portico: {error:#}"));
-            let is_unreadable =
-                error.is::<Unreadable>() || error.is::<service_runtime::settings::SettingsError>();
-            if is_unreadable {
+            if error.is::<service_runtime::settings::SettingsError>() {
+                ExitCode::from(WRONG_SETTINGS)
+            } else if error.is::<Unreadable>() {
                 ExitCode::from(2)
             } else {
                 ExitCode::FAILURE
@@ -99,6 +103,7 @@ fn run(command: Command) -> anyhow::Result<Outcome> {
         Command::Trust(command) => trust::run(&command),
         Command::Revoke(command) => denials::revoke(&command),
         Command::Block(command) => denials::block(&command),
+        Command::Secrets(command) => secrets::run(&command),
         Command::Openapi => openapi::run(),
         Command::Doctor(arguments) => doctor::run(&arguments),
         Command::Prove(arguments) => prove::run(&arguments),

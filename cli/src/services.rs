@@ -29,6 +29,7 @@ fn run_gateway(
     arguments: &ServiceArguments,
     predecessor: Option<&gateway::Predecessor>,
 ) -> anyhow::Result<Outcome> {
+    memory::keep_to_itself()?;
     let environment = Environment::from_env()?;
     let settings = gateway::Settings::load(arguments.settings.as_deref())?;
     if arguments.check_settings {
@@ -40,7 +41,7 @@ fn run_gateway(
 }
 
 pub(crate) fn control_plane(arguments: &ServiceArguments) -> anyhow::Result<Outcome> {
-    memory::keep_private()?;
+    memory::keep_to_itself()?;
     let environment = Environment::from_env()?;
     let settings: control_plane::Settings = load_checked(
         "control-plane",
@@ -55,7 +56,7 @@ pub(crate) fn control_plane(arguments: &ServiceArguments) -> anyhow::Result<Outc
 }
 
 pub(crate) fn core_api(arguments: &ServiceArguments) -> anyhow::Result<Outcome> {
-    memory::keep_private()?;
+    memory::keep_to_itself()?;
     let environment = Environment::from_env()?;
     let settings: core_api::Settings = load_checked(
         "core-api",

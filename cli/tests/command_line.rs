@@ -101,7 +101,7 @@ fn help_teaches_and_wrong_usage_is_2() {
     ] {
         assert_eq!(portico(wrong).code, Some(2), "{wrong:?}");
     }
-    assert_eq!(portico_with(&["up"], &[("APP_ENV", "prod")]).code, Some(2));
+    assert_eq!(portico_with(&["up"], &[("APP_ENV", "prod")]).code, Some(78));
 }
 
 #[test]
@@ -397,10 +397,62 @@ fn all_that_is_wrong_in_settings_is_said_at_once() {
         file.to_str().unwrap(),
         "--check-settings",
     ]);
-    assert_eq!(said.code, Some(2), "{}", said.err);
+    assert_eq!(said.code, Some(78), "{}", said.err);
     for fault in ["sokcet", "database.max_connections", "kek"] {
         assert!(said.err.contains(fault), "{fault} is missing in\n{}", said.err);
     }
+}
+
+#[test]
+fn secrets_are_checked_without_starting_anything_and_without_printing_them() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name);
+    let check = |settings: &str, more: &[&str]| {
+        fs::write(at("core-api.yaml"), settings).unwrap();
+        let file = at("core-api.yaml");
+        portico(&[&["secrets", "check", "--settings", file.to_str().unwrap()], more].concat())
+    };
+    fs::write(at("pepper"), "hunter2-hunter2").unwrap();
+    let pepper = format!("file:{}", at("pepper").display());
+    let missing = format!("file://{}#url", at("none").display());
+
+    let good = check(&format!("password: {{pepper: '{pepper}'}}\n"), &[]);
+    assert_eq!(good.code, Some(0), "{}{}", good.out, good.err);
+    assert!(good.out.contains("core-api: password.pepper"), "{}", good.out);
+    assert!(good.out.contains("1 good, 0 missing"), "{}", good.out);
+
+    let settings = format!(
+        "password: {{pepper: '{pepper}'}}\ndatabase: {{url: '{missing}'}}\nkek: vault://kv/bank#kek\n"
+    );
+    let bad = check(&settings, &["--format", "json"]);
+    assert_eq!(bad.code, Some(1), "{}{}", bad.out, bad.err);
+    let report: serde_json::Value = serde_json::from_str(&bad.out).unwrap();
+    assert_eq!(
+        (
+            report["found"].as_array().unwrap().len(),
+            report["missing"].as_array().unwrap().len()
+        ),
+        (1, 2)
+    );
+    assert!(
+        bad.out.contains("No such file") && bad.out.contains("add `secrets.vault`"),
+        "{}",
+        bad.out
+    );
+    for said in [&good, &bad] {
+        assert!(!said.out.contains("hunter2"), "{}", said.out);
+    }
+
+    let wrong = check(
+        "secrets: {vault: {address: 'http://vault', auth: {token_file: /none}}}\n",
+        &[],
+    );
+    assert_eq!(wrong.code, Some(78), "{}", wrong.err);
+    assert!(wrong.err.contains("https://"), "{}", wrong.err);
+    assert_eq!(
+        portico(&["secrets", "check", "--settings", "/none.yaml"]).code,
+        Some(2)
+    );
 }
 
 #[test]
@@ -416,6 +468,9 @@ fn the_openapi_document_is_printed() {
 fn commands_for_a_running_system_say_that_none_runs() {
     let directory = tempfile::tempdir().unwrap();
     let missing = directory.path().join("missing");
+    let closed = portico(&["secrets", "status", "--address", "127.0.0.1:1"]);
+    assert_eq!(closed.code, Some(2), "{}", closed.err);
+    assert!(closed.err.contains("is the service running?"), "{}", closed.err);
     let said = portico(&["keys", "list", "--data-dir", missing.to_str().unwrap()]);
     assert_eq!(said.code, Some(1));
     assert_eq!(said.err.trim().lines().count(), 1, "{}", said.err);

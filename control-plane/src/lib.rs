@@ -27,6 +27,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use service_runtime::clock::Clock;
 use service_runtime::settings::{Environment, SettingsError};
 use service_runtime::shutdown::Shutdown;
 use service_runtime::{crypto, http, private, telemetry};
@@ -64,7 +65,11 @@ pub fn run(settings: Settings, environment: Environment) -> anyhow::Result<()> {
 
 /// Serves until `shutdown`, then ends what is under way.
 async fn serve(settings: Settings, shutdown: Shutdown) -> anyhow::Result<()> {
-    let db = database::connect(&settings.database, SERVICE).await?;
+    let pool = database::Pool::connect(&settings.database, SERVICE).await?;
+    let db = pool.inner().clone();
+    let secrets = settings.secrets();
+    secrets.keep_fresh(&Clock::system(), &shutdown);
+    shutdown.spawn(pool.follow(shutdown.clone()));
     let (state, changes) = AppState::new(&settings, db.clone(), shutdown.clone())?;
     signing_keys::refuse_wrong_kek(&state).await?;
     shutdown.spawn(signing_keys::follow(state.clone(), changes));
@@ -76,7 +81,8 @@ async fn serve(settings: Settings, shutdown: Shutdown) -> anyhow::Result<()> {
     shutdown.spawn(fleet::follow(state.clone()));
 
     let readiness = signing_keys::readiness(&state);
-    let (private_address, _) = private::serve(settings.private_listen, readiness, shutdown.clone()).await?;
+    let (private_address, _) =
+        private::serve(settings.private_listen, readiness, secrets, shutdown.clone()).await?;
     let members = http::layers(fleet::for_members(state.clone()), SERVICE);
     let members = fleet::serve_members(&state.fleet, members, &shutdown).await?;
     if let Some(file) = &settings.endpoints_file {

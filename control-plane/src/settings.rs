@@ -7,6 +7,7 @@ use std::time::Duration;
 use database::DatabaseSettings;
 use keyring::{Algorithm, Bounds, KeyEncryptionKeys, SealError};
 use serde::Deserialize;
+use service_runtime::secrets::ServiceSecrets;
 use service_runtime::settings::{Environment, SecretBytes, VersionedSecret};
 use service_runtime::telemetry::TelemetrySettings;
 
@@ -136,6 +137,19 @@ impl RotationSettings {
 }
 
 impl Settings {
+    /// Every secret of these settings.
+    #[must_use]
+    pub(crate) fn secrets(&self) -> ServiceSecrets {
+        let secrets = ServiceSecrets::default()
+            .with(&self.database.url)
+            .with_bytes(&self.kek);
+        let secrets = (self.keks.iter()).fold(secrets, |secrets, kek| secrets.with_bytes(&kek.secret));
+        match &self.telemetry.sentry_dsn {
+            Some(dsn) => secrets.with(dsn),
+            None => secrets,
+        }
+    }
+
     /// The durations a rotation keeps.
     #[must_use]
     pub(crate) const fn bounds(&self) -> Bounds {

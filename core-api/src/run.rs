@@ -6,12 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use database::Pool;
 use service_runtime::clock::Clock;
 use service_runtime::settings::{Environment, SettingsError};
 use service_runtime::shutdown::Shutdown;
 use service_runtime::tls::{TlsService, serve_tls};
 use service_runtime::{http, private, telemetry};
-use sqlx::PgPool;
 
 use crate::cursor::CursorKey;
 use crate::identity::Identity;
@@ -40,7 +40,7 @@ pub fn run(settings: Settings, environment: Environment) -> anyhow::Result<()> {
 async fn serve(settings: Settings, environment: Environment) -> anyhow::Result<()> {
     let _telemetry = telemetry::init(&settings.telemetry, SERVICE, environment)?;
     let shutdown = Shutdown::on_signals()?;
-    let db = database::connect(&settings.database, SERVICE)
+    let db = Pool::connect(&settings.database, SERVICE)
         .await
         .context("cannot connect to the database")?;
     let state = state(&settings, db.clone(), Clock::system(), &shutdown)?;
@@ -64,7 +64,13 @@ async fn serve_state(settings: &Settings, state: AppState, shutdown: &Shutdown) 
         Some(tls) => Some(TlsService::bind(tls, state.clock.clone()).await?),
         None => None,
     };
-    let (bound, private) = private::serve(settings.private_listen, readiness, shutdown.clone()).await?;
+    let (bound, private) = private::serve(
+        settings.private_listen,
+        readiness,
+        settings.secrets(),
+        shutdown.clone(),
+    )
+    .await?;
     if let Some(file) = &settings.endpoints_file {
         write_endpoints(file, bound, service.as_ref().map(TlsService::address))?;
     }
@@ -80,7 +86,7 @@ async fn serve_state(settings: &Settings, state: AppState, shutdown: &Shutdown) 
 /// Builds what the handlers use. The posting lanes start here; they end when the last clone of the state is dropped.
 pub(crate) fn state(
     settings: &Settings,
-    db: PgPool,
+    db: Pool,
     clock: Clock,
     shutdown: &Shutdown,
 ) -> anyhow::Result<AppState> {
@@ -104,6 +110,8 @@ fn cursor_key(settings: &Settings) -> CursorKey {
 }
 
 fn start_jobs(settings: &Settings, state: &AppState, shutdown: &Shutdown) {
+    settings.secrets().keep_fresh(&state.clock, shutdown);
+    shutdown.spawn(state.db.clone().follow(shutdown.clone()));
     let keys_every = Duration::from_secs(settings.tokens.keys_refresh_s);
     let purge_every = Duration::from_secs(settings.idempotency.purge_every_s);
     shutdown.spawn(identity::refresh_keys(
@@ -171,7 +179,7 @@ mod tests {
         let shutdown = Shutdown::new();
         let state = state(
             &settings,
-            bank.db.pool_as("portico_core"),
+            bank.db.pool_as("portico_core").into(),
             Clock::system(),
             &shutdown,
         )

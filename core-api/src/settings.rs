@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use database::DatabaseSettings;
 use keyring::KeyEncryptionKeys;
 use serde::Deserialize;
+use service_runtime::secrets::ServiceSecrets;
 use service_runtime::settings::{Environment, Secret, SecretBytes, VersionedSecret};
 use service_runtime::telemetry::TelemetrySettings;
 use service_runtime::tls::TlsSettings;
@@ -218,6 +219,20 @@ impl Settings {
         let single = (!single.is_empty()).then_some((self.kek_version, single));
         let listed = self.keks.iter().map(|kek| (kek.version, kek.secret.expose()));
         single.into_iter().chain(listed).collect()
+    }
+
+    /// Every secret of these settings.
+    #[must_use]
+    pub(crate) fn secrets(&self) -> ServiceSecrets {
+        let secrets = ServiceSecrets::default()
+            .with(&self.database.url)
+            .with_bytes(&self.kek)
+            .with(&self.password.pepper);
+        let secrets = (self.keks.iter()).fold(secrets, |secrets, kek| secrets.with_bytes(&kek.secret));
+        match &self.telemetry.sentry_dsn {
+            Some(dsn) => secrets.with(dsn),
+            None => secrets,
+        }
     }
 
     /// Everything that is wrong with these settings in this environment, one line each.

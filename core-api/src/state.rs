@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use chrono::{DateTime, SubsecRound as _, Utc};
+use database::Pool;
 use service_runtime::clock::Clock;
-use sqlx::PgPool;
 
 use crate::cursor::CursorKey;
 use crate::identity::Identity;
@@ -14,7 +14,7 @@ use crate::ledger::Poster;
 #[derive(Debug, Clone)]
 pub(crate) struct AppState {
     /// The pool, as the role that reads through row-level security and writes through functions.
-    pub(crate) db: PgPool,
+    pub(crate) db: Pool,
     /// Business time.
     pub(crate) clock: Clock,
     /// Tokens, keys, passwords.

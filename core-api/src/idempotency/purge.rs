@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use database::Pool;
 use service_runtime::shutdown::Shutdown;
-use sqlx::PgPool;
 
 use super::store;
 use crate::metrics;
@@ -12,7 +12,7 @@ use crate::metrics;
 const BATCH: i32 = 1_000;
 
 /// Removes what has expired, now and then again, until the process stops. Several processes may do it at once.
-pub(crate) async fn purge_expired(db: PgPool, every: Duration, shutdown: Shutdown) {
+pub(crate) async fn purge_expired(db: Pool, every: Duration, shutdown: Shutdown) {
     let mut ticks = tokio::time::interval(every);
     loop {
         tokio::select! {
@@ -27,7 +27,7 @@ pub(crate) async fn purge_expired(db: PgPool, every: Duration, shutdown: Shutdow
     }
 }
 
-async fn purge_once(db: &PgPool, shutdown: &Shutdown) -> sqlx::Result<u64> {
+async fn purge_once(db: &Pool, shutdown: &Shutdown) -> sqlx::Result<u64> {
     let mut total = 0_u64;
     loop {
         let count = store::purge(db, BATCH).await?;
@@ -75,7 +75,7 @@ mod tests {
     #[tokio::test]
     async fn one_round_removes_all_that_expired_in_several_statements_and_nothing_else() {
         let bank = TestBank::new().await;
-        let pool = bank.db.pool_as("portico_core");
+        let pool = Pool::from(bank.db.pool_as("portico_core"));
         let expired = i64::from(BATCH) + 1;
         keep(&bank, "expired", expired, EXPIRED).await;
         keep(&bank, "live", 1, LIVE).await;
@@ -91,7 +91,7 @@ mod tests {
         keep(&bank, "expired", i64::from(BATCH) + 1, EXPIRED).await;
         let shutdown = Shutdown::new();
         shutdown.trigger();
-        let removed = purge_once(&bank.db.pool_as("portico_core"), &shutdown)
+        let removed = purge_once(&bank.db.pool_as("portico_core").into(), &shutdown)
             .await
             .unwrap();
         assert_eq!(removed, u64::from(BATCH.unsigned_abs()));
@@ -103,7 +103,7 @@ mod tests {
         let bank = TestBank::new().await;
         let shutdown = Shutdown::new();
         let every = Duration::from_millis(5);
-        let pool = bank.db.pool_as("portico_core");
+        let pool = Pool::from(bank.db.pool_as("portico_core"));
         keep(&bank, "live", 1, LIVE).await;
         let clients = async {
             for round in ["first", "second", "third"] {

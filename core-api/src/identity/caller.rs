@@ -7,12 +7,13 @@ use std::marker::PhantomData;
 
 use axum::extract::FromRequestParts;
 use chrono::{DateTime, Utc};
+use database::Pool;
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, header};
 use keyring::Claims;
 use problem::{Problem, ProblemType, catalogue};
 use service_runtime::http::RequestId;
-use sqlx::{PgPool, Postgres, Transaction};
+use sqlx::{Postgres, Transaction};
 
 use super::keys::Verification;
 use super::store;
@@ -121,7 +122,7 @@ impl<S> Caller<S> {
     }
 
     /// Begins a read: checks that the session is live, and shows this user's rows and no others.
-    pub(crate) async fn begin_read(&self, db: &PgPool) -> Result<Transaction<'static, Postgres>, Problem> {
+    pub(crate) async fn begin_read(&self, db: &Pool) -> Result<Transaction<'static, Postgres>, Problem> {
         let mut tx = db.begin().await.map_err(crate::database_problem)?;
         let live = store::enter_session(&mut tx, self.session.uuid(), self.user.uuid(), self.tenant.uuid())
             .await

@@ -7,11 +7,11 @@ use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
+use database::Pool;
 use keyring::{
     Algorithm, Claims, Expectations, KeyEncryptionKeys, KeySet, KeyState, PublicKey, SealedFor, SigningKey,
     TokenRefusal, Verifier,
 };
-use sqlx::PgPool;
 
 use super::store;
 
@@ -56,7 +56,7 @@ pub(crate) enum Verification {
 /// The keys of this process.
 #[derive(Debug)]
 pub(crate) struct Keys {
-    db: PgPool,
+    db: Pool,
     keks: KeyEncryptionKeys,
     verifier: RwLock<Option<Arc<Verifier>>>,
     signers: RwLock<HashMap<String, Arc<SigningKey>>>,
@@ -65,7 +65,7 @@ pub(crate) struct Keys {
 
 impl Keys {
     /// Keys of the ring in this database. Nothing is read yet.
-    pub(crate) fn new(db: PgPool, keks: KeyEncryptionKeys) -> Self {
+    pub(crate) fn new(db: Pool, keks: KeyEncryptionKeys) -> Self {
         Self {
             db,
             keks,

@@ -22,9 +22,9 @@ mod tokens;
 
 use std::time::Duration;
 
+use database::Pool;
 use keyring::{Expectations, KeyEncryptionKeys, TokenAlgorithm};
 use service_runtime::shutdown::Shutdown;
-use sqlx::PgPool;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -72,7 +72,7 @@ pub(crate) struct Identity {
 
 impl Identity {
     /// Starts the hashing threads; reads no key yet.
-    pub(crate) fn start(settings: &Settings, db: PgPool) -> anyhow::Result<Self> {
+    pub(crate) fn start(settings: &Settings, db: Pool) -> anyhow::Result<Self> {
         let mut scopes: Vec<String> = CUSTOMER_SCOPES.map(str::to_owned).to_vec();
         if settings.self_service_cash {
             scopes.push("cash:write".to_owned());
@@ -124,7 +124,7 @@ pub(crate) async fn refresh_keys(state: AppState, every: Duration, shutdown: Shu
 }
 
 /// Keeps `portico_active_users` up to date.
-pub(crate) async fn count_active_users(db: PgPool, shutdown: Shutdown) {
+pub(crate) async fn count_active_users(db: Pool, shutdown: Shutdown) {
     let mut ticks = tokio::time::interval(COUNT_EVERY);
     loop {
         tokio::select! {

@@ -7,9 +7,9 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use database::Pool;
 use problem::{Problem, catalogue};
 use service_runtime::shutdown::Shutdown;
-use sqlx::PgPool;
 use tokio::sync::{mpsc, oneshot};
 
 use super::batch::{Columns, RefusalTexts};
@@ -60,7 +60,7 @@ enum StatementFault {
 
 impl Poster {
     /// Starts the lanes.
-    pub(crate) fn start(db: &PgPool, settings: &PostingSettings, ttl_s: i32, shutdown: &Shutdown) -> Self {
+    pub(crate) fn start(db: &Pool, settings: &PostingSettings, ttl_s: i32, shutdown: &Shutdown) -> Self {
         let lanes = (0..settings.lanes)
             .map(|_| {
                 let (sender, receiver) = mpsc::channel(settings.queue);
@@ -180,7 +180,7 @@ fn conclude(kind: Kind, verdict: Verdict) -> Result<KeptAnswer, Unkept> {
 }
 
 struct Lane {
-    db: PgPool,
+    db: Pool,
     receiver: mpsc::Receiver<Job>,
     /// Twins of a movement under way: they go with the next batch, and find its record.
     deferred: VecDeque<Job>,

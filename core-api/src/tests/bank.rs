@@ -194,8 +194,13 @@ impl TestBank {
     pub(crate) async fn with(settings: Settings) -> Self {
         let db = TestDatabase::create().await;
         let shutdown = Shutdown::new();
-        let state =
-            crate::run::state(&settings, db.pool_as("portico_core"), Clock::system(), &shutdown).unwrap();
+        let state = crate::run::state(
+            &settings,
+            db.pool_as("portico_core").into(),
+            Clock::system(),
+            &shutdown,
+        )
+        .unwrap();
         let router = service_runtime::http::layers(crate::router::router(state).unwrap(), "core-api");
         Self {
             router,

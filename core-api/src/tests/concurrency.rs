@@ -81,7 +81,7 @@ async fn two_cores_on_one_database_do_not_block_each_other_for_ever() {
     let clock = service_runtime::clock::Clock::system();
     let state = crate::run::state(
         &super::bank::settings(),
-        bank.db.pool_as("portico_core"),
+        bank.db.pool_as("portico_core").into(),
         clock,
         &shutdown,
     )

@@ -6,6 +6,7 @@
 #![warn(missing_docs)]
 
 pub mod cluster;
+pub mod login;
 pub mod pool;
 pub mod process;
 pub mod roles;
@@ -16,6 +17,7 @@ use anyhow::Context as _;
 use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::{ConnectOptions as _, Connection as _, Executor as _, PgConnection};
 
+pub use login::Pool;
 pub use pool::{DatabaseSettings, connect};
 
 /// The migrations of `migrations/`, embedded. They are applied in order and never edited once released.

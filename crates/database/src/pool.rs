@@ -17,7 +17,7 @@ const STALE: Duration = Duration::from_secs(1);
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct DatabaseSettings {
-    /// Address, as `file:/path` or `env:NAME`; it holds a password.
+    /// Address, as a reference to a secret; it holds a password.
     pub url: Secret,
     /// Role to act as after connecting, where the address names another user.
     pub role: Option<String>,
@@ -27,6 +27,8 @@ pub struct DatabaseSettings {
     pub acquire_timeout_ms: u64,
     /// How long one statement may run, milliseconds; PostgreSQL cancels it then.
     pub statement_timeout_ms: u64,
+    /// How long a connection is used before it is replaced, seconds: the longest that a login outlives its rotation.
+    pub max_lifetime_s: u32,
     /// A statement that takes longer is logged, without its values, milliseconds.
     pub slow_query_ms: u64,
 }
@@ -39,6 +41,7 @@ impl Default for DatabaseSettings {
             max_connections: 16,
             acquire_timeout_ms: 2_000,
             statement_timeout_ms: 5_000,
+            max_lifetime_s: 1_800,
             slow_query_ms: 250,
         }
     }
@@ -50,7 +53,7 @@ impl DatabaseSettings {
     pub fn faults(&self) -> Vec<String> {
         let mut faults = Vec::new();
         if self.url.is_empty() {
-            faults.push("database.url: is required, as `file:/path/to/it` or `env:NAME`".to_owned());
+            faults.push("database.url: is required, as a reference such as `file:/path/to/it` or `vault://mount/path#field`".to_owned());
         } else if parse(self.url.expose()).is_err() {
             faults.push("database.url: is not a PostgreSQL address".to_owned());
         }
@@ -58,6 +61,7 @@ impl DatabaseSettings {
             ("max_connections", u64::from(self.max_connections)),
             ("acquire_timeout_ms", self.acquire_timeout_ms),
             ("statement_timeout_ms", self.statement_timeout_ms),
+            ("max_lifetime_s", u64::from(self.max_lifetime_s)),
         ] {
             if value == 0 {
                 faults.push(format!("database.{name}: must be above 0"));
@@ -73,7 +77,25 @@ impl DatabaseSettings {
 /// # Errors
 /// When the address cannot be read or PostgreSQL refuses the login.
 pub async fn connect(settings: &DatabaseSettings, application_name: &str) -> anyhow::Result<PgPool> {
-    let mut options = parse(settings.url.expose())?
+    let options = connect_options(settings, settings.url.expose(), application_name)?;
+    let pool = pool_options(settings).connect_lazy_with(options);
+    match pool.acquire().await {
+        Ok(connection) => drop(connection),
+        Err(error @ sqlx::Error::Database(_)) if !is_starting(&error) => {
+            return Err(error).context("the database refuses the login");
+        }
+        Err(error) => tracing::warn!(%error, "the database cannot be reached yet"),
+    }
+    Ok(pool)
+}
+
+/// How one connection is made: who logs in, and the deadlines of the session.
+pub(crate) fn connect_options(
+    settings: &DatabaseSettings,
+    url: &str,
+    application_name: &str,
+) -> anyhow::Result<PgConnectOptions> {
+    let mut options = parse(url)?
         .application_name(application_name)
         .options([
             ("statement_timeout", settings.statement_timeout_ms.to_string()),
@@ -90,9 +112,15 @@ pub async fn connect(settings: &DatabaseSettings, application_name: &str) -> any
     if let Some(role) = &settings.role {
         options = options.options([("role", role)]);
     }
-    let pool = PgPoolOptions::new()
+    Ok(options)
+}
+
+/// How many connections there are, and how long each is used.
+pub(crate) fn pool_options(settings: &DatabaseSettings) -> PgPoolOptions {
+    PgPoolOptions::new()
         .max_connections(settings.max_connections)
         .acquire_timeout(Duration::from_millis(settings.acquire_timeout_ms))
+        .max_lifetime(Duration::from_secs(u64::from(settings.max_lifetime_s)))
         .test_before_acquire(false)
         .before_acquire(|connection, used| {
             Box::pin(async move {
@@ -102,15 +130,6 @@ pub async fn connect(settings: &DatabaseSettings, application_name: &str) -> any
                 Ok(true)
             })
         })
-        .connect_lazy_with(options);
-    match pool.acquire().await {
-        Ok(connection) => drop(connection),
-        Err(error @ sqlx::Error::Database(_)) if !is_starting(&error) => {
-            return Err(error).context("the database refuses the login");
-        }
-        Err(error) => tracing::warn!(%error, "the database cannot be reached yet"),
-    }
-    Ok(pool)
 }
 
 /// Reads a database address without ever repeating it in an error: it may hold a password.

@@ -124,7 +124,7 @@ async fn whole(mut response: Response) -> Result<Answer, Fault> {
     loop {
         match response.chunk().await {
             Ok(Some(chunk)) if body.len().saturating_add(chunk.len()) <= LONGEST => {
-                body.extend_from_slice(&chunk)
+                body.extend_from_slice(&chunk);
             }
             Ok(Some(_)) => {
                 return Err(Fault::Malformed(format!(

@@ -27,6 +27,6 @@ pub use reference::{Reference, ReferenceError};
 pub use secret::{Secret, SecretBytes, variable};
 pub use settings::{AgeSettings, AwsCredentials, AwsSettings, ProviderSettings, VaultAuth, VaultSettings};
 pub use signer::{RemoteSigner, SignatureAlgorithm};
-pub use source::{Resolved, Source, SourceStatus, resolve};
+pub use source::{Freshness, Resolved, Source, SourceStatus, resolve};
 pub use vault::{TransitSigner, TransitWrapper, Vault};
 pub use wrapper::{Context, KeyVersions, KeyWrapper, LocalWrapper, WrappedKey};

@@ -8,7 +8,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use chrono::{DateTime, Utc};
 use futures::future::join_all;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
 use zeroize::Zeroizing;
 
 use crate::{Fault, Fetched, ProviderSettings, Providers, Reference};
@@ -19,8 +20,22 @@ pub struct Source {
     reference: Reference,
     consumers: Vec<String>,
     providers: Arc<Providers>,
+    freshness: Freshness,
     is_followed: AtomicBool,
     known: Mutex<Known>,
+    /// How often a newer value was found.
+    changes: watch::Sender<u64>,
+}
+
+/// How old a value may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Freshness {
+    /// How often it is fetched again, seconds.
+    pub refresh_every_s: u32,
+    /// How long the last value may be used while its provider does not answer before that is an alarm, seconds.
+    pub max_stale_s: u32,
+    /// A version that is older should be rotated, days.
+    pub max_age_days: u32,
 }
 
 #[derive(Debug)]
@@ -35,12 +50,12 @@ struct Known {
 }
 
 /// What may be said of a secret.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SourceStatus {
     /// Where it is.
     pub reference: String,
     /// Who has it: `vault`, `awssm`, `file`, `env` or `age`.
-    pub provider: &'static str,
+    pub provider: String,
     /// The settings that use it.
     pub consumers: Vec<String>,
     /// The provider's name for the version in use.
@@ -55,6 +70,35 @@ pub struct SourceStatus {
     pub is_followed: bool,
     /// Why the last attempt failed, if it did.
     pub fault: Option<String>,
+    /// How old it may be.
+    pub freshness: Freshness,
+}
+
+impl SourceStatus {
+    /// Whether its provider has not answered for longer than the last value may be used.
+    #[must_use]
+    pub fn is_stale(&self, now: DateTime<Utc>) -> bool {
+        now.signed_duration_since(self.fetched_at).num_seconds() > i64::from(self.freshness.max_stale_s)
+    }
+
+    /// What somebody has to do about it, if anything.
+    #[must_use]
+    pub fn next_action(&self, now: DateTime<Utc>) -> Option<&'static str> {
+        let age_days = self
+            .since
+            .map(|since| now.signed_duration_since(since).num_days());
+        if self.is_stale(now) {
+            Some("bring its provider back: the last value is older than max_stale_s")
+        } else if self.fault.is_some() {
+            Some("look at its provider: the last value stays in use")
+        } else if self.changed_at.is_some() && !self.is_followed {
+            Some("restart the service: it uses the value of its start")
+        } else if age_days.is_some_and(|days| days > i64::from(self.freshness.max_age_days)) {
+            Some("rotate it: it is older than max_age_days")
+        } else {
+            None
+        }
+    }
 }
 
 impl Source {
@@ -78,9 +122,16 @@ impl Source {
         text_of(&self.lock().value)
     }
 
-    /// Says that whoever uses this secret takes newer values while it runs.
-    pub fn follow(&self) {
+    /// Follows this secret: whoever does takes newer values while it runs. The receiver changes with the value.
+    pub fn follow(&self) -> watch::Receiver<u64> {
         self.is_followed.store(true, Ordering::Relaxed);
+        self.changes.subscribe()
+    }
+
+    /// How old it may be.
+    #[must_use]
+    pub const fn freshness(&self) -> Freshness {
+        self.freshness
     }
 
     /// Fetches it again, and returns whether it is another one now. When that fails, the last value stays.
@@ -99,6 +150,10 @@ impl Source {
                     known.changed_at = Some(now);
                 }
                 known.value = value;
+                drop(known);
+                if is_new {
+                    self.changes.send_modify(|count| *count = count.wrapping_add(1));
+                }
                 Ok(is_new)
             }
             Err(fault) => {
@@ -136,7 +191,7 @@ impl Source {
         let known = self.lock();
         SourceStatus {
             reference: self.reference.to_string(),
-            provider: self.reference.provider(),
+            provider: self.reference.provider().to_owned(),
             consumers: self.consumers.clone(),
             version: known.value.version.clone(),
             since: known.value.since,
@@ -144,6 +199,7 @@ impl Source {
             changed_at: known.changed_at,
             is_followed: self.is_followed.load(Ordering::Relaxed),
             fault: known.fault.as_ref().map(Fault::to_string),
+            freshness: self.freshness,
         }
     }
 
@@ -181,6 +237,11 @@ impl Resolved {
         let outcome = read();
         AT_HAND.set(None);
         outcome
+    }
+
+    /// The sources that did resolve.
+    pub fn sources(&self) -> impl Iterator<Item = &Arc<Source>> {
+        self.0.values().filter_map(|source| source.as_ref().ok())
     }
 
     /// The references that did not resolve, each with the reason.
@@ -221,9 +282,32 @@ pub fn resolve(
     now: DateTime<Utc>,
 ) -> Resolved {
     let providers = Arc::new(Providers::new(settings));
+    let freshness = Freshness {
+        refresh_every_s: settings.refresh_every_s,
+        max_stale_s: settings.max_stale_s,
+        max_age_days: settings.max_age_days,
+    };
     let questions = references.iter().map(|(text, consumers)| {
-        let providers = providers.clone();
-        async move { (text.clone(), resolve_one(text, consumers, providers, now).await) }
+        let (providers, consumers) = (providers.clone(), consumers.clone());
+        async move {
+            let source = fetch(text, &providers).await.map(|(reference, value)| {
+                Arc::new(Source {
+                    reference,
+                    consumers,
+                    providers,
+                    freshness,
+                    is_followed: AtomicBool::new(false),
+                    known: Mutex::new(Known {
+                        value,
+                        fetched_at: now,
+                        changed_at: None,
+                        fault: None,
+                    }),
+                    changes: watch::Sender::new(0),
+                })
+            });
+            (text.clone(), source)
+        }
     });
     // On a thread of its own: whoever reads settings may be on a runtime already.
     let outcome = std::thread::scope(|scope| {
@@ -248,28 +332,12 @@ fn all_failed(references: &BTreeMap<String, Vec<String>>, why: &str) -> Resolved
     Resolved(references.keys().map(failed).collect())
 }
 
-async fn resolve_one(
-    text: &str,
-    consumers: &[String],
-    providers: Arc<Providers>,
-    now: DateTime<Utc>,
-) -> Result<Arc<Source>, String> {
+async fn fetch(text: &str, providers: &Providers) -> Result<(Reference, Fetched), String> {
     let reference: Reference = text
         .parse()
         .map_err(|error: crate::ReferenceError| error.to_string())?;
     match providers.get(&reference).await {
-        Ok(value) => Ok(Arc::new(Source {
-            reference,
-            consumers: consumers.to_vec(),
-            providers,
-            is_followed: AtomicBool::new(false),
-            known: Mutex::new(Known {
-                value,
-                fetched_at: now,
-                changed_at: None,
-                fault: None,
-            }),
-        })),
+        Ok(value) => Ok((reference, value)),
         Err(fault) => Err(format!("{reference}: {fault}")),
     }
 }

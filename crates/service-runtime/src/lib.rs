@@ -11,6 +11,7 @@ pub mod http;
 pub mod memory;
 pub mod metrics;
 pub mod private;
+pub mod secrets;
 pub mod settings;
 pub mod shutdown;
 pub mod telemetry;

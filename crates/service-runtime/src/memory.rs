@@ -1,29 +1,21 @@
-//! Keeping what is in the memory of a process out of files and away from other processes.
+//! What a process holds in memory stays there: no core file, and no other process of the same user may look into it.
 
-use anyhow::Context as _;
+#[cfg(target_os = "linux")]
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
+use rustix::process::{Resource, Rlimit, setrlimit};
 
-/// Forbids core dumps of this process, and reading its memory by others of the same user: for processes that hold private
-/// keys. Must run before the first key is read.
+/// Forbids core files for this process and what it starts, and keeps debuggers of its own user out (`PR_SET_DUMPABLE`).
+/// Must run before secrets are read. Elsewhere than on Linux, only core files are forbidden.
 ///
 /// # Errors
-///
-/// When the kernel refuses; such a process must not hold a key.
-pub fn keep_private() -> anyhow::Result<()> {
-    set_dumpable_behavior(DumpableBehavior::NotDumpable).context("core dumps cannot be forbidden")
-}
-
-#[cfg(test)]
-mod tests {
-    use rustix::process::dumpable_behavior;
-
-    use super::*;
-
-    #[test]
-    fn a_process_that_keeps_its_memory_private_is_not_dumped() {
-        assert_eq!(dumpable_behavior().unwrap(), DumpableBehavior::Dumpable);
-        keep_private().unwrap();
-        assert_eq!(dumpable_behavior().unwrap(), DumpableBehavior::NotDumpable);
-        set_dumpable_behavior(DumpableBehavior::Dumpable).unwrap();
-    }
+/// When the operating system refuses.
+pub fn keep_to_itself() -> std::io::Result<()> {
+    let nothing = Rlimit {
+        current: Some(0),
+        maximum: Some(0),
+    };
+    setrlimit(Resource::Core, nothing)?;
+    #[cfg(target_os = "linux")]
+    set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
+    Ok(())
 }

@@ -20,12 +20,13 @@ use tokio_util::sync::CancellationToken;
 
 use crate::health::Readiness;
 use crate::metrics;
+use crate::secrets::ServiceSecrets;
 use crate::shutdown::Shutdown;
 
 /// What a service says of itself at `/status`.
 pub type Status = Arc<dyn Fn() -> serde_json::Value + Send + Sync>;
 
-/// Serves `/metrics`, `/health/live` and `/health/ready`. Returns the bound address (port 0 picks one) and the task,
+/// Serves `/metrics`, `/health/live`, `/health/ready`, and what may be said of the secrets at `/secrets`. Returns the bound address (port 0 picks one) and the task,
 /// which ends when `shutdown` is triggered.
 ///
 /// # Errors
@@ -33,12 +34,18 @@ pub type Status = Arc<dyn Fn() -> serde_json::Value + Send + Sync>;
 pub async fn serve(
     address: SocketAddr,
     readiness: Readiness,
+    secrets: ServiceSecrets,
     shutdown: Shutdown,
 ) -> anyhow::Result<(SocketAddr, JoinHandle<()>)> {
     let listener = bind(address).await?;
     let bound = listener.local_addr()?;
     let stop = shutdown.child();
-    Ok((bound, serve_on(listener, router(readiness), &shutdown, stop)))
+    let shown = get(move || {
+        let status = secrets.status();
+        async move { Json(status) }
+    });
+    let router = router(readiness).route("/secrets", shown);
+    Ok((bound, serve_on(listener, router, &shutdown, stop)))
 }
 
 /// Binds the address of a private listener.
@@ -51,7 +58,7 @@ pub async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
         .with_context(|| format!("private listener: cannot bind {address}"))
 }
 
-/// What [`serve`] serves.
+/// Metrics and health.
 pub fn router(readiness: Readiness) -> Router {
     Router::new()
         .route("/metrics", get(show_metrics))

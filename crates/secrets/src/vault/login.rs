@@ -12,10 +12,17 @@ use crate::document::wipe;
 use crate::{Fault, VaultAuth};
 
 /// A token and how long it lives.
-#[derive(Debug)]
 pub(super) struct Login {
     token: Zeroizing<String>,
     lease: Option<Lease>,
+}
+
+impl std::fmt::Debug for Login {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Login")
+            .field("lease", &self.lease)
+            .finish_non_exhaustive()
+    }
 }
 
 /// A token that ends.

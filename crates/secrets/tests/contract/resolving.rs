@@ -128,5 +128,9 @@ async fn a_secret_is_read_from_where_its_setting_says_and_the_last_value_is_kept
     let told = serde_json::to_string(&status).unwrap();
     assert!(!told.contains("second") && !told.contains("first"), "{told}");
     assert_eq!(source.refresh(later(240)).await, Ok(false));
+    let printed = format!("{source:?} {service:?}");
+    for secret in ["first", "second", "hvs."] {
+        assert!(!printed.contains(secret), "{secret} in {printed}");
+    }
     assert_eq!(source.status().fault, None);
 }

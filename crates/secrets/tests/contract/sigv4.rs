@@ -33,7 +33,8 @@ pub(crate) fn check(
             .ok_or(format!("no {name}"))
     };
     let time = seen.header("x-amz-date").ok_or("no x-amz-date")?;
-    let scope = format!("{}/{region}/{service}/aws4_request", &time[..8]);
+    let (day, _) = time.split_once('T').ok_or("no day in x-amz-date")?;
+    let scope = format!("{day}/{region}/{service}/aws4_request");
     if part("Credential")? != format!("{key_id}/{scope}") {
         return Err(format!("credential {}", part("Credential")?));
     }
@@ -60,7 +61,7 @@ pub(crate) fn check(
         "AWS4-HMAC-SHA256\n{time}\n{scope}\n{}",
         hex(digest(&SHA256, canonical.as_bytes()).as_ref())
     );
-    let key = [&time[..8], region, service, "aws4_request"]
+    let key = [day, region, service, "aws4_request"]
         .iter()
         .fold(format!("AWS4{secret}").into_bytes(), |key, text| mac(&key, text));
     let expected = hex(&mac(&key, &to_sign));

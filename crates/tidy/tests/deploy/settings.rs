@@ -60,7 +60,7 @@ fn an_unknown_key_and_a_literal_secret_are_refused() {
         let folder = tempfile::tempdir().expect("temporary directory");
         let text = format!("{}\nunheard_of: 1\n", placed(service, folder.path()));
         let (code, said) = check(service, folder.path(), &text, &[]);
-        assert_eq!(code, Some(2), "{service}: {said}");
+        assert_eq!(code, Some(78), "{service}: {said}");
         assert!(said.contains("unheard_of"), "{service}: {said}");
     }
     let folder = tempfile::tempdir().expect("temporary directory");
@@ -69,7 +69,7 @@ fn an_unknown_key_and_a_literal_secret_are_refused() {
     let literal = text.replace(&secret, "url: postgresql://portico_core@localhost/portico");
     assert_ne!(text, literal);
     let (code, said) = check("core-api", folder.path(), &literal, &[]);
-    assert_eq!(code, Some(2), "{said}");
+    assert_eq!(code, Some(78), "{said}");
     assert!(said.contains("database.url"), "{said}");
 }
 
@@ -81,7 +81,7 @@ fn development_settings_are_refused_in_production() {
         placed("core-api", folder.path())
     );
     let (code, said) = check("core-api", folder.path(), &text, &[]);
-    assert_eq!(code, Some(2), "{said}");
+    assert_eq!(code, Some(78), "{said}");
     assert!(
         said.contains("self_service_cash") && said.contains("auto_activate"),
         "not all at once: {said}"
@@ -154,7 +154,7 @@ fn core_api_serves_over_tls_with_the_drop_in_and_says_what_is_missing() {
         let good = content(name);
         std::fs::copy(internal.join(wrong), internal.join(name)).expect("file is copied");
         let (code, said) = check("core-api", folder.path(), &text, &variables);
-        assert_eq!(code, Some(2), "{name}: {said}");
+        assert_eq!(code, Some(78), "{name}: {said}");
         assert!(said.contains("tls: ") && said.contains(".pem"), "{name}: {said}");
         std::fs::write(internal.join(name), good).expect("file is written");
     }
