@@ -103,6 +103,15 @@ fuzz: ## any bytes as policies and as requests, for FUZZ_SECONDS each
 	@scripts/install-dependencies --tests
 	@CARGO="$(CARGO)" FUZZ_SECONDS=$(FUZZ_SECONDS) scripts/fuzz $(FUZZ_TARGETS)
 
+# What `make api-fuzz` passes on: make api-fuzz API_FUZZ="--max-examples 500 --seed 1"
+API_FUZZ ?=
+
+.PHONY: api-fuzz
+api-fuzz: dependencies ## Schemathesis asks a bank for what its OpenAPI document describes and does not (needs Python 3)
+	@scripts/install-tools schemathesis
+	$(CARGO) build --locked --package portico
+	@scripts/api-fuzz $(API_FUZZ)
+
 # --- the rest --------------------------------------------------------------------------------------------------------
 
 .PHONY: deny
@@ -143,6 +152,14 @@ DRILL ?=
 edge-drill: dependencies ## swaps, upgrades and drains under load with WebSockets open: no request may fail
 	$(CARGO) build --release --locked --package portico --package bench
 	$(or $(CARGO_TARGET_DIR),target)/release/drill --binary $(or $(CARGO_TARGET_DIR),target)/release/portico $(DRILL)
+
+# What `make edge-soak` passes on: make edge-soak SOAK="--minutes 5"
+SOAK ?=
+
+.PHONY: edge-soak
+edge-soak: dependencies ## an hour of constant load: memory stays flat and no request fails
+	$(CARGO) build --release --locked --package portico --package bench
+	$(or $(CARGO_TARGET_DIR),target)/release/soak --binary $(or $(CARGO_TARGET_DIR),target)/release/portico $(SOAK)
 
 .PHONY: fleet-drill
 fleet-drill: ## three gateways in network namespaces lose one thing after the other (needs root, iproute2, Redis)

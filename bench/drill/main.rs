@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::bail;
 use clap::Parser;
-use trial::edge::{Drill, Phase};
+use trial::edge::{Bounds, Drill, Phase};
 
 /// Replaces policies, certificates and processes under load; no request may fail.
 #[derive(Debug, Parser)]
@@ -36,6 +36,9 @@ struct Arguments {
     most_growth: u64,
 }
 
+/// Of the rate that is asked for, so many hundredths must come about.
+const LEAST_OF_RATE: u128 = 95;
+
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
@@ -57,11 +60,11 @@ async fn main() -> anyhow::Result<()> {
     writeln!(out, "{}", Phase::head())?;
     let show = |phase: &Phase| drop(writeln!(std::io::stdout(), "{phase}"));
     let phases = drill.run(show).await?;
-    let most_growth_kib = arguments.most_growth * 1_024;
-    let faults: Vec<String> = phases
-        .iter()
-        .filter_map(|phase| phase.fault(most_growth_kib))
-        .collect();
+    let bounds = Bounds {
+        most_growth_kib: arguments.most_growth * 1_024,
+        least_rate: u128::from(drill.rate) * LEAST_OF_RATE / 100,
+    };
+    let faults: Vec<String> = phases.iter().filter_map(|phase| phase.fault(bounds)).collect();
     if !faults.is_empty() {
         bail!("{}", faults.join("\n"));
     }

@@ -30,7 +30,7 @@ impl Stage {
 
     async fn with(more: &str, wrapper: &[String]) -> Self {
         let upstream = Upstream::start().await.unwrap();
-        let site = Site::new(&[upstream.address()]).unwrap();
+        let site = Site::new(upstream.address()).unwrap();
         let program = site.path("portico");
         std::os::unix::fs::symlink(PORTICO, &program).unwrap();
         let place = Place {

@@ -36,6 +36,7 @@ pub use policy_source::{
     read_directory as read_policies, role as policy_file_role,
 };
 pub use settings::Settings;
+pub use tls::check_upstream_files;
 
 use std::ffi::OsString;
 

@@ -10,7 +10,7 @@ use service_runtime::settings::variable;
 
 use super::Finding;
 use crate::data_directory::DataDirectory;
-use crate::{policy, up};
+use crate::up;
 
 /// Less free space than this is a warning.
 const LITTLE_SPACE_BYTES: u64 = 1024 * 1024 * 1024;
@@ -145,52 +145,6 @@ pub(super) fn certificates(directory: &DataDirectory) -> Finding {
     }
 }
 
-/// The policy that a system from this directory would run with.
-pub(super) fn policy(directory: Option<&DataDirectory>, chosen: &Path) -> Finding {
-    let what = "policy";
-    let of_gateway = directory.and_then(policies_of_gateway);
-    let own = directory.map(DataDirectory::policies).filter(|own| own.is_dir());
-    let Some(place) = of_gateway
-        .or_else(|| chosen.is_dir().then(|| chosen.to_owned()))
-        .or(own)
-    else {
-        return Finding::ok(what, "none here yet; `portico up` brings the shipped ones");
-    };
-    let files = match policy::read(&place) {
-        Ok(files) => files,
-        Err(error) => return Finding::fail(what, error.to_string(), "give --policies DIR"),
-    };
-    let environment = variable("APP_ENV").unwrap_or_else(|| "development".to_owned());
-    match ::policy::compile(&files, &environment) {
-        Ok(plan) => Finding::ok(
-            what,
-            format!(
-                "{} routes in {} ({environment})",
-                plan.routes().len(),
-                place.display()
-            ),
-        ),
-        Err(findings) => Finding::fail(
-            what,
-            format!(
-                "{} findings in {} ({environment})",
-                findings.len(),
-                place.display()
-            ),
-            format!("portico policy check {}", place.display()),
-        ),
-    }
-}
-
-fn policies_of_gateway(directory: &DataDirectory) -> Option<PathBuf> {
-    let text = fs::read_to_string(directory.settings_of("gateway")).ok()?;
-    let settings: serde_yaml::Value = serde_yaml::from_str(&text).ok()?;
-    settings
-        .get("policies_dir")
-        .and_then(serde_yaml::Value::as_str)
-        .map(PathBuf::from)
-}
-
 pub(super) fn port(port: u16, option: &str) -> Finding {
     match TcpListener::bind((Ipv4Addr::LOCALHOST, port)) {
         Ok(_) => Finding::ok("port", format!("{port} is free")),
@@ -233,19 +187,6 @@ mod tests {
         assert_eq!(
             port(taken.local_addr().unwrap().port(), "--https-port").grade,
             Grade::Fail
-        );
-    }
-
-    #[test]
-    fn a_wrong_policy_fails_with_the_command_that_shows_it() {
-        let root = tempfile::tempdir().unwrap();
-        fs::write(root.path().join("a.yaml"), "version: 1\nruotes: {}\n").unwrap();
-        let finding = policy(None, root.path());
-        assert_eq!(finding.grade, Grade::Fail);
-        assert!(
-            finding.fix.starts_with("portico policy check "),
-            "{}",
-            finding.fix
         );
     }
 }

@@ -1,9 +1,11 @@
 //! `portico doctor`: what is wrong on this machine or with the running system, each with what to do about it.
 
 mod machine;
+mod policy;
 mod system;
 
 use anyhow::Context as _;
+use service_runtime::clock::Clock;
 
 use crate::arguments::DoctorArguments;
 use crate::data_directory::DataDirectory;
@@ -82,7 +84,11 @@ pub(crate) fn run(arguments: &DoctorArguments) -> anyhow::Result<Outcome> {
             findings.push(machine::certificates(directory));
         }
     }
-    findings.push(machine::policy(directory.as_ref(), &arguments.policies));
+    findings.extend(policy::look(
+        directory.as_ref(),
+        &arguments.policies,
+        Clock::system().now(),
+    ));
     match (&directory, &endpoints) {
         (Some(directory), Some(endpoints)) => {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();

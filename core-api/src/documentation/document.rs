@@ -14,8 +14,9 @@ use super::problem_responses::{add_problem, text_header};
 use crate::identity::SESSION_ENDED;
 
 /// What the gateway and the service may answer to anything.
-const ALWAYS: [ProblemType; 6] = [
+const ALWAYS: [ProblemType; 7] = [
     catalogue::MALFORMED_REQUEST,
+    catalogue::INVALID_REQUEST,
     catalogue::RATE_LIMITED,
     catalogue::INTERNAL,
     catalogue::UPSTREAM_UNAVAILABLE,
@@ -39,7 +40,9 @@ fractions and unknown members are refused, with a JSON pointer to each.
 **Repeating** a request is safe: give each new request a new `Idempotency-Key`, and the same key gets the same answer for \
 24 hours, refusals included, marked `Idempotent-Replayed: true`.
 
-**Errors** are problem documents (RFC 9457). Branch on `type`, show `title`, quote `instance` to support.
+**Errors** are problem documents (RFC 9457). Branch on `type`, show `title`, quote `instance` to support. A request that \
+this document does not describe is refused with 400 `invalid-request` before it reaches the bank; `errors` points at each \
+fault.
 
 **Limits** are told in `RateLimit` and `RateLimit-Policy`; a refusal says in `Retry-After` when to come back.";
 

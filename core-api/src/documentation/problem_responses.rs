@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use problem::{CONTENT_TYPE, Problem, ProblemType};
+use problem::{CONTENT_TYPE, Problem, ProblemType, catalogue};
 use utoipa::openapi::example::ExampleBuilder;
 use utoipa::openapi::header::Header;
 use utoipa::openapi::{
@@ -78,6 +78,9 @@ fn add_example(content: &mut Content, kind: ProblemType) {
     let mut problem = Problem::new(kind);
     if matches!(kind.status().as_u16(), 429 | 503) {
         problem = problem.retry_after(1);
+    }
+    if kind == catalogue::INVALID_REQUEST {
+        problem = problem.field_error("/query/unheard_of", "unknown_field", "is not known here");
     }
     let document = problem.to_json(Some(EXAMPLE_REQUEST_ID));
     let value = serde_json::from_slice(&document).unwrap_or_default();

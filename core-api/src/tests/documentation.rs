@@ -67,6 +67,11 @@ fn every_operation_says_what_a_client_must_know() {
                 "{name} does not document {status}"
             );
         }
+        let unfit = &responses["400"]["content"][problem::CONTENT_TYPE]["examples"]["invalid-request"];
+        assert!(
+            unfit["value"]["errors"][0]["pointer"].is_string(),
+            "{name}: {unfit}"
+        );
         if !operation["security"].as_array().unwrap().is_empty() {
             assert!(
                 responses.contains_key("401") && responses.contains_key("403"),

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+use anyhow::Context as _;
 use chrono::{DateTime, Utc};
 use policy::UpstreamTls;
 use service_runtime::clock::Clock;
@@ -100,9 +101,8 @@ impl UpstreamTlsFiles {
     }
 
     fn look_at_authority(&mut self, name: &str, now: DateTime<Utc>) {
-        let file = self.directory.join(format!("{name}.ca.pem"));
+        let read = read_authority(&self.directory, name);
         let entry = self.authorities.entry(name.to_owned()).or_default();
-        let read = read_bounded(&file, MAX_AUTHORITY_BYTES);
         entry.look(("upstream authority", name), read, &[], |pem, _| {
             ServerAuthority::check(pem, now)
         });
@@ -121,13 +121,7 @@ impl UpstreamTlsFiles {
     }
 
     fn look_at_certificate(&mut self, name: &str, now: DateTime<Utc>) {
-        let read = || {
-            Ok(Pair {
-                chain: read_bounded(&self.directory.join(format!("{name}.pem")), MAX_PAIR_BYTES)?,
-                key: read_bounded(&self.directory.join(format!("{name}.key")), MAX_PAIR_BYTES)?,
-            })
-        };
-        let read = read();
+        let read = read_pair(&self.directory, name);
         let entry = self.certificates.entry(name.to_owned()).or_default();
         let is_new = entry.look(("upstream certificate", name), read, &[], |pair, _| {
             ClientPair::check(pair, now)
@@ -183,4 +177,38 @@ impl UpstreamTlsFiles {
             .transpose()?;
         Ok(MadeOf { authority, client })
     }
+}
+
+fn read_authority(directory: &Path, name: &str) -> anyhow::Result<Vec<u8>> {
+    read_bounded(&directory.join(format!("{name}.ca.pem")), MAX_AUTHORITY_BYTES)
+}
+
+fn read_pair(directory: &Path, name: &str) -> anyhow::Result<Pair> {
+    Ok(Pair {
+        chain: read_bounded(&directory.join(format!("{name}.pem")), MAX_PAIR_BYTES)?,
+        key: read_bounded(&directory.join(format!("{name}.key")), MAX_PAIR_BYTES)?,
+    })
+}
+
+/// Reads what an upstream names below `certificate_dir` and checks it as a gateway does. Gives when the first of it ends.
+///
+/// # Errors
+/// The first check that fails, with the name of the authority or certificate.
+pub fn check_upstream_files(
+    directory: &Path,
+    tls: &UpstreamTls,
+    now: DateTime<Utc>,
+) -> anyhow::Result<DateTime<Utc>> {
+    let authority = || ServerAuthority::check(&read_authority(directory, &tls.authority)?, now);
+    let authority = authority().with_context(|| format!("{}.ca.pem", tls.authority))?;
+    let pair = |name: &String| {
+        let check = || ClientPair::check(&read_pair(directory, name)?, now);
+        check().with_context(|| format!("{name}.pem with its key"))
+    };
+    let pair = tls.certificate.as_ref().map(pair).transpose()?;
+    let ends = authority
+        .ends_at(now)
+        .into_iter()
+        .chain(pair.map(|pair| pair.not_after));
+    ends.min().context("the file holds no authority")
 }

@@ -42,6 +42,16 @@ impl Load {
     /// So many requests a second for this path, on so many kept connections.
     #[must_use]
     pub fn start(door: &Door, path: &str, rate: u32, connections: u32) -> Self {
+        Self::begin(door, path, rate, connections, true)
+    }
+
+    /// The same, with a new connection for each request; so many clients take turns.
+    #[must_use]
+    pub fn start_anew(door: &Door, path: &str, rate: u32, clients: u32) -> Self {
+        Self::begin(door, path, rate, clients, false)
+    }
+
+    fn begin(door: &Door, path: &str, rate: u32, connections: u32, keeps: bool) -> Self {
         let stop = CancellationToken::new();
         let period = Duration::from_secs(1) * connections.max(1) / rate.max(1);
         let path: Arc<str> = path.into();
@@ -53,6 +63,7 @@ impl Load {
                 door: door.clone(),
                 path: path.clone(),
                 turn: usize::try_from(index).unwrap_or_default(),
+                keeps,
                 open: None,
                 tally: Tally::default(),
             };
@@ -83,6 +94,8 @@ struct Client {
     door: Door,
     path: Arc<str>,
     turn: usize,
+    /// Whether a connection is used again.
+    keeps: bool,
     open: Option<Connection>,
     tally: Tally,
 }
@@ -127,7 +140,7 @@ impl Client {
         anyhow::ensure!(answer.status == 200, "status {}", answer.status);
         if answer.closes {
             self.tally.reopened += 1;
-        } else {
+        } else if self.keeps {
             self.open = Some(connection);
         }
         Ok(())

@@ -8,15 +8,17 @@ mod load;
 mod network;
 mod process;
 mod site;
+mod soak;
 mod sockets;
 mod upstream;
 
 pub use client::{Answer, Connection, Door};
-pub use drill::{Drill, Phase};
+pub use drill::{Bounds, Drill, Phase};
 pub use fleet::{Finding, Fleet, Statuses};
 pub use load::{Load, Tally};
 pub use network::{Network, Service};
 pub use process::{Gateway, eventually};
 pub use site::{HOST, Place, Site};
+pub use soak::{Sample, Soak, Soaked};
 pub use sockets::{SocketTally, Sockets};
 pub use upstream::{Upstream, serve as serve_upstream};

@@ -13,16 +13,14 @@ use tempfile::TempDir;
 /// The name of every gateway.
 pub const HOST: &str = "edge.example";
 
+/// What every site has; what is upper case is its own.
 const POLICY: &str = r#"
 version: 1
 listeners:
   edge: { https: { bind: "127.0.0.1:8443", tls: { min: "1.2", certificate: gateway } } }
 hosts: [edge.example]
 upstreams:
-  core:
-    address: http://FIRST
-MORE    authorization: strip
-    timeouts: { connect: 1s, read: 20s, total: 30s }
+  core: { UPSTREAM, authorization: strip }
 headers:
   api:
     set: { X-Content-Type-Options: nosniff, X-Generation: "GENERATION" }
@@ -34,16 +32,7 @@ floor:
   rate:
     per-address: { limit: 1000000/s, burst: 1000000, key: [address] }
 routes:
-  fast: { match: { method: GET, path: /fast }, auth: none, because: a drill asks without a token, upstream: core }
-  held: { match: { method: GET, path: /held }, auth: none, because: a drill asks without a token, upstream: core }
-  broken: { match: { method: GET, path: /broken }, auth: none, because: a drill asks without a token, upstream: core }
-  live:
-    match: { method: GET, path: /live }
-    auth: none
-    because: a drill asks without a token
-    upstream: core
-    websocket: { idle_timeout: 10min, max_frame: 4KiB }
-"#;
+ROUTES"#;
 
 /// Certificates, policies and settings of gateways, in a temporary directory.
 pub struct Site {
@@ -80,22 +69,24 @@ impl Place {
 }
 
 impl Site {
-    /// A site in front of the first upstream, with the others as further addresses of it.
+    /// A site in front of an upstream ([`super::Upstream`]), with a route for each thing that it does.
     ///
     /// # Errors
     /// When the directory cannot be written.
-    pub fn new(upstreams: &[SocketAddr]) -> anyhow::Result<Self> {
-        let mut addresses = upstreams.iter();
-        let first = addresses.next().map(ToString::to_string).unwrap_or_default();
-        let others: Vec<String> = addresses.map(|address| format!("http://{address}")).collect();
-        let more = match others.is_empty() {
-            true => String::new(),
-            false => format!(
-                "    also_at: [\"{}\"]\n    eject: {{ failures: 3, for: 1s }}\n    retries: {{ most: 2, budget: 50% }}\n",
-                others.join("\", \"")
-            ),
-        };
-        Self::with_policy(&POLICY.replace("FIRST", &first).replace("MORE", &more))
+    pub fn new(upstream: SocketAddr) -> anyhow::Result<Self> {
+        let upstream =
+            format!("address: 'http://{upstream}', timeouts: {{ connect: 1s, read: 20s, total: 30s }}");
+        let live = "upstream: core, websocket: { idle_timeout: 10min, max_frame: 4KiB }";
+        let routes = ["fast", "held", "broken"].map(|name| open_route(name, "upstream: core"));
+        Self::with_routes(&upstream, &(routes.concat() + &open_route("live", live)))
+    }
+
+    /// A site with the keys of an upstream, as in `{ … }`, and with routes, as [`open_route`] writes them.
+    ///
+    /// # Errors
+    /// When the directory cannot be written.
+    pub(super) fn with_routes(upstream: &str, routes: &str) -> anyhow::Result<Self> {
+        Self::with_policy(&POLICY.replace("UPSTREAM", upstream).replace("ROUTES", routes))
     }
 
     /// A site with a policy of its own; `GENERATION` in it changes with every edit.
@@ -196,4 +187,11 @@ impl Site {
             .with_no_client_auth();
         Ok(Arc::new(config))
     }
+}
+
+/// A route `GET /NAME` for anyone, with these keys.
+pub(super) fn open_route(name: &str, keys: &str) -> String {
+    format!(
+        "  {name}: {{ match: {{ method: GET, path: /{name} }}, auth: none, because: a drill asks without a token, {keys} }}\n"
+    )
 }

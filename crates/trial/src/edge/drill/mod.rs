@@ -1,7 +1,8 @@
 //! The drill of EDG-16: policies, certificates and processes are replaced under load with WebSockets open, and nobody
 //! misses an answer. Two controls show that the same clients see it when something is missing.
 
-use std::fmt;
+mod phase;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -10,11 +11,12 @@ use anyhow::{Context as _, ensure};
 use rustix::process::Signal;
 
 use super::client::Door;
-use super::load::{Load, Tally};
+use super::load::Load;
 use super::process::{Gateway, eventually};
 use super::site::{HOST, Place, Site};
 use super::sockets::{SocketTally, Sockets};
 use super::upstream::Upstream;
+pub use phase::{Bounds, Phase};
 
 /// How long answers are cut: some requests are due in it.
 const CONTROL_LASTS: Duration = Duration::from_millis(500);
@@ -36,23 +38,6 @@ pub struct Drill {
     pub upgrades: usize,
     /// Gateways that are stopped by SIGTERM, while another one serves.
     pub drains: usize,
-}
-
-/// One phase of a drill.
-#[derive(Debug)]
-pub struct Phase {
-    /// What was done.
-    pub name: &'static str,
-    /// How often.
-    pub times: usize,
-    /// What became of the requests.
-    pub load: Tally,
-    /// What became of the WebSockets.
-    pub sockets: SocketTally,
-    /// Resident memory of the process that served before and after, in KiB.
-    pub resident_kib: (u64, u64),
-    /// Whether clients must have missed something: then it is a control.
-    pub is_control: bool,
 }
 
 /// What a drill works with.
@@ -88,7 +73,7 @@ impl Drill {
 impl Stage {
     async fn start(drill: Drill) -> anyhow::Result<Self> {
         let upstream = Upstream::start().await?;
-        let site = Site::new(&[upstream.address()])?;
+        let site = Site::new(upstream.address())?;
         let mut stage = Self {
             drill,
             _upstream: upstream,
@@ -245,75 +230,5 @@ impl Stage {
             resident_kib: (resident, resident),
             is_control: true,
         })
-    }
-}
-
-impl Phase {
-    /// Requests without a whole answer, and sockets that were cut.
-    #[must_use]
-    pub fn missed(&self) -> usize {
-        self.load.failures() + self.sockets.failures()
-    }
-
-    /// What is wrong with this phase: somebody missed something, nobody saw the damage of a control, or memory grew by
-    /// more than this.
-    #[must_use]
-    pub fn fault(&self, most_growth_kib: u64) -> Option<String> {
-        let (before, after) = self.resident_kib;
-        match (self.is_control, self.missed()) {
-            (true, 0) => Some(format!("{}: nobody saw it", self.name)),
-            (false, missed @ 1..) => Some(format!("{}: {missed} failed", self.name)),
-            (false, 0) if self.load.answered == 0 => Some(format!("{}: there was no load", self.name)),
-            (false, 0) if after.saturating_sub(before) > most_growth_kib => {
-                Some(format!("{}: memory grew from {before} to {after} KiB", self.name))
-            }
-            _ => None,
-        }
-    }
-
-    /// The names of the columns.
-    #[must_use]
-    pub fn head() -> String {
-        format!(
-            "{:<29} {:>6} {:>9} {:>6} {:>7} {:>8} {:>8} {:>9} {:>8} {:>6} {:>15}",
-            "phase",
-            "times",
-            "requests",
-            "per s",
-            "failed",
-            "p50 µs",
-            "p99 µs",
-            "longest",
-            "sockets",
-            "cut",
-            "RSS MiB"
-        )
-    }
-}
-
-impl fmt::Display for Phase {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (load, sockets) = (&self.load, &self.sockets);
-        let (before, after) = self.resident_kib;
-        let memory = format!("{} → {}", before / 1_024, after / 1_024);
-        write!(
-            f,
-            "{:<29} {:>6} {:>9} {:>6} {:>7} {:>8} {:>8} {:>9} {:>8} {:>6} {:>15}",
-            self.name,
-            self.times,
-            load.sent,
-            load.rate(),
-            load.failures(),
-            load.percentile(500),
-            load.percentile(990),
-            load.percentile(1_000),
-            sockets.opened,
-            sockets.failures(),
-            memory,
-        )?;
-        for (reason, count) in load.failed.iter().chain(&sockets.failed) {
-            write!(f, "\n    {count} × {}", reason.lines().next().unwrap_or_default())?;
-        }
-        Ok(())
     }
 }

@@ -1,84 +1,18 @@
-//! The drill of EDG-15: three gateways on addresses of their own, two cores and one store, and what is lost of them.
+//! What a fleet loses, one thing after the other, and what became of requests.
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::Path;
-use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use rustix::process::Signal;
-use tokio::process::{Child, Command};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use super::client::Door;
-use super::network::{Network, Service};
-use super::process::{Gateway, eventually};
-use super::site::{Place, Site};
-use super::upstream;
+use super::super::client::Door;
+use super::{BURST, Fleet};
 
-const NODES: [&str; 6] = ["gateway1", "gateway2", "gateway3", "core1", "core2", "store"];
-const GATEWAYS: [&str; 3] = ["gateway1", "gateway2", "gateway3"];
-/// What each limit of the policy allows at once.
-const BURST: usize = 60;
 /// Requests that are under way at a gateway at once.
 const AT_ONCE: usize = 8;
-
-const POLICY: &str = r#"
-version: 1
-listeners:
-  edge: { https: { bind: "127.0.0.1:8443", tls: { min: "1.2", certificate: gateway } } }
-hosts: [edge.example]
-upstreams:
-  core:
-    address: http://CORE1
-    also_at: ["http://CORE2"]
-    authorization: strip
-    timeouts: { connect: 1s, read: 5s, total: 20s }
-    eject: { failures: 2, for: 30s }
-    retries: { most: 2, budget: 50% }
-headers:
-  api: { set: { X-Content-Type-Options: nosniff }, remove: [Server] }
-floor:
-  limits: { head: 16KiB, headers: 64, target: 4KiB, body: 64KiB }
-  timeouts: { head: 5s, body: 10s }
-  headers: api
-  rate:
-    per-address: { limit: 100000/s, burst: 100000, key: [address] }
-routes:
-  fast: { match: { method: GET, path: /fast }, auth: none, because: a drill asks without a token, upstream: core }
-  exact:
-    match: { method: GET, path: /exact }
-    auth: none
-    because: a drill asks without a token
-    rate: { exact: { limit: 1/h, burst: 60, key: [address], count_in: store, on_store_down: deny } }
-    upstream: core
-  spare:
-    match: { method: GET, path: /spare }
-    auth: none
-    because: a drill asks without a token
-    rate: { spare: { limit: 1/h, burst: 60, key: [address], count_in: store, on_store_down: deny } }
-    upstream: core
-  other:
-    match: { method: GET, path: /other }
-    auth: none
-    because: a drill asks without a token
-    rate: { other: { limit: 1/h, burst: 60, key: [address], count_in: store, on_store_down: deny } }
-    upstream: core
-  local:
-    match: { method: GET, path: /local }
-    auth: none
-    because: a drill asks without a token
-    rate: { local: { limit: 1/h, burst: 60, key: [address], count_in: store, on_store_down: local } }
-    upstream: core
-  open:
-    match: { method: GET, path: /open }
-    auth: none
-    because: a drill asks without a token
-    rate: { open: { limit: 1/h, burst: 60, key: [address], count_in: store, on_store_down: allow } }
-    upstream: core
-"#;
 
 /// What became of requests, by status; 0 is a request without an answer.
 pub type Statuses = BTreeMap<u16, usize>;
@@ -106,120 +40,7 @@ impl fmt::Display for Finding {
     }
 }
 
-/// Three gateways, two cores, a store, on a network of their own.
-pub struct Fleet {
-    gateways: Vec<(Place, Gateway)>,
-    cores: BTreeMap<&'static str, Service>,
-    store: Option<Child>,
-    site: Site,
-    binary: std::path::PathBuf,
-    // Last: a namespace goes when nothing runs in it any more.
-    network: Network,
-}
-
 impl Fleet {
-    /// Starts everything, and moves this thread into its network.
-    ///
-    /// # Errors
-    /// When no network can be made ([`Network::impossible`]), or something does not start.
-    pub async fn start(binary: &Path) -> anyhow::Result<Self> {
-        let network = Network::make(&NODES)?;
-        let address = |core: &str| network.at(core, 80).to_string();
-        let policy = POLICY
-            .replace("CORE1", &address("core1"))
-            .replace("CORE2", &address("core2"));
-        let site = Site::with_policy(&policy)?;
-        let store = network.address("store").to_string();
-        site.write_certificate(&site.path("tls"), "store", &store)?;
-        site.write("hash-key", "the same secret of every gateway")?;
-        let mut fleet = Self {
-            gateways: Vec::new(),
-            cores: BTreeMap::new(),
-            store: None,
-            site,
-            binary: binary.to_owned(),
-            network,
-        };
-        fleet.start_store()?;
-        for core in ["core1", "core2"] {
-            fleet.start_core(core)?;
-        }
-        for name in GATEWAYS {
-            let place = Place {
-                name: name.to_owned(),
-                https: fleet.network.at(name, 443),
-                private: fleet.network.at(name, 9901),
-                more: format!(
-                    "limit_store: {{ addresses: ['rediss://{}:6379'], ca_file: {}, hash_key_file: {}, timeout_ms: 5000 }}\n",
-                    store,
-                    fleet.site.path("ca.pem").display(),
-                    fleet.site.path("hash-key").display()
-                ),
-            };
-            let gateway = fleet.start_gateway(&place).await?;
-            fleet.gateways.push((place, gateway));
-        }
-        fleet.wait_for_store(true).await?;
-        Ok(fleet)
-    }
-
-    async fn start_gateway(&self, place: &Place) -> anyhow::Result<Gateway> {
-        let inside = self.network.inside(&place.name);
-        Gateway::start(&self.site, place, &self.binary, &inside).await
-    }
-
-    fn start_core(&mut self, core: &'static str) -> anyhow::Result<()> {
-        let address = self.network.at(core, 80);
-        let service = self.network.serve(core, move || upstream::serve(address))?;
-        self.cores.insert(core, service);
-        Ok(())
-    }
-
-    fn start_store(&mut self) -> anyhow::Result<()> {
-        let (address, tls) = (self.network.address("store").to_string(), self.site.path("tls"));
-        let mut words = self.network.inside("store").into_iter();
-        let program = words.next().context("no program")?;
-        let child = Command::new(program)
-            .args(words)
-            .args([
-                "redis-server",
-                "--port",
-                "0",
-                "--tls-port",
-                "6379",
-                "--bind",
-                &address,
-            ])
-            .args(["--save", "", "--appendonly", "no", "--tls-auth-clients", "no"])
-            // Nobody else is on this network.
-            .args(["--protected-mode", "no"])
-            .arg("--tls-cert-file")
-            .arg(tls.join("store.pem"))
-            .arg("--tls-key-file")
-            .arg(tls.join("store.key"))
-            .arg("--tls-ca-cert-file")
-            .arg(self.site.path("ca.pem"))
-            .arg("--dir")
-            .arg(self.site.path(""))
-            .stdout(Stdio::null())
-            .kill_on_drop(true)
-            .spawn()
-            .context("redis-server (scripts/install-dependencies --tests)")?;
-        self.store = Some(child);
-        Ok(())
-    }
-
-    /// Waits until every gateway knows whether the store is there.
-    async fn wait_for_store(&self, is_up: bool) -> anyhow::Result<()> {
-        for (place, gateway) in &self.gateways {
-            eventually(&format!("{} knows of its store", place.name), async || {
-                matches!(gateway.metric("portico_limit_store_up").await, Ok(Some(up)) if up == i64::from(is_up))
-            })
-            .await?;
-        }
-        Ok(())
-    }
-
     /// So many requests to each of these gateways, all at once.
     async fn flood(&self, gateways: &[usize], path: &'static str, each: usize) -> anyhow::Result<Statuses> {
         let mut clients = JoinSet::new();
@@ -357,22 +178,6 @@ impl Fleet {
         let what = "… and what was counted before is";
         found(self.find(what, all, ("/spare", 10), &[(429, 30)]).await?);
         Ok(())
-    }
-
-    async fn kill_gateway(&mut self, index: usize) -> anyhow::Result<()> {
-        let (_, gateway) = self.gateways.get_mut(index).context("no such gateway")?;
-        gateway.signal(Signal::KILL)?;
-        gateway.ended().await
-    }
-
-    async fn revive_gateway(&mut self, index: usize) -> anyhow::Result<()> {
-        let (place, _) = self.gateways.get(index).context("no such gateway")?;
-        let place = place.clone();
-        let again = self.start_gateway(&place).await?;
-        if let Some((_, gateway)) = self.gateways.get_mut(index) {
-            *gateway = again;
-        }
-        self.wait_for_store(true).await
     }
 }
 

@@ -1,0 +1,174 @@
+//! The drill of EDG-15: three gateways on addresses of their own, two cores and one store, and what is lost of them.
+
+mod losses;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use anyhow::Context as _;
+use rustix::process::Signal;
+use tokio::process::{Child, Command};
+
+use super::network::{Network, Service};
+use super::process::{Gateway, eventually};
+use super::site::{Place, Site, open_route};
+use super::upstream;
+pub use losses::{Finding, Statuses};
+
+const NODES: [&str; 6] = ["gateway1", "gateway2", "gateway3", "core1", "core2", "store"];
+const GATEWAYS: [&str; 3] = ["gateway1", "gateway2", "gateway3"];
+/// What each limit of the policy allows at once.
+const BURST: usize = 60;
+
+/// A limit of 60 that all gateways count together, for each step of the drill that needs one of which nothing is used.
+const LIMITED: [(&str, &str); 5] = [
+    ("exact", "deny"),
+    ("spare", "deny"),
+    ("other", "deny"),
+    ("local", "local"),
+    ("open", "allow"),
+];
+
+/// Three gateways, two cores, a store, on a network of their own.
+pub struct Fleet {
+    gateways: Vec<(Place, Gateway)>,
+    cores: BTreeMap<&'static str, Service>,
+    store: Option<Child>,
+    site: Site,
+    binary: PathBuf,
+    // Last: a namespace goes when nothing runs in it any more.
+    network: Network,
+}
+
+impl Fleet {
+    /// Starts everything, and moves this thread into its network.
+    ///
+    /// # Errors
+    /// When no network can be made ([`Network::impossible`]), or something does not start.
+    pub async fn start(binary: &Path) -> anyhow::Result<Self> {
+        let network = Network::make(&NODES)?;
+        let address = |core: &str| network.at(core, 80).to_string();
+        let upstream = format!(
+            "address: 'http://{}', also_at: ['http://{}'], timeouts: {{ connect: 1s, read: 5s, total: 20s }}, eject: {{ failures: 2, for: 30s }}, retries: {{ most: 2, budget: 50% }}",
+            address("core1"),
+            address("core2")
+        );
+        let site = Site::with_routes(&upstream, &routes())?;
+        let store = network.address("store").to_string();
+        site.write_certificate(&site.path("tls"), "store", &store)?;
+        site.write("hash-key", "the same secret of every gateway")?;
+        let mut fleet = Self {
+            gateways: Vec::new(),
+            cores: BTreeMap::new(),
+            store: None,
+            site,
+            binary: binary.to_owned(),
+            network,
+        };
+        fleet.start_store()?;
+        for core in ["core1", "core2"] {
+            fleet.start_core(core)?;
+        }
+        for name in GATEWAYS {
+            let place = Place {
+                name: name.to_owned(),
+                https: fleet.network.at(name, 443),
+                private: fleet.network.at(name, 9901),
+                more: format!(
+                    "limit_store: {{ addresses: ['rediss://{}:6379'], ca_file: {}, hash_key_file: {}, timeout_ms: 5000 }}\n",
+                    store,
+                    fleet.site.path("ca.pem").display(),
+                    fleet.site.path("hash-key").display()
+                ),
+            };
+            let gateway = fleet.start_gateway(&place).await?;
+            fleet.gateways.push((place, gateway));
+        }
+        fleet.wait_for_store(true).await?;
+        Ok(fleet)
+    }
+
+    async fn start_gateway(&self, place: &Place) -> anyhow::Result<Gateway> {
+        let inside = self.network.inside(&place.name);
+        Gateway::start(&self.site, place, &self.binary, &inside).await
+    }
+
+    fn start_core(&mut self, core: &'static str) -> anyhow::Result<()> {
+        let address = self.network.at(core, 80);
+        let service = self.network.serve(core, move || upstream::serve(address))?;
+        self.cores.insert(core, service);
+        Ok(())
+    }
+
+    fn start_store(&mut self) -> anyhow::Result<()> {
+        let (address, tls) = (self.network.address("store").to_string(), self.site.path("tls"));
+        let mut words = self.network.inside("store").into_iter();
+        let program = words.next().context("no program")?;
+        let child = Command::new(program)
+            .args(words)
+            .args([
+                "redis-server",
+                "--port",
+                "0",
+                "--tls-port",
+                "6379",
+                "--bind",
+                &address,
+            ])
+            .args(["--save", "", "--appendonly", "no", "--tls-auth-clients", "no"])
+            // Nobody else is on this network.
+            .args(["--protected-mode", "no"])
+            .arg("--tls-cert-file")
+            .arg(tls.join("store.pem"))
+            .arg("--tls-key-file")
+            .arg(tls.join("store.key"))
+            .arg("--tls-ca-cert-file")
+            .arg(self.site.path("ca.pem"))
+            .arg("--dir")
+            .arg(self.site.path(""))
+            .stdout(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+            .context("redis-server (scripts/install-dependencies --tests)")?;
+        self.store = Some(child);
+        Ok(())
+    }
+
+    /// Waits until every gateway knows whether the store is there.
+    async fn wait_for_store(&self, is_up: bool) -> anyhow::Result<()> {
+        for (place, gateway) in &self.gateways {
+            eventually(&format!("{} knows of its store", place.name), async || {
+                matches!(gateway.metric("portico_limit_store_up").await, Ok(Some(up)) if up == i64::from(is_up))
+            })
+            .await?;
+        }
+        Ok(())
+    }
+
+    async fn kill_gateway(&mut self, index: usize) -> anyhow::Result<()> {
+        let (_, gateway) = self.gateways.get_mut(index).context("no such gateway")?;
+        gateway.signal(Signal::KILL)?;
+        gateway.ended().await
+    }
+
+    async fn revive_gateway(&mut self, index: usize) -> anyhow::Result<()> {
+        let (place, _) = self.gateways.get(index).context("no such gateway")?;
+        let place = place.clone();
+        let again = self.start_gateway(&place).await?;
+        if let Some((_, gateway)) = self.gateways.get_mut(index) {
+            *gateway = again;
+        }
+        self.wait_for_store(true).await
+    }
+}
+
+fn routes() -> String {
+    let limited = LIMITED.iter().map(|(name, on_store_down)| {
+        let limit = format!(
+            "{{ limit: 1/h, burst: {BURST}, key: [address], count_in: store, on_store_down: {on_store_down} }}"
+        );
+        open_route(name, &format!("rate: {{ {name}: {limit} }}, upstream: core"))
+    });
+    open_route("fast", "upstream: core") + &limited.collect::<String>()
+}
