@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use http::{HeaderMap, Version, header};
+use http::{HeaderMap, HeaderName, Version, header};
 use pingora::proxy::Session;
 use pingora::{Error, ErrorType, Result};
 use policy::framing::Fields;
@@ -29,7 +29,7 @@ const LOGGED_PATH: usize = 200;
 pub(super) fn check(session: &Session, ctx: &mut RequestContext) -> std::result::Result<(), Refusal> {
     let head = session.req_header();
     ctx.path = shorten(head.raw_path());
-    ctx.origin = text(&head.headers, header::ORIGIN.as_str()).map(str::to_owned);
+    ctx.origin = text(&head.headers, &header::ORIGIN).map(str::to_owned);
     if head.version == Version::HTTP_2 {
         let mut fields = Fields::default();
         fields.observe_map(&head.headers)?;
@@ -106,7 +106,7 @@ fn shorten(target: &[u8]) -> String {
         .collect()
 }
 
-pub(super) fn text<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
+pub(super) fn text<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Option<&'h str> {
     headers.get(name).and_then(|value| value.to_str().ok())
 }
 
@@ -115,7 +115,7 @@ pub(super) fn host(session: &Session) -> &str {
     let head = session.req_header();
     match head.uri.authority() {
         Some(authority) if head.version == Version::HTTP_2 => authority.as_str(),
-        _ => text(&head.headers, header::HOST.as_str()).unwrap_or_default(),
+        _ => text(&head.headers, &header::HOST).unwrap_or_default(),
     }
 }
 
@@ -166,7 +166,9 @@ pub(super) async fn evaluate(
         }
         Progress::NeedsBody(paused) => paused,
     };
-    Ok(match read_body(session, ctx, paused.body_limit()).await? {
+    // Boxed: few requests come to this, and the future of all of them would hold it.
+    let body = Box::pin(read_body(session, ctx, paused.body_limit())).await?;
+    Ok(match body {
         Body::Whole(body) => {
             let outcome = {
                 let head = head(session, ctx, Some(&body)).ok_or_else(outside)?;
@@ -214,7 +216,9 @@ enum Body {
 /// Reads a body that the decision depends on; pingora replays it to the upstream.
 async fn read_body(session: &mut Session, ctx: &RequestContext, limit: u64) -> Result<Body> {
     session.enable_retry_buffering();
-    continue_if_expected(session).await?;
+    if is_continue_expected(session) {
+        tell_to_continue(session).await?;
+    }
     let mut body = Vec::new();
     let read = timeout(ctx.snapshot.plan.floor().body_timeout, async {
         while let Some(chunk) = session.read_request_body().await? {
@@ -238,15 +242,17 @@ fn exceeds(length: usize, limit: u64) -> bool {
     u64::try_from(length).map_or(true, |length| length > limit)
 }
 
+/// Whether a client waits to be told to send its body.
+pub(super) fn is_continue_expected(session: &mut Session) -> bool {
+    session.req_header().headers.contains_key(header::EXPECT) && !session.is_body_done()
+}
+
 /// Tells a waiting client to send its body (RFC 9110 §10.1.1): the upstream is never asked.
-pub(super) async fn continue_if_expected(session: &mut Session) -> Result<()> {
-    let expects = session.req_header().headers.contains_key(header::EXPECT);
-    if expects && !session.is_body_done() {
-        // Pingora gives up keep-alive whenever it writes before the body is read; this once it must not.
-        let keepalive = session.get_keepalive();
-        session.write_continue_response().await?;
-        session.set_keepalive(keepalive);
-    }
+pub(super) async fn tell_to_continue(session: &mut Session) -> Result<()> {
+    // Pingora gives up keep-alive whenever it writes before the body is read; this once it must not.
+    let keepalive = session.get_keepalive();
+    session.write_continue_response().await?;
+    session.set_keepalive(keepalive);
     Ok(())
 }
 
