@@ -71,6 +71,27 @@ async fn with_the_control_plane_away_a_gateway_starts_with_what_was_proven() {
     assert_eq!(rates(&gateway).await, 401);
 }
 
+/// How long it took is printed, and judged nowhere: this is a debug build on any machine.
+#[tokio::test]
+async fn a_thousand_routes_are_served_from_the_disk_without_a_control_plane() {
+    let routes = (0..1_000).map(|number| {
+        format!(
+            "  route_{number}:\n    match: {{ method: GET, path: \"/api/v1/of/{number}/{{id}}\" }}\n    auth: customers\n    scopes: []\n    upstream: core\n"
+        )
+    });
+    let policy = format!("{POLICY}{}", routes.collect::<String>());
+    let mut fleet = ControlPlane::start(&policy).await;
+    let mut gateway = proven(&fleet).await;
+    let token = fleet.token(&json!({}));
+    fleet.kill();
+    gateway.stop().await;
+    let began = std::time::Instant::now();
+    gateway.restart().await.unwrap();
+    assert_eq!(gateway.get("/health/ready").await.status(), 200);
+    println!("ready after {:?}", began.elapsed());
+    assert_eq!(gateway.get_with("/api/v1/of/999/x", &token).await.status(), 200);
+}
+
 #[tokio::test]
 async fn without_any_signed_policy_a_gateway_is_not_ready_and_begins_when_one_comes() {
     let fleet = ControlPlane::empty();
