@@ -7,7 +7,11 @@ CREATE TABLE control.fleet (
     -- One row. The epoch grows when the database was restored: positions that the lost part of its history had given away
     -- are not given again.
     is_only boolean PRIMARY KEY DEFAULT true CONSTRAINT fleet_one_row CHECK (is_only),
-    epoch   bigint  NOT NULL DEFAULT 1 CONSTRAINT fleet_epoch_range CHECK (epoch >= 1)
+    epoch   bigint  NOT NULL DEFAULT 1 CONSTRAINT fleet_epoch_range CHECK (epoch BETWEEN 1 AND 1048576),
+    -- The policy of every gateway that no roll-out has assigned another one.
+    policy_epoch bigint,
+    policy_seq   bigint,
+    CONSTRAINT fleet_policy_whole CHECK (num_nonnulls(policy_epoch, policy_seq) IN (0, 2))
 );
 INSERT INTO control.fleet DEFAULT VALUES;
 
@@ -16,6 +20,10 @@ CREATE TABLE control.statement (
     epoch      bigint      NOT NULL CONSTRAINT statement_epoch_range CHECK (epoch >= 1),
     seq        bigint      NOT NULL CONSTRAINT statement_seq_range CHECK (seq >= 1),
     digest     bytea       NOT NULL CONSTRAINT statement_digest_length CHECK (octet_length(digest) = 32),
+    -- The seq of the ring or list whose content it states; 0 for a policy.
+    source_seq bigint      NOT NULL DEFAULT 0 CONSTRAINT statement_source_range CHECK (source_seq >= 0),
+    -- The key of the bundle ring that signed it.
+    keyid      text        NOT NULL DEFAULT '',
     envelope   bytea       NOT NULL CONSTRAINT statement_envelope_length CHECK (octet_length(envelope) BETWEEN 1 AND 8388608),
     change_id  text        NOT NULL,
     author     text        NOT NULL,
@@ -28,6 +36,16 @@ CREATE TABLE control.statement (
 );
 CREATE TRIGGER statement_no_change BEFORE UPDATE ON control.statement FOR EACH ROW EXECUTE FUNCTION ledger.refuse_change();
 ALTER TABLE control.statement ENABLE ALWAYS TRIGGER statement_no_change;
+
+-- The trust documents that the offline roots have signed, as exact bytes; the highest version is in force.
+CREATE TABLE control.trust (
+    version    bigint      PRIMARY KEY CONSTRAINT trust_version_range CHECK (version >= 1),
+    envelope   bytea       NOT NULL CONSTRAINT trust_envelope_length CHECK (octet_length(envelope) BETWEEN 1 AND 65536),
+    author     text        NOT NULL,
+    created_at timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+CREATE TRIGGER trust_no_change BEFORE UPDATE OR DELETE ON control.trust FOR EACH ROW EXECUTE FUNCTION ledger.refuse_change();
+ALTER TABLE control.trust ENABLE ALWAYS TRIGGER trust_no_change;
 
 CREATE TABLE control.node (
     name              text        PRIMARY KEY CONSTRAINT node_name_form CHECK (name ~ '^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$'),
@@ -62,6 +80,8 @@ CREATE TABLE control.node_stream (
     stage          text CONSTRAINT node_stream_stage_known CHECK (stage IN ('received', 'verified', 'active', 'healthy', 'refused')),
     stage_epoch    bigint,
     stage_seq      bigint,
+    -- Whether it was only to be tried.
+    stage_shadow   boolean NOT NULL DEFAULT false,
     stage_at       timestamptz,
     objection      jsonb,
     PRIMARY KEY (node, stream),
@@ -77,9 +97,23 @@ CREATE VIEW control.live_node AS
       FROM control.node
      WHERE evicted_at IS NULL AND last_heartbeat_at > clock_timestamp() - interval '15 seconds';
 
-REVOKE ALL ON control.fleet, control.statement, control.node, control.node_stream, control.live_node FROM PUBLIC;
+-- Whoever streams to gateways is told at commit of what they must learn of.
+CREATE FUNCTION control.announce_fleet() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    PERFORM pg_notify('portico_fleet', TG_TABLE_NAME);
+    RETURN NULL;
+END $$;
+CREATE TRIGGER statement_announce AFTER INSERT ON control.statement FOR EACH STATEMENT EXECUTE FUNCTION control.announce_fleet();
+CREATE TRIGGER trust_announce AFTER INSERT ON control.trust FOR EACH STATEMENT EXECUTE FUNCTION control.announce_fleet();
+CREATE TRIGGER fleet_announce AFTER UPDATE ON control.fleet FOR EACH STATEMENT EXECUTE FUNCTION control.announce_fleet();
+CREATE TRIGGER node_announce AFTER UPDATE OF evicted_at ON control.node FOR EACH STATEMENT EXECUTE FUNCTION control.announce_fleet();
+CREATE TRIGGER node_stream_announce AFTER UPDATE OF assigned_epoch, assigned_seq, assigned_shadow ON control.node_stream
+    FOR EACH STATEMENT EXECUTE FUNCTION control.announce_fleet();
+
+REVOKE ALL ON control.fleet, control.statement, control.trust, control.node, control.node_stream, control.live_node FROM PUBLIC;
 GRANT SELECT, UPDATE ON control.fleet TO portico_control;
 GRANT SELECT, INSERT, DELETE ON control.statement TO portico_control;
+GRANT SELECT, INSERT ON control.trust TO portico_control;
 GRANT SELECT, INSERT, UPDATE, DELETE ON control.node, control.node_stream TO portico_control;
 GRANT SELECT ON control.live_node TO portico_control;
-GRANT SELECT ON control.fleet, control.statement, control.node, control.node_stream, control.live_node TO portico_auditor;
+GRANT SELECT ON control.fleet, control.statement, control.trust, control.node, control.node_stream, control.live_node TO portico_auditor;

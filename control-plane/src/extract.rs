@@ -1,7 +1,9 @@
 //! What handlers read from a request and how they answer; a rejection is a problem document.
 
-use axum::extract::{FromRequestParts, OptionalFromRequestParts};
+use axum::body::Bytes;
+use axum::extract::{FromRequest, FromRequestParts, OptionalFromRequestParts, Request};
 use axum::response::{IntoResponse, Response};
+use http::StatusCode;
 use http::request::Parts;
 use problem::{Problem, catalogue};
 use serde::Serialize;
@@ -32,9 +34,50 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Query<T> {
     }
 }
 
-/// A JSON answer.
+/// A path parameter. A text that is none names nothing: 404.
+#[derive(Debug)]
+pub(crate) struct Path<T>(pub(crate) T);
+
+impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for Path<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        #[expect(
+            clippy::disallowed_types,
+            reason = "the one place that turns its rejection into a problem"
+        )]
+        <axum::extract::Path<T> as FromRequestParts<S>>::from_request_parts(parts, state)
+            .await
+            .map(|axum::extract::Path(value)| Self(value))
+            .map_err(|_| Problem::new(catalogue::NOT_FOUND))
+    }
+}
+
+/// A JSON body, in or out. What is read has at most as many bytes as the router's `DefaultBodyLimit` lets through.
 #[derive(Debug)]
 pub(crate) struct Json<T>(pub(crate) T);
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        let body = body(request, state).await?;
+        serde_json::from_slice(&body)
+            .map(Self)
+            .map_err(|error| Problem::new(catalogue::MALFORMED_REQUEST).detail(format!("the body: {error}")))
+    }
+}
+
+/// The bytes of a body.
+pub(crate) async fn body<S: Send + Sync>(request: Request, state: &S) -> Result<Bytes, Problem> {
+    Bytes::from_request(request, state).await.map_err(|rejection| {
+        if rejection.into_response().status() == StatusCode::PAYLOAD_TOO_LARGE {
+            Problem::new(catalogue::PAYLOAD_TOO_LARGE)
+        } else {
+            Problem::new(catalogue::MALFORMED_REQUEST).detail("the body did not arrive whole")
+        }
+    })
+}
 
 impl<T: Serialize> IntoResponse for Json<T> {
     fn into_response(self) -> Response {

@@ -9,7 +9,9 @@
 
 #![warn(missing_docs)]
 
+mod database_problem;
 mod extract;
+mod fleet;
 mod router;
 mod settings;
 mod signing_keys;
@@ -17,6 +19,7 @@ mod state;
 #[cfg(test)]
 mod tests;
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
@@ -25,6 +28,7 @@ use service_runtime::settings::{Environment, SettingsError};
 use service_runtime::shutdown::Shutdown;
 use service_runtime::{crypto, http, private, telemetry};
 
+pub use fleet::FleetSettings;
 pub use settings::{RotationSettings, Settings, TokenSettings};
 
 use crate::state::AppState;
@@ -66,10 +70,14 @@ async fn serve(settings: Settings, shutdown: Shutdown) -> anyhow::Result<()> {
         settings.rotation.maintenance_interval(),
     ));
 
+    shutdown.spawn(fleet::follow(state.clone()));
+
     let readiness = signing_keys::readiness(&state);
     let (private_address, _) = private::serve(settings.private_listen, readiness, shutdown.clone()).await?;
+    let members = http::layers(fleet::for_members(state.clone()), SERVICE);
+    let members = fleet::serve_members(&state.fleet, members, &shutdown).await?;
     if let Some(file) = &settings.endpoints_file {
-        write_endpoints(file, &settings.socket, private_address)?;
+        write_endpoints(file, &settings.socket, private_address, members)?;
     }
     let router = http::layers(router::router(state), SERVICE);
     http::serve_unix(&settings.socket, router, shutdown.clone()).await?;
@@ -83,8 +91,15 @@ async fn serve(settings: Settings, shutdown: Shutdown) -> anyhow::Result<()> {
 }
 
 /// Says where this process really listens. Written beside and renamed, so that a reader never sees half of it.
-fn write_endpoints(file: &Path, socket: &Path, private: std::net::SocketAddr) -> anyhow::Result<()> {
-    let text = serde_json::json!({ "private": private.to_string(), "socket": socket }).to_string();
+fn write_endpoints(
+    file: &Path,
+    socket: &Path,
+    private: SocketAddr,
+    members: Option<SocketAddr>,
+) -> anyhow::Result<()> {
+    let members = members.map(|address| address.to_string());
+    let text =
+        serde_json::json!({ "private": private.to_string(), "socket": socket, "fleet": members }).to_string();
     let draft = file.with_extension(format!("{}.tmp", std::process::id()));
     std::fs::write(&draft, text).with_context(|| format!("endpoints file {}", draft.display()))?;
     std::fs::rename(&draft, file).with_context(|| format!("endpoints file {}", file.display()))

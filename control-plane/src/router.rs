@@ -3,8 +3,8 @@
 use axum::Router;
 use axum::routing::{get, post};
 
-use crate::signing_keys;
 use crate::state::AppState;
+use crate::{fleet, signing_keys};
 
 /// The routes. Whoever can open the socket may call all of them: its mode is the authorisation.
 pub(crate) fn router(state: AppState) -> Router {
@@ -12,5 +12,6 @@ pub(crate) fn router(state: AppState) -> Router {
         .route("/internal/keys", get(signing_keys::list_keys))
         .route("/internal/keys/rotate", post(signing_keys::rotate_keys))
         .route("/internal/keyset", get(signing_keys::show_keyset))
+        .merge(fleet::for_operators())
         .with_state(state)
 }

@@ -10,6 +10,8 @@ use serde::Deserialize;
 use service_runtime::settings::{Environment, SecretBytes};
 use service_runtime::telemetry::TelemetrySettings;
 
+use crate::fleet::FleetSettings;
+
 /// Shortest time a standby must be published in production: key-set caches of 300 s and 30 s of skew (guard G2).
 const PRODUCTION_DWELL_S: u32 = 330;
 /// Longest duration that a setting takes: ten years.
@@ -35,6 +37,8 @@ pub struct Settings {
     pub rotation: RotationSettings,
     /// What signers and verifiers of tokens were told.
     pub tokens: TokenSettings,
+    /// The gateways that this control plane signs for; none where they have directories of their own.
+    pub fleet: Option<FleetSettings>,
     /// Logs, traces, error reports.
     pub telemetry: TelemetrySettings,
 }
@@ -76,6 +80,7 @@ impl Default for Settings {
             kek_version: 1,
             rotation: RotationSettings::default(),
             tokens: TokenSettings::default(),
+            fleet: None,
             telemetry: TelemetrySettings::default(),
         }
     }
@@ -157,6 +162,7 @@ impl Settings {
                 self.rotation.standby_dwell_s
             ));
         }
+        faults.extend(self.fleet.iter().flat_map(|fleet| fleet.faults(environment)));
         faults
     }
 }

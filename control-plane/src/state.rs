@@ -8,6 +8,7 @@ use service_runtime::shutdown::Shutdown;
 use sqlx::PgPool;
 use tokio::sync::watch;
 
+use crate::fleet::Fleet;
 use crate::settings::Settings;
 use crate::signing_keys::Vault;
 
@@ -22,6 +23,8 @@ pub(crate) struct AppState {
     pub(crate) bounds: Bounds,
     /// The latest known `seq` of the ring; changes wake those who wait for a key set.
     pub(crate) seq: watch::Receiver<i64>,
+    /// What gateways are told, and who they are.
+    pub(crate) fleet: Arc<Fleet>,
     /// Tells waiting requests to end.
     pub(crate) shutdown: Shutdown,
 }
@@ -31,7 +34,7 @@ impl AppState {
     ///
     /// # Errors
     ///
-    /// When the key-encryption key has no usable form.
+    /// When the key-encryption key or a root of the fleet has no usable form.
     pub(crate) fn new(
         settings: &Settings,
         db: PgPool,
@@ -46,6 +49,7 @@ impl AppState {
                 vault: Arc::new(vault),
                 bounds: settings.bounds(),
                 seq,
+                fleet: Fleet::new(settings.fleet.clone()).context("fleet.roots")?,
                 shutdown,
             },
             changes,

@@ -3,6 +3,7 @@
 use problem::{Problem, ProblemType, catalogue};
 
 use super::vault::VaultError;
+use crate::database_problem;
 
 /// The standby has not been published long enough: some verifier may not know it yet.
 const ROTATION_TOO_EARLY: ProblemType = ProblemType::new(
@@ -13,6 +14,12 @@ const ROTATION_TOO_EARLY: ProblemType = ProblemType::new(
 /// The standby cannot be opened, so it must not become the key that signs.
 const STANDBY_UNUSABLE: ProblemType =
     ProblemType::new("standby-unusable", 409, "The standby key cannot be opened");
+/// The standby may not sign for gateways yet.
+const STANDBY_UNTRUSTED: ProblemType = ProblemType::new(
+    "standby-untrusted",
+    409,
+    "The trust document in force does not name the standby key",
+);
 /// A holder has a newer key set than the database.
 const KEYSET_AHEAD: ProblemType = ProblemType::new(
     "keyset-ahead",
@@ -29,6 +36,9 @@ pub(crate) enum KeyError {
     /// The sealed standby does not open under our key-encryption key.
     #[error("the standby key cannot be opened")]
     StandbyUnusable(#[source] VaultError),
+    /// The roots have not named the standby.
+    #[error("the trust document in force does not name the standby key")]
+    StandbyUntrusted,
     /// The ring has no key that signs, or no standby.
     #[error("the key ring is not initialised")]
     NotInitialised,
@@ -53,11 +63,13 @@ impl From<KeyError> for Problem {
                 .detail("verifiers may still hold a key set without it; nothing was changed")
                 .retry_after(retry_after_s),
             KeyError::StandbyUnusable(cause) => standby_unusable(&cause),
+            KeyError::StandbyUntrusted => Self::new(STANDBY_UNTRUSTED)
+                .detail("sign a document that names it with `portico trust sign`; nothing was changed"),
             KeyError::NotInitialised => Self::new(catalogue::UNAVAILABLE)
                 .detail("the key ring has no keys yet")
                 .retry_after(1),
             KeyError::KeySetAhead { after, seq } => keyset_ahead(after, seq),
-            KeyError::Database(source) if is_unavailable(&source) => database_unavailable(&source),
+            KeyError::Database(source) => database_problem::of(source),
             error => Self::internal(Chain(error)),
         }
     }
@@ -77,11 +89,6 @@ fn keyset_ahead(after: i64, seq: i64) -> Problem {
     Problem::new(KEYSET_AHEAD).member("seq", seq)
 }
 
-fn database_unavailable(source: &sqlx::Error) -> Problem {
-    tracing::warn!(error = %source, "the database is not available");
-    Problem::new(catalogue::UNAVAILABLE).retry_after(1)
-}
-
 /// Shows an error with its sources: what the log needs, and no client sees.
 #[derive(Debug)]
 struct Chain(KeyError);
@@ -95,22 +102,5 @@ impl std::fmt::Display for Chain {
             source = cause.source();
         }
         Ok(())
-    }
-}
-
-/// Whether trying again may help: no connection, a server that starts or stops (57P), one that is full (53300), a lock or
-/// statement that took too long (55P03, 57014), a deadlock or serialisation failure (40).
-fn is_unavailable(error: &sqlx::Error) -> bool {
-    match error {
-        sqlx::Error::Io(_)
-        | sqlx::Error::PoolTimedOut
-        | sqlx::Error::PoolClosed
-        | sqlx::Error::WorkerCrashed => true,
-        sqlx::Error::Database(database) => database.code().is_some_and(|code| {
-            code.starts_with("57P")
-                || code.starts_with("40")
-                || ["53300", "55P03", "57014"].contains(&code.as_ref())
-        }),
-        _ => false,
     }
 }

@@ -50,7 +50,7 @@ pub(crate) async fn show_keyset(
     loop {
         // Marked as seen before reading: a change during the read ends the wait below at once.
         known.mark_unchanged();
-        let set = load(&mut *state.db.acquire().await.map_err(KeyError::from)?).await?;
+        let set = key_set(&mut *state.db.acquire().await.map_err(KeyError::from)?).await?;
         let seq = i64::try_from(set.seq).unwrap_or(i64::MAX);
         match query.after {
             Some(after) if after > seq => return Err(KeyError::KeySetAhead { after, seq }.into()),
@@ -77,7 +77,7 @@ fn fresh(answer: impl IntoResponse) -> Response {
 }
 
 /// Reads the key set and checks it as a verifier would: a wrong set is not published.
-pub(super) async fn load(conn: &mut PgConnection) -> Result<KeySet, KeyError> {
+pub(crate) async fn key_set(conn: &mut PgConnection) -> Result<KeySet, KeyError> {
     let rows = store::published_keys(conn, RingName::Access).await?;
     let seq = rows.first().map(|row| row.seq).ok_or(KeyError::NotInitialised)?;
     let mut set = KeySet {

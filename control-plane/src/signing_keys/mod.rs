@@ -18,13 +18,12 @@ mod store;
 mod tests;
 mod vault;
 
-pub(crate) use keyset::{follow, show_keyset};
+pub(crate) use keyset::{follow, key_set, show_keyset};
 pub(crate) use list::{list_keys, readiness, refuse_wrong_kek};
 pub(crate) use retire::maintain;
 pub(crate) use rotate::rotate_keys;
+pub(crate) use sign::sign;
 pub(crate) use vault::Vault;
-#[expect(unused_imports, reason = "what is stated to gateways is signed with it")]
-pub(crate) use {error::KeyError, sign::sign};
 
 /// The ring that a request is about; without one it is that of access tokens.
 #[derive(Debug, Clone, Copy, serde::Deserialize)]

@@ -5,11 +5,14 @@ use chrono::{DateTime, Utc};
 use keyring::{KeyState, RingName};
 use problem::Problem;
 use serde::Serialize;
+use sqlx::PgConnection;
 
 use super::error::KeyError;
 use super::initialise::publish_standby;
+use super::vault::SealedKey;
 use super::{OfRing, metrics, store};
 use crate::extract::{Actor, Json, Query};
+use crate::fleet;
 use crate::state::AppState;
 
 /// A rotation that has happened.
@@ -54,6 +57,25 @@ pub(crate) async fn rotate_keys(
     Ok(Json(rotation))
 }
 
+/// What the roots have not allowed to sign for gateways must not become the key that does: they would refuse all that
+/// follows.
+async fn refuse_untrusted(
+    state: &AppState,
+    conn: &mut PgConnection,
+    ring: RingName,
+    standby: &SealedKey,
+) -> Result<(), KeyError> {
+    let is_trusted = ring != RingName::Bundle
+        || fleet::is_trusted_to_sign(state, conn, &standby.public_key)
+            .await
+            .map_err(|error| KeyError::Inconsistent(error.to_string()))?;
+    if is_trusted {
+        Ok(())
+    } else {
+        Err(KeyError::StandbyUntrusted)
+    }
+}
+
 /// One rotation, or none: the transaction is rolled back on every refusal.
 async fn rotate(state: &AppState, ring: RingName, actor: &Actor) -> Result<Rotation, KeyError> {
     let dwell_s = i64::from(state.bounds.standby_dwell_s);
@@ -79,6 +101,7 @@ async fn rotate(state: &AppState, ring: RingName, actor: &Actor) -> Result<Rotat
         .vault
         .prove(ring, &standby)
         .map_err(KeyError::StandbyUnusable)?;
+    refuse_untrusted(state, &mut tx, ring, &standby).await?;
 
     let active = store::activate_standby(&mut tx, ring, now, dwell_s)
         .await?

@@ -14,10 +14,6 @@ use crate::state::AppState;
 /// # Errors
 ///
 /// When the ring has no active key yet, the key does not open, or the database does not answer.
-#[cfg_attr(
-    not(test),
-    expect(dead_code, reason = "what is stated to gateways is signed with it")
-)]
 pub(crate) async fn sign(
     state: &AppState,
     ring: RingName,

@@ -15,6 +15,7 @@ mod digest;
 mod envelope;
 mod messages;
 mod rollout;
+mod standing;
 mod statement;
 mod stream;
 #[cfg(test)]
@@ -29,6 +30,7 @@ pub use messages::{
     Traffic,
 };
 pub use rollout::{Next, Phase, RolloutNode, Rules, members, step};
+pub use standing::{Active, LIVE_S, Observation, PENDING_S, Refused, Standing, Told, Verdict, judge};
 pub use statement::{PolicyContent, PolicyFile, Statement, Target, Version};
 pub use stream::{InvalidPosition, Position, Stream, UnknownStream};
 pub use trust::{Roots, RootsError, Trust, TrustError, TrustedKey};

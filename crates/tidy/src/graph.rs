@@ -38,6 +38,7 @@ pub const ALLOWED: [(&str, &[&str]); 16] = [
         "control-plane",
         &[
             "database",
+            "fleet",
             "keyring",
             "problem",
             "service-runtime",

@@ -27,7 +27,7 @@ use test_support::TestDatabase;
 use tokio::sync::watch;
 use tower::ServiceExt as _;
 
-use super::keyset::load;
+use super::keyset::key_set;
 use super::retire::maintain_once;
 use crate::settings::{RotationSettings, Settings, TokenSettings};
 use crate::state::AppState;
@@ -169,7 +169,9 @@ impl Plane {
     }
 
     async fn key_set(&self) -> KeySet {
-        load(&mut self.state.db.acquire().await.unwrap()).await.unwrap()
+        key_set(&mut self.state.db.acquire().await.unwrap())
+            .await
+            .unwrap()
     }
 
     /// Signs as core-api does: with what its own role may read.

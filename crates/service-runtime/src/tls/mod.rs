@@ -12,5 +12,5 @@ mod tests;
 pub use clients::ForClients;
 pub use clock::ClockTime;
 pub use pair::{CheckedPair, Pair, check_pair, is_for_clients, parse, uri_and_dns_names, validity};
-pub use serve::{TlsService, serve_tls};
+pub use serve::{ClientNames, TlsService, serve_tls};
 pub use settings::TlsSettings;

@@ -34,7 +34,7 @@ use tokio_rustls::server::TlsStream;
 use super::clients::{ForClients, expected_clients};
 use super::clock::ClockTime;
 use super::expiry;
-use super::pair::{Pair, check_pair, parse, validity};
+use super::pair::{Pair, check_pair, parse, uri_and_dns_names, validity};
 use super::settings::TlsSettings;
 use crate::clock::Clock;
 use crate::shutdown::Shutdown;
@@ -118,15 +118,19 @@ impl Served {
     ///
     /// # Errors
     /// The first check that fails, with the file.
-    pub(super) fn load(settings: &TlsSettings, clock: &Clock) -> anyhow::Result<Self> {
-        Self::of(Files::read(settings)?, settings, clock)
+    pub(super) fn load(settings: &TlsSettings, admitted: Admitted, clock: &Clock) -> anyhow::Result<Self> {
+        Self::of(Files::read(settings)?, settings, admitted, clock)
     }
 
-    fn of(files: Files, settings: &TlsSettings, clock: &Clock) -> anyhow::Result<Self> {
+    fn of(files: Files, settings: &TlsSettings, admitted: Admitted, clock: &Clock) -> anyhow::Result<Self> {
+        let names = match admitted {
+            Admitted::Named => Some(settings.client_names.as_slice()),
+            Admitted::Any => None,
+        };
         let now = clock.now();
         let pair =
             check_pair(&files.pair, now).with_context(|| settings.certificate_file.display().to_string())?;
-        let clients = expected_clients(&files.authorities, &settings.client_names, now)
+        let clients = expected_clients(&files.authorities, names, now)
             .with_context(|| settings.client_authority_file.display().to_string())?;
         let clients = Arc::new(clients);
         let provider = crate::crypto::shared_provider();
@@ -149,11 +153,32 @@ impl Served {
     }
 }
 
+/// Which clients of the authority are admitted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Admitted {
+    /// Those with one of the names in the settings.
+    Named,
+    /// All of them: their names are looked at by whoever answers, as [`ClientNames`].
+    Any,
+}
+
+/// The URI and DNS names in the certificate of the client, in every request that it sends.
+#[derive(Debug, Clone)]
+pub struct ClientNames(Arc<[String]>);
+
+impl ClientNames {
+    /// The names, DNS names in lower case.
+    pub fn iter(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(String::as_str)
+    }
+}
+
 /// A listener that is bound, with good files.
 pub struct TlsService {
     listener: TcpListener,
     address: SocketAddr,
     settings: TlsSettings,
+    admitted: Admitted,
     clock: Clock,
     current: Arc<ArcSwap<Served>>,
 }
@@ -164,7 +189,19 @@ impl TlsService {
     /// # Errors
     /// When a file is wrong or the address is taken.
     pub async fn bind(settings: &TlsSettings, clock: Clock) -> anyhow::Result<Self> {
-        let served = Served::load(settings, &clock)?;
+        Self::bind_for(settings, Admitted::Named, clock).await
+    }
+
+    /// The same, for every client of the authority, whatever its name: requests carry it as [`ClientNames`].
+    ///
+    /// # Errors
+    /// When a file is wrong or the address is taken.
+    pub async fn bind_for_any_client(settings: &TlsSettings, clock: Clock) -> anyhow::Result<Self> {
+        Self::bind_for(settings, Admitted::Any, clock).await
+    }
+
+    async fn bind_for(settings: &TlsSettings, admitted: Admitted, clock: Clock) -> anyhow::Result<Self> {
+        let served = Served::load(settings, admitted, &clock)?;
         let listener = TcpListener::bind(settings.listen)
             .await
             .with_context(|| format!("tls.listen: cannot bind {}", settings.listen))?;
@@ -172,6 +209,7 @@ impl TlsService {
             address: listener.local_addr()?,
             listener,
             settings: settings.clone(),
+            admitted,
             clock,
             current: Arc::new(ArcSwap::from_pointee(served)),
         })
@@ -192,6 +230,7 @@ pub async fn serve_tls(service: TlsService, router: Router, shutdown: Shutdown) 
     let address = service.address;
     shutdown.spawn(follow_files(
         service.settings,
+        service.admitted,
         service.current.clone(),
         service.clock.clone(),
         shutdown.clone(),
@@ -223,6 +262,7 @@ pub async fn serve_tls(service: TlsService, router: Router, shutdown: Shutdown) 
 /// Takes over files that changed and are good; the old ones stay otherwise.
 async fn follow_files(
     settings: TlsSettings,
+    admitted: Admitted,
     current: Arc<ArcSwap<Served>>,
     clock: Clock,
     shutdown: Shutdown,
@@ -235,7 +275,7 @@ async fn follow_files(
             () = shutdown.cancelled() => return,
             _ = ticks.tick() => {}
         }
-        let fault = look(&settings, &current, &clock).err();
+        let fault = look(&settings, admitted, &current, &clock).err();
         METRICS.certificate_ok.set(i64::from(fault.is_none()));
         let fault = fault.map(|error| format!("{error:#}"));
         if let Some(error) = fault.as_ref().filter(|_| fault != told_fault) {
@@ -253,12 +293,17 @@ async fn follow_files(
     }
 }
 
-fn look(settings: &TlsSettings, current: &ArcSwap<Served>, clock: &Clock) -> anyhow::Result<()> {
+fn look(
+    settings: &TlsSettings,
+    admitted: Admitted,
+    current: &ArcSwap<Served>,
+    clock: &Clock,
+) -> anyhow::Result<()> {
     let files = Files::read(settings)?;
     if current.load().files == files {
         return Ok(());
     }
-    let served = Served::of(files, settings, clock)?;
+    let served = Served::of(files, settings, admitted, clock)?;
     current.store(Arc::new(served));
     tracing::info!("new TLS files are in force");
     Ok(())
@@ -268,6 +313,7 @@ fn look(settings: &TlsSettings, current: &ArcSwap<Served>, clock: &Clock) -> any
 #[derive(Debug)]
 struct Client {
     chain: Vec<CertificateDer<'static>>,
+    names: ClientNames,
     first_end: DateTime<Utc>,
     /// Who has admitted it last.
     admitted_by: ArcSwap<ForClients>,
@@ -286,7 +332,9 @@ impl Client {
             .iter()
             .map(|certificate| Some(validity(&parse(certificate).ok()?).ok()?.1));
         let first_end = ends.collect::<Option<Vec<_>>>()?.into_iter().min()?;
+        let names = uri_and_dns_names(&parse(chain.first()?).ok()?)?;
         Some(Self {
+            names: ClientNames(names.into()),
             chain,
             first_end,
             admitted_by: ArcSwap::new(admitted_by),
@@ -343,11 +391,12 @@ struct Standing {
 async fn refuse_fallen(
     State(standing): State<Standing>,
     ConnectInfo(Peer(client)): ConnectInfo<Peer>,
-    request: Request,
+    mut request: Request,
     next: Next,
 ) -> Response {
     let clients = standing.current.load().clients.clone();
     let Err(error) = client.stands(&clients, standing.clock.now()) else {
+        request.extensions_mut().insert(client.names.clone());
         return next.run(request).await;
     };
     METRICS.handshakes.with_label_values(&["fallen"]).inc();

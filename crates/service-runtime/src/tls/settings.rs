@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
-use super::serve::Served;
+use super::serve::{Admitted, Served};
 use crate::clock::Clock;
 
 /// A listener that admits known clients only. Its files are taken over within seconds when they change.
@@ -40,9 +40,18 @@ impl TlsSettings {
         {
             faults.push("tls.client_names: a name has no blanks around it".to_owned());
         }
-        if let Err(error) = Served::load(self, &Clock::system()) {
-            faults.push(format!("tls: {error:#}"));
-        }
+        faults.extend(self.faults_of_files(Admitted::Named));
         faults
+    }
+
+    /// The same, for a listener that admits every client of the authority.
+    #[must_use]
+    pub fn faults_for_any_client(&self) -> Vec<String> {
+        self.faults_of_files(Admitted::Any).into_iter().collect()
+    }
+
+    fn faults_of_files(&self, admitted: Admitted) -> Option<String> {
+        let error = Served::load(self, admitted, &Clock::system()).err()?;
+        Some(format!("tls: {error:#}"))
     }
 }

@@ -1,0 +1,100 @@
+//! Every way in which work for the fleet fails, and what a client is told of it.
+
+use axum::response::{IntoResponse, Response};
+use problem::{Problem, ProblemType, catalogue};
+
+use crate::database_problem;
+
+/// There is no room for another entry.
+const LIST_FULL: ProblemType = ProblemType::new("list-full", 409, "The list has no room for another entry");
+/// A holder has a newer list than the database.
+const REVOCATIONS_AHEAD: ProblemType = ProblemType::new(
+    "revocations-ahead",
+    409,
+    "The database knows an older list than the caller",
+);
+/// A gateway that was evicted.
+const NODE_EVICTED: ProblemType = ProblemType::new("node-evicted", 403, "This gateway is not of the fleet");
+/// A trust document that is not accepted.
+const TRUST_REFUSED: ProblemType = ProblemType::new("trust-refused", 409, "The trust document is refused");
+
+/// Why work for the fleet failed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum FleetError {
+    /// What was sent breaks a rule.
+    #[error("{0}")]
+    Invalid(&'static str),
+    /// What is named does not exist.
+    #[error("{0}")]
+    NotFound(&'static str),
+    /// The list that the caller holds is newer than the database's.
+    #[error("a holder has list {after}, the database has {seq}")]
+    RevocationsAhead { after: u64, seq: u64 },
+    /// The gateway was evicted.
+    #[error("this gateway was evicted")]
+    Evicted,
+    /// A trust document is not what the roots have signed for this fleet, or older than the one in force.
+    #[error(transparent)]
+    Trust(#[from] fleet::TrustError),
+    /// A trust document with which nothing could be signed for gateways any more.
+    #[error("the trust document does not name the key that signs now")]
+    TrustWithoutSigner,
+    /// There are no pinned roots, so no trust document can be believed.
+    #[error("the settings name no roots")]
+    NoRoots,
+    /// All streams are taken.
+    #[error("all streams are taken")]
+    Crowded,
+    /// Rows break a rule that only this service could have broken.
+    #[error("inconsistent fleet: {0}")]
+    Inconsistent(String),
+    /// PostgreSQL.
+    #[error("database failure")]
+    Database(#[from] sqlx::Error),
+}
+
+impl From<FleetError> for Problem {
+    fn from(error: FleetError) -> Self {
+        match error {
+            FleetError::Invalid(detail) => Self::new(catalogue::VALIDATION_FAILED).detail(detail),
+            FleetError::NotFound(detail) => Self::new(catalogue::NOT_FOUND).detail(detail),
+            FleetError::RevocationsAhead { after, seq } => revocations_ahead(after, seq),
+            FleetError::Evicted => {
+                Self::new(NODE_EVICTED).detail("an operator lets it in again with `portico fleet admit`")
+            }
+            FleetError::Trust(error) => Self::new(TRUST_REFUSED).detail(error.to_string()),
+            FleetError::TrustWithoutSigner => Self::new(TRUST_REFUSED)
+                .detail("it does not name the key that signs now: rotate or revoke that first"),
+            FleetError::NoRoots => Self::new(TRUST_REFUSED)
+                .detail("the settings of the control plane name no `fleet.roots` that could have signed it"),
+            FleetError::Crowded => Self::new(catalogue::UNAVAILABLE)
+                .detail("every stream is taken")
+                .retry_after(5),
+            FleetError::Database(error) if is_full(&error) => Self::new(LIST_FULL)
+                .detail("take entries back, or revoke the subject or the key instead of single tokens"),
+            FleetError::Database(error) => database_problem::of(error),
+            error @ FleetError::Inconsistent(_) => Self::internal(error),
+        }
+    }
+}
+
+impl IntoResponse for FleetError {
+    fn into_response(self) -> Response {
+        Problem::from(self).into_response()
+    }
+}
+
+fn revocations_ahead(after: u64, seq: u64) -> Problem {
+    tracing::error!(
+        after,
+        seq,
+        "a gateway holds a newer list of what is revoked: was the database restored? then `portico fleet new-epoch`"
+    );
+    Problem::new(REVOCATIONS_AHEAD).member("seq", seq)
+}
+
+fn is_full(error: &sqlx::Error) -> bool {
+    error
+        .as_database_error()
+        .is_some_and(|error| error.constraint() == Some("denial_list_room"))
+}

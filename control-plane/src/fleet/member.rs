@@ -1,0 +1,79 @@
+//! Who is speaking: a gateway, by the DNS name in its certificate, or by `x-node` on the unix socket.
+
+use axum::extract::FromRequestParts;
+use http::request::Parts;
+use problem::{Problem, catalogue};
+use service_runtime::tls::ClientNames;
+
+use super::error::FleetError;
+use super::store;
+use crate::state::AppState;
+
+/// The header that names a gateway on the unix socket, whose mode is the authorisation.
+const NODE: &str = "x-node";
+/// Longest name.
+const MAX_NAME_BYTES: usize = 63;
+
+/// By which door a request came in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Door {
+    /// TLS with a client certificate, whose name counts and nothing else.
+    Tls,
+    /// The unix socket.
+    Socket,
+}
+
+/// A gateway that is of the fleet; it is written down when it is new.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Member(pub(super) String);
+
+impl FromRequestParts<AppState> for Member {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, Problem> {
+        let name = match parts.extensions.get::<Door>() {
+            Some(Door::Tls) => certified(parts.extensions.get::<ClientNames>())?,
+            Some(Door::Socket) => named(parts)?,
+            None => return Err(Problem::internal("a request that came in by no door")),
+        };
+        let mut conn = state.db.acquire().await.map_err(FleetError::from)?;
+        if store::meet(&mut conn, &name).await.map_err(FleetError::from)? {
+            return Err(FleetError::Evicted.into());
+        }
+        Ok(Self(name))
+    }
+}
+
+/// The one DNS name of a certificate. With two, a gateway could choose who it is.
+fn certified(names: Option<&ClientNames>) -> Result<String, Problem> {
+    let mut dns = names
+        .into_iter()
+        .flat_map(ClientNames::iter)
+        .filter(|name| !name.contains(':'));
+    match (dns.next(), dns.next()) {
+        (Some(name), None) if is_name(name) => Ok(name.to_owned()),
+        _ => Err(Problem::new(catalogue::FORBIDDEN).detail(
+            "the certificate of a gateway has one DNS name, of a-z, 0-9, `-` and `.`: that is its name",
+        )),
+    }
+}
+
+fn named(parts: &Parts) -> Result<String, Problem> {
+    let name = parts.headers.get(NODE).and_then(|name| name.to_str().ok());
+    name.filter(|name| is_name(name)).map(str::to_owned).ok_or_else(|| {
+        Problem::new(catalogue::MALFORMED_REQUEST)
+            .detail("x-node must name the gateway: 1 to 63 of a-z, 0-9, `-` and `.`, at its ends a letter or digit")
+    })
+}
+
+/// The form of a name, as the table has it.
+pub(super) fn is_name(name: &str) -> bool {
+    let is_end = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    let bytes = name.as_bytes();
+    (1..=MAX_NAME_BYTES).contains(&bytes.len())
+        && bytes
+            .iter()
+            .all(|byte| is_end(*byte) || matches!(byte, b'-' | b'.'))
+        && bytes.first().is_some_and(|byte| is_end(*byte))
+        && bytes.last().is_some_and(|byte| is_end(*byte))
+}

@@ -1,0 +1,52 @@
+//! What Prometheus sees of the fleet.
+
+use std::sync::LazyLock;
+
+use fleet::Standing;
+use prometheus::{IntGauge, IntGaugeVec, Opts};
+use service_runtime::metrics::registry;
+
+use super::nodes::FleetView;
+
+struct FleetMetrics {
+    nodes: IntGaugeVec,
+    trust_version: IntGauge,
+}
+
+static METRICS: LazyLock<Option<FleetMetrics>> = LazyLock::new(|| match register() {
+    Ok(metrics) => Some(metrics),
+    Err(error) => {
+        tracing::error!(%error, "fleet metrics cannot be registered");
+        None
+    }
+});
+
+fn register() -> prometheus::Result<FleetMetrics> {
+    let nodes = IntGaugeVec::new(
+        Opts::new(
+            "portico_fleet_nodes",
+            "Gateways of the fleet, evicted ones left out, by standing.",
+        ),
+        &["standing"],
+    )?;
+    let trust_version = IntGauge::new(
+        "portico_fleet_trust_version",
+        "Version of the trust document in force; 0 before there is one.",
+    )?;
+    registry().register(Box::new(nodes.clone()))?;
+    registry().register(Box::new(trust_version.clone()))?;
+    Ok(FleetMetrics { nodes, trust_version })
+}
+
+/// Shows the fleet as it stands.
+pub(super) fn show(fleet: &FleetView) {
+    let Some(metrics) = METRICS.as_ref() else {
+        return;
+    };
+    for standing in Standing::ALL {
+        let count = fleet.standings().filter(|found| *found == standing).count();
+        let count = i64::try_from(count).unwrap_or(i64::MAX);
+        metrics.nodes.with_label_values(&[standing.as_str()]).set(count);
+    }
+    metrics.trust_version.set(fleet.trust_version());
+}

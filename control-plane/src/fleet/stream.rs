@@ -1,0 +1,239 @@
+//! `GET /fleet/v1/stream`: a gateway is told what it should hold, at once when it changes.
+
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::sync::PoisonError;
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::response::IntoResponse;
+use axum::response::sse::{Event, Sse};
+use fleet::{Digest, Pointer, Position, Stream};
+use futures::stream;
+use serde::Deserialize;
+use tokio::sync::watch;
+use tokio::time::{Interval, MissedTickBehavior};
+use tokio_util::sync::CancellationToken;
+
+use super::board::Board;
+use super::error::FleetError;
+use super::member::Member;
+use crate::extract::Query;
+use crate::state::AppState;
+
+/// How often a stream that has nothing to tell says that it lives.
+const COMMENT: Duration = Duration::from_secs(5);
+/// Most gateways that are told at once.
+const MOST_STREAMS: usize = 1_024;
+
+/// Where the gateway stands.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct StreamQuery {
+    /// `policy:3.118,keyset:3.9001`; streams that it holds nothing of are left out.
+    #[serde(default)]
+    have: String,
+}
+
+/// Tells pointers to everything that the gateway should hold and does not, then each change as it comes, and that nothing
+/// has changed every five seconds; the latter only while that is known.
+///
+/// It ends when the gateway is evicted, when it opens another, when the trust document changes (who dials in fetches it),
+/// and when the process stops. 503 when all streams are taken.
+pub(super) async fn open_stream(
+    State(state): State<AppState>,
+    Member(node): Member,
+    Query(query): Query<StreamQuery>,
+) -> Result<impl IntoResponse, FleetError> {
+    let have = parse(&query.have)?;
+    let mut board = state.fleet.board.subscribe();
+    board.mark_changed();
+    let trust = board.borrow().trust();
+    let mut ticks = tokio::time::interval(COMMENT);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let telling = Telling {
+        place: Place::take(&state, &node)?,
+        state,
+        node,
+        board,
+        trust,
+        have,
+        shadow: None,
+        waiting: Vec::new(),
+        ticks,
+    };
+    let events = stream::unfold(telling, |mut telling| async move {
+        let event = telling.next().await?;
+        Some((Ok::<_, Infallible>(event), telling))
+    });
+    Ok((
+        [("cache-control", "no-store"), ("x-accel-buffering", "no")],
+        Sse::new(events),
+    ))
+}
+
+/// The positions that a gateway holds.
+fn parse(have: &str) -> Result<HashMap<Stream, Position>, FleetError> {
+    let wrong = || FleetError::Invalid("`have` is written policy:3.118,keyset:3.9001, each stream once");
+    let mut held = HashMap::new();
+    for part in have.split(',').filter(|part| !part.is_empty()) {
+        let (stream, position) = part.split_once(':').ok_or_else(wrong)?;
+        let (stream, position) = (
+            stream.parse().map_err(|_| wrong())?,
+            position.parse().map_err(|_| wrong())?,
+        );
+        if held.insert(stream, position).is_some() {
+            return Err(wrong());
+        }
+    }
+    Ok(held)
+}
+
+/// One stream under way.
+struct Telling {
+    state: AppState,
+    node: String,
+    /// Given back when the stream ends.
+    place: Place,
+    board: watch::Receiver<Board>,
+    /// The version of the trust document with which it began.
+    trust: i64,
+    /// What the gateway holds or was told of.
+    have: HashMap<Stream, Position>,
+    /// What it was told to try.
+    shadow: Option<Digest>,
+    waiting: Vec<Pointer>,
+    ticks: Interval,
+}
+
+impl Telling {
+    /// The next thing to say; none when the stream is over.
+    async fn next(&mut self) -> Option<Event> {
+        loop {
+            if let Some(pointer) = self.waiting.pop() {
+                // A struct of strings and numbers always has a JSON form.
+                return Event::default().event("pointer").json_data(pointer).ok();
+            }
+            let shutdown = self.state.shutdown.clone();
+            tokio::select! {
+                () = shutdown.cancelled() => return None,
+                () = self.place.ended.cancelled() => return None,
+                changed = self.board.changed() => {
+                    changed.ok()?;
+                    self.look()?;
+                }
+                _ = self.ticks.tick() => {
+                    if self.board.borrow().is_fresh() {
+                        return Some(Event::default().comment(""));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Compares the board with what the gateway holds; none when it is to hear nothing more.
+    fn look(&mut self) -> Option<()> {
+        let board = self.board.borrow_and_update();
+        if board.trust() != self.trust {
+            return None;
+        }
+        let mut pointers = board.pointers(&self.node)?;
+        drop(board);
+        pointers.retain(|pointer| self.is_news(pointer));
+        for pointer in &pointers {
+            if pointer.shadow {
+                self.shadow = Some(pointer.digest);
+            } else {
+                self.have.insert(pointer.stream, pointer.position);
+            }
+        }
+        // The last is told first, and what ends a stolen token must not wait behind a policy.
+        pointers.sort_by_key(|pointer| (pointer.shadow, urgency(pointer.stream)));
+        pointers.reverse();
+        self.waiting = pointers;
+        Some(())
+    }
+
+    /// A holder of something newer is told nothing: it could only refuse. `portico fleet status` shows it.
+    fn is_news(&self, pointer: &Pointer) -> bool {
+        if pointer.shadow {
+            self.shadow != Some(pointer.digest)
+        } else {
+            self.have
+                .get(&pointer.stream)
+                .is_none_or(|held| *held < pointer.position)
+        }
+    }
+}
+
+const fn urgency(stream: Stream) -> u8 {
+    match stream {
+        Stream::Revocations => 0,
+        Stream::Blocks => 1,
+        Stream::Keyset => 2,
+        Stream::Policy => 3,
+    }
+}
+
+/// A place among the streams.
+struct Place {
+    state: AppState,
+    node: String,
+    ended: CancellationToken,
+}
+
+impl Place {
+    /// Takes a place, and ends the stream that the same gateway had: one that it lost without noticing.
+    fn take(state: &AppState, node: &str) -> Result<Self, FleetError> {
+        let mut streams = state.fleet.streams.lock().unwrap_or_else(PoisonError::into_inner);
+        if streams.len() >= MOST_STREAMS && !streams.contains_key(node) {
+            return Err(FleetError::Crowded);
+        }
+        let ended = CancellationToken::new();
+        if let Some(before) = streams.insert(node.to_owned(), ended.clone()) {
+            before.cancel();
+        }
+        drop(streams);
+        Ok(Self {
+            state: state.clone(),
+            node: node.to_owned(),
+            ended,
+        })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut streams = self
+            .state
+            .fleet
+            .streams
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        // A newer stream of the same gateway has cancelled this one, and the place is its.
+        if !self.ended.is_cancelled() {
+            streams.remove(&self.node);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_gateway_holds_is_read_strictly() {
+        assert!(parse("").unwrap().is_empty());
+        let held = parse("policy:3.118,keyset:3.9001").unwrap();
+        assert_eq!(held[&Stream::Keyset].to_string(), "3.9001");
+        for wrong in [
+            "policy",
+            "policy:3",
+            "routes:1.1",
+            "policy:1.1,policy:1.2",
+            "policy:1.1;keyset:1.1",
+        ] {
+            assert!(parse(wrong).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,231 @@
+//! What is revoked and blocked: told at once, once, bounded, and gone when its time is over.
+
+use http::StatusCode;
+use keyring::{Revocation, RevocationList};
+use serde_json::{Value, json};
+use sqlx::Executor as _;
+
+use super::{DEADLINE, Plane, request, router, send};
+
+fn list(body: &Value) -> RevocationList {
+    let list: RevocationList = serde_json::from_value(body.clone()).unwrap();
+    list.validate().unwrap();
+    list
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn j41_a_waiting_gateway_is_told_at_once_whoever_revoked() {
+    let plane = Plane::start().await;
+    plane.follow();
+    let (status, body) = plane.call("GET", "/internal/revocations", None).await;
+    assert_eq!(status, StatusCode::OK, "{body}");
+    let before = list(&body).seq;
+    let waiting = format!("/internal/revocations?after={before}&wait_s=60");
+    // Core-api revokes, with its own rights: only the database can have told this process.
+    let core = plane.database.pool_as("portico_core");
+    let revoke = async {
+        core.execute(
+            "SELECT control.revoke('session', 'https://a.example', 'ses_1', NULL, now() + interval '10 min', 'log-out', 'core-api')",
+        )
+        .await
+        .unwrap();
+    };
+    let (told, ()) = tokio::time::timeout(DEADLINE, async {
+        tokio::join!(plane.call("GET", &waiting, None), revoke)
+    })
+    .await
+    .unwrap();
+    assert_eq!(told.0, StatusCode::OK, "{}", told.1);
+    let told = list(&told.1);
+    assert!(told.seq > before && told.revocations.len() == 1, "{told:?}");
+    assert!(matches!(&told.revocations[0], Revocation::Session { sid, .. } if sid == "ses_1"));
+
+    for query in ["", "&wait_s=0"] {
+        let unchanged = format!("/internal/revocations?after={}{query}", told.seq);
+        assert_eq!(
+            plane.call("GET", &unchanged, None).await.0,
+            StatusCode::NO_CONTENT
+        );
+    }
+    plane.state.shutdown.trigger();
+}
+
+#[tokio::test]
+async fn j41_a_gateway_that_knows_more_than_a_restored_database_is_heard_and_the_next_epoch_outruns_it() {
+    let plane = Plane::start().await;
+    let seq = plane.revoke("tok_1").await["seq"].as_u64().unwrap();
+    let ahead = format!("/internal/revocations?after={}", seq + 40);
+    let (status, body) = plane.call("GET", &ahead, None).await;
+    assert_eq!(
+        (status, &body["type"]),
+        (
+            StatusCode::CONFLICT,
+            &json!("urn:portico:problem:revocations-ahead")
+        )
+    );
+    assert_eq!(
+        plane.call("POST", "/internal/fleet/epoch", None).await.1,
+        json!({"epoch": 2})
+    );
+    let (status, body) = plane.call("GET", &ahead, None).await;
+    assert_eq!(status, StatusCode::OK, "{body}");
+    assert!(list(&body).seq > seq + 40);
+}
+
+#[tokio::test]
+async fn revoking_twice_is_once_the_wider_counts_and_it_can_be_taken_back() {
+    let plane = Plane::start().await;
+    let revoke = |for_s: u32, issued_until: Option<i64>| {
+        let mut new = json!({"kind": "subject", "issuer": "https://a.example", "name": "usr_1", "for_s": for_s, "reason": "stolen"});
+        if let Some(moment) = issued_until {
+            new["issued_until"] = moment.into();
+        }
+        plane.call("POST", "/internal/revocations", Some(new))
+    };
+    let (_, first) = revoke(600, Some(1_000)).await;
+    let (_, narrower) = revoke(300, Some(900)).await;
+    assert_eq!(narrower, first, "nothing new was said");
+    let (_, wider) = revoke(300, None).await;
+    assert_eq!(wider["id"], first["id"]);
+    assert!(wider["seq"].as_u64() > first["seq"].as_u64());
+
+    let (_, entries) = plane.call("GET", "/internal/revocations/entries", None).await;
+    let [entry] = entries["revocations"].as_array().unwrap().as_slice() else {
+        panic!("{entries}")
+    };
+    assert_eq!(
+        (&entry["author"], &entry["reason"]),
+        (&json!("operator:ada"), &json!("stolen"))
+    );
+    let (_, told) = plane.call("GET", "/internal/revocations", None).await;
+    let Revocation::Subject {
+        issued_until, until, ..
+    } = list(&told).revocations[0].clone()
+    else {
+        panic!("{told}")
+    };
+    assert!(issued_until > 1_000 && until > issued_until + 500, "{told}");
+
+    let path = format!("/internal/revocations/{}", first["id"]);
+    assert_eq!(plane.call("DELETE", &path, None).await.0, StatusCode::NO_CONTENT);
+    assert_eq!(plane.call("DELETE", &path, None).await.0, StatusCode::NOT_FOUND);
+    let (_, told) = plane.call("GET", "/internal/revocations", None).await;
+    assert!(list(&told).revocations.is_empty() && list(&told).seq > wider["seq"].as_u64().unwrap());
+    let events = "SELECT count(*) FROM control.fleet_event WHERE action LIKE 'revocation.%' AND actor = 'operator:ada'";
+    assert_eq!(plane.number(events).await, 4);
+}
+
+#[tokio::test]
+async fn networks_are_blocked_for_a_time_and_taken_back() {
+    let plane = Plane::start().await;
+    let block = |network: &str, for_s: u32| {
+        plane.call(
+            "POST",
+            "/internal/blocks",
+            Some(json!({"network": network, "for_s": for_s})),
+        )
+    };
+    assert_eq!(block("203.0.113.0/24", 600).await.0, StatusCode::CREATED);
+    assert_eq!(block("2001:db8::/32", 600).await.0, StatusCode::CREATED);
+    assert_eq!(block("2001:db8::/32", 900).await.0, StatusCode::CREATED);
+    for (network, for_s) in [("0.0.0.0/0", 600), ("203.0.113.1/24", 600), ("203.0.113.0/24", 0)] {
+        assert_eq!(
+            block(network, for_s).await.0,
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "{network}"
+        );
+    }
+    plane.revoke("tok_1").await;
+    let (_, told) = plane.call("GET", "/internal/revocations", None).await;
+    let told = list(&told).revocations;
+    assert!(
+        told.iter()
+            .any(|entry| matches!(entry, Revocation::Network { prefix: 32, .. })),
+        "{told:?}"
+    );
+    assert_eq!(told.len(), 3, "both lists in one: {told:?}");
+    let remove = "/internal/blocks?network=203.0.113.0/24";
+    assert_eq!(plane.call("DELETE", remove, None).await.0, StatusCode::NO_CONTENT);
+    assert_eq!(plane.call("DELETE", remove, None).await.0, StatusCode::NOT_FOUND);
+    let (_, blocks) = plane.call("GET", "/internal/blocks", None).await;
+    assert_eq!(blocks["blocks"].as_array().unwrap().len(), 1, "{blocks}");
+}
+
+#[tokio::test]
+async fn a_list_is_bounded_and_what_has_ended_makes_room() {
+    let plane = Plane::start().await;
+    plane.run("UPDATE control.denial_list SET most_entries = 2").await;
+    plane.revoke("tok_1").await;
+    let last = plane.revoke("tok_2").await["seq"].as_u64().unwrap();
+    let third = json!({"kind": "token", "issuer": "https://a.example", "name": "tok_3", "for_s": 600});
+    let (status, body) = plane.call("POST", "/internal/revocations", Some(third)).await;
+    assert_eq!(
+        (status, &body["type"]),
+        (StatusCode::CONFLICT, &json!("urn:portico:problem:list-full"))
+    );
+
+    plane
+        .run("UPDATE control.revocation SET until = until - interval '1 hour' WHERE name = 'tok_1'")
+        .await;
+    super::super::denials::sweep(&mut plane.state.db.acquire().await.unwrap())
+        .await
+        .unwrap();
+    let (_, told) = plane.call("GET", "/internal/revocations", None).await;
+    let told = list(&told);
+    assert!(told.revocations.len() == 1 && told.seq > last, "{told:?}");
+    plane.revoke("tok_3").await;
+}
+
+#[tokio::test]
+async fn core_api_may_revoke_and_nothing_else() {
+    let plane = Plane::start().await;
+    let core = plane.database.pool_as("portico_core");
+    for refused in [
+        "SELECT * FROM control.revocation",
+        "DELETE FROM control.revocation",
+        "INSERT INTO control.block (network, until, reason, author) VALUES ('203.0.113.0/24', now(), '', 'x')",
+        "UPDATE control.denial_list SET seq = 0",
+        "SELECT * FROM control.statement",
+    ] {
+        let error = core.execute(refused).await.unwrap_err().to_string();
+        assert!(error.contains("permission denied"), "{refused}: {error}");
+    }
+    let control = plane.database.pool_as("portico_control");
+    let error = control
+        .execute("UPDATE control.denial_list SET seq = 0")
+        .await
+        .unwrap_err();
+    assert!(error.to_string().contains("permission denied"), "{error}");
+}
+
+#[tokio::test]
+async fn what_cannot_be_meant_is_refused() {
+    let plane = Plane::start().await;
+    let token = |change: Value| {
+        let mut new = json!({"kind": "token", "issuer": "https://a.example", "name": "tok_1", "for_s": 600});
+        new.as_object_mut()
+            .unwrap()
+            .extend(change.as_object().unwrap().clone());
+        new
+    };
+    for (change, status) in [
+        (json!({"kind": "everything"}), 400),
+        (json!({"extra": 1}), 400),
+        (json!({"name": ""}), 422),
+        (json!({"issuer": "x".repeat(513)}), 422),
+        (json!({"for_s": 0}), 422),
+        (json!({"for_s": 40_000_000}), 422),
+        (json!({"issued_until": 5}), 422),
+        (
+            json!({"kind": "subject", "issued_until": 99_999_999_999_i64}),
+            422,
+        ),
+    ] {
+        let request = request("POST", "/internal/revocations", None, Some(token(change.clone())));
+        let (found, headers, body) = send(router(&plane.state), request).await;
+        assert_eq!(found.as_u16(), status, "{change}: {body}");
+        assert_eq!(headers["content-type"], problem::CONTENT_TYPE, "{change}");
+    }
+    let (_, told) = plane.call("GET", "/internal/revocations", None).await;
+    assert!(list(&told).revocations.is_empty());
+}

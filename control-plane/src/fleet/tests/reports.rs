@@ -1,0 +1,236 @@
+//! What gateways say: kept as it comes, about themselves alone, and a refusal is never shown as applied.
+
+use fleet::Stream;
+use http::StatusCode;
+use serde_json::{Value, json};
+
+use super::super::publish::publish_due;
+use super::Plane;
+
+pub(super) fn heartbeat() -> Value {
+    json!({
+        "version": "0.1.0", "boot_id": "b1", "clock_unix_ms": 0, "active": [],
+        "traffic": {"requests": 5, "failures": 0, "denied": 1, "latency": [5]}, "shadow": null,
+    })
+}
+
+/// Where the newest statement of a stream is, and its digest.
+async fn newest(plane: &Plane, stream: Stream) -> (String, String) {
+    let (_, fleet) = plane.call("GET", "/internal/fleet", None).await;
+    let of = fleet["streams"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|of| of["stream"] == stream.as_str())
+        .unwrap();
+    (
+        of["position"].as_str().unwrap().to_owned(),
+        of["digest"].as_str().unwrap().to_owned(),
+    )
+}
+
+async fn acknowledge(plane: &Plane, node: &str, stream: Stream, stage: &str) -> (StatusCode, Value) {
+    let (position, digest) = newest(plane, stream).await;
+    let mut said = json!({"stream": stream.as_str(), "position": position, "digest": digest, "stage": stage});
+    if stage == "refused" {
+        said["objection"] =
+            json!({"code": "compile", "path": "routes/a.yaml:3", "message": "no such upstream"});
+    }
+    plane
+        .call_as(node, "POST", "/fleet/v1/acknowledgements", Some(said))
+        .await
+}
+
+/// A heartbeat of a gateway that has the newest statements in force.
+async fn in_force(plane: &Plane, fingerprint: &str) -> Value {
+    let mut said = heartbeat();
+    let mut active = Vec::new();
+    for stream in [Stream::Keyset, Stream::Revocations, Stream::Blocks] {
+        let (position, digest) = newest(plane, stream).await;
+        active.push(json!({"stream": stream.as_str(), "position": position, "digest": digest, "fingerprint": fingerprint}));
+    }
+    active
+        .push(json!({"stream": "policy", "position": null, "digest": null, "fingerprint": "of a directory"}));
+    said["active"] = active.into();
+    said
+}
+
+async fn beat(plane: &Plane, node: &str, said: Value) {
+    let (status, body) = plane
+        .call_as(node, "POST", "/fleet/v1/heartbeats", Some(said))
+        .await;
+    assert_eq!(status, StatusCode::NO_CONTENT, "{body}");
+}
+
+/// Standing and reason of a stream of a gateway.
+async fn standing(plane: &Plane, node: &str, stream: &str) -> (String, String) {
+    let (_, fleet) = plane.call("GET", "/internal/fleet", None).await;
+    let node = fleet["nodes"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|found| found["name"] == node)
+        .unwrap();
+    let of = match stream {
+        "" => node,
+        stream => node["streams"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|of| of["stream"] == stream)
+            .unwrap(),
+    };
+    (
+        of["standing"].as_str().unwrap().to_owned(),
+        of["reason"].as_str().unwrap().to_owned(),
+    )
+}
+
+#[tokio::test]
+async fn a_gateway_that_holds_what_it_should_is_in_sync_and_one_that_is_silent_unreachable() {
+    let plane = Plane::start().await;
+    publish_due(&plane.state).await.unwrap();
+    beat(&plane, "edge-1", in_force(&plane, "f").await).await;
+    assert_eq!(standing(&plane, "edge-1", "").await.0, "IN_SYNC");
+    plane.revoke("tok_1").await;
+    publish_due(&plane.state).await.unwrap();
+    assert_eq!(standing(&plane, "edge-1", "revocations").await.0, "PENDING");
+    assert_eq!(standing(&plane, "edge-1", "keyset").await.0, "IN_SYNC");
+    acknowledge(&plane, "edge-1", Stream::Revocations, "active").await;
+    assert_eq!(
+        standing(&plane, "edge-1", "").await.0,
+        "IN_SYNC",
+        "before its next heartbeat"
+    );
+    assert_eq!(plane.number("SELECT count(*) FROM control.live_node").await, 1);
+
+    plane
+        .run("UPDATE control.node SET last_heartbeat_at = last_heartbeat_at - interval '20 s'")
+        .await;
+    assert_eq!(standing(&plane, "edge-1", "").await.0, "UNREACHABLE");
+    assert_eq!(plane.number("SELECT count(*) FROM control.live_node").await, 0);
+    let offset = plane.number("SELECT clock_offset_ms FROM control.node").await;
+    assert!(offset < -1_000_000_000_000, "its clock stood at 1970: {offset}");
+}
+
+#[tokio::test]
+async fn a_refusal_is_kept_and_shown_until_it_is_really_lifted() {
+    let plane = Plane::start().await;
+    publish_due(&plane.state).await.unwrap();
+    beat(&plane, "edge-1", in_force(&plane, "f").await).await;
+    plane.revoke("tok_1").await;
+    publish_due(&plane.state).await.unwrap();
+    for stage in ["received", "verified", "refused", "received", "verified"] {
+        assert_eq!(
+            acknowledge(&plane, "edge-1", Stream::Revocations, stage).await.0,
+            StatusCode::NO_CONTENT
+        );
+    }
+    let (found, reason) = standing(&plane, "edge-1", "").await;
+    assert_eq!(
+        (found.as_str(), reason.as_str()),
+        ("REFUSED", "compile: no such upstream")
+    );
+    beat(&plane, "edge-1", heartbeat()).await;
+    assert_eq!(
+        standing(&plane, "edge-1", "revocations").await.0,
+        "REFUSED",
+        "a heartbeat lifts nothing"
+    );
+    // It comes again after the gateway was mended, and this time goes through; then it is given up in probation.
+    for (stage, expected) in [
+        ("active", "IN_SYNC"),
+        ("refused", "REFUSED"),
+        ("active", "IN_SYNC"),
+        ("healthy", "IN_SYNC"),
+    ] {
+        acknowledge(&plane, "edge-1", Stream::Revocations, stage).await;
+        assert_eq!(
+            standing(&plane, "edge-1", "revocations").await.0,
+            expected,
+            "{stage}"
+        );
+    }
+    plane.revoke("tok_2").await;
+    publish_due(&plane.state).await.unwrap();
+    assert_eq!(
+        standing(&plane, "edge-1", "revocations").await.0,
+        "PENDING",
+        "an old stage says nothing of what is new"
+    );
+}
+
+#[tokio::test]
+async fn memory_that_differs_from_most_others_is_drift() {
+    let plane = Plane::start().await;
+    publish_due(&plane.state).await.unwrap();
+    for (node, fingerprint) in [("edge-1", "f"), ("edge-2", "f"), ("edge-3", "g")] {
+        beat(&plane, node, in_force(&plane, fingerprint).await).await;
+    }
+    assert_eq!(standing(&plane, "edge-1", "").await.0, "IN_SYNC");
+    assert_eq!(standing(&plane, "edge-3", "").await.0, "DRIFTED");
+    let mut other = in_force(&plane, "f").await;
+    other["active"][0]["digest"] = "0".repeat(64).into();
+    beat(&plane, "edge-2", other).await;
+    assert_eq!(standing(&plane, "edge-2", "keyset").await.0, "DRIFTED");
+}
+
+#[tokio::test]
+async fn a_gateway_speaks_of_itself_alone_and_within_bounds() {
+    let plane = Plane::start().await;
+    publish_due(&plane.state).await.unwrap();
+    beat(&plane, "edge-1", in_force(&plane, "f").await).await;
+    let before = standing(&plane, "edge-1", "").await;
+    acknowledge(&plane, "edge-2", Stream::Keyset, "refused").await;
+    assert_eq!(standing(&plane, "edge-1", "").await, before);
+
+    let wrong = |change: &dyn Fn(&mut Value)| {
+        let mut said = heartbeat();
+        change(&mut said);
+        said
+    };
+    let twice = json!({"stream": "keyset", "position": null, "digest": null, "fingerprint": "f"});
+    for said in [
+        wrong(&|said| said["node"] = "edge-1".into()),
+        wrong(&|said| said["boot_id"] = "".into()),
+        wrong(&|said| said["boot_id"] = "b".repeat(129).into()),
+        wrong(&|said| said["active"] = json!([twice, twice])),
+        wrong(&|said| {
+            said["active"] =
+                json!([{"stream": "keyset", "position": "1.1", "digest": null, "fingerprint": "f"}])
+        }),
+        wrong(&|said| said["traffic"]["latency"] = vec![1; 17].into()),
+        wrong(&|said| said["boot_id"] = "b".repeat(70_000).into()),
+    ] {
+        let (status, body) = plane
+            .call_as("edge-2", "POST", "/fleet/v1/heartbeats", Some(said))
+            .await;
+        assert!(status.is_client_error(), "{status} {body}");
+    }
+    assert_eq!(
+        plane.number("SELECT count(*) FROM control.live_node").await,
+        1,
+        "none of them was a heartbeat"
+    );
+
+    let (position, digest) = newest(&plane, Stream::Keyset).await;
+    let said = json!({"stream": "keyset", "position": position, "digest": digest, "stage": "active"});
+    for (change, value) in [
+        ("digest", json!("0".repeat(64))),
+        ("position", json!("1.7")),
+        ("stage", json!("refused")),
+        ("objection", json!({"code": "c", "path": null, "message": "m"})),
+        ("shadow", json!(true)),
+    ] {
+        let mut said = said.clone();
+        said[change] = value;
+        let (status, body) = plane
+            .call_as("edge-2", "POST", "/fleet/v1/acknowledgements", Some(said))
+            .await;
+        assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY, "{change}: {body}");
+    }
+    for name in ["", "Edge-1", "-edge", "edge_1", "a".repeat(64).as_str()] {
+        let (status, _) = plane.call_as(name, "GET", "/fleet/v1/trust", None).await;
+        assert_eq!(status, StatusCode::BAD_REQUEST, "{name}");
+    }
+}

@@ -1,0 +1,156 @@
+//! The trust document: which keys of the bundle ring may sign statements, as the offline roots have signed it.
+
+use axum::body::Bytes;
+use axum::extract::State;
+use chrono::{DateTime, Utc};
+use fleet::Trust;
+use keyring::{Algorithm, thumbprint};
+use serde::Serialize;
+use sqlx::PgConnection;
+
+use super::error::FleetError;
+use super::store;
+use crate::extract::{Actor, Json};
+use crate::state::AppState;
+
+/// What a tool needs to make the next document, and what is in force.
+#[derive(Debug, Serialize)]
+pub(crate) struct TrustStanding {
+    /// The fleet that a document must name; null where the settings have no `fleet`.
+    fleet: Option<String>,
+    /// The keys of the bundle ring that may still sign.
+    bundle_keys: Vec<BundleKey>,
+    /// The document in force, read; null before there is one.
+    trust: Option<Trust>,
+    /// Who handed it over, and when.
+    author: Option<String>,
+    accepted_at: Option<DateTime<Utc>>,
+}
+
+/// A key that the next document should name.
+#[derive(Debug, Serialize)]
+struct BundleKey {
+    keyid: String,
+    /// 32 bytes Ed25519, base64url.
+    public: String,
+    state: String,
+    /// Whether the document in force names it for this moment.
+    is_trusted: bool,
+}
+
+/// Shows what is in force and what the next document should name.
+pub(super) async fn show_standing(State(state): State<AppState>) -> Result<Json<TrustStanding>, FleetError> {
+    let mut conn = state.db.acquire().await?;
+    let now = store::database_time(&mut conn).await?.timestamp();
+    let trust = in_force(&state, &mut conn).await?;
+    let bundle_keys = store::bundle_keys(&mut conn)
+        .await?
+        .into_iter()
+        .map(|row| {
+            let key = fleet::TrustedKey::new(&row.public_key, now, now);
+            let is_trusted = trust.as_ref().is_some_and(|trust| covers(trust, &key.keyid, now));
+            BundleKey {
+                keyid: key.keyid,
+                public: key.public,
+                state: row.state,
+                is_trusted,
+            }
+        })
+        .collect();
+    let record = store::trust_record(&mut conn).await?;
+    Ok(Json(TrustStanding {
+        fleet: state
+            .fleet
+            .settings
+            .as_ref()
+            .map(|settings| settings.name.clone()),
+        bundle_keys,
+        trust,
+        author: record.as_ref().map(|record| record.author.clone()),
+        accepted_at: record.map(|record| record.created_at),
+    }))
+}
+
+/// Takes a document that the pinned roots have signed for this fleet, with a higher version than the one in force. The same
+/// one twice is once; 409 `trust-refused` otherwise, and when it does not name the key that signs now: whoever wants to be
+/// rid of that key rotates or revokes it first.
+pub(super) async fn take_trust(
+    State(state): State<AppState>,
+    actor: Actor,
+    envelope: Bytes,
+) -> Result<Json<Trust>, FleetError> {
+    let mut tx = state.db.begin().await?;
+    let before = store::trust(&mut tx).await?;
+    let version = store::trust_version(&mut tx).await?.unwrap_or(0);
+    let is_the_same = before.is_some_and(|before| before == envelope);
+    let at_least = if is_the_same {
+        version
+    } else {
+        version.saturating_add(1)
+    };
+    let trust = read(&state, &envelope, u64::try_from(at_least).unwrap_or(u64::MAX))?;
+    if !is_the_same {
+        let now = store::database_time(&mut tx).await?.timestamp();
+        for key in store::bundle_keys(&mut tx)
+            .await?
+            .iter()
+            .filter(|key| key.state == "active")
+        {
+            if !covers(&trust, &thumbprint(Algorithm::EdDSA, &key.public_key), now) {
+                return Err(FleetError::TrustWithoutSigner);
+            }
+        }
+        let version = i64::try_from(trust.version)
+            .map_err(|_| FleetError::Invalid("the version of a trust document is a small whole number"))?;
+        store::insert_trust(&mut tx, version, &envelope, actor.name()).await?;
+        store::record(&mut tx, &actor, "trust.accepted", &format!("version {version}")).await?;
+        tx.commit().await?;
+        tracing::info!(
+            version,
+            actor = actor.name(),
+            keys = trust.keys.len(),
+            "another trust document is in force"
+        );
+    }
+    Ok(Json(trust))
+}
+
+fn read(state: &AppState, envelope: &[u8], at_least: u64) -> Result<Trust, FleetError> {
+    let (Some(roots), Some(settings)) = (&state.fleet.roots, &state.fleet.settings) else {
+        return Err(FleetError::NoRoots);
+    };
+    Ok(roots.read(envelope, &settings.name, at_least)?)
+}
+
+/// The document in force, checked again against the roots of today; none when there is none, or nobody could check it.
+pub(super) async fn in_force(state: &AppState, conn: &mut PgConnection) -> Result<Option<Trust>, FleetError> {
+    match store::trust(conn).await? {
+        Some(envelope) if state.fleet.roots.is_some() => read(state, &envelope, 0).map(Some),
+        _ => Ok(None),
+    }
+}
+
+/// Whether the document names the key for this moment, Unix seconds.
+pub(super) fn covers(trust: &Trust, keyid: &str, moment: i64) -> bool {
+    trust.key(keyid).is_some_and(|key| key.covers(moment))
+}
+
+/// Whether a key of the bundle ring may become the one that signs: gateways believe no other than those that the trust
+/// document in force names. Always where there is no fleet.
+///
+/// # Errors
+///
+/// When the database cannot say, or holds a document that the roots have not signed.
+pub(crate) async fn is_trusted_to_sign(
+    state: &AppState,
+    conn: &mut PgConnection,
+    public_key: &[u8],
+) -> Result<bool, FleetError> {
+    if state.fleet.roots.is_none() || store::trust_version(conn).await?.is_none() {
+        return Ok(true);
+    }
+    let now = store::database_time(conn).await?.timestamp();
+    let trust = in_force(state, conn).await?;
+    let keyid = thumbprint(Algorithm::EdDSA, public_key);
+    Ok(trust.is_some_and(|trust| covers(&trust, &keyid, now)))
+}
