@@ -12,6 +12,7 @@
 mod database_problem;
 mod extract;
 mod fleet;
+mod policies;
 mod router;
 mod settings;
 mod signing_keys;
@@ -29,6 +30,7 @@ use service_runtime::shutdown::Shutdown;
 use service_runtime::{crypto, http, private, telemetry};
 
 pub use fleet::FleetSettings;
+pub use policies::PolicySettings;
 pub use settings::{RotationSettings, Settings, TokenSettings};
 
 use crate::state::AppState;
@@ -71,6 +73,7 @@ async fn serve(settings: Settings, shutdown: Shutdown) -> anyhow::Result<()> {
     ));
 
     shutdown.spawn(fleet::follow(state.clone()));
+    shutdown.spawn(policies::drive(state.clone()));
 
     let readiness = signing_keys::readiness(&state);
     let (private_address, _) = private::serve(settings.private_listen, readiness, shutdown.clone()).await?;

@@ -4,7 +4,7 @@ use axum::Router;
 use axum::routing::{get, post};
 
 use crate::state::AppState;
-use crate::{fleet, signing_keys};
+use crate::{fleet, policies, signing_keys};
 
 /// The routes. Whoever can open the socket may call all of them: its mode is the authorisation.
 pub(crate) fn router(state: AppState) -> Router {
@@ -13,5 +13,6 @@ pub(crate) fn router(state: AppState) -> Router {
         .route("/internal/keys/rotate", post(signing_keys::rotate_keys))
         .route("/internal/keyset", get(signing_keys::show_keyset))
         .merge(fleet::for_operators())
+        .merge(policies::for_operators())
         .with_state(state)
 }

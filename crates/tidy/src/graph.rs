@@ -40,6 +40,7 @@ pub const ALLOWED: [(&str, &[&str]); 16] = [
             "database",
             "fleet",
             "keyring",
+            "policy",
             "problem",
             "service-runtime",
             "test-support",
