@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::Value;
 use trial::{Service, System};
 
@@ -88,6 +90,75 @@ async fn a_rotation_changes_the_key_and_old_tokens_stay_good() {
     for state in ["active", "published", "retiring"] {
         assert!(listed.contains(state), "no {state} key in\n{listed}");
     }
+    system.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_revoked_and_blocked_is_refused_until_it_is_taken_back() {
+    let stage = Stage::new();
+    let (system, door) = stage.start().await;
+    let customer = door.sign_up().await.unwrap();
+    let data_dir = stage.data_dir().display().to_string();
+    let portico = async |arguments: &[&str]| {
+        let arguments = [arguments, &["--data-dir", &data_dir]].concat();
+        system.portico(&arguments).await.unwrap()
+    };
+    let answered = async |status: u16| {
+        until(async || customer.get("/api/v1/me").await.unwrap().status == status).await;
+    };
+    let payload = customer.tokens.access.split('.').nth(1).unwrap();
+    let claims: Value = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(payload).unwrap()).unwrap();
+    let (subject, issuer) = (claims["sub"].as_str().unwrap(), claims["iss"].as_str().unwrap());
+    answered(200).await;
+
+    let revoke = [
+        "revoke", "subject", subject, "--issuer", issuer, "--format", "json",
+    ];
+    let (code, revoked) = portico(&revoke).await;
+    assert_eq!(code, Some(0), "{revoked}");
+    answered(401).await;
+    let (_, listed) = portico(&["revoke", "list"]).await;
+    assert!(listed.contains(subject), "{listed}");
+    let id = serde_json::from_str::<Value>(&revoked).unwrap()["id"].to_string();
+    assert_eq!(portico(&["revoke", "undo", &id]).await.0, Some(0));
+    answered(200).await;
+    assert_eq!(portico(&["revoke", "undo", &id]).await.0, Some(1), "it is gone");
+
+    let (code, blocked) = portico(&[
+        "block",
+        "add",
+        "127.0.0.0/8",
+        "--for",
+        "10m",
+        "--reason",
+        "a test",
+    ])
+    .await;
+    assert_eq!(code, Some(0), "{blocked}");
+    answered(403).await;
+    let (code, refused) = portico(&["block", "add", "0.0.0.0/0", "--for", "10m"]).await;
+    assert!(
+        code == Some(1) && refused.contains("most of the internet"),
+        "{refused}"
+    );
+    assert_eq!(portico(&["block", "remove", "127.0.0.0/8"]).await.0, Some(0));
+    answered(200).await;
+
+    let (code, trust) = portico(&["trust", "show"]).await;
+    assert!(
+        code == Some(0) && trust.contains("version 1 of the trust document"),
+        "{trust}"
+    );
+    let (code, fleet) = portico(&["fleet", "status"]).await;
+    assert_eq!(code, Some(0), "{fleet}");
+    for stream in ["keyset", "revocations", "blocks"] {
+        assert!(fleet.contains(stream), "no {stream} is stated:\n{fleet}");
+    }
+    let (code, unknown) = portico(&["fleet", "explain", "edge-9"]).await;
+    assert!(
+        code == Some(1) && unknown.contains("no gateway `edge-9`"),
+        "{unknown}"
+    );
     system.stop().await.unwrap();
 }
 

@@ -5,7 +5,10 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::denials::{BlockCommand, RevokeCommand};
+use crate::fleet::FleetCommand;
 use crate::policy::{PolicyDiffArguments, PolicyShowCommand, RunningArguments, SHOW_EXAMPLES};
+use crate::trust::TrustCommand;
 
 /// Portico: a bank's security gateway, its control plane and the core banking API behind it, in one binary.
 #[derive(Debug, Parser)]
@@ -21,6 +24,7 @@ Examples:
   portico policy check policies           is every policy file right?
   portico policy explain --path /api/v1/me  which rule decides this request?
   portico keys rotate                     sign with a new key from now on
+  portico revoke subject usr_01JH…        their tokens are worth nothing, within a second
   portico doctor                          what is wrong here, and how to mend it
   portico prove                           does it keep its promises? a report for auditors
 
@@ -45,6 +49,18 @@ pub(crate) enum Command {
     /// See and rotate the keys that sign tokens.
     #[command(subcommand)]
     Keys(KeysCommand),
+    /// See how the gateways stand, and let one out or in.
+    #[command(subcommand)]
+    Fleet(FleetCommand),
+    /// Say with an offline root which keys may sign for gateways.
+    #[command(subcommand)]
+    Trust(TrustCommand),
+    /// Revoke tokens at every gateway, and take it back.
+    #[command(subcommand)]
+    Revoke(RevokeCommand),
+    /// Block networks of clients at every gateway for a time.
+    #[command(subcommand)]
+    Block(BlockCommand),
     /// Print the OpenAPI document of the core API.
     Openapi,
     /// Look for what is wrong on this machine, and say how to mend it.

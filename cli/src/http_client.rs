@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use http::{Method, Request, StatusCode};
-use http_body_util::{BodyExt as _, Empty};
+use http::{HeaderValue, Method, Request, StatusCode, header};
+use http_body_util::{BodyExt as _, Full};
 use hyper::body::Bytes;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
@@ -27,11 +27,24 @@ pub(crate) struct Answer {
     pub(crate) body: Bytes,
 }
 
-/// Sends one request and reads the whole answer, within `deadline`.
+/// Sends one request without a body and reads the whole answer, within `deadline`.
 pub(crate) async fn request(
     address: &Address,
     method: Method,
     path: &str,
+    deadline: Duration,
+) -> anyhow::Result<Answer> {
+    let request = Request::builder()
+        .method(method)
+        .uri(path)
+        .body(Full::default())?;
+    send(address, request, deadline).await
+}
+
+/// Sends one request and reads the whole answer, within `deadline`.
+pub(crate) async fn send(
+    address: &Address,
+    request: Request<Full<Bytes>>,
     deadline: Duration,
 ) -> anyhow::Result<Answer> {
     let exchange = async {
@@ -40,13 +53,13 @@ pub(crate) async fn request(
                 let stream = UnixStream::connect(socket)
                     .await
                     .with_context(|| format!("nothing answers on {}", socket.display()))?;
-                exchange(stream, method, path).await
+                exchange(stream, request).await
             }
             Address::Port(port) => {
                 let stream = TcpStream::connect(port)
                     .await
                     .with_context(|| format!("nothing answers on {port}"))?;
-                exchange(stream, method, path).await
+                exchange(stream, request).await
             }
         }
     };
@@ -55,17 +68,14 @@ pub(crate) async fn request(
         .with_context(|| format!("no answer within {} s", deadline.as_secs()))?
 }
 
-async fn exchange<S>(stream: S, method: Method, path: &str) -> anyhow::Result<Answer>
+async fn exchange<S>(stream: S, mut request: Request<Full<Bytes>>) -> anyhow::Result<Answer>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-    let request = Request::builder()
-        .method(method)
-        .uri(path)
-        .header("host", "localhost")
-        .header("connection", "close")
-        .body(Empty::<Bytes>::new())?;
+    let headers = request.headers_mut();
+    headers.insert(header::HOST, HeaderValue::from_static("localhost"));
+    headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
     let answer = async move {
         let response = sender.send_request(request).await?;
         let status = response.status();

@@ -4,9 +4,12 @@
 //! `main` is synchronous: each service builds its own runtime, and `up` starts child processes, never threads.
 
 mod arguments;
+mod control_plane;
 mod data_directory;
+mod denials;
 mod doctor;
 mod durable_file;
+mod fleet;
 mod http_client;
 mod keys;
 mod migrate;
@@ -15,6 +18,7 @@ mod output;
 mod policy;
 mod prove;
 mod services;
+mod trust;
 mod up;
 
 use std::process::ExitCode;
@@ -90,6 +94,10 @@ fn run(command: Command) -> anyhow::Result<Outcome> {
         Command::Migrate(arguments) => migrate::run(&arguments),
         Command::Policy(command) => policy::run(command),
         Command::Keys(command) => keys::run(&command),
+        Command::Fleet(command) => fleet::run(&command),
+        Command::Trust(command) => trust::run(&command),
+        Command::Revoke(command) => denials::revoke(&command),
+        Command::Block(command) => denials::block(&command),
         Command::Openapi => openapi::run(),
         Command::Doctor(arguments) => doctor::run(&arguments),
         Command::Prove(arguments) => prove::run(&arguments),

@@ -9,9 +9,11 @@
 
 #![warn(missing_docs)]
 
+mod announcements;
 mod database_problem;
 mod extract;
 mod fleet;
+mod lease;
 mod policies;
 mod router;
 mod settings;

@@ -15,6 +15,7 @@ use crate::policies::PolicySettings;
 
 /// Shortest time a standby must be published in production: key-set caches of 300 s and 30 s of skew (guard G2).
 const PRODUCTION_DWELL_S: u32 = 330;
+const DAY_S: u32 = 24 * 3600;
 /// Longest duration that a setting takes: ten years.
 const LONGEST_S: u32 = 10 * 366 * 24 * 3600;
 
@@ -60,6 +61,19 @@ pub struct RotationSettings {
     pub rollback_window_s: u32,
     /// How often keys that are due are retired and destroyed, milliseconds.
     pub maintenance_interval_ms: u32,
+    /// After how long an active key hands over by itself, seconds.
+    pub rotate_every_s: u32,
+    /// After how long an active key counts as overdue, in a metric to alert on, seconds. Above `rotate_every_s`.
+    pub overdue_after_s: u32,
+}
+
+/// When a ring turns by itself, and when that is overdue; seconds.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Schedule {
+    /// Age at which an active key hands over.
+    pub(crate) rotate_every_s: i64,
+    /// Age at which it is overdue.
+    pub(crate) overdue_s: i64,
 }
 
 /// What signers and verifiers of tokens were told; a retiring key must outlive what it signed.
@@ -98,6 +112,8 @@ impl Default for RotationSettings {
             issuer_overlap_s: 5,
             rollback_window_s: 900,
             maintenance_interval_ms: 5_000,
+            rotate_every_s: 30 * DAY_S,
+            overdue_after_s: 35 * DAY_S,
         }
     }
 }
@@ -132,6 +148,15 @@ impl Settings {
         }
     }
 
+    /// When a ring turns by itself.
+    #[must_use]
+    pub(crate) fn schedule(&self) -> Schedule {
+        Schedule {
+            rotate_every_s: i64::from(self.rotation.rotate_every_s),
+            overdue_s: i64::from(self.rotation.overdue_after_s),
+        }
+    }
+
     /// What is wrong with these settings in this environment, one line each.
     #[must_use]
     pub fn faults(&self, environment: Environment) -> Vec<String> {
@@ -146,6 +171,12 @@ impl Settings {
         if self.rotation.maintenance_interval_ms == 0 {
             faults.push("rotation.maintenance_interval_ms: must be above 0".to_owned());
         }
+        if self.rotation.rotate_every_s <= self.rotation.standby_dwell_s {
+            faults.push("rotation.rotate_every_s: must be above rotation.standby_dwell_s, or no standby is ever old enough".to_owned());
+        }
+        if self.rotation.overdue_after_s <= self.rotation.rotate_every_s {
+            faults.push("rotation.overdue_after_s: must be above rotation.rotate_every_s".to_owned());
+        }
         if self.tokens.lifetime_s == 0 {
             faults.push("tokens.lifetime_s: must be above 0".to_owned());
         }
@@ -153,6 +184,7 @@ impl Settings {
             ("rotation.standby_dwell_s", self.rotation.standby_dwell_s),
             ("rotation.issuer_overlap_s", self.rotation.issuer_overlap_s),
             ("rotation.rollback_window_s", self.rotation.rollback_window_s),
+            ("rotation.overdue_after_s", self.rotation.overdue_after_s),
             ("tokens.lifetime_s", self.tokens.lifetime_s),
             ("tokens.skew_s", self.tokens.skew_s),
         ] {

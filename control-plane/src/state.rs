@@ -10,7 +10,7 @@ use tokio::sync::watch;
 
 use crate::fleet::Fleet;
 use crate::policies::PolicySettings;
-use crate::settings::Settings;
+use crate::settings::{Schedule, Settings};
 use crate::signing_keys::Vault;
 
 /// Shared state; a clone is the same.
@@ -22,6 +22,8 @@ pub(crate) struct AppState {
     pub(crate) vault: Arc<Vault>,
     /// The durations a rotation keeps.
     pub(crate) bounds: Bounds,
+    /// When a ring turns by itself, and when that is overdue.
+    pub(crate) schedule: Schedule,
     /// The latest known `seq` of the ring; changes wake those who wait for a key set.
     pub(crate) seq: watch::Receiver<i64>,
     /// What gateways are told, and who they are.
@@ -51,6 +53,7 @@ impl AppState {
                 db,
                 vault: Arc::new(vault),
                 bounds: settings.bounds(),
+                schedule: settings.schedule(),
                 seq,
                 fleet: Fleet::new(settings.fleet.clone()).context("fleet.roots")?,
                 policies: Arc::new(settings.policies.clone()),

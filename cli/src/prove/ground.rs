@@ -124,6 +124,16 @@ impl Ground {
             .context("the gateway does not tell which key set it has")
     }
 
+    /// The number of the list of what is revoked that the gateway has.
+    pub(super) async fn revocations_sequence(&self) -> anyhow::Result<u64> {
+        let metrics = self.system.metrics(Service::Gateway).await?;
+        let line = metrics
+            .lines()
+            .find(|line| line.starts_with("portico_revocations_seq "));
+        line.and_then(number)
+            .context("the gateway does not tell which list of what is revoked it has")
+    }
+
     /// Changes a policy file and waits until the gateway enforces the change.
     pub(super) async fn edit_policy(
         &self,

@@ -6,6 +6,7 @@
 mod certificates;
 mod child;
 mod endpoints;
+mod fleet;
 mod logs;
 mod ports;
 mod prepare;

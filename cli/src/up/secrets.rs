@@ -17,6 +17,10 @@ const LENGTH: usize = 32;
 pub(super) struct Secrets {
     /// The key-encryption key, raw bytes.
     pub(super) kek: PathBuf,
+    /// The development root, which signs which keys may sign for gateways.
+    pub(super) fleet_root: PathBuf,
+    /// Its public part.
+    pub(super) fleet_root_public: String,
     /// What is mixed into every password hash.
     pub(super) pepper: PathBuf,
     /// Passwords of the private cluster.
@@ -51,7 +55,11 @@ pub(super) fn prepare(directory: &DataDirectory) -> anyhow::Result<Secrets> {
         once(&path, || Ok(hex(&random()?).into_bytes()))?;
         fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))
     };
+    let fleet_root = secrets.join("fleet-root.key");
+    let fleet_root_public = super::fleet::root(&fleet_root)?.public();
     Ok(Secrets {
+        fleet_root,
+        fleet_root_public,
         superuser_password: password("db_owner_password")?,
         core_password: password("db_core_password")?,
         control_password: password("db_control_password")?,

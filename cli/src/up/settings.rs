@@ -80,6 +80,11 @@ fn control_plane(inputs: &Inputs<'_>) -> Value {
         "endpoints_file": endpoints_file(inputs.directory, "control-plane"),
         "database": {"url": secret(&inputs.secrets.control_url)},
         "kek": secret(&inputs.secrets.kek),
+        "fleet": {
+            "name": super::fleet::NAME,
+            "environment": inputs.environment.as_str(),
+            "roots": [inputs.secrets.fleet_root_public],
+        },
     });
     // The one gateway of this machine hears of a new key at once, so a rotation need not wait for caches.
     if inputs.environment != Environment::Production

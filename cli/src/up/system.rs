@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::child::{self, Running, Service};
 use super::endpoints::{Endpoints, metrics_url};
+use super::fleet;
 use super::logs::{ServiceLog, Terminal};
 use super::prepare::Prepared;
 use super::readiness;
@@ -21,6 +22,7 @@ use super::settings::{self, Inputs};
 use super::store::{self, Addresses};
 use super::tour::Tour;
 use super::{SERVICES, Stop, survivors};
+use crate::control_plane::ControlPlane;
 
 /// Pause before a database that died is started again.
 const DATABASE_PAUSE: Duration = Duration::from_millis(200);
@@ -99,7 +101,19 @@ impl<'a> System<'a> {
         }
         // A service that is restarted comes back where it was.
         self.write_settings()?;
+        self.keep_trust().await?;
         self.supervise();
+        Ok(())
+    }
+
+    /// The development root signs which keys may sign for gateways, now and whenever the ring turns.
+    async fn keep_trust(&mut self) -> anyhow::Result<()> {
+        let control_plane =
+            ControlPlane::with_settings(&self.prepared.directory.settings_of("control-plane"))?;
+        let root = fleet::root(&self.prepared.secrets.fleet_root)?;
+        fleet::hand_over(&control_plane, &root).await?;
+        self.readers
+            .spawn(fleet::keep(control_plane, root, self.stop.begin.clone()));
         Ok(())
     }
 

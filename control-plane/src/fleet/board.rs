@@ -11,6 +11,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 use super::error::FleetError;
 use super::store::{HeadRow, NodeRow};
 use super::{denials, metrics, nodes, publish, store};
+use crate::announcements;
 use crate::state::AppState;
 
 /// The channels on which the database announces what is to be published or told.
@@ -62,7 +63,7 @@ pub(super) struct Board {
     /// The policy of gateways that no roll-out has assigned another one.
     policy: Option<Head>,
     nodes: HashMap<String, Assigned>,
-    /// When all of this was published and read last.
+    /// When all of this was stated and read last; none while something could not be stated.
     read_at: Option<Instant>,
 }
 
@@ -112,7 +113,7 @@ pub(crate) async fn follow(state: AppState) {
         tokio::select! {
             () = state.shutdown.cancelled() => return,
             _ = ticks.tick() => {}
-            is_alive = announcement(&mut listener) => if !is_alive { listener = None },
+            is_alive = announcements::next(&mut listener) => if !is_alive { listener = None },
         }
         let is_upkeep_due = Instant::now() >= upkeep_at;
         if is_upkeep_due {
@@ -123,19 +124,26 @@ pub(crate) async fn follow(state: AppState) {
     }
 }
 
-/// Listens first, then reads: a change between the two is announced.
+/// Listens first, then publishes and reads: a change in between is announced.
+///
+/// The board is read whether or not all could be stated, for those who poll; it is fresh only when it was.
 async fn round(
     state: &AppState,
     listener: &mut Option<PgListener>,
     is_upkeep_due: bool,
 ) -> Result<(), FleetError> {
     if listener.is_none() {
-        let mut fresh = PgListener::connect_with(&state.db).await?;
-        // A lost connection is our business: announcements made meanwhile are lost with it.
-        fresh.eager_reconnect(false);
-        fresh.listen_all(CHANNELS).await?;
-        *listener = Some(fresh);
+        *listener = Some(announcements::listen(&state.db, &CHANNELS).await?);
     }
+    let published = publish::publish_due(state).await;
+    let mut board = read(&mut *state.db.acquire().await?).await?;
+    board.read_at = matches!(published, Ok(true)).then(Instant::now);
+    state.fleet.board.send_if_modified(|known| {
+        let (mut before, mut after) = (known.clone(), board.clone());
+        (before.read_at, after.read_at) = (None, None);
+        *known = board;
+        before != after
+    });
     if is_upkeep_due {
         let mut conn = state.db.acquire().await?;
         denials::sweep(&mut conn).await?;
@@ -143,21 +151,7 @@ async fn round(
         drop(conn);
         metrics::show(&nodes::view(state).await?);
     }
-    publish::publish_due(state).await?;
-    let mut board = read(&mut *state.db.acquire().await?).await?;
-    board.read_at = Some(Instant::now());
-    state.fleet.board.send_if_modified(|known| {
-        let is_changed = Board {
-            read_at: None,
-            ..known.clone()
-        } != Board {
-            read_at: None,
-            ..board.clone()
-        };
-        *known = board;
-        is_changed
-    });
-    Ok(())
+    published.map(drop)
 }
 
 /// Says once when it fails, not every second, and once when it is well again.
@@ -170,15 +164,6 @@ fn note(was_well: bool, error: Option<&FleetError>) -> bool {
         _ => {}
     }
     error.is_none()
-}
-
-/// Waits for an announcement; says whether the connection is still good. Without a connection it waits for ever: the
-/// other branches go on.
-async fn announcement(listener: &mut Option<PgListener>) -> bool {
-    match listener {
-        Some(listener) => matches!(listener.try_recv().await, Ok(Some(_))),
-        None => std::future::pending().await,
-    }
 }
 
 async fn read(conn: &mut PgConnection) -> Result<Board, FleetError> {

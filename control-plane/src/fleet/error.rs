@@ -30,6 +30,12 @@ pub(crate) enum FleetError {
     /// The list that the caller holds is newer than the database's.
     #[error("a holder has list {after}, the database has {seq}")]
     RevocationsAhead { after: u64, seq: u64 },
+    /// A certificate that does not say which gateway it is for.
+    #[error("a certificate without one DNS name")]
+    UnnamedCertificate,
+    /// A request on the socket that does not say which gateway it is of.
+    #[error("a request without x-node")]
+    Unnamed,
     /// The gateway was evicted.
     #[error("this gateway was evicted")]
     Evicted,
@@ -62,6 +68,12 @@ impl From<FleetError> for Problem {
             FleetError::Invalid(detail) => Self::new(catalogue::VALIDATION_FAILED).detail(detail),
             FleetError::NotFound(detail) => Self::new(catalogue::NOT_FOUND).detail(detail),
             FleetError::RevocationsAhead { after, seq } => revocations_ahead(after, seq),
+            FleetError::UnnamedCertificate => Self::new(catalogue::FORBIDDEN).detail(
+                "the certificate of a gateway has one DNS name, of a-z, 0-9, `-` and `.`: that is its name",
+            ),
+            FleetError::Unnamed => Self::new(catalogue::MALFORMED_REQUEST).detail(
+                "x-node must name the gateway: 1 to 63 of a-z, 0-9, `-` and `.`, at its ends a letter or digit",
+            ),
             FleetError::Evicted => {
                 Self::new(NODE_EVICTED).detail("an operator lets it in again with `portico fleet admit`")
             }

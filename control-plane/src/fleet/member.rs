@@ -2,7 +2,7 @@
 
 use axum::extract::FromRequestParts;
 use http::request::Parts;
-use problem::{Problem, catalogue};
+use problem::Problem;
 use service_runtime::tls::ClientNames;
 
 use super::error::FleetError;
@@ -45,25 +45,22 @@ impl FromRequestParts<AppState> for Member {
 }
 
 /// The one DNS name of a certificate. With two, a gateway could choose who it is.
-fn certified(names: Option<&ClientNames>) -> Result<String, Problem> {
+fn certified(names: Option<&ClientNames>) -> Result<String, FleetError> {
     let mut dns = names
         .into_iter()
         .flat_map(ClientNames::iter)
         .filter(|name| !name.contains(':'));
     match (dns.next(), dns.next()) {
         (Some(name), None) if is_name(name) => Ok(name.to_owned()),
-        _ => Err(Problem::new(catalogue::FORBIDDEN).detail(
-            "the certificate of a gateway has one DNS name, of a-z, 0-9, `-` and `.`: that is its name",
-        )),
+        _ => Err(FleetError::UnnamedCertificate),
     }
 }
 
-fn named(parts: &Parts) -> Result<String, Problem> {
+fn named(parts: &Parts) -> Result<String, FleetError> {
     let name = parts.headers.get(NODE).and_then(|name| name.to_str().ok());
-    name.filter(|name| is_name(name)).map(str::to_owned).ok_or_else(|| {
-        Problem::new(catalogue::MALFORMED_REQUEST)
-            .detail("x-node must name the gateway: 1 to 63 of a-z, 0-9, `-` and `.`, at its ends a letter or digit")
-    })
+    name.filter(|name| is_name(name))
+        .map(str::to_owned)
+        .ok_or(FleetError::Unnamed)
 }
 
 /// The form of a name, as the table has it.

@@ -1,6 +1,6 @@
 //! Publication: what the database says is signed, and committed as exact bytes before anybody is told of it.
 
-use fleet::{Digest, Envelope, Signature, Statement, Stream, Target, Version, to_be_signed};
+use fleet::{Digest, Envelope, Signature, Statement, Stream, Target, Trust, Version, to_be_signed};
 use keyring::RingName;
 use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
@@ -22,36 +22,37 @@ const ATTEMPTS: usize = 8;
 ///
 /// Several control planes do this at once: the position of a statement is given once, and who comes second looks again.
 /// Nothing is published where there is no fleet, or before the roots have signed a trust document: no gateway would believe
-/// it.
-pub(super) async fn publish_due(state: &AppState) -> Result<(), FleetError> {
+/// it. False then.
+pub(super) async fn publish_due(state: &AppState) -> Result<bool, FleetError> {
     let Some(settings) = state.fleet.settings.clone() else {
-        return Ok(());
+        return Ok(false);
+    };
+    let Some(trust) = trust::in_force(state, &mut *state.db.acquire().await?).await? else {
+        return Ok(false);
     };
     for stream in FOLLOWING {
         for _ in 0..ATTEMPTS {
-            if publish_if_due(state, &settings, stream).await? {
+            if publish_if_due(state, &settings, &trust, stream).await? {
                 break;
             }
         }
     }
-    Ok(())
+    Ok(true)
 }
 
 /// Publishes the content of the database in one stream if it is due; false when another was quicker.
 async fn publish_if_due(
     state: &AppState,
     settings: &FleetSettings,
+    trust: &Trust,
     stream: Stream,
 ) -> Result<bool, FleetError> {
     let mut conn = state.db.acquire().await?;
-    let Some(trust) = trust::in_force(state, &mut conn).await? else {
-        return Ok(true);
-    };
     // In this order: whoever states content that was read before the last statement could go back behind it.
     let latest = store::latest(&mut conn, stream.as_str()).await?;
     let source_seq = store::source_seq(&mut conn, stream.as_str()).await?;
     let now = latest.now.timestamp();
-    let is_believed = |keyid: &str| trust::covers(&trust, keyid, now);
+    let is_believed = |keyid: &str| trust::covers(trust, keyid, now);
     if !is_due(&latest, source_seq, is_believed) {
         return Ok(true);
     }

@@ -98,7 +98,7 @@ impl FleetSettings {
             ),
             None if self.listen.is_none() && files.iter().all(|file| file.is_none()) => {}
             None => {
-                faults.push("fleet: `listen`, `certificate`, `key` and `client_ca` go together".to_owned())
+                faults.push("fleet: `listen`, `certificate`, `key` and `client_ca` go together".to_owned());
             }
         }
         faults

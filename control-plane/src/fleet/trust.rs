@@ -1,16 +1,16 @@
 //! The trust document: which keys of the bundle ring may sign statements, as the offline roots have signed it.
 
-use axum::body::Bytes;
-use axum::extract::State;
+use axum::extract::{Request, State};
 use chrono::{DateTime, Utc};
 use fleet::Trust;
 use keyring::{Algorithm, thumbprint};
+use problem::Problem;
 use serde::Serialize;
 use sqlx::PgConnection;
 
 use super::error::FleetError;
 use super::store;
-use crate::extract::{Actor, Json};
+use crate::extract::{Actor, Json, body};
 use crate::state::AppState;
 
 /// What a tool needs to make the next document, and what is in force.
@@ -20,7 +20,9 @@ pub(crate) struct TrustStanding {
     fleet: Option<String>,
     /// The keys of the bundle ring that may still sign.
     bundle_keys: Vec<BundleKey>,
-    /// The document in force, read; null before there is one.
+    /// The highest version that was accepted; 0 before there is one.
+    version: i64,
+    /// The document in force, read; null before there is one, and when other roots have signed it than those of today.
     trust: Option<Trust>,
     /// Who handed it over, and when.
     author: Option<String>,
@@ -42,7 +44,8 @@ struct BundleKey {
 pub(super) async fn show_standing(State(state): State<AppState>) -> Result<Json<TrustStanding>, FleetError> {
     let mut conn = state.db.acquire().await?;
     let now = store::database_time(&mut conn).await?.timestamp();
-    let trust = in_force(&state, &mut conn).await?;
+    let version = store::trust_version(&mut conn).await?.unwrap_or(0);
+    let trust = believed(&state, &mut conn).await?;
     let bundle_keys = store::bundle_keys(&mut conn)
         .await?
         .into_iter()
@@ -65,6 +68,7 @@ pub(super) async fn show_standing(State(state): State<AppState>) -> Result<Json<
             .as_ref()
             .map(|settings| settings.name.clone()),
         bundle_keys,
+        version,
         trust,
         author: record.as_ref().map(|record| record.author.clone()),
         accepted_at: record.map(|record| record.created_at),
@@ -77,8 +81,13 @@ pub(super) async fn show_standing(State(state): State<AppState>) -> Result<Json<
 pub(super) async fn take_trust(
     State(state): State<AppState>,
     actor: Actor,
-    envelope: Bytes,
-) -> Result<Json<Trust>, FleetError> {
+    request: Request,
+) -> Result<Json<Trust>, Problem> {
+    let envelope = body(request, &state).await?;
+    Ok(Json(accept(&state, &actor, &envelope).await?))
+}
+
+async fn accept(state: &AppState, actor: &Actor, envelope: &[u8]) -> Result<Trust, FleetError> {
     let mut tx = state.db.begin().await?;
     let before = store::trust(&mut tx).await?;
     let version = store::trust_version(&mut tx).await?.unwrap_or(0);
@@ -88,7 +97,7 @@ pub(super) async fn take_trust(
     } else {
         version.saturating_add(1)
     };
-    let trust = read(&state, &envelope, u64::try_from(at_least).unwrap_or(u64::MAX))?;
+    let trust = read(state, envelope, u64::try_from(at_least).unwrap_or(u64::MAX))?;
     if !is_the_same {
         let now = store::database_time(&mut tx).await?.timestamp();
         for key in store::bundle_keys(&mut tx)
@@ -102,8 +111,8 @@ pub(super) async fn take_trust(
         }
         let version = i64::try_from(trust.version)
             .map_err(|_| FleetError::Invalid("the version of a trust document is a small whole number"))?;
-        store::insert_trust(&mut tx, version, &envelope, actor.name()).await?;
-        store::record(&mut tx, &actor, "trust.accepted", &format!("version {version}")).await?;
+        store::insert_trust(&mut tx, version, envelope, actor.name()).await?;
+        store::record(&mut tx, actor, "trust.accepted", &format!("version {version}")).await?;
         tx.commit().await?;
         tracing::info!(
             version,
@@ -112,7 +121,7 @@ pub(super) async fn take_trust(
             "another trust document is in force"
         );
     }
-    Ok(Json(trust))
+    Ok(trust)
 }
 
 fn read(state: &AppState, envelope: &[u8], at_least: u64) -> Result<Trust, FleetError> {
@@ -130,6 +139,14 @@ pub(super) async fn in_force(state: &AppState, conn: &mut PgConnection) -> Resul
     }
 }
 
+/// The same, and none for one that the roots of today have not signed: whoever asks must have another signed.
+async fn believed(state: &AppState, conn: &mut PgConnection) -> Result<Option<Trust>, FleetError> {
+    match in_force(state, conn).await {
+        Err(FleetError::Trust(_)) => Ok(None),
+        read => read,
+    }
+}
+
 /// Whether the document names the key for this moment, Unix seconds.
 pub(super) fn covers(trust: &Trust, keyid: &str, moment: i64) -> bool {
     trust.key(keyid).is_some_and(|key| key.covers(moment))
@@ -140,7 +157,7 @@ pub(super) fn covers(trust: &Trust, keyid: &str, moment: i64) -> bool {
 ///
 /// # Errors
 ///
-/// When the database cannot say, or holds a document that the roots have not signed.
+/// When the database cannot say.
 pub(crate) async fn is_trusted_to_sign(
     state: &AppState,
     conn: &mut PgConnection,
@@ -150,7 +167,7 @@ pub(crate) async fn is_trusted_to_sign(
         return Ok(true);
     }
     let now = store::database_time(conn).await?.timestamp();
-    let trust = in_force(state, conn).await?;
+    let trust = believed(state, conn).await?;
     let keyid = thumbprint(Algorithm::EdDSA, public_key);
     Ok(trust.is_some_and(|trust| covers(&trust, &keyid, now)))
 }

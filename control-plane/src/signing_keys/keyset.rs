@@ -16,6 +16,7 @@ use tokio::time::{Instant, MissedTickBehavior, timeout_at};
 use super::error::KeyError;
 use super::store;
 use super::store::PublishedRow;
+use crate::announcements;
 use crate::extract::{Json, Query};
 use crate::state::AppState;
 
@@ -131,7 +132,7 @@ pub(crate) async fn follow(state: AppState, changes: watch::Sender<i64>) {
         tokio::select! {
             () = state.shutdown.cancelled() => return,
             _ = ticks.tick() => {}
-            is_alive = announcement(&mut listener) => if !is_alive { listener = None },
+            is_alive = announcements::next(&mut listener) => if !is_alive { listener = None },
         }
         let read = read_seq(&state, &mut listener).await;
         was_reachable = note_reachable(was_reachable, read.as_ref().err());
@@ -144,7 +145,7 @@ pub(crate) async fn follow(state: AppState, changes: watch::Sender<i64>) {
 /// Listens first, then reads: a change between the two is announced.
 async fn read_seq(state: &AppState, listener: &mut Option<PgListener>) -> sqlx::Result<i64> {
     if listener.is_none() {
-        *listener = Some(listen(state).await?);
+        *listener = Some(announcements::listen(&state.db, &[CHANNEL]).await?);
     }
     let mut conn = state.db.acquire().await?;
     Ok(store::seq(&mut conn, RingName::Access).await?.unwrap_or(0))
@@ -156,21 +157,4 @@ fn note_reachable(was_reachable: bool, error: Option<&sqlx::Error>) -> bool {
         tracing::warn!(%error, "the key ring cannot be followed; verifiers keep what they hold");
     }
     error.is_none()
-}
-
-async fn listen(state: &AppState) -> sqlx::Result<PgListener> {
-    let mut listener = PgListener::connect_with(&state.db).await?;
-    // A lost connection is our business: announcements made meanwhile are lost with it.
-    listener.eager_reconnect(false);
-    listener.listen(CHANNEL).await?;
-    Ok(listener)
-}
-
-/// Waits for an announcement; says whether the connection is still good. Without a connection it waits for ever: the
-/// other branches go on.
-async fn announcement(listener: &mut Option<PgListener>) -> bool {
-    match listener {
-        Some(listener) => matches!(listener.try_recv().await, Ok(Some(_))),
-        None => std::future::pending().await,
-    }
 }

@@ -24,8 +24,10 @@ pub(crate) struct RingView {
     seq: i64,
     /// The database's time when this was read.
     now: DateTime<Utc>,
-    /// Seconds until a rotation is possible; 0 when it is, null when there is no standby.
+    /// Seconds until the key that signs next has been published long enough; 0 when it has, null when there is none.
     rotatable_in_s: Option<i64>,
+    /// The live gateways that do not know that key yet: a rotation waits for them.
+    gateways_behind: Vec<String>,
     /// Its keys, newest first, 200 at most.
     keys: Vec<KeyView>,
 }
@@ -41,13 +43,18 @@ struct KeyView {
     has_private_part: bool,
     created_at: DateTime<Utc>,
     published_at: Option<DateTime<Utc>>,
+    /// Whoever holds this `seq` of the ring or a later one knows it.
+    published_seq: Option<i64>,
     activated_at: Option<DateTime<Utc>>,
     retiring_at: Option<DateTime<Utc>>,
     /// Tokens issued later are not this key's.
     sign_until: Option<DateTime<Utc>>,
     /// After this the key verifies nothing.
     verify_until: Option<DateTime<Utc>>,
+    /// When it was called back from retiring.
+    reinstated_at: Option<DateTime<Utc>>,
     retired_at: Option<DateTime<Utc>>,
+    aborted_at: Option<DateTime<Utc>>,
     revoked_at: Option<DateTime<Utc>>,
 }
 
@@ -61,11 +68,14 @@ impl From<KeyRow> for KeyView {
             has_private_part: row.has_private_part,
             created_at: row.created_at,
             published_at: row.published_at,
+            published_seq: row.published_seq,
             activated_at: row.activated_at,
             retiring_at: row.retiring_at,
             sign_until: row.sign_until,
             verify_until: row.verify_until,
+            reinstated_at: row.reinstated_at,
             retired_at: row.retired_at,
+            aborted_at: row.aborted_at,
             revoked_at: row.revoked_at,
         }
     }
@@ -87,13 +97,18 @@ async fn list(state: &AppState, ring: RingName) -> Result<RingView, KeyError> {
     let keys = store::list(&mut conn, ring).await?;
     let now = store::database_time(&mut conn).await?;
     let dwell_s = i64::from(state.bounds.standby_dwell_s);
-    let rotatable_in_s = store::standby_wait_s(&mut conn, ring, now, dwell_s).await?;
+    let successor = store::successor(&mut conn, ring, now, dwell_s).await?;
+    let gateways_behind = match &successor {
+        Some(successor) => store::gateways_behind(&mut conn, ring, successor.published_seq).await?,
+        None => Vec::new(),
+    };
     let keys = keys.into_iter().map(KeyView::from).collect();
     Ok(RingView {
         ring,
         seq,
         now,
-        rotatable_in_s,
+        rotatable_in_s: successor.map(|successor| successor.wait_s),
+        gateways_behind,
         keys,
     })
 }
@@ -142,7 +157,7 @@ async fn check_rings(state: &AppState) -> Result<(), KeyError> {
 pub(super) async fn check_ring(state: &AppState, ring: RingName) -> Result<(), KeyError> {
     let mut conn = state.db.acquire().await?;
     for wanted in [KeyState::Active, KeyState::Published] {
-        let row = store::sealed_key(&mut conn, ring, wanted.as_str()).await?;
+        let row = store::sealed_key(&mut conn, ring, wanted).await?;
         state.vault.prove(ring, &row.ok_or(KeyError::NotInitialised)?)?;
     }
     Ok(())

@@ -55,12 +55,11 @@ impl Vault {
         }
     }
 
-    /// Makes a key for a ring and proves that it works: sealed, opened again, it signs, and the signature verifies
-    /// (guard G1). Only then may it be published.
+    /// Makes a key for a ring. It is published only once its row has been proved.
     pub(super) fn make(&self, ring: RingName) -> Result<SealedKey, VaultError> {
         let key = SigningKey::generate(ring.algorithm(self.algorithm))?;
         let private = key.to_pkcs8()?;
-        let sealed = SealedKey {
+        Ok(SealedKey {
             kid: key.kid().to_owned(),
             algorithm: key.algorithm().to_string(),
             public_key: key.public().to_vec(),
@@ -73,12 +72,10 @@ impl Vault {
                 &private,
             )?,
             kek_version: self.kek_version,
-        };
-        self.prove(ring, &sealed)?;
-        Ok(sealed)
+        })
     }
 
-    /// Opens a row's private part and proves that it signs for the row's kid.
+    /// Opens a row's private part and proves that it signs for the row's kid, and that the signature verifies (guard G1).
     pub(super) fn prove(&self, ring: RingName, row: &SealedKey) -> Result<(), VaultError> {
         let key = self.open(ring, row)?;
         let claims = self_test_claims();

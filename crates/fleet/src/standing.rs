@@ -125,18 +125,8 @@ pub struct Verdict {
 /// A refusal of what it should hold outweighs everything that it says is in force: it is never shown as applied.
 #[must_use]
 pub fn judge(stream: Stream, seen: &Observation, now: i64) -> Verdict {
-    let verdict = |standing, since, reason: String| Verdict {
-        standing,
-        since,
-        reason,
-    };
-    let heard_at = seen.heard_at.unwrap_or(seen.first_seen_at);
-    if seen.heard_at.is_none() || now.saturating_sub(heard_at) > LIVE_S {
-        let reason = match seen.heard_at {
-            Some(_) => format!("no heartbeat for {} s", now.saturating_sub(heard_at)),
-            None => "it has never sent a heartbeat".to_owned(),
-        };
-        return verdict(Standing::Unreachable, heard_at, reason);
+    if let Some(silent) = silence(seen, now) {
+        return silent;
     }
     let Some(told) = seen.told else {
         return untold(stream, seen);
@@ -146,58 +136,89 @@ pub fn judge(stream: Stream, seen: &Observation, now: i64) -> Verdict {
         .as_ref()
         .filter(|refused| refused.position == told.position)
     {
-        let standing = if refused.code == "unsupported" {
-            Standing::Incompatible
-        } else {
-            Standing::Refused
-        };
-        return verdict(
-            standing,
-            refused.at,
-            format!("{}: {}", refused.code, refused.message),
-        );
+        return refusal(refused);
     }
     let Some(active) = &seen.active else {
         return waiting(told, "it has nothing in force", now);
     };
-    let Some((position, digest)) = active.statement else {
-        if stream == Stream::Policy {
-            return verdict(
-                Standing::InSync,
-                active.since,
-                "it takes its policy from a directory of its own".to_owned(),
-            );
+    match active.statement {
+        None if stream == Stream::Policy => {
+            let reason = "it takes its policy from a directory of its own".to_owned();
+            Verdict::new(Standing::InSync, active.since, reason)
         }
-        return waiting(
+        None => waiting(
             told,
             "what it has in force did not come from the control plane",
             now,
-        );
-    };
-    if position < told.position {
-        return waiting(told, &format!("it has {position} in force"), now);
+        ),
+        Some((position, _)) if position < told.position => {
+            waiting(told, &format!("it has {position} in force"), now)
+        }
+        Some(statement) => held(active, statement, told, seen.expected_fingerprint.as_deref()),
     }
+}
+
+impl Verdict {
+    const fn new(standing: Standing, since: i64, reason: String) -> Self {
+        Self {
+            standing,
+            since,
+            reason,
+        }
+    }
+}
+
+/// Whether it has not been heard of for too long.
+fn silence(seen: &Observation, now: i64) -> Option<Verdict> {
+    let Some(heard_at) = seen.heard_at else {
+        let reason = "it has never sent a heartbeat".to_owned();
+        return Some(Verdict::new(Standing::Unreachable, seen.first_seen_at, reason));
+    };
+    let silent_s = now.saturating_sub(heard_at);
+    (silent_s > LIVE_S).then(|| {
+        Verdict::new(
+            Standing::Unreachable,
+            heard_at,
+            format!("no heartbeat for {silent_s} s"),
+        )
+    })
+}
+
+fn refusal(refused: &Refused) -> Verdict {
+    let standing = if refused.code == "unsupported" {
+        Standing::Incompatible
+    } else {
+        Standing::Refused
+    };
+    Verdict::new(
+        standing,
+        refused.at,
+        format!("{}: {}", refused.code, refused.message),
+    )
+}
+
+/// What it holds is not behind what it should hold.
+fn held(
+    active: &Active,
+    (position, digest): (Position, Digest),
+    told: Told,
+    expected: Option<&str>,
+) -> Verdict {
+    let drifted = |reason| Verdict::new(Standing::Drifted, active.since, reason);
     if position > told.position {
-        let reason = format!(
-            "it has {position} in force, and the database knows {} at most: was the database restored?",
-            told.position
-        );
-        return verdict(Standing::Drifted, active.since, reason);
+        let known = told.position;
+        return drifted(format!(
+            "it has {position} in force, and the database knows {known} at most: was the database restored?"
+        ));
     }
     if digest != told.digest {
-        return verdict(
-            Standing::Drifted,
-            active.since,
-            format!("it has another statement at {position} in force"),
-        );
+        return drifted(format!("it has another statement at {position} in force"));
     }
-    match (&active.fingerprint, &seen.expected_fingerprint) {
-        (Some(found), Some(expected)) if found != expected => verdict(
-            Standing::Drifted,
-            active.since,
-            format!("in its memory is {found}, and in most others' {expected}, of the same statement"),
-        ),
-        _ => verdict(
+    match (active.fingerprint.as_deref(), expected) {
+        (Some(found), Some(expected)) if found != expected => drifted(format!(
+            "in its memory is {found}, and in most others' {expected}, of the same statement"
+        )),
+        _ => Verdict::new(
             Standing::InSync,
             active.since.max(told.since),
             format!("{position} is in force"),

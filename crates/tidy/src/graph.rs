@@ -16,6 +16,7 @@ pub const ALLOWED: [(&str, &[&str]); 16] = [
             "control-plane",
             "core-api",
             "database",
+            "fleet",
             "gateway",
             "keyring",
             "policy",

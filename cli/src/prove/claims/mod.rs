@@ -12,6 +12,7 @@ mod limits;
 mod policy_error;
 mod refusal;
 mod reload;
+mod revocation;
 mod rotation;
 
 use serde::Serialize;
@@ -67,11 +68,12 @@ pub(crate) enum Claim {
     Agreement,
     Durability,
     Rotation,
+    Revocation,
     Isolation,
 }
 
 impl Claim {
-    pub(crate) const ALL: [Self; 11] = [
+    pub(crate) const ALL: [Self; 12] = [
         Self::Refusal,
         Self::Forwarding,
         Self::Entrance,
@@ -82,6 +84,7 @@ impl Claim {
         Self::Agreement,
         Self::Durability,
         Self::Rotation,
+        Self::Revocation,
         Self::Isolation,
     ];
 
@@ -97,6 +100,7 @@ impl Claim {
             Self::Agreement => "agreement",
             Self::Durability => "durability",
             Self::Rotation => "rotation",
+            Self::Revocation => "revocation",
             Self::Isolation => "isolation",
         }
     }
@@ -127,6 +131,7 @@ impl Claim {
                 "Killing the core in the middle of transfers loses nothing and does nothing twice."
             }
             Self::Rotation => "Rotating the signing key refuses no valid token.",
+            Self::Revocation => "What is revoked is refused at the gateway within a second.",
             Self::Isolation => {
                 "In the database, without a tenant nothing is visible, and a stranger's rows never are."
             }
@@ -181,6 +186,10 @@ impl Claim {
                 "Clients call a protected route without pause while the signing key is rotated; a token of the new \
                  key is used at once, beside one of the old key, until the gateway has the new key set and beyond. Every answer must be 200."
             }
+            Self::Revocation => {
+                "A token, a session and a person are revoked with `portico revoke` while their tokens are in use. Each must be \
+                 answered 401, most of them within a second after the command has ended, and somebody else's token must stay good."
+            }
             Self::Isolation => {
                 "The books are read with the database role of the core, table by table: once with no tenant set, once as one \
                  customer. Nothing may be visible in the first case, and in the second only rows of that customer."
@@ -200,6 +209,7 @@ impl Claim {
             Self::Agreement => "one route of the running policy is not what the files said",
             Self::Durability => "clients repeat with a new idempotency key",
             Self::Rotation => "the old key is retired at once",
+            Self::Revocation => "the revocations name another issuer",
             Self::Isolation => "row-level security is switched off",
         }
     }
@@ -216,6 +226,7 @@ impl Claim {
             Self::Agreement => &["POL-1", "POL-3"],
             Self::Durability => &["I1", "I2", "I3", "I5", "I6"],
             Self::Rotation => &["INV-1", "INV-5"],
+            Self::Revocation => &["J41", "INV-A23"],
             Self::Isolation => &["I13"],
         }
     }
@@ -232,6 +243,7 @@ impl Claim {
             Self::Agreement => agreement::check(ground).await,
             Self::Durability => durability::check(ground).await,
             Self::Rotation => rotation::check(ground).await,
+            Self::Revocation => revocation::check(ground).await,
             Self::Isolation => isolation::check(ground).await,
         }
     }
@@ -249,6 +261,7 @@ impl Claim {
             Self::Agreement => agreement::control(ground).await,
             Self::Durability => durability::control(ground).await,
             Self::Rotation => rotation::control(ground).await,
+            Self::Revocation => revocation::control(ground).await,
             Self::Isolation => isolation::control(ground).await,
         }
     }

@@ -197,7 +197,7 @@ async fn a_gateway_speaks_of_itself_alone_and_within_bounds() {
         wrong(&|said| said["active"] = json!([twice, twice])),
         wrong(&|said| {
             said["active"] =
-                json!([{"stream": "keyset", "position": "1.1", "digest": null, "fingerprint": "f"}])
+                json!([{"stream": "keyset", "position": "1.1", "digest": null, "fingerprint": "f"}]);
         }),
         wrong(&|said| said["traffic"]["latency"] = vec![1; 17].into()),
         wrong(&|said| said["boot_id"] = "b".repeat(70_000).into()),

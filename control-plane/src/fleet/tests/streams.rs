@@ -244,9 +244,15 @@ async fn a_second_stream_of_a_gateway_ends_the_first_and_another_trust_ends_all(
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_cannot_know_what_is_new_does_not_say_that_nothing_is() {
-    let plane = Plane::start().await;
-    publish_due(&plane.state).await.unwrap();
-    // Nobody follows the database here.
+    // The roots have signed nothing: what is revoked cannot be stated.
+    let plane = Plane::untrusted().await;
+    plane.follow();
+    let before = plane.state.fleet.board.subscribe().borrow().clone();
+    plane.revoke("tok_1").await;
+    super::until("the board is read", async || {
+        *plane.state.fleet.board.borrow() != before
+    })
+    .await;
     let mut heard = Heard::open(&plane.state, "edge-1", "").await;
     let said = tokio::select! {
         biased;

@@ -1,7 +1,11 @@
 //! The slice through its router, on a real database of its own per test.
 
+mod crashes;
+mod emergency;
+mod gateways;
 mod model;
 mod publication;
+mod reinstatement;
 mod rings;
 mod schema;
 mod transitions;
@@ -61,7 +65,7 @@ struct Plane {
 impl Plane {
     async fn start() -> Self {
         let plane = Self::without_a_ring().await;
-        maintain_once(&plane.state, RingName::Access).await.unwrap();
+        maintain_once(&plane.state, RingName::Access, None).await.unwrap();
         plane
     }
 
@@ -130,6 +134,7 @@ impl Plane {
             "sign_until",
             "verify_until",
             "retired_at",
+            "reinstated_at",
         ];
         let set: Vec<_> = columns
             .iter()
@@ -251,6 +256,36 @@ async fn call(
         head.headers,
         serde_json::from_slice(&body).unwrap_or(Value::Null),
     )
+}
+
+impl Plane {
+    /// A live gateway that holds the key set of this `seq`, or none.
+    async fn gateway(&self, name: &str, held: Option<i64>) {
+        self.run(&format!(
+            "INSERT INTO control.node (name, last_heartbeat_at) VALUES ('{name}', clock_timestamp() + interval '1 hour')
+                 ON CONFLICT (name) DO UPDATE SET last_heartbeat_at = excluded.last_heartbeat_at"
+        ))
+        .await;
+        let Some(held) = held else { return };
+        // What is stated has positions of its own: it is stated again when nothing has changed, too.
+        let position = held * 2 + 100;
+        self.run(&format!(
+            "INSERT INTO control.statement (stream, epoch, seq, digest, envelope, change_id, author, expires_at, ring_seq)
+             VALUES ('keyset', 1, {position}, sha256('{position}'), 'x', 'change', 'test', clock_timestamp() + interval '1 day', {held})
+                 ON CONFLICT DO NOTHING;
+             INSERT INTO control.node_stream (node, stream, active_epoch, active_seq) VALUES ('{name}', 'keyset', 1, {position})
+                 ON CONFLICT (node, stream) DO UPDATE SET active_epoch = 1, active_seq = {position}"
+        ))
+        .await;
+    }
+
+    /// Nothing is heard of a gateway any more.
+    async fn gateway_falls_silent(&self, name: &str) {
+        self.run(&format!(
+            "UPDATE control.node SET last_heartbeat_at = clock_timestamp() - interval '15 seconds' WHERE name = '{name}'"
+        ))
+        .await;
+    }
 }
 
 fn states(body: &Value) -> Vec<&str> {

@@ -99,8 +99,8 @@ async fn revoked_keys_are_told_to_verifiers_for_ever() {
     // Two instances notice at once; one of them publishes the new standby.
     let twin = plane.twin();
     let (one, two) = tokio::join!(
-        maintain_once(&plane.state, RingName::Access),
-        maintain_once(&twin, RingName::Access)
+        maintain_once(&plane.state, RingName::Access, None),
+        maintain_once(&twin, RingName::Access, None)
     );
     assert_eq!(
         (one.unwrap(), two.unwrap()),

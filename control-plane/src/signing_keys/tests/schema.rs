@@ -78,7 +78,7 @@ async fn the_database_refuses_what_no_control_plane_may_do() {
     plane.pass(330).await;
     assert_eq!(plane.rotate().await.0, StatusCode::OK);
     plane.pass(700).await;
-    maintain_once(&plane.state, RingName::Access).await.unwrap();
+    maintain_once(&plane.state, RingName::Access, None).await.unwrap();
     let late = "clock_timestamp()";
     let attempts = [
         // A second active key, a second standby.

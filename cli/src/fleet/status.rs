@@ -1,0 +1,102 @@
+//! `portico fleet status`: one line for each gateway.
+
+use serde_json::Value;
+
+use super::arguments::FleetArguments;
+use super::{ago, fleet, now};
+use crate::arguments::Format;
+use crate::control_plane::{aligned, list, text};
+use crate::{Outcome, output};
+
+pub(super) fn run(arguments: &FleetArguments) -> anyhow::Result<Outcome> {
+    let fleet = fleet(arguments)?;
+    match arguments.format {
+        Format::Json => output::line(&serde_json::to_string_pretty(&fleet)?),
+        Format::Human => output::line(&page(&fleet)),
+    }
+    let is_well = |node: &Value| matches!(text(node, "standing").as_str(), "IN_SYNC" | "PENDING" | "-");
+    Ok(match list(&fleet, "nodes").iter().all(is_well) {
+        true => Outcome::Done,
+        false => Outcome::Findings,
+    })
+}
+
+fn page(fleet: &Value) -> String {
+    let mut lines = vec![format!(
+        "fleet {}, environment {}, epoch {}, trust document {}",
+        text(fleet, "fleet"),
+        text(fleet, "environment"),
+        text(fleet, "epoch"),
+        match text(fleet, "trust_version").as_str() {
+            "0" => "missing: `portico trust sign`".to_owned(),
+            version => version.to_owned(),
+        }
+    )];
+    let streams = list(fleet, "streams").iter();
+    let streams: Vec<_> = streams
+        .map(|of| format!("{} {}", text(of, "stream"), text(of, "position")))
+        .collect();
+    if !streams.is_empty() {
+        lines.push(format!("stated: {}", streams.join(", ")));
+    }
+    let nodes = list(fleet, "nodes");
+    if nodes.is_empty() {
+        lines.push("no gateway has ever dialled in".to_owned());
+        return lines.join("\n");
+    }
+    let now = now(fleet);
+    let mut rows = vec![
+        ["gateway", "standing", "since", "version", "clock", "why"]
+            .map(str::to_owned)
+            .to_vec(),
+    ];
+    rows.extend(nodes.iter().map(|node| row(node, now)));
+    lines.push(aligned(&rows));
+    lines.join("\n")
+}
+
+fn row(node: &Value, now: i64) -> Vec<String> {
+    let name = text(node, "name");
+    let Some(since) = node.get("since").and_then(Value::as_i64) else {
+        return vec![
+            name,
+            "evicted".to_owned(),
+            "-".to_owned(),
+            text(node, "version"),
+            "-".to_owned(),
+            String::new(),
+        ];
+    };
+    let offset = node.get("clock_offset_ms").and_then(Value::as_i64);
+    vec![
+        name,
+        text(node, "standing"),
+        ago(since, now),
+        text(node, "version"),
+        offset.map_or_else(|| "-".to_owned(), |offset| format!("{offset:+} ms")),
+        text(node, "reason"),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn every_gateway_has_a_line_with_since_when_and_why() {
+        let fleet = json!({
+            "fleet": "bank", "environment": "production", "epoch": 1, "trust_version": 3, "now": "2026-11-26T10:00:00.5Z",
+            "streams": [{"stream": "keyset", "position": "1.4"}],
+            "nodes": [
+                {"name": "edge-1", "standing": "IN_SYNC", "since": 1_795_687_140, "reason": "1.4 is in force",
+                 "version": "0.1.0", "clock_offset_ms": -12},
+                {"name": "edge-2", "standing": "REFUSED", "since": 1_795_683_600, "reason": "compile: no such upstream",
+                 "version": "0.1.0", "clock_offset_ms": 3},
+                {"name": "edge-3", "standing": null, "since": null, "reason": null, "version": null},
+            ],
+        });
+        insta::assert_snapshot!(page(&fleet));
+    }
+}

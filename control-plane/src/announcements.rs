@@ -1,0 +1,22 @@
+//! What the database announces at commit, on a connection of its own.
+
+use sqlx::PgPool;
+use sqlx::postgres::PgListener;
+
+/// Listens from now on.
+pub(crate) async fn listen(db: &PgPool, channels: &[&str]) -> sqlx::Result<PgListener> {
+    let mut listener = PgListener::connect_with(db).await?;
+    // A lost connection is the caller's business: announcements made meanwhile are lost with it.
+    listener.eager_reconnect(false);
+    listener.listen_all(channels.iter().copied()).await?;
+    Ok(listener)
+}
+
+/// Waits for an announcement; says whether the connection is still good. Without a connection it waits for ever: the
+/// other branches go on.
+pub(crate) async fn next(listener: &mut Option<PgListener>) -> bool {
+    match listener {
+        Some(listener) => matches!(listener.try_recv().await, Ok(Some(_))),
+        None => std::future::pending().await,
+    }
+}
