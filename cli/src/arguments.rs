@@ -8,6 +8,10 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::denials::{BlockCommand, RevokeCommand};
 use crate::fleet::FleetCommand;
 use crate::keys::{KekCommand, KeysCommand};
+use crate::policy::{
+    PolicyApproveArguments, PolicyHaltArguments, PolicyPublishArguments, PolicyRollbackArguments,
+    RolloutArguments,
+};
 use crate::policy::{PolicyDiffArguments, PolicyShowCommand, RunningArguments, SHOW_EXAMPLES};
 use crate::trust::TrustCommand;
 
@@ -215,6 +219,22 @@ pub(crate) enum PolicyCommand {
     Schema,
     /// What would change if another bundle were deployed? The riskiest first.
     Diff(PolicyDiffArguments),
+    /// What would publishing do: what changes, how risky it is, who must agree, which gateways in which phase?
+    Plan(PolicyPublishArguments),
+    /// Publish a policy to a fleet: tried, then to one gateway, a quarter, all; halted and taken back by itself.
+    Publish(PolicyPublishArguments),
+    /// Agree to somebody else's risky change, with a key of your own.
+    Approve(PolicyApproveArguments),
+    /// Go back to the policy that was in force before, everywhere at once.
+    Rollback(PolicyRollbackArguments),
+    /// Give up the roll-out under way; its gateways get the old policy back.
+    Halt(PolicyHaltArguments),
+    /// How far is the newest roll-out, and why does it wait? Exit 1 when it was halted.
+    Status(RolloutArguments),
+    /// What was published before, by whom, and what became of it.
+    History(RolloutArguments),
+    /// What is in the memory of each gateway, beside what should be? Exit 1 when something else is.
+    Drift(RolloutArguments),
     /// Answer a question about the policy, with the lines that decide.
     #[command(subcommand, after_help = SHOW_EXAMPLES)]
     Show(PolicyShowCommand),

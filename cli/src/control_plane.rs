@@ -103,7 +103,7 @@ fn document(status: StatusCode, body: &[u8]) -> anyhow::Result<Value> {
         document.get("retry_after").and_then(Value::as_u64),
     ) {
         (Some(detail), Some(seconds)) => bail!("{title}: {detail} (try again in {seconds} s)"),
-        (Some(detail), None) => bail!("{title}: {detail}"),
+        (Some(detail), None) => bail!("{title}: {detail}{}", findings(&document)),
         (None, _) => bail!("{title} ({})", status.as_u16()),
     }
 }
@@ -117,6 +117,16 @@ pub(crate) fn encoded(text: &str) -> String {
             other => format!("%{other:02X}"),
         })
         .collect()
+}
+
+/// What is wrong where, one line each.
+fn findings(problem: &Value) -> String {
+    let line = |finding: &Value| {
+        let [file, line, column, code, message] =
+            ["file", "line", "column", "code", "message"].map(|name| text(finding, name));
+        format!("\n{file}:{line}:{column}: {code}: {message}")
+    };
+    list(problem, "findings").iter().map(line).collect()
 }
 
 /// A member of a document for people: `-` when it is not there.
@@ -170,6 +180,11 @@ mod tests {
         let body = br#"{"title":"Too early","detail":"the standby is young","retry_after":12}"#;
         let error = document(StatusCode::CONFLICT, body).unwrap_err().to_string();
         assert_eq!(error, "Too early: the standby is young (try again in 12 s)");
+        let body = br#"{"title":"Refused","detail":"no","findings":[{"code":"P1","file":"a.yaml","line":3,"column":1,"message":"bad"}]}"#;
+        let error = document(StatusCode::UNPROCESSABLE_ENTITY, body)
+            .unwrap_err()
+            .to_string();
+        assert_eq!(error, "Refused: no\na.yaml:3:1: P1: bad");
         let error = document(StatusCode::BAD_GATEWAY, b"").unwrap_err().to_string();
         assert_eq!(error, "the control plane refuses (502)");
     }

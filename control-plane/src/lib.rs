@@ -15,6 +15,7 @@ mod extract;
 mod fleet;
 mod keks;
 mod lease;
+mod policies;
 mod router;
 mod settings;
 mod signing_keys;
@@ -33,6 +34,7 @@ use service_runtime::shutdown::Shutdown;
 use service_runtime::{crypto, http, private, telemetry};
 
 pub use fleet::FleetSettings;
+pub use policies::PolicySettings;
 pub use settings::{RotationSettings, Settings, TokenSettings};
 
 use crate::state::AppState;
@@ -79,6 +81,7 @@ async fn serve(settings: Settings, shutdown: Shutdown) -> anyhow::Result<()> {
     ));
 
     shutdown.spawn(fleet::follow(state.clone()));
+    shutdown.spawn(policies::drive(state.clone()));
 
     let readiness = signing_keys::readiness(&state);
     let (private_address, _) =

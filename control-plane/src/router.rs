@@ -4,7 +4,7 @@ use axum::Router;
 use axum::routing::{get, post};
 
 use crate::state::AppState;
-use crate::{fleet, keks, signing_keys};
+use crate::{fleet, keks, policies, signing_keys};
 
 /// The routes. Whoever can open the socket may call all of them: its mode is the authorisation.
 pub(crate) fn router(state: AppState) -> Router {
@@ -21,5 +21,6 @@ pub(crate) fn router(state: AppState) -> Router {
         .route("/internal/kek/retire", post(keks::retire_kek))
         .route("/internal/keyset", get(signing_keys::show_keyset))
         .merge(fleet::for_operators())
+        .merge(policies::for_operators())
         .with_state(state)
 }

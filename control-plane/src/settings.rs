@@ -12,6 +12,7 @@ use service_runtime::settings::{Environment, SecretBytes, VersionedSecret};
 use service_runtime::telemetry::TelemetrySettings;
 
 use crate::fleet::FleetSettings;
+use crate::policies::PolicySettings;
 
 /// Shortest time a standby must be published in production: key-set caches of 300 s and 30 s of skew (guard G2).
 const PRODUCTION_DWELL_S: u32 = 330;
@@ -44,6 +45,8 @@ pub struct Settings {
     pub tokens: TokenSettings,
     /// The gateways that this control plane signs for; none where they have directories of their own.
     pub fleet: Option<FleetSettings>,
+    /// What a policy must be to go out, and how it does.
+    pub policies: PolicySettings,
     /// Logs, traces, error reports.
     pub telemetry: TelemetrySettings,
 }
@@ -100,6 +103,7 @@ impl Default for Settings {
             rotation: RotationSettings::default(),
             tokens: TokenSettings::default(),
             fleet: None,
+            policies: PolicySettings::default(),
             telemetry: TelemetrySettings::default(),
         }
     }
@@ -222,6 +226,7 @@ impl Settings {
                 self.rotation.standby_dwell_s
             ));
         }
+        faults.extend(self.policies.faults(environment));
         faults.extend(self.fleet.iter().flat_map(|fleet| fleet.faults(environment)));
         faults
     }

@@ -9,6 +9,7 @@ use sqlx::PgPool;
 use tokio::sync::watch;
 
 use crate::fleet::Fleet;
+use crate::policies::PolicySettings;
 use crate::settings::{Schedule, Settings};
 use crate::signing_keys::Vault;
 
@@ -27,6 +28,8 @@ pub(crate) struct AppState {
     pub(crate) seq: watch::Receiver<i64>,
     /// What gateways are told, and who they are.
     pub(crate) fleet: Arc<Fleet>,
+    /// How policies go out.
+    pub(crate) policies: Arc<PolicySettings>,
     /// Tells waiting requests to end.
     pub(crate) shutdown: Shutdown,
 }
@@ -53,6 +56,7 @@ impl AppState {
                 schedule: settings.schedule(),
                 seq,
                 fleet: Fleet::new(settings.fleet.clone()).context("fleet.roots")?,
+                policies: Arc::new(settings.policies.clone()),
                 shutdown,
             },
             changes,

@@ -8,6 +8,7 @@ mod diff;
 mod explain;
 pub(crate) mod files;
 mod fmt;
+mod rollout;
 mod schema;
 mod show;
 mod table;
@@ -22,6 +23,10 @@ use crate::{Outcome, output};
 
 pub(crate) use arguments::{PolicyDiffArguments, PolicyShowCommand, RunningArguments, SHOW_EXAMPLES};
 pub(crate) use files::{read, write_shipped};
+pub(crate) use rollout::{
+    PolicyApproveArguments, PolicyHaltArguments, PolicyPublishArguments, PolicyRollbackArguments,
+    RolloutArguments,
+};
 
 pub(crate) fn run(command: PolicyCommand) -> anyhow::Result<Outcome> {
     match command {
@@ -37,6 +42,14 @@ pub(crate) fn run(command: PolicyCommand) -> anyhow::Result<Outcome> {
         PolicyCommand::Diff(arguments) => {
             diff::run(&arguments).inspect_err(|fault| tell(fault, arguments.format))
         }
+        PolicyCommand::Plan(arguments) => rollout::plan(&arguments),
+        PolicyCommand::Publish(arguments) => rollout::publish(&arguments),
+        PolicyCommand::Approve(arguments) => rollout::approve(&arguments),
+        PolicyCommand::Rollback(arguments) => rollout::rollback(&arguments),
+        PolicyCommand::Halt(arguments) => rollout::halt(&arguments),
+        PolicyCommand::Status(arguments) => rollout::status(&arguments),
+        PolicyCommand::History(arguments) => rollout::history(&arguments),
+        PolicyCommand::Drift(arguments) => rollout::drift(&arguments),
         PolicyCommand::Show(command) => {
             show::run(&command).inspect_err(|fault| tell(fault, show::common(&command).format))
         }

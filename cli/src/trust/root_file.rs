@@ -33,7 +33,7 @@ impl RootFile {
             .create_new(true)
             .mode(0o600)
             .open(path)
-            .with_context(|| format!("{}: a root key is never overwritten", path.display()))?;
+            .with_context(|| format!("{}: a key is never overwritten", path.display()))?;
         let mut text = format!("-----BEGIN {LABEL}-----\n");
         let (lines, last) = document.as_bytes().as_chunks::<LINE>();
         for line in lines.iter().map(<[u8; LINE]>::as_slice).chain([last]) {

@@ -48,6 +48,9 @@ pub(crate) enum FleetError {
     /// There are no pinned roots, so no trust document can be believed.
     #[error("the settings name no roots")]
     NoRoots,
+    /// No trust document that names the key which signs is in force: no gateway would believe a statement.
+    #[error("no trust document in force names the key that signs")]
+    NoTrust,
     /// All streams are taken.
     #[error("all streams are taken")]
     Crowded,
@@ -79,6 +82,8 @@ impl From<FleetError> for Problem {
                 .detail("it does not name the key that signs now: rotate or revoke that first"),
             FleetError::NoRoots => Self::new(TRUST_REFUSED)
                 .detail("the settings of the control plane name no `fleet.roots` that could have signed it"),
+            FleetError::NoTrust => Self::new(TRUST_REFUSED)
+                .detail("gateways would not believe what this control plane signs: `portico trust sign`"),
             FleetError::Crowded => Self::new(catalogue::UNAVAILABLE)
                 .detail("every stream is taken")
                 .retry_after(5),

@@ -16,6 +16,7 @@ mod listen;
 mod member;
 mod metrics;
 mod nodes;
+mod policy;
 mod publish;
 mod report;
 mod routes;
@@ -34,9 +35,12 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use board::follow;
+pub(crate) use error::FleetError;
 pub(crate) use listen::serve_members;
+pub(crate) use policy::{NewPolicy, is_policy_due, state_policy};
 pub(crate) use routes::{for_members, for_operators};
 pub use settings::FleetSettings;
+pub(crate) use store::record;
 pub(crate) use trust::is_trusted_to_sign;
 
 use board::Board;
@@ -54,6 +58,13 @@ pub(crate) struct Fleet {
 }
 
 impl Fleet {
+    /// The environment of its gateways; none where there is no fleet.
+    pub(crate) fn environment(&self) -> Option<&str> {
+        self.settings
+            .as_ref()
+            .map(|settings| settings.environment.as_str())
+    }
+
     /// The state of a process that has read nothing yet.
     ///
     /// # Errors

@@ -63,8 +63,9 @@ async fn publish_if_due(
         content,
         source_seq,
         change_id: format!("{stream}-{source_seq}"),
-        author: "control-plane",
+        author: "control-plane".to_owned(),
         approvers: Vec::new(),
+        validity_s: settings.statement_validity_s,
     };
     let stated = seal(state, settings, &latest, draft).await?;
     if !is_believed(&stated.keyid) {
@@ -87,7 +88,7 @@ async fn publish_if_due(
 }
 
 /// Whether a stream needs another statement.
-fn is_due(latest: &Latest, source_seq: i64, is_believed: impl Fn(&str) -> bool) -> bool {
+pub(super) fn is_due(latest: &Latest, source_seq: i64, is_believed: impl Fn(&str) -> bool) -> bool {
     let Some(statement) = &latest.statement else {
         return true;
     };
@@ -135,12 +136,14 @@ pub(super) struct Draft {
     /// The `seq` of the ring or list whose content it is; 0 for a policy.
     pub(super) source_seq: i64,
     pub(super) change_id: String,
-    pub(super) author: &'static str,
+    pub(super) author: String,
     pub(super) approvers: Vec<String>,
+    /// How long a gateway may take it over, seconds.
+    pub(super) validity_s: u32,
 }
 
 /// Signs what is to be stated at the position behind the last statement.
-async fn seal(
+pub(super) async fn seal(
     state: &AppState,
     settings: &FleetSettings,
     latest: &Latest,
@@ -148,7 +151,7 @@ async fn seal(
 ) -> Result<NewStatement, FleetError> {
     let (epoch, seq) = latest.next();
     let position = store::position(epoch, seq)?;
-    let validity = chrono::TimeDelta::seconds(i64::from(settings.statement_validity_s));
+    let validity = chrono::TimeDelta::seconds(i64::from(draft.validity_s));
     let expires_at = latest.now + validity;
     let statement = Statement {
         stream: draft.stream,
@@ -169,7 +172,7 @@ async fn seal(
         min_version: Version(0, 1, 0),
         features: Vec::new(),
         change_id: draft.change_id.clone(),
-        author: draft.author.to_owned(),
+        author: draft.author.clone(),
         approvers: draft.approvers.clone(),
         content: draft.content,
     };
@@ -203,7 +206,7 @@ async fn seal(
         keyid,
         envelope,
         change_id: draft.change_id,
-        author: draft.author.to_owned(),
+        author: draft.author,
         approvers: draft.approvers,
         created_at: latest.now,
         expires_at,

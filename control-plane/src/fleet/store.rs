@@ -190,7 +190,7 @@ pub(super) async fn database_time(conn: &mut PgConnection) -> sqlx::Result<DateT
 }
 
 /// Writes down who did what to which part of the fleet.
-pub(super) async fn record(
+pub(crate) async fn record(
     conn: &mut PgConnection,
     actor: &Actor,
     action: &str,

@@ -11,6 +11,7 @@
 #![warn(missing_docs)]
 
 mod admission;
+mod approval;
 mod digest;
 mod envelope;
 mod messages;
@@ -23,6 +24,7 @@ mod tests;
 mod trust;
 
 pub use admission::{Member, Refusal, admit, readmit};
+pub use approval::{Approval, ApprovalError, Approver};
 pub use digest::{Digest, InvalidDigest};
 pub use envelope::{Envelope, EnvelopeError, MAX_ENVELOPE_BYTES, Signature, to_be_signed};
 pub use messages::{

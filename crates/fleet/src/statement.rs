@@ -64,6 +64,25 @@ pub struct PolicyContent {
     pub cases: Vec<PolicyFile>,
 }
 
+impl PolicyContent {
+    /// What a bundle is called in approvals and in the history: the SHA-256 of its canonical JSON. The same files and cases
+    /// have the same digest, in whatever order they came.
+    #[must_use]
+    pub fn digest(&self) -> Digest {
+        let mut sorted = self.clone();
+        sorted.sort();
+        // A struct of strings always has a JSON form.
+        Digest::of(&serde_json::to_vec(&sorted).unwrap_or_default())
+    }
+
+    /// Puts files and cases in the order of their names, in which they are stated.
+    pub fn sort(&mut self) {
+        for files in [&mut self.files, &mut self.cases] {
+            files.sort_by(|one, next| one.name.cmp(&next.name));
+        }
+    }
+}
+
 /// One file of a bundle.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

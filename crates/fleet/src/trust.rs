@@ -190,12 +190,14 @@ impl TrustedKey {
     }
 }
 
-fn decode_public(text: &str) -> Option<Vec<u8>> {
+/// The 32 bytes of a public key.
+pub(crate) fn decode_public(text: &str) -> Option<Vec<u8>> {
     let public = URL_SAFE_NO_PAD.decode(text).ok()?;
     (public.len() == PUBLIC_KEY_BYTES).then_some(public)
 }
 
-fn is_signed(public: &[u8], bytes: &[u8], signature: &[u8]) -> bool {
+/// Whether this key has signed these bytes.
+pub(crate) fn is_signed(public: &[u8], bytes: &[u8], signature: &[u8]) -> bool {
     UnparsedPublicKey::new(&ED25519, public)
         .verify(bytes, signature)
         .is_ok()

@@ -42,6 +42,7 @@ pub const ALLOWED: [(&str, &[&str]); 16] = [
             "database",
             "fleet",
             "keyring",
+            "policy",
             "problem",
             "service-runtime",
             "test-support",

@@ -58,7 +58,7 @@ impl ForClients {
     }
 }
 
-/// Reads the authorities of clients with these names, or with any where there are none; those that have ended do not count.
+/// Reads the authorities of clients, with these names where some are expected; those that have ended do not count.
 ///
 /// # Errors
 /// The first check that fails, in words.

@@ -1,0 +1,220 @@
+//! `portico policy plan` and `portico policy publish`: a bundle goes out to a fleet, or what would happen if it did.
+
+use std::fs;
+use std::path::Path;
+
+use ::policy::{SourceFile, compile, environments, render};
+use fleet::{PolicyContent, PolicyFile};
+use http::Method;
+use serde_json::{Value, json};
+use service_runtime::settings::variable;
+
+use super::arguments::{ChangeArguments, PolicyPublishArguments, Share, WayArguments};
+use super::show;
+use crate::arguments::Format;
+use crate::control_plane::{ControlPlane, list, text};
+use crate::policy::files;
+use crate::{Outcome, Unreadable, output};
+
+pub(crate) fn plan(arguments: &PolicyPublishArguments) -> anyhow::Result<Outcome> {
+    let Some(asked) = request(arguments)? else {
+        return Ok(Outcome::Findings);
+    };
+    let plan = ControlPlane::of(&arguments.control_plane)?.ask(
+        Method::POST,
+        "/internal/policies/plan",
+        Some(asked),
+    )?;
+    match arguments.format {
+        Format::Json => output::line(&serde_json::to_string_pretty(&plan)?),
+        Format::Human => output::line(&page(&plan)),
+    }
+    Ok(Outcome::Done)
+}
+
+pub(crate) fn publish(arguments: &PolicyPublishArguments) -> anyhow::Result<Outcome> {
+    let Some(asked) = request(arguments)? else {
+        return Ok(Outcome::Findings);
+    };
+    let begun =
+        ControlPlane::of(&arguments.control_plane)?.ask(Method::POST, "/internal/policies", Some(asked))?;
+    match arguments.format {
+        Format::Json => output::line(&serde_json::to_string_pretty(&begun)?),
+        Format::Human => output::line(&format!(
+            "{}\nfollow it with `portico policy status`",
+            show::rollout(&begun)
+        )),
+    }
+    Ok(Outcome::Done)
+}
+
+/// What to send; none when the bundle does not compile here already, which has been said then.
+fn request(arguments: &PolicyPublishArguments) -> anyhow::Result<Option<Vec<u8>>> {
+    let ChangeArguments {
+        directory,
+        environment,
+        change_id,
+        author,
+    } = &arguments.change;
+    let Some(content) = content(directory, environment)? else {
+        return Ok(None);
+    };
+    let WayArguments {
+        phases,
+        at_once,
+        expect_denials,
+        emergency,
+        again,
+        ..
+    } = &arguments.way;
+    let phases: Vec<&str> = match at_once {
+        true => vec!["all"],
+        false => phases.iter().map(|phase| phase.as_str()).collect(),
+    };
+    let declared = |wanted: &dyn Fn(&Share) -> Option<u32>| expect_denials.iter().filter_map(wanted).max();
+    let rise = declared(&|share| match share {
+        Share::Rise(thousandths) => Some(*thousandths),
+        Share::Fall(_) => None,
+    });
+    let fall = declared(&|share| match share {
+        Share::Fall(thousandths) => Some(*thousandths),
+        Share::Rise(_) => None,
+    });
+    let asked = json!({
+        "change_id": change_id, "environment": environment, "author": author_or_operator(author.as_deref())?,
+        "files": content.files, "cases": content.cases, "approvals": approvals(&arguments.way.approvals)?,
+        "phases": phases, "denials_rise": rise, "denials_fall": fall, "emergency": emergency, "again": again,
+    });
+    Ok(Some(serde_json::to_vec(&asked)?))
+}
+
+/// The bundle in a directory; none when it does not compile, which has been said then.
+pub(super) fn content(directory: &Path, environment: &str) -> anyhow::Result<Option<PolicyContent>> {
+    let policies = files::read(directory)?;
+    let known = environments(&policies);
+    if !known.contains(&environment) {
+        return Err(Unreadable(format!(
+            "there is no environment `{environment}`, only {}",
+            known.join(", ")
+        ))
+        .into());
+    }
+    if let Err(findings) = compile(&policies, environment) {
+        output::line(render::human(&findings, &policies).trim_end());
+        return Ok(None);
+    }
+    let stated = |files: Vec<SourceFile>| {
+        let stated = files.into_iter().map(|file| PolicyFile {
+            name: file.name,
+            text: file.text,
+        });
+        stated.collect()
+    };
+    let mut content = PolicyContent {
+        cases: stated(files::read_cases(directory)?),
+        files: stated(policies),
+    };
+    content.sort();
+    Ok(Some(content))
+}
+
+pub(super) fn author_or_operator(author: Option<&str>) -> anyhow::Result<String> {
+    let operator = || variable("SUDO_USER").or_else(|| variable("USER"));
+    let author = author.map(str::to_owned).or_else(operator);
+    author.ok_or_else(|| Unreadable("who are you? give --author".to_owned()).into())
+}
+
+/// The envelopes in these files.
+pub(super) fn approvals(paths: &[std::path::PathBuf]) -> anyhow::Result<Vec<Value>> {
+    let read = |path: &std::path::PathBuf| {
+        let unreadable = |why: String| Unreadable(format!("{}: {why}", path.display()));
+        let bytes = fs::read(path).map_err(|error| unreadable(error.to_string()))?;
+        serde_json::from_slice(&bytes).map_err(|error| unreadable(error.to_string()).into())
+    };
+    paths.iter().map(read).collect()
+}
+
+fn page(plan: &Value) -> String {
+    let mut lines = Vec::new();
+    for change in list(plan, "changes") {
+        lines.push(format!(
+            "{:<8}  {}  {} → {}  {}\n          {}",
+            text(change, "risk"),
+            text(change, "key"),
+            text(change, "old"),
+            text(change, "new"),
+            text(change, "consequence"),
+            text(change, "place"),
+        ));
+    }
+    if lines.is_empty() {
+        lines.push(match text(plan, "in_force").as_str() {
+            "-" => "it is the first policy of this fleet".to_owned(),
+            _ => "no difference: both enforce the same".to_owned(),
+        });
+    }
+    lines.push(String::new());
+    lines.push(format!("content   {}", text(plan, "content")));
+    lines.push(format!(
+        "checks    {} cases pass, the audit grades it {}",
+        text(plan, "cases"),
+        text(plan, "grade")
+    ));
+    lines.push(match text(plan, "approval_because").as_str() {
+        "-" => "approval  nobody must agree".to_owned(),
+        because => format!(
+            "approval  somebody else must agree: {because}; agreed: {}",
+            names(list(plan, "approvers"))
+        ),
+    });
+    for phase in list(plan, "phases") {
+        let gateways = list(phase, "gateways");
+        lines.push(format!(
+            "{:<8}  {} gateways: {}",
+            text(phase, "phase"),
+            gateways.len(),
+            names(gateways)
+        ));
+    }
+    if let Some(change) = plan.get("under_way").and_then(Value::as_str) {
+        lines.push(format!(
+            "it would be refused now: the roll-out of {change} is under way"
+        ));
+    }
+    lines
+        .iter()
+        .map(|line| {
+            line.split('\n')
+                .map(render::visible)
+                .collect::<Vec<_>>()
+                .join("\n")
+        })
+        .collect::<Vec<_>>()
+        .join("\n")
+}
+
+fn names(names: &[Value]) -> String {
+    let names: Vec<&str> = names.iter().filter_map(Value::as_str).collect();
+    if names.is_empty() {
+        "none".to_owned()
+    } else {
+        names.join(", ")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plan_says_what_changes_who_must_agree_and_where_it_goes() {
+        let plan = json!({
+            "in_force": "1.4", "content": "ab".repeat(32), "cases": 41, "grade": "A",
+            "changes": [{"risk": "high", "key": "routes.rates", "old": null, "new": "GET /rates, auth none",
+                         "consequence": "anyone may call GET /rates", "place": "routes/rates.yaml:3 routes.rates"}],
+            "approval_because": "its risk is high", "approvers": [], "under_way": null,
+            "phases": [{"phase": "canary", "gateways": ["edge-2"]}, {"phase": "all", "gateways": ["edge-1", "edge-2"]}],
+        });
+        insta::assert_snapshot!(page(&plan));
+    }
+}

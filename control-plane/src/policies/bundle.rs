@@ -1,0 +1,185 @@
+//! What a bundle must be before it goes out: the gateway's compiler, the bundle's own cases, and the audit.
+
+use fleet::{Digest, Envelope, PolicyContent, PolicyFile, Statement};
+use policy::audit::{Audit, AuditSeverity, audit};
+use policy::cases::Suite;
+use policy::{Date, Diagnostic, MAX_BUNDLE_BYTES, Plan, SourceFile, environments};
+use serde::Serialize;
+use serde_json::{Value, json};
+use sqlx::PgConnection;
+
+use super::error::PolicyError;
+use super::store;
+
+/// Most findings that an answer tells.
+const MOST_FINDINGS: usize = 50;
+
+/// A bundle that may go out, as far as it alone can say.
+#[derive(Debug)]
+pub(super) struct Checked {
+    pub(super) content: PolicyContent,
+    pub(super) digest: Digest,
+    pub(super) files: Vec<SourceFile>,
+    /// How many cases ran.
+    pub(super) cases: usize,
+    /// The grade of the audit.
+    pub(super) grade: &'static str,
+}
+
+/// Checks a bundle as one environment runs it, on the day `today`.
+///
+/// # Errors
+///
+/// The findings of the first check that refuses it.
+pub(super) fn check(
+    mut content: PolicyContent,
+    environment: &str,
+    fail_on: AuditSeverity,
+    today: Date,
+) -> Result<Checked, PolicyError> {
+    content.sort();
+    let (files, cases) = (
+        source_files(&content.files, "policy")?,
+        source_files(&content.cases, "case")?,
+    );
+    let plan = policy::compile(&files, environment).map_err(|found| refused("compiler", &found))?;
+    let cases = run_cases(&plan, &files, &cases)?;
+    let audited = audit(&files, environment, today).map_err(|found| refused("compiler", &found))?;
+    refuse_weak(&audited, fail_on)?;
+    Ok(Checked {
+        digest: content.digest(),
+        content,
+        files,
+        cases,
+        grade: audited.score.grade.grade,
+    })
+}
+
+/// Files with a name each, not more than a folder may hold.
+fn source_files(files: &[PolicyFile], kind: &str) -> Result<Vec<SourceFile>, PolicyError> {
+    let invalid = |why: String| Err(PolicyError::Invalid(why));
+    let bytes = files
+        .iter()
+        .fold(0_usize, |sum, file| sum.saturating_add(file.text.len()));
+    if bytes > MAX_BUNDLE_BYTES {
+        return invalid(format!(
+            "{kind} files of {bytes} bytes, of at most {MAX_BUNDLE_BYTES}"
+        ));
+    }
+    let is_named = |file: &PolicyFile| !file.name.is_empty() && file.name.len() <= 512;
+    if !files.iter().all(is_named) {
+        return invalid(format!("each {kind} file has a name of 1 to 512 bytes"));
+    }
+    if let Some([one, _]) = files.windows(2).find_map(|pair| {
+        <&[PolicyFile; 2]>::try_from(pair)
+            .ok()
+            .filter(|[one, next]| one.name == next.name)
+    }) {
+        return invalid(format!("{} is given twice", one.name));
+    }
+    if kind == "policy" && files.is_empty() {
+        return invalid("a bundle without a policy file decides nothing".to_owned());
+    }
+    let read = |file: &PolicyFile| SourceFile::from_bytes(&file.name, file.text.as_bytes());
+    Ok(files.iter().map(read).collect())
+}
+
+fn run_cases(plan: &Plan, files: &[SourceFile], cases: &[SourceFile]) -> Result<usize, PolicyError> {
+    let suite = Suite::read(cases).map_err(|found| refused("case files", &found))?;
+    let plans = std::slice::from_ref(plan);
+    let undefined = suite.undefined_names(&environments(files), plans);
+    if !undefined.is_empty() {
+        return Err(refused("case files", &undefined));
+    }
+    let report = suite.run(plans, |_, _| true);
+    if report.failures.is_empty() {
+        return Ok(report.ran);
+    }
+    let findings = report.failures.iter().map(|failure| {
+        let first = failure.differences.first();
+        let message = first.map_or_else(
+            || failure.request.clone(),
+            |it| {
+                format!(
+                    "{}: {} is {}, expected {}",
+                    failure.request, it.key, it.got, it.expected
+                )
+            },
+        );
+        json!({
+            "code": "case", "file": failure.file, "line": failure.line, "column": failure.column,
+            "message": format!("{} fails: {message}", failure.case),
+        })
+    });
+    Err(PolicyError::Refused {
+        check: "cases",
+        findings: findings.take(MOST_FINDINGS).collect(),
+    })
+}
+
+fn refuse_weak(audited: &Audit, fail_on: AuditSeverity) -> Result<(), PolicyError> {
+    let findings: Vec<Value> = audited
+        .open(fail_on)
+        .map(|finding| {
+            json!({
+                "code": finding.rule.id, "severity": finding.rule.severity.as_str(), "file": finding.file,
+                "line": finding.line, "column": finding.column, "message": finding.message, "fix": finding.fix,
+            })
+        })
+        .take(MOST_FINDINGS)
+        .collect();
+    if findings.is_empty() {
+        return Ok(());
+    }
+    Err(PolicyError::Refused {
+        check: "audit",
+        findings,
+    })
+}
+
+fn refused(check: &'static str, found: &[Diagnostic]) -> PolicyError {
+    let findings = found.iter().map(|finding| {
+        json!({
+            "code": finding.code, "file": finding.file, "line": finding.line, "column": finding.column,
+            "message": finding.message, "why": finding.why, "fix": finding.fix,
+        })
+    });
+    PolicyError::Refused {
+        check,
+        findings: findings.take(MOST_FINDINGS).collect(),
+    }
+}
+
+/// What was stated at a position.
+///
+/// # Errors
+///
+/// When nothing was, or it cannot be read: only this service writes statements.
+pub(super) async fn stated(
+    conn: &mut PgConnection,
+    position: (i64, i64),
+) -> Result<PolicyContent, PolicyError> {
+    let missing = || PolicyError::NotFound("no policy was stated at this position");
+    let envelope = store::envelope(conn, position).await?.ok_or_else(missing)?;
+    read(&envelope).map_err(PolicyError::Inconsistent)
+}
+
+fn read(envelope: &[u8]) -> Result<PolicyContent, String> {
+    let envelope = Envelope::parse(envelope).map_err(|error| error.to_string())?;
+    let statement: Statement =
+        serde_json::from_slice(&envelope.payload).map_err(|error| error.to_string())?;
+    serde_json::from_str(statement.content.get()).map_err(|error| error.to_string())
+}
+
+/// One difference from what is in force.
+#[derive(Debug, Clone, Serialize)]
+pub(super) struct ChangeView {
+    pub(super) risk: &'static str,
+    pub(super) key: String,
+    pub(super) was: Option<String>,
+    pub(super) old: Option<String>,
+    pub(super) new: Option<String>,
+    pub(super) consequence: String,
+    /// `file:line`.
+    pub(super) place: String,
+}

@@ -1,0 +1,255 @@
+//! A roll-out as it stands: its gateways, what they have served since the phase began, and for how long it was watched.
+//!
+//! Time counts only while a control plane watches. One that was away, or a database that was, makes no gateway silent or
+//! late.
+
+use chrono::{DateTime, TimeDelta, Utc};
+use fleet::{Next, Objection, Phase, Position, RolloutNode, Rules, ShadowCounts, Traffic, step};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use sqlx::PgConnection;
+
+use super::count::{self, Reading};
+use super::error::PolicyError;
+use super::store;
+use super::store::{GatewayRow, RolloutRow, ServedRows};
+
+/// A longer time between two looks is one in which nobody watched.
+const GAP: TimeDelta = TimeDelta::seconds(5);
+
+/// A gateway in a roll-out.
+#[derive(Debug, Clone)]
+pub(super) struct Gateway {
+    pub(super) node: RolloutNode,
+    pub(super) is_live: bool,
+    /// Whether it has the policy in this phase; none when the roll-out has not met it yet.
+    pub(super) in_group: Option<bool>,
+    /// How far it is with the policy of the roll-out, in its own words.
+    pub(super) stage: Option<String>,
+    pub(super) reading: Option<Reading>,
+}
+
+/// A roll-out, its gateways and the time.
+#[derive(Debug)]
+pub(super) struct Observed {
+    pub(super) phase: Phase,
+    pub(super) phases: Vec<Phase>,
+    pub(super) rules: Rules,
+    pub(super) before: Traffic,
+    pub(super) gateways: Vec<Gateway>,
+    pub(super) now: DateTime<Utc>,
+    pub(super) watched_ms: i64,
+    pub(super) watching_since: DateTime<Utc>,
+}
+
+/// Looks at a roll-out; nothing is written.
+pub(super) async fn observe(conn: &mut PgConnection, row: &RolloutRow) -> Result<Observed, PolicyError> {
+    let rows = store::gateways(conn, &row.change_id).await?;
+    let now = store::database_time(conn).await?;
+    let passed = (now - row.looked_at).max(TimeDelta::zero());
+    let is_watched = passed <= GAP;
+    let watching_since = if is_watched { row.watching_since } else { now };
+    let watched = row.watched_ms.saturating_add(passed.min(GAP).num_milliseconds());
+    let phase = phase(&row.phase)?;
+    let position = (row.epoch, row.seq);
+    let gateways = rows
+        .into_iter()
+        .map(|row| gateway(row, position, phase, now, watching_since))
+        .collect::<Result<_, _>>()?;
+    Ok(Observed {
+        phase,
+        phases: row
+            .phases
+            .iter()
+            .map(|word| self::phase(word))
+            .collect::<Result<_, _>>()?,
+        rules: read(row.rules.clone())?,
+        before: read(row.before.clone())?,
+        gateways,
+        now,
+        watched_ms: if is_watched { watched } else { row.watched_ms },
+        watching_since,
+    })
+}
+
+fn gateway(
+    row: GatewayRow,
+    (epoch, seq): (i64, i64),
+    phase: Phase,
+    now: DateTime<Utc>,
+    watching_since: DateTime<Utc>,
+) -> Result<Gateway, PolicyError> {
+    let is_ours = (row.stage_epoch, row.stage_seq) == (Some(epoch), Some(seq));
+    let stage = row.stage.filter(|_| is_ours);
+    let word = stage.as_deref().unwrap_or_default();
+    let is_healthy = match phase {
+        Phase::Shadow => row.stage_shadow && matches!(word, "active" | "healthy"),
+        _ => !row.stage_shadow && word == "healthy",
+    };
+    let objection = row
+        .objection
+        .filter(|_| is_ours)
+        .map(read::<Objection>)
+        .transpose()?;
+    let reading = match (row.boot_id, row.traffic) {
+        (Some(boot_id), Some(traffic)) => Some(Reading {
+            boot_id,
+            traffic: read(traffic)?,
+        }),
+        _ => None,
+    };
+    let before = match (row.counted_boot_id, row.counted) {
+        (Some(boot_id), Some(traffic)) => Some(Reading {
+            boot_id,
+            traffic: read(traffic)?,
+        }),
+        _ => None,
+    };
+    let served = row.served.map(read::<Traffic>).transpose()?.unwrap_or_default();
+    let served = match &reading {
+        Some(now) => count::counted(&served, before.as_ref(), now),
+        None => served,
+    };
+    let shadow = row.shadow.map(read::<ShadowCounts>).transpose()?;
+    let shadow = shadow.filter(|counts| Some(counts.position) == position(epoch, seq));
+    let heard_at = row.heard_at.unwrap_or(watching_since).max(watching_since);
+    Ok(Gateway {
+        node: RolloutNode {
+            name: row.name,
+            silent_s: (now - heard_at).num_seconds(),
+            is_healthy,
+            objection,
+            traffic: served,
+            shadow,
+        },
+        is_live: row.is_live,
+        in_group: row.in_group,
+        stage,
+        reading,
+    })
+}
+
+impl Observed {
+    /// Who has the policy in this phase.
+    pub(super) fn group(&self) -> Vec<RolloutNode> {
+        self.part(true)
+    }
+
+    /// Who has not.
+    pub(super) fn rest(&self) -> Vec<RolloutNode> {
+        self.part(false)
+    }
+
+    fn part(&self, in_group: bool) -> Vec<RolloutNode> {
+        let is_part = |gateway: &&Gateway| gateway.in_group.unwrap_or(false) == in_group;
+        let part = self.gateways.iter().filter(is_part);
+        part.map(|gateway| gateway.node.clone()).collect()
+    }
+
+    /// Gateways that can be given something now.
+    pub(super) fn live(&self) -> impl Iterator<Item = &str> {
+        let live = self.gateways.iter().filter(|gateway| gateway.is_live);
+        live.map(|gateway| gateway.node.name.as_str())
+    }
+
+    /// What the roll-out does next. Without a gateway that it could be tried on, it waits, unless the fleet has none.
+    pub(super) fn next(&self) -> Next {
+        let group = self.group();
+        if group.is_empty() && !self.phase.is_over() {
+            return if self.gateways.is_empty() {
+                Next::Advance(Phase::Done)
+            } else {
+                Next::Wait("no gateway is there to try it on".to_owned())
+            };
+        }
+        let watched_s = self.watched_ms.checked_div(1_000).unwrap_or(0);
+        match step(
+            self.phase,
+            watched_s,
+            &group,
+            &self.rest(),
+            &self.before,
+            &self.rules,
+        ) {
+            Next::Advance(_) => Next::Advance(self.following()),
+            other => other,
+        }
+    }
+
+    /// The phase after this one, of those that were chosen.
+    fn following(&self) -> Phase {
+        let later = self.phases.iter().copied().filter(|phase| *phase > self.phase);
+        later.min().unwrap_or(Phase::Done)
+    }
+
+    /// What is known of every gateway, to be written down; a phase that begins counts from here.
+    pub(super) fn served(&self, group: impl Fn(&Gateway) -> bool, begins: bool) -> ServedRows {
+        let mut rows = ServedRows::default();
+        for gateway in &self.gateways {
+            let reading = gateway.reading.as_ref();
+            let served = if begins {
+                Traffic::default()
+            } else {
+                gateway.node.traffic.clone()
+            };
+            rows.nodes.push(gateway.node.name.clone());
+            rows.in_group.push(group(gateway));
+            rows.served.push(json(&served));
+            rows.counted.push(reading.map(|reading| json(&reading.traffic)));
+            rows.boot_ids.push(reading.map(|reading| reading.boot_id.clone()));
+        }
+        rows
+    }
+
+    /// What gateways served under the old policy in this phase, when that is enough to compare with; what was known before
+    /// otherwise.
+    pub(super) fn measure(&self) -> Traffic {
+        let is_old = |gateway: &&Gateway| self.phase == Phase::Shadow || gateway.in_group != Some(true);
+        let old = self
+            .gateways
+            .iter()
+            .filter(is_old)
+            .map(|gateway| &gateway.node.traffic);
+        let served = count::sum(old);
+        if served.requests >= self.rules.least_requests {
+            served
+        } else {
+            self.before.clone()
+        }
+    }
+
+    /// What all of them served since their start.
+    pub(super) fn since_start(&self) -> Traffic {
+        let readings = self
+            .gateways
+            .iter()
+            .filter_map(|gateway| gateway.reading.as_ref());
+        count::sum(readings.map(|reading| &reading.traffic))
+    }
+}
+
+/// The phase of a column.
+pub(super) fn phase(word: &str) -> Result<Phase, PolicyError> {
+    Phase::ALL
+        .into_iter()
+        .find(|phase| phase.as_str() == word)
+        .ok_or_else(|| PolicyError::Inconsistent(format!("a phase {word}")))
+}
+
+/// The position of two columns.
+pub(super) fn position(epoch: i64, seq: i64) -> Option<Position> {
+    Some(Position {
+        epoch: u64::try_from(epoch).ok()?,
+        seq: u64::try_from(seq).ok()?,
+    })
+}
+
+fn read<T: DeserializeOwned>(value: Value) -> Result<T, PolicyError> {
+    serde_json::from_value(value).map_err(|error| PolicyError::Inconsistent(error.to_string()))
+}
+
+/// Counters as a column has them.
+pub(super) fn json(traffic: &Traffic) -> Value {
+    // A struct of numbers always has a JSON form.
+    serde_json::to_value(traffic).unwrap_or(Value::Null)
+}

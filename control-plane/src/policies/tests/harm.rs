@@ -1,0 +1,177 @@
+//! The first sign of harm halts a roll-out: one gateway was touched, and it gets the old policy back.
+
+use super::*;
+
+const FIVE: [&str; 5] = ["edge-1", "edge-2", "edge-3", "edge-4", "edge-5"];
+
+/// Five gateways of which one has the new policy, 1.2; gives its name.
+async fn canary(plane: &Plane, change: Value) -> String {
+    plane.join(&FIVE).await;
+    plane.first().await;
+    plane.publish(change).await;
+    let told = plane.told(|at| at == "1.2").await;
+    assert_eq!(told.len(), 1);
+    told.into_iter().next().unwrap().0
+}
+
+fn change() -> Value {
+    publication("tighter", &bundle("90/min"), &["canary", "all"])
+}
+
+async fn is_taken_back(plane: &Plane, canary: &str, why: &str) {
+    let status = plane.status().await;
+    assert_eq!(status["rollout"]["phase"], "halted", "{status}");
+    assert!(
+        status["rollout"]["why"].as_str().unwrap().contains(why),
+        "{status}"
+    );
+    assert_eq!(
+        (&status["in_force"], &status["rollout"]["back"]),
+        (&json!("1.1"), &json!("1.3"))
+    );
+    assert_eq!(
+        plane.told(|_| true).await,
+        [(canary.to_owned(), "1.3".to_owned())],
+        "one gateway, and it goes back"
+    );
+    assert_eq!(
+        plane.content(3).await,
+        plane.content(1).await,
+        "a new position with the old content"
+    );
+    plane.step().await;
+    assert_eq!(plane.phase().await, "halted", "it goes nowhere from there");
+}
+
+#[tokio::test]
+async fn an_objection_halts_it_and_what_was_refused_is_not_sent_again() {
+    let plane = Plane::start().await;
+    let canary = canary(&plane, change()).await;
+    plane.acknowledge(&canary, "refused").await;
+    plane.step().await;
+    is_taken_back(&plane, &canary, "refuses it: routes.yaml:3:1").await;
+
+    let mut again = change();
+    again["change_id"] = json!("tighter-2");
+    let (status, body) = plane.call("POST", "/internal/policies", again.clone()).await;
+    assert_eq!(status, StatusCode::CONFLICT, "{body}");
+    again["again"] = json!(true);
+    assert_eq!(plane.publish(again).await["position"], "1.4");
+}
+
+#[tokio::test]
+async fn failures_of_the_canary_halt_it_and_those_of_all_do_not() {
+    let plane = Plane::start().await;
+    let canary = canary(&plane, change()).await;
+    plane.acknowledge(&canary, "healthy").await;
+    // Everybody fails as often: the service behind is ill, not the policy.
+    for node in FIVE {
+        plane.beat(node, "boot-1", [1_000, 300, 20]).await;
+    }
+    let (status, body) = plane.call("GET", "/internal/policies/status", Value::Null).await;
+    assert_eq!(
+        (status, &body["rollout"]["why"]),
+        (StatusCode::OK, &json!("all is next")),
+        "{body}"
+    );
+    plane.beat(&canary, "boot-1", [2_000, 900, 40]).await;
+    plane.step().await;
+    is_taken_back(&plane, &canary, "450 of 1,000 requests fail, 300 before").await;
+}
+
+#[tokio::test]
+async fn refusals_beyond_what_was_declared_halt_it() {
+    for (denied, declared, halts) in [(60, None, true), (60, Some(40), false), (80, Some(40), true)] {
+        let plane = Plane::start().await;
+        let mut change = change();
+        if let Some(declared) = declared {
+            change["denials_rise"] = json!(declared);
+        }
+        let canary = canary(&plane, change).await;
+        plane.acknowledge(&canary, "healthy").await;
+        for node in FIVE {
+            let denied = if node == canary { denied } else { 30 };
+            plane.beat(node, "boot-1", [1_000, 0, denied]).await;
+        }
+        plane.step().await;
+        if halts {
+            is_taken_back(
+                &plane,
+                &canary,
+                &format!("{denied} of 1,000 requests are refused, 30 before"),
+            )
+            .await;
+        } else {
+            assert_eq!(plane.phase().await, "all");
+        }
+    }
+}
+
+#[tokio::test]
+async fn counters_go_on_when_a_gateway_starts_anew() {
+    let plane = Plane::start().await;
+    let canary = canary(&plane, change()).await;
+    for (boot_id, requests) in [("boot-1", 150), ("boot-2", 20), ("boot-2", 50)] {
+        plane.beat(&canary, boot_id, [requests, 0, 0]).await;
+        plane.step().await;
+    }
+    let status = plane.status().await;
+    let gateways = status["rollout"]["gateways"].as_array().unwrap();
+    let served = gateways
+        .iter()
+        .find(|gateway| gateway["name"] == canary.as_str())
+        .unwrap();
+    assert_eq!(served["requests"], 200, "{status}");
+}
+
+#[tokio::test]
+async fn in_shadow_what_it_would_refuse_halts_it_before_it_decides_anything() {
+    let plane = Plane::start().await;
+    plane.join(&FIVE).await;
+    plane.first().await;
+    plane
+        .publish(publication("tighter", &bundle("90/min"), &[]))
+        .await;
+    let tried = plane.told(|at| at == "1.2~").await.remove(0).0;
+    plane.acknowledge(&tried, "active").await;
+    let counts = |position: &str| json!({"position": position, "judged": 1_000, "newly_denied": 200, "newly_permitted": 0});
+    plane
+        .say(
+            &tried,
+            "/fleet/v1/heartbeats",
+            heartbeat("boot-1", [1_000, 0, 0], &counts("1.1")),
+        )
+        .await;
+    let why = plane.status().await["rollout"]["why"].clone();
+    assert_eq!(
+        why, "canary is next",
+        "what another policy would have done is nothing against this one"
+    );
+    plane
+        .say(
+            &tried,
+            "/fleet/v1/heartbeats",
+            heartbeat("boot-1", [1_000, 0, 0], &counts("1.2")),
+        )
+        .await;
+    plane.step().await;
+    is_taken_back(&plane, &tried, "in shadow it would refuse 200 of 1000").await;
+}
+
+#[tokio::test]
+async fn of_a_first_policy_there_is_none_to_go_back_to_and_nobody_else_gets_it() {
+    let plane = Plane::start().await;
+    plane.join(&FIVE).await;
+    plane
+        .publish(publication("first", &bundle("100/min"), &["canary", "all"]))
+        .await;
+    let canary = plane.told(|_| true).await.remove(0).0;
+    plane.acknowledge(&canary, "refused").await;
+    plane.step().await;
+    let status = plane.status().await;
+    assert_eq!(
+        (&status["rollout"]["phase"], &status["in_force"]),
+        (&json!("halted"), &Value::Null)
+    );
+    assert_eq!(plane.told(|_| true).await, []);
+}

@@ -1,0 +1,135 @@
+//! Back to what was in force, what went out before, and what is in memory.
+
+use super::*;
+
+async fn until_done(plane: &Plane) {
+    for _ in 0..6 {
+        for (node, at) in plane.told(|_| true).await {
+            plane
+                .acknowledge(&node, if at.ends_with('~') { "active" } else { "healthy" })
+                .await;
+        }
+        plane.step().await;
+    }
+    assert_eq!(plane.phase().await, "done");
+}
+
+#[tokio::test]
+async fn a_rollback_is_a_new_position_with_old_content_for_all_at_once() {
+    let plane = Plane::start().await;
+    plane.join(&["edge-1", "edge-2"]).await;
+    plane.first().await;
+    let (status, _) = plane
+        .call("POST", "/internal/policies/rollback", json!({"author": "ada"}))
+        .await;
+    assert_eq!(status, StatusCode::NOT_FOUND, "nothing was in force before");
+    plane
+        .publish(publication("tighter", &bundle("90/min"), &[]))
+        .await;
+    until_done(&plane).await;
+
+    let (status, back) = plane
+        .call("POST", "/internal/policies/rollback", json!({"author": "ada"}))
+        .await;
+    assert_eq!(
+        (status, &back["kind"], &back["position"]),
+        (StatusCode::OK, &json!("rollback"), &json!("1.3")),
+        "{back}"
+    );
+    let (status, same) = plane
+        .call("POST", "/internal/policies/rollback", json!({"author": "ada"}))
+        .await;
+    assert_eq!(
+        (status, &same["position"]),
+        (StatusCode::OK, &json!("1.3")),
+        "asked twice, done once: {same}"
+    );
+    assert_eq!(plane.told(|at| at == "1.3").await.len(), 2);
+    assert_eq!(plane.content(3).await, plane.content(1).await);
+    until_done(&plane).await;
+    assert_eq!(plane.status().await["in_force"], "1.3");
+
+    let to = json!({"author": "ada", "to": "1.2"});
+    let (status, forth) = plane.call("POST", "/internal/policies/rollback", to).await;
+    assert_eq!(
+        (status, &forth["position"]),
+        (StatusCode::OK, &json!("1.4")),
+        "{forth}"
+    );
+    let (_, history) = plane.call("GET", "/internal/policies/history", Value::Null).await;
+    let kinds: Vec<_> = history["rollouts"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| one["kind"].as_str().unwrap())
+        .collect();
+    assert_eq!(kinds, ["rollback", "rollback", "publish", "publish"]);
+}
+
+#[tokio::test]
+async fn an_operator_halts_what_is_under_way() {
+    let plane = Plane::start().await;
+    plane.join(&["edge-1", "edge-2"]).await;
+    plane.first().await;
+    let halt = json!({"reason": "customers call"});
+    assert_eq!(
+        plane
+            .call("POST", "/internal/policies/halt", halt.clone())
+            .await
+            .0,
+        StatusCode::NOT_FOUND
+    );
+    plane
+        .publish(publication("tighter", &bundle("90/min"), &["canary", "all"]))
+        .await;
+    let (status, halted) = plane.call("POST", "/internal/policies/halt", halt).await;
+    assert_eq!(
+        (status, &halted["why"]),
+        (StatusCode::OK, &json!("operator:ada: customers call")),
+        "{halted}"
+    );
+    assert_eq!(plane.told(|_| true).await.len(), 1);
+    // History does not change, not even by its owner.
+    let changed = plane
+        .owner
+        .execute("UPDATE control.rollout SET phase = 'done', why = NULL WHERE change_id = 'tighter'")
+        .await;
+    assert!(changed.is_err());
+}
+
+#[tokio::test]
+async fn drift_is_what_is_in_memory_and_not_what_was_said() {
+    let plane = Plane::start().await;
+    plane.join(&["edge-1", "edge-2", "edge-3"]).await;
+    plane.first().await;
+    let row = plane
+        .row("SELECT digest FROM control.statement WHERE stream = 'policy'")
+        .await;
+    let digest = fleet::Digest::from(<[u8; 32]>::try_from(row.get::<Vec<u8>, _>(0)).unwrap());
+    let files = [
+        ("bank.yaml", bundle("100/min")),
+        ("environments/test.yaml", OVERLAY.to_owned()),
+    ]
+    .map(|(name, text)| policy::SourceFile::new(name, text));
+    let right = policy::compile(&files, "test").unwrap().hash().to_owned();
+    for (node, fingerprint) in [("edge-1", right.as_str()), ("edge-2", "something else")] {
+        let mut beat = heartbeat("boot-1", [0, 0, 0], &Value::Null);
+        beat["active"] =
+            json!([{"stream": "policy", "position": "1.1", "digest": digest, "fingerprint": fingerprint}]);
+        plane.say(node, "/fleet/v1/heartbeats", beat).await;
+    }
+    let (status, drift) = plane.call("GET", "/internal/policies/drift", Value::Null).await;
+    assert_eq!(
+        (status, &drift["drifted"]),
+        (StatusCode::OK, &json!(1)),
+        "{drift}"
+    );
+    let states: Vec<_> = drift["gateways"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| one["state"].as_str().unwrap())
+        .collect();
+    assert_eq!(states, ["same", "drifted", "pending"]);
+    assert_eq!(drift["gateways"][0]["expected"], right.as_str());
+}
