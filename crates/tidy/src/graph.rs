@@ -55,7 +55,7 @@ pub const ALLOWED: [(&str, &[&str]); 15] = [
     ("service-runtime", &["problem"]),
     ("test-support", &["database", "service-runtime"]),
     ("strictness", &[]),
-    ("trial", &["service-runtime"]),
+    ("trial", &["database", "keyring", "service-runtime"]),
     ("tidy", &[]),
     ("bench", &["keyring", "service-runtime", "strictness", "trial"]),
 ];
