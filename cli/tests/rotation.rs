@@ -6,19 +6,19 @@ use std::time::Duration;
 
 use trial::rotation::{Control, Invariant, Rotations, Terms, Turn};
 
-/// Time is compressed: a token lives for ten seconds, a key set is kept for three.
+/// Time is compressed: a token lives for six seconds, a key set is kept for two.
 fn rotations() -> Rotations {
     Rotations {
         binary: env!("CARGO_BIN_EXE_portico").into(),
         terms: Terms {
-            lifetime_s: 10,
+            lifetime_s: 6,
             skew_s: 1,
             overlap_s: 1,
             revocation_s: 5,
             max_age_s: 90,
             rollback_s: 5,
         },
-        cache_s: 3,
+        cache_s: 2,
         rate: 90,
         connections: 3,
         log_ins: 9,

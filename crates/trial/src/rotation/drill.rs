@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::clients::{Beat, Client};
 use super::clock::{can_be_skewed, now};
-use super::evidence::{Evidence, Request, Snapshot, Terms};
+use super::evidence::{Evidence, Request, SECOND, Snapshot, Terms};
 use super::faults::{Failpoint, crash};
 use super::lag::Turns;
 use super::operator::{self, Outcome};
@@ -28,6 +28,8 @@ use crate::edge::{Door, eventually};
 
 /// Customers that log in, one after the other, at each gateway.
 const CUSTOMERS: usize = 2;
+/// For so many seconds after it has ended, a key is still tried.
+const TAIL_S: i64 = 3;
 /// Between two looks at the ring.
 const LOOK: Duration = Duration::from_millis(100);
 
@@ -94,6 +96,7 @@ impl Rotations {
     /// # Errors
     /// When clocks cannot be skewed, something cannot be started, or a turn does not come about.
     pub async fn run(&self, mut show: impl FnMut(&str)) -> anyhow::Result<Report> {
+        service_runtime::crypto::install_provider();
         can_be_skewed()?;
         let setting = self.setting();
         let stage = Stage::start(&setting).await?;
@@ -119,7 +122,7 @@ impl Rotations {
                 rotating.to = now();
             }
         }
-        run.tail(self).await;
+        run.tail(&self.terms).await?;
         run.finish(self, quiet, rotating).await
     }
 
@@ -261,17 +264,15 @@ impl Run {
         Span { from, to: now() }
     }
 
-    /// Until the first key that was replaced verifies no more, and some time after that.
-    async fn tail(&mut self, rotations: &Rotations) {
-        let Terms {
-            lifetime_s,
-            skew_s,
-            overlap_s,
-            ..
-        } = rotations.terms;
-        let verifies_s = lifetime_s + overlap_s + 4 * skew_s + 2;
-        let ends = u64::try_from(verifies_s).unwrap_or_default();
-        sleep_until(Instant::now() + Duration::from_secs(ends)).await;
+    /// Waits until the first key that was replaced has been past its bound for a while.
+    async fn tail(&self, terms: &Terms) -> anyhow::Result<()> {
+        let mut auditor = PgConnection::connect(&self.auditor_url).await?;
+        let keys = store::keys(&mut auditor).await?;
+        let first = keys.iter().filter_map(|key| key.verify_until_s).min();
+        let ends = first.context("no key was replaced")? + 2 * terms.skew_s + TAIL_S;
+        let left = u64::try_from(ends * SECOND - now()).unwrap_or_default();
+        sleep_until(Instant::now() + Duration::from_micros(left)).await;
+        Ok(())
     }
 
     async fn turn(&mut self, turn: Turn, number: usize) -> anyhow::Result<String> {

@@ -139,7 +139,7 @@ impl Stage {
         };
         let place = Place {
             more: format!(
-                "threads: 1\nsocket_dir: {}\ncontrol_plane_socket: {}\n",
+                "threads: 1\ntelemetry: {{ level: 'warn,gateway::keys=info' }}\nsocket_dir: {}\ncontrol_plane_socket: {}\n",
                 directory.join(format!("issuer-{number}")).display(),
                 control_plane.display()
             ),
@@ -220,7 +220,7 @@ impl Stage {
 /// The time and the `seq` of a log line.
 fn adopted(line: &str) -> Option<(Micros, i64)> {
     let line: serde_json::Value = serde_json::from_str(line).ok()?;
-    let at = line.get("timestamp")?.as_str()?;
+    let at = line.get("time")?.as_str()?;
     let at = chrono::DateTime::parse_from_rfc3339(at).ok()?.timestamp_micros();
     let seq = line
         .get("seq")
