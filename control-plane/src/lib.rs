@@ -10,6 +10,8 @@
 #![warn(missing_docs)]
 
 mod extract;
+mod keks;
+mod lease;
 mod router;
 mod settings;
 mod signing_keys;

@@ -3,6 +3,7 @@
 use axum::Router;
 use axum::routing::{get, post};
 
+use crate::keks;
 use crate::signing_keys;
 use crate::state::AppState;
 
@@ -11,6 +12,14 @@ pub(crate) fn router(state: AppState) -> Router {
     Router::new()
         .route("/internal/keys", get(signing_keys::list_keys))
         .route("/internal/keys/rotate", post(signing_keys::rotate_keys))
+        .route("/internal/keys/reinstate", post(signing_keys::reinstate_key))
+        .route("/internal/keys/revoke", post(signing_keys::revoke_key))
+        .route("/internal/keys/abort", post(signing_keys::abort_key))
+        .route("/internal/keys/history", get(signing_keys::show_history))
+        .route("/internal/kek", get(keks::show_keks))
+        .route("/internal/kek/rotate", post(keks::rotate_kek))
+        .route("/internal/kek/rewrap", post(keks::rewrap_keys))
+        .route("/internal/kek/retire", post(keks::retire_kek))
         .route("/internal/keyset", get(signing_keys::show_keyset))
         .with_state(state)
 }

@@ -5,13 +5,14 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use database::DatabaseSettings;
-use keyring::{Algorithm, Bounds, KeyEncryptionKey};
+use keyring::{Algorithm, Bounds, KeyEncryptionKeys, SealError};
 use serde::Deserialize;
-use service_runtime::settings::{Environment, SecretBytes};
+use service_runtime::settings::{Environment, SecretBytes, VersionedSecret};
 use service_runtime::telemetry::TelemetrySettings;
 
 /// Shortest time a standby must be published in production: key-set caches of 300 s and 30 s of skew (guard G2).
 const PRODUCTION_DWELL_S: u32 = 330;
+const DAY_S: u32 = 24 * 3600;
 /// Longest duration that a setting takes: ten years.
 const LONGEST_S: u32 = 10 * 366 * 24 * 3600;
 
@@ -29,8 +30,11 @@ pub struct Settings {
     pub database: DatabaseSettings,
     /// The key-encryption key, `file:/path`: 32 bytes raw, in hexadecimal or in base64.
     pub kek: SecretBytes,
-    /// Version of the key-encryption key, from 1; part of what a sealed key is bound to.
+    /// Version of `kek`, from 1; part of what a sealed key is bound to.
     pub kek_version: i32,
+    /// Further versions of the key-encryption key. Every version opens what it sealed; `portico kek rotate` lets the newest
+    /// one seal.
+    pub keks: Vec<VersionedSecret>,
     /// When keys change state.
     pub rotation: RotationSettings,
     /// What signers and verifiers of tokens were told.
@@ -53,6 +57,19 @@ pub struct RotationSettings {
     pub rollback_window_s: u32,
     /// How often keys that are due are retired and destroyed, milliseconds.
     pub maintenance_interval_ms: u32,
+    /// After how long an active key hands over by itself, seconds.
+    pub rotate_every_s: u32,
+    /// After how long an active key counts as overdue, in a metric to alert on, seconds. Above `rotate_every_s`.
+    pub overdue_after_s: u32,
+}
+
+/// When a ring turns by itself, and when that is overdue; seconds.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Schedule {
+    /// Age at which an active key hands over.
+    pub(crate) rotate_every_s: i64,
+    /// Age at which it is overdue.
+    pub(crate) overdue_s: i64,
 }
 
 /// What signers and verifiers of tokens were told; a retiring key must outlive what it signed.
@@ -74,6 +91,7 @@ impl Default for Settings {
             database: DatabaseSettings::default(),
             kek: SecretBytes::default(),
             kek_version: 1,
+            keks: Vec::new(),
             rotation: RotationSettings::default(),
             tokens: TokenSettings::default(),
             telemetry: TelemetrySettings::default(),
@@ -89,6 +107,8 @@ impl Default for RotationSettings {
             issuer_overlap_s: 5,
             rollback_window_s: 900,
             maintenance_interval_ms: 5_000,
+            rotate_every_s: 30 * DAY_S,
+            overdue_after_s: 35 * DAY_S,
         }
     }
 }
@@ -123,19 +143,44 @@ impl Settings {
         }
     }
 
+    /// The key-encryption keys: `kek` and `keks` together.
+    ///
+    /// # Errors
+    ///
+    /// When there is none, one has no usable form, or a version is there twice.
+    pub(crate) fn key_encryption_keys(&self) -> Result<KeyEncryptionKeys, SealError> {
+        let single = self.kek.expose();
+        let single = (!single.is_empty()).then_some((self.kek_version, single));
+        let listed = self.keks.iter().map(|kek| (kek.version, kek.secret.expose()));
+        KeyEncryptionKeys::parse(single.into_iter().chain(listed))
+    }
+
+    /// When a ring turns by itself.
+    #[must_use]
+    pub(crate) fn schedule(&self) -> Schedule {
+        Schedule {
+            rotate_every_s: i64::from(self.rotation.rotate_every_s),
+            overdue_s: i64::from(self.rotation.overdue_after_s),
+        }
+    }
+
     /// What is wrong with these settings in this environment, one line each.
     #[must_use]
     pub fn faults(&self, environment: Environment) -> Vec<String> {
         let mut faults = self.database.faults();
-        if KeyEncryptionKey::parse(self.kek.expose()).is_err() {
-            faults
-                .push("kek: must be `file:/path` of 32 bytes: raw, in hexadecimal, or in base64".to_owned());
-        }
-        if self.kek_version < 1 {
-            faults.push("kek_version: must be at least 1".to_owned());
+        if let Err(error) = self.key_encryption_keys() {
+            faults.push(format!(
+                "kek, keks: {error}; `kek: file:/path`, or `keks: [{{version: 1, secret: file:/path}}]`"
+            ));
         }
         if self.rotation.maintenance_interval_ms == 0 {
             faults.push("rotation.maintenance_interval_ms: must be above 0".to_owned());
+        }
+        if self.rotation.rotate_every_s <= self.rotation.standby_dwell_s {
+            faults.push("rotation.rotate_every_s: must be above rotation.standby_dwell_s, or no standby is ever old enough".to_owned());
+        }
+        if self.rotation.overdue_after_s <= self.rotation.rotate_every_s {
+            faults.push("rotation.overdue_after_s: must be above rotation.rotate_every_s".to_owned());
         }
         if self.tokens.lifetime_s == 0 {
             faults.push("tokens.lifetime_s: must be above 0".to_owned());
@@ -144,6 +189,7 @@ impl Settings {
             ("rotation.standby_dwell_s", self.rotation.standby_dwell_s),
             ("rotation.issuer_overlap_s", self.rotation.issuer_overlap_s),
             ("rotation.rollback_window_s", self.rotation.rollback_window_s),
+            ("rotation.overdue_after_s", self.rotation.overdue_after_s),
             ("tokens.lifetime_s", self.tokens.lifetime_s),
             ("tokens.skew_s", self.tokens.skew_s),
         ] {
@@ -210,7 +256,7 @@ mod tests {
             },
             ..Settings::default()
         };
-        assert_eq!(settings.faults(Environment::Test).len(), 6);
+        assert_eq!(settings.faults(Environment::Test).len(), 5);
         assert!(!format!("{:?}", valid()).contains("[7"));
     }
 }

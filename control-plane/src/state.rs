@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use keyring::{Bounds, KeyEncryptionKey};
+use keyring::Bounds;
 use service_runtime::shutdown::Shutdown;
 use sqlx::PgPool;
 use tokio::sync::watch;
 
-use crate::settings::Settings;
+use crate::settings::{Schedule, Settings};
 use crate::signing_keys::Vault;
 
 /// Shared state; a clone is the same.
@@ -20,6 +20,8 @@ pub(crate) struct AppState {
     pub(crate) vault: Arc<Vault>,
     /// The durations a rotation keeps.
     pub(crate) bounds: Bounds,
+    /// When a ring turns by itself, and when that is overdue.
+    pub(crate) schedule: Schedule,
     /// The latest known `seq` of the ring; changes wake those who wait for a key set.
     pub(crate) seq: watch::Receiver<i64>,
     /// Tells waiting requests to end.
@@ -31,20 +33,21 @@ impl AppState {
     ///
     /// # Errors
     ///
-    /// When the key-encryption key has no usable form.
+    /// When a key-encryption key has no usable form.
     pub(crate) fn new(
         settings: &Settings,
         db: PgPool,
         shutdown: Shutdown,
     ) -> anyhow::Result<(Self, watch::Sender<i64>)> {
-        let kek = KeyEncryptionKey::parse(settings.kek.expose()).context("kek")?;
-        let vault = Vault::new(kek, settings.kek_version, settings.rotation.algorithm);
+        let keks = settings.key_encryption_keys().context("kek")?;
+        let vault = Vault::new(keks, settings.rotation.algorithm);
         let (changes, seq) = watch::channel(0);
         Ok((
             Self {
                 db,
                 vault: Arc::new(vault),
                 bounds: settings.bounds(),
+                schedule: settings.schedule(),
                 seq,
                 shutdown,
             },

@@ -12,7 +12,11 @@ const VERSION: u8 = 1;
 
 /// Makes and reads cursors. Every core-api that shares the key-encryption key reads the cursors of the others.
 #[derive(Debug)]
-pub(crate) struct CursorKey(hmac::Key);
+pub(crate) struct CursorKey {
+    key: hmac::Key,
+    /// Keys of older secrets, whose cursors are read still.
+    older: Vec<hmac::Key>,
+}
 
 /// A cursor that we did not make, or made for another list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -22,18 +26,23 @@ pub(crate) struct InvalidCursor;
 impl CursorKey {
     /// Derives the key from a process secret; the label keeps it apart from every other use of that secret.
     pub(crate) fn derive(secret: &[u8]) -> Self {
-        let root = hmac::Key::new(hmac::HMAC_SHA256, secret);
-        Self(hmac::Key::new(
-            hmac::HMAC_SHA256,
-            hmac::sign(&root, b"portico page cursor v1").as_ref(),
-        ))
+        Self {
+            key: derived(secret),
+            older: Vec::new(),
+        }
+    }
+
+    /// Reads cursors of an older secret as well: a client that pages while the secret changes goes on.
+    pub(crate) fn accepting(mut self, secret: &[u8]) -> Self {
+        self.older.push(derived(secret));
+        self
     }
 
     /// The cursor for “after this position” of the list that `scope` names.
     pub(crate) fn seal(&self, scope: &str, position: i64) -> String {
         let mut bytes = vec![VERSION];
         bytes.extend_from_slice(&position.to_be_bytes());
-        let tag = self.tag(scope, &bytes);
+        let tag = tag(&self.key, scope, &bytes);
         bytes.extend(tag.as_ref().iter().take(TAG_BYTES));
         URL_SAFE_NO_PAD.encode(bytes)
     }
@@ -41,10 +50,15 @@ impl CursorKey {
     /// The position in a cursor of the list that `scope` names.
     pub(crate) fn open(&self, scope: &str, cursor: &str) -> Result<i64, InvalidCursor> {
         let bytes = URL_SAFE_NO_PAD.decode(cursor).map_err(|_| InvalidCursor)?;
-        let (body, tag) = bytes.split_at_checked(BODY_BYTES).ok_or(InvalidCursor)?;
-        let wanted = self.tag(scope, body);
-        let wanted = wanted.as_ref().get(..TAG_BYTES).ok_or(InvalidCursor)?;
-        constant_time::verify_slices_are_equal(wanted, tag).map_err(|_| InvalidCursor)?;
+        let (body, found) = bytes.split_at_checked(BODY_BYTES).ok_or(InvalidCursor)?;
+        let is_of = |key: &hmac::Key| {
+            let wanted = tag(key, scope, body);
+            let wanted = wanted.as_ref().get(..TAG_BYTES);
+            wanted.is_some_and(|wanted| constant_time::verify_slices_are_equal(wanted, found).is_ok())
+        };
+        if !std::iter::once(&self.key).chain(&self.older).any(is_of) {
+            return Err(InvalidCursor);
+        }
         match body.split_first() {
             Some((&VERSION, position)) => position
                 .try_into()
@@ -53,13 +67,19 @@ impl CursorKey {
             _ => Err(InvalidCursor),
         }
     }
+}
 
-    fn tag(&self, scope: &str, body: &[u8]) -> hmac::Tag {
-        let mut context = hmac::Context::with_key(&self.0);
-        context.update(body); // of fixed length: scope and body cannot run together
-        context.update(scope.as_bytes());
-        context.sign()
-    }
+fn derived(secret: &[u8]) -> hmac::Key {
+    let root = hmac::Key::new(hmac::HMAC_SHA256, secret);
+    let key = hmac::sign(&root, b"portico page cursor v1");
+    hmac::Key::new(hmac::HMAC_SHA256, key.as_ref())
+}
+
+fn tag(key: &hmac::Key, scope: &str, body: &[u8]) -> hmac::Tag {
+    let mut context = hmac::Context::with_key(key);
+    context.update(body); // of fixed length: scope and body cannot run together
+    context.update(scope.as_bytes());
+    context.sign()
 }
 
 #[cfg(test)]
@@ -75,6 +95,9 @@ mod tests {
             prop_assert_eq!(key.open(&scope, &cursor), Ok(position));
             prop_assert_eq!(key.open(&other, &cursor).is_ok(), other == scope);
             prop_assert_eq!(CursorKey::derive(b"another").open(&scope, &cursor), Err(InvalidCursor));
+            let newer = CursorKey::derive(b"another").accepting(b"secret");
+            prop_assert_eq!(newer.open(&scope, &cursor), Ok(position));
+            prop_assert_eq!(key.open(&scope, &newer.seal(&scope, position)), Err(InvalidCursor));
         }
 
         #[test]

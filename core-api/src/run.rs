@@ -88,10 +88,19 @@ pub(crate) fn state(
     Ok(AppState {
         identity: Arc::new(Identity::start(settings, db.clone())?),
         poster: Poster::start(&db, &settings.posting, ttl_s, shutdown),
-        cursors: Arc::new(CursorKey::derive(settings.kek.expose())),
+        cursors: Arc::new(cursor_key(settings)),
         clock,
         db,
     })
+}
+
+/// Cursors of every key-encryption key in the settings are read; the newest makes new ones.
+fn cursor_key(settings: &Settings) -> CursorKey {
+    let mut secrets = settings.kek_secrets();
+    secrets.sort_by_key(|(version, _)| std::cmp::Reverse(*version));
+    let mut secrets = secrets.into_iter().map(|(_, secret)| secret);
+    let newest = CursorKey::derive(secrets.next().unwrap_or_default());
+    secrets.fold(newest, CursorKey::accepting)
 }
 
 fn start_jobs(settings: &Settings, state: &AppState, shutdown: &Shutdown) {

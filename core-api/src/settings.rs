@@ -4,8 +4,9 @@ use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::path::PathBuf;
 
 use database::DatabaseSettings;
+use keyring::KeyEncryptionKeys;
 use serde::Deserialize;
-use service_runtime::settings::{Environment, Secret, SecretBytes};
+use service_runtime::settings::{Environment, Secret, SecretBytes, VersionedSecret};
 use service_runtime::telemetry::TelemetrySettings;
 use service_runtime::tls::TlsSettings;
 
@@ -25,6 +26,10 @@ pub struct Settings {
     pub database: DatabaseSettings,
     /// The key-encryption key that opens the sealed signing keys: 32 bytes raw, in hexadecimal or base64.
     pub kek: SecretBytes,
+    /// Version of `kek`, from 1.
+    pub kek_version: i32,
+    /// Further versions of the key-encryption key, the same as the control plane's.
+    pub keks: Vec<VersionedSecret>,
     /// What access tokens say and how long they live.
     pub tokens: TokenSettings,
     /// How long sessions live.
@@ -52,6 +57,8 @@ impl Default for Settings {
             endpoints_file: None,
             database: DatabaseSettings::default(),
             kek: SecretBytes::default(),
+            kek_version: 1,
+            keks: Vec::new(),
             tokens: TokenSettings::default(),
             sessions: SessionSettings::default(),
             password: PasswordSettings::default(),
@@ -207,14 +214,23 @@ fn broken<const N: usize>(rules: [(bool, &str); N]) -> impl Iterator<Item = Stri
 }
 
 impl Settings {
+    /// The key-encryption keys with their versions: `kek` and `keks` together.
+    pub(crate) fn kek_secrets(&self) -> Vec<(i32, &[u8])> {
+        let single = self.kek.expose();
+        let single = (!single.is_empty()).then_some((self.kek_version, single));
+        let listed = self.keks.iter().map(|kek| (kek.version, kek.secret.expose()));
+        single.into_iter().chain(listed).collect()
+    }
+
     /// Everything that is wrong with these settings in this environment, one line each.
     #[must_use]
     pub fn faults(&self, environment: Environment) -> Vec<String> {
         let mut faults = self.database.faults();
-        faults.extend(broken([(
-            keyring::KeyEncryptionKey::parse(self.kek.expose()).is_err(),
-            "kek: is required: `file:/path/to/it` with 32 bytes, raw, in hexadecimal or base64",
-        )]));
+        if let Err(error) = KeyEncryptionKeys::parse(self.kek_secrets()) {
+            faults.push(format!(
+                "kek, keks: {error}; `kek: file:/path`, or `keks: [{{version: 1, secret: file:/path}}]`"
+            ));
+        }
         faults.extend(self.tls.iter().flat_map(TlsSettings::faults));
         faults.extend(self.tokens.faults());
         faults.extend(self.sessions.faults());

@@ -1,8 +1,10 @@
 //! Every way in which key work fails, and what a client is told of it.
 
+use keyring::KeyState;
 use problem::{Problem, ProblemType, catalogue};
 
 use super::vault::VaultError;
+use crate::keks::KekError;
 
 /// The standby has not been published long enough: some verifier may not know it yet.
 const ROTATION_TOO_EARLY: ProblemType = ProblemType::new(
@@ -13,6 +15,19 @@ const ROTATION_TOO_EARLY: ProblemType = ProblemType::new(
 /// The standby cannot be opened, so it must not become the key that signs.
 const STANDBY_UNUSABLE: ProblemType =
     ProblemType::new("standby-unusable", 409, "The standby key cannot be opened");
+/// A live gateway does not know the key that signs next.
+const ROTATION_POSTPONED: ProblemType = ProblemType::new(
+    "rotation-postponed",
+    409,
+    "A live gateway does not know the key that signs next",
+);
+/// The key verifies nothing any more, so there is nothing to revoke.
+const KEY_FINISHED: ProblemType = ProblemType::new("key-finished", 409, "The key verifies nothing any more");
+/// The key signs, or has signed what may still be valid.
+const KEY_IN_USE: ProblemType = ProblemType::new("key-in-use", 409, "The key signs, or has signed");
+/// The key cannot be called back.
+const NOT_REINSTATABLE: ProblemType =
+    ProblemType::new("not-reinstatable", 409, "The key cannot be reinstated");
 /// A holder has a newer key set than the database.
 const KEYSET_AHEAD: ProblemType = ProblemType::new(
     "keyset-ahead",
@@ -26,6 +41,24 @@ pub(crate) enum KeyError {
     /// Guard G2.
     #[error("the standby may be activated in {retry_after_s} s")]
     TooEarly { retry_after_s: u64 },
+    /// Guard G2, the gateways' part.
+    #[error("live gateways do not know the successor: {}", .gateways.join(", "))]
+    Postponed { gateways: Vec<String> },
+    /// No key of the ring has this kid.
+    #[error("the ring has no such key")]
+    UnknownKey,
+    /// It is at its end.
+    #[error("the key is {state}")]
+    Finished { state: KeyState },
+    /// It signs or has signed.
+    #[error("the key is {state}")]
+    InUse { state: KeyState },
+    /// It cannot be called back.
+    #[error("not reinstatable: {why}")]
+    NotReinstatable { why: &'static str },
+    /// Another control plane does what is due now.
+    #[error("the lease is another control plane's")]
+    LeaseLost,
     /// The sealed standby does not open under our key-encryption key.
     #[error("the standby key cannot be opened")]
     StandbyUnusable(#[source] VaultError),
@@ -41,6 +74,9 @@ pub(crate) enum KeyError {
     /// A new key cannot be made.
     #[error("a key cannot be made")]
     Vault(#[from] VaultError),
+    /// The key-encryption key that seals is not at hand.
+    #[error("the key-encryption key that seals is not at hand")]
+    Kek(#[from] KekError),
     /// PostgreSQL.
     #[error("database failure")]
     Database(#[from] sqlx::Error),
@@ -52,15 +88,41 @@ impl From<KeyError> for Problem {
             KeyError::TooEarly { retry_after_s } => Self::new(ROTATION_TOO_EARLY)
                 .detail("verifiers may still hold a key set without it; nothing was changed")
                 .retry_after(retry_after_s),
+            KeyError::Postponed { gateways } => postponed(&gateways),
+            KeyError::UnknownKey => Self::new(catalogue::NOT_FOUND)
+                .detail("the ring has no key with this kid; `portico keys list --ring …` shows those it has"),
+            KeyError::Finished { state } => Self::new(KEY_FINISHED)
+                .detail(format!("it is {state}; nothing was changed")),
+            KeyError::InUse { state } => Self::new(KEY_IN_USE).detail(format!(
+                "it is {state}: rotate to hand over in peace, or revoke it if it is stolen; nothing was changed"
+            )),
+            KeyError::NotReinstatable { why } => {
+                Self::new(NOT_REINSTATABLE).detail(format!("{why}; nothing was changed"))
+            }
             KeyError::StandbyUnusable(cause) => standby_unusable(&cause),
             KeyError::NotInitialised => Self::new(catalogue::UNAVAILABLE)
                 .detail("the key ring has no keys yet")
                 .retry_after(1),
             KeyError::KeySetAhead { after, seq } => keyset_ahead(after, seq),
+            KeyError::Kek(KekError::Database(source)) => KeyError::Database(source).into(),
             KeyError::Database(source) if is_unavailable(&source) => database_unavailable(&source),
             error => Self::internal(Chain(error)),
         }
     }
+}
+
+/// Names in one answer, at most; the count says how many there are.
+const NAMED_GATEWAYS: usize = 20;
+
+fn postponed(gateways: &[String]) -> Problem {
+    let named: Vec<&str> = gateways.iter().take(NAMED_GATEWAYS).map(String::as_str).collect();
+    Problem::new(ROTATION_POSTPONED)
+        .detail(format!(
+            "{} would refuse its tokens: mend or evict them, then try again; nothing was changed",
+            named.join(", ")
+        ))
+        .member("gateways", named)
+        .member("gateways_behind", gateways.len())
 }
 
 fn standby_unusable(cause: &VaultError) -> Problem {

@@ -7,9 +7,33 @@ use sqlx::PgConnection;
 use super::error::KeyError;
 use super::{Vault, store};
 use crate::extract::Actor;
+use crate::keks;
+
+/// A transaction that holds the lock of a ring.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Locked {
+    /// The ring.
+    pub(super) ring: RingName,
+    /// The `seq` that the ring will have at commit, if anything that verifiers must learn of changes.
+    pub(super) next_seq: i64,
+    /// The database's time under the lock.
+    pub(super) now: DateTime<Utc>,
+}
+
+/// Locks a ring, and asks for the time then.
+pub(super) async fn lock(conn: &mut PgConnection, ring: RingName) -> Result<Locked, KeyError> {
+    let seq = store::lock_ring(conn, ring)
+        .await?
+        .ok_or(KeyError::NotInitialised)?;
+    Ok(Locked {
+        ring,
+        next_seq: seq + 1,
+        now: store::database_time(conn).await?,
+    })
+}
 
 /// Completes the ring, inside the caller's transaction and under the lock it takes: a new ring gets both keys, a ring
-/// without a standby gets one. Gives the database's time under the lock.
+/// without a standby gets one.
 ///
 /// The first key signs at once: no verifier can hold a key set from before there was one. A ring that has keys but none
 /// that signs is left alone; that takes a person.
@@ -18,46 +42,66 @@ pub(super) async fn complete_ring(
     vault: &Vault,
     ring: RingName,
     actor: &Actor,
-) -> Result<DateTime<Utc>, KeyError> {
+) -> Result<Locked, KeyError> {
     store::create_ring(conn, ring).await?;
-    let seq = store::lock_ring(conn, ring)
-        .await?
-        .ok_or(KeyError::NotInitialised)?;
-    let now = store::database_time(conn).await?;
-
-    let active = store::sealed_key(conn, ring, KeyState::Active.as_str()).await?;
-    let standby = store::sealed_key(conn, ring, KeyState::Published.as_str()).await?;
+    let locked = lock(conn, ring).await?;
+    let active = store::sealed_key(conn, ring, KeyState::Active).await?;
+    let standby = store::sealed_key(conn, ring, KeyState::Published).await?;
     if active.is_some() && standby.is_some() {
-        return Ok(now);
+        return Ok(locked);
     }
     if active.is_none() {
-        if seq > 0 {
+        if locked.next_seq > 1 {
             return Err(KeyError::Inconsistent(
                 "the ring has had keys, and none is active".to_owned(),
             ));
         }
-        publish_standby(conn, vault, ring, actor, seq + 1, now).await?;
-        let kid = store::activate_standby(conn, ring, now, 0).await?;
-        let kid =
-            kid.ok_or_else(|| KeyError::Inconsistent("the first key cannot be activated".to_owned()))?;
-        store::record(conn, actor, "signing_key.activated", ring, &kid).await?;
+        let kid = publish_standby(conn, vault, actor, &locked).await?;
+        activate_at_once(conn, actor, &locked, &kid).await?;
     }
-    publish_standby(conn, vault, ring, actor, seq + 1, now).await?;
-    store::raise_seq(conn, ring, now).await?;
-    Ok(now)
+    publish_standby(conn, vault, actor, &locked).await?;
+    store::raise_seq(conn, ring, locked.now).await?;
+    Ok(locked)
 }
 
-/// Makes, proves (G1) and publishes a key, which verifiers know once they hold `seq`. Gives its kid.
+/// Makes a key, and publishes it once the row as the database holds it has been proved: opened, it signs, and the signature
+/// verifies (guard G1). Gives its kid.
 pub(super) async fn publish_standby(
     conn: &mut PgConnection,
     vault: &Vault,
-    ring: RingName,
     actor: &Actor,
-    seq: i64,
-    now: DateTime<Utc>,
+    locked: &Locked,
 ) -> Result<String, KeyError> {
-    let key = vault.make(ring)?;
-    store::publish(conn, ring, &key, seq, now).await?;
-    store::record(conn, actor, "signing_key.published", ring, &key.kid).await?;
-    Ok(key.kid)
+    let Locked { ring, next_seq, now } = *locked;
+    let kid = {
+        let version = keks::sealing_version(conn, vault.keks()).await?;
+        let key = vault.make(ring, version)?;
+        store::insert_generated(conn, ring, &key, now).await?;
+        key.kid
+    };
+    store::record(conn, actor, "signing_key.generated", ring, &kid, None).await?;
+    let row = store::sealed_part(conn, ring, &kid).await?;
+    let lost = || KeyError::Inconsistent("a new key is not what was written".to_owned());
+    vault.prove(ring, &row.ok_or_else(lost)?)?;
+    if !store::publish(conn, &kid, next_seq, now).await? {
+        return Err(lost());
+    }
+    store::record(conn, actor, "signing_key.published", ring, &kid, None).await?;
+    Ok(kid)
+}
+
+/// Lets a published key sign without waiting for verifiers.
+pub(super) async fn activate_at_once(
+    conn: &mut PgConnection,
+    actor: &Actor,
+    locked: &Locked,
+    kid: &str,
+) -> Result<(), KeyError> {
+    if !store::activate_at_once(conn, kid, locked.now).await? {
+        return Err(KeyError::Inconsistent(
+            "the standby changed under the lock".to_owned(),
+        ));
+    }
+    store::record(conn, actor, "signing_key.activated", locked.ring, kid, None).await?;
+    Ok(())
 }

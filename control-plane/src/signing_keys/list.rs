@@ -13,6 +13,7 @@ use super::store::KeyRow;
 use super::vault::VaultError;
 use super::{OfRing, store};
 use crate::extract::{Json, Query};
+use crate::keks::{self, KekError};
 use crate::state::AppState;
 
 /// A ring and its keys. Never a private part, sealed or not.
@@ -24,8 +25,10 @@ pub(crate) struct RingView {
     seq: i64,
     /// The database's time when this was read.
     now: DateTime<Utc>,
-    /// Seconds until a rotation is possible; 0 when it is, null when there is no standby.
+    /// Seconds until the key that signs next has been published long enough; 0 when it has, null when there is none.
     rotatable_in_s: Option<i64>,
+    /// The live gateways that do not know that key yet: a rotation waits for them.
+    gateways_behind: Vec<String>,
     /// Its keys, newest first, 200 at most.
     keys: Vec<KeyView>,
 }
@@ -41,13 +44,18 @@ struct KeyView {
     has_private_part: bool,
     created_at: DateTime<Utc>,
     published_at: Option<DateTime<Utc>>,
+    /// Whoever holds this `seq` of the ring or a later one knows it.
+    published_seq: Option<i64>,
     activated_at: Option<DateTime<Utc>>,
     retiring_at: Option<DateTime<Utc>>,
     /// Tokens issued later are not this key's.
     sign_until: Option<DateTime<Utc>>,
     /// After this the key verifies nothing.
     verify_until: Option<DateTime<Utc>>,
+    /// When it was called back from retiring.
+    reinstated_at: Option<DateTime<Utc>>,
     retired_at: Option<DateTime<Utc>>,
+    aborted_at: Option<DateTime<Utc>>,
     revoked_at: Option<DateTime<Utc>>,
 }
 
@@ -61,11 +69,14 @@ impl From<KeyRow> for KeyView {
             has_private_part: row.has_private_part,
             created_at: row.created_at,
             published_at: row.published_at,
+            published_seq: row.published_seq,
             activated_at: row.activated_at,
             retiring_at: row.retiring_at,
             sign_until: row.sign_until,
             verify_until: row.verify_until,
+            reinstated_at: row.reinstated_at,
             retired_at: row.retired_at,
+            aborted_at: row.aborted_at,
             revoked_at: row.revoked_at,
         }
     }
@@ -87,13 +98,18 @@ async fn list(state: &AppState, ring: RingName) -> Result<RingView, KeyError> {
     let keys = store::list(&mut conn, ring).await?;
     let now = store::database_time(&mut conn).await?;
     let dwell_s = i64::from(state.bounds.standby_dwell_s);
-    let rotatable_in_s = store::standby_wait_s(&mut conn, ring, now, dwell_s).await?;
+    let successor = store::successor(&mut conn, ring, now, dwell_s).await?;
+    let gateways_behind = match &successor {
+        Some(successor) => store::gateways_behind(&mut conn, ring, successor.published_seq).await?,
+        None => Vec::new(),
+    };
     let keys = keys.into_iter().map(KeyView::from).collect();
     Ok(RingView {
         ring,
         seq,
         now,
-        rotatable_in_s,
+        rotatable_in_s: successor.map(|successor| successor.wait_s),
+        gateways_behind,
         keys,
     })
 }
@@ -119,13 +135,17 @@ pub(crate) fn readiness(state: &AppState) -> Readiness {
         })
 }
 
-/// Refuses to start with a key-encryption key that is not the ring's: the process could only stay unready for ever. A
-/// database that is away and a ring that is not there yet are no reason, for they come.
+/// Refuses to start with key-encryption keys that are not the ones of the rings: the process could only stay unready for
+/// ever. A database that is away and a ring that is not there yet are no reason, for they come.
 pub(crate) async fn refuse_wrong_kek(state: &AppState) -> anyhow::Result<()> {
-    match check_rings(state).await {
-        Err(KeyError::Vault(error @ (VaultError::Seal(_) | VaultError::KekVersion { .. }))) => {
-            Err(error).context("kek: not the key-encryption key that the signing keys were sealed under")
-        }
+    if let Err(KeyError::Vault(error @ VaultError::Seal(_))) = check_rings(state).await {
+        return Err(error).context("kek: not the key-encryption key that the signing keys were sealed under");
+    }
+    let Ok(mut conn) = state.db.acquire().await else {
+        return Ok(());
+    };
+    match keks::compare(&mut conn, state.vault.keks()).await {
+        Err(error @ KekError::OtherKey { .. }) => Err(error.into()),
         Ok(()) | Err(_) => Ok(()),
     }
 }
@@ -142,7 +162,7 @@ async fn check_rings(state: &AppState) -> Result<(), KeyError> {
 pub(super) async fn check_ring(state: &AppState, ring: RingName) -> Result<(), KeyError> {
     let mut conn = state.db.acquire().await?;
     for wanted in [KeyState::Active, KeyState::Published] {
-        let row = store::sealed_key(&mut conn, ring, wanted.as_str()).await?;
+        let row = store::sealed_key(&mut conn, ring, wanted).await?;
         state.vault.prove(ring, &row.ok_or(KeyError::NotInitialised)?)?;
     }
     Ok(())

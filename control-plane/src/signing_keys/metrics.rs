@@ -12,6 +12,10 @@ use super::store;
 struct KeyMetrics {
     keys: IntGaugeVec,
     rotations: IntCounterVec,
+    postponed: IntCounterVec,
+    revocations: IntCounterVec,
+    behind: IntGaugeVec,
+    overdue: IntGaugeVec,
     active_age: IntGaugeVec,
     seq: IntGaugeVec,
 }
@@ -30,21 +34,39 @@ fn register() -> prometheus::Result<KeyMetrics> {
         registry().register(Box::new(gauge.clone()))?;
         Ok(gauge)
     };
-    let rotations = IntCounterVec::new(
-        Opts::new(
-            "portico_signing_key_rotations_total",
-            "Rotations made by this process.",
-        ),
-        &["ring"],
-    )?;
-    registry().register(Box::new(rotations.clone()))?;
+    let counter = |name: &str, help: &str| -> prometheus::Result<IntCounterVec> {
+        let counter = IntCounterVec::new(Opts::new(name, help), &["ring"])?;
+        registry().register(Box::new(counter.clone()))?;
+        Ok(counter)
+    };
     Ok(KeyMetrics {
         keys: gauge(
             "portico_signing_key_state",
             "Signing keys by state.",
             &["ring", "state"],
         )?,
-        rotations,
+        rotations: counter(
+            "portico_signing_key_rotations_total",
+            "Rotations made by this process.",
+        )?,
+        postponed: counter(
+            "portico_signing_key_rotations_postponed_total",
+            "Rotations that this process did not make because a live gateway did not know the next key.",
+        )?,
+        revocations: counter(
+            "portico_signing_key_revocations_total",
+            "Keys revoked by this process.",
+        )?,
+        behind: gauge(
+            "portico_signing_key_gateways_behind",
+            "Live gateways that do not know the key that signs next.",
+            &["ring"],
+        )?,
+        overdue: gauge(
+            "portico_signing_key_overdue",
+            "1 when the active key has signed for longer than the settings want to be told of.",
+            &["ring"],
+        )?,
         active_age: gauge(
             "portico_signing_key_active_age_seconds",
             "How long the active key has been active.",
@@ -65,8 +87,22 @@ pub(super) fn count_rotation(ring: RingName) {
     }
 }
 
-/// Shows the ring as the database has it now.
-pub(super) async fn show(db: &PgPool, ring: RingName) -> sqlx::Result<()> {
+/// Counts a rotation that waits for gateways.
+pub(super) fn count_postponed(ring: RingName) {
+    if let Some(metrics) = METRICS.as_ref() {
+        metrics.postponed.with_label_values(&[ring.as_str()]).inc();
+    }
+}
+
+/// Counts a revocation.
+pub(super) fn count_revocation(ring: RingName) {
+    if let Some(metrics) = METRICS.as_ref() {
+        metrics.revocations.with_label_values(&[ring.as_str()]).inc();
+    }
+}
+
+/// Shows the ring as the database has it now; an active key older than `overdue_s` is overdue.
+pub(super) async fn show(db: &PgPool, ring: RingName, overdue_s: i64) -> sqlx::Result<()> {
     let Some(metrics) = METRICS.as_ref() else {
         return Ok(());
     };
@@ -83,10 +119,19 @@ pub(super) async fn show(db: &PgPool, ring: RingName) -> sqlx::Result<()> {
         if state == KeyState::Active {
             let age = found.and_then(|figure| figure.active_age_s).unwrap_or(0);
             metrics.active_age.with_label_values(&[ring.as_str()]).set(age);
+            let is_overdue = i64::from(age > overdue_s);
+            metrics
+                .overdue
+                .with_label_values(&[ring.as_str()])
+                .set(is_overdue);
         }
     }
-    // A rotation counter that starts at its first rotation cannot be alerted on.
-    metrics.rotations.with_label_values(&[ring.as_str()]);
+    let behind = store::behind(&mut conn, ring).await?;
+    metrics.behind.with_label_values(&[ring.as_str()]).set(behind);
+    // A counter that starts at its first event cannot be alerted on.
+    for counter in [&metrics.rotations, &metrics.postponed, &metrics.revocations] {
+        counter.with_label_values(&[ring.as_str()]);
+    }
     metrics.seq.with_label_values(&[ring.as_str()]).set(seq);
     Ok(())
 }

@@ -1,4 +1,5 @@
-//! Background work on the rings: they are completed, keys that are due are retired, private parts that are due destroyed.
+//! Background work on the rings: they are completed, keys that are due are retired, private parts that are due destroyed,
+//! and a ring that is due turns by itself.
 
 use std::time::Duration;
 
@@ -7,8 +8,9 @@ use tokio::time::MissedTickBehavior;
 
 use super::error::KeyError;
 use super::initialise::complete_ring;
-use super::{metrics, store};
+use super::{metrics, rotate, store};
 use crate::extract::Actor;
+use crate::lease::{Fence, Lease};
 use crate::state::AppState;
 
 /// What one round of maintenance did.
@@ -18,52 +20,107 @@ pub(super) struct Maintenance {
     pub(super) retired: Vec<String>,
     /// Retiring keys whose private part was destroyed.
     pub(super) destroyed: Vec<String>,
+    /// The key that signs since this round, when the ring turned by itself.
+    pub(super) activated: Option<String>,
 }
 
-/// Works until shutdown, once now and then at every interval. Several instances are harmless: each round is a transaction
-/// of compare-and-set statements under the lock of the ring.
+/// Works until shutdown, once now and then at every interval, while this process has the lease. Several instances are
+/// harmless: each step is a transaction of compare-and-set statements under the lock of the ring.
 pub(crate) async fn maintain(state: AppState, interval: Duration) {
+    let mut lease = Lease::new("signing-keys", interval);
     let mut ticks = tokio::time::interval(interval);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
-            () = state.shutdown.cancelled() => return,
+            () = state.shutdown.cancelled() => break,
             _ = ticks.tick() => {}
         }
         for ring in RingName::ALL {
-            if let Err(error) = run_round(&state, ring).await {
+            if let Err(error) = run_round(&state, ring, &mut lease).await {
                 tracing::warn!(ring = ring.as_str(), error = %error, cause = ?error, "signing-key maintenance failed; it is tried again");
             }
         }
     }
+    lease.give_back(&state.db).await;
 }
 
-async fn run_round(state: &AppState, ring: RingName) -> Result<(), KeyError> {
-    let done = maintain_once(state, ring).await?;
-    if done != Maintenance::default() {
-        tracing::info!(ring = ring.as_str(), retired = ?done.retired, private_part_destroyed = ?done.destroyed, "keys are due");
+async fn run_round(state: &AppState, ring: RingName, lease: &mut Lease) -> Result<(), KeyError> {
+    if let Some(fence) = lease.hold(&state.db).await? {
+        let done = maintain_once(state, ring, Some(&fence)).await?;
+        if done != Maintenance::default() {
+            tracing::info!(ring = ring.as_str(), retired = ?done.retired, private_part_destroyed = ?done.destroyed, activated = ?done.activated, "keys were due");
+        }
     }
-    metrics::show(&state.db, ring).await?;
+    metrics::show(&state.db, ring, state.schedule.overdue_s).await?;
     Ok(())
 }
 
-/// One round of a ring, in one transaction.
-pub(super) async fn maintain_once(state: &AppState, ring: RingName) -> Result<Maintenance, KeyError> {
+/// One round of a ring: what is over first, in one transaction, then its turn, in another.
+pub(super) async fn maintain_once(
+    state: &AppState,
+    ring: RingName,
+    fence: Option<&Fence>,
+) -> Result<Maintenance, KeyError> {
+    let mut done = settle(state, ring, fence).await?;
+    done.activated = match turn(state, ring, fence).await {
+        // Somebody will be told by the metric, and by whoever asks; the guards are tried again at the next round.
+        Err(KeyError::TooEarly { .. }) => None,
+        Err(error @ KeyError::Postponed { .. }) => {
+            tracing::warn!(ring = ring.as_str(), %error, "a rotation that is due waits for gateways");
+            None
+        }
+        turned => turned?,
+    };
+    Ok(done)
+}
+
+async fn settle(state: &AppState, ring: RingName, fence: Option<&Fence>) -> Result<Maintenance, KeyError> {
     let actor = Actor::control_plane();
     let mut tx = state.db.begin().await?;
-    let now = complete_ring(&mut tx, &state.vault, ring, &actor).await?;
+    check(&mut tx, fence).await?;
+    let now = complete_ring(&mut tx, &state.vault, ring, &actor).await?.now;
     let retired = store::retire_due(&mut tx, ring, now).await?;
     let window_s = i64::from(state.bounds.rollback_window_s);
     let destroyed = store::destroy_due(&mut tx, ring, now, window_s).await?;
-    for kid in &retired {
-        store::record(&mut tx, &actor, "signing_key.retired", ring, kid).await?;
-    }
-    for kid in &destroyed {
-        store::record(&mut tx, &actor, "signing_key.private_part_destroyed", ring, kid).await?;
+    for (action, kids) in [
+        ("signing_key.retired", &retired),
+        ("signing_key.private_part_destroyed", &destroyed),
+    ] {
+        for kid in kids {
+            store::record(&mut tx, &actor, action, ring, kid, None).await?;
+        }
     }
     if !retired.is_empty() {
         store::raise_seq(&mut tx, ring, now).await?;
     }
     tx.commit().await?;
-    Ok(Maintenance { retired, destroyed })
+    Ok(Maintenance {
+        retired,
+        destroyed,
+        activated: None,
+    })
+}
+
+/// Rotates a ring whose active key has signed long enough, or to which a key was called back; the same rotation as by hand.
+/// Gives the kid that signs now.
+async fn turn(state: &AppState, ring: RingName, fence: Option<&Fence>) -> Result<Option<String>, KeyError> {
+    let actor = Actor::control_plane();
+    let mut tx = state.db.begin().await?;
+    check(&mut tx, fence).await?;
+    // Asked under the lock: another control plane may have turned the ring a moment ago.
+    store::lock_ring(&mut tx, ring).await?;
+    if !store::is_due(&mut tx, ring, state.schedule.rotate_every_s).await? {
+        return Ok(None);
+    }
+    let rotation = rotate::rotate(&mut tx, state, ring, &actor).await?;
+    tx.commit().await?;
+    rotate::note(&rotation, &actor);
+    Ok(Some(rotation.active))
+}
+
+async fn check(conn: &mut sqlx::PgConnection, fence: Option<&Fence>) -> Result<(), KeyError> {
+    match fence {
+        Some(fence) if !fence.holds(conn).await? => Err(KeyError::LeaseLost),
+        _ => Ok(()),
+    }
 }

@@ -5,9 +5,11 @@ use chrono::{DateTime, Utc};
 use keyring::{KeyState, RingName};
 use problem::Problem;
 use serde::Serialize;
+use sqlx::PgConnection;
 
 use super::error::KeyError;
-use super::initialise::publish_standby;
+use super::initialise::{Locked, lock, publish_standby};
+use super::store::Successor;
 use super::{OfRing, metrics, store};
 use crate::extract::{Actor, Json, Query};
 use crate::state::AppState;
@@ -20,7 +22,7 @@ pub(crate) struct Rotation {
     /// Its `seq` now: verifiers that hold it know all that follows.
     seq: i64,
     /// Kid of the key that signs from now on.
-    active: String,
+    pub(super) active: String,
     /// Kid of the key that signed until now.
     retiring: String,
     /// Kid of the key that will sign next.
@@ -31,19 +33,29 @@ pub(crate) struct Rotation {
     verifies_for_s: i64,
 }
 
-/// Rotates the ring: the standby becomes active, the active key retires, a new standby is published, in one transaction.
+/// Rotates the ring: the key that signs next becomes active, the active key retires, and a new standby is published where the
+/// old one was used up, in one transaction.
 ///
-/// 409 `rotation-too-early` with `retry_after` in seconds while some verifier may not know the standby (G2); 409
-/// `standby-unusable` when it cannot be opened. Nothing is changed then.
+/// 409 `rotation-too-early` with `retry_after` in seconds while some verifier may not know that key, 409
+/// `rotation-postponed` with the names of live gateways that do not (G2); 409 `standby-unusable` when it cannot be opened.
+/// Nothing is changed then.
 pub(crate) async fn rotate_keys(
     State(state): State<AppState>,
     Query(OfRing { ring }): Query<OfRing>,
     actor: Actor,
 ) -> Result<Json<Rotation>, Problem> {
-    let rotation = rotate(&state, ring, &actor).await?;
-    metrics::count_rotation(ring);
+    let mut tx = state.db.begin().await.map_err(KeyError::from)?;
+    let rotation = rotate(&mut tx, &state, ring, &actor).await?;
+    tx.commit().await.map_err(KeyError::from)?;
+    note(&rotation, &actor);
+    Ok(Json(rotation))
+}
+
+/// Tells metrics and log of a rotation that has been committed.
+pub(super) fn note(rotation: &Rotation, actor: &Actor) {
+    metrics::count_rotation(rotation.ring);
     tracing::info!(
-        ring = ring.as_str(),
+        ring = rotation.ring.as_str(),
         actor = actor.name(),
         seq = rotation.seq,
         active = rotation.active,
@@ -51,51 +63,77 @@ pub(crate) async fn rotate_keys(
         standby = rotation.standby,
         "the signing key was rotated"
     );
-    Ok(Json(rotation))
 }
 
-/// One rotation, or none: the transaction is rolled back on every refusal.
-async fn rotate(state: &AppState, ring: RingName, actor: &Actor) -> Result<Rotation, KeyError> {
+/// One rotation in the caller's transaction, which is not to be committed on a refusal.
+pub(super) async fn rotate(
+    conn: &mut PgConnection,
+    state: &AppState,
+    ring: RingName,
+    actor: &Actor,
+) -> Result<Rotation, KeyError> {
     let dwell_s = i64::from(state.bounds.standby_dwell_s);
-    let mut tx = state.db.begin().await?;
-    let seq = store::lock_ring(&mut tx, ring)
+    let locked = lock(conn, ring).await?;
+    let now = locked.now;
+    let successor = store::successor(conn, ring, now, dwell_s)
         .await?
         .ok_or(KeyError::NotInitialised)?;
-    let now = store::database_time(&mut tx).await?;
-
-    let Some(retiring) = store::retire_active(&mut tx, ring, now, &state.bounds).await? else {
-        return Err(match store::standby_wait_s(&mut tx, ring, now, dwell_s).await? {
-            None => KeyError::NotInitialised,
-            Some(0) => KeyError::Inconsistent("the standby is ready, and no key is active".to_owned()),
-            Some(wait_s) => KeyError::TooEarly {
-                retry_after_s: u64::try_from(wait_s).unwrap_or(1),
-            },
-        });
+    let retiring = store::retire_active(conn, ring, &successor.kid, now, &state.bounds).await?;
+    let Some(retiring) = retiring else {
+        return Err(objection(conn, ring, &successor).await?);
     };
     // A key that does not open would end every log-in: it is tried before it signs, not after.
-    let standby = store::sealed_key(&mut tx, ring, KeyState::Published.as_str()).await?;
-    let standby = standby.ok_or(KeyError::NotInitialised)?;
+    let sealed = store::sealed_part(conn, ring, &successor.kid).await?;
     state
         .vault
-        .prove(ring, &standby)
+        .prove(ring, &sealed.ok_or(KeyError::NotInitialised)?)
         .map_err(KeyError::StandbyUnusable)?;
-
-    let active = store::activate_standby(&mut tx, ring, now, dwell_s)
-        .await?
-        .filter(|kid| *kid == standby.kid)
-        .ok_or_else(|| KeyError::Inconsistent("the standby changed under the lock".to_owned()))?;
-    store::record(&mut tx, actor, "signing_key.retiring", ring, &retiring).await?;
-    store::record(&mut tx, actor, "signing_key.activated", ring, &active).await?;
-    let standby = publish_standby(&mut tx, &state.vault, ring, actor, seq + 1, now).await?;
-    let seq = store::raise_seq(&mut tx, ring, now).await?;
-    tx.commit().await?;
+    // The guards once more: a gateway may have come to life since.
+    if !store::activate(conn, &successor.kid, now, dwell_s).await? {
+        return Err(objection(conn, ring, &successor).await?);
+    }
+    store::record(conn, actor, "signing_key.retiring", ring, &retiring, None).await?;
+    store::record(conn, actor, "signing_key.activated", ring, &successor.kid, None).await?;
+    let standby = standby_after(conn, state, actor, &locked, &successor).await?;
+    let seq = store::raise_seq(conn, ring, now).await?;
     Ok(Rotation {
         ring,
         seq,
-        active,
+        active: successor.kid,
         retiring,
         standby,
         rotated_at: now,
         verifies_for_s: state.bounds.verify_window_s(),
     })
+}
+
+/// Which guard stood against this successor.
+async fn objection(conn: &mut PgConnection, ring: RingName, successor: &Successor) -> sqlx::Result<KeyError> {
+    if successor.wait_s > 0 {
+        return Ok(KeyError::TooEarly {
+            retry_after_s: u64::try_from(successor.wait_s).unwrap_or(1),
+        });
+    }
+    let gateways = store::gateways_behind(conn, ring, successor.published_seq).await?;
+    Ok(if gateways.is_empty() {
+        KeyError::Inconsistent("the successor is ready, and no key is active".to_owned())
+    } else {
+        metrics::count_postponed(ring);
+        KeyError::Postponed { gateways }
+    })
+}
+
+/// The kid of the standby after the rotation: a new one, unless a key that was called back took over.
+async fn standby_after(
+    conn: &mut PgConnection,
+    state: &AppState,
+    actor: &Actor,
+    locked: &Locked,
+    successor: &Successor,
+) -> Result<String, KeyError> {
+    if !successor.is_reinstated {
+        return publish_standby(conn, &state.vault, actor, locked).await;
+    }
+    let standby = store::sealed_key(conn, locked.ring, KeyState::Published).await?;
+    Ok(standby.ok_or(KeyError::NotInitialised)?.kid)
 }

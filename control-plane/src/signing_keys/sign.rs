@@ -24,7 +24,7 @@ pub(crate) async fn sign(
     bytes: &[u8],
 ) -> Result<(String, Vec<u8>), KeyError> {
     let mut conn = state.db.acquire().await?;
-    let row = store::sealed_key(&mut conn, ring, KeyState::Active.as_str()).await?;
+    let row = store::sealed_key(&mut conn, ring, KeyState::Active).await?;
     let row = row.ok_or(KeyError::NotInitialised)?;
     let key = state.vault.open(ring, &row)?;
     let signature = key.sign_bytes(bytes).map_err(super::vault::VaultError::from)?;

@@ -3,7 +3,7 @@
 //! Every change is a compare-and-set on the state, under the lock of the ring's row, with times the database gave.
 
 use chrono::{DateTime, Utc};
-use keyring::{Bounds, RingName};
+use keyring::{Bounds, KeyState, RingName};
 use sqlx::PgConnection;
 
 use super::vault::SealedKey;
@@ -19,11 +19,14 @@ pub(super) struct KeyRow {
     pub(super) has_private_part: bool,
     pub(super) created_at: DateTime<Utc>,
     pub(super) published_at: Option<DateTime<Utc>>,
+    pub(super) published_seq: Option<i64>,
     pub(super) activated_at: Option<DateTime<Utc>>,
     pub(super) retiring_at: Option<DateTime<Utc>>,
     pub(super) sign_until: Option<DateTime<Utc>>,
     pub(super) verify_until: Option<DateTime<Utc>>,
+    pub(super) reinstated_at: Option<DateTime<Utc>>,
     pub(super) retired_at: Option<DateTime<Utc>>,
+    pub(super) aborted_at: Option<DateTime<Utc>>,
     pub(super) revoked_at: Option<DateTime<Utc>>,
 }
 
@@ -37,6 +40,36 @@ pub(super) struct PublishedRow {
     pub(super) public_key: Option<Vec<u8>>,
     pub(super) sign_until: Option<i64>,
     pub(super) verify_until: Option<i64>,
+}
+
+/// The key that signs next.
+#[derive(Debug, Clone)]
+pub(super) struct Successor {
+    pub(super) kid: String,
+    /// Whoever holds this `seq` of the ring knows it.
+    pub(super) published_seq: i64,
+    /// It was called back, and no standby is used up.
+    pub(super) is_reinstated: bool,
+    /// Seconds, rounded up, until it has been published long enough.
+    pub(super) wait_s: i64,
+}
+
+/// Where a key stands.
+#[derive(Debug, Clone)]
+pub(super) struct Standing {
+    pub(super) state: String,
+    pub(super) is_called_back: bool,
+}
+
+/// Something that was done to a key.
+#[derive(Debug, Clone)]
+pub(super) struct EventRow {
+    pub(super) created_at: DateTime<Utc>,
+    pub(super) actor: String,
+    pub(super) action: String,
+    pub(super) kid: String,
+    pub(super) request_id: Option<String>,
+    pub(super) reason: Option<String>,
 }
 
 /// What metrics show of a ring.
@@ -76,20 +109,18 @@ pub(super) async fn database_time(conn: &mut PgConnection) -> sqlx::Result<DateT
         .await
 }
 
-/// Publishes a new standby, which verifiers know once they hold `seq` of the ring.
-pub(super) async fn publish(
+/// Keeps a new key, which nobody is told of yet.
+pub(super) async fn insert_generated(
     conn: &mut PgConnection,
     ring: RingName,
     key: &SealedKey,
-    seq: i64,
     now: DateTime<Utc>,
 ) -> sqlx::Result<()> {
     sqlx::query!(
         r#"
         INSERT INTO control.signing_key
-               (kid, ring, algorithm, state, public_key, sealed_private_key, kek_version, created_at, published_at,
-                published_seq)
-        VALUES ($1, $2, $3, 'published', $4, $5, $6, $7, $7, $8)
+               (kid, ring, algorithm, state, public_key, sealed_private_key, kek_version, created_at, wrapped_data_key)
+        VALUES ($1, $2, $3, 'generated', $4, $5, $6, $7, $8)
         "#,
         key.kid,
         ring.as_str(),
@@ -98,17 +129,78 @@ pub(super) async fn publish(
         key.sealed_private_key,
         key.kek_version,
         now,
-        seq,
+        key.wrapped_data_key,
     )
     .execute(conn)
     .await?;
     Ok(())
 }
 
-/// Active → retiring, if the standby may take over (guards G2 and G3). Gives the kid.
+/// Generated → published: verifiers know it once they hold `seq` of the ring. Says whether it happened.
+pub(super) async fn publish(
+    conn: &mut PgConnection,
+    kid: &str,
+    seq: i64,
+    now: DateTime<Utc>,
+) -> sqlx::Result<bool> {
+    let done = sqlx::query!(
+        "UPDATE control.signing_key SET state = 'published', published_at = $2, published_seq = $3
+          WHERE kid = $1 AND state = 'generated'",
+        kid,
+        now,
+        seq,
+    )
+    .execute(conn)
+    .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+/// The key that signs next: one that was called back, before the standby.
+pub(super) async fn successor(
+    conn: &mut PgConnection,
+    ring: RingName,
+    now: DateTime<Utc>,
+    dwell_s: i64,
+) -> sqlx::Result<Option<Successor>> {
+    sqlx::query_as!(
+        Successor,
+        r#"
+        SELECT kid, published_seq AS "published_seq!", reinstated_at IS NOT NULL AS "is_reinstated!",
+               greatest(0, ceil(extract(epoch FROM published_at + $2::bigint * interval '1 second' - $3)))::bigint AS "wait_s!"
+          FROM control.signing_key
+         WHERE ring = $1 AND state = 'published'
+         ORDER BY reinstated_at NULLS LAST
+         LIMIT 1
+        "#,
+        ring.as_str(),
+        dwell_s,
+        now,
+    )
+    .fetch_optional(conn)
+    .await
+}
+
+/// The live gateways that do not hold this `seq` of a ring or a later one (guard G2). Nobody is waited for where gateways do
+/// not verify with the ring.
+pub(super) async fn gateways_behind(
+    conn: &mut PgConnection,
+    ring: RingName,
+    seq: i64,
+) -> sqlx::Result<Vec<String>> {
+    sqlx::query_scalar!(
+        r#"SELECT name AS "name!" FROM control.gateways_behind($1, $2) AS behind (name)"#,
+        ring.as_str(),
+        seq,
+    )
+    .fetch_all(conn)
+    .await
+}
+
+/// Active → retiring, if this successor may take over (guards G2 and G3). Gives the kid.
 pub(super) async fn retire_active(
     conn: &mut PgConnection,
     ring: RingName,
+    successor: &str,
     now: DateTime<Utc>,
     bounds: &Bounds,
 ) -> sqlx::Result<Option<String>> {
@@ -119,9 +211,10 @@ pub(super) async fn retire_active(
                sign_until = $2 + $3::bigint * interval '1 second',
                verify_until = $2 + $4::bigint * interval '1 second'
          WHERE ring = $1 AND state = 'active'
-           AND EXISTS (SELECT FROM control.signing_key standby
-                        WHERE standby.ring = $1 AND standby.state = 'published'
-                          AND standby.published_at + $5::bigint * interval '1 second' <= $2)
+           AND EXISTS (SELECT FROM control.signing_key next
+                        WHERE next.kid = $6 AND next.ring = $1 AND next.state = 'published'
+                          AND next.published_at + $5::bigint * interval '1 second' <= $2
+                          AND NOT EXISTS (SELECT FROM control.gateways_behind(next.ring, next.published_seq)))
         RETURNING kid
         "#,
         ring.as_str(),
@@ -129,51 +222,158 @@ pub(super) async fn retire_active(
         bounds.sign_window_s(),
         bounds.verify_window_s(),
         i64::from(bounds.standby_dwell_s),
+        successor,
     )
     .fetch_optional(conn)
     .await
 }
 
-/// Published → active, if it has been published for `dwell_s` (guard G2). Gives the kid.
-pub(super) async fn activate_standby(
+/// Published → active, if it has been published for `dwell_s` and no live gateway is behind (guard G2). Says whether it
+/// happened.
+pub(super) async fn activate(
     conn: &mut PgConnection,
-    ring: RingName,
+    kid: &str,
     now: DateTime<Utc>,
     dwell_s: i64,
-) -> sqlx::Result<Option<String>> {
-    sqlx::query_scalar!(
+) -> sqlx::Result<bool> {
+    let done = sqlx::query!(
         r#"
         UPDATE control.signing_key
            SET state = 'active', activated_at = $2
-         WHERE ring = $1 AND state = 'published' AND published_at + $3::bigint * interval '1 second' <= $2
-        RETURNING kid
+         WHERE kid = $1 AND state = 'published' AND published_at + $3::bigint * interval '1 second' <= $2
+           AND NOT EXISTS (SELECT FROM control.gateways_behind(ring, published_seq))
         "#,
-        ring.as_str(),
+        kid,
         now,
         dwell_s,
+    )
+    .execute(conn)
+    .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+/// Published → active without waiting for verifiers: the first key of a ring, and in an emergency. Says whether it
+/// happened.
+pub(super) async fn activate_at_once(
+    conn: &mut PgConnection,
+    kid: &str,
+    now: DateTime<Utc>,
+) -> sqlx::Result<bool> {
+    let done = sqlx::query!(
+        "UPDATE control.signing_key SET state = 'active', activated_at = $2 WHERE kid = $1 AND state = 'published'",
+        kid,
+        now,
+    )
+    .execute(conn)
+    .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+/// Retiring → published: called back within the rollback window, while it verifies and no other key is. Verifiers know it
+/// once they hold `seq`. Says whether it happened.
+pub(super) async fn reinstate(
+    conn: &mut PgConnection,
+    ring: RingName,
+    kid: &str,
+    seq: i64,
+    now: DateTime<Utc>,
+    rollback_window_s: i64,
+) -> sqlx::Result<bool> {
+    let done = sqlx::query!(
+        r#"
+        UPDATE control.signing_key
+           SET state = 'published', published_at = $3, published_seq = $4, reinstated_at = $3, activated_at = NULL,
+               retiring_at = NULL, sign_until = NULL, verify_until = NULL
+         WHERE ring = $1 AND kid = $2 AND state = 'retiring' AND sealed_private_key IS NOT NULL
+           AND retiring_at + $5::bigint * interval '1 second' > $3 AND verify_until > $3
+           AND NOT EXISTS (SELECT FROM control.signing_key other
+                            WHERE other.ring = $1 AND other.state = 'published' AND other.reinstated_at IS NOT NULL)
+        "#,
+        ring.as_str(),
+        kid,
+        now,
+        seq,
+        rollback_window_s,
+    )
+    .execute(conn)
+    .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+/// To revoked, from this state, private part destroyed. Says whether it happened.
+pub(super) async fn revoke(
+    conn: &mut PgConnection,
+    kid: &str,
+    from: KeyState,
+    now: DateTime<Utc>,
+) -> sqlx::Result<bool> {
+    let done = sqlx::query!(
+        "UPDATE control.signing_key
+            SET state = 'revoked', revoked_at = $3, sealed_private_key = NULL, wrapped_data_key = NULL
+          WHERE kid = $1 AND state = $2 AND state IN ('generated', 'published', 'active', 'retiring')",
+        kid,
+        from.as_str(),
+        now,
+    )
+    .execute(conn)
+    .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+/// To aborted, from this state, private part destroyed; never a key that was called back, for it has signed. Says whether
+/// it happened.
+pub(super) async fn abort(
+    conn: &mut PgConnection,
+    kid: &str,
+    from: KeyState,
+    now: DateTime<Utc>,
+) -> sqlx::Result<bool> {
+    let done = sqlx::query!(
+        "UPDATE control.signing_key
+            SET state = 'aborted', aborted_at = $3, sealed_private_key = NULL, wrapped_data_key = NULL
+          WHERE kid = $1 AND state = $2 AND state IN ('generated', 'published') AND reinstated_at IS NULL",
+        kid,
+        from.as_str(),
+        now,
+    )
+    .execute(conn)
+    .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+/// The state of a key of a ring, and whether it is published because it was called back.
+pub(super) async fn standing(
+    conn: &mut PgConnection,
+    ring: RingName,
+    kid: &str,
+) -> sqlx::Result<Option<Standing>> {
+    sqlx::query_as!(
+        Standing,
+        r#"
+        SELECT state, state = 'published' AND reinstated_at IS NOT NULL AS "is_called_back!"
+          FROM control.signing_key WHERE ring = $1 AND kid = $2
+        "#,
+        ring.as_str(),
+        kid,
     )
     .fetch_optional(conn)
     .await
 }
 
-/// Seconds from `now`, rounded up, until the standby may be activated; 0 when it may, nothing when there is none.
-pub(super) async fn standby_wait_s(
-    conn: &mut PgConnection,
-    ring: RingName,
-    now: DateTime<Utc>,
-    dwell_s: i64,
-) -> sqlx::Result<Option<i64>> {
+/// Whether the ring should turn by itself: a key was called back, or the active one has signed for `every_s`.
+pub(super) async fn is_due(conn: &mut PgConnection, ring: RingName, every_s: i64) -> sqlx::Result<bool> {
     sqlx::query_scalar!(
         r#"
-        SELECT greatest(0, ceil(extract(epoch FROM published_at + $2::bigint * interval '1 second' - $3)))::bigint AS "wait_s!"
-          FROM control.signing_key
-         WHERE ring = $1 AND state = 'published'
+        SELECT EXISTS (SELECT FROM control.signing_key
+                        WHERE ring = $1
+                          AND ((state = 'published' AND reinstated_at IS NOT NULL)
+                               OR (state = 'active'
+                                   AND activated_at + $2::bigint * interval '1 second' <= clock_timestamp()))) AS "is_due!"
         "#,
         ring.as_str(),
-        dwell_s,
-        now,
+        every_s,
     )
-    .fetch_optional(conn)
+    .fetch_one(conn)
     .await
 }
 
@@ -186,7 +386,7 @@ pub(super) async fn retire_due(
     sqlx::query_scalar!(
         r#"
         UPDATE control.signing_key
-           SET state = 'retired', retired_at = $2, sealed_private_key = NULL
+           SET state = 'retired', retired_at = $2, sealed_private_key = NULL, wrapped_data_key = NULL
          WHERE ring = $1 AND state = 'retiring' AND verify_until <= $2
         RETURNING kid
         "#,
@@ -207,7 +407,7 @@ pub(super) async fn destroy_due(
     sqlx::query_scalar!(
         r#"
         UPDATE control.signing_key
-           SET sealed_private_key = NULL
+           SET sealed_private_key = NULL, wrapped_data_key = NULL
          WHERE ring = $1 AND state = 'retiring' AND sealed_private_key IS NOT NULL
            AND retiring_at + $3::bigint * interval '1 second' <= $2
         RETURNING kid
@@ -235,42 +435,65 @@ pub(super) async fn raise_seq(
     .await
 }
 
-/// Writes down who did what to which key.
+/// Writes down who did what to which key, and why if they said so.
 pub(super) async fn record(
     conn: &mut PgConnection,
     actor: &Actor,
     action: &str,
     ring: RingName,
     kid: &str,
+    reason: Option<&str>,
 ) -> sqlx::Result<()> {
     sqlx::query!(
-        "INSERT INTO control.audit_event (actor, action, ring, kid, request_id) VALUES ($1, $2, $3, $4, $5)",
+        "INSERT INTO control.audit_event (actor, action, ring, kid, request_id, reason) VALUES ($1, $2, $3, $4, $5, $6)",
         actor.name(),
         action,
         ring.as_str(),
         kid,
         actor.request_id(),
+        reason,
     )
     .execute(conn)
     .await?;
     Ok(())
 }
 
-/// The key of a ring in a state that only one key can have, with its sealed private part.
+/// The key of a ring that is active, or its standby, with its sealed private part.
 pub(super) async fn sealed_key(
     conn: &mut PgConnection,
     ring: RingName,
-    state: &str,
+    state: KeyState,
 ) -> sqlx::Result<Option<SealedKey>> {
     sqlx::query_as!(
         SealedKey,
         r#"
-        SELECT kid, algorithm, public_key, sealed_private_key AS "sealed_private_key!", kek_version
+        SELECT kid, algorithm, public_key, sealed_private_key AS "sealed_private_key!", wrapped_data_key, kek_version
           FROM control.signing_key
-         WHERE ring = $1 AND state = $2 AND sealed_private_key IS NOT NULL
+         WHERE ring = $1 AND state = $2 AND (state <> 'published' OR reinstated_at IS NULL)
+           AND sealed_private_key IS NOT NULL
         "#,
         ring.as_str(),
-        state,
+        state.as_str(),
+    )
+    .fetch_optional(conn)
+    .await
+}
+
+/// A key of a ring with its sealed private part, if it has one still.
+pub(super) async fn sealed_part(
+    conn: &mut PgConnection,
+    ring: RingName,
+    kid: &str,
+) -> sqlx::Result<Option<SealedKey>> {
+    sqlx::query_as!(
+        SealedKey,
+        r#"
+        SELECT kid, algorithm, public_key, sealed_private_key AS "sealed_private_key!", wrapped_data_key, kek_version
+          FROM control.signing_key
+         WHERE ring = $1 AND kid = $2 AND sealed_private_key IS NOT NULL
+        "#,
+        ring.as_str(),
+        kid,
     )
     .fetch_optional(conn)
     .await
@@ -313,13 +536,36 @@ pub(super) async fn list(conn: &mut PgConnection, ring: RingName) -> sqlx::Resul
         KeyRow,
         r#"
         SELECT kid, algorithm, state, kek_version, sealed_private_key IS NOT NULL AS "has_private_part!", created_at,
-               published_at, activated_at, retiring_at, sign_until, verify_until, retired_at, revoked_at
+               published_at, published_seq, activated_at, retiring_at, sign_until, verify_until, reinstated_at, retired_at,
+               aborted_at, revoked_at
           FROM control.signing_key
          WHERE ring = $1
          ORDER BY created_at DESC, kid
          LIMIT 200
         "#,
         ring.as_str(),
+    )
+    .fetch_all(conn)
+    .await
+}
+
+/// What was done to a ring and its keys, newest first.
+pub(super) async fn history(
+    conn: &mut PgConnection,
+    ring: RingName,
+    limit: i64,
+) -> sqlx::Result<Vec<EventRow>> {
+    sqlx::query_as!(
+        EventRow,
+        r#"
+        SELECT created_at, actor, action, kid, request_id, reason
+          FROM control.audit_event
+         WHERE ring = $1
+         ORDER BY audit_event_id DESC
+         LIMIT $2
+        "#,
+        ring.as_str(),
+        limit,
     )
     .fetch_all(conn)
     .await
@@ -339,5 +585,19 @@ pub(super) async fn figures(conn: &mut PgConnection, ring: RingName) -> sqlx::Re
         ring.as_str(),
     )
     .fetch_all(conn)
+    .await
+}
+
+/// How many live gateways do not know the key that signs next.
+pub(super) async fn behind(conn: &mut PgConnection, ring: RingName) -> sqlx::Result<i64> {
+    sqlx::query_scalar!(
+        r#"
+        SELECT count(DISTINCT behind.name) AS "behind!"
+          FROM control.signing_key, control.gateways_behind(signing_key.ring, published_seq) AS behind (name)
+         WHERE ring = $1 AND state = 'published'
+        "#,
+        ring.as_str(),
+    )
+    .fetch_one(conn)
     .await
 }

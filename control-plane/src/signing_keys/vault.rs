@@ -1,15 +1,14 @@
 //! Private keys in this process: made, tested, sealed, and opened again to see that they can be.
 
 use keyring::{
-    Algorithm, Claims, Expectations, KeyEncryptionKey, KeySet, KeyState, RingName, SealError, SigningError,
-    SigningKey, Verifier, open, seal,
+    Algorithm, Claims, Expectations, KeyEncryptionKeys, KeySet, KeyState, RingName, SealError, SealedFor,
+    SealedPrivateKey, SigningError, SigningKey, Verifier,
 };
 
 /// Makes and opens the private keys of rings.
 #[derive(Debug)]
 pub(crate) struct Vault {
-    kek: KeyEncryptionKey,
-    kek_version: i32,
+    keks: KeyEncryptionKeys,
     algorithm: Algorithm,
 }
 
@@ -24,6 +23,8 @@ pub(super) struct SealedKey {
     pub(super) public_key: Vec<u8>,
     /// The private part, sealed for its ring and kid.
     pub(super) sealed_private_key: Vec<u8>,
+    /// The data key that it is sealed under, wrapped; none in a row of before data keys.
+    pub(super) wrapped_data_key: Option<Vec<u8>>,
     /// Under which key-encryption key.
     pub(super) kek_version: i32,
 }
@@ -35,8 +36,6 @@ pub(crate) enum VaultError {
     Seal(#[from] SealError),
     #[error("signing: {0}")]
     Signing(#[from] SigningError),
-    #[error("sealed under key-encryption key version {found}, this process has {ours}")]
-    KekVersion { found: i32, ours: i32 },
     #[error("the row names an unknown algorithm")]
     Algorithm,
     #[error("the private part is not that of the kid")]
@@ -46,39 +45,36 @@ pub(crate) enum VaultError {
 }
 
 impl Vault {
-    /// A vault that seals under this key, and makes keys of this algorithm.
-    pub(crate) const fn new(kek: KeyEncryptionKey, kek_version: i32, algorithm: Algorithm) -> Self {
-        Self {
-            kek,
-            kek_version,
-            algorithm,
-        }
+    /// A vault that opens with these keys, and makes keys of this algorithm where a ring has no other.
+    pub(crate) const fn new(keks: KeyEncryptionKeys, algorithm: Algorithm) -> Self {
+        Self { keks, algorithm }
     }
 
-    /// Makes a key for a ring and proves that it works: sealed, opened again, it signs, and the signature verifies
-    /// (guard G1). Only then may it be published.
-    pub(super) fn make(&self, ring: RingName) -> Result<SealedKey, VaultError> {
+    /// The key-encryption keys of this process.
+    pub(crate) const fn keks(&self) -> &KeyEncryptionKeys {
+        &self.keks
+    }
+
+    /// Makes a key for a ring, sealed under this version. It is published only once its row has been proved.
+    pub(super) fn make(&self, ring: RingName, kek_version: i32) -> Result<SealedKey, VaultError> {
         let key = SigningKey::generate(ring.algorithm(self.algorithm))?;
-        let private = key.to_pkcs8()?;
-        let sealed = SealedKey {
+        let row = SealedFor {
+            ring: ring.as_str(),
+            kid: key.kid(),
+            algorithm: key.algorithm(),
+        };
+        let sealed = self.keks.seal(kek_version, row, &key.to_pkcs8()?)?;
+        Ok(SealedKey {
             kid: key.kid().to_owned(),
             algorithm: key.algorithm().to_string(),
             public_key: key.public().to_vec(),
-            sealed_private_key: seal(
-                &self.kek,
-                ring.as_str(),
-                key.kid(),
-                key.algorithm(),
-                self.kek_version,
-                &private,
-            )?,
-            kek_version: self.kek_version,
-        };
-        self.prove(ring, &sealed)?;
-        Ok(sealed)
+            sealed_private_key: sealed.ciphertext,
+            wrapped_data_key: sealed.wrapped_data_key,
+            kek_version,
+        })
     }
 
-    /// Opens a row's private part and proves that it signs for the row's kid.
+    /// Opens a row's private part and proves that it signs for the row's kid, and that the signature verifies (guard G1).
     pub(super) fn prove(&self, ring: RingName, row: &SealedKey) -> Result<(), VaultError> {
         let key = self.open(ring, row)?;
         let claims = self_test_claims();
@@ -105,21 +101,18 @@ impl Vault {
 
     /// Opens a row's private part.
     pub(super) fn open(&self, ring: RingName, row: &SealedKey) -> Result<SigningKey, VaultError> {
-        if row.kek_version != self.kek_version {
-            return Err(VaultError::KekVersion {
-                found: row.kek_version,
-                ours: self.kek_version,
-            });
-        }
         let algorithm: Algorithm = row.algorithm.parse().map_err(|_| VaultError::Algorithm)?;
-        let private = open(
-            &self.kek,
-            ring.as_str(),
-            &row.kid,
+        let sealed_for = SealedFor {
+            ring: ring.as_str(),
+            kid: &row.kid,
             algorithm,
-            row.kek_version,
-            &row.sealed_private_key,
-        )?;
+        };
+        let sealed = SealedPrivateKey {
+            kek_version: row.kek_version,
+            wrapped_data_key: row.wrapped_data_key.clone(),
+            ciphertext: row.sealed_private_key.clone(),
+        };
+        let private = self.keks.open(sealed_for, &sealed)?;
         let key = SigningKey::from_pkcs8(algorithm, &private)?;
         if key.kid() == row.kid && key.public() == row.public_key {
             Ok(key)
@@ -152,53 +145,49 @@ mod tests {
     use super::*;
 
     fn vault(kek: u8, kek_version: i32) -> Vault {
-        Vault::new(
-            KeyEncryptionKey::from_bytes([kek; 32]),
-            kek_version,
-            Algorithm::EdDSA,
-        )
+        let keks = KeyEncryptionKeys::parse([(kek_version, [kek; 32].as_slice())]).unwrap();
+        Vault::new(keks, Algorithm::EdDSA)
+    }
+
+    fn made() -> SealedKey {
+        vault(1, 1).make(RingName::Access, 1).unwrap()
     }
 
     #[test]
     fn g1_a_key_is_proved_and_a_foreign_one_is_not() {
-        let sealed = vault(1, 1).make(RingName::Access).unwrap();
+        let sealed = made();
         assert!(vault(1, 1).prove(RingName::Access, &sealed).is_ok());
+        for wrong in [vault(2, 1), vault(1, 2)] {
+            let proved = wrong.prove(RingName::Access, &sealed);
+            assert!(matches!(proved, Err(VaultError::Seal(_))));
+        }
+        let proved = vault(1, 1).prove(RingName::Stepup, &sealed);
+        assert!(matches!(proved, Err(VaultError::Seal(_))));
 
-        assert!(matches!(
-            vault(2, 1).prove(RingName::Access, &sealed),
-            Err(VaultError::Seal(_))
-        ));
-        assert!(matches!(
-            vault(1, 2).prove(RingName::Access, &sealed),
-            Err(VaultError::KekVersion { found: 1, ours: 2 })
-        ));
-        assert!(matches!(
-            vault(1, 1).prove(RingName::Stepup, &sealed),
-            Err(VaultError::Seal(_))
-        ));
-        let other = vault(1, 1).make(RingName::Access).unwrap();
+        let other = made();
         let moved = SealedKey {
-            sealed_private_key: other.sealed_private_key,
+            sealed_private_key: other.sealed_private_key.clone(),
+            wrapped_data_key: other.wrapped_data_key.clone(),
             ..sealed.clone()
         };
-        assert!(matches!(
-            vault(1, 1).prove(RingName::Access, &moved),
-            Err(VaultError::Seal(_))
-        ));
+        let proved = vault(1, 1).prove(RingName::Access, &moved);
+        assert!(matches!(proved, Err(VaultError::Seal(_))));
         let swapped = SealedKey {
             public_key: other.public_key,
             ..sealed
         };
-        assert!(matches!(
-            vault(1, 1).prove(RingName::Access, &swapped),
-            Err(VaultError::OtherKey)
-        ));
+        let proved = vault(1, 1).prove(RingName::Access, &swapped);
+        assert!(matches!(proved, Err(VaultError::OtherKey)));
     }
 
     #[test]
     fn g1_both_algorithms_work() {
-        let es256 = Vault::new(KeyEncryptionKey::from_bytes([1; 32]), 1, Algorithm::ES256);
-        assert_eq!(es256.make(RingName::Access).unwrap().public_key.len(), 65);
-        assert_eq!(es256.make(RingName::Bundle).unwrap().public_key.len(), 32);
+        let keks = KeyEncryptionKeys::parse([(1, [1; 32].as_slice())]).unwrap();
+        let es256 = Vault::new(keks, Algorithm::ES256);
+        for (ring, length) in [(RingName::Access, 65), (RingName::Bundle, 32)] {
+            let key = es256.make(ring, 1).unwrap();
+            assert_eq!(key.public_key.len(), length);
+            es256.prove(ring, &key).unwrap();
+        }
     }
 }

@@ -8,8 +8,8 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use keyring::{
-    Algorithm, Claims, Expectations, KeyEncryptionKey, KeySet, KeyState, PublicKey, SigningKey, TokenRefusal,
-    Verifier,
+    Algorithm, Claims, Expectations, KeyEncryptionKeys, KeySet, KeyState, PublicKey, SealedFor, SigningKey,
+    TokenRefusal, Verifier,
 };
 use sqlx::PgPool;
 
@@ -57,7 +57,7 @@ pub(crate) enum Verification {
 #[derive(Debug)]
 pub(crate) struct Keys {
     db: PgPool,
-    kek: KeyEncryptionKey,
+    keks: KeyEncryptionKeys,
     verifier: RwLock<Option<Arc<Verifier>>>,
     signers: RwLock<HashMap<String, Arc<SigningKey>>>,
     last_read: tokio::sync::Mutex<Option<Instant>>,
@@ -65,10 +65,10 @@ pub(crate) struct Keys {
 
 impl Keys {
     /// Keys of the ring in this database. Nothing is read yet.
-    pub(crate) fn new(db: PgPool, kek: KeyEncryptionKey) -> Self {
+    pub(crate) fn new(db: PgPool, keks: KeyEncryptionKeys) -> Self {
         Self {
             db,
-            kek,
+            keks,
             verifier: RwLock::new(None),
             signers: RwLock::new(HashMap::new()),
             last_read: tokio::sync::Mutex::new(None),
@@ -153,7 +153,12 @@ impl Keys {
             return Err(KeyError::NoActive);
         }
         let algorithm: Algorithm = row.algorithm.parse().map_err(|_| KeyError::Unknown)?;
-        let document = keyring::open(&self.kek, RING, &row.kid, algorithm, row.kek_version, &row.sealed)?;
+        let sealed_for = SealedFor {
+            ring: RING,
+            kid: &row.kid,
+            algorithm,
+        };
+        let document = self.keks.open(sealed_for, &row.sealed)?;
         let signer = Arc::new(SigningKey::from_pkcs8(algorithm, &document)?);
         if signer.kid() != kid {
             return Err(KeyError::Unknown);
@@ -176,9 +181,21 @@ impl Keys {
             .cloned()
     }
 
-    /// Refuses to start with a key-encryption key that is not the ring's: the process could never sign. A database that is
-    /// away and a ring that is not there yet are no reason, for they come.
+    /// Refuses to start with key-encryption keys that are not the ring's, or without the one that seals: the process could
+    /// never sign, or not with the next key. A database that is away and a ring that is not there yet are no reason, for they
+    /// come.
     pub(crate) async fn refuse_wrong_kek(&self) -> Result<(), KeyError> {
+        for kek in store::keks(&self.db).await.unwrap_or_default() {
+            if !self.keks.has(kek.version) {
+                if kek.is_active {
+                    return Err(keyring::SealError::UnknownVersion(kek.version).into());
+                }
+                continue;
+            }
+            if let Some(check_value) = kek.check_value {
+                self.keks.check(kek.version, &check_value)?;
+            }
+        }
         let Ok(Some(active)) = store::active_key(&self.db).await else {
             return Ok(());
         };

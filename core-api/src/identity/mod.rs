@@ -22,7 +22,7 @@ mod tokens;
 
 use std::time::Duration;
 
-use keyring::{Expectations, KeyEncryptionKey, TokenAlgorithm};
+use keyring::{Expectations, KeyEncryptionKeys, TokenAlgorithm};
 use service_runtime::shutdown::Shutdown;
 use sqlx::PgPool;
 use utoipa_axum::router::OpenApiRouter;
@@ -85,7 +85,7 @@ impl Identity {
         );
         let deadline = Duration::from_millis(password.deadline_ms);
         Ok(Self {
-            keys: Keys::new(db, KeyEncryptionKey::parse(settings.kek.expose())?),
+            keys: Keys::new(db, KeyEncryptionKeys::parse(settings.kek_secrets())?),
             expectations: Expectations {
                 issuer: settings.tokens.issuer.clone(),
                 audiences: vec![settings.tokens.audience.clone()],

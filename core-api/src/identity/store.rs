@@ -1,6 +1,7 @@
 //! Queries of the identity slice. Each function is one statement; writes go through the definer functions.
 
 use chrono::{DateTime, Utc};
+use keyring::SealedPrivateKey;
 use sqlx::{PgConnection, PgExecutor};
 use uuid::Uuid;
 
@@ -253,16 +254,41 @@ pub(super) async fn ring_seq(db: impl PgExecutor<'_>) -> sqlx::Result<Option<i64
 pub(super) struct SealedKey {
     pub(super) kid: String,
     pub(super) algorithm: String,
-    pub(super) kek_version: i32,
-    pub(super) sealed: Vec<u8>,
+    pub(super) sealed: SealedPrivateKey,
 }
 
 pub(super) async fn active_key(db: impl PgExecutor<'_>) -> sqlx::Result<Option<SealedKey>> {
-    sqlx::query_as!(
-        SealedKey,
-        r#"SELECT kid AS "kid!", algorithm AS "algorithm!", kek_version AS "kek_version!", sealed_private_key AS "sealed!"
+    let row = sqlx::query!(
+        r#"SELECT kid AS "kid!", algorithm AS "algorithm!", kek_version AS "kek_version!", sealed_private_key AS "sealed!",
+                  wrapped_data_key
              FROM control.active_signing_key WHERE ring = 'access'"#
     )
     .fetch_optional(db)
+    .await?;
+    Ok(row.map(|row| SealedKey {
+        kid: row.kid,
+        algorithm: row.algorithm,
+        sealed: SealedPrivateKey {
+            kek_version: row.kek_version,
+            wrapped_data_key: row.wrapped_data_key,
+            ciphertext: row.sealed,
+        },
+    }))
+}
+
+/// A version of the key-encryption key that is in use.
+pub(super) struct Kek {
+    pub(super) version: i32,
+    pub(super) is_active: bool,
+    pub(super) check_value: Option<Vec<u8>>,
+}
+
+/// The versions of the key-encryption key that are not retired.
+pub(super) async fn keks(db: impl PgExecutor<'_>) -> sqlx::Result<Vec<Kek>> {
+    sqlx::query_as!(
+        Kek,
+        r#"SELECT version, state = 'active' AS "is_active!", check_value FROM control.kek WHERE state <> 'retired'"#
+    )
+    .fetch_all(db)
     .await
 }

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use chrono::{DateTime, TimeDelta, Utc};
 use http::{HeaderMap, Method, Request, header};
 use http_body_util::BodyExt as _;
-use keyring::{Algorithm, Claims, KeyEncryptionKey, SigningKey};
+use keyring::{Algorithm, Claims, KeyEncryptionKeys, SealedFor, SigningKey};
 use serde_json::{Value, json};
 use service_runtime::clock::Clock;
 use service_runtime::settings::{Secret, SecretBytes};
@@ -217,16 +217,13 @@ impl TestBank {
 
     /// Makes a key the active one, as the control plane does; the one before it retires.
     pub(crate) async fn activate_key(&self, key: &SigningKey) {
-        let kek = KeyEncryptionKey::from_bytes(KEK);
-        let sealed = keyring::seal(
-            &kek,
-            "access",
-            key.kid(),
-            key.algorithm(),
-            1,
-            &key.to_pkcs8().unwrap(),
-        )
-        .unwrap();
+        let keks = KeyEncryptionKeys::parse([(1, KEK.as_slice())]).unwrap();
+        let row = SealedFor {
+            ring: "access",
+            kid: key.kid(),
+            algorithm: key.algorithm(),
+        };
+        let sealed = keks.seal(1, row, &key.to_pkcs8().unwrap()).unwrap();
         store::activate_key(
             &self.owner,
             key.kid(),

@@ -5,6 +5,7 @@
     reason = "test statements are not part of the product's checked queries"
 )]
 
+use keyring::SealedPrivateKey;
 use sqlx::postgres::PgRow;
 use sqlx::{AssertSqlSafe, PgConnection, PgPool, Row as _};
 use uuid::Uuid;
@@ -63,7 +64,13 @@ pub(crate) async fn texts(pool: &PgPool, sql: &str) -> Vec<String> {
 }
 
 /// Makes a key the active one of the ring `access`; the active one retires, and verifies for a quarter of an hour.
-pub(crate) async fn activate_key(owner: &PgPool, kid: &str, algorithm: &str, public: &[u8], sealed: &[u8]) {
+pub(crate) async fn activate_key(
+    owner: &PgPool,
+    kid: &str,
+    algorithm: &str,
+    public: &[u8],
+    sealed: &SealedPrivateKey,
+) {
     let mut tx = owner.begin().await.unwrap();
     let ring = "INSERT INTO control.key_ring (ring, seq) VALUES ('access', 1)
                 ON CONFLICT (ring) DO UPDATE SET seq = key_ring.seq + 1, updated_at = clock_timestamp()";
@@ -74,13 +81,14 @@ pub(crate) async fn activate_key(owner: &PgPool, kid: &str, algorithm: &str, pub
     sqlx::query(retire).execute(&mut *tx).await.unwrap();
     sqlx::query(
         "INSERT INTO control.signing_key (kid, ring, algorithm, state, public_key, sealed_private_key, kek_version, published_at,
-                 published_seq)
-         VALUES ($1, 'access', $2, 'published', $3, $4, 1, now(), 1)",
+                 published_seq, wrapped_data_key)
+         VALUES ($1, 'access', $2, 'published', $3, $4, 1, now(), 1, $5)",
     )
     .bind(kid)
     .bind(algorithm)
     .bind(public)
-    .bind(sealed)
+    .bind(&sealed.ciphertext)
+    .bind(&sealed.wrapped_data_key)
     .execute(&mut *tx)
     .await
     .unwrap();

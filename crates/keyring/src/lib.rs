@@ -11,6 +11,7 @@
 mod algorithm;
 mod claims;
 mod compact;
+mod envelope;
 mod json;
 mod jwks;
 mod keyset;
@@ -24,6 +25,7 @@ mod verify;
 
 pub use algorithm::{Algorithm, TokenAlgorithm, UnknownAlgorithm, thumbprint};
 pub use claims::Claims;
+pub use envelope::{KeyEncryptionKeys, SealedFor, SealedPrivateKey};
 pub use jwks::MAX_JWKS_BYTES;
 pub use keyset::{KeySet, KeySetError, MAX_KEYS, PublicKey};
 pub use refusal::TokenRefusal;

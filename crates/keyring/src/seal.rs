@@ -1,4 +1,4 @@
-//! Private keys at rest: AES-256-GCM under the key-encryption key, bound to the row they belong to.
+//! AES-256-GCM under a key-encryption key, bound to the row that a private key belongs to.
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey};
 use base64::Engine;
@@ -6,6 +6,7 @@ use base64::engine::general_purpose::STANDARD;
 use zeroize::{Zeroize, Zeroizing};
 
 use crate::Algorithm;
+use crate::envelope::SealedFor;
 use crate::keyset::is_kid;
 
 /// Length of the key-encryption key in bytes.
@@ -21,6 +22,12 @@ pub enum SealError {
     /// The key-encryption key is not 32 bytes, raw, in hexadecimal or in base64.
     #[error("the key-encryption key must be 32 bytes: raw, 64 hexadecimal digits, or base64")]
     KeyFormat,
+    /// No version, one below 1, or one twice.
+    #[error("the versions of the key-encryption key must be numbers from 1, each there once")]
+    Versions,
+    /// A row names a version that this process does not have.
+    #[error("there is no key-encryption key of version {0} in the settings")]
+    UnknownVersion(i32),
     /// A ring name or kid with a character that would make the bound context ambiguous.
     #[error("the ring name or the kid cannot be bound")]
     Context,
@@ -108,9 +115,14 @@ pub fn seal(
     kek_version: i32,
     private: &[u8],
 ) -> Result<Vec<u8>, SealError> {
-    let aad = context(ring, kid, algorithm, kek_version)?;
-    let mut ciphertext = private.to_vec();
-    let sealed = kek
+    let row = SealedFor { ring, kid, algorithm };
+    seal_bytes(kek, &bind(row, Some(kek_version))?, private)
+}
+
+/// A random nonce, then the ciphertext and tag.
+pub(crate) fn seal_bytes(key: &KeyEncryptionKey, aad: &str, plain: &[u8]) -> Result<Vec<u8>, SealError> {
+    let mut ciphertext = plain.to_vec();
+    let sealed = key
         .cipher()?
         .seal_in_place_append_tag(Aad::from(aad.as_bytes()), &mut ciphertext);
     let Ok(nonce) = sealed else {
@@ -135,11 +147,19 @@ pub fn open(
     kek_version: i32,
     sealed: &[u8],
 ) -> Result<Zeroizing<Vec<u8>>, SealError> {
-    let aad = context(ring, kid, algorithm, kek_version)?;
+    let row = SealedFor { ring, kid, algorithm };
+    open_bytes(kek, &bind(row, Some(kek_version))?, sealed)
+}
+
+pub(crate) fn open_bytes(
+    key: &KeyEncryptionKey,
+    aad: &str,
+    sealed: &[u8],
+) -> Result<Zeroizing<Vec<u8>>, SealError> {
     let (nonce, ciphertext) = sealed.split_at_checked(NONCE_LEN).ok_or(SealError::Open)?;
     let nonce = Nonce::try_assume_unique_for_key(nonce).map_err(|_| SealError::Open)?;
     let mut buffer = Zeroizing::new(ciphertext.to_vec());
-    let length = kek
+    let length = key
         .cipher()?
         .open_in_place(nonce, Aad::from(aad.as_bytes()), &mut buffer)
         .map_err(|_| SealError::Open)?
@@ -148,12 +168,18 @@ pub fn open(
     Ok(buffer)
 }
 
-fn context(ring: &str, kid: &str, algorithm: Algorithm, kek_version: i32) -> Result<String, SealError> {
+/// What a blob is bound to: `ring|kid|alg|kek_version` under a key-encryption key, `ring|kid|alg` under a data key, which no
+/// other row has.
+pub(crate) fn bind(row: SealedFor<'_>, kek_version: Option<i32>) -> Result<String, SealError> {
     // Neither may contain the separator, or two rows could share a context.
-    if !is_kid(ring) || !is_kid(kid) {
+    if !is_kid(row.ring) || !is_kid(row.kid) {
         return Err(SealError::Context);
     }
-    Ok(format!("{ring}|{kid}|{algorithm}|{kek_version}"))
+    let SealedFor { ring, kid, algorithm } = row;
+    Ok(match kek_version {
+        Some(version) => format!("{ring}|{kid}|{algorithm}|{version}"),
+        None => format!("{ring}|{kid}|{algorithm}"),
+    })
 }
 
 #[cfg(test)]

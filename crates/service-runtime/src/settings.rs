@@ -190,6 +190,16 @@ impl<'de> Deserialize<'de> for SecretBytes {
     }
 }
 
+/// One version of a secret of which several are in use, so that one can follow another.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct VersionedSecret {
+    /// The version, from 1.
+    pub version: i32,
+    /// The secret, `file:/path`.
+    pub secret: SecretBytes,
+}
+
 /// Reads the settings of one service: the file if one is given, then every variable that begins with the service's
 /// name (`core-api` → `CORE_API__DATABASE__MAX_CONNECTIONS`).
 ///

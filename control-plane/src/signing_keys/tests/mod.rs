@@ -1,11 +1,17 @@
 //! The slice through its router, on a real database of its own per test.
 
+mod crashes;
+mod emergency;
+mod gateways;
+mod keks;
 mod model;
 mod publication;
+mod reinstatement;
 mod rings;
 mod schema;
 mod transitions;
 
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use axum::Router;
@@ -15,8 +21,8 @@ use database::DatabaseSettings;
 use http::{HeaderMap, Request, StatusCode};
 use http_body_util::BodyExt as _;
 use keyring::{
-    Algorithm, Claims, Expectations, KeyEncryptionKey, KeySet, RingName, SigningKey, TokenAlgorithm,
-    TokenRefusal, Verifier,
+    Algorithm, Claims, Expectations, KeyEncryptionKeys, KeySet, RingName, SealError, SealedFor,
+    SealedPrivateKey, SigningKey, TokenAlgorithm, TokenRefusal, Verifier,
 };
 use serde_json::Value;
 use service_runtime::settings::SecretBytes;
@@ -61,7 +67,7 @@ struct Plane {
 impl Plane {
     async fn start() -> Self {
         let plane = Self::without_a_ring().await;
-        maintain_once(&plane.state, RingName::Access).await.unwrap();
+        maintain_once(&plane.state, RingName::Access, None).await.unwrap();
         plane
     }
 
@@ -130,6 +136,7 @@ impl Plane {
             "sign_until",
             "verify_until",
             "retired_at",
+            "reinstated_at",
         ];
         let set: Vec<_> = columns
             .iter()
@@ -174,19 +181,20 @@ impl Plane {
 
     /// Signs as core-api does: with what its own role may read.
     async fn sign(&self) -> (String, Claims) {
+        self.sign_with(&[(1, KEK)]).await
+    }
+
+    async fn sign_with(&self, keks: &[(i32, [u8; 32])]) -> (String, Claims) {
         let core = self.database.pool_as("portico_core");
         let row: PgRow = core
             .fetch_one(sqlx::raw_sql(
-                "SELECT kid, algorithm, kek_version, sealed_private_key, clock_timestamp() AS iat
+                "SELECT kid, ring, algorithm, kek_version, sealed_private_key, wrapped_data_key, clock_timestamp() AS iat
                    FROM control.active_signing_key WHERE ring = 'access'",
             ))
             .await
             .unwrap();
         let algorithm: Algorithm = row.get::<String, _>("algorithm").parse().unwrap();
-        let (kid, sealed): (String, Vec<u8>) = (row.get("kid"), row.get("sealed_private_key"));
-        let kek = KeyEncryptionKey::from_bytes(KEK);
-        let private =
-            keyring::open(&kek, "access", &kid, algorithm, row.get("kek_version"), &sealed).unwrap();
+        let private = opened(&row, keks).unwrap();
         let iat = row.get::<DateTime<Utc>, _>("iat").timestamp();
         let claims = Claims {
             iss: "https://api.bank.example".to_owned(),
@@ -210,6 +218,46 @@ impl Plane {
         )
     }
 
+    /// The private part of a key, opened.
+    async fn private_part(&self, kid: &str) -> Vec<u8> {
+        let row = self
+            .row(&format!("SELECT * FROM control.signing_key WHERE kid = '{kid}'"))
+            .await;
+        opened(&row, &[(1, KEK)]).unwrap()
+    }
+
+    /// Whether a dump of the database, restored, holds a private part of this key that opens with any key of ours.
+    async fn dump_opens(&self, kid: &str) -> bool {
+        let superuser: String = self.row("SELECT current_user::text").await.get(0);
+        let dump = Command::new("pg_dump")
+            .args(["--dbname", &self.database.url_as(&superuser)])
+            .output()
+            .unwrap();
+        let dump = String::from_utf8(dump.stdout).unwrap();
+        let line = dump.lines().find(|line| line.starts_with(kid)).unwrap();
+        let blobs: Vec<Vec<u8>> = line
+            .split('\t')
+            .filter_map(|field| bytes(field.strip_prefix("\\\\x")?))
+            .collect();
+        let keks = KeyEncryptionKeys::parse([(1, KEK.as_slice())]).unwrap();
+        let sealed_for = SealedFor {
+            ring: "access",
+            kid,
+            algorithm: Algorithm::EdDSA,
+        };
+        // Every pair of blobs of the row, in either order: nothing is believed of the columns' names.
+        blobs.iter().any(|ciphertext| {
+            blobs.iter().any(|wrapped| {
+                let sealed = SealedPrivateKey {
+                    kek_version: 1,
+                    wrapped_data_key: Some(wrapped.clone()),
+                    ciphertext: ciphertext.clone(),
+                };
+                keks.open(sealed_for, &sealed).is_ok()
+            })
+        })
+    }
+
     async fn verify(&self, token: &str, now: i64) -> Result<Claims, TokenRefusal> {
         let expectations = Expectations {
             issuer: "https://api.bank.example".to_owned(),
@@ -223,6 +271,33 @@ impl Plane {
             .unwrap()
             .verify(token, &expectations, now)
     }
+}
+
+/// Opens the private part of a row as its reader does.
+fn opened(row: &PgRow, keks: &[(i32, [u8; 32])]) -> Result<Vec<u8>, SealError> {
+    let keks =
+        KeyEncryptionKeys::parse(keks.iter().map(|(version, kek)| (*version, kek.as_slice()))).unwrap();
+    let (ring, kid): (String, String) = (row.get("ring"), row.get("kid"));
+    let sealed_for = SealedFor {
+        ring: &ring,
+        kid: &kid,
+        algorithm: row.get::<String, _>("algorithm").parse().unwrap(),
+    };
+    let sealed = SealedPrivateKey {
+        kek_version: row.get("kek_version"),
+        wrapped_data_key: row.get("wrapped_data_key"),
+        ciphertext: row.get("sealed_private_key"),
+    };
+    keks.open(sealed_for, &sealed).map(|private| private.to_vec())
+}
+
+/// The bytes that a dump writes in hexadecimal.
+fn bytes(hexadecimal: &str) -> Option<Vec<u8>> {
+    let digits: Vec<char> = hexadecimal.chars().collect();
+    digits
+        .chunks(2)
+        .map(|pair| u8::from_str_radix(&pair.iter().collect::<String>(), 16).ok())
+        .collect()
 }
 
 async fn call(
@@ -249,6 +324,36 @@ async fn call(
         head.headers,
         serde_json::from_slice(&body).unwrap_or(Value::Null),
     )
+}
+
+impl Plane {
+    /// A live gateway that holds the key set of this `seq`, or none.
+    async fn gateway(&self, name: &str, held: Option<i64>) {
+        self.run(&format!(
+            "INSERT INTO control.node (name, last_heartbeat_at) VALUES ('{name}', clock_timestamp() + interval '1 hour')
+                 ON CONFLICT (name) DO UPDATE SET last_heartbeat_at = excluded.last_heartbeat_at"
+        ))
+        .await;
+        let Some(held) = held else { return };
+        // What is stated has positions of its own: it is stated again when nothing has changed, too.
+        let position = held * 2 + 100;
+        self.run(&format!(
+            "INSERT INTO control.statement (stream, epoch, seq, digest, envelope, change_id, author, expires_at, ring_seq)
+             VALUES ('keyset', 1, {position}, sha256('{position}'), 'x', 'change', 'test', clock_timestamp() + interval '1 day', {held})
+                 ON CONFLICT DO NOTHING;
+             INSERT INTO control.node_stream (node, stream, active_epoch, active_seq) VALUES ('{name}', 'keyset', 1, {position})
+                 ON CONFLICT (node, stream) DO UPDATE SET active_epoch = 1, active_seq = {position}"
+        ))
+        .await;
+    }
+
+    /// Nothing is heard of a gateway any more.
+    async fn gateway_falls_silent(&self, name: &str) {
+        self.run(&format!(
+            "UPDATE control.node SET last_heartbeat_at = clock_timestamp() - interval '15 seconds' WHERE name = '{name}'"
+        ))
+        .await;
+    }
 }
 
 fn states(body: &Value) -> Vec<&str> {

@@ -92,15 +92,16 @@ async fn revoked_keys_are_told_to_verifiers_for_ever() {
     let standby = plane.kid("published").await;
     plane
         .run(
-            "UPDATE control.signing_key SET state = 'revoked', revoked_at = clock_timestamp(), sealed_private_key = NULL
+            "UPDATE control.signing_key SET state = 'revoked', revoked_at = clock_timestamp(), sealed_private_key = NULL,
+                    wrapped_data_key = NULL
               WHERE state = 'published'",
         )
         .await;
     // Two instances notice at once; one of them publishes the new standby.
     let twin = plane.twin();
     let (one, two) = tokio::join!(
-        maintain_once(&plane.state, RingName::Access),
-        maintain_once(&twin, RingName::Access)
+        maintain_once(&plane.state, RingName::Access, None),
+        maintain_once(&twin, RingName::Access, None)
     );
     assert_eq!(
         (one.unwrap(), two.unwrap()),

@@ -78,7 +78,7 @@ async fn the_database_refuses_what_no_control_plane_may_do() {
     plane.pass(330).await;
     assert_eq!(plane.rotate().await.0, StatusCode::OK);
     plane.pass(700).await;
-    maintain_once(&plane.state, RingName::Access).await.unwrap();
+    maintain_once(&plane.state, RingName::Access, None).await.unwrap();
     let late = "clock_timestamp()";
     let attempts = [
         // A second active key, a second standby.
@@ -90,8 +90,8 @@ async fn the_database_refuses_what_no_control_plane_may_do() {
         "UPDATE control.signing_key SET state = 'published', activated_at = NULL WHERE state = 'active'".to_owned(),
         "UPDATE control.signing_key SET state = 'retiring' WHERE state = 'active'".to_owned(),
         "UPDATE control.signing_key SET state = 'retiring', retired_at = NULL WHERE state = 'retired'".to_owned(),
-        format!("UPDATE control.signing_key SET state = 'revoked', revoked_at = {late} WHERE state = 'active'"),
-        "UPDATE control.signing_key SET sealed_private_key = NULL WHERE state = 'active'".to_owned(),
+        format!("UPDATE control.signing_key SET state = 'revoked', revoked_at = {late}, wrapped_data_key = NULL WHERE state = 'active'"),
+        "UPDATE control.signing_key SET sealed_private_key = NULL, wrapped_data_key = NULL WHERE state = 'active'".to_owned(),
         // Another key under the same name, a destroyed one brought back, history removed.
         "UPDATE control.signing_key SET public_key = decode(repeat('00', 32), 'hex')".to_owned(),
         "UPDATE control.signing_key SET sealed_private_key = 'x' WHERE state = 'retired'".to_owned(),

@@ -24,7 +24,7 @@ async fn inv4_a_new_ring_has_one_active_key_and_a_standby() {
     assert!(list::check_ring(&plane.state, RingName::Access).await.is_err());
     assert_eq!(plane.rotate().await.0, StatusCode::SERVICE_UNAVAILABLE);
 
-    maintain_once(&plane.state, RingName::Access).await.unwrap();
+    maintain_once(&plane.state, RingName::Access, None).await.unwrap();
     let body = plane.keys().await;
     assert_eq!(
         (states(&body), &body["seq"]),
@@ -37,7 +37,7 @@ async fn inv4_a_new_ring_has_one_active_key_and_a_standby() {
     list::check_ring(&plane.state, RingName::Access).await.unwrap();
 
     assert_eq!(
-        maintain_once(&plane.state, RingName::Access).await.unwrap(),
+        maintain_once(&plane.state, RingName::Access, None).await.unwrap(),
         Maintenance::default()
     );
     assert_eq!(plane.keys().await["seq"], 1);
@@ -49,7 +49,7 @@ async fn inv4_control_planes_that_start_together_make_one_ring() {
     let mut starts = JoinSet::new();
     for _ in 0..4 {
         let twin = plane.twin();
-        starts.spawn(async move { maintain_once(&twin, RingName::Access).await.map(drop) });
+        starts.spawn(async move { maintain_once(&twin, RingName::Access, None).await.map(drop) });
     }
     while let Some(start) = starts.join_next().await {
         start.unwrap().unwrap();
@@ -59,7 +59,7 @@ async fn inv4_control_planes_that_start_together_make_one_ring() {
         (states(&body), &body["seq"]),
         (vec!["active", "published"], &1.into())
     );
-    assert_eq!(plane.number("SELECT count(*) FROM control.audit_event").await, 3);
+    assert_eq!(plane.number("SELECT count(*) FROM control.audit_event").await, 5);
 }
 
 #[tokio::test]
@@ -177,18 +177,19 @@ async fn g4_inv6_keys_retire_on_time_and_their_private_parts_are_destroyed() {
 
     plane.pass(100).await;
     assert_eq!(
-        maintain_once(&plane.state, RingName::Access).await.unwrap(),
+        maintain_once(&plane.state, RingName::Access, None).await.unwrap(),
         Maintenance::default()
     );
     assert_eq!(plane.number(&private).await, 1);
 
     plane.pass(10).await;
-    let done = maintain_once(&plane.state, RingName::Access).await.unwrap();
+    let done = maintain_once(&plane.state, RingName::Access, None).await.unwrap();
     assert_eq!(
         done,
         Maintenance {
             retired: Vec::new(),
-            destroyed: vec![first.clone()]
+            destroyed: vec![first.clone()],
+            activated: None,
         }
     );
     assert_eq!(
@@ -198,7 +199,7 @@ async fn g4_inv6_keys_retire_on_time_and_their_private_parts_are_destroyed() {
 
     plane.pass(540).await;
     assert_eq!(
-        maintain_once(&plane.state, RingName::Access).await.unwrap(),
+        maintain_once(&plane.state, RingName::Access, None).await.unwrap(),
         Maintenance::default()
     );
     assert!(plane.key_set().await.keys.iter().any(|key| key.kid == first));
@@ -207,13 +208,13 @@ async fn g4_inv6_keys_retire_on_time_and_their_private_parts_are_destroyed() {
     plane.pass(20).await;
     let twin = plane.twin();
     let (one, two) = tokio::join!(
-        maintain_once(&plane.state, RingName::Access),
-        maintain_once(&twin, RingName::Access)
+        maintain_once(&plane.state, RingName::Access, None),
+        maintain_once(&twin, RingName::Access, None)
     );
     let mut retired = [one.unwrap().retired, two.unwrap().retired].concat();
     assert_eq!((retired.pop(), retired.pop()), (Some(first.clone()), None));
     assert_eq!(
-        maintain_once(&plane.state, RingName::Access).await.unwrap(),
+        maintain_once(&plane.state, RingName::Access, None).await.unwrap(),
         Maintenance::default()
     );
     let set = plane.key_set().await;
@@ -236,7 +237,7 @@ async fn a_key_retires_with_its_private_part_when_the_rollback_window_is_longer(
     plane.pass(700).await;
     let mut state = plane.state.clone();
     state.bounds.rollback_window_s = 100_000;
-    let done = maintain_once(&state, RingName::Access).await.unwrap();
+    let done = maintain_once(&state, RingName::Access, None).await.unwrap();
     assert_eq!((done.retired.len(), done.destroyed.len()), (1, 0));
     assert_eq!(
         plane
@@ -252,8 +253,8 @@ async fn a_sealed_key_in_another_row_does_not_open_and_never_signs() {
     plane.pass(330).await;
     plane
         .run(
-            "UPDATE control.signing_key SET sealed_private_key =
-                 (SELECT sealed_private_key FROM control.signing_key WHERE state = 'active')
+            "UPDATE control.signing_key SET (sealed_private_key, wrapped_data_key) =
+                 (SELECT sealed_private_key, wrapped_data_key FROM control.signing_key WHERE state = 'active')
               WHERE state = 'published'",
         )
         .await;
@@ -318,7 +319,7 @@ async fn every_transition_is_recorded_with_who_and_when() {
     .await;
     assert_eq!(status, StatusCode::OK, "{body}");
     plane.pass(700).await;
-    maintain_once(&plane.state, RingName::Access).await.unwrap();
+    maintain_once(&plane.state, RingName::Access, None).await.unwrap();
 
     let trail: String = plane
         .row(
@@ -330,11 +331,14 @@ async fn every_transition_is_recorded_with_who_and_when() {
     assert_eq!(
         trail.lines().collect::<Vec<_>>(),
         [
+            "control-plane signing_key.generated access -",
             "control-plane signing_key.published access -",
             "control-plane signing_key.activated access -",
+            "control-plane signing_key.generated access -",
             "control-plane signing_key.published access -",
             "operator:ada@bank.example signing_key.retiring access request-0001",
             "operator:ada@bank.example signing_key.activated access request-0001",
+            "operator:ada@bank.example signing_key.generated access request-0001",
             "operator:ada@bank.example signing_key.published access request-0001",
             "control-plane signing_key.retired access -",
         ]
@@ -354,13 +358,14 @@ async fn a_ring_that_lost_its_active_key_is_left_to_a_person() {
     let plane = Plane::start().await;
     plane
         .run(
-            "UPDATE control.signing_key SET state = 'revoked', revoked_at = clock_timestamp(), sealed_private_key = NULL
+            "UPDATE control.signing_key SET state = 'revoked', revoked_at = clock_timestamp(), sealed_private_key = NULL,
+                    wrapped_data_key = NULL
               WHERE state = 'active'",
         )
         .await;
     plane.pass(400).await;
     let before = plane.picture().await;
-    assert!(maintain_once(&plane.state, RingName::Access).await.is_err());
+    assert!(maintain_once(&plane.state, RingName::Access, None).await.is_err());
     assert_eq!(plane.rotate().await.0, StatusCode::INTERNAL_SERVER_ERROR);
     assert_eq!(plane.picture().await, before);
 }

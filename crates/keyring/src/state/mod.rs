@@ -2,15 +2,21 @@
 //!
 //! ```text
 //! generated ──▶ published ──▶ active ──▶ retiring ──▶ retired
-//!                (standby)      (one)
-//!                any of the first four ──▶ revoked
+//!      │        (standby) ◀────────────── (called back)
+//!      ▼            │           (one)
+//!   aborted ◀───────┘       any of the first four ──▶ revoked
 //! ```
 //!
 //! The control plane performs the same transitions as compare-and-set statements on database time; its tests compare the
 //! two. **Invariant:** after the first event a ring has exactly one active key and exactly one standby (INV-4).
 
+mod ring;
+mod step;
 #[cfg(test)]
 mod tests;
+
+pub use ring::{Ring, RingKey};
+pub use step::{Event, RingRefusal, step};
 
 use std::fmt;
 use std::str::FromStr;
@@ -31,6 +37,8 @@ pub enum KeyState {
     Retiring,
     /// Verifies nothing; its private part is gone.
     Retired,
+    /// Set aside before it has signed anything; its private part is gone.
+    Aborted,
     /// Verifies nothing, for ever, and is listed as revoked.
     Revoked,
 }
@@ -42,12 +50,13 @@ pub struct UnknownKeyState;
 
 impl KeyState {
     /// Every state, in the order of a key's life.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Generated,
         Self::Published,
         Self::Active,
         Self::Retiring,
         Self::Retired,
+        Self::Aborted,
         Self::Revoked,
     ];
 
@@ -60,6 +69,7 @@ impl KeyState {
             Self::Active => "active",
             Self::Retiring => "retiring",
             Self::Retired => "retired",
+            Self::Aborted => "aborted",
             Self::Revoked => "revoked",
         }
     }
@@ -75,10 +85,10 @@ impl KeyState {
     pub const fn may_become(self, next: Self) -> bool {
         matches!(
             (self, next),
-            (Self::Generated, Self::Published | Self::Revoked)
-                | (Self::Published, Self::Active | Self::Revoked)
+            (Self::Generated, Self::Published | Self::Aborted | Self::Revoked)
+                | (Self::Published, Self::Active | Self::Aborted | Self::Revoked)
                 | (Self::Active, Self::Retiring | Self::Revoked)
-                | (Self::Retiring, Self::Retired | Self::Revoked)
+                | (Self::Retiring, Self::Published | Self::Retired | Self::Revoked)
         )
     }
 }
@@ -128,195 +138,4 @@ impl Bounds {
     pub fn verify_window_s(&self) -> i64 {
         self.sign_window_s() + i64::from(self.token_lifetime_s) + 2 * i64::from(self.skew_s)
     }
-}
-
-/// A ring of keys with one purpose.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Ring {
-    /// Grows with every change that verifiers must learn of.
-    pub seq: u64,
-    /// The keys, oldest first.
-    pub keys: Vec<RingKey>,
-}
-
-/// A key as the rules of its ring see it. Times are Unix seconds.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RingKey {
-    /// Its name.
-    pub kid: String,
-    /// Where it stands.
-    pub state: KeyState,
-    /// When verifiers could first learn of it.
-    pub published_at: i64,
-    /// When it stopped being the active key.
-    pub retiring_at: Option<i64>,
-    /// Tokens issued after this are not its own.
-    pub sign_until: Option<i64>,
-    /// After this it verifies nothing.
-    pub verify_until: Option<i64>,
-    /// Whether the sealed private part is still there.
-    pub has_private: bool,
-}
-
-/// Something that may happen to a ring.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Event {
-    /// The first start: a ring gets an active key and a standby.
-    Initialise {
-        /// Kid of the key that signs at once; nobody can hold an older key set.
-        active: String,
-        /// Kid of the first standby.
-        standby: String,
-    },
-    /// The standby takes over, and a new standby is published.
-    Rotate {
-        /// Kid of the new standby.
-        standby: String,
-    },
-    /// Retiring keys past their `verify_until` are retired (guard G4).
-    Retire,
-    /// Private parts past the rollback window are destroyed (INV-6).
-    Purge,
-}
-
-/// Why an event does not happen.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum RingRefusal {
-    /// The ring has keys already.
-    #[error("the ring is initialised")]
-    Initialised,
-    /// The ring has no active key or no standby.
-    #[error("the ring is not initialised")]
-    NotInitialised,
-    /// Some verifier may not know the standby yet (guard G2).
-    #[error("the standby key may be activated in {retry_after_s} s")]
-    StandbyTooYoung {
-        /// Seconds until it may be activated; at least 1.
-        retry_after_s: i64,
-    },
-    /// A kid is in the ring already.
-    #[error("the kid is in use")]
-    KidInUse,
-}
-
-impl Ring {
-    /// The key that signs.
-    #[must_use]
-    pub fn active(&self) -> Option<&RingKey> {
-        self.keys.iter().find(|key| key.state == KeyState::Active)
-    }
-
-    /// The key that signs next.
-    #[must_use]
-    pub fn standby(&self) -> Option<&RingKey> {
-        self.keys.iter().find(|key| key.state == KeyState::Published)
-    }
-}
-
-impl RingKey {
-    fn published(kid: &str, now: i64) -> Self {
-        Self {
-            kid: kid.to_owned(),
-            state: KeyState::Published,
-            published_at: now,
-            retiring_at: None,
-            sign_until: None,
-            verify_until: None,
-            has_private: true,
-        }
-    }
-
-    /// Whether a verifier that holds this entry accepts a token of this key at `now`.
-    #[must_use]
-    pub fn verifies_at(&self, now: i64) -> bool {
-        self.state.is_verifying() && self.verify_until.is_none_or(|verify_until| now <= verify_until)
-    }
-}
-
-/// What a ring becomes when `event` happens at `now` (Unix seconds). An event with nothing to do gives the ring unchanged.
-///
-/// # Errors
-///
-/// The guard that stands against it; the ring then stays as it is.
-pub fn step(ring: &Ring, event: &Event, now: i64, bounds: &Bounds) -> Result<Ring, RingRefusal> {
-    match event {
-        Event::Initialise { active, standby } => initialise(ring, active, standby, now),
-        Event::Rotate { standby } => rotate(ring, standby, now, bounds),
-        Event::Retire => Ok(retire(ring, now)),
-        Event::Purge => Ok(purge(ring, now, bounds)),
-    }
-}
-
-fn initialise(ring: &Ring, active: &str, standby: &str, now: i64) -> Result<Ring, RingRefusal> {
-    if !ring.keys.is_empty() {
-        return Err(RingRefusal::Initialised);
-    }
-    if active == standby {
-        return Err(RingRefusal::KidInUse);
-    }
-    let mut first = RingKey::published(active, now);
-    first.state = KeyState::Active;
-    Ok(Ring {
-        seq: ring.seq + 1,
-        keys: vec![first, RingKey::published(standby, now)],
-    })
-}
-
-fn rotate(ring: &Ring, new_standby: &str, now: i64, bounds: &Bounds) -> Result<Ring, RingRefusal> {
-    let standby = ring.standby().ok_or(RingRefusal::NotInitialised)?;
-    if ring.active().is_none() {
-        return Err(RingRefusal::NotInitialised);
-    }
-    if ring.keys.iter().any(|key| key.kid == new_standby) {
-        return Err(RingRefusal::KidInUse);
-    }
-    let retry_after_s = standby.published_at + i64::from(bounds.standby_dwell_s) - now;
-    if retry_after_s > 0 {
-        return Err(RingRefusal::StandbyTooYoung { retry_after_s });
-    }
-    let mut next = Ring {
-        seq: ring.seq + 1,
-        keys: ring.keys.clone(),
-    };
-    for key in &mut next.keys {
-        match key.state {
-            KeyState::Active => {
-                key.state = KeyState::Retiring;
-                key.retiring_at = Some(now);
-                key.sign_until = Some(now + bounds.sign_window_s());
-                key.verify_until = Some(now + bounds.verify_window_s());
-            }
-            KeyState::Published => key.state = KeyState::Active,
-            KeyState::Generated | KeyState::Retiring | KeyState::Retired | KeyState::Revoked => {}
-        }
-    }
-    next.keys.push(RingKey::published(new_standby, now));
-    Ok(next)
-}
-
-fn retire(ring: &Ring, now: i64) -> Ring {
-    let mut next = ring.clone();
-    for key in &mut next.keys {
-        if key.state == KeyState::Retiring && key.verify_until.is_some_and(|verify_until| now >= verify_until)
-        {
-            key.state = KeyState::Retired;
-            key.has_private = false;
-            next.seq = ring.seq + 1;
-        }
-    }
-    next
-}
-
-fn purge(ring: &Ring, now: i64, bounds: &Bounds) -> Ring {
-    let mut next = ring.clone();
-    let window = i64::from(bounds.rollback_window_s);
-    for key in &mut next.keys {
-        if key
-            .retiring_at
-            .is_some_and(|retiring_at| now >= retiring_at + window)
-        {
-            key.has_private = false;
-        }
-    }
-    next
 }

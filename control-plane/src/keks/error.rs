@@ -1,0 +1,72 @@
+//! Every way in which work on key-encryption keys fails, and what a client is told of it.
+
+use keyring::SealError;
+use problem::{Problem, ProblemType, catalogue};
+
+use crate::signing_keys::KeyError;
+
+/// The settings have no version above the one that seals.
+const KEK_NOT_NEWER: ProblemType = ProblemType::new(
+    "kek-not-newer",
+    409,
+    "The settings have no newer version of the key-encryption key",
+);
+/// Something is sealed under the version, or it seals.
+const KEK_IN_USE: ProblemType = ProblemType::new("kek-in-use", 409, "The key-encryption key is in use");
+
+/// Why work on key-encryption keys failed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum KekError {
+    /// Nothing to rotate to.
+    #[error("version {active} seals, and the settings have nothing newer")]
+    NotNewer { active: i32 },
+    /// It seals new keys.
+    #[error("version {version} seals")]
+    Seals { version: i32 },
+    /// Private keys need it.
+    #[error("{sealed} private keys are sealed under version {version}")]
+    InUse { version: i32, sealed: i64 },
+    /// Nobody has ever heard of it.
+    #[error("there is no version {version}")]
+    Unknown { version: i32 },
+    /// The version that seals is not in the settings of this process.
+    #[error("kek: version {version} seals, and is not in the settings")]
+    NotInSettings { version: i32 },
+    /// The settings name another key under a version.
+    #[error("kek: version {version} of the settings is not the key that seals here")]
+    OtherKey { version: i32 },
+    /// There is no version that seals.
+    #[error("no key-encryption key seals")]
+    NoActive,
+    /// The library, or a blob.
+    #[error("sealing: {0}")]
+    Seal(#[from] SealError),
+    /// PostgreSQL.
+    #[error("database failure")]
+    Database(#[from] sqlx::Error),
+}
+
+impl From<KekError> for Problem {
+    fn from(error: KekError) -> Self {
+        match error {
+            KekError::NotNewer { active } => Self::new(KEK_NOT_NEWER)
+                .detail(format!(
+                    "version {active} seals: make a secret of 32 bytes, name it in `keks` with version {} in the settings of control-plane and core-api, restart both, then rotate",
+                    active.saturating_add(1)
+                ))
+                .member("active", active),
+            KekError::Seals { version } => Self::new(KEK_IN_USE)
+                .detail(format!("version {version} seals new keys: rotate first; nothing was changed")),
+            KekError::InUse { version, sealed } => Self::new(KEK_IN_USE)
+                .detail(format!(
+                    "{sealed} private keys are sealed under version {version}: rewrap first; nothing was changed"
+                ))
+                .member("sealed_keys", sealed),
+            KekError::Unknown { version } => {
+                Self::new(catalogue::NOT_FOUND).detail(format!("there is no version {version}"))
+            }
+            KekError::Database(source) => KeyError::Database(source).into(),
+            error => Self::internal(error),
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! The versions of the key-encryption key: which one seals, and how a new one takes the place of an old one.
+//!
+//! `rotate.rs` makes the newest version of the settings the one that seals, `rewrap.rs` brings what is sealed to it, and
+//! `retire.rs` ends a version under which nothing is sealed any more; `status.rs` says how far that is.
+//!
+//! **Invariant:** a version is retired only when no private key is sealed under it, and seals none then; the database
+//! refuses both.
+
+mod error;
+mod retire;
+mod rewrap;
+mod rotate;
+mod status;
+mod store;
+
+use keyring::KeyEncryptionKeys;
+use sqlx::PgConnection;
+
+pub(crate) use error::KekError;
+pub(crate) use retire::retire_kek;
+pub(crate) use rewrap::rewrap_keys;
+pub(crate) use rotate::rotate_kek;
+pub(crate) use status::show_keks;
+
+/// The version that seals new keys. The first control plane of all makes it: the newest of its settings.
+pub(crate) async fn sealing_version(
+    conn: &mut PgConnection,
+    keks: &KeyEncryptionKeys,
+) -> Result<i32, KekError> {
+    if store::active_version(conn).await?.is_none() {
+        let newest = newest(keks)?;
+        store::begin(conn, newest, &keks.check_value(newest)?).await?;
+    }
+    let version = store::active_version(conn).await?.ok_or(KekError::NoActive)?;
+    if keks.has(version) {
+        Ok(version)
+    } else {
+        Err(KekError::NotInSettings { version })
+    }
+}
+
+/// Compares the settings with what the database knows of each version, and lets it know those that it does not know yet.
+///
+/// # Errors
+///
+/// [`KekError::OtherKey`] when a version of the settings is another key than the one that seals here.
+pub(crate) async fn compare(conn: &mut PgConnection, keks: &KeyEncryptionKeys) -> Result<(), KekError> {
+    for known in store::all(conn).await? {
+        let version = known.version;
+        if !keks.has(version) {
+            continue;
+        }
+        match known.check_value {
+            Some(check_value) => keks
+                .check(version, &check_value)
+                .map_err(|_| KekError::OtherKey { version })?,
+            None => store::keep_check_value(conn, version, &keks.check_value(version)?).await?,
+        }
+    }
+    Ok(())
+}
+
+fn newest(keks: &KeyEncryptionKeys) -> Result<i32, KekError> {
+    keks.versions().last().ok_or(KekError::NoActive)
+}

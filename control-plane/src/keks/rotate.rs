@@ -1,0 +1,57 @@
+//! `POST /internal/kek/rotate`: the newest version of the settings seals from now on.
+
+use axum::extract::State;
+use problem::Problem;
+use serde::Serialize;
+
+use super::{KekError, newest, sealing_version, store};
+use crate::extract::{Actor, Json};
+use crate::state::AppState;
+
+/// A rotation of the key-encryption key.
+#[derive(Debug, Serialize)]
+pub(crate) struct KekRotation {
+    /// Seals from now on.
+    active: i32,
+    /// Opens only: what it sealed is to be rewrapped.
+    retiring: i32,
+    /// Private keys that need the old version still.
+    to_rewrap: i64,
+}
+
+/// Lets the newest version of the settings seal. What is sealed under older ones opens as before.
+///
+/// 409 `kek-not-newer` when it seals already, saying what to do.
+pub(crate) async fn rotate_kek(
+    State(state): State<AppState>,
+    actor: Actor,
+) -> Result<Json<KekRotation>, Problem> {
+    let rotation = rotate(&state, &actor).await?;
+    tracing::info!(
+        actor = actor.name(),
+        active = rotation.active,
+        retiring = rotation.retiring,
+        "the key-encryption key was rotated"
+    );
+    Ok(Json(rotation))
+}
+
+async fn rotate(state: &AppState, actor: &Actor) -> Result<KekRotation, KekError> {
+    let keks = state.vault.keks();
+    let mut tx = state.db.begin().await?;
+    let old = sealing_version(&mut tx, keks).await?;
+    let active = newest(keks)?;
+    // Of two rotations at once the second waits here, and finds that it is not the old one that seals.
+    if active <= old || !store::begin_to_retire(&mut tx, old).await? {
+        return Err(KekError::NotNewer { active: old });
+    }
+    store::begin(&mut tx, active, &keks.check_value(active)?).await?;
+    store::record(&mut tx, actor, "kek.rotated", active).await?;
+    let to_rewrap = store::sealed_under(&mut tx, old).await?;
+    tx.commit().await?;
+    Ok(KekRotation {
+        active,
+        retiring: old,
+        to_rewrap,
+    })
+}

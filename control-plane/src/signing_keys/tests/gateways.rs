@@ -1,0 +1,114 @@
+//! A rotation waits for the gateways that would refuse its tokens, and for no others.
+
+use http::StatusCode;
+use keyring::RingName;
+use serde_json::json;
+
+use super::Plane;
+use crate::signing_keys::complete;
+use crate::signing_keys::retire::{Maintenance, maintain_once};
+
+const POSTPONED: &str = "urn:portico:problem:rotation-postponed";
+
+#[tokio::test]
+async fn g2_a_live_gateway_that_is_behind_postpones_the_rotation_and_is_named() {
+    let plane = Plane::start().await;
+    plane.pass(330).await;
+    plane.gateway("edge-1", Some(1)).await;
+    plane.gateway("edge-2", Some(0)).await;
+    plane.gateway("edge-3", None).await;
+    let before = plane.picture().await;
+
+    let (status, _, body) = plane.rotate().await;
+    assert_eq!(
+        (status, body["type"].as_str()),
+        (StatusCode::CONFLICT, Some(POSTPONED))
+    );
+    assert_eq!(body["gateways"], json!(["edge-2", "edge-3"]), "{body}");
+    assert_eq!(body["gateways_behind"], 2);
+    assert_eq!(plane.picture().await, before);
+    assert_eq!(plane.keys().await["gateways_behind"], json!(["edge-2", "edge-3"]));
+
+    // INV-5: it goes on when each of them holds the key set that told of the standby, or is not there any more.
+    plane.gateway("edge-3", Some(1)).await;
+    assert_eq!(plane.rotate().await.2["gateways"], json!(["edge-2"]));
+    plane.gateway_falls_silent("edge-2").await;
+    assert_eq!(plane.rotate().await.0, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn g2_an_evicted_gateway_is_waited_for_by_nobody() {
+    let plane = Plane::start().await;
+    plane.pass(330).await;
+    plane.gateway("edge-1", None).await;
+    assert_eq!(plane.rotate().await.0, StatusCode::CONFLICT);
+    plane
+        .run("UPDATE control.node SET evicted_at = clock_timestamp()")
+        .await;
+    assert_eq!(plane.rotate().await.0, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn g2_the_dwell_time_is_not_shortened_by_gateways_that_are_up_to_date() {
+    let plane = Plane::start().await;
+    plane.gateway("edge-1", Some(1)).await;
+    let (status, _, body) = plane.rotate().await;
+    assert_eq!(status, StatusCode::CONFLICT);
+    assert_eq!(body["type"], "urn:portico:problem:rotation-too-early");
+}
+
+#[tokio::test]
+async fn rings_that_gateways_do_not_verify_with_wait_for_none_of_them() {
+    let plane = Plane::without_a_ring().await;
+    complete(&plane.state).await;
+    plane.pass(330).await;
+    plane.gateway("edge-1", None).await;
+    for ring in RingName::ALL {
+        let (status, _, body) = plane
+            .call("POST", &format!("/internal/keys/rotate?ring={ring}"))
+            .await;
+        let expected = if ring == RingName::Access {
+            StatusCode::CONFLICT
+        } else {
+            StatusCode::OK
+        };
+        assert_eq!(status, expected, "{body}");
+    }
+}
+
+#[tokio::test]
+async fn the_calendar_turns_a_ring_as_an_operator_would_and_waits_as_he_does() {
+    let mut plane = Plane::start().await;
+    plane.state.schedule.rotate_every_s = 1_000;
+    plane.pass(999).await;
+    let nothing = Maintenance::default();
+    assert_eq!(
+        maintain_once(&plane.state, RingName::Access, None).await.unwrap(),
+        nothing
+    );
+
+    plane.pass(10).await;
+    plane.gateway("edge-1", None).await;
+    assert_eq!(
+        maintain_once(&plane.state, RingName::Access, None).await.unwrap(),
+        nothing
+    );
+
+    plane.gateway("edge-1", Some(1)).await;
+    let standby = plane.kid("published").await;
+    // Several at once: the ring turns once.
+    let twin = plane.twin();
+    let (one, two) = tokio::join!(
+        maintain_once(&plane.state, RingName::Access, None),
+        maintain_once(&twin, RingName::Access, None)
+    );
+    let activated = [one.unwrap().activated, two.unwrap().activated];
+    assert_eq!(activated.iter().flatten().collect::<Vec<_>>(), [&standby]);
+    assert_eq!(plane.kid("active").await, standby);
+    assert_eq!(
+        plane
+            .number("SELECT count(*) FROM control.audit_event WHERE action = 'signing_key.activated' AND actor = 'control-plane'")
+            .await,
+        2
+    );
+}
