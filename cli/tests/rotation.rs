@@ -35,6 +35,7 @@ async fn no_valid_token_is_refused_and_no_ended_key_accepted_whatever_fails_duri
     rotations.turns = vec![
         Turn::TwoSchedulers,
         Turn::Crashes,
+        Turn::Revocation,
         Turn::CrashAfterCommit,
         Turn::Stopped(Duration::from_secs(2)),
         Turn::DatabaseRestart,
@@ -42,7 +43,7 @@ async fn no_valid_token_is_refused_and_no_ended_key_accepted_whatever_fails_duri
     let report = rotations.run(|line| println!("{line}")).await.unwrap();
     println!("{report}");
     assert_eq!(report.faults(), Vec::<String>::new());
-    assert_eq!((report.rotations, report.crashes), (5, 6));
+    assert_eq!((report.rotations, report.crashes), (6, 6));
 }
 
 #[tokio::test(flavor = "multi_thread")]

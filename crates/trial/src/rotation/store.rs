@@ -9,7 +9,8 @@ pub(super) struct SealedRow {
     pub(super) kid: String,
     pub(super) algorithm: String,
     pub(super) kek_version: i32,
-    pub(super) sealed: Vec<u8>,
+    pub(super) ciphertext: Vec<u8>,
+    pub(super) wrapped_data_key: Option<Vec<u8>>,
 }
 
 /// Every key of every ring, times in microseconds.
@@ -61,7 +62,7 @@ pub(super) async fn active_key(superuser: &mut PgConnection) -> sqlx::Result<Sea
     sqlx::query_as!(
         SealedRow,
         r#"
-        SELECT kid, algorithm, kek_version, sealed_private_key AS "sealed!"
+        SELECT kid, algorithm, kek_version, sealed_private_key AS "ciphertext!", wrapped_data_key
           FROM control.signing_key
          WHERE ring = 'access' AND state = 'active'
         "#

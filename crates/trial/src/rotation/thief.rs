@@ -1,12 +1,13 @@
 //! Somebody who has the key-encryption key and reads the database: steals private keys, forges tokens, searches dumps.
 
+use std::ops::RangeInclusive;
 use std::process::Stdio;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use database::cluster;
-use keyring::{Algorithm, Claims, KeyEncryptionKey, SigningKey};
+use keyring::{Algorithm, Claims, KeyEncryptionKeys, SealedFor, SealedPrivateKey, SigningKey};
 use sqlx::{Connection as _, PgConnection};
 use tokio::process::Command;
 use tokio::time::{MissedTickBehavior, interval};
@@ -18,6 +19,8 @@ use super::evidence::{Dump, Key, Origin, Request, SECOND, Target};
 use super::pool::{Live, Pool, claims};
 use super::store;
 
+/// The ring whose keys are stolen.
+const ACCESS: &str = "access";
 /// Between two rounds of forging.
 const PAUSE: Duration = Duration::from_millis(200);
 /// How long a forged token says that it lives: as long as the policy lets it, longer than its key.
@@ -25,10 +28,13 @@ const FORGED_S: i64 = 60;
 /// Keys are forged with for this long after they have stopped verifying.
 const AFTERLIFE_S: i64 = 8;
 
+/// A wrapped data key is 60 bytes, a sealed private key hardly more than a hundred.
+const SEALED_BYTES: RangeInclusive<usize> = 60..=400;
+
 /// Stolen keys, and what is made of them.
 #[derive(Clone)]
 pub(super) struct Thief {
-    kek: KeyEncryptionKey,
+    keks: KeyEncryptionKeys,
     database_url: String,
     pool: Arc<Pool>,
     stolen: Arc<Mutex<Vec<Arc<Stolen>>>>,
@@ -45,7 +51,7 @@ struct Stolen {
 impl Thief {
     pub(super) fn new(kek: &[u8], database_url: String, pool: Arc<Pool>) -> anyhow::Result<Self> {
         Ok(Self {
-            kek: KeyEncryptionKey::parse(kek)?,
+            keks: KeyEncryptionKeys::parse([(1, kek)])?,
             database_url,
             pool,
             stolen: Arc::default(),
@@ -57,14 +63,17 @@ impl Thief {
         let mut superuser = PgConnection::connect(&self.database_url).await?;
         let row = store::active_key(&mut superuser).await?;
         let algorithm: Algorithm = row.algorithm.parse()?;
-        let document = keyring::open(
-            &self.kek,
-            "access",
-            &row.kid,
+        let place = SealedFor {
+            ring: ACCESS,
+            kid: &row.kid,
             algorithm,
-            row.kek_version,
-            &row.sealed,
-        )?;
+        };
+        let sealed = SealedPrivateKey {
+            kek_version: row.kek_version,
+            wrapped_data_key: row.wrapped_data_key,
+            ciphertext: row.ciphertext,
+        };
+        let document = self.keks.open(place, &sealed)?;
         let model = self.pool.pick(0).context("no token to look like")?;
         let stolen = Stolen {
             key: SigningKey::from_pkcs8(algorithm, &document)?,
@@ -164,21 +173,38 @@ impl Thief {
         let blobs: Vec<Vec<u8>> = text.split(r"\\x").skip(1).filter_map(bytes).collect();
         let mut superuser = PgConnection::connect(&self.database_url).await?;
         let bindings = store::bindings(&mut superuser).await?;
-        let opens = |kid: &str, ring: &str, algorithm: Algorithm, version: i32| {
-            let mut blobs = blobs.iter();
-            blobs.any(|blob| keyring::open(&self.kek, ring, kid, algorithm, version, blob).is_ok())
-        };
         let mut opened = Vec::new();
-        for (kid, ring, algorithm, version) in bindings {
-            if opens(&kid, &ring, algorithm.parse()?, version) {
+        for (kid, ring, algorithm, kek_version) in bindings {
+            let place = SealedFor {
+                ring: &ring,
+                kid: &kid,
+                algorithm: algorithm.parse()?,
+            };
+            if self.opens(place, kek_version, &blobs) {
                 opened.push(kid);
             }
         }
         Ok(Dump { at, opened })
     }
+
+    /// Whether any two of these are the data key and the private part of a key, or any one of them its private part.
+    fn opens(&self, place: SealedFor<'_>, kek_version: i32, blobs: &[Vec<u8>]) -> bool {
+        let opens = |wrapped_data_key: Option<&Vec<u8>>, ciphertext: &Vec<u8>| {
+            let sealed = SealedPrivateKey {
+                kek_version,
+                wrapped_data_key: wrapped_data_key.cloned(),
+                ciphertext: ciphertext.clone(),
+            };
+            self.keks.open(place, &sealed).is_ok()
+        };
+        let wrapped = || std::iter::once(None).chain(blobs.iter().map(Some));
+        blobs
+            .iter()
+            .any(|blob| wrapped().any(|wrapped| opens(wrapped, blob)))
+    }
 }
 
-/// The bytes that a text begins with in hexadecimal, if they are enough for a sealed key.
+/// The bytes that a text begins with in hexadecimal, if they may be a sealed key or a wrapped data key.
 fn bytes(text: &str) -> Option<Vec<u8>> {
     let digits: Vec<u32> = text.chars().map_while(|digit| digit.to_digit(16)).collect();
     let bytes: Vec<u8> = digits
@@ -188,5 +214,5 @@ fn bytes(text: &str) -> Option<Vec<u8>> {
             _ => None,
         })
         .collect();
-    (bytes.len() > 60).then_some(bytes)
+    SEALED_BYTES.contains(&bytes.len()).then_some(bytes)
 }
