@@ -12,11 +12,14 @@ mod judge;
 mod lag;
 mod operator;
 mod pool;
+mod processes;
 mod report;
+mod run;
 mod service;
 mod stage;
 mod store;
 mod thief;
+mod turns;
 
 pub use drill::{Control, Rotations, Turn};
 pub use evidence::{Micros, Terms};

@@ -52,7 +52,7 @@ pub struct Report {
 
 impl Report {
     pub(super) fn new(
-        evidence: Evidence,
+        evidence: &Evidence,
         log_ins: BTreeMap<u16, usize>,
         crashes: usize,
         kid_reuse_refused: bool,
@@ -76,14 +76,14 @@ impl Report {
             .iter()
             .filter(|key| is_access(&key.ring) && key.activated.is_some());
         Self {
-            violations: judge(&evidence),
+            violations: judge(evidence),
             // The first key was active before anything turned.
             rotations: activated.count().saturating_sub(1),
             crashes,
             requests: issued.len(),
-            with_older_keys: with_older_keys(&evidence, &issued),
+            with_older_keys: with_older_keys(evidence, &issued),
             forged: (accepted(&forged), refused),
-            past_the_bound: past_the_bound(&evidence),
+            past_the_bound: past_the_bound(evidence),
             tokens: evidence
                 .tokens
                 .iter()
@@ -93,7 +93,7 @@ impl Report {
             snapshots: evidence.snapshots.len(),
             opened: evidence.dump.opened.len(),
             kid_reuse_refused,
-            revocations: revocations(&evidence),
+            revocations: revocations(evidence),
             p99: (p99(&issued, quiet), p99(&issued, rotating)),
             statuses,
         }
@@ -123,7 +123,7 @@ impl Report {
     pub fn faults(&self) -> Vec<String> {
         let mut faults: Vec<String> = self.violations.iter().map(ToString::to_string).collect();
         for (is_missing, fault) in [
-            (self.statuses.get(&200).is_none(), "no token was accepted"),
+            (!self.statuses.contains_key(&200), "no token was accepted"),
             (
                 self.with_older_keys == 0,
                 "no token outlived the activity of its key",

@@ -4,21 +4,20 @@
 use std::fs;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use database::cluster::{Authentication, Durability, Options, PrivateCluster};
-use database::roles;
+use database::cluster::PrivateCluster;
 use rustls::ClientConfig;
-use serde_json::json;
 use sqlx::{Connection as _, PgConnection};
 use tempfile::TempDir;
 
 use super::clock::Offset;
 use super::evidence::{Held, Micros, Terms};
 use super::lag::Lag;
-use super::service::{Service, Start};
+use super::processes::{self, CONTROL_PLANES, SIGNS, socket};
+use super::service::Service;
 use super::store;
 use crate::edge::{Door, Gateway, Place, Site, Upstream};
 
@@ -73,10 +72,6 @@ pub(super) struct Setting {
     pub(super) lag: bool,
 }
 
-/// How wrong the clocks are: issuers and gateways at −S, 0 and +S; the second control plane at −60 s.
-const SIGNS: [i64; 3] = [-1, 0, 1];
-const CONTROL_PLANES: [i64; 2] = [0, -60];
-
 /// A running stage; what runs is killed when it is dropped.
 pub(super) struct Stage {
     pub(super) directory: TempDir,
@@ -96,11 +91,11 @@ impl Stage {
         let directory = tempfile::Builder::new().prefix("portico-rotation-").tempdir()?;
         // Started by root, the database server is another user who must pass through here.
         fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o711))?;
-        let cluster = start_cluster(directory.path()).await?;
-        let kek = write_secrets(directory.path(), &cluster)?;
+        let cluster = processes::start_cluster(directory.path()).await?;
+        let kek = processes::write_secrets(directory.path(), &cluster)?;
 
-        let control_planes = start_control_planes(setting, directory.path()).await?;
-        let issuers = start_issuers(setting, directory.path()).await?;
+        let control_planes = processes::start_control_planes(setting, directory.path()).await?;
+        let issuers = processes::start_issuers(setting, directory.path()).await?;
         let last_socket = socket(directory.path(), 1);
         let lag = match setting.lag {
             true => Some(Lag::start(&directory.path().join("late.sock"), last_socket)?),
@@ -227,105 +222,4 @@ fn adopted(line: &str) -> Option<(Micros, i64)> {
         .or_else(|| line.get("fields")?.get("seq"))?
         .as_i64()?;
     Some((at, seq))
-}
-
-fn socket(directory: &Path, control_plane: usize) -> PathBuf {
-    directory.join(format!("control-plane-{control_plane}.sock"))
-}
-
-async fn start_cluster(directory: &Path) -> anyhow::Result<PrivateCluster> {
-    let cluster = PrivateCluster::start(Options {
-        directory: directory.join("postgres"),
-        superuser_password: "unused".to_owned(),
-        authentication: Authentication::None,
-        durability: Durability::None,
-    })
-    .await?;
-    database::migrate(&cluster.owner_url()).await?;
-    let mut superuser = PgConnection::connect(&cluster.owner_url()).await?;
-    for role in [roles::CORE, roles::CONTROL, roles::AUDITOR] {
-        roles::allow_login(&mut superuser, role, None).await?;
-    }
-    superuser.close().await?;
-    Ok(cluster)
-}
-
-/// Writes what the processes read from files, and gives the key-encryption key.
-fn write_secrets(directory: &Path, cluster: &PrivateCluster) -> anyhow::Result<Vec<u8>> {
-    let kek: Vec<u8> = [uuid::Uuid::new_v4(), uuid::Uuid::new_v4()]
-        .iter()
-        .flat_map(|half| half.as_bytes().to_vec())
-        .collect();
-    let pepper = uuid::Uuid::new_v4().to_string();
-    let core = cluster.url_for(roles::CORE, None);
-    let control = cluster.url_for(roles::CONTROL, None);
-    for (name, content) in [
-        ("kek", kek.as_slice()),
-        ("pepper", pepper.as_bytes()),
-        ("db_core", core.as_bytes()),
-        ("db_control", control.as_bytes()),
-    ] {
-        let path = directory.join(name);
-        fs::write(&path, content)?;
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o600))?;
-    }
-    Ok(kek)
-}
-
-fn secret(directory: &Path, name: &str) -> String {
-    format!("file:{}", directory.join(name).display())
-}
-
-async fn start_control_planes(setting: &Setting, directory: &Path) -> anyhow::Result<Vec<Service>> {
-    let mut services = Vec::new();
-    for (number, offset_s) in CONTROL_PLANES.into_iter().enumerate() {
-        let start = Start {
-            binary: setting.binary.clone(),
-            command: "control-plane",
-            name: format!("control-plane-{number}"),
-            directory: directory.to_owned(),
-            clock: Offset(offset_s),
-        };
-        let (lifetime_s, skew_s) = setting.control_plane_believes;
-        start.write_settings(json!({
-            "socket": socket(directory, number),
-            "database": { "url": secret(directory, "db_control") },
-            "kek": secret(directory, "kek"),
-            "rotation": {
-                "standby_dwell_s": setting.dwell_s,
-                "issuer_overlap_s": setting.terms.overlap_s,
-                "rollback_window_s": setting.terms.rollback_s,
-                "maintenance_interval_ms": 500,
-            },
-            "tokens": { "lifetime_s": lifetime_s, "skew_s": skew_s },
-        }))?;
-        services.push(Service::start(start).await?);
-    }
-    Ok(services)
-}
-
-async fn start_issuers(setting: &Setting, directory: &Path) -> anyhow::Result<Vec<Service>> {
-    let mut services = Vec::new();
-    for (number, sign) in SIGNS.into_iter().enumerate() {
-        let sockets = directory.join(format!("issuer-{number}"));
-        fs::create_dir(&sockets)?;
-        let start = Start {
-            binary: setting.binary.clone(),
-            command: "core-api",
-            name: format!("core-api-{number}"),
-            directory: directory.to_owned(),
-            clock: Offset(sign * setting.terms.skew_s),
-        };
-        start.write_settings(json!({
-            "socket": sockets.join("core-api.sock"),
-            "database": { "url": secret(directory, "db_core") },
-            "kek": secret(directory, "kek"),
-            "tokens": { "lifetime_s": setting.terms.lifetime_s, "keys_refresh_s": 1 },
-            // The harness tries keys, not passwords.
-            "password": { "pepper": secret(directory, "pepper"), "memory_kib": 64, "iterations": 1, "max_parallel": 2 },
-            "auto_activate": true,
-        }))?;
-        services.push(Service::start(start).await?);
-    }
-    Ok(services)
 }

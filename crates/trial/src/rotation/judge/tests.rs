@@ -243,7 +243,7 @@ fn inv_5_every_gateway_holds_a_key_before_it_is_activated() {
             gateway: 1,
             seq: 1,
             at: at(60),
-        })
+        });
     };
     assert_eq!(broken(another), ["INV-5"], "the second gateway lags");
     let a_late_one = |run: &mut Evidence| {
@@ -251,7 +251,7 @@ fn inv_5_every_gateway_holds_a_key_before_it_is_activated() {
             gateway: 1,
             seq: 2,
             at: at(205),
-        })
+        });
     };
     assert!(broken(a_late_one).is_empty(), "it verified nothing before");
     let other_ring = |run: &mut Evidence| {
