@@ -92,6 +92,74 @@ async fn a_rotation_changes_the_key_and_old_tokens_stay_good() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_stolen_key_is_revoked_and_a_key_encryption_key_follows_another() {
+    let stage = Stage::new();
+    let (system, door) = stage.start().await;
+    let customer = door.sign_up().await.unwrap();
+    let data_dir = stage.data_dir().display().to_string();
+    let portico = async |arguments: &[&str]| {
+        let all = [arguments, &["--data-dir", &data_dir, "--format", "json"]].concat();
+        let (code, said) = system.portico(&all).await.unwrap();
+        (
+            code,
+            serde_json::from_str::<Value>(&said).unwrap_or(Value::String(said)),
+        )
+    };
+    let active = async || {
+        let (_, ring) = portico(&["keys", "list"]).await;
+        let keys = ring["keys"].as_array().unwrap().clone();
+        let active = keys.into_iter().find(|key| key["state"] == "active");
+        active.unwrap()["kid"].as_str().unwrap().to_owned()
+    };
+
+    let stolen = active().await;
+    let revoke = ["keys", "revoke", "--kid", &stolen, "--reason", "found in a dump"];
+    let (code, said) = portico(&revoke).await;
+    assert_eq!((code, &said["changed"]), (Some(0), &true.into()), "{said}");
+    let successor = said["active"].as_str().unwrap().to_owned();
+    assert_eq!(portico(&revoke).await.1["changed"], false);
+    assert_eq!(active().await, successor);
+    // Its tokens are refused at the gateway as soon as it hears of it, and a new log-in is good.
+    until(async || customer.get("/api/v1/me").await.unwrap().status == 401).await;
+    let again = door.log_in(&customer.email, &customer.password).await.unwrap();
+    assert_eq!(again.get("/api/v1/me").await.unwrap().status, 200);
+    let (_, history) = portico(&["keys", "history"]).await;
+    assert!(
+        history["events"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .any(|event| event["action"] == "signing_key.revoked" && event["reason"] == "found in a dump"),
+        "{history}"
+    );
+    let (_, status) = portico(&["keys", "status"]).await;
+    assert_eq!(status["rings"].as_array().unwrap().len(), 5, "{status}");
+
+    let (code, said) = portico(&["kek", "rotate"]).await;
+    assert_eq!(code, Some(1));
+    assert!(said.to_string().contains("version 2"), "{said}");
+    system.stop().await.unwrap();
+    std::fs::write(stage.data_dir().join("secrets/kek-2"), [7; 32]).unwrap();
+    let (system, door) = stage.start().await;
+    let portico = async |arguments: &[&str]| {
+        let all = [arguments, &["--data-dir", &data_dir, "--format", "json"]].concat();
+        let (code, said) = system.portico(&all).await.unwrap();
+        (
+            code,
+            serde_json::from_str::<Value>(&said).unwrap_or(Value::String(said)),
+        )
+    };
+    assert_eq!(portico(&["kek", "rotate"]).await.1["active"], 2);
+    assert_eq!(portico(&["kek", "retire", "1"]).await.0, Some(1));
+    let (code, report) = portico(&["kek", "rewrap", "--batch", "3"]).await;
+    assert_eq!((code, &report["remaining"]), (Some(0), &0.into()), "{report}");
+    assert_eq!(portico(&["kek", "retire", "1"]).await.0, Some(0));
+    let customer = door.log_in(&customer.email, &customer.password).await.unwrap();
+    assert_eq!(customer.get("/api/v1/me").await.unwrap().status, 200);
+    system.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn one_request_is_followed_through_every_log_by_its_ids() {
     let stage = Stage::new();
     let (system, door) = stage.start().await;

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::keys::{KekCommand, KeysCommand};
 use crate::policy::{PolicyDiffArguments, PolicyShowCommand, RunningArguments, SHOW_EXAMPLES};
 
 /// Portico: a bank's security gateway, its control plane and the core banking API behind it, in one binary.
@@ -42,9 +43,12 @@ pub(crate) enum Command {
     /// Check policy files, and explain what they decide.
     #[command(subcommand)]
     Policy(PolicyCommand),
-    /// See and rotate the keys that sign tokens.
+    /// See, rotate and revoke the keys that sign.
     #[command(subcommand)]
     Keys(KeysCommand),
+    /// See and change the key that private keys are sealed under.
+    #[command(subcommand)]
+    Kek(KekCommand),
     /// Print the OpenAPI document of the core API.
     Openapi,
     /// Look for what is wrong on this machine, and say how to mend it.
@@ -411,32 +415,6 @@ pub(crate) struct PolicyExplainArguments {
     /// The environment whose overlay counts [default: that of the log line, of the running system, APP_ENV, production].
     #[arg(long, value_name = "ENV")]
     pub(crate) env: Option<String>,
-    /// How to print.
-    #[arg(long, value_enum, default_value_t = Format::Human)]
-    pub(crate) format: Format,
-}
-
-/// What can be done with signing keys.
-#[derive(Debug, Subcommand)]
-pub(crate) enum KeysCommand {
-    /// List the keys that sign tokens, with their states.
-    List(KeysArguments),
-    /// Sign with the standby key from now on; the old key verifies until its tokens have expired.
-    Rotate(KeysArguments),
-}
-
-/// Options of `portico keys …`.
-#[derive(Debug, Args)]
-#[command(after_help = "\
-States: published (every verifier learns it), active (signs), retiring (verifies only), retired, revoked.
-A rotation refuses no token that was good before it.")]
-pub(crate) struct KeysArguments {
-    /// Data directory of the running system.
-    #[arg(long, value_name = "DIR", default_value = ".portico")]
-    pub(crate) data_dir: PathBuf,
-    /// Settings file of the control plane, instead of the one in the data directory.
-    #[arg(long, value_name = "FILE")]
-    pub(crate) settings: Option<PathBuf>,
     /// How to print.
     #[arg(long, value_enum, default_value_t = Format::Human)]
     pub(crate) format: Format,

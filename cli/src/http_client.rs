@@ -34,19 +34,30 @@ pub(crate) async fn request(
     path: &str,
     deadline: Duration,
 ) -> anyhow::Result<Answer> {
+    request_with(address, method, path, None, deadline).await
+}
+
+/// [`request`] with one more header, a name and its value.
+pub(crate) async fn request_with(
+    address: &Address,
+    method: Method,
+    path: &str,
+    header: Option<(&str, &str)>,
+    deadline: Duration,
+) -> anyhow::Result<Answer> {
     let exchange = async {
         match address {
             Address::Socket(socket) => {
                 let stream = UnixStream::connect(socket)
                     .await
                     .with_context(|| format!("nothing answers on {}", socket.display()))?;
-                exchange(stream, method, path).await
+                exchange(stream, method, path, header).await
             }
             Address::Port(port) => {
                 let stream = TcpStream::connect(port)
                     .await
                     .with_context(|| format!("nothing answers on {port}"))?;
-                exchange(stream, method, path).await
+                exchange(stream, method, path, header).await
             }
         }
     };
@@ -55,17 +66,25 @@ pub(crate) async fn request(
         .with_context(|| format!("no answer within {} s", deadline.as_secs()))?
 }
 
-async fn exchange<S>(stream: S, method: Method, path: &str) -> anyhow::Result<Answer>
+async fn exchange<S>(
+    stream: S,
+    method: Method,
+    path: &str,
+    header: Option<(&str, &str)>,
+) -> anyhow::Result<Answer>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-    let request = Request::builder()
+    let mut request = Request::builder()
         .method(method)
         .uri(path)
         .header("host", "localhost")
-        .header("connection", "close")
-        .body(Empty::<Bytes>::new())?;
+        .header("connection", "close");
+    if let Some((name, value)) = header {
+        request = request.header(name, value);
+    }
+    let request = request.body(Empty::<Bytes>::new())?;
     let answer = async move {
         let response = sender.send_request(request).await?;
         let status = response.status();

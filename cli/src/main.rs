@@ -4,6 +4,7 @@
 //! `main` is synchronous: each service builds its own runtime, and `up` starts child processes, never threads.
 
 mod arguments;
+mod control_plane;
 mod data_directory;
 mod doctor;
 mod durable_file;
@@ -90,6 +91,7 @@ fn run(command: Command) -> anyhow::Result<Outcome> {
         Command::Migrate(arguments) => migrate::run(&arguments),
         Command::Policy(command) => policy::run(command),
         Command::Keys(command) => keys::run(&command),
+        Command::Kek(command) => keys::kek::run(&command),
         Command::Openapi => openapi::run(),
         Command::Doctor(arguments) => doctor::run(&arguments),
         Command::Prove(arguments) => prove::run(&arguments),

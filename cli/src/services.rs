@@ -1,5 +1,6 @@
 //! `portico gateway|control-plane|core-api`: reads the settings and hands over.
 
+use service_runtime::memory;
 use service_runtime::settings::{Environment, load_checked};
 
 use crate::Outcome;
@@ -39,6 +40,7 @@ fn run_gateway(
 }
 
 pub(crate) fn control_plane(arguments: &ServiceArguments) -> anyhow::Result<Outcome> {
+    memory::keep_private()?;
     let environment = Environment::from_env()?;
     let settings: control_plane::Settings = load_checked(
         "control-plane",
@@ -53,6 +55,7 @@ pub(crate) fn control_plane(arguments: &ServiceArguments) -> anyhow::Result<Outc
 }
 
 pub(crate) fn core_api(arguments: &ServiceArguments) -> anyhow::Result<Outcome> {
+    memory::keep_private()?;
     let environment = Environment::from_env()?;
     let settings: core_api::Settings = load_checked(
         "core-api",

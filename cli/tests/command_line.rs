@@ -72,6 +72,7 @@ fn help_teaches_and_wrong_usage_is_2() {
         "migrate",
         "policy",
         "keys",
+        "kek",
         "openapi",
         "doctor",
         "prove",
@@ -93,6 +94,10 @@ fn help_teaches_and_wrong_usage_is_2() {
         &["up", "--https-port", "70000"],
         &["up", "--tail=gatewy"],
         &["policy"],
+        &["keys", "rotate", "--ring", "tokens"],
+        &["keys", "revoke"],
+        &["kek", "rewrap", "--batch", "0"],
+        &["kek", "retire", "one"],
     ] {
         assert_eq!(portico(wrong).code, Some(2), "{wrong:?}");
     }

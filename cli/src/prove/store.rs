@@ -119,7 +119,8 @@ pub(super) async fn retire_retiring_keys(conn: &mut PgConnection) -> sqlx::Resul
     sqlx::query!(
         r#"WITH retired AS (
                UPDATE control.signing_key
-                  SET state = 'retired', retired_at = clock_timestamp(), sealed_private_key = NULL
+                  SET state = 'retired', retired_at = clock_timestamp(), sealed_private_key = NULL,
+                      wrapped_data_key = NULL
                 WHERE state = 'retiring' RETURNING ring)
            UPDATE control.key_ring SET seq = seq + 1, updated_at = clock_timestamp()
             WHERE ring IN (SELECT ring FROM retired)"#

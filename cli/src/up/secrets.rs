@@ -15,8 +15,10 @@ const LENGTH: usize = 32;
 /// The secrets that exist before anything is started.
 #[derive(Debug)]
 pub(super) struct Secrets {
-    /// The key-encryption key, raw bytes.
+    /// The key-encryption key, raw bytes: its version 1.
     pub(super) kek: PathBuf,
+    /// Further versions of it, which somebody put beside it as `kek-<version>`.
+    pub(super) newer_keks: Vec<(i32, PathBuf)>,
     /// What is mixed into every password hash.
     pub(super) pepper: PathBuf,
     /// Passwords of the private cluster.
@@ -58,9 +60,32 @@ pub(super) fn prepare(directory: &DataDirectory) -> anyhow::Result<Secrets> {
         core_url: secrets.join("db_core"),
         control_url: secrets.join("db_control"),
         owner_url: secrets.join("db_owner"),
+        newer_keks: newer_keks(&secrets)?,
         kek,
         pepper,
     })
+}
+
+/// The files `kek-<version>`, lowest version first. Each is closed if others may read it.
+fn newer_keks(secrets: &Path) -> anyhow::Result<Vec<(i32, PathBuf)>> {
+    let mut keks = Vec::new();
+    let unreadable = || format!("cannot read {}", secrets.display());
+    for entry in fs::read_dir(secrets).with_context(unreadable)? {
+        let path = entry.with_context(unreadable)?.path();
+        let name = path.file_name().and_then(|name| name.to_str());
+        if let Some(version) = name.and_then(|name| name.strip_prefix("kek-")) {
+            let version = version.parse().with_context(|| {
+                format!(
+                    "{} must be called kek-<version>, with a number from 2",
+                    path.display()
+                )
+            })?;
+            once(&path, || bail!("{} is gone", path.display()))?;
+            keks.push((version, path));
+        }
+    }
+    keks.sort();
+    Ok(keks)
 }
 
 /// Makes a secret file unless it is there, and closes one that others may read.
@@ -114,6 +139,33 @@ mod tests {
         assert_eq!(
             fs::metadata(directory.secrets()).unwrap().permissions().mode() & 0o777,
             0o700
+        );
+    }
+
+    #[test]
+    fn newer_key_encryption_keys_are_found_by_their_names() {
+        let root = tempfile::tempdir().unwrap();
+        let directory = DataDirectory::make(&root.path().join("data")).unwrap();
+        assert!(prepare(&directory).unwrap().newer_keks.is_empty());
+        for version in ["10", "2"] {
+            fs::write(directory.secrets().join(format!("kek-{version}")), [7; 32]).unwrap();
+        }
+        let versions: Vec<i32> = prepare(&directory)
+            .unwrap()
+            .newer_keks
+            .into_iter()
+            .map(|(version, path)| {
+                let mode = fs::metadata(path).unwrap().permissions().mode();
+                assert_eq!(mode & 0o777, 0o600);
+                version
+            })
+            .collect();
+        assert_eq!(versions, [2, 10]);
+        fs::write(directory.secrets().join("kek-new"), [7; 32]).unwrap();
+        let refusal = prepare(&directory).unwrap_err().to_string();
+        assert!(
+            refusal.contains("kek-new must be called kek-<version>"),
+            "{refusal}"
         );
     }
 

@@ -59,6 +59,12 @@ fn secret(path: &Path) -> String {
     format!("file:{}", path.display())
 }
 
+fn newer_keks(inputs: &Inputs<'_>) -> Vec<Value> {
+    let keks = inputs.secrets.newer_keks.iter();
+    keks.map(|(version, path)| json!({"version": version, "secret": secret(path)}))
+        .collect()
+}
+
 fn core_api(inputs: &Inputs<'_>) -> Value {
     let is_relaxed = inputs.environment != Environment::Production;
     json!({
@@ -67,6 +73,7 @@ fn core_api(inputs: &Inputs<'_>) -> Value {
         "endpoints_file": endpoints_file(inputs.directory, "core-api"),
         "database": {"url": secret(&inputs.secrets.core_url)},
         "kek": secret(&inputs.secrets.kek),
+        "keks": newer_keks(inputs),
         "password": {"pepper": secret(&inputs.secrets.pepper)},
         "self_service_cash": is_relaxed,
         "auto_activate": is_relaxed,
@@ -80,6 +87,7 @@ fn control_plane(inputs: &Inputs<'_>) -> Value {
         "endpoints_file": endpoints_file(inputs.directory, "control-plane"),
         "database": {"url": secret(&inputs.secrets.control_url)},
         "kek": secret(&inputs.secrets.kek),
+        "keks": newer_keks(inputs),
     });
     // The one gateway of this machine hears of a new key at once, so a rotation need not wait for caches.
     if inputs.environment != Environment::Production

@@ -13,6 +13,8 @@ mod rotate;
 mod status;
 mod store;
 
+use std::collections::BTreeSet;
+
 use keyring::KeyEncryptionKeys;
 use sqlx::PgConnection;
 
@@ -39,12 +41,17 @@ pub(crate) async fn sealing_version(
     }
 }
 
-/// Compares the settings with what the database knows of each version, and lets it know those that it does not know yet.
+/// Compares the settings with what the database knows of each version. Of a version from before there were check values it
+/// learns one, if our key of that version is proved to be the right one.
 ///
 /// # Errors
 ///
 /// [`KekError::OtherKey`] when a version of the settings is another key than the one that seals here.
-pub(crate) async fn compare(conn: &mut PgConnection, keks: &KeyEncryptionKeys) -> Result<(), KekError> {
+pub(crate) async fn compare(
+    conn: &mut PgConnection,
+    keks: &KeyEncryptionKeys,
+    proved: &BTreeSet<i32>,
+) -> Result<(), KekError> {
     for known in store::all(conn).await? {
         let version = known.version;
         if !keks.has(version) {
@@ -54,7 +61,10 @@ pub(crate) async fn compare(conn: &mut PgConnection, keks: &KeyEncryptionKeys) -
             Some(check_value) => keks
                 .check(version, &check_value)
                 .map_err(|_| KekError::OtherKey { version })?,
-            None => store::keep_check_value(conn, version, &keks.check_value(version)?).await?,
+            None if proved.contains(&version) => {
+                store::keep_check_value(conn, version, &keks.check_value(version)?).await?;
+            }
+            None => {}
         }
     }
     Ok(())

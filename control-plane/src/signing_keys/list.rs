@@ -1,5 +1,7 @@
 //! `GET /internal/keys`: the ring as operators see it, and whether it is fit to work.
 
+use std::collections::BTreeSet;
+
 use anyhow::Context as _;
 use axum::extract::State;
 use chrono::{DateTime, Utc};
@@ -7,6 +9,7 @@ use keyring::{KeyState, RingName};
 use problem::Problem;
 use serde::Serialize;
 use service_runtime::health::Readiness;
+use sqlx::PgConnection;
 
 use super::error::KeyError;
 use super::store::KeyRow;
@@ -144,10 +147,26 @@ pub(crate) async fn refuse_wrong_kek(state: &AppState) -> anyhow::Result<()> {
     let Ok(mut conn) = state.db.acquire().await else {
         return Ok(());
     };
-    match keks::compare(&mut conn, state.vault.keks()).await {
+    let proved = proved_versions(&mut conn, state).await.unwrap_or_default();
+    match keks::compare(&mut conn, state.vault.keks(), &proved).await {
         Err(error @ KekError::OtherKey { .. }) => Err(error.into()),
         Ok(()) | Err(_) => Ok(()),
     }
+}
+
+/// The versions of the key-encryption key with which this process has opened a key of a ring.
+async fn proved_versions(conn: &mut PgConnection, state: &AppState) -> sqlx::Result<BTreeSet<i32>> {
+    let mut proved = BTreeSet::new();
+    for ring in RingName::ALL {
+        for wanted in [KeyState::Active, KeyState::Published] {
+            let row = store::sealed_key(conn, ring, wanted).await?;
+            proved.extend(
+                row.filter(|row| state.vault.open(ring, row).is_ok())
+                    .map(|row| row.kek_version),
+            );
+        }
+    }
+    Ok(proved)
 }
 
 /// [`check_ring`] for every ring.

@@ -8,6 +8,7 @@ pub mod clock;
 pub mod crypto;
 pub mod health;
 pub mod http;
+pub mod memory;
 pub mod metrics;
 pub mod private;
 pub mod settings;

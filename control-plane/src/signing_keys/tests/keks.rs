@@ -251,6 +251,25 @@ async fn another_secret_under_a_known_version_is_refused_at_the_start() {
 }
 
 #[tokio::test]
+async fn a_check_value_is_learnt_from_a_process_that_has_opened_a_key_and_from_no_other() {
+    let plane = Plane::without_a_ring().await;
+    // As the migration leaves a database of before check values.
+    plane
+        .run("INSERT INTO control.kek (version, state) VALUES (1, 'active')")
+        .await;
+    let known = "SELECT count(check_value) FROM control.kek";
+    refuse_wrong_kek(&plane.state).await.unwrap();
+    assert_eq!(
+        plane.number(known).await,
+        0,
+        "no key has shown that ours is the right one"
+    );
+    complete(&plane.state).await;
+    refuse_wrong_kek(&plane.state).await.unwrap();
+    assert_eq!(plane.number(known).await, 1);
+}
+
+#[tokio::test]
 async fn the_database_keeps_a_retired_version_from_sealing_and_a_needed_one_from_retiring() {
     let plane = Plane::with_two_keks().await;
     assert_eq!(plane.kek("rotate").await.0, StatusCode::OK);
