@@ -157,7 +157,8 @@ ROTATION ?=
 rotation-drill: ## signing keys rotate for ten minutes under load while processes die: no valid token may be refused
 	@scripts/install-dependencies --tests
 	$(CARGO) build --release --locked --package portico --package bench
-	$(or $(CARGO_TARGET_DIR),target)/release/rotation --binary $(or $(CARGO_TARGET_DIR),target)/release/portico $(ROTATION)
+	$(or $(CARGO_TARGET_DIR),target)/release/rotation --binary $(or $(CARGO_TARGET_DIR),target)/release/portico \
+		--out $(or $(CARGO_TARGET_DIR),target)/rotation-drill.md $(ROTATION)
 
 .PHONY: bench-strictness
 bench-strictness: dependencies ## how strictly the gateway, nginx and haproxy read HTTP (needs those two)

@@ -74,7 +74,6 @@ pub(super) struct Setting {
 
 /// A running stage; what runs is killed when it is dropped.
 pub(super) struct Stage {
-    pub(super) directory: TempDir,
     pub(super) control_planes: Vec<Service>,
     pub(super) gateways: Vec<Gateway>,
     pub(super) lag: Option<Lag>,
@@ -82,8 +81,10 @@ pub(super) struct Stage {
     pub(super) cluster: Option<PrivateCluster>,
     clocks: Vec<Offset>,
     site: Site,
-    _issuers: Vec<Service>,
+    issuers: Vec<Service>,
     _upstream: Upstream,
+    /// Goes last: what runs has its files in it.
+    directory: TempDir,
 }
 
 impl Stage {
@@ -114,7 +115,7 @@ impl Stage {
             kek,
             cluster: Some(cluster),
             clocks: SIGNS.map(|sign| Offset(sign * setting.terms.skew_s)).to_vec(),
-            _issuers: issuers,
+            issuers,
             _upstream: upstream,
         };
         for number in 0..stage.clocks.len() {
@@ -204,7 +205,7 @@ impl Stage {
     pub(super) async fn stop(mut self) -> anyhow::Result<()> {
         self.gateways.clear();
         self.control_planes.clear();
-        self._issuers.clear();
+        self.issuers.clear();
         match self.cluster.take() {
             Some(cluster) => Ok(cluster.stop().await?),
             None => Ok(()),
