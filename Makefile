@@ -167,6 +167,16 @@ fleet-drill: ## three gateways in network namespaces lose one thing after the ot
 	$(CARGO) build --release --locked --package portico --package bench
 	$(or $(CARGO_TARGET_DIR),target)/release/fleet --binary $(or $(CARGO_TARGET_DIR),target)/release/portico
 
+# What `make rotation-drill` passes on: make rotation-drill ROTATION="--rate 500 --rounds 1"
+ROTATION ?=
+
+.PHONY: rotation-drill
+rotation-drill: ## signing keys rotate for ten minutes under load while processes die: no valid token may be refused
+	@scripts/install-dependencies --tests
+	$(CARGO) build --release --locked --package portico --package bench
+	$(or $(CARGO_TARGET_DIR),target)/release/rotation --binary $(or $(CARGO_TARGET_DIR),target)/release/portico \
+		--out $(or $(CARGO_TARGET_DIR),target)/rotation-drill.md $(ROTATION)
+
 .PHONY: bench-strictness
 bench-strictness: dependencies ## how strictly the gateway, nginx and haproxy read HTTP (needs those two)
 	$(CARGO) build --release --locked --package portico --package bench

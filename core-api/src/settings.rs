@@ -201,6 +201,8 @@ const MAX_MEMORY_KIB: u32 = 131_072;
 const MAX_ITERATIONS: u32 = 10;
 /// What verifiers accept as the largest lifetime (J27).
 const MAX_LIFETIME_S: u32 = 900;
+/// What clients can work with; tests compress time.
+const MIN_LIFETIME_S: u32 = 30;
 /// Legs of one posting statement, at most.
 const MAX_LEGS: usize = 512;
 
@@ -259,6 +261,10 @@ impl Settings {
                     "password: below the OWASP floor for Argon2id (19456 KiB with 2 passes, or 47104 KiB with 1)",
                 ),
                 (self.idempotency.ttl_s < 86_400, "idempotency.ttl_s: must be at least one day"),
+                (
+                    self.tokens.lifetime_s < MIN_LIFETIME_S,
+                    "tokens.lifetime_s: must be at least 30 in production",
+                ),
             ]));
         }
         faults
@@ -271,8 +277,8 @@ impl TokenSettings {
             (self.issuer.is_empty(), "tokens.issuer: must not be empty"),
             (self.audience.is_empty(), "tokens.audience: must not be empty"),
             (
-                !(30..=MAX_LIFETIME_S).contains(&self.lifetime_s),
-                "tokens.lifetime_s: must be between 30 and 900",
+                !(1..=MAX_LIFETIME_S).contains(&self.lifetime_s),
+                "tokens.lifetime_s: must be between 1 and 900",
             ),
             (self.keys_refresh_s == 0, "tokens.keys_refresh_s: must be above 0"),
         ])
@@ -383,8 +389,9 @@ mod tests {
         settings.self_service_cash = true;
         settings.auto_activate = true;
         settings.password.memory_kib = 64;
+        settings.tokens.lifetime_s = 29;
         assert_eq!(settings.faults(Environment::Development), Vec::<String>::new());
-        assert_eq!(settings.faults(Environment::Production).len(), 3);
+        assert_eq!(settings.faults(Environment::Production).len(), 4);
     }
 
     #[test]

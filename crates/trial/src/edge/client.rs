@@ -101,8 +101,16 @@ impl Connection {
     /// # Errors
     /// When the connection breaks off before it is whole.
     pub async fn get(&mut self, path: &str) -> anyhow::Result<Answer> {
-        let request = format!("GET {path} HTTP/1.1\r\nHost: {HOST}\r\n\r\n");
-        timeout(PATIENCE, self.exchange(&request))
+        self.send(&format!("GET {path} HTTP/1.1\r\nHost: {HOST}\r\n\r\n"))
+            .await
+    }
+
+    /// Sends a request as it is written here, and reads the whole answer.
+    ///
+    /// # Errors
+    /// When the connection breaks off before it is whole.
+    pub async fn send(&mut self, request: &str) -> anyhow::Result<Answer> {
+        timeout(PATIENCE, self.exchange(request))
             .await
             .context("no answer in time")?
     }

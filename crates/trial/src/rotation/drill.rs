@@ -1,0 +1,121 @@
+//! The rotation drill: keys change under load, whatever fails meanwhile, and the invariants are judged by what was seen.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Context as _;
+
+use super::clock::{can_be_skewed, now};
+use super::evidence::Terms;
+use super::report::{Report, Span};
+use super::run::Run;
+use super::stage::{Setting, Stage};
+
+/// What happens at one turn of a drill. At each of them the ring turns once, unless it says otherwise.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Turn {
+    /// Nothing fails.
+    Plain,
+    /// Both control planes try at the same moment.
+    TwoSchedulers,
+    /// A control plane is killed at each failpoint before the commit, and the ring turns after that.
+    Crashes,
+    /// A control plane is killed after the commit, before anybody is told.
+    CrashAfterCommit,
+    /// A gateway stands still for so long behind the rotation.
+    Stopped(Duration),
+    /// PostgreSQL is restarted behind the rotation.
+    DatabaseRestart,
+    /// The active key is revoked; the ring turns by that.
+    Revocation,
+}
+
+/// A run.
+#[derive(Debug, Clone)]
+pub struct Rotations {
+    /// The portico binary.
+    pub binary: PathBuf,
+    /// The durations.
+    pub terms: Terms,
+    /// How long third parties may keep a key set (C), seconds.
+    pub cache_s: i64,
+    /// Verifications a second, over all gateways.
+    pub rate: u32,
+    /// Connections of each gateway that carry them.
+    pub connections: u32,
+    /// Log-ins a second, over all issuers.
+    pub log_ins: u32,
+    /// How long nothing turns at first.
+    pub quiet: Duration,
+    /// Between two turns.
+    pub every: Duration,
+    /// What happens.
+    pub turns: Vec<Turn>,
+    /// What is done wrong on purpose.
+    pub control: Option<Control>,
+}
+
+/// What is done wrong on purpose, to see that it is seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Control {
+    /// Keys are activated a second after they were published, whoever holds them; one gateway hears of them 10 s late, and an
+    /// address leads to this gateway and another in turn, as to workers with caches of their own.
+    NoBarrier,
+    /// Keys are retired as if tokens lived for a second.
+    ShortVerification,
+}
+
+impl Rotations {
+    /// Runs it; each turn is shown when it is over.
+    ///
+    /// # Errors
+    /// When clocks cannot be skewed, something cannot be started, or a turn does not come about.
+    pub async fn run(&self, mut show: impl FnMut(&str)) -> anyhow::Result<Report> {
+        service_runtime::crypto::install_provider();
+        can_be_skewed()?;
+        let setting = self.setting();
+        let stage = Stage::start(&setting).await?;
+        let mut run = Run::start(self, stage).await?;
+        let quiet = run.until(self.quiet).await;
+        let mut rotating = Span {
+            from: quiet.to,
+            to: quiet.to,
+        };
+        for (number, turn) in self.turns.iter().enumerate() {
+            let said = run
+                .turn(*turn, number)
+                .await
+                .with_context(|| format!("{turn:?}"))?;
+            show(&format!("turn {number}: {said}"));
+            // Until the first fault, only keys change.
+            if self
+                .turns
+                .iter()
+                .take(number + 1)
+                .all(|turn| *turn == Turn::Plain)
+            {
+                rotating.to = now();
+            }
+        }
+        run.tail(&self.terms).await?;
+        run.finish(self, quiet, rotating).await
+    }
+
+    fn setting(&self) -> Setting {
+        let is_open = self.control == Some(Control::NoBarrier);
+        Setting {
+            binary: self.binary.clone(),
+            terms: self.terms,
+            dwell_s: if is_open {
+                1
+            } else {
+                self.cache_s + self.terms.skew_s
+            },
+            control_plane_believes: match self.control {
+                Some(Control::ShortVerification) => (1, 0),
+                _ => (self.terms.lifetime_s, self.terms.skew_s),
+            },
+            lag: is_open,
+        }
+    }
+}

@@ -1,0 +1,28 @@
+//! Keys that rotate under load, with clocks that are wrong and processes that die, and the invariants INV-1 to INV-6 judged by
+//! what clients, gateways and the database saw.
+//!
+//! The processes are the shipped binary with settings that compress time. `judge.rs` is pure; everything else brings it evidence.
+
+mod clients;
+mod clock;
+mod drill;
+mod evidence;
+mod faults;
+mod judge;
+mod lag;
+mod operator;
+mod pool;
+mod processes;
+mod report;
+mod run;
+mod service;
+mod stage;
+mod store;
+mod thief;
+mod turns;
+
+pub use drill::{Control, Rotations, Turn};
+pub use evidence::{Micros, Terms};
+pub use faults::Failpoint;
+pub use judge::{Invariant, Violation};
+pub use report::{Report, Span};

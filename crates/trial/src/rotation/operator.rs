@@ -1,0 +1,62 @@
+//! Who asks a control plane, over its socket, as an operator does.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use reqwest::StatusCode;
+use serde_json::Value;
+
+/// How long an answer may take: a transition may wait for a lock.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// What became of a request for a transition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// It happened.
+    Done(Value),
+    /// It was refused, for this reason.
+    Refused(String),
+    /// No answer came: nobody listens, or whoever did has died.
+    Silence(String),
+}
+
+impl Outcome {
+    /// Whether it happened.
+    pub(super) const fn is_done(&self) -> bool {
+        matches!(self, Self::Done(_))
+    }
+}
+
+/// Rotates the ring `access`.
+pub(super) async fn rotate(socket: &Path) -> Outcome {
+    ask(socket, "/internal/keys/rotate?ring=access").await
+}
+
+/// Revokes a key of the ring `access`.
+pub(super) async fn revoke(socket: &Path, kid: &str) -> Outcome {
+    ask(socket, &format!("/internal/keys/revoke?ring=access&kid={kid}")).await
+}
+
+async fn ask(socket: &Path, path: &str) -> Outcome {
+    match answer(socket, path).await {
+        Ok((status, body)) if status.is_success() => Outcome::Done(body),
+        Ok((status, body)) => {
+            let slug = body.get("type").and_then(Value::as_str).unwrap_or_default();
+            let slug = slug.rsplit(':').next().unwrap_or_default();
+            Outcome::Refused(format!("{} {slug}", status.as_u16()))
+        }
+        Err(error) => Outcome::Silence(format!("{error:#}")),
+    }
+}
+
+async fn answer(socket: &Path, path: &str) -> anyhow::Result<(StatusCode, Value)> {
+    let client = reqwest::Client::builder()
+        .unix_socket(socket)
+        .timeout(PATIENCE)
+        .no_proxy()
+        .build()?;
+    let answer = client.post(format!("http://control-plane{path}")).send().await?;
+    let (status, body) = (answer.status(), answer.bytes().await.context("the answer")?);
+    Ok((status, serde_json::from_slice(&body).unwrap_or_default()))
+}

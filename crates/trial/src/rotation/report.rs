@@ -1,0 +1,276 @@
+//! What a run came to: counts, violations, and the targets T-K1 to T-K5.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use super::evidence::{Evidence, Micros, Origin, Request, SECOND, Target};
+use super::judge::{Invariant, Violation, judge};
+
+/// A time from one moment to another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Span {
+    /// Its first moment.
+    pub from: Micros,
+    /// Its last one.
+    pub to: Micros,
+}
+
+/// What a run came to.
+#[derive(Debug)]
+pub struct Report {
+    /// What did not hold.
+    pub violations: Vec<Violation>,
+    /// How often the ring turned.
+    pub rotations: usize,
+    /// How often a control plane was killed in the middle.
+    pub crashes: usize,
+    /// Requests with tokens that issuers had made.
+    pub requests: usize,
+    /// Of these, how often each status came; 0 for no answer.
+    pub statuses: BTreeMap<u16, usize>,
+    /// Of these, how many were accepted although another key signed already.
+    pub with_older_keys: usize,
+    /// Requests with forged tokens: accepted, as nobody can tell yet, and refused.
+    pub forged: (usize, usize),
+    /// Requests with tokens of keys that had retired, and of keys that were revoked, sent when none may be accepted any more.
+    pub past_the_bound: (usize, usize),
+    /// Tokens that were issued.
+    pub tokens: usize,
+    /// Log-ins by status; 0 for no answer.
+    pub log_ins: BTreeMap<u16, usize>,
+    /// Looks at the rings from outside.
+    pub snapshots: usize,
+    /// Private keys that a dump gave to who has the key-encryption key.
+    pub opened: usize,
+    /// Whether the database refused other material under a name that was taken.
+    pub kid_reuse_refused: bool,
+    /// From each revocation until the last token of the key was sent that a gateway still accepted, for each gateway.
+    pub revocations: Vec<Micros>,
+    /// p99 of verifications at gateways, in microseconds: without rotations, and with them and no fault.
+    pub p99: (Micros, Micros),
+}
+
+impl Report {
+    pub(super) fn new(
+        evidence: &Evidence,
+        log_ins: BTreeMap<u16, usize>,
+        crashes: usize,
+        kid_reuse_refused: bool,
+        (quiet, rotating): (Span, Span),
+    ) -> Self {
+        let is_forged = |request: &&Request| {
+            let token = evidence.tokens.get(request.token);
+            token.is_some_and(|token| token.origin == Origin::Forged)
+        };
+        let (forged, issued): (Vec<&Request>, Vec<&Request>) = evidence.requests.iter().partition(is_forged);
+        let mut statuses: BTreeMap<u16, usize> = BTreeMap::new();
+        for request in &issued {
+            *statuses.entry(request.status).or_default() += 1;
+        }
+        let accepted =
+            |requests: &[&Request]| requests.iter().filter(|request| request.status == 200).count();
+        let refused = forged.iter().filter(|request| request.status == 401).count();
+        let is_access = |ring: &str| ring == "access";
+        let activated = evidence
+            .keys
+            .iter()
+            .filter(|key| is_access(&key.ring) && key.activated.is_some());
+        Self {
+            violations: judge(evidence),
+            // The first key was active before anything turned.
+            rotations: activated.count().saturating_sub(1),
+            crashes,
+            requests: issued.len(),
+            with_older_keys: with_older_keys(evidence, &issued),
+            forged: (accepted(&forged), refused),
+            past_the_bound: past_the_bound(evidence),
+            tokens: evidence
+                .tokens
+                .iter()
+                .filter(|token| token.origin == Origin::Issued)
+                .count(),
+            log_ins,
+            snapshots: evidence.snapshots.len(),
+            opened: evidence.dump.opened.len(),
+            kid_reuse_refused,
+            revocations: revocations(evidence),
+            p99: (p99(&issued, quiet), p99(&issued, rotating)),
+            statuses,
+        }
+    }
+
+    /// The invariants that did not hold.
+    #[must_use]
+    pub fn broken(&self) -> BTreeSet<Invariant> {
+        self.violations
+            .iter()
+            .map(|violation| violation.invariant)
+            .collect()
+    }
+
+    /// The invariants that did not hold at one gateway.
+    #[must_use]
+    pub fn broken_at(&self, gateway: usize) -> BTreeSet<Invariant> {
+        let here = self
+            .violations
+            .iter()
+            .filter(|violation| violation.gateway == Some(gateway));
+        here.map(|violation| violation.invariant).collect()
+    }
+
+    /// What is wrong with a run that must be good: violations, and what it did not try.
+    #[must_use]
+    pub fn faults(&self) -> Vec<String> {
+        let mut faults: Vec<String> = self.violations.iter().map(ToString::to_string).collect();
+        for (is_missing, fault) in [
+            (!self.statuses.contains_key(&200), "no token was accepted"),
+            (
+                self.with_older_keys == 0,
+                "no token outlived the activity of its key",
+            ),
+            (
+                self.forged.0 == 0,
+                "no forged token looked real while its key verified",
+            ),
+            (self.forged.1 == 0, "no forged token was refused"),
+            (
+                self.past_the_bound.0 == 0,
+                "no retired key was tried after its bound",
+            ),
+            (
+                self.past_the_bound.1 == 0 && !self.revocations.is_empty(),
+                "no revoked key was tried after its bound",
+            ),
+            (
+                !self.kid_reuse_refused,
+                "the database took other material under a kid that was taken",
+            ),
+        ] {
+            if is_missing {
+                faults.push(fault.to_owned());
+            }
+        }
+        faults
+    }
+}
+
+/// Accepted requests whose token a key had signed that was not the active one any more.
+fn with_older_keys(evidence: &Evidence, issued: &[&Request]) -> usize {
+    let retiring: BTreeMap<&str, Micros> = evidence
+        .keys
+        .iter()
+        .filter_map(|key| Some((key.kid.as_str(), key.retiring?)))
+        .collect();
+    let is_older = |request: &&&Request| {
+        let token = evidence.tokens.get(request.token);
+        let end = token.and_then(|token| retiring.get(token.kid.as_str()));
+        request.status == 200 && end.is_some_and(|end| request.sent > *end)
+    };
+    issued.iter().filter(is_older).count()
+}
+
+/// Requests after the bound of INV-2: with retired keys, and with revoked ones.
+fn past_the_bound(evidence: &Evidence) -> (usize, usize) {
+    let terms = &evidence.terms;
+    let sent_after = |bounds: BTreeMap<&str, Micros>| {
+        let is_after = |request: &&Request| {
+            let token = evidence.tokens.get(request.token);
+            let bound = token.and_then(|token| bounds.get(token.kid.as_str()));
+            bound.is_some_and(|bound| request.sent > *bound)
+        };
+        evidence.requests.iter().filter(is_after).count()
+    };
+    let retired = evidence.keys.iter().filter_map(|key| {
+        let bound = (key.verify_until_s? + 2 * terms.skew_s) * SECOND;
+        Some((key.kid.as_str(), bound))
+    });
+    let revoked = evidence.keys.iter().filter_map(|key| {
+        let bound = key.revoked? + terms.revocation_s * SECOND;
+        Some((key.kid.as_str(), bound))
+    });
+    (sent_after(retired.collect()), sent_after(revoked.collect()))
+}
+
+fn revocations(evidence: &Evidence) -> Vec<Micros> {
+    let gateways: BTreeSet<usize> = evidence.held.iter().map(|held| held.gateway).collect();
+    let mut latencies = Vec::new();
+    for key in &evidence.keys {
+        let Some(revoked) = key.revoked else { continue };
+        for gateway in &gateways {
+            let is_of_key = |request: &&Request| {
+                let token = evidence.tokens.get(request.token);
+                request.gateway == *gateway && token.is_some_and(|token| token.kid == key.kid)
+            };
+            let accepted = evidence.requests.iter().filter(is_of_key);
+            let last = accepted
+                .filter(|request| request.status == 200)
+                .map(|request| request.sent)
+                .max();
+            latencies.push(last.map_or(0, |last| (last - revoked).max(0)));
+        }
+    }
+    latencies
+}
+
+fn p99(issued: &[&Request], span: Span) -> Micros {
+    let within = issued.iter().filter(|request| {
+        request.target == Target::Gateway
+            && (span.from..span.to).contains(&request.sent)
+            && request.status == 200
+    });
+    let mut latencies: Vec<Micros> = within.map(|request| request.received - request.sent).collect();
+    latencies.sort_unstable();
+    let rank = (latencies.len() * 99).div_ceil(100);
+    latencies.get(rank.saturating_sub(1)).copied().unwrap_or_default()
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let list = |counts: &BTreeMap<u16, usize>| {
+            let counts = counts.iter().map(|(status, count)| match status {
+                0 => format!("{count} without an answer"),
+                status => format!("{count} × {status}"),
+            });
+            counts.collect::<Vec<_>>().join(", ")
+        };
+        writeln!(f, "| what | count |\n| --- | --- |")?;
+        writeln!(f, "| rotations, revocations among them | {} |", self.rotations)?;
+        writeln!(
+            f,
+            "| control planes killed in the middle of one | {} |",
+            self.crashes
+        )?;
+        writeln!(f, "| tokens issued | {} |", self.tokens)?;
+        writeln!(f, "| log-ins | {} |", list(&self.log_ins))?;
+        writeln!(f, "| requests with issued tokens | {} |", self.requests)?;
+        writeln!(f, "| their answers | {} |", list(&self.statuses))?;
+        writeln!(
+            f,
+            "| accepted while a newer key signed | {} |",
+            self.with_older_keys
+        )?;
+        let (accepted, refused) = self.forged;
+        writeln!(
+            f,
+            "| forged tokens while their key verified, accepted | {accepted} |"
+        )?;
+        writeln!(f, "| forged tokens refused | {refused} |")?;
+        let (retired, revoked) = self.past_the_bound;
+        writeln!(f, "| requests after the bound of a retired key | {retired} |")?;
+        writeln!(f, "| requests after the bound of a revoked key | {revoked} |")?;
+        writeln!(f, "| looks at the rings | {} |", self.snapshots)?;
+        writeln!(
+            f,
+            "| private keys in the last dump that opened | {} |",
+            self.opened
+        )?;
+        for invariant in Invariant::ALL {
+            let found = self
+                .violations
+                .iter()
+                .filter(|violation| violation.invariant == invariant);
+            writeln!(f, "| violations of {invariant} | {} |", found.count())?;
+        }
+        Ok(())
+    }
+}

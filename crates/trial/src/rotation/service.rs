@@ -1,0 +1,141 @@
+//! A control plane or an issuer as a child process, which is killed and started again in the same place.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use serde_json::Value;
+use tokio::process::{Child, Command};
+
+use super::clock::Offset;
+use crate::edge::eventually;
+
+/// How long one question about readiness may take.
+const QUESTION: Duration = Duration::from_secs(2);
+
+/// What is started.
+#[derive(Debug, Clone)]
+pub(super) struct Start {
+    /// The portico binary.
+    pub(super) binary: PathBuf,
+    /// Its subcommand.
+    pub(super) command: &'static str,
+    /// What its files are called.
+    pub(super) name: String,
+    /// Where they are.
+    pub(super) directory: PathBuf,
+    /// How wrong its clock is.
+    pub(super) clock: Offset,
+}
+
+/// A running process. It is killed when dropped.
+#[derive(Debug)]
+pub(super) struct Service {
+    start: Start,
+    child: Child,
+}
+
+impl Start {
+    fn file(&self, ending: &str) -> PathBuf {
+        self.directory.join(format!("{}.{ending}", self.name))
+    }
+
+    /// Where it says on which address it listens.
+    pub(super) fn endpoints(&self) -> PathBuf {
+        self.file("json")
+    }
+
+    /// Writes the settings; what every process has is added.
+    pub(super) fn write_settings(&self, mut settings: Value) -> anyhow::Result<()> {
+        let members = settings.as_object_mut().context("settings are a mapping")?;
+        members.insert("private_listen".to_owned(), "127.0.0.1:0".into());
+        members.insert(
+            "endpoints_file".to_owned(),
+            self.endpoints().display().to_string().into(),
+        );
+        // JSON is YAML.
+        Ok(fs::write(self.file("yaml"), settings.to_string())?)
+    }
+}
+
+impl Service {
+    /// Starts it and waits until it is ready.
+    ///
+    /// # Errors
+    /// When it ends instead; its log is part of the error.
+    pub(super) async fn start(start: Start) -> anyhow::Result<Self> {
+        let child = spawn(&start)?;
+        let mut service = Self { start, child };
+        service.ready().await?;
+        Ok(service)
+    }
+
+    /// Kills it as the kernel would: at once.
+    pub(super) async fn kill(&mut self) -> anyhow::Result<()> {
+        Ok(self.child.kill().await?)
+    }
+
+    /// Starts it in the place of one that has ended, and waits until it is ready.
+    pub(super) async fn again(&mut self) -> anyhow::Result<()> {
+        self.child = spawn(&self.start)?;
+        self.ready().await
+    }
+
+    async fn ready(&mut self) -> anyhow::Result<()> {
+        let endpoints = self.start.endpoints();
+        let client = reqwest::Client::builder().timeout(QUESTION).no_proxy().build()?;
+        let child = &mut self.child;
+        let mut ended = None;
+        eventually(&format!("{} is ready", self.start.name), async || {
+            ended = child.try_wait().ok().flatten();
+            ended.is_some() || is_ready(&client, &endpoints).await
+        })
+        .await?;
+        match ended {
+            None => Ok(()),
+            Some(status) => bail!(
+                "{} ended with {status}:\n{}",
+                self.start.name,
+                fs::read_to_string(self.start.file("log"))?
+            ),
+        }
+    }
+}
+
+fn spawn(start: &Start) -> anyhow::Result<Child> {
+    drop(fs::remove_file(start.endpoints()));
+    let log = File::options()
+        .create(true)
+        .append(true)
+        .open(start.file("log"))?;
+    let program = start.binary.as_os_str().to_owned();
+    let mut words = start
+        .clock
+        .wrapper()?
+        .into_iter()
+        .map(Into::into)
+        .chain([program]);
+    Command::new(words.next().context("no program")?)
+        .args(words)
+        .args([start.command, "--settings"])
+        .arg(start.file("yaml"))
+        .env("APP_ENV", "test")
+        .stdin(Stdio::null())
+        .stdout(log.try_clone()?)
+        .stderr(log)
+        .kill_on_drop(true)
+        .spawn()
+        .with_context(|| format!("cannot start {}", start.name))
+}
+
+async fn is_ready(client: &reqwest::Client, endpoints: &Path) -> bool {
+    let address = fs::read(endpoints)
+        .ok()
+        .and_then(|text| serde_json::from_slice::<Value>(&text).ok())
+        .and_then(|told| Some(told.get("private")?.as_str()?.to_owned()));
+    let Some(address) = address else { return false };
+    let answer = client.get(format!("http://{address}/health/ready")).send().await;
+    answer.is_ok_and(|answer| answer.status().is_success())
+}

@@ -1,0 +1,226 @@
+//! Everything that a run consists of: a PostgreSQL, issuers, control planes and gateways with clocks of their own, from the
+//! shipped binary.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use database::cluster::PrivateCluster;
+use rustls::ClientConfig;
+use sqlx::{Connection as _, PgConnection};
+use tempfile::TempDir;
+
+use super::clock::Offset;
+use super::evidence::{Held, Micros, Terms};
+use super::lag::Lag;
+use super::processes::{self, CONTROL_PLANES, SIGNS, socket};
+use super::service::Service;
+use super::store;
+use crate::edge::{Door, Gateway, Place, Site, Upstream};
+
+/// The policy of the run: one route that only the gateway judges, and the log-in and profile of the real core.
+const POLICY: &str = r#"
+version: 1
+listeners:
+  edge: { https: { bind: "127.0.0.1:8443", tls: { min: "1.2", certificate: gateway } } }
+hosts: [edge.example]
+identity:
+  customers:
+    issuer: https://api.bank.example
+    audiences: [core-api]
+    algorithms: [EdDSA]
+    type: at+jwt
+    max_lifetime: 60s
+    leeway: SKEWs
+    keys: portico
+upstreams:
+  open: { address: "http://UPSTREAM", authorization: strip, timeouts: { connect: 1s, read: 20s, total: 30s } }
+  core: { address: "unix:core-api.sock", authorization: forward, timeouts: { connect: 1s, read: 20s, total: 30s } }
+headers:
+  api:
+    set: { X-Content-Type-Options: nosniff, X-Generation: "GENERATION" }
+    remove: [Server]
+floor:
+  limits: { head: 16KiB, headers: 64, target: 4KiB, body: 64KiB }
+  timeouts: { head: 5s, body: 10s }
+  headers: api
+  rate:
+    per-address: { limit: 1000000/s, burst: 1000000, key: [address] }
+routes:
+  verify: { match: { method: GET, path: /fast }, auth: customers, scopes: [], upstream: open }
+  me: { match: { method: GET, path: /api/v1/me }, auth: customers, scopes: [], upstream: core }
+  logout: { match: { method: POST, path: /api/v1/auth/logout }, auth: customers, scopes: [], upstream: core }
+  login: { match: { method: POST, path: /api/v1/auth/login }, auth: none, because: the credentials are in the body, upstream: core }
+  register: { match: { method: POST, path: /api/v1/auth/register }, auth: none, because: a new customer has no token yet, upstream: core }
+"#;
+
+/// What a run is set up with.
+#[derive(Debug, Clone)]
+pub(super) struct Setting {
+    /// The portico binary.
+    pub(super) binary: PathBuf,
+    /// What everybody believes.
+    pub(super) terms: Terms,
+    /// How long a standby must have been published before it signs, seconds.
+    pub(super) dwell_s: i64,
+    /// What the control plane believes of A and S: another value than the truth is a control.
+    pub(super) control_plane_believes: (i64, i64),
+    /// Whether the last gateway hears the control plane through a [`Lag`].
+    pub(super) lag: bool,
+}
+
+/// A running stage; what runs is killed when it is dropped.
+pub(super) struct Stage {
+    pub(super) control_planes: Vec<Service>,
+    pub(super) gateways: Vec<Gateway>,
+    pub(super) lag: Option<Lag>,
+    pub(super) kek: Vec<u8>,
+    pub(super) cluster: Option<PrivateCluster>,
+    clocks: Vec<Offset>,
+    site: Site,
+    issuers: Vec<Service>,
+    _upstream: Upstream,
+    /// Goes last: what runs has its files in it.
+    directory: TempDir,
+}
+
+impl Stage {
+    pub(super) async fn start(setting: &Setting) -> anyhow::Result<Self> {
+        let directory = tempfile::Builder::new().prefix("portico-rotation-").tempdir()?;
+        // Started by root, the database server is another user who must pass through here.
+        fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o711))?;
+        let cluster = processes::start_cluster(directory.path()).await?;
+        let kek = processes::write_secrets(directory.path(), &cluster)?;
+
+        let control_planes = processes::start_control_planes(setting, directory.path()).await?;
+        let issuers = processes::start_issuers(setting, directory.path()).await?;
+        let last_socket = socket(directory.path(), 1);
+        let lag = match setting.lag {
+            true => Some(Lag::start(&directory.path().join("late.sock"), last_socket)?),
+            false => None,
+        };
+        let upstream = Upstream::start().await?;
+        let policy = POLICY
+            .replace("UPSTREAM", &upstream.address().to_string())
+            .replace("SKEW", &setting.terms.skew_s.to_string());
+        let mut stage = Self {
+            site: Site::with_policy(&policy)?,
+            directory,
+            control_planes,
+            gateways: Vec::new(),
+            lag,
+            kek,
+            cluster: Some(cluster),
+            clocks: SIGNS.map(|sign| Offset(sign * setting.terms.skew_s)).to_vec(),
+            issuers,
+            _upstream: upstream,
+        };
+        for number in 0..stage.clocks.len() {
+            let gateway = stage.start_gateway(setting, number).await?;
+            stage.gateways.push(gateway);
+        }
+        store::install_failpoints(&mut stage.superuser().await?).await?;
+        Ok(stage)
+    }
+
+    async fn start_gateway(&self, setting: &Setting, number: usize) -> anyhow::Result<Gateway> {
+        let directory = self.directory.path();
+        let is_late = setting.lag && number + 1 == self.clocks.len();
+        let control_plane = match is_late {
+            true => directory.join("late.sock"),
+            false => socket(directory, number % CONTROL_PLANES.len()),
+        };
+        let place = Place {
+            more: format!(
+                "threads: 1\ntelemetry: {{ level: 'warn,gateway::keys=info' }}\nsocket_dir: {}\ncontrol_plane_socket: {}\n",
+                directory.join(format!("issuer-{number}")).display(),
+                control_plane.display()
+            ),
+            ..Place::anywhere(&format!("gateway-{number}"))
+        };
+        let clock = self.clocks.get(number).copied().context("no clock")?;
+        Gateway::start(&self.site, &place, &setting.binary, &clock.wrapper()?).await
+    }
+
+    /// The socket of a control plane.
+    pub(super) fn socket(&self, control_plane: usize) -> PathBuf {
+        socket(self.directory.path(), control_plane)
+    }
+
+    /// The way into one gateway.
+    pub(super) fn door(&self, gateway: usize) -> anyhow::Result<Door> {
+        Ok(Door::new(vec![self.address(gateway)?], self.client_config()?))
+    }
+
+    /// Where one gateway listens.
+    pub(super) fn address(&self, gateway: usize) -> anyhow::Result<SocketAddr> {
+        self.gateways.get(gateway).context("no such gateway")?.https()
+    }
+
+    /// How clients trust the gateways.
+    pub(super) fn client_config(&self) -> anyhow::Result<Arc<ClientConfig>> {
+        self.site.client_config()
+    }
+
+    /// A connection that may do everything: to steal keys, and to make transitions stand still.
+    pub(super) async fn superuser(&self) -> anyhow::Result<PgConnection> {
+        let cluster = self.cluster.as_ref().context("the database is stopped")?;
+        Ok(PgConnection::connect(&cluster.owner_url()).await?)
+    }
+
+    /// A connection with the rights of a role.
+    pub(super) async fn connection_as(&self, role: &str) -> anyhow::Result<PgConnection> {
+        let cluster = self.cluster.as_ref().context("the database is stopped")?;
+        Ok(PgConnection::connect(&cluster.url_for(role, None)).await?)
+    }
+
+    /// Stops PostgreSQL under everybody's feet, and starts it again in the same place.
+    pub(super) async fn restart_database(&mut self) -> anyhow::Result<()> {
+        let cluster = self.cluster.take().context("the database is stopped")?;
+        let options = cluster.options().clone();
+        cluster.stop().await?;
+        self.cluster = Some(PrivateCluster::start(options).await?);
+        Ok(())
+    }
+
+    /// When each gateway said that it held which key set: its own log, with its clock put right.
+    pub(super) fn held(&self) -> anyhow::Result<Vec<Held>> {
+        let mut held = Vec::new();
+        for (gateway, (process, clock)) in self.gateways.iter().zip(&self.clocks).enumerate() {
+            let log = process.log()?;
+            let lines = log.lines().filter(|line| line.contains("key set in force"));
+            held.extend(lines.filter_map(|line| {
+                let (written, seq) = adopted(line)?;
+                let at = clock.corrected(written);
+                Some(Held { gateway, seq, at })
+            }));
+        }
+        Ok(held)
+    }
+
+    /// Stops the database in order; everything else is killed.
+    pub(super) async fn stop(mut self) -> anyhow::Result<()> {
+        self.gateways.clear();
+        self.control_planes.clear();
+        self.issuers.clear();
+        match self.cluster.take() {
+            Some(cluster) => Ok(cluster.stop().await?),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The time and the `seq` of a log line.
+fn adopted(line: &str) -> Option<(Micros, i64)> {
+    let line: serde_json::Value = serde_json::from_str(line).ok()?;
+    let at = line.get("time")?.as_str()?;
+    let at = chrono::DateTime::parse_from_rfc3339(at).ok()?.timestamp_micros();
+    let seq = line
+        .get("seq")
+        .or_else(|| line.get("fields")?.get("seq"))?
+        .as_i64()?;
+    Some((at, seq))
+}

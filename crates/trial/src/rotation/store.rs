@@ -1,0 +1,161 @@
+//! What the harness reads from the database, and where it makes a transition stand still.
+
+use sqlx::{Executor as _, PgConnection};
+
+use super::evidence::{Key, Snapshot};
+
+/// A private key as it lies in the database.
+pub(super) struct SealedRow {
+    pub(super) kid: String,
+    pub(super) algorithm: String,
+    pub(super) kek_version: i32,
+    pub(super) ciphertext: Vec<u8>,
+    pub(super) wrapped_data_key: Option<Vec<u8>>,
+}
+
+/// Every key of every ring, times in microseconds.
+pub(super) async fn keys(auditor: &mut PgConnection) -> sqlx::Result<Vec<Key>> {
+    sqlx::query_as!(
+        Key,
+        r#"
+        SELECT kid, ring, published_seq,
+               (extract(epoch FROM published_at) * 1000000)::bigint AS published,
+               (extract(epoch FROM activated_at) * 1000000)::bigint AS activated,
+               (extract(epoch FROM retiring_at) * 1000000)::bigint AS retiring,
+               ceil(extract(epoch FROM sign_until))::bigint AS sign_until_s,
+               ceil(extract(epoch FROM verify_until))::bigint AS verify_until_s,
+               (extract(epoch FROM revoked_at) * 1000000)::bigint AS revoked
+          FROM control.signing_key
+         ORDER BY created_at, kid
+        "#
+    )
+    .fetch_all(auditor)
+    .await
+}
+
+/// The active keys of each ring in one snapshot.
+pub(super) async fn snapshot(auditor: &mut PgConnection) -> sqlx::Result<Vec<Snapshot>> {
+    sqlx::query_as!(
+        Snapshot,
+        r#"
+        SELECT key_ring.ring, count(kid) AS "active!",
+               (extract(epoch FROM statement_timestamp()) * 1000000)::bigint AS "at!"
+          FROM control.key_ring
+          LEFT JOIN control.signing_key ON signing_key.ring = key_ring.ring AND state = 'active'
+         WHERE key_ring.seq > 0
+         GROUP BY key_ring.ring
+        "#
+    )
+    .fetch_all(auditor)
+    .await
+}
+
+/// The `seq` of the ring `access`.
+pub(super) async fn seq(auditor: &mut PgConnection) -> sqlx::Result<i64> {
+    sqlx::query_scalar!("SELECT seq FROM control.key_ring WHERE ring = 'access'")
+        .fetch_one(auditor)
+        .await
+}
+
+/// The active key of the ring `access` with its sealed private part, which only the superuser may see.
+pub(super) async fn active_key(superuser: &mut PgConnection) -> sqlx::Result<SealedRow> {
+    sqlx::query_as!(
+        SealedRow,
+        r#"
+        SELECT kid, algorithm, kek_version, sealed_private_key AS "ciphertext!", wrapped_data_key
+          FROM control.signing_key
+         WHERE ring = 'access' AND state = 'active'
+        "#
+    )
+    .fetch_one(superuser)
+    .await
+}
+
+/// Names, rings, algorithms and versions of every key: what a sealed part may be bound to.
+pub(super) async fn bindings(
+    superuser: &mut PgConnection,
+) -> sqlx::Result<Vec<(String, String, String, i32)>> {
+    let rows = sqlx::query!("SELECT kid, ring, algorithm, kek_version FROM control.signing_key")
+        .fetch_all(superuser)
+        .await?;
+    let bindings = rows.into_iter();
+    Ok(bindings
+        .map(|row| (row.kid, row.ring, row.algorithm, row.kek_version))
+        .collect())
+}
+
+/// Puts another key under the name of one that is there, as the control plane's role.
+pub(super) async fn reuse_kid(control: &mut PgConnection, kid: &str) -> sqlx::Result<()> {
+    sqlx::query!(
+        r#"
+        INSERT INTO control.signing_key (kid, ring, algorithm, state, public_key, sealed_private_key, kek_version)
+        VALUES ($1, 'access', 'EdDSA', 'generated', decode(repeat('ab', 32), 'hex'), '\x00', 1)
+        "#,
+        kid
+    )
+    .execute(control)
+    .await
+    .map(drop)
+}
+
+/// Gives a key another public part, as the control plane's role.
+pub(super) async fn replace_material(control: &mut PgConnection, kid: &str) -> sqlx::Result<()> {
+    sqlx::query!(
+        "UPDATE control.signing_key SET public_key = decode(repeat('ab', 32), 'hex') WHERE kid = $1",
+        kid
+    )
+    .execute(control)
+    .await
+    .map(drop)
+}
+
+/// Makes places at which a transition of the ring `access` waits while somebody holds the place's lock: nothing of the
+/// binary is changed for it. See [`super::faults::Failpoint`] for the numbers.
+pub(super) async fn install_failpoints(superuser: &mut PgConnection) -> sqlx::Result<()> {
+    let statements = r"
+        CREATE SCHEMA trial;
+        CREATE FUNCTION trial.wait() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+        BEGIN
+            PERFORM pg_advisory_xact_lock_shared(TG_ARGV[0]::bigint);
+            RETURN NULL;
+        END $$;
+        CREATE TRIGGER trial_inserted AFTER INSERT ON control.signing_key FOR EACH ROW
+            WHEN (NEW.ring = 'access') EXECUTE FUNCTION trial.wait('7301');
+        CREATE TRIGGER trial_published AFTER INSERT OR UPDATE ON control.signing_key FOR EACH ROW
+            WHEN (NEW.ring = 'access' AND NEW.state = 'published') EXECUTE FUNCTION trial.wait('7306');
+        CREATE TRIGGER trial_retiring AFTER UPDATE ON control.signing_key FOR EACH ROW
+            WHEN (NEW.ring = 'access' AND NEW.state = 'retiring' AND OLD.state = 'active') EXECUTE FUNCTION trial.wait('7302');
+        CREATE TRIGGER trial_activated AFTER UPDATE ON control.signing_key FOR EACH ROW
+            WHEN (NEW.ring = 'access' AND NEW.state = 'active' AND OLD.state <> 'active') EXECUTE FUNCTION trial.wait('7303');
+        CREATE TRIGGER trial_raised AFTER UPDATE ON control.key_ring FOR EACH ROW
+            WHEN (NEW.ring = 'access') EXECUTE FUNCTION trial.wait('7304');
+        CREATE CONSTRAINT TRIGGER trial_committing AFTER UPDATE ON control.key_ring DEFERRABLE INITIALLY DEFERRED FOR EACH ROW
+            WHEN (NEW.ring = 'access') EXECUTE FUNCTION trial.wait('7305');";
+    superuser.execute(sqlx::raw_sql(statements)).await.map(drop)
+}
+
+/// Takes the lock of a failpoint, for as long as the connection lives or until it is let go.
+pub(super) async fn hold(superuser: &mut PgConnection, failpoint: i64) -> sqlx::Result<()> {
+    sqlx::query!("SELECT pg_advisory_lock($1)", failpoint)
+        .fetch_one(superuser)
+        .await
+        .map(drop)
+}
+
+/// Lets go of the lock of a failpoint.
+pub(super) async fn let_go(superuser: &mut PgConnection, failpoint: i64) -> sqlx::Result<()> {
+    sqlx::query!("SELECT pg_advisory_unlock($1)", failpoint)
+        .fetch_one(superuser)
+        .await
+        .map(drop)
+}
+
+/// Whether a transition waits at a failpoint.
+pub(super) async fn is_waited_for(superuser: &mut PgConnection, failpoint: i64) -> sqlx::Result<bool> {
+    sqlx::query_scalar!(
+        r#"SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted AND objid::bigint = $1) AS "waits!""#,
+        failpoint
+    )
+    .fetch_one(superuser)
+    .await
+}
