@@ -1,8 +1,8 @@
 //! Private keys in this process: made, tested, sealed, and opened again to see that they can be.
 
 use keyring::{
-    Algorithm, Claims, Expectations, KeyEncryptionKey, KeySet, KeyState, SealError, SigningError, SigningKey,
-    Verifier, open, seal,
+    Algorithm, Claims, ClaimsForm, Expectations, KeyEncryptionKey, KeySet, KeyState, SealError, SigningError,
+    SigningKey, Verifier, open, seal,
 };
 
 /// Makes and opens the private keys of rings.
@@ -96,6 +96,7 @@ impl Vault {
             token_type: "at+jwt".to_owned(),
             max_lifetime_s: 1,
             leeway_s: 0,
+            form: ClaimsForm::default(),
         };
         match verifier.verify(&token, &expectations, claims.iat) {
             Ok(read) if read == claims => Ok(()),
@@ -138,7 +139,7 @@ fn self_test_claims() -> Claims {
         exp: 1,
         iat: 0,
         nbf: None,
-        jti: nobody,
+        jti: Some(nobody),
         sid: None,
         tid: None,
         client_id: None,

@@ -22,7 +22,7 @@ mod tokens;
 
 use std::time::Duration;
 
-use keyring::{Expectations, KeyEncryptionKey, TokenAlgorithm};
+use keyring::{ClaimsForm, Expectations, KeyEncryptionKey, TokenAlgorithm};
 use service_runtime::shutdown::Shutdown;
 use sqlx::PgPool;
 use utoipa_axum::router::OpenApiRouter;
@@ -93,6 +93,7 @@ impl Identity {
                 token_type: "at+jwt".to_owned(),
                 max_lifetime_s: MAX_LIFETIME_S,
                 leeway_s: LEEWAY_S,
+                form: ClaimsForm::default(),
             },
             terms: TokenTerms {
                 issuer: settings.tokens.issuer.clone(),

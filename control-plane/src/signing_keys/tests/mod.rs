@@ -14,8 +14,8 @@ use database::DatabaseSettings;
 use http::{HeaderMap, Request, StatusCode};
 use http_body_util::BodyExt as _;
 use keyring::{
-    Algorithm, Claims, Expectations, KeyEncryptionKey, KeySet, SigningKey, TokenAlgorithm, TokenRefusal,
-    Verifier,
+    Algorithm, Claims, ClaimsForm, Expectations, KeyEncryptionKey, KeySet, SigningKey, TokenAlgorithm,
+    TokenRefusal, Verifier,
 };
 use serde_json::Value;
 use service_runtime::settings::SecretBytes;
@@ -202,7 +202,7 @@ impl Plane {
             exp: iat + 600,
             iat,
             nbf: None,
-            jti: "tok_1".to_owned(),
+            jti: Some("tok_1".to_owned()),
             sid: None,
             tid: None,
             client_id: None,
@@ -225,6 +225,7 @@ impl Plane {
             token_type: "at+jwt".to_owned(),
             max_lifetime_s: 900,
             leeway_s: 30,
+            form: ClaimsForm::default(),
         };
         Verifier::new(self.key_set().await)
             .unwrap()
