@@ -1,8 +1,8 @@
 //! Private keys in this process: made, tested, sealed, and opened again to see that they can be.
 
 use keyring::{
-    Algorithm, Claims, Expectations, KeyEncryptionKeys, KeySet, KeyState, RingName, SealError, SealedFor,
-    SealedPrivateKey, SigningError, SigningKey, Verifier,
+    Algorithm, Claims, ClaimsForm, Expectations, KeyEncryptionKeys, KeySet, KeyState, RingName, SealError,
+    SealedFor, SealedPrivateKey, SigningError, SigningKey, Verifier,
 };
 
 /// Makes and opens the private keys of rings.
@@ -92,6 +92,7 @@ impl Vault {
             token_type: "at+jwt".to_owned(),
             max_lifetime_s: 1,
             leeway_s: 0,
+            form: ClaimsForm::default(),
         };
         match verifier.verify(&token, &expectations, claims.iat) {
             Ok(read) if read == claims => Ok(()),
@@ -132,7 +133,7 @@ fn self_test_claims() -> Claims {
         exp: 1,
         iat: 0,
         nbf: None,
-        jti: nobody,
+        jti: Some(nobody),
         sid: None,
         tid: None,
         client_id: None,

@@ -23,7 +23,7 @@ mod tokens;
 use std::time::Duration;
 
 use database::Pool;
-use keyring::{Expectations, KeyEncryptionKeys, TokenAlgorithm};
+use keyring::{ClaimsForm, Expectations, KeyEncryptionKeys, TokenAlgorithm};
 use service_runtime::shutdown::Shutdown;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -93,6 +93,7 @@ impl Identity {
                 token_type: "at+jwt".to_owned(),
                 max_lifetime_s: MAX_LIFETIME_S,
                 leeway_s: LEEWAY_S,
+                form: ClaimsForm::default(),
             },
             terms: TokenTerms {
                 issuer: settings.tokens.issuer.clone(),

@@ -66,7 +66,7 @@ impl TokenTerms {
             exp: issued_at.saturating_add(i64::from(self.lifetime_s)),
             iat: issued_at,
             nbf: None,
-            jti: grant.token.to_string(),
+            jti: Some(grant.token.to_string()),
             sid: Some(grant.session.to_string()),
             tid: Some(grant.tenant.to_string()),
             client_id: None,

@@ -372,7 +372,7 @@ impl TestBank {
             exp: payload["exp"].as_i64().unwrap(),
             iat: payload["iat"].as_i64().unwrap(),
             nbf: None,
-            jti: text("jti"),
+            jti: Some(text("jti")),
             sid: Some(text("sid")),
             tid: Some(text("tid")),
             client_id: None,

@@ -9,6 +9,35 @@ use crate::json::{Json, Object};
 /// Longest identifier (`sub`, `jti`, `sid`, `tid`) in bytes (J30).
 const MAX_IDENTIFIER_BYTES: usize = 255;
 
+/// How an issuer writes its claims; RFC 9068 when it says nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ClaimsForm {
+    /// The claim that holds the scopes. No other one counts.
+    pub scopes: ScopesClaim,
+    /// Whether a token without `jti` is refused (J31).
+    pub requires_jti: bool,
+}
+
+impl Default for ClaimsForm {
+    fn default() -> Self {
+        Self {
+            scopes: ScopesClaim::Scope,
+            requires_jti: true,
+        }
+    }
+}
+
+/// Where an issuer writes scopes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ScopesClaim {
+    /// `scope`: one string, with spaces between them (RFC 9068 §2.2.3).
+    Scope,
+    /// `scp`: the same, or a list.
+    Scp,
+    /// `roles`: a list, or the same.
+    Roles,
+}
+
 /// What a verified token says. Times are Unix seconds. Serialised in the form of a token: `aud` as one string when it has
 /// one member, `scope` space-separated.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,8 +54,8 @@ pub struct Claims {
     pub iat: i64,
     /// Before when it is refused.
     pub nbf: Option<i64>,
-    /// Its own identifier.
-    pub jti: String,
+    /// Its own identifier; there is one unless [`ClaimsForm::requires_jti`] says otherwise.
+    pub jti: Option<String>,
     /// The session it belongs to: `ses_…`.
     pub sid: Option<String>,
     /// The tenant it belongs to: `ten_…`.
@@ -45,9 +74,13 @@ impl Claims {
     }
 
     /// Reads the claims of a payload whose signature has been verified (J24, J25, J28–J33).
-    pub(crate) fn read(payload: &mut Object) -> Result<Self, TokenRefusal> {
+    pub(crate) fn read(payload: &mut Object, form: ClaimsForm) -> Result<Self, TokenRefusal> {
         // A bound token proves nothing without its key, and nothing here can check the key (J33).
         if payload.contains("cnf") {
+            return Err(TokenRefusal::Claims);
+        }
+        let jti = identifier(payload, "jti")?;
+        if form.requires_jti && jti.is_none() {
             return Err(TokenRefusal::Claims);
         }
         Ok(Self {
@@ -57,11 +90,11 @@ impl Claims {
             iat: time(payload, "iat")?.ok_or(TokenRefusal::Claims)?,
             nbf: time(payload, "nbf")?,
             sub: identifier(payload, "sub")?.ok_or(TokenRefusal::Claims)?,
-            jti: identifier(payload, "jti")?.ok_or(TokenRefusal::Claims)?,
+            jti,
             sid: identifier(payload, "sid")?,
             tid: identifier(payload, "tid")?,
             client_id: client(payload)?,
-            scope: scope(payload)?,
+            scope: scopes(payload, form.scopes)?,
         })
     }
 }
@@ -117,21 +150,32 @@ fn is_identifier(text: &str) -> bool {
     !text.is_empty() && text.len() <= MAX_IDENTIFIER_BYTES && text.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
-fn scope(payload: &mut Object) -> Result<Vec<String>, TokenRefusal> {
-    match payload.take("scope") {
+fn scopes(payload: &mut Object, claim: ScopesClaim) -> Result<Vec<String>, TokenRefusal> {
+    let written = match claim {
+        ScopesClaim::Scope => payload.take("scope"),
+        ScopesClaim::Scp => payload.take("scp"),
+        ScopesClaim::Roles => payload.take("roles"),
+    };
+    match written {
         None => Ok(Vec::new()),
         Some(Json::String(text)) if text.is_empty() => Ok(Vec::new()),
-        Some(Json::String(text)) => text
-            .split(' ')
-            .map(|token| {
-                if is_scope_token(token) {
-                    Ok(token.to_owned())
-                } else {
-                    Err(TokenRefusal::Claims)
-                }
+        Some(Json::String(text)) => text.split(' ').map(|token| scope(token.to_owned())).collect(),
+        Some(Json::Array(members)) if claim != ScopesClaim::Scope => members
+            .into_iter()
+            .map(|member| match member {
+                Json::String(token) => scope(token),
+                _ => Err(TokenRefusal::Claims),
             })
             .collect(),
         Some(_) => Err(TokenRefusal::Claims),
+    }
+}
+
+fn scope(token: String) -> Result<String, TokenRefusal> {
+    if is_scope_token(&token) {
+        Ok(token)
+    } else {
+        Err(TokenRefusal::Claims)
     }
 }
 
@@ -157,7 +201,9 @@ impl Serialize for Claims {
         if let Some(nbf) = self.nbf {
             map.serialize_entry("nbf", &nbf)?;
         }
-        map.serialize_entry("jti", &self.jti)?;
+        if let Some(jti) = &self.jti {
+            map.serialize_entry("jti", jti)?;
+        }
         if let Some(sid) = &self.sid {
             map.serialize_entry("sid", sid)?;
         }

@@ -24,7 +24,7 @@ mod state;
 mod verify;
 
 pub use algorithm::{Algorithm, TokenAlgorithm, UnknownAlgorithm, thumbprint};
-pub use claims::Claims;
+pub use claims::{Claims, ClaimsForm, ScopesClaim};
 pub use envelope::{KeyEncryptionKeys, SealedFor, SealedPrivateKey};
 pub use jwks::MAX_JWKS_BYTES;
 pub use keyset::{KeySet, KeySetError, MAX_KEYS, PublicKey};

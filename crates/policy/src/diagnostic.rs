@@ -347,6 +347,7 @@ pub(crate) mod code {
     pub(crate) const WRONG_CACHE_KEY: &str = "P3035";
     pub(crate) const COMPRESSES_SECRETS: &str = "P3036";
     pub(crate) const TLS_DOES_NOT_FIT: &str = "P3045";
+    pub(crate) const NOT_OF_PORTICO: &str = "P3050";
     pub(crate) const NOT_AN_API_DOCUMENT: &str = "P3030";
     pub(crate) const NOT_IN_API_DOCUMENT: &str = "P3031";
     pub(crate) const CANNOT_BE_ENFORCED: &str = "P3032";
@@ -438,6 +439,7 @@ const TITLES: &[(&str, &str)] = &[
     ("P3035", "answers kept for the wrong clients"),
     ("P3036", "compression of answers that hold secrets"),
     ("P3045", "`https://` without `tls`, or the other way round"),
+    ("P3050", "a form of claims that tokens of Portico do not have"),
     ("P3030", "not an OpenAPI document"),
     ("P3031", "a route that the OpenAPI document does not describe"),
     ("P3032", "part of the OpenAPI document cannot be enforced"),

@@ -1,6 +1,6 @@
 //! Key sets that are old, damaged, revoked or missing.
 
-use keyring::{Algorithm, Claims, KeyState, SigningKey, TokenAlgorithm};
+use keyring::{Algorithm, Claims, ClaimsForm, KeyState, SigningKey, TokenAlgorithm};
 
 use super::*;
 
@@ -24,6 +24,7 @@ fn expectations() -> Expectations {
         token_type: "at+jwt".to_owned(),
         max_lifetime_s: 900,
         leeway_s: 0,
+        form: ClaimsForm::default(),
     }
 }
 

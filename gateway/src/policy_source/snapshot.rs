@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use keyring::{Expectations, TokenAlgorithm};
+use keyring::{ClaimsForm, Expectations, ScopesClaim, TokenAlgorithm};
 use policy::{IdentityProvider, Plan, Upstream};
 
 use crate::tokens::TokenRules;
@@ -85,5 +85,13 @@ pub fn expectations(provider: &IdentityProvider) -> Expectations {
         token_type: provider.token_type.clone(),
         max_lifetime_s: seconds(provider.max_lifetime),
         leeway_s: seconds(provider.leeway),
+        form: ClaimsForm {
+            scopes: match provider.scopes_claim {
+                policy::ScopesClaim::Scope => ScopesClaim::Scope,
+                policy::ScopesClaim::Scp => ScopesClaim::Scp,
+                policy::ScopesClaim::Roles => ScopesClaim::Roles,
+            },
+            requires_jti: provider.requires_jti,
+        },
     }
 }

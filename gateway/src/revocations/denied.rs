@@ -10,7 +10,7 @@ use keyring::{Revocation, RevocationList, masked};
 #[derive(Debug)]
 pub(crate) struct Marks {
     pub(crate) issuer: String,
-    pub(crate) jti: String,
+    pub(crate) jti: Option<String>,
     pub(crate) sid: Option<String>,
     pub(crate) sub: String,
     pub(crate) client_id: Option<String>,
@@ -156,7 +156,7 @@ impl Denied {
             |set: &HashSet<String>, name: Option<&String>| name.is_some_and(|name| set.contains(name));
         if issuer.keys.contains(&marks.kid) {
             Some(Revoked::Key)
-        } else if issuer.tokens.contains(&marks.jti) {
+        } else if is_in(&issuer.tokens, marks.jti.as_ref()) {
             Some(Revoked::Token)
         } else if is_in(&issuer.sessions, marks.sid.as_ref()) {
             Some(Revoked::Session)

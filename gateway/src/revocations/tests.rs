@@ -19,7 +19,7 @@ fn token(jti: &str) -> Revocation {
 fn marks(jti: &str) -> Marks {
     Marks {
         issuer: "https://a.example".to_owned(),
-        jti: jti.to_owned(),
+        jti: Some(jti.to_owned()),
         sid: None,
         sub: "usr_1".to_owned(),
         client_id: None,

@@ -199,6 +199,11 @@ impl Drop for Platform {
 
 impl Platform {
     async fn start(keys: Option<&str>) -> Self {
+        Self::with(keys, |text| text).await
+    }
+
+    /// With the policies of the page, changed.
+    async fn with(keys: Option<&str>, change: impl Fn(String) -> String) -> Self {
         service_runtime::crypto::install_provider();
         let folder = tempfile::tempdir().unwrap();
         for name in ["policies", "tls", "keys"] {
@@ -207,7 +212,7 @@ impl Platform {
         let orders = Orders::default();
         let upstream = orders.listen().await.to_string();
         for (name, text) in pages_policies() {
-            let text = text.replace(PAGES_UPSTREAM, &upstream);
+            let text = change(text.replace(PAGES_UPSTREAM, &upstream));
             std::fs::write(folder.path().join("policies").join(name), text).unwrap();
         }
         if let Some(keys) = keys {
@@ -463,6 +468,43 @@ async fn j16_j39_keys_are_replaced_live_and_a_wrong_file_changes_nothing() {
     })
     .await;
     assert!(platform.private("/metrics").await.contains(good));
+}
+
+#[tokio::test]
+async fn j31_j32_a_provider_that_writes_scp_and_no_jti_is_understood_where_the_policy_says_so() {
+    let provider = Provider::rsa("2026-11");
+    let keys = jwks(&[&provider]);
+    let token = |changes: Value| {
+        let mut claims = foreign_claims("orders:read");
+        let members = claims.as_object_mut().unwrap();
+        members.remove("jti");
+        members.extend(changes.as_object().unwrap().clone());
+        provider.sign(&claims)
+    };
+    let as_list = token(json!({"scp": ["orders:read", "orders:write"]}));
+    let as_written = Platform::start(Some(&keys)).await;
+    assert_eq!(as_written.list(&as_list).await, 401, "the page asks for a jti");
+
+    let platform = Platform::with(Some(&keys), |text| {
+        text.replace(
+            "    keys: file:",
+            "    scopes_claim: scp\n    require_jti: false\n    keys: file:",
+        )
+    })
+    .await;
+    assert_eq!(platform.list(&as_list).await, 200);
+    let heads = platform.orders.0.lock().unwrap().clone();
+    assert_eq!(heads[0]["x-auth-scopes"], "orders:read orders:write");
+    let as_text = token(json!({"scp": "orders:write orders:read"}));
+    assert_eq!(platform.list(&as_text).await, 200);
+    let of_another = token(json!({"scp": ["orders:write", "orders:reader"]}));
+    assert_eq!(platform.list(&of_another).await, 403);
+    assert_eq!(
+        platform.list(&token(json!({}))).await,
+        403,
+        "`scope` does not count"
+    );
+    assert_eq!(platform.list(&token(json!({"scp": [1]}))).await, 401);
 }
 
 /// The foreign service beside the bank, on one listener: its policy is added to a gateway that runs.

@@ -16,7 +16,7 @@ impl Token {
     /// Judges a token by every rule but that of its signature, at `now_unix` (Unix seconds).
     pub(super) fn judge(token: &str, provider: &IdentityProvider, now_unix: i64) -> Self {
         let expectations = gateway::expectations(provider);
-        let read = UnverifiedToken::read(token);
+        let read = UnverifiedToken::read(token, expectations.form);
         let judged = read
             .as_ref()
             .map_err(|refusal| *refusal)

@@ -21,7 +21,7 @@ use database::DatabaseSettings;
 use http::{HeaderMap, Request, StatusCode};
 use http_body_util::BodyExt as _;
 use keyring::{
-    Algorithm, Claims, Expectations, KeyEncryptionKeys, KeySet, RingName, SealError, SealedFor,
+    Algorithm, Claims, ClaimsForm, Expectations, KeyEncryptionKeys, KeySet, RingName, SealError, SealedFor,
     SealedPrivateKey, SigningKey, TokenAlgorithm, TokenRefusal, Verifier,
 };
 use serde_json::Value;
@@ -205,7 +205,7 @@ impl Plane {
             exp: iat + 600,
             iat,
             nbf: None,
-            jti: "tok_1".to_owned(),
+            jti: Some("tok_1".to_owned()),
             sid: None,
             tid: None,
             client_id: None,
@@ -268,6 +268,7 @@ impl Plane {
             token_type: "at+jwt".to_owned(),
             max_lifetime_s: 900,
             leeway_s: 30,
+            form: ClaimsForm::default(),
         };
         Verifier::new(self.key_set().await)
             .unwrap()

@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::{Expectations, KeySet, KeyState, SigningKey, TokenRefusal, Verifier};
+use crate::{ClaimsForm, Expectations, KeySet, KeyState, SigningKey, TokenRefusal, Verifier};
 
 const NOW: i64 = 1_800_000_000;
 const ALL: [TokenAlgorithm; 4] = [
@@ -72,6 +72,7 @@ fn expectations(issuer: &str) -> Expectations {
         token_type: "at+jwt".to_owned(),
         max_lifetime_s: 900,
         leeway_s: 30,
+        form: ClaimsForm::default(),
     }
 }
 

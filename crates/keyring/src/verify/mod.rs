@@ -17,7 +17,7 @@ use crate::compact::Compact;
 use crate::json::Object;
 use crate::jwks::Jwks;
 use crate::keyset::is_kid_of_any_issuer;
-use crate::{Claims, KeySet, KeySetError, TokenAlgorithm, TokenRefusal};
+use crate::{Claims, ClaimsForm, KeySet, KeySetError, TokenAlgorithm, TokenRefusal};
 
 /// Longest token that is looked at, in bytes (J2).
 pub const MAX_TOKEN_BYTES: usize = 8 * 1024;
@@ -42,6 +42,8 @@ pub struct Expectations {
     pub max_lifetime_s: u32,
     /// Clock allowance in seconds, 0 to [`MAX_LEEWAY_S`], applied once to each bound (J26).
     pub leeway_s: u32,
+    /// How the issuer writes its claims.
+    pub form: ClaimsForm,
 }
 
 /// A token that was accepted.
@@ -182,7 +184,7 @@ impl Verifier {
             .verify_sig(compact.signing_input.as_bytes(), &compact.signature(algorithm)?)
             .map_err(|_| TokenRefusal::Signature)?;
 
-        let claims = Claims::read(&mut compact.payload()?)?;
+        let claims = Claims::read(&mut compact.payload()?, expectations.form)?;
         // First of the claims: a stolen old key must raise its alarm whatever else is wrong with the token (INV-3).
         if key
             .sign_until

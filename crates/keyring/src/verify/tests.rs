@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::{Algorithm, KeyState, PublicKey, SigningKey};
+use crate::{Algorithm, ClaimsForm, KeyState, PublicKey, ScopesClaim, SigningKey};
 
 const NOW: i64 = 1_800_000_000;
 const ISSUER: &str = "https://api.bank.example";
@@ -22,6 +22,7 @@ fn expectations() -> Expectations {
         token_type: "at+jwt".to_owned(),
         max_lifetime_s: 900,
         leeway_s: 30,
+        form: ClaimsForm::default(),
     }
 }
 
@@ -937,6 +938,81 @@ fn j30_j31_sub_and_jti_are_required_and_sid_and_tid_are_texts() {
 }
 
 #[test]
+fn j31_where_the_issuer_writes_no_jti_a_token_may_be_without_and_one_that_is_there_is_read() {
+    let issuer = issuer();
+    let without_jti = Expectations {
+        form: ClaimsForm {
+            requires_jti: false,
+            ..ClaimsForm::default()
+        },
+        ..expectations()
+    };
+    let jti = |value: Option<Value>| {
+        let token = issuer.key.sign(&with("jti", value)).unwrap();
+        issuer
+            .verifier
+            .verify(&token, &without_jti, NOW)
+            .map(|claims| claims.jti)
+    };
+    assert_eq!(jti(None), Ok(None));
+    assert_eq!(jti(Some(json!("tok_9"))), Ok(Some("tok_9".to_owned())));
+    for malformed in [json!(""), json!(7), Value::Null] {
+        assert_eq!(jti(Some(malformed)), Err(TokenRefusal::Claims));
+    }
+}
+
+#[test]
+fn j32_scopes_are_read_from_the_claim_that_the_issuer_writes_and_no_other() {
+    let issuer = issuer();
+    let scopes = |claim, payload: &Value| {
+        let expectations = Expectations {
+            form: ClaimsForm {
+                scopes: claim,
+                ..ClaimsForm::default()
+            },
+            ..expectations()
+        };
+        let token = issuer.key.sign(payload).unwrap();
+        issuer
+            .verifier
+            .verify(&token, &expectations, NOW)
+            .map(|claims| claims.scope.join(","))
+    };
+    for (claim, name) in [(ScopesClaim::Scp, "scp"), (ScopesClaim::Roles, "roles")] {
+        for (written, read) in [
+            (json!("Orders.Read Orders.Write"), "Orders.Read,Orders.Write"),
+            (json!(["Orders.Read", "Orders.Write"]), "Orders.Read,Orders.Write"),
+            (json!([]), ""),
+            (json!(""), ""),
+        ] {
+            let read = Ok(read.to_owned());
+            assert_eq!(
+                scopes(claim, &with(name, written.clone())),
+                read,
+                "{name}: {written}"
+            );
+            // Where the provider says nothing, they are not there.
+            let of_scope = scopes(ScopesClaim::Scope, &with(name, written));
+            assert_eq!(of_scope, Ok("accounts:read,transfers:write".to_owned()));
+        }
+        // `scope`, which the payload has, does not count.
+        assert_eq!(scopes(claim, &payload()), Ok(String::new()));
+        for malformed in [
+            json!([["a"]]),
+            json!(["a b"]),
+            json!(["a", 1]),
+            json!([""]),
+            json!({"a": true}),
+            json!(1),
+            Value::Null,
+        ] {
+            let refused = scopes(claim, &with(name, malformed.clone()));
+            assert_eq!(refused, Err(TokenRefusal::Claims), "{name}: {malformed}");
+        }
+    }
+}
+
+#[test]
 fn j32_scopes_match_whole_tokens() {
     let issuer = issuer();
     let claims = issuer.verify_payload(&payload()).unwrap();
@@ -1050,7 +1126,11 @@ fn an_unverified_token_is_judged_by_every_rule_but_the_signature() {
     let good = issuer.key.sign(&payload()).unwrap();
     let [header, claims, _] = parts(&good);
     let other_signature = URL_SAFE_NO_PAD.encode([1_u8; 64]);
-    let unsigned = UnverifiedToken::read(&format!("{header}.{claims}.{other_signature}")).unwrap();
+    let unsigned = UnverifiedToken::read(
+        &format!("{header}.{claims}.{other_signature}"),
+        ClaimsForm::default(),
+    )
+    .unwrap();
     assert_eq!(unsigned.claims().sub, "usr_1");
     assert_eq!(unsigned.suppose_signed(&expectations(), NOW), Ok(()));
 
@@ -1066,7 +1146,7 @@ fn an_unverified_token_is_judged_by_every_rule_but_the_signature() {
         (payload(), NOW - 31, TokenRefusal::IssuedInFuture),
     ] {
         let token = issuer.key.sign(&changed).unwrap();
-        let judged = UnverifiedToken::read(&token).unwrap();
+        let judged = UnverifiedToken::read(&token, ClaimsForm::default()).unwrap();
         assert_eq!(judged.suppose_signed(&expectations(), now), Err(refusal));
         assert_eq!(issuer.verifier.verify(&token, &expectations(), now), Err(refusal));
     }
@@ -1079,7 +1159,7 @@ fn an_unverified_token_is_judged_by_every_rule_but_the_signature() {
             &issuer.header_with(member, value),
             payload().to_string().as_bytes(),
         );
-        let judged = UnverifiedToken::read(&token).unwrap();
+        let judged = UnverifiedToken::read(&token, ClaimsForm::default()).unwrap();
         assert_eq!(
             judged.suppose_signed(&expectations(), NOW),
             Err(refusal),
@@ -1088,7 +1168,7 @@ fn an_unverified_token_is_judged_by_every_rule_but_the_signature() {
     }
     for shape in ["", "a.b.c", &good.replace('.', "")] {
         assert_eq!(
-            UnverifiedToken::read(shape).err(),
+            UnverifiedToken::read(shape, ClaimsForm::default()).err(),
             Some(TokenRefusal::Malformed),
             "{shape}"
         );
@@ -1139,7 +1219,7 @@ proptest! {
         prop_assume!(age < life);
         let issuer = issuer();
         let claims = Claims {
-            iss: ISSUER.to_owned(), sub, aud: vec!["core-api".to_owned()], exp: NOW + life, iat: NOW, nbf: None, jti,
+            iss: ISSUER.to_owned(), sub, aud: vec!["core-api".to_owned()], exp: NOW + life, iat: NOW, nbf: None, jti: Some(jti),
             sid, tid: None, client_id: None, scope,
         };
         let token = issuer.key.sign(&claims).unwrap();

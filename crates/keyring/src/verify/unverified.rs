@@ -3,7 +3,7 @@
 use super::{Expectations, MAX_LEEWAY_S, accepted_algorithm, check_parties, check_times, kid};
 use crate::compact::Compact;
 use crate::json::Object;
-use crate::{Claims, TokenRefusal};
+use crate::{Claims, ClaimsForm, TokenRefusal};
 
 /// A token whose signature nobody has checked: anyone can have written it.
 pub struct UnverifiedToken {
@@ -12,15 +12,16 @@ pub struct UnverifiedToken {
 }
 
 impl UnverifiedToken {
-    /// Reads a token with the rules of [`Verifier::verify`](crate::Verifier::verify) for its form.
+    /// Reads a token of an issuer that writes its claims so, with the rules of
+    /// [`Verifier::verify`](crate::Verifier::verify) for its form.
     ///
     /// # Errors
     ///
     /// The rule of its form that is broken.
-    pub fn read(token: &str) -> Result<Self, TokenRefusal> {
+    pub fn read(token: &str, form: ClaimsForm) -> Result<Self, TokenRefusal> {
         let compact = Compact::parse(token)?;
         kid(&compact.header)?;
-        let claims = Claims::read(&mut compact.payload()?)?;
+        let claims = Claims::read(&mut compact.payload()?, form)?;
         Ok(Self {
             header: compact.header,
             claims,

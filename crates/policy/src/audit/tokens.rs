@@ -67,7 +67,15 @@ static STALE_KEYS: AuditRule = AuditRule::new(
     "RFC 8725 §3.5; OWASP API2:2023",
 );
 
-pub(super) static RULES: [&AuditRule; 8] = [
+static NO_ID: AuditRule = AuditRule::new(
+    "A1831",
+    AuditSeverity::Low,
+    "tokens without an id of their own",
+    "a stolen one cannot be revoked alone: its session or its subject has to be, or one waits until it expires",
+    "RFC 9068 §2.2; RFC 7519 §4.1.7",
+);
+
+pub(super) static RULES: [&AuditRule; 9] = [
     &LONG_LIFE,
     &LEEWAY,
     &MANY_AUDIENCES,
@@ -76,6 +84,7 @@ pub(super) static RULES: [&AuditRule; 8] = [
     &MIXED_SUBJECTS,
     &KEY_NETWORK,
     &STALE_KEYS,
+    &NO_ID,
 ];
 
 const LONGEST_LIFE: Duration = Duration::from_hours(1);
@@ -169,6 +178,14 @@ impl Auditor<'_> {
                 key("leeway"),
                 message,
                 "`30s`; machines keep time better than that",
+            );
+        }
+        if !provider.requires_jti {
+            self.find(
+                &NO_ID,
+                key("require_jti"),
+                "a token need not have a `jti`",
+                "let the issuer write `jti`, and remove the key",
             );
         }
         let audiences = &provider.audiences;

@@ -265,6 +265,8 @@ impl<'d> Compiler<'d> {
                 token_type: written.token_type.clone(),
                 max_lifetime: written.max_lifetime,
                 leeway: written.leeway,
+                scopes_claim: written.scopes_claim,
+                requires_jti: written.requires_jti,
                 keys: written.keys.value.clone(),
                 rule: self.rule(named.at, &named.path),
             };

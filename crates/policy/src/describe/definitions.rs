@@ -319,6 +319,8 @@ fn provider(provider: &IdentityProvider, places: &Places) -> Definition {
         token_type,
         max_lifetime,
         leeway,
+        scopes_claim,
+        requires_jti,
         keys,
         rule: _,
     } = provider;
@@ -331,7 +333,9 @@ fn provider(provider: &IdentityProvider, places: &Places) -> Definition {
         )
         .fact("type", Value::text(token_type))
         .fact("max_lifetime", Value::Time(*max_lifetime))
-        .fact("leeway", Value::Time(*leeway));
+        .fact("leeway", Value::Time(*leeway))
+        .fact("scopes_claim", Value::text(scopes_claim.as_str()))
+        .fact("require_jti", Value::text(requires_jti));
     match keys {
         KeySource::Portico => draft.fact("keys", Value::text("portico")).made,
         KeySource::File(name) => draft.fact("keys", Value::Text(format!("file:{name}"))).made,

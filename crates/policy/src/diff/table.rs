@@ -77,6 +77,9 @@ static ROWS: &[Row] = &[
     Row(&[Identity], "leeway", Medium, Number(
         "an expired token is accepted for {new}",
         "tokens of a clock that is off by more than {new} are refused")),
+    Row(&[Identity], "scopes_claim", High, Other("scopes are read from `{new}`, no longer from `{old}`")),
+    Row(&[Identity], "require_jti", Medium, Order(&["false", "true"],
+        "a token need not have an id by which it could be revoked", "a token without `jti` is refused")),
     Row(&[Waiver], "rule", Medium, Other("another rule is waived")),
     Row(&[Waiver], "at", Medium, Other("the exception is for {new}")),
     Row(&[Waiver], "until", Medium, Other("the exception lasts until {new}")),

@@ -4,7 +4,7 @@ use super::addresses;
 use crate::{
     diagnostic::{Findings, code},
     language,
-    plan::{Algorithm, KeySource, KeyUrl},
+    plan::{Algorithm, KeySource, KeyUrl, ScopesClaim},
     read::{At, Field, Mapping, is_authority, is_file_name},
     secret,
     yaml::Value,
@@ -20,6 +20,8 @@ pub(crate) struct ProviderDocument {
     pub(crate) token_type: String,
     pub(crate) max_lifetime: Duration,
     pub(crate) leeway: Duration,
+    pub(crate) scopes_claim: ScopesClaim,
+    pub(crate) requires_jti: bool,
     pub(crate) keys: At<KeySource>,
 }
 
@@ -50,8 +52,23 @@ impl ProviderDocument {
         let keys = provider
             .key("keys", findings)
             .and_then(|field| keys(&field, findings));
+        let scopes_claim = provider
+            .optional("scopes_claim")
+            .map_or(Some(None), |field| scopes_claim(&field, findings).map(Some));
+        let requires_jti = provider
+            .optional("require_jti")
+            .map_or(Some(None), |field| field.boolean(findings).map(Some));
         if let (Some(algorithms), Some(keys)) = (&algorithms, &keys) {
             can_sign(algorithms, &keys.value, findings);
+        }
+        let (scopes_claim, requires_jti) = (scopes_claim?, requires_jti?);
+        if let Some(keys) = &keys {
+            writes_so(
+                scopes_claim.as_ref(),
+                requires_jti.as_ref(),
+                &keys.value,
+                findings,
+            );
         }
         Some(Self {
             issuer: issuer?.value,
@@ -60,6 +77,8 @@ impl ProviderDocument {
             token_type: token_type?.value,
             max_lifetime: max_lifetime?.value,
             leeway: leeway?.value,
+            scopes_claim: scopes_claim.map_or(ScopesClaim::Scope, |claim| claim.value),
+            requires_jti: requires_jti.is_none_or(|required| required.value),
             keys: keys?,
         })
     }
@@ -141,6 +160,43 @@ fn can_sign(algorithms: &[At<Algorithm>], keys: &KeySource, findings: &mut Findi
                 .why("it would have no effect, and a reader would believe that such tokens come")
                 .fix("remove it: keys of Portico sign with EdDSA or ES256");
         }
+    }
+}
+
+fn scopes_claim(field: &Field<'_>, findings: &mut Findings) -> Option<At<ScopesClaim>> {
+    field.choice(
+        &[
+            ("scope", ScopesClaim::Scope),
+            ("scp", ScopesClaim::Scp),
+            ("roles", ScopesClaim::Roles),
+        ],
+        findings,
+    )
+}
+
+/// Tokens of Portico have `scope` and `jti`: what says otherwise would only let in what Portico has not made.
+fn writes_so(
+    scopes_claim: Option<&At<ScopesClaim>>,
+    requires_jti: Option<&At<bool>>,
+    keys: &KeySource,
+    findings: &mut Findings,
+) {
+    if *keys != KeySource::Portico {
+        return;
+    }
+    let elsewhere = scopes_claim.filter(|claim| claim.value != ScopesClaim::Scope);
+    let without_id = requires_jti.filter(|required| !required.value);
+    for (at, message) in [
+        elsewhere.map(|claim| (claim.at, "tokens of Portico have their scopes in `scope`")),
+        without_id.map(|required| (required.at, "tokens of Portico have a `jti`")),
+    ]
+    .into_iter()
+    .flatten()
+    {
+        findings
+            .error(code::NOT_OF_PORTICO, at, message)
+            .why("it would have no effect on them, and a reader would believe that others come")
+            .fix("remove it; it is for keys of another issuer");
     }
 }
 

@@ -470,6 +470,18 @@ pub(crate) static PROVIDER: &[Key] = &[
     ),
     must("max_lifetime", DURATION, "15min", "The highest `exp - iat`."),
     must("leeway", DURATION, "30s", "How much clocks may differ."),
+    may(
+        "scopes_claim",
+        Form::Choice(&["scope", "scp", "roles"]),
+        "scp",
+        "Where another issuer writes scopes, when not in `scope`.",
+    ),
+    may(
+        "require_jti",
+        Form::Boolean,
+        "false",
+        "Whether a token of another issuer must have an id of its own; without it, `true`.",
+    ),
     must(
         "keys",
         Form::TextOr(Text::KeySource, PROVIDER_KEYS),

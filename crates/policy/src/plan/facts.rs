@@ -388,10 +388,37 @@ pub struct IdentityProvider {
     pub max_lifetime: Duration,
     /// Clock difference that is forgiven.
     pub leeway: Duration,
+    /// The claim that holds the scopes.
+    pub scopes_claim: ScopesClaim,
+    /// Whether a token without `jti` is refused.
+    pub requires_jti: bool,
     /// Where its keys come from.
     pub keys: KeySource,
     /// Where it is written.
     pub rule: Rule,
+}
+
+/// Where an issuer writes scopes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ScopesClaim {
+    /// `scope`, one string (RFC 9068 §2.2.3).
+    Scope,
+    /// `scp`, a string or a list.
+    Scp,
+    /// `roles`, a list or a string.
+    Roles,
+}
+
+impl ScopesClaim {
+    /// Its name in a token.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Scope => "scope",
+            Self::Scp => "scp",
+            Self::Roles => "roles",
+        }
+    }
 }
 
 /// A signature algorithm.

@@ -16,8 +16,8 @@ pub(crate) use facts::RouteRules;
 pub use facts::{
     AcmeChallenge, AddressRule, Algorithm, Breaker, Certificate, ClientCertificateRule, Ejection, Fallback,
     Floor, HealthCheck, HttpListener, HttpsListener, IdentityProvider, KeySource, KeyUrl, Limits, Listener,
-    Retirement, Retries, Route, RouteAuth, RouteTarget, Rule, Served, Timeouts, TlsVersion, Upstream,
-    UpstreamAddress, UpstreamAuthorization, UpstreamTls, WebSocket,
+    Retirement, Retries, Route, RouteAuth, RouteTarget, Rule, ScopesClaim, Served, Timeouts, TlsVersion,
+    Upstream, UpstreamAddress, UpstreamAuthorization, UpstreamTls, WebSocket,
 };
 pub use rate::{Count, CountIn, Mode, OnStoreDown, RateKey, RateLimit, is_failure};
 pub use waiver::Waiver;

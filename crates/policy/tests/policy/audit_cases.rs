@@ -293,7 +293,7 @@ const HEADERS: [Case; 34] = [
 ];
 
 /// Rules about other single values.
-const VALUES: [Case; 67] = [
+const VALUES: [Case; 68] = [
     Case(
         "A1101",
         "listeners.yaml",
@@ -349,6 +349,14 @@ const VALUES: [Case; 67] = [
         "leeway: 61s",
         "identity.customers.leeway",
         "leeway: 60s",
+    ),
+    Case(
+        "A1831",
+        "identity.yaml",
+        "keys: portico",
+        "keys: file:idp.jwks.json\n    require_jti: false",
+        "identity.customers.require_jti",
+        "keys: file:idp.jwks.json",
     ),
     Case(
         "A1203",

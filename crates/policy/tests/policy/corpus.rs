@@ -368,12 +368,14 @@ pub(crate) fn facts(plan: &Plan) -> Vec<String> {
     lines.extend(
         certificates.map(|it| format!("certificate {} for {:?} by {:?}", it.name, it.hosts, it.acme)),
     );
-    // The token of a corpus is not signed, so whose keys would be asked is a fact, not an answer.
-    lines.extend(
-        plan.identity_providers()
-            .iter()
-            .map(|provider| format!("keys of {} {:?}", provider.name, provider.keys)),
-    );
+    // The token of a corpus is not signed and has no claims, so whose keys would be asked, and in which form claims come,
+    // is a fact, not an answer.
+    lines.extend(plan.identity_providers().iter().map(|provider| {
+        format!(
+            "keys of {} {:?} {:?} {}",
+            provider.name, provider.keys, provider.scopes_claim, provider.requires_jti
+        )
+    }));
     // How an upstream is watched decides about addresses, not about requests.
     lines.extend(plan.upstreams().iter().map(|upstream| {
         format!(

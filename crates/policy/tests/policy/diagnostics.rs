@@ -564,6 +564,12 @@ const TOGETHER: &[Slip] = &[
         "path: \"/api/v1/accounts/{id}/{what}/all\" }\n    auth: customers\n    scopes: []\n    upstream: core\n  other_transfer:\n    match: { method: POST, path: \"/api/v1/accounts/{id}/entries/{entry}\"",
     ),
     Slip(
+        "claims that tokens of Portico do not write so",
+        "identity.yaml",
+        "keys: portico",
+        "keys: portico\n    scopes_claim: roles\n    require_jti: false",
+    ),
+    Slip(
         "two issuers with the same keys",
         "identity.yaml",
         "identity:\n",

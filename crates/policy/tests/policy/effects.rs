@@ -32,7 +32,7 @@ upstreams:
   listing: { address: unix:listing.sock, authorization: strip, openapi: listing.openapi.json, timeouts: { connect: 1s, read: 15s, total: 30s } }
 identity:
   customers: { issuer: https://a.example, audiences: [core-api], algorithms: [EdDSA], type: at+jwt, max_lifetime: 15min, leeway: 30s, keys: portico }
-  partners: { issuer: https://b.example, audiences: [core-api], algorithms: [ES256], type: at+jwt, max_lifetime: 5min, leeway: 30s, keys: file:partners.jwks.json }
+  partners: { issuer: https://b.example, audiences: [core-api], algorithms: [ES256], type: at+jwt, max_lifetime: 5min, leeway: 30s, scopes_claim: scp, require_jti: false, keys: file:partners.jwks.json }
   suppliers: { issuer: https://d.example, audiences: [core-api], algorithms: [ES256], type: at+jwt, max_lifetime: 5min, leeway: 30s, keys: { url: "https://d.example/jwks.json", refresh: 5min, stale_for: 1h, addresses: [10.0.4.0/24] } }
 headers:
   api: { set: { X-Frame-Options: SAMEORIGIN }, remove: [Server] }
@@ -291,6 +291,12 @@ pub(crate) const CHANGES: &[(&str, &str, &str)] = &[
         "max_lifetime: 14min",
     ),
     ("identity.*.leeway", "leeway: 30s", "leeway: 29s"),
+    (
+        "identity.*.scopes_claim",
+        "scopes_claim: scp",
+        "scopes_claim: roles",
+    ),
+    ("identity.*.require_jti", ", require_jti: false", ""),
     ("routes.*.headers", "headers: docs", "headers: api"),
     (
         "headers.*.set",
@@ -623,6 +629,14 @@ const ON_THE_WIRE: &[(&str, &str)] = &[
     (
         "identity.*.keys.stale_for",
         "gateway/tests/gateway/issuer_keys.rs::j38_an_issuer_that_is_away_closes_its_routes_late_with_503_and_opens_them_by_itself",
+    ),
+    (
+        "identity.*.require_jti",
+        "gateway/tests/gateway/platform.rs::j31_j32_a_provider_that_writes_scp_and_no_jti_is_understood_where_the_policy_says_so",
+    ),
+    (
+        "identity.*.scopes_claim",
+        "gateway/tests/gateway/platform.rs::j31_j32_a_provider_that_writes_scp_and_no_jti_is_understood_where_the_policy_says_so",
     ),
     (
         "identity.*.keys.url",

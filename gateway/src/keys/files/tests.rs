@@ -1,6 +1,6 @@
 //! Key files that are there, wrong, gone, mended, and another issuer's.
 
-use keyring::{Algorithm, Claims, KeySet, KeyState, SigningKey, TokenAlgorithm, TokenRefusal};
+use keyring::{Algorithm, Claims, ClaimsForm, KeySet, KeyState, SigningKey, TokenAlgorithm, TokenRefusal};
 use policy::SourceFile;
 use serde_json::{Value, json};
 
@@ -80,6 +80,7 @@ impl Desk {
             token_type: "at+jwt".to_owned(),
             max_lifetime_s: 3_600,
             leeway_s: 1,
+            form: ClaimsForm::default(),
         };
         let token = key.sign(&json!({
             "iss": "https://idp.example", "aud": "orders", "sub": "client-1", "jti": "1", "iat": NOW, "exp": NOW + 60,
