@@ -1,7 +1,7 @@
 //! Keys that rotate under load, with clocks that are wrong and processes that die, and the invariants INV-1 to INV-6 judged by
 //! what clients, gateways and the database saw.
 //!
-//! The processes are the shipped binary with settings that compress time. `judge.rs` is pure; everything else brings it evidence.
+//! The processes are the shipped binary with settings that compress time. `judge` is pure; everything else brings it evidence.
 
 mod clients;
 mod clock;
