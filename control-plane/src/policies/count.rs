@@ -14,7 +14,7 @@ pub(super) struct Reading {
 pub(super) fn counted(served: &Traffic, before: Option<&Reading>, now: &Reading) -> Traffic {
     match before {
         Some(before) if before.boot_id == now.boot_id => {
-            joined(served, &now.traffic, |sum, now| sum.saturating_add(now)).less(&before.traffic)
+            joined(served, &now.traffic, u64::saturating_add).less(&before.traffic)
         }
         Some(_) => joined(served, &now.traffic, u64::saturating_add),
         // Seen for the first time: what it served before is not of this phase.

@@ -3,6 +3,7 @@
 //! The fingerprint is made by a gateway from its memory, and here by the same compiler from what was stated.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
 use axum::extract::State;
 use fleet::{PolicyContent, Position};
@@ -60,8 +61,8 @@ pub(super) async fn show_drift(State(state): State<AppState>) -> Result<Json<Dri
     let rows = store::memories(&mut tx).await?;
     let mut contents = HashMap::new();
     for told in rows.iter().filter_map(|row| row.told_epoch.zip(row.told_seq)) {
-        if !contents.contains_key(&told) {
-            contents.insert(told, bundle::stated(&mut tx, told).await?);
+        if let Entry::Vacant(entry) = contents.entry(told) {
+            entry.insert(bundle::stated(&mut tx, told).await?);
         }
     }
     drop(tx);

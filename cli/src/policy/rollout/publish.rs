@@ -215,6 +215,15 @@ mod tests {
             "approval_because": "its risk is high", "approvers": [], "under_way": null,
             "phases": [{"phase": "canary", "gateways": ["edge-2"]}, {"phase": "all", "gateways": ["edge-1", "edge-2"]}],
         });
-        insta::assert_snapshot!(page(&plan));
+        let page = page(&plan);
+        for line in [
+            "high      routes.rates  - → GET /rates, auth none  anyone may call GET /rates",
+            "checks    41 cases pass, the audit grades it A",
+            "approval  somebody else must agree: its risk is high; agreed: none",
+            "canary    1 gateways: edge-2",
+            "all       2 gateways: edge-1, edge-2",
+        ] {
+            assert!(page.contains(line), "{line} is missing in\n{page}");
+        }
     }
 }

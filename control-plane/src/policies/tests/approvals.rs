@@ -62,15 +62,15 @@ async fn a_risky_change_goes_out_with_the_consent_of_somebody_else_only() {
     let wrong = [
         approval(&plane, &change, &stranger, |_| ()).await,
         approval(&plane, &change, &plane.grace, |it| {
-            it.change_id = "closed".to_owned()
+            it.change_id = "closed".to_owned();
         })
         .await,
         approval(&plane, &change, &plane.grace, |it| {
-            it.environment = "production".to_owned()
+            it.environment = "production".to_owned();
         })
         .await,
         approval(&plane, &change, &plane.grace, |it| {
-            it.content = fleet::Digest::of(b"")
+            it.content = fleet::Digest::of(b"");
         })
         .await,
         approval(&plane, &change, &plane.grace, |it| it.approver = "eve".to_owned()).await,

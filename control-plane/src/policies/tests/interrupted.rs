@@ -21,7 +21,9 @@ async fn any_number_of_control_planes_take_each_step_once() {
         }
         // Whoever comes second finds a phase in which nobody has said anything yet.
         let (one, two, three) = tokio::join!(once(&plane.state), once(&twins[0]), once(&twins[1]));
-        (one.unwrap(), two.unwrap(), three.unwrap());
+        one.unwrap();
+        two.unwrap();
+        three.unwrap();
         assert_eq!(plane.phase().await, expected);
     }
     let steps = "SELECT count(*) FROM control.fleet_event WHERE action IN ('policy.phase', 'policy.in_force') AND subject LIKE 'tighter%'";
@@ -32,7 +34,8 @@ async fn any_number_of_control_planes_take_each_step_once() {
         .await;
     plane.acknowledge("edge-1", "refused").await;
     let (one, two) = tokio::join!(once(&twins[0]), once(&twins[1]));
-    (one.unwrap(), two.unwrap());
+    one.unwrap();
+    two.unwrap();
     assert_eq!(
         plane
             .number("SELECT count(*) FROM control.fleet_event WHERE action = 'policy.halted'")
