@@ -1,5 +1,6 @@
 //! Strict reading of an HTTP/1 request head (RFC 9112), before pingora sees a byte of it.
 
+use memchr::{memchr, memchr_iter, memchr2};
 use policy::framing::{Fields, check_method};
 use problem::catalogue;
 
@@ -30,10 +31,7 @@ impl Scanner {
     /// FR-4 as soon as a line does not end with CRLF; 431 as soon as the head is too long.
     pub(crate) fn advance(&mut self, bytes: &[u8], limits: HeadLimits) -> Result<Option<usize>, Refusal> {
         let fresh = bytes.get(self.scanned..).unwrap_or_default();
-        for (offset, byte) in fresh.iter().enumerate() {
-            if *byte != b'\n' {
-                continue;
-            }
+        for offset in memchr_iter(b'\n', fresh) {
             let at = self.scanned.saturating_add(offset);
             let line = bytes.get(self.line_start..at).unwrap_or_default();
             let Some((b'\r', line)) = line.split_last() else {
@@ -75,9 +73,7 @@ pub(super) const TOO_LARGE: Refusal = Refusal {
 /// # Errors
 /// The first rule of FR-1 to FR-9 that is broken, or 414 and 431 for sizes.
 pub(crate) fn check(head: &[u8], limits: HeadLimits) -> Result<Option<u64>, Refusal> {
-    let mut lines = head
-        .split(|byte| *byte == b'\n')
-        .map(|line| line.strip_suffix(b"\r").unwrap_or(line));
+    let mut lines = lines(head);
     let request_line = RequestLine::parse(lines.next().unwrap_or_default(), limits)?;
     let mut fields = Fields::default();
     let mut count = 0_usize;
@@ -95,6 +91,16 @@ pub(crate) fn check(head: &[u8], limits: HeadLimits) -> Result<Option<u64>, Refu
         fields.observe_line(name, value)?;
     }
     Ok(fields.finish(request_line.method)?)
+}
+
+/// The lines of a whole head, without their ends.
+fn lines(head: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut start = 0_usize;
+    memchr_iter(b'\n', head).map(move |end| {
+        let line = head.get(start..end).unwrap_or_default();
+        start = end.saturating_add(1);
+        line.strip_suffix(b"\r").unwrap_or(line)
+    })
 }
 
 struct RequestLine<'h> {
@@ -174,14 +180,10 @@ fn split_field(line: &[u8]) -> Result<(&[u8], &[u8]), Refusal> {
     if matches!(line.first(), Some(b' ' | b'\t')) {
         return Err(Refusal::malformed("FR-4", "a header line begins with a space"));
     }
-    // Looks at all bytes, which a processor does many at a time.
-    if line
-        .iter()
-        .fold(false, |found, byte| found | matches!(byte, b'\r' | 0))
-    {
+    if memchr2(b'\r', 0, line).is_some() {
         return Err(Refusal::malformed("FR-4", "a header line holds CR or NUL"));
     }
-    let colon = line.iter().position(|byte| *byte == b':');
+    let colon = memchr(b':', line);
     let Some((name, value)) = colon.and_then(|colon| line.split_at_checked(colon)) else {
         return Err(Refusal::malformed("FR-4", "a header line has no colon"));
     };

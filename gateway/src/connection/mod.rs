@@ -11,6 +11,7 @@ pub(crate) mod head;
 mod http1;
 mod http2;
 pub(crate) mod refusal;
+mod secure;
 mod stream;
 
 use std::fmt;
@@ -20,10 +21,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use http::HeaderValue;
-use pingora::listeners::tls::Acceptor;
 use pingora::protocols::l4::stream::Stream as TransportStream;
-use pingora::protocols::tls::TlsRef;
-use pingora::protocols::{ALPN, GetSocketDigest as _, SocketDigest, Stream};
+use pingora::protocols::{ALPN, GetSocketDigest as _, SocketDigest, Ssl as _};
 use policy::Scheme;
 use prometheus::IntGauge;
 use tokio::net::TcpStream;
@@ -33,6 +32,7 @@ use crate::metrics::METRICS;
 use crate::server::{Entrance, Worker};
 use crate::tls::{Greeting, Served, VerifiedClient, greet};
 use caps::ConnectionPermit;
+use secure::SecureStream;
 
 tokio::task_local! {
     /// The connection that the request at hand came in on. Set around every call into pingora's proxy.
@@ -94,6 +94,11 @@ impl Connection {
             upgraded: AtomicBool::new(false),
             head_us: AtomicU64::new(u64::MAX),
         })
+    }
+
+    /// The client, in words.
+    pub(crate) fn client_text(&self) -> &str {
+        self.client_field.to_str().unwrap_or_default()
     }
 
     /// The scheme requests of this connection have.
@@ -207,7 +212,8 @@ async fn serve_tls(worker: &Arc<Worker>, entrance: Arc<Entrance>, socket: Transp
     let started = Instant::now();
     let limit = worker.shared.connections.handshake_timeout();
     let count = |outcome: &str| METRICS.handshakes.with_label_values(&[outcome]).inc();
-    let (stream, secured) = match timeout(limit, handshake(&entrance, socket)).await {
+    // Boxed, so that its buffers go when it ends: the task keeps its largest part for as long as the connection.
+    let (stream, secured) = match Box::pin(timeout(limit, handshake(&entrance, socket))).await {
         Ok(Ok(done)) => done,
         Ok(Err(outcome)) => {
             count(outcome);
@@ -219,10 +225,11 @@ async fn serve_tls(worker: &Arc<Worker>, entrance: Arc<Entrance>, socket: Transp
         }
     };
     METRICS.handshake_seconds.observe(started.elapsed().as_secs_f64());
-    count(stream.get_ssl().and_then(TlsRef::version).unwrap_or("unknown"));
+    let version = stream.session().protocol_version();
+    count(version.and_then(|version| version.as_str()).unwrap_or("unknown"));
     let connection = Connection::new(entrance, client, Some(secured));
     if stream.selected_alpn_proto() == Some(ALPN::H2) {
-        http2::serve(worker, connection, stream).await;
+        Box::pin(http2::serve(worker, connection, stream)).await;
     } else {
         http1::serve(worker, connection, stream).await;
     }
@@ -235,7 +242,7 @@ async fn serve_tls(worker: &Arc<Worker>, entrance: Arc<Entrance>, socket: Transp
 async fn handshake(
     entrance: &Entrance,
     mut socket: TransportStream,
-) -> Result<(Stream, Secured), &'static str> {
+) -> Result<(Box<SecureStream>, Secured), &'static str> {
     let tls = entrance.tls.as_ref().ok_or("failed")?.current();
     let local = socket.get_socket_digest().and_then(|digest| {
         let local = digest.local_addr()?.as_inet()?;
@@ -246,17 +253,15 @@ async fn handshake(
         Greeting::Unrecognized => return Err("unrecognized_name"),
         Greeting::Broken => return Err("failed"),
     };
-    let acceptor = Acceptor::from_server_config(served.config());
-    let stream: Stream = match acceptor.tls_handshake(socket).await {
-        Ok(stream) => Box::new(stream),
-        Err(error) => {
-            tracing::debug!(%error, "TLS handshake failed");
-            return Err("failed");
-        }
-    };
-    let chain = stream
-        .get_ssl()
-        .and_then(|tls| tls.peer_cert_chain_der().map(<[_]>::to_vec));
+    let accepted = SecureStream::accept(served.config(), socket).await;
+    let stream = accepted.map(Box::new).map_err(|error| {
+        tracing::debug!(%error, "TLS handshake failed");
+        "failed"
+    })?;
+    let chain = stream.session().peer_certificates().map(|chain| {
+        let owned = chain.iter().map(|certificate| certificate.clone().into_owned());
+        owned.collect::<Vec<_>>()
+    });
     let client = served
         .authority()
         .zip(chain)

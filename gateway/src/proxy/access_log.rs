@@ -43,10 +43,12 @@ pub(super) fn write(session: &Session, error: Option<&Error>, ctx: &RequestConte
     identity.finish(|| format!("{method} {route}"), status >= 500);
     tracing::info!(
         target: "access",
+        // As a field it is text; behind the fields it would be formatted.
+        message = "request",
         request_id = identity.request_id(),
         trace_id = identity.names.trace_id(),
         listener = ctx.connection.as_ref().map(|connection| connection.entrance.label.as_str()),
-        client = ctx.connection.as_ref().map(|connection| tracing::field::display(connection.client)),
+        client = ctx.connection.as_ref().map(|connection| connection.client_text()),
         method,
         path = ctx.path,
         route,
@@ -68,7 +70,6 @@ pub(super) fn write(session: &Session, error: Option<&Error>, ctx: &RequestConte
         subject = permit.and_then(policy::Permit::principal).map(|principal| principal.subject.as_str()),
         client_certificate = ctx.client_certificate(),
         interrupted = error.is_some() && answered.is_some(),
-        "request"
     );
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use http::{HeaderMap, Version, header};
+use http::{HeaderMap, HeaderName, Version, header};
 use pingora::proxy::Session;
 use pingora::{Error, ErrorType, Result};
 use policy::framing::Fields;
@@ -29,7 +29,7 @@ const LOGGED_PATH: usize = 200;
 pub(super) fn check(session: &Session, ctx: &mut RequestContext) -> std::result::Result<(), Refusal> {
     let head = session.req_header();
     ctx.path = shorten(head.raw_path());
-    ctx.origin = text(&head.headers, header::ORIGIN.as_str()).map(str::to_owned);
+    ctx.origin = text(&head.headers, &header::ORIGIN).map(str::to_owned);
     if head.version == Version::HTTP_2 {
         let mut fields = Fields::default();
         fields.observe_map(&head.headers)?;
@@ -106,7 +106,7 @@ fn shorten(target: &[u8]) -> String {
         .collect()
 }
 
-pub(super) fn text<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
+pub(super) fn text<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Option<&'h str> {
     headers.get(name).and_then(|value| value.to_str().ok())
 }
 
@@ -115,7 +115,7 @@ pub(super) fn host(session: &Session) -> &str {
     let head = session.req_header();
     match head.uri.authority() {
         Some(authority) if head.version == Version::HTTP_2 => authority.as_str(),
-        _ => text(&head.headers, header::HOST.as_str()).unwrap_or_default(),
+        _ => text(&head.headers, &header::HOST).unwrap_or_default(),
     }
 }
 

@@ -95,11 +95,10 @@ async fn jwks(shared: &Shared, session: &mut Session, ctx: &mut RequestContext) 
             HeaderValue::from_str(keys.etag()).unwrap_or_else(|_| HeaderValue::from_static("\"\"")),
         ),
     ];
-    let known =
-        request::text(&session.req_header().headers, header::IF_NONE_MATCH.as_str()).is_some_and(|tags| {
-            tags.split(',')
-                .any(|tag| tag.trim().trim_start_matches("W/") == keys.etag())
-        });
+    let known = request::text(&session.req_header().headers, &header::IF_NONE_MATCH).is_some_and(|tags| {
+        tags.split(',')
+            .any(|tag| tag.trim().trim_start_matches("W/") == keys.etag())
+    });
     let (status, body) = if known {
         (StatusCode::NOT_MODIFIED, Bytes::new())
     } else {

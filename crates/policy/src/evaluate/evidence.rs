@@ -141,13 +141,21 @@ impl LimitState {
     /// The `RateLimit` field: `"per-address";r=12;t=9`.
     #[must_use]
     pub fn rate_limit_field(&self) -> HeaderValue {
-        HeaderValue::from_str(&format!(
-            "\"{}\";r={};t={}",
-            self.limit.name,
-            self.remaining,
-            self.reset_seconds()
-        ))
-        .unwrap_or_else(|_| HeaderValue::from_static(""))
+        let (remaining, reset) = (
+            HeaderValue::from(self.remaining),
+            HeaderValue::from(self.reset_seconds()),
+        );
+        let name = self.limit.name.as_bytes();
+        let field = [
+            b"\"",
+            name,
+            b"\";r=",
+            remaining.as_bytes(),
+            b";t=",
+            reset.as_bytes(),
+        ]
+        .concat();
+        HeaderValue::try_from(field).unwrap_or_else(|_| HeaderValue::from_static(""))
     }
 
     /// The `RateLimit-Policy` field: `"per-address";q=100;w=60`.

@@ -65,24 +65,19 @@ impl TraceContext {
     /// The trace id as 32 hexadecimal digits, as logs write it.
     #[must_use]
     pub fn trace_id(&self) -> String {
-        String::from_utf8_lossy(&digits::<32>(self.trace_id)).into_owned()
+        format!("{:032x}", self.trace_id)
     }
 
     /// The `traceparent` field value: `00-<trace id>-<span id>-<flags>`.
     #[must_use]
     pub fn to_bytes(&self) -> [u8; TEXT] {
-        let mut text = [b'-'; TEXT];
-        let flags = u128::from(self.sampled);
-        let digits = digits::<2>(0)
-            .into_iter()
-            .chain(*b"-")
-            .chain(digits::<32>(self.trace_id))
-            .chain(*b"-")
-            .chain(digits::<16>(u128::from(self.span_id)))
-            .chain(*b"-")
-            .chain(digits::<2>(flags));
-        for (place, digit) in text.iter_mut().zip(digits) {
-            *place = digit;
+        let mut text = *b"00-00000000000000000000000000000000-0000000000000000-00";
+        let [_, _, _, rest @ ..] = &mut text;
+        let (trace, rest) = rest.split_at_mut(2 * size_of::<u128>());
+        write_hex(trace, &self.trace_id.to_be_bytes());
+        if let [_, span @ .., _, _, sampled] = rest {
+            write_hex(span, &self.span_id.to_be_bytes());
+            *sampled = b'0' + u8::from(self.sampled);
         }
         text
     }
@@ -118,15 +113,12 @@ impl fmt::Display for TraceContext {
     }
 }
 
-/// A number as lower-case hexadecimal digits; `fmt` takes ten times as long for 128 bits.
-fn digits<const N: usize>(mut number: u128) -> [u8; N] {
-    let mut text = [b'0'; N];
-    for place in text.iter_mut().rev() {
-        let digit = u8::try_from(number & 15).unwrap_or(0);
-        *place = if digit < 10 { b'0' } else { b'a' - 10 } + digit;
-        number >>= 4;
+/// Bytes as lower-case hexadecimal digits; `fmt` takes ten times as long for 128 bits.
+fn write_hex(text: &mut [u8], bytes: &[u8]) {
+    let digit = |number: u8| number + if number < 10 { b'0' } else { b'a' - 10 };
+    for (pair, byte) in text.chunks_exact_mut(2).zip(bytes) {
+        pair.copy_from_slice(&[digit(byte >> 4), digit(byte & 15)]);
     }
-    text
 }
 
 fn is_lower_hex(part: &str, length: usize) -> bool {

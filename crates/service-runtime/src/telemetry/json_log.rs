@@ -10,7 +10,6 @@ use std::sync::{Arc, Condvar, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use chrono::SecondsFormat;
 use prometheus::IntCounter;
 use serde::{Serialize, Serializer};
 use serde_json::{Map, Value};
@@ -22,6 +21,7 @@ use tracing_subscriber::layer::Context;
 use tracing_subscriber::registry::{LookupSpan, Scope};
 
 use super::RequestNames;
+use super::line::Line;
 use crate::clock::Clock;
 use crate::metrics;
 
@@ -32,9 +32,6 @@ const CAPACITY_BYTES: usize = 4 * 1024 * 1024;
 const LINGER: Duration = Duration::from_millis(10);
 /// With so many bytes waiting there is company enough.
 const FULL_BYTES: usize = 64 * 1024;
-
-/// A buffer for lines that has grown beyond this is given back.
-const KEPT_BYTES: usize = 16 * 1024;
 
 static DROPPED: LazyLock<Option<IntCounter>> = LazyLock::new(|| {
     let counter = IntCounter::new(
@@ -192,10 +189,10 @@ where
 
     fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
         let metadata = event.metadata();
-        let time = self.clock.now().to_rfc3339_opts(SecondsFormat::Micros, true);
-        // Taken, not borrowed: a value that logs while it is written gets a buffer of its own.
-        let mut line = Line::new(BUFFER.take());
-        event.record(&mut Collect(&mut line));
+        // Taken, not borrowed: a value that logs while it is written gets a line of its own.
+        let mut line = LINE.take();
+        line.begin();
+        event.record(&mut Collect(&mut Own(&mut line)));
         if let Some(spans) = context.event_scope(event) {
             for span in spans {
                 if let Some(of_span) = span.extensions().get::<SpanFields>() {
@@ -206,67 +203,62 @@ where
             }
         }
         RequestNames::with_current(|names| {
-            line.take("request_id", names.request_id());
-            line.take("trace_id", names.trace_id());
+            line.take_text("request_id", names.request_id());
+            line.take_text("trace_id", names.trace_id());
         });
-        line.take("time", &time);
-        line.take("level", metadata.level().as_str());
-        line.take("service", self.service);
-        line.take("target", metadata.target());
-        let bytes = line.end();
-        self.queue.push(&bytes, *metadata.level() <= Level::WARN);
-        if bytes.capacity() <= KEPT_BYTES {
-            BUFFER.set(bytes);
+        if !line.holds("time") {
+            line.add_time("time", self.clock.now());
+        }
+        line.take_text("level", metadata.level().as_str());
+        line.take_text("service", self.service);
+        line.take_text("target", metadata.target());
+        self.queue.push(line.end(), *metadata.level() <= Level::WARN);
+        if line.is_small() {
+            LINE.set(line);
         }
     }
 }
 
 thread_local! {
     /// The last line of this thread: its memory serves the next one.
-    static BUFFER: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
-}
-
-/// A line under construction. What has a name already keeps its value: fields of the line come before those of its
-/// spans, and inner spans before outer ones.
-struct Line {
-    bytes: Vec<u8>,
-    names: Vec<&'static str>,
-}
-
-impl Line {
-    fn new(mut bytes: Vec<u8>) -> Self {
-        bytes.clear();
-        bytes.push(b'{');
-        Self {
-            bytes,
-            names: Vec::with_capacity(32),
-        }
-    }
-
-    fn end(mut self) -> Vec<u8> {
-        self.bytes.extend_from_slice(b"}\n");
-        self.bytes
-    }
+    static LINE: Cell<Line> = Cell::default();
 }
 
 /// Where fields go.
 trait Fields {
     fn take(&mut self, name: &'static str, value: &(impl Serialize + ?Sized));
+
+    fn take_text(&mut self, name: &'static str, text: &str) {
+        self.take(name, text);
+    }
 }
 
+/// What has a name already keeps its value: fields of the line come before those of its spans, and inner spans before
+/// outer ones.
 impl Fields for Line {
     fn take(&mut self, name: &'static str, value: &(impl Serialize + ?Sized)) {
-        if self.names.contains(&name) {
-            return;
+        if !self.holds(name) {
+            self.add(name, value);
         }
-        if !self.names.is_empty() {
-            self.bytes.push(b',');
+    }
+
+    fn take_text(&mut self, name: &'static str, text: &str) {
+        if !self.holds(name) {
+            self.add_text(name, text);
         }
-        self.names.push(name);
-        // Writing to memory does not fail.
-        drop(serde_json::to_writer(&mut self.bytes, name));
-        self.bytes.push(b':');
-        drop(serde_json::to_writer(&mut self.bytes, value));
+    }
+}
+
+/// The fields of the line itself: whoever writes it names none of them twice.
+struct Own<'l>(&'l mut Line);
+
+impl Fields for Own<'_> {
+    fn take(&mut self, name: &'static str, value: &(impl Serialize + ?Sized)) {
+        self.0.add(name, value);
+    }
+
+    fn take_text(&mut self, name: &'static str, text: &str) {
+        self.0.add_text(name, text);
     }
 }
 
@@ -312,11 +304,15 @@ struct Collect<'f, F>(&'f mut F);
 
 impl<F: Fields> Collect<'_, F> {
     fn put(&mut self, field: &Field, value: &(impl Serialize + ?Sized)) {
-        // `otel.*` fields steer the exporter; they say nothing in a log.
-        if !field.name().starts_with("otel.") {
+        if is_for_people(field) {
             self.0.take(field.name(), value);
         }
     }
+}
+
+/// `otel.*` fields steer the exporter; they say nothing in a log.
+fn is_for_people(field: &Field) -> bool {
+    !field.name().starts_with("otel.")
 }
 
 /// What a value shows of itself, as one JSON string.
@@ -342,7 +338,9 @@ impl<F: Fields> Visit for Collect<'_, F> {
     }
 
     fn record_str(&mut self, field: &Field, value: &str) {
-        self.put(field, value);
+        if is_for_people(field) {
+            self.0.take_text(field.name(), value);
+        }
     }
 
     fn record_u64(&mut self, field: &Field, value: u64) {

@@ -2,6 +2,7 @@
 
 mod errors;
 mod json_log;
+mod line;
 mod names;
 mod traces;
 

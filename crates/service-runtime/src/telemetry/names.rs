@@ -48,8 +48,9 @@ impl RequestNames {
     /// The trace id as 32 hexadecimal digits.
     #[must_use]
     pub fn trace_id(&self) -> &str {
-        let call = self.call.to_str().unwrap_or_default();
-        call.split('-').nth(1).unwrap_or_default()
+        // Behind the version, and before the span.
+        let trace = self.call.as_bytes().get(3..35).unwrap_or_default();
+        std::str::from_utf8(trace).unwrap_or_default()
     }
 
     /// Runs a future; its lines carry the ids.

@@ -83,7 +83,7 @@ fn fits(response: &ResponseHeader, compression: &Compression) -> bool {
 }
 
 fn is_of_type(headers: &HeaderMap, types: &[String]) -> bool {
-    let Some(written) = request::text(headers, header::CONTENT_TYPE.as_str()) else {
+    let Some(written) = request::text(headers, &header::CONTENT_TYPE) else {
         return false;
     };
     let written = written.split(';').next().unwrap_or_default().trim();
@@ -92,7 +92,7 @@ fn is_of_type(headers: &HeaderMap, types: &[String]) -> bool {
 
 /// Whether it is worth it; an answer that does not say how long it is may be.
 fn is_large(headers: &HeaderMap, compression: &Compression) -> bool {
-    let length = request::text(headers, header::CONTENT_LENGTH.as_str());
+    let length = request::text(headers, &header::CONTENT_LENGTH);
     length
         .and_then(|length| length.parse::<u64>().ok())
         .is_none_or(|length| length >= compression.over)

@@ -37,7 +37,7 @@ pub(super) fn asks(headers: &HeaderMap) -> Asks {
     let is_conditional =
         headers.contains_key(header::IF_NONE_MATCH) || headers.contains_key(header::IF_MODIFIED_SINCE);
     let is_pragma = !headers.contains_key(header::CACHE_CONTROL)
-        && request::text(headers, header::PRAGMA.as_str()).is_some_and(|pragma| pragma.contains("no-cache"));
+        && request::text(headers, &header::PRAGMA).is_some_and(|pragma| pragma.contains("no-cache"));
     match (directives.wants_new() || is_pragma, is_conditional) {
         (true, true) => Asks::Bypass,
         (true, false) => Asks::New,

@@ -174,8 +174,8 @@ async fn find(
 /// Writes an answer that is kept.
 async fn give(session: &mut Session, ctx: &RequestContext, kept: &Answer) -> Result<()> {
     let request = &session.req_header().headers;
-    let tag = request::text(&kept.headers, header::ETAG.as_str());
-    let is_known = request::text(request, header::IF_NONE_MATCH.as_str())
+    let tag = request::text(&kept.headers, &header::ETAG);
+    let is_known = request::text(request, &header::IF_NONE_MATCH)
         .zip(tag)
         .is_some_and(|(field, tag)| names_tag(field, tag));
     let status = if is_known {

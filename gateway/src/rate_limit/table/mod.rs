@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use policy::gcra::{Denied, Granted, Limit};
 use policy::{Charge, Count, LimitState, LimitStates, Mode};
+use smallvec::SmallVec;
 
 use crate::metrics::METRICS;
 
@@ -115,7 +116,10 @@ impl<'c> Unit<'c> {
     }
 }
 
-type Locked<'l> = Vec<(usize, MutexGuard<'l, Shard>)>;
+/// As many as a request has limits, without an allocation.
+type Few<T> = SmallVec<[T; 4]>;
+
+type Locked<'l> = Few<(usize, MutexGuard<'l, Shard>)>;
 
 /// The table. All times are nanoseconds since it was made.
 pub(super) struct Table {
@@ -148,7 +152,7 @@ impl Table {
     }
 
     fn charge_units<'c>(&self, charges: &'c [Charge], unit: impl Fn(&'c Charge) -> Unit<'c>) -> LimitStates {
-        let units: Vec<Unit<'_>> = charges.iter().map(unit).collect();
+        let units: Few<Unit<'_>> = charges.iter().map(unit).collect();
         let decisions = self.charge_at(&units, self.now_ns());
         let answers = charges.iter().zip(&units).zip(decisions);
         answers
@@ -204,9 +208,10 @@ impl Table {
         }
     }
 
-    fn charge_at(&self, units: &[Unit<'_>], now_ns: u64) -> Vec<(Place, Result<Granted, Denied>)> {
+    fn charge_at(&self, units: &[Unit<'_>], now_ns: u64) -> Few<(Place, Result<Granted, Denied>)> {
+        let places: Few<Place> = units.iter().map(|unit| self.place(unit.key)).collect();
         // Shards are locked in ascending order, so two batches cannot wait for each other.
-        let mut wanted: Vec<usize> = units.iter().map(|unit| self.place(unit.key).shard).collect();
+        let mut wanted: Few<usize> = places.iter().map(|place| place.shard).collect();
         wanted.sort_unstable();
         wanted.dedup();
         let mut locked: Locked<'_> = wanted
@@ -214,10 +219,11 @@ impl Table {
             .map(|index| (index, self.lock(index)))
             .collect();
 
-        let decisions: Vec<_> = units
+        let decisions: Few<_> = units
             .iter()
-            .map(|unit| {
-                let (place, tat_ns) = self.find(&mut locked, *unit, now_ns);
+            .zip(places)
+            .map(|(unit, own)| {
+                let (place, tat_ns) = self.find(&mut locked, *unit, own, now_ns);
                 let tat_ns = if unit.duty == Duty::Defer { 0 } else { tat_ns };
                 (place, unit.gcra.decide(tat_ns, now_ns, unit.cost))
             })
@@ -242,8 +248,7 @@ impl Table {
     }
 
     /// Where this charge is counted, and its arrival time: its own bucket if it has one or there is room for one.
-    fn find<'l>(&'l self, locked: &mut Locked<'l>, unit: Unit<'_>, now_ns: u64) -> (Place, u64) {
-        let own = self.place(unit.key);
+    fn find<'l>(&'l self, locked: &mut Locked<'l>, unit: Unit<'_>, own: Place, now_ns: u64) -> (Place, u64) {
         if unit.duty != Duty::Count {
             // What the store counts has no part in the bucket of those that found no room.
             let tat_ns = shard_of(locked, own.shard).and_then(|shard| shard.arrivals.get(&own.key).copied());
