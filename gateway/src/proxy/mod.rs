@@ -55,13 +55,19 @@ impl Gateway {
     }
 
     /// Whether the request is answered already; if not, it is permitted and goes to its upstream.
+    ///
+    /// What most requests never come to is boxed: its future would be a part of this one, which is copied to the heap for
+    /// each of them.
     async fn decide(
         &self,
         session: &mut Session,
         ctx: &mut RequestContext,
         checked: std::result::Result<(), Refusal>,
     ) -> Result<bool> {
-        if checked.is_ok() && served::challenge(&self.shared, session, ctx).await? {
+        if checked.is_ok()
+            && served::may_be_challenge(session, ctx)
+            && Box::pin(served::challenge(&self.shared, session, ctx)).await?
+        {
             return Ok(true);
         }
         let body_timeout = ctx.snapshot.plan.floor().body_timeout;
@@ -71,19 +77,23 @@ impl Gateway {
                 Some(connection) => charged(&self.shared, connection.client, refusal),
                 None => refusal,
             };
-            return answer::refuse(session, ctx, refusal).await.map(|()| true);
+            return Box::pin(answer::refuse(session, ctx, refusal))
+                .await
+                .map(|()| true);
         }
         ctx.charged = Instant::now();
         let mut outcome = request::evaluate(&self.shared, session, ctx).await?;
         let evaluated = Instant::now();
         ctx.phases.evaluate = Some(evaluated.duration_since(ctx.charged));
         if !outcome.unconfirmed().is_empty() {
-            ctx.reserved = self.shared.limiter.confirm(&mut outcome, ctx.charged).await;
+            ctx.reserved = Box::pin(self.shared.limiter.confirm(&mut outcome, ctx.charged)).await;
             ctx.phases.store = Some(evaluated.elapsed());
         }
         match ctx.note(outcome) {
-            Decision::Deny(denial) => answer::deny(session, ctx, denial).await.map(|()| true),
-            Decision::Respond(reply) => answer::respond(session, ctx, reply).await.map(|()| true),
+            Decision::Deny(denial) => Box::pin(answer::deny(session, ctx, denial)).await.map(|()| true),
+            Decision::Respond(reply) => Box::pin(answer::respond(session, ctx, reply))
+                .await
+                .map(|()| true),
             Decision::Permit(permit) => {
                 let served = match permit.action() {
                     Action::Serve(served) => Some(served),
@@ -100,19 +110,21 @@ impl Gateway {
                     ctx.coding = compress::negotiate(&head.headers);
                 }
                 if let Some(served) = served {
-                    served::serve(&self.shared, session, ctx, served).await?;
+                    Box::pin(served::serve(&self.shared, session, ctx, served)).await?;
                     return Ok(true);
                 }
                 if let Some(websocket) = websocket {
-                    websocket::serve(&self.shared, session, ctx, websocket).await?;
+                    Box::pin(websocket::serve(&self.shared, session, ctx, websocket)).await?;
                     return Ok(true);
                 }
                 if let Some(cache) = cache
-                    && kept::look(&self.shared, session, ctx, cache).await?
+                    && Box::pin(kept::look(&self.shared, session, ctx, cache)).await?
                 {
                     return Ok(true);
                 }
-                request::continue_if_expected(session).await?;
+                if request::is_continue_expected(session) {
+                    Box::pin(request::tell_to_continue(session)).await?;
+                }
                 Ok(false)
             }
         }
@@ -316,7 +328,7 @@ impl ProxyHttp for Gateway {
         if error.is_none() && session.downstream_session.is_http2() {
             // A stream that ends while its request is still coming is reset behind the answer. RFC 9113 §8.1 allows
             // that, and clients (curl 7.88) take the whole answer for lost. `DRAIN_TIMEOUT` bounds this.
-            drop(session.downstream_session.drain_request_body().await);
+            drop(Box::pin(session.downstream_session.drain_request_body()).await);
         }
         if error.is_some() {
             // Pingora drops the connection without closing it in order: the client could lose the answer.

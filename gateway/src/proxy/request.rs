@@ -163,20 +163,23 @@ pub(super) async fn evaluate(
         Progress::Decided(outcome) => return Ok(outcome),
         Progress::NeedsBody(paused) => paused,
     };
-    Ok(match read_body(session, ctx, paused.body_limit()).await? {
-        Body::Whole(body) => {
-            let head = head(session, ctx, Some(&body)).ok_or_else(outside)?;
-            plan.resume(paused, &head, &evidence)
-        }
-        Body::TooLarge => {
-            session.set_keepalive(None);
-            paused.too_large()
-        }
-        Body::TooSlow => {
-            session.set_keepalive(None);
-            paused.too_slow(plan)
-        }
-    })
+    // Boxed: few requests come to this, and the future of all of them would hold it.
+    Ok(
+        match Box::pin(read_body(session, ctx, paused.body_limit())).await? {
+            Body::Whole(body) => {
+                let head = head(session, ctx, Some(&body)).ok_or_else(outside)?;
+                plan.resume(paused, &head, &evidence)
+            }
+            Body::TooLarge => {
+                session.set_keepalive(None);
+                paused.too_large()
+            }
+            Body::TooSlow => {
+                session.set_keepalive(None);
+                paused.too_slow(plan)
+            }
+        },
+    )
 }
 
 fn outside() -> Box<Error> {
@@ -192,7 +195,9 @@ enum Body {
 /// Reads a body that the decision depends on; pingora replays it to the upstream.
 async fn read_body(session: &mut Session, ctx: &RequestContext, limit: u64) -> Result<Body> {
     session.enable_retry_buffering();
-    continue_if_expected(session).await?;
+    if is_continue_expected(session) {
+        tell_to_continue(session).await?;
+    }
     let mut body = Vec::new();
     let read = timeout(ctx.snapshot.plan.floor().body_timeout, async {
         while let Some(chunk) = session.read_request_body().await? {
@@ -216,15 +221,17 @@ fn exceeds(length: usize, limit: u64) -> bool {
     u64::try_from(length).map_or(true, |length| length > limit)
 }
 
+/// Whether a client waits to be told to send its body.
+pub(super) fn is_continue_expected(session: &mut Session) -> bool {
+    session.req_header().headers.contains_key(header::EXPECT) && !session.is_body_done()
+}
+
 /// Tells a waiting client to send its body (RFC 9110 §10.1.1): the upstream is never asked.
-pub(super) async fn continue_if_expected(session: &mut Session) -> Result<()> {
-    let expects = session.req_header().headers.contains_key(header::EXPECT);
-    if expects && !session.is_body_done() {
-        // Pingora gives up keep-alive whenever it writes before the body is read; this once it must not.
-        let keepalive = session.get_keepalive();
-        session.write_continue_response().await?;
-        session.set_keepalive(keepalive);
-    }
+pub(super) async fn tell_to_continue(session: &mut Session) -> Result<()> {
+    // Pingora gives up keep-alive whenever it writes before the body is read; this once it must not.
+    let keepalive = session.get_keepalive();
+    session.write_continue_response().await?;
+    session.set_keepalive(keepalive);
     Ok(())
 }
 

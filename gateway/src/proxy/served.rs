@@ -35,6 +35,13 @@ pub(super) async fn serve(
     }
 }
 
+/// Whether a request may be what [`challenge`] answers: a GET in clear.
+pub(super) fn may_be_challenge(session: &Session, ctx: &RequestContext) -> bool {
+    let connection = ctx.connection.as_ref();
+    connection.is_some_and(|connection| connection.scheme() == Scheme::Http)
+        && session.req_header().method == Method::GET
+}
+
 /// Answers an authority that asks in clear for a proof that a name is ours (RFC 8555 §8.3), for as long as there is one
 /// to give: the one answer in clear that is no redirect. Returns whether it did.
 ///
@@ -45,15 +52,7 @@ pub(super) async fn challenge(
     session: &mut Session,
     ctx: &mut RequestContext,
 ) -> Result<bool> {
-    let is_in_clear = ctx
-        .connection
-        .as_ref()
-        .is_some_and(|connection| connection.scheme() == Scheme::Http);
-    let request = session.req_header();
-    if !is_in_clear || request.method != Method::GET {
-        return Ok(false);
-    }
-    let Some(proof) = shared.challenges.proof(request.raw_path()) else {
+    let Some(proof) = shared.challenges.proof(session.req_header().raw_path()) else {
         return Ok(false);
     };
     ctx.verdict = Verdict::Answered;

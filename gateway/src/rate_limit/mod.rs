@@ -138,7 +138,8 @@ impl RateLimiter {
                 .iter()
                 .map(|(charge, receipt)| (charge, *receipt))
                 .collect();
-            store.refund(&reserved).await;
+            // Boxed: most requests have nothing in the store, and the future of all of them would hold it.
+            Box::pin(store.refund(&reserved)).await;
         }
     }
 }
