@@ -12,4 +12,5 @@ mod proof;
 mod secrets;
 mod stage;
 mod supervisor;
+mod told;
 mod tour;

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use anyhow::{Context as _, anyhow};
 use aws_lc_rs::digest::{SHA256, digest};
-use keyring::{Claims, UnverifiedToken, key_name};
+use keyring::{Claims, ClaimsForm, UnverifiedToken, key_name};
 
 use super::clock::now;
 use super::evidence::{Micros, Origin, SECOND, Token};
@@ -89,6 +89,7 @@ impl Pool {
 
 /// What a token says.
 pub(super) fn claims(text: &str) -> anyhow::Result<Claims> {
-    let token = UnverifiedToken::read(text).map_err(|refusal| anyhow!("not a token: {refusal}"))?;
+    let token = UnverifiedToken::read(text, ClaimsForm::default())
+        .map_err(|refusal| anyhow!("not a token: {refusal}"))?;
     Ok(token.claims().clone())
 }

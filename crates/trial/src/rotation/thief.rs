@@ -142,7 +142,7 @@ impl Thief {
         let forged = Claims {
             iat: issued_at_s,
             exp: issued_at_s + FORGED_S,
-            jti: format!("forged-{}", now()),
+            jti: Some(format!("forged-{}", now())),
             ..stolen.model.clone()
         };
         let text = stolen.key.sign(&forged)?;
