@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use serde::Deserialize;
+use serde::de::{DeserializeOwned, Error as _};
+use serde::{Deserialize, Deserializer};
 
 /// The section `secrets`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -85,6 +86,7 @@ pub struct VaultSettings {
     /// The namespace, of Vault Enterprise.
     pub namespace: Option<String>,
     /// How this process shows who it is.
+    #[serde(deserialize_with = "by_name")]
     pub auth: VaultAuth,
 }
 
@@ -118,6 +120,12 @@ pub enum VaultAuth {
     },
 }
 
+/// Reads a choice as `name` or `{ name: … }`; YAML's own way would be a tag, `!name`.
+fn by_name<'de, D: Deserializer<'de>, T: DeserializeOwned>(deserializer: D) -> Result<T, D::Error> {
+    let value = serde_json::Value::deserialize(deserializer)?;
+    serde_json::from_value(value).map_err(D::Error::custom)
+}
+
 fn approle() -> String {
     "approle".to_owned()
 }
@@ -137,6 +145,7 @@ pub struct AwsSettings {
     /// The region.
     pub region: String,
     /// Where this process's credentials come from.
+    #[serde(deserialize_with = "by_name")]
     pub credentials: AwsCredentials,
     /// The https URL of Secrets Manager, where it is not the region's public one: a VPC endpoint.
     pub secrets_manager_endpoint: Option<String>,

@@ -134,3 +134,32 @@ async fn a_secret_is_read_from_where_its_setting_says_and_the_last_value_is_kept
     }
     assert_eq!(source.status().fault, None);
 }
+
+#[test]
+fn every_way_to_log_in_is_read_from_yaml() {
+    let read = |yaml: &str| -> Result<ProviderSettings, serde_yaml::Error> {
+        serde_yaml::from_value(serde_yaml::from_str(yaml).unwrap())
+    };
+    for auth in [
+        "{token_file: /run/token}",
+        "{approle: {role_id_file: /a, secret_id_file: /b}}",
+        "{kubernetes: {role: core}}",
+    ] {
+        let settings = read(&format!("vault: {{address: 'https://vault', auth: {auth}}}")).unwrap();
+        assert_eq!(settings.faults(), Vec::<String>::new(), "{auth}");
+    }
+    for credentials in [
+        "environment",
+        "container",
+        "{instance: {}}",
+        "{file: {path: /a, profile: bank}}",
+    ] {
+        let settings = read(&format!(
+            "aws: {{region: eu-central-1, credentials: {credentials}}}"
+        ))
+        .unwrap();
+        assert_eq!(settings.faults(), Vec::<String>::new(), "{credentials}");
+    }
+    assert!(read("vault: {address: 'https://vault', auth: {approle: {role_id_file: /a}}}").is_err());
+    assert!(read("vault: {address: 'https://vault', auth: {ldap: {}}}").is_err());
+}
