@@ -156,8 +156,14 @@ routes:
         service_runtime::crypto::install_provider();
         let root = tempfile::tempdir().unwrap();
         let directory = DataDirectory::make(&root.path().join("data")).unwrap();
-        fs::create_dir_all(root.path().join("policies")).unwrap();
+        fs::create_dir_all(root.path().join("policies/environments")).unwrap();
         fs::write(root.path().join("policies/a.yaml"), POLICY).unwrap();
+        let overlay = "version: 1\nenvironment: development\n";
+        fs::write(
+            root.path().join("policies/environments/development.yaml"),
+            overlay,
+        )
+        .unwrap();
         let end: DateTime<Utc> = "2030-01-01T00:00:00Z".parse().unwrap();
         let at = |days: i64| {
             let mut findings = look(
