@@ -505,7 +505,7 @@ mod tests {
             ("s3cret", b"s3cret".as_slice())
         );
         let status = settings.pepper.source().unwrap().status();
-        assert_eq!(status.consumers, ["core-api: kek", "core-api: pepper"]);
+        assert_eq!(status.consumers, ["core-api: pepper", "core-api: kek"]);
         assert_eq!(status.reference, reference);
     }
 
