@@ -165,7 +165,7 @@ edge-soak: dependencies ## an hour of constant load: memory stays flat and no re
 fleet-drill: ## three gateways in network namespaces lose one thing after the other (needs root, iproute2, Redis)
 	@scripts/install-dependencies --tests
 	$(CARGO) build --release --locked --package portico --package bench
-	$(or $(CARGO_TARGET_DIR),target)/release/fleet --binary $(or $(CARGO_TARGET_DIR),target)/release/portico
+	$(or $(CARGO_TARGET_DIR),target)/release/fleet-drill --binary $(or $(CARGO_TARGET_DIR),target)/release/portico
 
 # What `make rotation-drill` passes on: make rotation-drill ROTATION="--rate 500 --rounds 1"
 ROTATION ?=
