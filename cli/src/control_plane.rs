@@ -12,6 +12,7 @@ use serde_json::Value;
 use service_runtime::settings::variable;
 
 use crate::Unreadable;
+use crate::arguments::Format;
 use crate::data_directory::DataDirectory;
 use crate::http_client::{self, Address};
 
@@ -26,6 +27,16 @@ pub(crate) struct ControlPlaneArguments {
     /// Settings file of the control plane, instead of the one in the data directory.
     #[arg(long, value_name = "FILE")]
     pub(crate) settings: Option<PathBuf>,
+}
+
+/// Which control plane, and how to print what it says.
+#[derive(Debug, Args)]
+pub(crate) struct AskArguments {
+    #[command(flatten)]
+    pub(crate) control_plane: ControlPlaneArguments,
+    /// How to print.
+    #[arg(long, value_enum, default_value_t = Format::Human)]
+    pub(crate) format: Format,
 }
 
 /// A control plane that can be asked.

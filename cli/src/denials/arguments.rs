@@ -4,7 +4,7 @@ use clap::{Args, Subcommand};
 
 use super::seconds;
 use crate::arguments::Format;
-use crate::control_plane::ControlPlaneArguments;
+use crate::control_plane::{AskArguments, ControlPlaneArguments};
 
 /// What can be revoked.
 #[derive(Debug, Subcommand)]
@@ -31,7 +31,7 @@ pub(crate) enum RevokeCommand {
     /// The tokens of one key of an issuer, by their `kid`.
     Key(RevokeArguments),
     /// List what is revoked.
-    List(DenialListArguments),
+    List(AskArguments),
     /// Take a revocation back, by the id that the list shows.
     Undo(UndoArguments),
 }
@@ -71,16 +71,6 @@ pub(crate) struct UndoArguments {
     pub(crate) control_plane: ControlPlaneArguments,
 }
 
-/// Options of `portico revoke list` and `portico block list`.
-#[derive(Debug, Args)]
-pub(crate) struct DenialListArguments {
-    #[command(flatten)]
-    pub(crate) control_plane: ControlPlaneArguments,
-    /// How to print.
-    #[arg(long, value_enum, default_value_t = Format::Human)]
-    pub(crate) format: Format,
-}
-
 /// What can be done with blocked networks.
 #[derive(Debug, Subcommand)]
 #[command(after_help = "\
@@ -98,7 +88,7 @@ pub(crate) enum BlockCommand {
     /// Take a block back.
     Remove(UnblockArguments),
     /// List what is blocked.
-    List(DenialListArguments),
+    List(AskArguments),
 }
 
 /// Options of `portico block add`.

@@ -3,9 +3,9 @@
 use http::Method;
 use serde_json::{Value, json};
 
-use super::arguments::{BlockArguments, BlockCommand, DenialListArguments, UnblockArguments};
+use super::arguments::{BlockArguments, BlockCommand, UnblockArguments};
 use crate::arguments::Format;
-use crate::control_plane::{ControlPlane, aligned, list, moment, text};
+use crate::control_plane::{AskArguments, ControlPlane, aligned, list, moment, text};
 use crate::{Outcome, Unreadable, output};
 
 pub(crate) fn run(command: &BlockCommand) -> anyhow::Result<Outcome> {
@@ -48,7 +48,7 @@ fn remove(arguments: &UnblockArguments) -> anyhow::Result<Outcome> {
     Ok(Outcome::Done)
 }
 
-fn show(arguments: &DenialListArguments) -> anyhow::Result<Outcome> {
+fn show(arguments: &AskArguments) -> anyhow::Result<Outcome> {
     let blocked = ControlPlane::of(&arguments.control_plane)?.ask(Method::GET, "/internal/blocks", None)?;
     match arguments.format {
         Format::Json => output::line(&serde_json::to_string_pretty(&blocked)?),

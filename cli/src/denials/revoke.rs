@@ -3,9 +3,9 @@
 use http::Method;
 use serde_json::{Value, json};
 
-use super::arguments::{DenialListArguments, RevokeArguments, RevokeCommand, UndoArguments};
+use super::arguments::{RevokeArguments, RevokeCommand, UndoArguments};
 use crate::arguments::Format;
-use crate::control_plane::{ControlPlane, aligned, list, moment, text};
+use crate::control_plane::{AskArguments, ControlPlane, aligned, list, moment, text};
 use crate::{Outcome, output};
 
 pub(crate) fn run(command: &RevokeCommand) -> anyhow::Result<Outcome> {
@@ -55,7 +55,7 @@ fn undo(arguments: &UndoArguments) -> anyhow::Result<Outcome> {
     Ok(Outcome::Done)
 }
 
-fn show(arguments: &DenialListArguments) -> anyhow::Result<Outcome> {
+fn show(arguments: &AskArguments) -> anyhow::Result<Outcome> {
     let control_plane = ControlPlane::of(&arguments.control_plane)?;
     let revoked = control_plane.ask(Method::GET, "/internal/revocations/entries", None)?;
     match arguments.format {

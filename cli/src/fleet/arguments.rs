@@ -2,8 +2,7 @@
 
 use clap::{Args, Subcommand};
 
-use crate::arguments::Format;
-use crate::control_plane::ControlPlaneArguments;
+use crate::control_plane::AskArguments;
 
 /// What can be asked of and done with the gateways of a fleet.
 #[derive(Debug, Subcommand)]
@@ -20,7 +19,7 @@ Standings, from good to bad: IN_SYNC; PENDING (told less than a minute ago); STA
 what it says it took over); REFUSED; INCOMPATIBLE; UNREACHABLE (no heartbeat for 15 s).")]
 pub(crate) enum FleetCommand {
     /// Show every gateway with its standing; exit 1 when one is worse than PENDING.
-    Status(FleetArguments),
+    Status(AskArguments),
     /// Show one gateway, stream by stream.
     Explain(NodeArguments),
     /// Show where what a gateway holds differs from what it should hold.
@@ -30,17 +29,7 @@ pub(crate) enum FleetCommand {
     /// Let a gateway in again.
     Admit(NodeArguments),
     /// Begin another epoch: what is stated from now on lies beyond everything that was ever told.
-    NewEpoch(FleetArguments),
-}
-
-/// Options of `portico fleet status|new-epoch`.
-#[derive(Debug, Args)]
-pub(crate) struct FleetArguments {
-    #[command(flatten)]
-    pub(crate) control_plane: ControlPlaneArguments,
-    /// How to print.
-    #[arg(long, value_enum, default_value_t = Format::Human)]
-    pub(crate) format: Format,
+    NewEpoch(AskArguments),
 }
 
 /// Options of `portico fleet explain|diff|evict|admit`.
@@ -50,5 +39,5 @@ pub(crate) struct NodeArguments {
     #[arg(value_name = "NODE")]
     pub(crate) node: String,
     #[command(flatten)]
-    pub(crate) fleet: FleetArguments,
+    pub(crate) fleet: AskArguments,
 }

@@ -12,9 +12,9 @@ use http::Method;
 use serde_json::Value;
 
 use crate::arguments::Format;
-use crate::control_plane::{ControlPlane, list, text};
+use crate::control_plane::{AskArguments, ControlPlane, list, text};
 use crate::{Outcome, Unreadable, output};
-use arguments::{FleetArguments, NodeArguments};
+use arguments::NodeArguments;
 
 pub(crate) fn run(command: &FleetCommand) -> anyhow::Result<Outcome> {
     match command {
@@ -28,7 +28,7 @@ pub(crate) fn run(command: &FleetCommand) -> anyhow::Result<Outcome> {
 }
 
 /// The fleet as the control plane sees it.
-fn fleet(arguments: &FleetArguments) -> anyhow::Result<Value> {
+fn fleet(arguments: &AskArguments) -> anyhow::Result<Value> {
     ControlPlane::of(&arguments.control_plane)?.ask(Method::GET, "/internal/fleet", None)
 }
 
@@ -63,7 +63,7 @@ fn change(arguments: &NodeArguments, verb: &str, done: &str) -> anyhow::Result<O
     Ok(Outcome::Done)
 }
 
-fn new_epoch(arguments: &FleetArguments) -> anyhow::Result<Outcome> {
+fn new_epoch(arguments: &AskArguments) -> anyhow::Result<Outcome> {
     let epoch =
         ControlPlane::of(&arguments.control_plane)?.ask(Method::POST, "/internal/fleet/epoch", None)?;
     match arguments.format {

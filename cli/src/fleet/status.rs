@@ -2,13 +2,12 @@
 
 use serde_json::Value;
 
-use super::arguments::FleetArguments;
 use super::{ago, fleet, now};
 use crate::arguments::Format;
-use crate::control_plane::{aligned, list, text};
+use crate::control_plane::{AskArguments, aligned, list, text};
 use crate::{Outcome, output};
 
-pub(super) fn run(arguments: &FleetArguments) -> anyhow::Result<Outcome> {
+pub(super) fn run(arguments: &AskArguments) -> anyhow::Result<Outcome> {
     let fleet = fleet(arguments)?;
     match arguments.format {
         Format::Json => output::line(&serde_json::to_string_pretty(&fleet)?),

@@ -3,8 +3,7 @@
 use clap::{Args, Subcommand};
 use keyring::RingName;
 
-use crate::arguments::Format;
-use crate::control_plane::ControlPlaneArguments;
+use crate::control_plane::AskArguments;
 
 /// What can be done with signing keys.
 #[derive(Debug, Subcommand)]
@@ -114,14 +113,4 @@ pub(crate) struct RetireArguments {
     pub(crate) retired: u32,
     #[command(flatten)]
     pub(crate) ask: AskArguments,
-}
-
-/// Which control plane, and how to print what it says.
-#[derive(Debug, Args)]
-pub(crate) struct AskArguments {
-    #[command(flatten)]
-    pub(crate) control_plane: ControlPlaneArguments,
-    /// How to print.
-    #[arg(long, value_enum, default_value_t = Format::Human)]
-    pub(crate) format: Format,
 }

@@ -10,9 +10,9 @@ use serde_json::{Value, json};
 
 pub(crate) use arguments::{KekCommand, KeysCommand};
 
-use self::arguments::{AskArguments, KeyArguments};
+use self::arguments::KeyArguments;
 use crate::arguments::Format;
-use crate::control_plane::{ControlPlane, encoded};
+use crate::control_plane::{AskArguments, ControlPlane, encoded};
 use crate::data_directory::DataDirectory;
 use crate::{Outcome, output};
 

@@ -4,8 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use crate::arguments::Format;
-use crate::control_plane::ControlPlaneArguments;
+use crate::control_plane::{AskArguments, ControlPlaneArguments};
 
 /// What can be done with the trust of a fleet.
 #[derive(Debug, Subcommand)]
@@ -28,7 +27,7 @@ pub(crate) enum TrustCommand {
     /// Hand a signed document over to the control plane.
     Accept(AcceptArguments),
     /// Show the document in force and the keys that the next one should name; exit 1 when they differ.
-    Show(ShowArguments),
+    Show(AskArguments),
 }
 
 /// Options of `portico trust init`.
@@ -69,14 +68,4 @@ pub(crate) struct AcceptArguments {
     pub(crate) document: PathBuf,
     #[command(flatten)]
     pub(crate) control_plane: ControlPlaneArguments,
-}
-
-/// Options of `portico trust show`.
-#[derive(Debug, Args)]
-pub(crate) struct ShowArguments {
-    #[command(flatten)]
-    pub(crate) control_plane: ControlPlaneArguments,
-    /// How to print.
-    #[arg(long, value_enum, default_value_t = Format::Human)]
-    pub(crate) format: Format,
 }

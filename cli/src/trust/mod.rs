@@ -19,9 +19,9 @@ use serde_json::Value;
 use service_runtime::clock::Clock;
 
 use crate::arguments::Format;
-use crate::control_plane::{ControlPlane, aligned, list, moment, text};
+use crate::control_plane::{AskArguments, ControlPlane, aligned, list, moment, text};
 use crate::{Outcome, Unreadable, output};
-use arguments::{AcceptArguments, InitArguments, ShowArguments, SignArguments};
+use arguments::{AcceptArguments, InitArguments, SignArguments};
 
 pub(crate) fn run(command: &TrustCommand) -> anyhow::Result<Outcome> {
     match command {
@@ -100,7 +100,7 @@ fn accept(arguments: &AcceptArguments) -> anyhow::Result<Outcome> {
     Ok(Outcome::Done)
 }
 
-fn show(arguments: &ShowArguments) -> anyhow::Result<Outcome> {
+fn show(arguments: &AskArguments) -> anyhow::Result<Outcome> {
     let standing = ControlPlane::of(&arguments.control_plane)?.ask(Method::GET, "/internal/trust", None)?;
     match arguments.format {
         Format::Json => output::line(&serde_json::to_string_pretty(&standing)?),

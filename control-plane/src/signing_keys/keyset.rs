@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use axum::extract::State;
-use axum::response::{IntoResponse, Response};
-use http::{HeaderValue, StatusCode, header};
+use axum::response::Response;
+use http::StatusCode;
 use keyring::{KeySet, KeyState, PublicKey, RingName};
 use problem::Problem;
 use serde::Deserialize;
@@ -17,7 +17,7 @@ use super::error::KeyError;
 use super::store;
 use super::store::PublishedRow;
 use crate::announcements;
-use crate::extract::{Json, Query};
+use crate::extract::{Json, Query, fresh};
 use crate::state::AppState;
 
 /// Longest wait of one request, seconds; a longer `wait_s` counts as this.
@@ -66,15 +66,6 @@ pub(crate) async fn show_keyset(
             return Ok(fresh(StatusCode::NO_CONTENT));
         }
     }
-}
-
-/// An answer that nothing between us and the verifier may keep.
-fn fresh(answer: impl IntoResponse) -> Response {
-    let mut response = answer.into_response();
-    response
-        .headers_mut()
-        .insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    response
 }
 
 /// Reads the key set and checks it as a verifier would: a wrong set is not published.

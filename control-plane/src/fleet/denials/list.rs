@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use axum::extract::State;
-use axum::response::{IntoResponse, Response};
-use http::{HeaderValue, StatusCode, header};
+use axum::response::Response;
+use http::StatusCode;
 use keyring::{Revocation, RevocationList};
 use serde::Deserialize;
 use sqlx::PgConnection;
@@ -12,7 +12,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::store;
 use super::store::{BlockRow, RevocationRow};
-use crate::extract::{Json, Query};
+use crate::extract::{Json, Query, fresh};
 use crate::fleet::error::FleetError;
 use crate::state::AppState;
 
@@ -61,14 +61,6 @@ pub(crate) async fn show_list(
             return Ok(fresh(StatusCode::NO_CONTENT));
         }
     }
-}
-
-fn fresh(answer: impl IntoResponse) -> Response {
-    let mut response = answer.into_response();
-    response
-        .headers_mut()
-        .insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    response
 }
 
 /// The `seq` of both lists as one: neither of them ever falls, so their sum tells every change of either.
