@@ -107,16 +107,11 @@ impl Cache {
     pub(crate) async fn find(&self, wanted: &Wanted<'_>) -> Found {
         let mut has_waited = false;
         loop {
-            let now = Instant::now();
-            let (key, known) = self.known(&wanted.key, wanted.headers, now);
-            match known {
-                Some(Known::Answer(answer)) if now < answer.fresh_until && self.is_current(&answer) => {
-                    return Found::Answer(answer, has_waited);
-                }
-                Some(Known::NotKept) => return Found::Nothing,
-                _ => {}
-            }
-            if now >= wanted.deadline {
+            let key = match self.settled(wanted, has_waited) {
+                Ok(found) => return found,
+                Err(key) => key,
+            };
+            if Instant::now() >= wanted.deadline {
                 return Found::Nothing;
             }
             // While something is being changed, nothing is kept: whoever waited would wait in vain.
@@ -124,13 +119,30 @@ impl Cache {
                 return Found::Nothing;
             };
             match self.flights.join(key, wanted.patience) {
-                Turn::Lead(leader) => return Found::Lead(Box::new(leader), mark),
+                // Another's answer may have come, and its flight ended, between the look and the lead.
+                Turn::Lead(leader) => {
+                    return self
+                        .settled(wanted, has_waited)
+                        .unwrap_or_else(|_| Found::Lead(Box::new(leader), mark));
+                }
                 Turn::Alone => return Found::Nothing,
                 Turn::Wait(waiting) => {
                     has_waited = true;
                     waiting.end(wanted.deadline).await;
                 }
             }
+        }
+    }
+
+    /// What is known of a request without asking for it; else the key under which to ask.
+    fn settled(&self, wanted: &Wanted<'_>, has_waited: bool) -> Result<Found, KeyHash> {
+        let now = Instant::now();
+        match self.known(&wanted.key, wanted.headers, now) {
+            (_, Some(Known::Answer(answer))) if now < answer.fresh_until && self.is_current(&answer) => {
+                Ok(Found::Answer(answer, has_waited))
+            }
+            (_, Some(Known::NotKept)) => Ok(Found::Nothing),
+            (key, _) => Err(key),
         }
     }
 
@@ -245,6 +257,72 @@ pub(crate) async fn sweep(cache: Arc<Cache>, shutdown: Shutdown) {
         tokio::select! {
             () = shutdown.cancelled() => return,
             _ = ticks.tick() => cache.store.sweep(Instant::now()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use tokio::task::JoinSet;
+
+    use super::*;
+
+    /// Looks until there is an answer, and brings it when it is the one to do so; whether it was.
+    async fn leads(cache: &Arc<Cache>, name: &str) -> bool {
+        let headers = HeaderMap::new();
+        let mut parts = KeyParts::default();
+        parts.add(name.as_bytes());
+        let key = parts.hash();
+        let wanted = Wanted {
+            key,
+            headers: &headers,
+            subjects: Subjects {
+                person: None,
+                path: cache.subject("path"),
+                request: cache.subject("request"),
+            },
+            patience: Duration::from_secs(60),
+            deadline: Instant::now().checked_add(Duration::from_secs(60)).unwrap(),
+        };
+        match cache.find(&wanted).await {
+            Found::Answer(..) => false,
+            Found::Nothing => panic!("{name} is kept"),
+            Found::Lead(leader, mark) => {
+                let head = Head {
+                    key,
+                    vary: Vec::new(),
+                    headers: HeaderMap::new(),
+                    lifetime: Lifetime {
+                        age: Duration::ZERO,
+                        fresh: Duration::from_secs(60),
+                        stale: Duration::ZERO,
+                    },
+                    mark,
+                    largest: 100,
+                };
+                let fill = Fill::new(cache.clone(), head, Some(leader));
+                fill.push(&Bytes::from_static(b"1.08"))
+                    .expect("there is room")
+                    .complete(&headers);
+                true
+            }
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+    async fn of_those_who_come_at_one_moment_one_asks() {
+        let cache = Arc::new(Cache::new(1 << 24));
+        for round in 0..5_000 {
+            let name = format!("round {round}");
+            let crowd = (0..3).map(|_| {
+                let (cache, name) = (cache.clone(), name.clone());
+                async move { leads(&cache, &name).await }
+            });
+            let crowd: JoinSet<_> = crowd.collect();
+            let asked = crowd.join_all().await.into_iter().filter(|leads| *leads);
+            assert_eq!(asked.count(), 1, "{name}");
         }
     }
 }
