@@ -1,11 +1,14 @@
-//! What the gateway costs: the same request to core-api directly and through the gateway, at a fixed rate, in turns.
+//! What the gateway costs: the same request to core-api directly, through the gateway and through haproxy, at a fixed
+//! rate, in turns.
 //!
 //! Open loop: every request has its moment, and its latency counts from that moment, so that a stall is felt by every
 //! request that had to wait for it. Run it through `make bench`; `bench/README.md` says how to read it.
 
 mod connection;
 mod load;
+mod peer;
 
+use std::fmt::Write as _;
 use std::io::Write as _;
 use std::path::PathBuf;
 
@@ -13,7 +16,12 @@ use anyhow::Context as _;
 use clap::Parser;
 use connection::Target;
 use load::{Latencies, Plan};
+use peer::Peer;
 use trial::{FrontDoor, Launch, System};
+
+const CORE: &str = "core alone";
+const GATEWAY: &str = "through the gateway";
+const HAPROXY: &str = "through haproxy";
 
 /// Measures what the gateway adds to a request.
 #[derive(Debug, Parser)]
@@ -66,10 +74,22 @@ fn measure(arguments: &Arguments, runtime: &tokio::runtime::Runtime, system: &Sy
     let customer = runtime.block_on(async { FrontDoor::of(endpoints)?.sign_up().await })?;
     let socket = system.launch().data_dir.join("run/core-api.sock");
     let gateway = Target::gateway(&endpoints.gateway_https, &endpoints.ca_cert)?;
-    let sides = [
-        ("core alone", Target::Socket(socket)),
-        ("through the gateway", gateway),
+    let certificates = system.launch().data_dir.join("tls");
+    let directory = tempfile::tempdir()?;
+    let peer = Peer::start(
+        directory.path(),
+        &socket,
+        &certificates.join("gateway.pem"),
+        &certificates.join("gateway.key"),
+    )?;
+    let mut sides = vec![
+        ("nothing", Target::Nothing),
+        (CORE, Target::Socket(socket)),
+        (GATEWAY, gateway),
     ];
+    if let Some(peer) = &peer {
+        sides.push((HAPROXY, Target::gateway(&peer.url(), &endpoints.ca_cert)?));
+    }
     let plan = Plan {
         request: format!(
             "GET {} HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {}\r\n\r\n",
@@ -86,22 +106,34 @@ fn measure(arguments: &Arguments, runtime: &tokio::runtime::Runtime, system: &Sy
         "GET {} at {} requests/s on {} warm connections, {} turns of {} s each, taken in turns",
         arguments.path, arguments.rate, arguments.connections, arguments.turns, arguments.seconds
     )?;
-    let mut of_side: [Vec<Latencies>; 2] = [Vec::new(), Vec::new()];
+    let mut results: Vec<Vec<Latencies>> = sides.iter().map(|_| Vec::new()).collect();
     for turn in 1..=arguments.turns {
-        for ((name, target), results) in sides.iter().zip(&mut of_side) {
+        for ((name, target), results) in sides.iter().zip(&mut results) {
             let latencies = load::run(target, &plan).with_context(|| (*name).to_owned())?;
             writeln!(out, "turn {turn}  {name:<20} {latencies}")?;
             results.push(latencies);
         }
     }
-    let [core, gateway] = of_side;
     for (name, of) in [("p50", 500_u32), ("p99", 990), ("p99.9", 999)] {
-        let (without, with) = (median(&core, of)?, median(&gateway, of)?);
-        let added = i64::try_from(with)? - i64::try_from(without)?;
-        writeln!(
-            out,
-            "{name:<6} median of turns: core alone {without} µs, through the gateway {with} µs, added {added} µs"
-        )?;
+        let mut line = format!("{name:<6} median of turns:");
+        let mut alone = 0;
+        for ((side, _), results) in sides.iter().zip(&results) {
+            let here = median(results, of)?;
+            match *side {
+                GATEWAY | HAPROXY => {
+                    let added = i64::try_from(here)? - i64::try_from(alone)?;
+                    write!(line, " {side} {here} µs, added {added} µs;")?;
+                }
+                _ => write!(line, " {side} {here} µs;")?,
+            }
+            if *side == CORE {
+                alone = here;
+            }
+        }
+        writeln!(out, "{}", line.trim_end_matches(';'))?;
+    }
+    if peer.is_none() {
+        writeln!(out, "haproxy is not installed: there is nothing to compare with")?;
     }
     Ok(())
 }
