@@ -4,6 +4,7 @@ use futures::future::join_all;
 use keyring::{Algorithm, SigningKey};
 use serde_json::json;
 
+use crate::settings::Settings;
 use crate::tests::bank::{Customer, PASSWORD, TestBank, settings};
 use crate::tests::store;
 
@@ -628,4 +629,43 @@ async fn too_many_logins_at_once_are_told_to_come_back() {
     }
     // Others are not kept waiting by it.
     assert_eq!(me(&bank, &alice.access).await, 200);
+}
+
+#[tokio::test]
+async fn tokens_are_issued_while_nobody_answers_who_has_the_key_encryption_key() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_, vault) = stand_ins::Transit::start().await;
+    let (token, file) = (folder.path().join("token"), folder.path().join("core-api.yaml"));
+    std::fs::write(&token, stand_ins::TOKEN).unwrap();
+    let text = format!(
+        "kek: transit://transit/kek\nsecrets: {{vault: {{address: '{}', ca_file: {}, auth: {{token_file: {}}}}}}}\n",
+        vault.url(),
+        vault.ca.path().display(),
+        token.display()
+    );
+    std::fs::write(&file, text).unwrap();
+    let read: Settings = service_runtime::settings::load("core-api", Some(&file)).unwrap();
+    let keks = read.key_encryption_keys().unwrap();
+    let bank = TestBank::with(Settings {
+        kek: read.kek,
+        ..settings()
+    })
+    .await;
+    bank.activate_key_under(&keks, &SigningKey::generate(Algorithm::EdDSA).unwrap())
+        .await;
+    bank.register("ada@example.com").await.assert_status(202);
+    bank.login("ada@example.com", PASSWORD).await.assert_status(200);
+
+    vault.set_down(true);
+    bank.login("ada@example.com", PASSWORD).await.assert_status(200);
+    // A key that was never opened here cannot sign; nothing else suffers, and it comes back by itself.
+    vault.set_down(false);
+    bank.activate_key_under(&keks, &SigningKey::generate(Algorithm::EdDSA).unwrap())
+        .await;
+    vault.set_down(true);
+    bank.login("ada@example.com", PASSWORD)
+        .await
+        .assert_problem(503, "unavailable");
+    vault.set_down(false);
+    bank.login("ada@example.com", PASSWORD).await.assert_status(200);
 }
