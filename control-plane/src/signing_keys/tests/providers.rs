@@ -1,9 +1,13 @@
-//! The key-encryption key stays in Vault or in AWS KMS: rings live under it as under a secret, also while nobody answers there.
+//! Keys that stay in Vault or in AWS KMS, those that seal and those that sign: rings live with them as with keys of this process,
+//! also while nobody answers there.
 
 use std::path::Path;
 
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, ED25519, ParsedPublicKey, VerificationAlgorithm};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::StatusCode;
-use keyring::RingName;
+use keyring::{Algorithm, RingName};
 use service_runtime::settings;
 use stand_ins::{Fake, KEY_ID, Kms, SECRET, TOKEN, Transit};
 use tempfile::TempDir;
@@ -16,9 +20,9 @@ use crate::state::AppState;
 
 const UNAVAILABLE: &str = "urn:portico:problem:keys-unavailable";
 
-/// Who keeps the key-encryption key.
-pub(crate) struct Provider {
-    pub(crate) fake: Fake,
+/// Who keeps keys.
+struct Provider {
+    fake: Fake,
     folder: TempDir,
     /// How settings describe it.
     section: String,
@@ -27,7 +31,7 @@ pub(crate) struct Provider {
 }
 
 impl Provider {
-    pub(crate) async fn vault() -> Self {
+    async fn vault() -> Self {
         let folder = TempDir::new().unwrap();
         let (_, fake) = Transit::start().await;
         let token = folder.path().join("token");
@@ -66,7 +70,7 @@ impl Provider {
     }
 
     /// Reads settings from a file, as a process does.
-    pub(crate) fn settings(&self, more: &str) -> Settings {
+    fn settings(&self, more: &str) -> Settings {
         let file = self.folder.path().join("control-plane.yaml");
         std::fs::write(&file, format!("secrets: {}\n{more}\n", self.section)).unwrap();
         read(&file)
@@ -229,4 +233,74 @@ impl Plane {
         std::fs::write(&file, super::KEK).unwrap();
         format!("file:{}", file.display())
     }
+}
+
+/// Settings whose key-encryption key is the secret of a test, with signing keys in these places.
+fn with_signers(plane: &Plane, provider: &Provider, signers: &str) -> Settings {
+    let secret = plane.secret_file(provider);
+    Settings {
+        rotation: local().rotation,
+        ..provider.settings(&format!("kek: {secret}\nsigners: {signers}"))
+    }
+}
+
+#[tokio::test]
+async fn the_private_keys_of_a_ring_may_be_made_elsewhere_and_never_come_here() {
+    for (provider, place, algorithm) in [
+        (
+            Provider::vault().await,
+            "transit://transit/tokens",
+            Algorithm::EdDSA,
+        ),
+        (Provider::kms().await, "awskms://", Algorithm::ES256),
+    ] {
+        let mut plane = Plane::without_a_ring().await;
+        // The ring goes on from a key of this process to keys that stay elsewhere.
+        complete(&plane.state).await;
+        plane.state = plane.with_settings(&with_signers(
+            &plane,
+            &provider,
+            &format!("{{access: '{place}'}}"),
+        ));
+        for _ in 0..2 {
+            plane.pass(330).await;
+            let (status, _, body) = plane.rotate().await;
+            assert_eq!(status, StatusCode::OK, "{body}");
+        }
+        let kid = plane.kid("active").await;
+        let kept = String::from_utf8(plane.private_part(&kid).await).unwrap();
+        assert!(kept.starts_with(place), "what is sealed is a name: {kept}");
+
+        let (signed_by, signature) = sign(&plane.state, RingName::Access, b"bytes").await.unwrap();
+        assert_eq!(signed_by, kid);
+        let set = plane.key_set().await;
+        let public = set.keys.iter().find(|key| key.kid == kid).unwrap();
+        assert_eq!(public.algorithm, algorithm);
+        let raw = URL_SAFE_NO_PAD.decode(&public.public).unwrap();
+        let verifying: &dyn VerificationAlgorithm = match algorithm {
+            Algorithm::EdDSA => &ED25519,
+            Algorithm::ES256 => &ECDSA_P256_SHA256_FIXED,
+        };
+        let public = ParsedPublicKey::new(verifying, raw).unwrap();
+        assert!(public.verify_sig(b"bytes", &signature).is_ok());
+
+        provider.fake.set_down(true);
+        plane.pass(330).await;
+        let before = plane.picture().await;
+        let (status, _, body) = plane.rotate().await;
+        assert_eq!(
+            (status, body["type"].as_str()),
+            (StatusCode::SERVICE_UNAVAILABLE, Some(UNAVAILABLE))
+        );
+        assert_eq!(plane.picture().await, before);
+    }
+}
+
+#[tokio::test]
+async fn gateways_are_told_by_no_key_that_they_would_not_believe() {
+    let (plane, kms) = (Plane::without_a_ring().await, Provider::kms().await);
+    let faults = |signers: &str| with_signers(&plane, &kms, signers).faults(settings::Environment::Test);
+    let is_named = |faults: &[String]| faults.iter().any(|fault| fault.starts_with("signers.bundle"));
+    assert!(is_named(&faults("{bundle: 'awskms://'}")));
+    assert!(!is_named(&faults("{access: 'awskms://'}")));
 }
