@@ -77,6 +77,7 @@ impl Arguments {
             Turn::Stopped(Duration::from_secs(15)),
             Turn::DatabaseRestart,
             Turn::Revocation,
+            Turn::Reinstatement,
         ];
         let plain = vec![Turn::Plain; 3 * self.rounds];
         plain.into_iter().chain(faults.repeat(self.rounds)).collect()
@@ -104,7 +105,8 @@ async fn main() -> anyhow::Result<()> {
     let report = arguments.rotations().run(show).await?;
     let mut faults = report.faults();
     let text = format!(
-        "# Rotation drill\n\n{} verifications/s and {} log-ins/s asked for, a turn every {} s; A = 20 s, C = 5 s, S = 1 s, N = 1 s\n\n{report}\n{}{}",
+        "# Rotation drill\n\n{} verifications/s and {} log-ins/s asked for; days are compressed: a key signs for {} s instead of 30 days, \
+         and A = 20 s, C = 5 s, S = 1 s, N = 1 s instead of 600, 300, 30 and 5 s\n\n{report}\n{}{}",
         arguments.rate,
         arguments.log_ins,
         arguments.every,

@@ -1,11 +1,13 @@
 //! What the database announces at commit, on a connection of its own.
 
-use sqlx::PgPool;
+use database::Pool;
 use sqlx::postgres::PgListener;
 
 /// Listens from now on.
-pub(crate) async fn listen(db: &PgPool, channels: &[&str]) -> sqlx::Result<PgListener> {
-    let mut listener = PgListener::connect_with(db).await?;
+pub(crate) async fn listen(db: &Pool, channels: &[&str]) -> sqlx::Result<PgListener> {
+    // A login that was rotated is replaced here: the listener's own way to the database could not wait for that.
+    drop(db.acquire().await?);
+    let mut listener = PgListener::connect_with(db.inner()).await?;
     // A lost connection is the caller's business: announcements made meanwhile are lost with it.
     listener.eager_reconnect(false);
     listener.listen_all(channels.iter().copied()).await?;

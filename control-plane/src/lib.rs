@@ -67,11 +67,10 @@ pub fn run(settings: Settings, environment: Environment) -> anyhow::Result<()> {
 
 /// Serves until `shutdown`, then ends what is under way.
 async fn serve(settings: Settings, shutdown: Shutdown) -> anyhow::Result<()> {
-    let pool = database::Pool::connect(&settings.database, SERVICE).await?;
-    let db = pool.inner().clone();
+    let db = database::Pool::connect(&settings.database, SERVICE).await?;
     let secrets = settings.secrets();
     secrets.keep_fresh(&Clock::system(), &shutdown);
-    shutdown.spawn(pool.follow(shutdown.clone()));
+    shutdown.spawn(db.clone().follow(shutdown.clone()));
     let (state, changes) = AppState::new(&settings, db.clone(), shutdown.clone())?;
     signing_keys::refuse_wrong_kek(&state).await?;
     shutdown.spawn(signing_keys::follow(state.clone(), changes));

@@ -1,14 +1,17 @@
 //! The settings of the control plane: `control-plane.yaml` and `CONTROL_PLANE__SECTION__KEY` variables.
 
+use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
+use custody::{Keks, VersionedKey, algorithm_of};
 use database::DatabaseSettings;
-use keyring::{Algorithm, Bounds, KeyEncryptionKeys, SealError};
+use keyring::{Algorithm, Bounds, RingName, SealError};
 use serde::Deserialize;
 use service_runtime::secrets::ServiceSecrets;
-use service_runtime::settings::{Environment, SecretBytes, VersionedSecret};
+use service_runtime::settings::{Environment, Providers, SigningPlace, WrappingKey, providers_at_hand};
 use service_runtime::telemetry::TelemetrySettings;
 
 use crate::fleet::FleetSettings;
@@ -32,13 +35,20 @@ pub struct Settings {
     pub endpoints_file: Option<PathBuf>,
     /// How to reach PostgreSQL, as `portico_control`.
     pub database: DatabaseSettings,
-    /// The key-encryption key, `file:/path`: 32 bytes raw, in hexadecimal or in base64.
-    pub kek: SecretBytes,
+    /// The key-encryption key: `file:/path` with 32 bytes raw, in hexadecimal or in base64, `transit://mount/key` or
+    /// `awskms://key`.
+    pub kek: WrappingKey,
     /// Version of `kek`, from 1; part of what a sealed key is bound to.
     pub kek_version: i32,
     /// Further versions of the key-encryption key. Every version opens what it sealed; `portico kek rotate` lets the newest
     /// one seal.
-    pub keks: Vec<VersionedSecret>,
+    pub keks: Vec<VersionedKey>,
+    /// Where the private keys of a ring are made and stay: `transit://mount/key` or `awskms://`. In this process where a ring is
+    /// not named.
+    pub signers: BTreeMap<RingName, SigningPlace>,
+    /// Who keeps keys that are not here.
+    #[serde(skip, default = "providers_at_hand")]
+    pub providers: Arc<Providers>,
     /// When keys change state.
     pub rotation: RotationSettings,
     /// What signers and verifiers of tokens were told.
@@ -97,9 +107,11 @@ impl Default for Settings {
             private_listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
             endpoints_file: None,
             database: DatabaseSettings::default(),
-            kek: SecretBytes::default(),
+            kek: WrappingKey::default(),
             kek_version: 1,
             keks: Vec::new(),
+            signers: BTreeMap::new(),
+            providers: Arc::default(),
             rotation: RotationSettings::default(),
             tokens: TokenSettings::default(),
             fleet: None,
@@ -146,8 +158,8 @@ impl Settings {
     pub(crate) fn secrets(&self) -> ServiceSecrets {
         let secrets = ServiceSecrets::default()
             .with(&self.database.url)
-            .with_bytes(&self.kek);
-        let secrets = (self.keks.iter()).fold(secrets, |secrets, kek| secrets.with_bytes(&kek.secret));
+            .with_key(&self.kek);
+        let secrets = (self.keks.iter()).fold(secrets, |secrets, kek| secrets.with_key(&kek.secret));
         match &self.telemetry.sentry_dsn {
             Some(dsn) => secrets.with(dsn),
             None => secrets,
@@ -171,11 +183,8 @@ impl Settings {
     /// # Errors
     ///
     /// When there is none, one has no usable form, or a version is there twice.
-    pub(crate) fn key_encryption_keys(&self) -> Result<KeyEncryptionKeys, SealError> {
-        let single = self.kek.expose();
-        let single = (!single.is_empty()).then_some((self.kek_version, single));
-        let listed = self.keks.iter().map(|kek| (kek.version, kek.secret.expose()));
-        KeyEncryptionKeys::parse(single.into_iter().chain(listed))
+    pub(crate) fn key_encryption_keys(&self) -> Result<Keks, SealError> {
+        Keks::new((self.kek_version, &self.kek), &self.keks)
     }
 
     /// When a ring turns by itself.
@@ -195,6 +204,14 @@ impl Settings {
             faults.push(format!(
                 "kek, keks: {error}; `kek: file:/path`, or `keks: [{{version: 1, secret: file:/path}}]`"
             ));
+        }
+        for (ring, place) in &self.signers {
+            let made = algorithm_of(place.algorithm());
+            if ring.algorithm(made) != made {
+                faults.push(format!(
+                    "signers.{ring}: gateways believe Ed25519 alone, and there keys are {made}"
+                ));
+            }
         }
         if self.rotation.maintenance_interval_ms == 0 {
             faults.push("rotation.maintenance_interval_ms: must be above 0".to_owned());
@@ -244,7 +261,7 @@ mod tests {
                 url: Secret::from("postgresql:///portico".to_owned()),
                 ..DatabaseSettings::default()
             },
-            kek: SecretBytes::from(vec![7; 32]),
+            kek: WrappingKey::from(vec![7; 32]),
             ..Settings::default()
         }
     }

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use anyhow::Context as _;
+use database::Pool;
 use keyring::Bounds;
 use service_runtime::shutdown::Shutdown;
-use sqlx::PgPool;
 use tokio::sync::watch;
 
 use crate::fleet::Fleet;
@@ -17,7 +17,7 @@ use crate::signing_keys::Vault;
 #[derive(Debug, Clone)]
 pub(crate) struct AppState {
     /// PostgreSQL, as `portico_control`.
-    pub(crate) db: PgPool,
+    pub(crate) db: Pool,
     /// Makes and opens private keys.
     pub(crate) vault: Arc<Vault>,
     /// The durations a rotation keeps.
@@ -42,15 +42,16 @@ impl AppState {
     /// When a key-encryption key or a root of the fleet has no usable form.
     pub(crate) fn new(
         settings: &Settings,
-        db: PgPool,
+        db: impl Into<Pool>,
         shutdown: Shutdown,
     ) -> anyhow::Result<(Self, watch::Sender<i64>)> {
         let keks = settings.key_encryption_keys().context("kek")?;
-        let vault = Vault::new(keks, settings.rotation.algorithm);
+        let vault = Vault::new(keks, settings.rotation.algorithm, settings.providers.clone())
+            .with_places(settings.signers.clone());
         let (changes, seq) = watch::channel(0);
         Ok((
             Self {
-                db,
+                db: db.into(),
                 vault: Arc::new(vault),
                 bounds: settings.bounds(),
                 schedule: settings.schedule(),

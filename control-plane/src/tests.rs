@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use database::DatabaseSettings;
 use serde_json::Value;
-use service_runtime::settings::{Secret, SecretBytes};
+use service_runtime::settings::{Secret, WrappingKey};
 use sqlx::{AssertSqlSafe, Executor as _};
 use test_support::TestDatabase;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
@@ -25,7 +25,7 @@ fn settings(database: &TestDatabase, dir: &Path) -> Settings {
             url: Secret::from(database.url_as("portico_control")),
             ..DatabaseSettings::default()
         },
-        kek: SecretBytes::from(vec![7; 32]),
+        kek: WrappingKey::from(vec![7; 32]),
         ..Settings::default()
     }
 }
@@ -166,7 +166,7 @@ async fn a_wrong_key_encryption_key_is_seen_before_work_is_taken() {
     assert!(signing_keys::readiness(&state).report().await.is_ready());
 
     let wrong = Settings {
-        kek: SecretBytes::from(vec![8; 32]),
+        kek: WrappingKey::from(vec![8; 32]),
         ..right
     };
     let (state, _) = AppState::new(&wrong, db, Shutdown::new()).unwrap();

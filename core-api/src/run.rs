@@ -100,13 +100,11 @@ pub(crate) fn state(
     })
 }
 
-/// Cursors of every key-encryption key in the settings are read; the newest makes new ones.
+/// Cursors of every secret that made some are read; the first makes new ones.
 fn cursor_key(settings: &Settings) -> CursorKey {
-    let mut secrets = settings.kek_secrets();
-    secrets.sort_by_key(|(version, _)| std::cmp::Reverse(*version));
-    let mut secrets = secrets.into_iter().map(|(_, secret)| secret);
-    let newest = CursorKey::derive(secrets.next().unwrap_or_default());
-    secrets.fold(newest, CursorKey::accepting)
+    let mut secrets = settings.cursor_secrets().into_iter();
+    let first = CursorKey::derive(secrets.next().unwrap_or_default());
+    secrets.fold(first, CursorKey::accepting)
 }
 
 fn start_jobs(settings: &Settings, state: &AppState, shutdown: &Shutdown) {

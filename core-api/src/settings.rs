@@ -2,12 +2,14 @@
 
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::path::PathBuf;
+use std::sync::Arc;
 
+use custody::{Keks, VersionedKey};
 use database::DatabaseSettings;
-use keyring::KeyEncryptionKeys;
+use keyring::SealError;
 use serde::Deserialize;
 use service_runtime::secrets::ServiceSecrets;
-use service_runtime::settings::{Environment, Secret, SecretBytes, VersionedSecret};
+use service_runtime::settings::{Environment, Providers, Secret, WrappingKey, providers_at_hand};
 use service_runtime::telemetry::TelemetrySettings;
 use service_runtime::tls::TlsSettings;
 
@@ -26,11 +28,14 @@ pub struct Settings {
     /// The database and its pool.
     pub database: DatabaseSettings,
     /// The key-encryption key that opens the sealed signing keys: 32 bytes raw, in hexadecimal or base64.
-    pub kek: SecretBytes,
+    pub kek: WrappingKey,
     /// Version of `kek`, from 1.
     pub kek_version: i32,
     /// Further versions of the key-encryption key, the same as the control plane's.
-    pub keks: Vec<VersionedSecret>,
+    pub keks: Vec<VersionedKey>,
+    /// Who keeps keys that are not here.
+    #[serde(skip, default = "providers_at_hand")]
+    pub providers: Arc<Providers>,
     /// What access tokens say and how long they live.
     pub tokens: TokenSettings,
     /// How long sessions live.
@@ -57,9 +62,10 @@ impl Default for Settings {
             private_listen: SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0)),
             endpoints_file: None,
             database: DatabaseSettings::default(),
-            kek: SecretBytes::default(),
+            kek: WrappingKey::default(),
             kek_version: 1,
             keks: Vec::new(),
+            providers: Arc::default(),
             tokens: TokenSettings::default(),
             sessions: SessionSettings::default(),
             password: PasswordSettings::default(),
@@ -215,12 +221,30 @@ fn broken<const N: usize>(rules: [(bool, &str); N]) -> impl Iterator<Item = Stri
 }
 
 impl Settings {
-    /// The key-encryption keys with their versions: `kek` and `keks` together.
-    pub(crate) fn kek_secrets(&self) -> Vec<(i32, &[u8])> {
-        let single = self.kek.expose();
-        let single = (!single.is_empty()).then_some((self.kek_version, single));
-        let listed = self.keks.iter().map(|kek| (kek.version, kek.secret.expose()));
-        single.into_iter().chain(listed).collect()
+    /// The key-encryption keys: `kek` and `keks` together.
+    ///
+    /// # Errors
+    ///
+    /// When there is none, one has no usable form, or a version is there twice.
+    pub(crate) fn key_encryption_keys(&self) -> Result<Keks, SealError> {
+        Keks::new((self.kek_version, &self.kek), &self.keks)
+    }
+
+    /// The secrets from which cursors are authenticated, the one that makes new ones first: the newest key-encryption key, or
+    /// the pepper where a version of that stays elsewhere.
+    pub(crate) fn cursor_secrets(&self) -> Vec<&[u8]> {
+        let listed = self.keks.iter().map(|kek| (kek.version, &kek.secret));
+        let mut keks: Vec<_> = std::iter::once((self.kek_version, &self.kek))
+            .chain(listed)
+            .collect();
+        keks.sort_by_key(|(version, _)| std::cmp::Reverse(*version));
+        let is_remote = keks.iter().any(|(_, key)| matches!(key, WrappingKey::Remote(_)));
+        let pepper = is_remote.then(|| self.password.pepper.expose().as_bytes());
+        let secrets = keks.into_iter().filter_map(|(_, key)| match key {
+            WrappingKey::Secret(secret) if !secret.expose().is_empty() => Some(secret.expose()),
+            WrappingKey::Secret(_) | WrappingKey::Remote(_) => None,
+        });
+        pepper.into_iter().chain(secrets).collect()
     }
 
     /// Every secret of these settings.
@@ -228,9 +252,9 @@ impl Settings {
     pub(crate) fn secrets(&self) -> ServiceSecrets {
         let secrets = ServiceSecrets::default()
             .with(&self.database.url)
-            .with_bytes(&self.kek)
+            .with_key(&self.kek)
             .with(&self.password.pepper);
-        let secrets = (self.keks.iter()).fold(secrets, |secrets, kek| secrets.with_bytes(&kek.secret));
+        let secrets = (self.keks.iter()).fold(secrets, |secrets, kek| secrets.with_key(&kek.secret));
         match &self.telemetry.sentry_dsn {
             Some(dsn) => secrets.with(dsn),
             None => secrets,
@@ -241,7 +265,7 @@ impl Settings {
     #[must_use]
     pub fn faults(&self, environment: Environment) -> Vec<String> {
         let mut faults = self.database.faults();
-        if let Err(error) = KeyEncryptionKeys::parse(self.kek_secrets()) {
+        if let Err(error) = self.key_encryption_keys() {
             faults.push(format!(
                 "kek, keks: {error}; `kek: file:/path`, or `keks: [{{version: 1, secret: file:/path}}]`"
             ));
@@ -369,7 +393,7 @@ mod tests {
 
     fn good() -> Settings {
         let mut settings = Settings {
-            kek: SecretBytes::from(vec![7; 32]),
+            kek: WrappingKey::from(vec![7; 32]),
             ..Settings::default()
         };
         settings.database.url = Secret::from("postgres://localhost/portico".to_owned());

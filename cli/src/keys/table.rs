@@ -141,6 +141,9 @@ pub(super) fn keks(keks: &Value) -> String {
             moment(kek, "created_at"),
             moment(kek, "retired_at"),
         ));
+        if let Some(place) = kek.get("place").and_then(Value::as_str) {
+            lines.push(format!("{:>7}  stays at {place}", ""));
+        }
     }
     lines.join("\n")
 }

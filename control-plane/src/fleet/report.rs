@@ -161,6 +161,7 @@ fn active(said: &Heartbeat) -> Result<ActiveRows, FleetError> {
             .map(store::numbers)
             .transpose()?;
         rows.streams.push(stream.as_str().to_owned());
+        rows.followed.push(said.follows.contains(&stream));
         rows.epochs.push(position.map(|(epoch, _)| epoch));
         rows.seqs.push(position.map(|(_, seq)| seq));
         rows.digests.push(

@@ -91,6 +91,7 @@ pub(super) struct StageRow<'a> {
 #[derive(Debug, Clone, Default)]
 pub(super) struct ActiveRows {
     pub(super) streams: Vec<String>,
+    pub(super) followed: Vec<bool>,
     pub(super) epochs: Vec<Option<i64>>,
     pub(super) seqs: Vec<Option<i64>>,
     pub(super) digests: Vec<Option<Vec<u8>>>,
@@ -401,17 +402,17 @@ pub(super) async fn note_active(conn: &mut PgConnection, node: &str, rows: &Acti
     sqlx::query!(
         r#"
         INSERT INTO control.node_stream AS known
-               (node, stream, active_epoch, active_seq, active_digest, fingerprint, active_at)
-        SELECT $1, stream, epoch, seq, digest, fingerprint, clock_timestamp()
-          FROM unnest($2::text[], $3::bigint[], $4::bigint[], $5::bytea[], $6::text[])
-               AS said (stream, epoch, seq, digest, fingerprint)
+               (node, stream, active_epoch, active_seq, active_digest, fingerprint, is_followed, active_at)
+        SELECT $1, stream, epoch, seq, digest, fingerprint, is_followed, clock_timestamp()
+          FROM unnest($2::text[], $3::bigint[], $4::bigint[], $5::bytea[], $6::text[], $7::boolean[])
+               AS said (stream, epoch, seq, digest, fingerprint, is_followed)
         ON CONFLICT (node, stream) DO UPDATE
-           SET active_epoch = excluded.active_epoch, active_seq = excluded.active_seq,
+           SET is_followed = excluded.is_followed, active_epoch = excluded.active_epoch, active_seq = excluded.active_seq,
                active_digest = excluded.active_digest, fingerprint = excluded.fingerprint,
                active_at = CASE WHEN excluded.active_digest IS DISTINCT FROM known.active_digest
                                 THEN excluded.active_at ELSE known.active_at END
-         WHERE (excluded.active_epoch, excluded.active_seq, excluded.active_digest, excluded.fingerprint)
-               IS DISTINCT FROM (known.active_epoch, known.active_seq, known.active_digest, known.fingerprint)
+         WHERE (excluded.active_epoch, excluded.active_seq, excluded.active_digest, excluded.fingerprint, excluded.is_followed)
+               IS DISTINCT FROM (known.active_epoch, known.active_seq, known.active_digest, known.fingerprint, known.is_followed)
         "#,
         node,
         &rows.streams,
@@ -419,6 +420,7 @@ pub(super) async fn note_active(conn: &mut PgConnection, node: &str, rows: &Acti
         &rows.seqs as _,
         &rows.digests as _,
         &rows.fingerprints as _,
+        &rows.followed,
     )
     .execute(conn)
     .await?;
@@ -543,9 +545,8 @@ pub(super) async fn insert_statement(conn: &mut PgConnection, new: &NewStatement
     let done = sqlx::query!(
         r#"
         INSERT INTO control.statement
-               (stream, epoch, seq, digest, source_seq, ring_seq, keyid, envelope, change_id, author, approvers, created_at,
-                expires_at)
-        VALUES ($1, $2, $3, $4, $5, CASE WHEN $1 = 'keyset' THEN $5::bigint END, $6, $7, $8, $9, $10, $11, $12)
+               (stream, epoch, seq, digest, source_seq, keyid, envelope, change_id, author, approvers, created_at, expires_at)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
         ON CONFLICT (stream, epoch, seq) DO NOTHING
         "#,
         new.stream,

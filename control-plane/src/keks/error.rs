@@ -1,6 +1,6 @@
 //! Every way in which work on key-encryption keys fails, and what a client is told of it.
 
-use keyring::SealError;
+use custody::CustodyError;
 use problem::{Problem, ProblemType, catalogue};
 
 use crate::signing_keys::KeyError;
@@ -13,6 +13,19 @@ const KEK_NOT_NEWER: ProblemType = ProblemType::new(
 );
 /// Something is sealed under the version, or it seals.
 const KEK_IN_USE: ProblemType = ProblemType::new("kek-in-use", 409, "The key-encryption key is in use");
+
+/// This process cannot seal.
+const KEK_NOT_IN_SETTINGS: ProblemType = ProblemType::new(
+    "kek-not-in-settings",
+    409,
+    "This control plane does not have the key-encryption key that seals",
+);
+/// What keeps the key-encryption key does not answer.
+const KEK_UNAVAILABLE: ProblemType = ProblemType::new(
+    "keys-unavailable",
+    503,
+    "What keeps the key-encryption key does not answer",
+);
 
 /// Why work on key-encryption keys failed.
 #[derive(Debug, thiserror::Error)]
@@ -33,14 +46,14 @@ pub(crate) enum KekError {
     #[error("kek: version {version} seals, and is not in the settings")]
     NotInSettings { version: i32 },
     /// The settings name another key under a version.
-    #[error("kek: version {version} of the settings is not the key that seals here")]
-    OtherKey { version: i32 },
+    #[error("kek: version {version} of the settings is not the key that seals here: {cause}")]
+    OtherKey { version: i32, cause: CustodyError },
     /// There is no version that seals.
     #[error("no key-encryption key seals")]
     NoActive,
     /// The library, or a blob.
     #[error("sealing: {0}")]
-    Seal(#[from] SealError),
+    Custody(#[from] CustodyError),
     /// PostgreSQL.
     #[error("database failure")]
     Database(#[from] sqlx::Error),
@@ -65,8 +78,22 @@ impl From<KekError> for Problem {
             KekError::Unknown { version } => {
                 Self::new(catalogue::NOT_FOUND).detail(format!("there is no version {version}"))
             }
+            KekError::NotInSettings { version } => Self::new(KEK_NOT_IN_SETTINGS)
+                .detail(format!(
+                    "version {version} seals: name it in `keks` in the settings of this control plane, restart it, then try again; nothing was changed"
+                ))
+                .member("active", version),
+            KekError::Custody(error) if error.is_unavailable() => unavailable(&error),
             KekError::Database(source) => KeyError::Database(source).into(),
             error => Self::internal(error),
         }
     }
+}
+
+/// Nobody answered who has the key-encryption key. What it said is for the log alone.
+pub(crate) fn unavailable(cause: &(dyn std::error::Error + 'static)) -> Problem {
+    tracing::warn!(%cause, "the key-encryption key is needed, and nobody answers who has it");
+    Problem::new(KEK_UNAVAILABLE)
+        .detail("nothing was changed; `portico kek status` says which version is needed, and the log what it answers")
+        .retry_after(5)
 }

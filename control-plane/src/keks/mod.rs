@@ -15,25 +15,23 @@ mod store;
 
 use std::collections::BTreeSet;
 
-use keyring::KeyEncryptionKeys;
+use custody::{CustodyError, Keks};
 use sqlx::PgConnection;
 
-pub(crate) use error::KekError;
+pub(crate) use error::{KekError, unavailable};
 pub(crate) use retire::retire_kek;
 pub(crate) use rewrap::rewrap_keys;
 pub(crate) use rotate::rotate_kek;
 pub(crate) use status::show_keks;
+pub(crate) use store::active_version;
 
 /// The version that seals new keys. The first control plane of all makes it: the newest of its settings.
-pub(crate) async fn sealing_version(
-    conn: &mut PgConnection,
-    keks: &KeyEncryptionKeys,
-) -> Result<i32, KekError> {
-    if store::active_version(conn).await?.is_none() {
+pub(crate) async fn sealing_version(conn: &mut PgConnection, keks: &Keks) -> Result<i32, KekError> {
+    if active_version(conn).await?.is_none() {
         let newest = newest(keks)?;
-        store::begin(conn, newest, &keks.check_value(newest)?).await?;
+        store::begin(conn, newest, &keks.check_value(newest).await?).await?;
     }
-    let version = store::active_version(conn).await?.ok_or(KekError::NoActive)?;
+    let version = active_version(conn).await?.ok_or(KekError::NoActive)?;
     if keks.has(version) {
         Ok(version)
     } else {
@@ -49,7 +47,7 @@ pub(crate) async fn sealing_version(
 /// [`KekError::OtherKey`] when a version of the settings is another key than the one that seals here.
 pub(crate) async fn compare(
     conn: &mut PgConnection,
-    keks: &KeyEncryptionKeys,
+    keks: &Keks,
     proved: &BTreeSet<i32>,
 ) -> Result<(), KekError> {
     for known in store::all(conn).await? {
@@ -58,11 +56,12 @@ pub(crate) async fn compare(
             continue;
         }
         match known.check_value {
-            Some(check_value) => keks
-                .check(version, &check_value)
-                .map_err(|_| KekError::OtherKey { version })?,
+            Some(check_value) => match keks.check(version, &check_value).await {
+                Err(error) if !error.is_unavailable() => return Err(other_key(version, error)),
+                Ok(()) | Err(_) => {}
+            },
             None if proved.contains(&version) => {
-                store::keep_check_value(conn, version, &keks.check_value(version)?).await?;
+                store::keep_check_value(conn, version, &keks.check_value(version).await?).await?;
             }
             None => {}
         }
@@ -70,6 +69,11 @@ pub(crate) async fn compare(
     Ok(())
 }
 
-fn newest(keks: &KeyEncryptionKeys) -> Result<i32, KekError> {
-    keks.versions().last().ok_or(KekError::NoActive)
+/// Anything but silence says that it is another key: even a provider that refuses would refuse for ever.
+fn other_key(version: i32, cause: CustodyError) -> KekError {
+    KekError::OtherKey { version, cause }
+}
+
+fn newest(keks: &Keks) -> Result<i32, KekError> {
+    keks.versions().last().copied().ok_or(KekError::NoActive)
 }

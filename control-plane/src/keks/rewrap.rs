@@ -1,6 +1,8 @@
 //! `POST /internal/kek/rewrap`: what is sealed under older versions is brought to the one that seals, a batch at a time.
 
 use axum::extract::State;
+use custody::CustodyError;
+use futures::stream::{self, StreamExt as _};
 use keyring::{SealedFor, SealedPrivateKey};
 use problem::Problem;
 use serde::{Deserialize, Serialize};
@@ -12,8 +14,10 @@ use crate::state::AppState;
 
 /// Keys of one batch, when nothing else is asked for.
 const BATCH: i64 = 500;
-/// Keys of one batch, at most: a batch is one transaction.
+/// Keys of one batch, at most: a batch is kept by one statement.
 const LARGEST_BATCH: i64 = 5_000;
+/// Keys that are worked on at once: each may ask another machine.
+const AT_ONCE: usize = 8;
 
 /// Where to go on.
 #[derive(Debug, Clone, Deserialize)]
@@ -31,7 +35,7 @@ pub(crate) struct Batch {
     /// The version that seals.
     version: i32,
     /// Keys that were brought to it.
-    rewrapped: usize,
+    rewrapped: u64,
     /// Keys that do not open, and stay as they are.
     failed: Vec<String>,
     /// Private keys that need an older version still.
@@ -40,8 +44,10 @@ pub(crate) struct Batch {
     next: Option<String>,
 }
 
-/// Wraps the data keys of one batch anew; private parts stay sealed. A batch is one transaction, and what is done is told
-/// from the rows: after a kill the work goes on where it stopped, whoever begins it again.
+/// Wraps the data keys of one batch anew; private parts stay sealed. Nothing is locked while that is done, and what is kept is
+/// told from the rows: after a kill the work goes on where it stopped, whoever begins it again, and two at once do no harm.
+///
+/// 503 `keys-unavailable` when nobody answers who has a version; what was done until then is kept.
 pub(crate) async fn rewrap_keys(
     State(state): State<AppState>,
     Query(query): Query<RewrapQuery>,
@@ -51,25 +57,37 @@ pub(crate) async fn rewrap_keys(
 
 async fn rewrap(state: &AppState, query: &RewrapQuery) -> Result<Batch, KekError> {
     let batch = query.batch.unwrap_or(BATCH).clamp(1, LARGEST_BATCH);
-    let mut tx = state.db.begin().await?;
-    let version = sealing_version(&mut tx, state.vault.keks()).await?;
+    let mut conn = state.db.acquire().await?;
+    let version = sealing_version(&mut conn, state.vault.keks()).await?;
     let after = query.after.as_deref().unwrap_or_default();
-    let rows = store::sealed_under_others(&mut tx, version, after, batch).await?;
+    let rows = store::sealed_under_others(&mut conn, version, after, batch).await?;
+    drop(conn);
     let next = rows.last().map(|row| row.kid.clone());
-    let (mut done, mut failed) = (Rewrapped::default(), Vec::new());
-    for row in rows {
-        match rewrapped(state, version, &row) {
-            Ok(sealed) => done.push(row.kid, sealed),
+    let outcomes: Vec<_> = stream::iter(rows)
+        .map(|row| async move {
+            let outcome = rewrapped(state, version, &row).await;
+            (row.kid, outcome)
+        })
+        .buffered(AT_ONCE)
+        .collect()
+        .await;
+    let (mut done, mut failed, mut unavailable) = (Rewrapped::default(), Vec::new(), None);
+    for (kid, outcome) in outcomes {
+        match outcome {
+            Ok(sealed) => done.push(kid, sealed),
+            Err(KekError::Custody(error)) if error.is_unavailable() => unavailable = Some(error),
             Err(error) => {
-                tracing::error!(kid = row.kid, %error, "a sealed key cannot be rewrapped");
-                failed.push(row.kid);
+                tracing::error!(kid, %error, "a sealed key cannot be rewrapped");
+                failed.push(kid);
             }
         }
     }
-    let rewrapped = done.kids.len();
-    store::keep(&mut tx, version, &done).await?;
-    let remaining = store::sealed_under_older(&mut tx, version).await?;
-    tx.commit().await?;
+    let mut conn = state.db.acquire().await?;
+    let rewrapped = store::keep(&mut conn, version, &done).await?;
+    if let Some(error) = unavailable {
+        return Err(error.into());
+    }
+    let remaining = store::sealed_under_older(&mut conn, version).await?;
     Ok(Batch {
         version,
         rewrapped,
@@ -79,11 +97,11 @@ async fn rewrap(state: &AppState, query: &RewrapQuery) -> Result<Batch, KekError
     })
 }
 
-fn rewrapped(state: &AppState, version: i32, row: &SealedRow) -> Result<SealedPrivateKey, KekError> {
+async fn rewrapped(state: &AppState, version: i32, row: &SealedRow) -> Result<SealedPrivateKey, KekError> {
     let algorithm = row
         .algorithm
         .parse()
-        .map_err(|_| KekError::Seal(keyring::SealError::Context))?;
+        .map_err(|_| CustodyError::Seal(keyring::SealError::Context))?;
     let sealed_for = SealedFor {
         ring: &row.ring,
         kid: &row.kid,
@@ -94,5 +112,5 @@ fn rewrapped(state: &AppState, version: i32, row: &SealedRow) -> Result<SealedPr
         wrapped_data_key: row.wrapped_data_key.clone(),
         ciphertext: row.sealed_private_key.clone(),
     };
-    Ok(state.vault.keks().rewrap(version, sealed_for, &sealed)?)
+    Ok(state.vault.keks().rewrap(version, sealed_for, &sealed).await?)
 }

@@ -21,7 +21,8 @@ pub(crate) struct KekRotation {
 
 /// Lets the newest version of the settings seal. What is sealed under older ones opens as before.
 ///
-/// 409 `kek-not-newer` when it seals already, saying what to do.
+/// 409 `kek-not-newer` when it seals already, 409 `kek-not-in-settings` when what seals is newer still and not here, each saying
+/// what to do; 503 `keys-unavailable` when nobody answers who has it.
 pub(crate) async fn rotate_kek(
     State(state): State<AppState>,
     actor: Actor,
@@ -38,14 +39,16 @@ pub(crate) async fn rotate_kek(
 
 async fn rotate(state: &AppState, actor: &Actor) -> Result<KekRotation, KekError> {
     let keks = state.vault.keks();
+    let active = newest(keks)?;
+    // Before anything is locked: whoever keeps it may be slow, or away.
+    let check_value = keks.check_value(active).await?;
     let mut tx = state.db.begin().await?;
     let old = sealing_version(&mut tx, keks).await?;
-    let active = newest(keks)?;
     // Of two rotations at once the second waits here, and finds that it is not the old one that seals.
     if active <= old || !store::begin_to_retire(&mut tx, old).await? {
         return Err(KekError::NotNewer { active: old });
     }
-    store::begin(&mut tx, active, &keks.check_value(active)?).await?;
+    store::begin(&mut tx, active, &check_value).await?;
     store::record(&mut tx, actor, "kek.rotated", active).await?;
     let to_rewrap = store::sealed_under(&mut tx, old).await?;
     tx.commit().await?;

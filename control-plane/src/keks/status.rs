@@ -28,6 +28,8 @@ struct KekView {
     state: String,
     /// Whether this control plane has its secret.
     in_settings: bool,
+    /// Where it stays, when it is not a secret of this control plane.
+    place: Option<String>,
     /// Private keys that need it.
     sealed_keys: i64,
     created_at: Option<DateTime<Utc>>,
@@ -46,11 +48,13 @@ async fn keks(state: &AppState) -> Result<Keks, KekError> {
     let ours = state.vault.keks();
     let unknown = ours
         .versions()
+        .into_iter()
         .filter(|version| known.iter().all(|kek| kek.version != *version))
         .map(|version| KekView {
             version,
             state: "new".to_owned(),
             in_settings: true,
+            place: ours.place(version).map(str::to_owned),
             sealed_keys: 0,
             created_at: None,
             retiring_at: None,
@@ -68,6 +72,7 @@ async fn keks(state: &AppState) -> Result<Keks, KekError> {
             version: kek.version,
             state: kek.state.clone(),
             in_settings: ours.has(kek.version),
+            place: ours.place(kek.version).map(str::to_owned),
             sealed_keys: kek.sealed_keys,
             created_at: Some(kek.created_at),
             retiring_at: kek.retiring_at,

@@ -32,7 +32,7 @@ pub(super) struct SealedRow {
 /// Keys that were rewrapped, column by column.
 #[derive(Debug, Default)]
 pub(super) struct Rewrapped {
-    pub(super) kids: Vec<String>,
+    kids: Vec<String>,
     wrapped: Vec<Option<Vec<u8>>>,
     sealed: Vec<Vec<u8>>,
 }
@@ -62,7 +62,7 @@ pub(super) async fn all(conn: &mut PgConnection) -> sqlx::Result<Vec<KekRow>> {
 }
 
 /// The version that seals.
-pub(super) async fn active_version(conn: &mut PgConnection) -> sqlx::Result<Option<i32>> {
+pub(crate) async fn active_version(conn: &mut PgConnection) -> sqlx::Result<Option<i32>> {
     sqlx::query_scalar!("SELECT version FROM control.kek WHERE state = 'active'")
         .fetch_optional(conn)
         .await
@@ -151,7 +151,7 @@ pub(super) async fn sealed_under_older(conn: &mut PgConnection, version: i32) ->
     .await
 }
 
-/// The next keys that are sealed under other versions, or without a data key; those that somebody works on are left out.
+/// The next keys that are sealed under other versions, or without a data key.
 pub(super) async fn sealed_under_others(
     conn: &mut PgConnection,
     version: i32,
@@ -166,7 +166,6 @@ pub(super) async fn sealed_under_others(
          WHERE sealed_private_key IS NOT NULL AND (kek_version <> $1 OR wrapped_data_key IS NULL) AND kid > $2
          ORDER BY kid
          LIMIT $3
-           FOR UPDATE SKIP LOCKED
         "#,
         version,
         after,
@@ -176,14 +175,15 @@ pub(super) async fn sealed_under_others(
     .await
 }
 
-/// Keeps rewrapped keys.
-pub(super) async fn keep(conn: &mut PgConnection, version: i32, done: &Rewrapped) -> sqlx::Result<()> {
-    sqlx::query!(
+/// Keeps rewrapped keys, but for those that another did meanwhile, and those whose private part was destroyed. Gives the number.
+pub(super) async fn keep(conn: &mut PgConnection, version: i32, done: &Rewrapped) -> sqlx::Result<u64> {
+    let kept = sqlx::query!(
         r#"
         UPDATE control.signing_key
            SET kek_version = $1, wrapped_data_key = done.wrapped, sealed_private_key = done.sealed
           FROM unnest($2::text[], $3::bytea[], $4::bytea[]) AS done (kid, wrapped, sealed)
-         WHERE signing_key.kid = done.kid
+         WHERE signing_key.kid = done.kid AND sealed_private_key IS NOT NULL
+           AND (kek_version <> $1 OR wrapped_data_key IS NULL)
         "#,
         version,
         &done.kids,
@@ -192,7 +192,7 @@ pub(super) async fn keep(conn: &mut PgConnection, version: i32, done: &Rewrapped
     )
     .execute(conn)
     .await?;
-    Ok(())
+    Ok(kept.rows_affected())
 }
 
 /// Writes down who did what to which version.

@@ -8,7 +8,8 @@ mod store;
 
 use std::time::Duration;
 
-use sqlx::{PgConnection, PgPool};
+use database::Pool;
+use sqlx::PgConnection;
 
 /// Intervals of work for which a lease lasts: a holder may miss two.
 const INTERVALS: u32 = 3;
@@ -42,7 +43,7 @@ impl Lease {
     }
 
     /// Prolongs the lease, or takes one that is over; nothing while another process has it.
-    pub(crate) async fn hold(&mut self, db: &PgPool) -> sqlx::Result<Option<Fence>> {
+    pub(crate) async fn hold(&mut self, db: &Pool) -> sqlx::Result<Option<Fence>> {
         if let Some(fence) = &self.fence
             && store::prolong(db, fence.purpose, fence.epoch, self.lasts_ms).await?
         {
@@ -57,7 +58,7 @@ impl Lease {
     }
 
     /// Lets the next process begin at once. One that cannot be told waits until the lease is over.
-    pub(crate) async fn give_back(&mut self, db: &PgPool) {
+    pub(crate) async fn give_back(&mut self, db: &Pool) {
         if let Some(fence) = self.fence.take()
             && let Err(error) = store::end(db, fence.purpose, fence.epoch).await
         {
@@ -82,13 +83,13 @@ mod tests {
     const HOUR: Duration = Duration::from_secs(3600);
 
     async fn expire(database: &TestDatabase) {
-        store::expire(&database.owner_pool()).await.unwrap();
+        store::expire(&database.owner_pool().into()).await.unwrap();
     }
 
     #[tokio::test]
     async fn one_process_has_the_lease_until_it_is_over_or_given_back() {
         let database = TestDatabase::create().await;
-        let db = database.pool_as("portico_control");
+        let db = Pool::from(database.pool_as("portico_control"));
         let (mut one, mut two) = (Lease::new("test", HOUR), Lease::new("test", HOUR));
         let first = one.hold(&db).await.unwrap().unwrap();
         assert!(two.hold(&db).await.unwrap().is_none());
@@ -105,7 +106,7 @@ mod tests {
     #[tokio::test]
     async fn a_holder_that_slept_through_the_end_changes_nothing() {
         let database = TestDatabase::create().await;
-        let db = database.pool_as("portico_control");
+        let db = Pool::from(database.pool_as("portico_control"));
         let (mut sleeper, mut other) = (Lease::new("test", HOUR), Lease::new("test", HOUR));
         let old = sleeper.hold(&db).await.unwrap().unwrap();
         expire(&database).await;
@@ -122,7 +123,7 @@ mod tests {
     #[tokio::test]
     async fn of_many_that_ask_at_once_one_gets_it() {
         let database = TestDatabase::create().await;
-        let db = database.pool_as("portico_control");
+        let db = Pool::from(database.pool_as("portico_control"));
         let mut asked = tokio::task::JoinSet::new();
         for _ in 0..8 {
             let db = db.clone();

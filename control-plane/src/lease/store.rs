@@ -1,9 +1,10 @@
 //! Queries of leases.
 
-use sqlx::{PgConnection, PgPool};
+use database::Pool;
+use sqlx::PgConnection;
 
 /// Takes a lease that nobody has, for so many milliseconds. Gives its epoch.
-pub(super) async fn take(db: &PgPool, purpose: &str, lasts_ms: i64) -> sqlx::Result<Option<i64>> {
+pub(super) async fn take(db: &Pool, purpose: &str, lasts_ms: i64) -> sqlx::Result<Option<i64>> {
     sqlx::query_scalar!(
         r#"
         INSERT INTO control.lease (purpose, epoch, expires_at)
@@ -20,7 +21,7 @@ pub(super) async fn take(db: &PgPool, purpose: &str, lasts_ms: i64) -> sqlx::Res
 }
 
 /// Prolongs a lease that is still ours and not over. Says whether it was.
-pub(super) async fn prolong(db: &PgPool, purpose: &str, epoch: i64, lasts_ms: i64) -> sqlx::Result<bool> {
+pub(super) async fn prolong(db: &Pool, purpose: &str, epoch: i64, lasts_ms: i64) -> sqlx::Result<bool> {
     let done = sqlx::query!(
         "UPDATE control.lease SET expires_at = clock_timestamp() + $3::bigint * interval '1 millisecond'
           WHERE purpose = $1 AND epoch = $2 AND expires_at > clock_timestamp()",
@@ -34,7 +35,7 @@ pub(super) async fn prolong(db: &PgPool, purpose: &str, epoch: i64, lasts_ms: i6
 }
 
 /// Ends a lease that is ours.
-pub(super) async fn end(db: &PgPool, purpose: &str, epoch: i64) -> sqlx::Result<()> {
+pub(super) async fn end(db: &Pool, purpose: &str, epoch: i64) -> sqlx::Result<()> {
     sqlx::query!(
         "UPDATE control.lease SET expires_at = clock_timestamp() WHERE purpose = $1 AND epoch = $2",
         purpose,
@@ -60,7 +61,7 @@ pub(super) async fn holds(conn: &mut PgConnection, purpose: &str, epoch: i64) ->
 
 /// Ends every lease, as time would.
 #[cfg(test)]
-pub(super) async fn expire(db: &PgPool) -> sqlx::Result<()> {
+pub(super) async fn expire(db: &Pool) -> sqlx::Result<()> {
     sqlx::query!("UPDATE control.lease SET expires_at = clock_timestamp() - interval '1 second'")
         .execute(db)
         .await?;

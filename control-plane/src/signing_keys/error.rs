@@ -5,7 +5,7 @@ use problem::{Problem, ProblemType, catalogue};
 
 use super::vault::VaultError;
 use crate::database_problem;
-use crate::keks::KekError;
+use crate::keks::{self, KekError};
 
 /// The standby has not been published long enough: some verifier may not know it yet.
 const ROTATION_TOO_EARLY: ProblemType = ProblemType::new(
@@ -109,6 +109,9 @@ impl From<KeyError> for Problem {
             KeyError::NotReinstatable { why } => {
                 Self::new(NOT_REINSTATABLE).detail(format!("{why}; nothing was changed"))
             }
+            KeyError::StandbyUnusable(cause) | KeyError::Vault(cause) if cause.is_unavailable() => {
+                keks::unavailable(&cause)
+            }
             KeyError::StandbyUnusable(cause) => standby_unusable(&cause),
             KeyError::StandbyUntrusted => Self::new(STANDBY_UNTRUSTED)
                 .detail("sign a document that names it with `portico trust sign`; nothing was changed"),
@@ -116,7 +119,7 @@ impl From<KeyError> for Problem {
                 .detail("the key ring has no keys yet")
                 .retry_after(1),
             KeyError::KeySetAhead { after, seq } => keyset_ahead(after, seq),
-            KeyError::Kek(KekError::Database(source)) => KeyError::Database(source).into(),
+            KeyError::Kek(error) => error.into(),
             KeyError::Database(source) => database_problem::of(source),
             error => Self::internal(Chain(error)),
         }

@@ -75,14 +75,14 @@ pub(super) async fn publish_standby(
     let Locked { ring, next_seq, now } = *locked;
     let kid = {
         let version = keks::sealing_version(conn, vault.keks()).await?;
-        let key = vault.make(ring, version)?;
+        let key = vault.make(ring, version).await?;
         store::insert_generated(conn, ring, &key, now).await?;
         key.kid
     };
     store::record(conn, actor, "signing_key.generated", ring, &kid, None).await?;
     let row = store::sealed_part(conn, ring, &kid).await?;
     let lost = || KeyError::Inconsistent("a new key is not what was written".to_owned());
-    vault.prove(ring, &row.ok_or_else(lost)?)?;
+    vault.prove(ring, &row.ok_or_else(lost)?).await?;
     if !store::publish(conn, &kid, next_seq, now).await? {
         return Err(lost());
     }

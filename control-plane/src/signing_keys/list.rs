@@ -33,56 +33,7 @@ pub(crate) struct RingView {
     /// The live gateways that do not know that key yet: a rotation waits for them.
     gateways_behind: Vec<String>,
     /// Its keys, newest first, 200 at most.
-    keys: Vec<KeyView>,
-}
-
-/// One key. A time is null until the key gets there.
-#[derive(Debug, Serialize)]
-struct KeyView {
-    kid: String,
-    algorithm: String,
-    state: String,
-    kek_version: i32,
-    /// Whether the sealed private part still exists.
-    has_private_part: bool,
-    created_at: DateTime<Utc>,
-    published_at: Option<DateTime<Utc>>,
-    /// Whoever holds this `seq` of the ring or a later one knows it.
-    published_seq: Option<i64>,
-    activated_at: Option<DateTime<Utc>>,
-    retiring_at: Option<DateTime<Utc>>,
-    /// Tokens issued later are not this key's.
-    sign_until: Option<DateTime<Utc>>,
-    /// After this the key verifies nothing.
-    verify_until: Option<DateTime<Utc>>,
-    /// When it was called back from retiring.
-    reinstated_at: Option<DateTime<Utc>>,
-    retired_at: Option<DateTime<Utc>>,
-    aborted_at: Option<DateTime<Utc>>,
-    revoked_at: Option<DateTime<Utc>>,
-}
-
-impl From<KeyRow> for KeyView {
-    fn from(row: KeyRow) -> Self {
-        Self {
-            kid: row.kid,
-            algorithm: row.algorithm,
-            state: row.state,
-            kek_version: row.kek_version,
-            has_private_part: row.has_private_part,
-            created_at: row.created_at,
-            published_at: row.published_at,
-            published_seq: row.published_seq,
-            activated_at: row.activated_at,
-            retiring_at: row.retiring_at,
-            sign_until: row.sign_until,
-            verify_until: row.verify_until,
-            reinstated_at: row.reinstated_at,
-            retired_at: row.retired_at,
-            aborted_at: row.aborted_at,
-            revoked_at: row.revoked_at,
-        }
-    }
+    keys: Vec<KeyRow>,
 }
 
 /// Lists the keys of the ring with their states and times. 503 before the ring exists.
@@ -106,7 +57,6 @@ async fn list(state: &AppState, ring: RingName) -> Result<RingView, KeyError> {
         Some(successor) => store::gateways_behind(&mut conn, ring, successor.published_seq).await?,
         None => Vec::new(),
     };
-    let keys = keys.into_iter().map(KeyView::from).collect();
     Ok(RingView {
         ring,
         seq,
@@ -139,9 +89,11 @@ pub(crate) fn readiness(state: &AppState) -> Readiness {
 }
 
 /// Refuses to start with key-encryption keys that are not the ones of the rings: the process could only stay unready for
-/// ever. A database that is away and a ring that is not there yet are no reason, for they come.
+/// ever. A database or a provider that is away and a ring that is not there yet are no reason, for they come.
 pub(crate) async fn refuse_wrong_kek(state: &AppState) -> anyhow::Result<()> {
-    if let Err(KeyError::Vault(error @ VaultError::Seal(_))) = check_rings(state).await {
+    if let Err(KeyError::Vault(error @ VaultError::Custody(_))) = check_rings(state).await
+        && !error.is_unavailable()
+    {
         return Err(error).context("kek: not the key-encryption key that the signing keys were sealed under");
     }
     let Ok(mut conn) = state.db.acquire().await else {
@@ -160,10 +112,11 @@ async fn proved_versions(conn: &mut PgConnection, state: &AppState) -> sqlx::Res
     for ring in RingName::ALL {
         for wanted in [KeyState::Active, KeyState::Published] {
             let row = store::sealed_key(conn, ring, wanted).await?;
-            proved.extend(
-                row.filter(|row| state.vault.open(ring, row).is_ok())
-                    .map(|row| row.kek_version),
-            );
+            if let Some(row) = row
+                && state.vault.open(ring, &row).await.is_ok()
+            {
+                proved.insert(row.kek_version);
+            }
         }
     }
     Ok(proved)
@@ -182,7 +135,8 @@ pub(super) async fn check_ring(state: &AppState, ring: RingName) -> Result<(), K
     let mut conn = state.db.acquire().await?;
     for wanted in [KeyState::Active, KeyState::Published] {
         let row = store::sealed_key(&mut conn, ring, wanted).await?;
-        state.vault.prove(ring, &row.ok_or(KeyError::NotInitialised)?)?;
+        let row = row.ok_or(KeyError::NotInitialised)?;
+        state.vault.prove(ring, &row).await?;
     }
     Ok(())
 }

@@ -2,11 +2,12 @@
 
 use std::sync::LazyLock;
 
+use database::Pool;
 use keyring::{KeyState, RingName};
 use prometheus::{IntCounterVec, IntGaugeVec, Opts};
 use service_runtime::metrics::registry;
-use sqlx::PgPool;
 
+use super::error::KeyError;
 use super::store;
 
 struct KeyMetrics {
@@ -17,6 +18,7 @@ struct KeyMetrics {
     behind: IntGaugeVec,
     overdue: IntGaugeVec,
     active_age: IntGaugeVec,
+    kek_failing: IntGaugeVec,
     seq: IntGaugeVec,
 }
 
@@ -72,6 +74,11 @@ fn register() -> prometheus::Result<KeyMetrics> {
             "How long the active key has been active.",
             &["ring"],
         )?,
+        kek_failing: gauge(
+            "portico_kek_failing",
+            "1 while what keeps the key-encryption key does not do as it is asked for the keys of this ring.",
+            &["ring"],
+        )?,
         seq: gauge(
             "portico_keyset_seq",
             "The seq of the published key set.",
@@ -94,6 +101,27 @@ pub(super) fn count_postponed(ring: RingName) {
     }
 }
 
+/// Shows whether what keeps the key-encryption key did as it was asked, and says so once when that changes.
+pub(super) fn show_provider(ring: RingName, outcome: Result<(), KeyError>) {
+    let Some(metrics) = METRICS.as_ref() else { return };
+    let failing = metrics.kek_failing.with_label_values(&[ring.as_str()]);
+    match outcome {
+        Ok(()) if failing.get() != 0 => {
+            tracing::info!(ring = ring.as_str(), "the key-encryption key can be used again");
+            failing.set(0);
+        }
+        Ok(()) => failing.set(0),
+        Err(error @ KeyError::Vault(_)) => {
+            if failing.get() == 0 {
+                tracing::warn!(ring = ring.as_str(), %error, cause = ?error, "the key-encryption key cannot be used; what is held works on");
+            }
+            failing.set(1);
+        }
+        // The database has alarms of its own.
+        Err(_) => {}
+    }
+}
+
 /// Counts a revocation.
 pub(super) fn count_revocation(ring: RingName) {
     if let Some(metrics) = METRICS.as_ref() {
@@ -102,7 +130,7 @@ pub(super) fn count_revocation(ring: RingName) {
 }
 
 /// Shows the ring as the database has it now; an active key older than `overdue_s` is overdue.
-pub(super) async fn show(db: &PgPool, ring: RingName, overdue_s: i64) -> sqlx::Result<()> {
+pub(super) async fn show(db: &Pool, ring: RingName, overdue_s: i64) -> sqlx::Result<()> {
     let Some(metrics) = METRICS.as_ref() else {
         return Ok(());
     };

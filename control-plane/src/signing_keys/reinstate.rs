@@ -86,6 +86,7 @@ async fn reinstate(
     state
         .vault
         .prove(ring, &sealed.ok_or(KeyError::NotInitialised)?)
+        .await
         .map_err(KeyError::StandbyUnusable)?;
     store::record(
         conn,

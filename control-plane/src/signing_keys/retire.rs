@@ -10,6 +10,7 @@ use super::error::KeyError;
 use super::initialise::complete_ring;
 use super::{metrics, rotate, store};
 use crate::extract::Actor;
+use crate::keks;
 use crate::lease::{Fence, Lease};
 use crate::state::AppState;
 
@@ -45,6 +46,7 @@ pub(crate) async fn maintain(state: AppState, interval: Duration) {
 }
 
 async fn run_round(state: &AppState, ring: RingName, lease: &mut Lease) -> Result<(), KeyError> {
+    metrics::show_provider(ring, hold_ready(state, ring).await);
     if let Some(fence) = lease.hold(&state.db).await? {
         let done = maintain_once(state, ring, Some(&fence)).await?;
         if done != Maintenance::default() {
@@ -53,6 +55,25 @@ async fn run_round(state: &AppState, ring: RingName, lease: &mut Lease) -> Resul
     }
     metrics::show(&state.db, ring, state.schedule.overdue_s).await?;
     Ok(())
+}
+
+/// Opens the private keys of a ring and makes its spare one, where the key-encryption key stays elsewhere: what this process
+/// holds works on while nobody answers there.
+pub(super) async fn hold_ready(state: &AppState, ring: RingName) -> Result<(), KeyError> {
+    let mut conn = state.db.acquire().await?;
+    let sealing = keks::active_version(&mut conn).await?;
+    let rows = store::sealed_keys(&mut conn, ring).await?;
+    drop(conn);
+    for row in rows
+        .iter()
+        .filter(|row| state.vault.keks().is_remote(row.kek_version))
+    {
+        state.vault.open(ring, row).await?;
+    }
+    match sealing {
+        Some(version) => Ok(state.vault.make_spare(ring, version).await?),
+        None => Ok(()),
+    }
 }
 
 /// One round of a ring: what is over first, in one transaction, then its turn, in another.
@@ -104,12 +125,18 @@ async fn settle(state: &AppState, ring: RingName, fence: Option<&Fence>) -> Resu
 /// Rotates a ring whose active key has signed long enough, or to which a key was called back; the same rotation as by hand.
 /// Gives the kid that signs now.
 async fn turn(state: &AppState, ring: RingName, fence: Option<&Fence>) -> Result<Option<String>, KeyError> {
+    let every_s = state.schedule.rotate_every_s;
+    let is_due = store::is_due(&mut *state.db.acquire().await?, ring, every_s).await?;
+    if !is_due {
+        return Ok(None);
+    }
+    rotate::refuse_unreachable(state, ring).await?;
     let actor = Actor::control_plane();
     let mut tx = state.db.begin().await?;
     check(&mut tx, fence).await?;
-    // Asked under the lock: another control plane may have turned the ring a moment ago.
+    // Asked again under the lock: another control plane may have turned the ring a moment ago.
     store::lock_ring(&mut tx, ring).await?;
-    if !store::is_due(&mut tx, ring, state.schedule.rotate_every_s).await? {
+    if !store::is_due(&mut tx, ring, every_s).await? {
         return Ok(None);
     }
     let rotation = rotate::rotate(&mut tx, state, ring, &actor).await?;

@@ -9,6 +9,7 @@ use sqlx::PgConnection;
 
 use super::error::KeyError;
 use super::initialise::{Locked, activate_at_once, lock, publish_standby};
+use super::rotate::refuse_untrusted;
 use super::store::Standing;
 use super::{OneKey, metrics, store};
 use crate::extract::{Actor, Json, Query};
@@ -37,7 +38,8 @@ pub(crate) struct Ended {
 /// published, in one transaction; no gateway is waited for. Doing it twice changes nothing.
 ///
 /// 404 for a kid that the ring does not have, 409 `key-finished` for one that verifies nothing any more, 409
-/// `standby-unusable` when the standby that should sign cannot be opened.
+/// `standby-unusable` when the standby that should sign cannot be opened, 409 `standby-untrusted` when it should sign for
+/// gateways and the trust document in force does not name it.
 pub(crate) async fn revoke_key(
     State(state): State<AppState>,
     Query(key): Query<OneKey>,
@@ -124,7 +126,9 @@ async fn hand_over_to_standby(
     state
         .vault
         .prove(locked.ring, &standby)
+        .await
         .map_err(KeyError::StandbyUnusable)?;
+    refuse_untrusted(state, conn, locked.ring, &standby).await?;
     activate_at_once(conn, actor, locked, &standby.kid).await
 }
 

@@ -39,13 +39,14 @@ pub(crate) struct Rotation {
 /// old one was used up, in one transaction.
 ///
 /// 409 `rotation-too-early` with `retry_after` in seconds while some verifier may not know that key, 409
-/// `rotation-postponed` with the names of live gateways that do not (G2); 409 `standby-unusable` when it cannot be opened.
-/// Nothing is changed then.
+/// `rotation-postponed` with the names of live gateways that do not (G2); 409 `standby-unusable` when it cannot be opened,
+/// 503 `keys-unavailable` when nobody could open it now. Nothing is changed then.
 pub(crate) async fn rotate_keys(
     State(state): State<AppState>,
     Query(OfRing { ring }): Query<OfRing>,
     actor: Actor,
 ) -> Result<Json<Rotation>, Problem> {
+    refuse_unreachable(&state, ring).await?;
     let mut tx = state.db.begin().await.map_err(KeyError::from)?;
     let rotation = rotate(&mut tx, &state, ring, &actor).await?;
     tx.commit().await.map_err(KeyError::from)?;
@@ -67,9 +68,25 @@ pub(super) fn note(rotation: &Rotation, actor: &Actor) {
     );
 }
 
-/// What the roots have not allowed to sign for gateways must not become the key that does: they would refuse all that
-/// follows.
-async fn refuse_untrusted(
+/// core-api must be able to open the key that signs next. This process may hold it already, so whoever keeps its
+/// key-encryption key is asked anew, before any ring is locked.
+pub(super) async fn refuse_unreachable(state: &AppState, ring: RingName) -> Result<(), KeyError> {
+    let mut conn = state.db.acquire().await?;
+    let now = store::database_time(&mut conn).await?;
+    let Some(successor) = store::successor(&mut conn, ring, now, 0).await? else {
+        return Ok(());
+    };
+    let sealed = store::sealed_part(&mut conn, ring, &successor.kid).await?;
+    drop(conn);
+    match sealed {
+        Some(sealed) => (state.vault.probe(ring, &sealed).await).map_err(KeyError::StandbyUnusable),
+        None => Ok(()),
+    }
+}
+
+/// What the roots have not allowed to sign for gateways must not become the key that does, not even in an emergency: they
+/// would refuse all that follows, revocations first.
+pub(super) async fn refuse_untrusted(
     state: &AppState,
     conn: &mut PgConnection,
     ring: RingName,
@@ -109,6 +126,7 @@ pub(super) async fn rotate(
     state
         .vault
         .prove(ring, &sealed)
+        .await
         .map_err(KeyError::StandbyUnusable)?;
     refuse_untrusted(state, conn, ring, &sealed).await?;
     // The guards once more: a gateway may have come to life since.

@@ -22,7 +22,10 @@ pub(crate) async fn sign(
     let mut conn = state.db.acquire().await?;
     let row = store::sealed_key(&mut conn, ring, KeyState::Active).await?;
     let row = row.ok_or(KeyError::NotInitialised)?;
-    let key = state.vault.open(ring, &row)?;
-    let signature = key.sign_bytes(bytes).map_err(super::vault::VaultError::from)?;
+    let key = state.vault.open(ring, &row).await?;
+    let signature = key
+        .sign_bytes(bytes)
+        .await
+        .map_err(super::vault::VaultError::from)?;
     Ok((row.kid, signature))
 }

@@ -4,30 +4,36 @@
 
 use chrono::{DateTime, Utc};
 use keyring::{Bounds, KeyState, RingName};
+use serde::Serialize;
 use sqlx::PgConnection;
 
 use super::vault::SealedKey;
 use crate::extract::Actor;
 
-/// A key as operators see it.
-#[derive(Debug, Clone)]
+/// A key as operators see it. A time is null until the key gets there.
+#[derive(Debug, Clone, Serialize)]
 pub(super) struct KeyRow {
-    pub(super) kid: String,
-    pub(super) algorithm: String,
-    pub(super) state: String,
-    pub(super) kek_version: i32,
-    pub(super) has_private_part: bool,
-    pub(super) created_at: DateTime<Utc>,
-    pub(super) published_at: Option<DateTime<Utc>>,
-    pub(super) published_seq: Option<i64>,
-    pub(super) activated_at: Option<DateTime<Utc>>,
-    pub(super) retiring_at: Option<DateTime<Utc>>,
-    pub(super) sign_until: Option<DateTime<Utc>>,
-    pub(super) verify_until: Option<DateTime<Utc>>,
-    pub(super) reinstated_at: Option<DateTime<Utc>>,
-    pub(super) retired_at: Option<DateTime<Utc>>,
-    pub(super) aborted_at: Option<DateTime<Utc>>,
-    pub(super) revoked_at: Option<DateTime<Utc>>,
+    kid: String,
+    algorithm: String,
+    state: String,
+    kek_version: i32,
+    /// Whether the sealed private part still exists.
+    has_private_part: bool,
+    created_at: DateTime<Utc>,
+    published_at: Option<DateTime<Utc>>,
+    /// Whoever holds this `seq` of the ring or a later one knows it.
+    published_seq: Option<i64>,
+    activated_at: Option<DateTime<Utc>>,
+    retiring_at: Option<DateTime<Utc>>,
+    /// Tokens issued later are not this key's.
+    sign_until: Option<DateTime<Utc>>,
+    /// After this the key verifies nothing.
+    verify_until: Option<DateTime<Utc>>,
+    /// When it was called back from retiring.
+    reinstated_at: Option<DateTime<Utc>>,
+    retired_at: Option<DateTime<Utc>>,
+    aborted_at: Option<DateTime<Utc>>,
+    revoked_at: Option<DateTime<Utc>>,
 }
 
 /// A key as verifiers need it; times in Unix seconds.
@@ -62,14 +68,18 @@ pub(super) struct Standing {
 }
 
 /// Something that was done to a key.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize)]
 pub(super) struct EventRow {
-    pub(super) created_at: DateTime<Utc>,
-    pub(super) actor: String,
-    pub(super) action: String,
-    pub(super) kid: String,
-    pub(super) request_id: Option<String>,
-    pub(super) reason: Option<String>,
+    /// When, by the database's clock.
+    at: DateTime<Utc>,
+    /// `control-plane`, `operator` or `operator:<name>`.
+    actor: String,
+    /// Like `signing_key.activated`.
+    action: String,
+    kid: String,
+    /// Why, in the words of whoever did it.
+    reason: Option<String>,
+    request_id: Option<String>,
 }
 
 /// What metrics show of a ring.
@@ -458,25 +468,18 @@ pub(super) async fn record(
     Ok(())
 }
 
+/// Every key of a ring that has its sealed private part still, oldest first.
+pub(super) async fn sealed_keys(conn: &mut PgConnection, ring: RingName) -> sqlx::Result<Vec<SealedKey>> {
+    sealed(conn, ring, None, None).await
+}
+
 /// The key of a ring that is active, or its standby, with its sealed private part.
 pub(super) async fn sealed_key(
     conn: &mut PgConnection,
     ring: RingName,
     state: KeyState,
 ) -> sqlx::Result<Option<SealedKey>> {
-    sqlx::query_as!(
-        SealedKey,
-        r#"
-        SELECT kid, algorithm, public_key, sealed_private_key AS "sealed_private_key!", wrapped_data_key, kek_version
-          FROM control.signing_key
-         WHERE ring = $1 AND state = $2 AND (state <> 'published' OR reinstated_at IS NULL)
-           AND sealed_private_key IS NOT NULL
-        "#,
-        ring.as_str(),
-        state.as_str(),
-    )
-    .fetch_optional(conn)
-    .await
+    Ok(sealed(conn, ring, Some(state), None).await?.pop())
 }
 
 /// A key of a ring with its sealed private part, if it has one still.
@@ -485,17 +488,32 @@ pub(super) async fn sealed_part(
     ring: RingName,
     kid: &str,
 ) -> sqlx::Result<Option<SealedKey>> {
+    Ok(sealed(conn, ring, None, Some(kid)).await?.pop())
+}
+
+/// The keys of a ring that have their sealed private part still; of one state, where a key that was called back is none of
+/// the published, or of one name.
+async fn sealed(
+    conn: &mut PgConnection,
+    ring: RingName,
+    state: Option<KeyState>,
+    kid: Option<&str>,
+) -> sqlx::Result<Vec<SealedKey>> {
     sqlx::query_as!(
         SealedKey,
         r#"
         SELECT kid, algorithm, public_key, sealed_private_key AS "sealed_private_key!", wrapped_data_key, kek_version
           FROM control.signing_key
-         WHERE ring = $1 AND kid = $2 AND sealed_private_key IS NOT NULL
+         WHERE ring = $1 AND sealed_private_key IS NOT NULL
+           AND ($2::text IS NULL OR (state = $2 AND (state <> 'published' OR reinstated_at IS NULL)))
+           AND ($3::text IS NULL OR kid = $3)
+         ORDER BY created_at, kid
         "#,
         ring.as_str(),
+        state.map(KeyState::as_str),
         kid,
     )
-    .fetch_optional(conn)
+    .fetch_all(conn)
     .await
 }
 
@@ -558,7 +576,7 @@ pub(super) async fn history(
     sqlx::query_as!(
         EventRow,
         r#"
-        SELECT created_at, actor, action, kid, request_id, reason
+        SELECT created_at AS at, actor, action, kid, request_id, reason
           FROM control.audit_event
          WHERE ring = $1
          ORDER BY audit_event_id DESC

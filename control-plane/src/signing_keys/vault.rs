@@ -1,15 +1,26 @@
 //! Private keys in this process: made, tested, sealed, and opened again to see that they can be.
 
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use custody::{CustodyError, Keks, PrivateKey, algorithm_of};
 use keyring::{
-    Algorithm, Claims, ClaimsForm, Expectations, KeyEncryptionKeys, KeySet, KeyState, RingName, SealError,
-    SealedFor, SealedPrivateKey, SigningError, SigningKey, Verifier,
+    Algorithm, Claims, ClaimsForm, Expectations, KeySet, KeyState, RingName, SealedFor, SealedPrivateKey,
+    Verifier,
 };
+use service_runtime::settings::{Providers, SigningPlace};
 
 /// Makes and opens the private keys of rings.
 #[derive(Debug)]
 pub(crate) struct Vault {
-    keks: KeyEncryptionKeys,
+    keks: Keks,
     algorithm: Algorithm,
+    /// Where private keys of a ring are made, when it is not here.
+    places: BTreeMap<RingName, SigningPlace>,
+    /// Who keeps the private keys that are not here.
+    providers: Arc<Providers>,
+    /// A key for each ring that is made and sealed already: the next standby, whoever is down when it is needed.
+    spares: Mutex<BTreeMap<RingName, SealedKey>>,
 }
 
 /// A key as its row holds it; no private part in the clear.
@@ -32,10 +43,8 @@ pub(super) struct SealedKey {
 /// Why a key cannot be made or opened.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum VaultError {
-    #[error("sealing: {0}")]
-    Seal(#[from] SealError),
-    #[error("signing: {0}")]
-    Signing(#[from] SigningError),
+    #[error("sealing or signing: {0}")]
+    Custody(#[from] CustodyError),
     #[error("the row names an unknown algorithm")]
     Algorithm,
     #[error("the private part is not that of the kid")]
@@ -44,26 +53,86 @@ pub(crate) enum VaultError {
     SelfTest,
 }
 
+impl VaultError {
+    /// Whether nobody answered who has the key-encryption key.
+    pub(crate) const fn is_unavailable(&self) -> bool {
+        matches!(self, Self::Custody(error) if error.is_unavailable())
+    }
+}
+
+impl SealedKey {
+    /// What it is sealed for, and what is sealed.
+    fn parts(&self, ring: RingName) -> Result<(SealedFor<'_>, SealedPrivateKey), VaultError> {
+        let sealed_for = SealedFor {
+            ring: ring.as_str(),
+            kid: &self.kid,
+            algorithm: self.algorithm.parse().map_err(|_| VaultError::Algorithm)?,
+        };
+        let sealed = SealedPrivateKey {
+            kek_version: self.kek_version,
+            wrapped_data_key: self.wrapped_data_key.clone(),
+            ciphertext: self.sealed_private_key.clone(),
+        };
+        Ok((sealed_for, sealed))
+    }
+}
+
 impl Vault {
     /// A vault that opens with these keys, and makes keys of this algorithm where a ring has no other.
-    pub(crate) const fn new(keks: KeyEncryptionKeys, algorithm: Algorithm) -> Self {
-        Self { keks, algorithm }
+    pub(crate) const fn new(keks: Keks, algorithm: Algorithm, providers: Arc<Providers>) -> Self {
+        Self {
+            keks,
+            algorithm,
+            places: BTreeMap::new(),
+            providers,
+            spares: Mutex::new(BTreeMap::new()),
+        }
+    }
+
+    /// The same, with places where the private keys of some rings are made and stay.
+    pub(crate) fn with_places(self, places: BTreeMap<RingName, SigningPlace>) -> Self {
+        Self { places, ..self }
     }
 
     /// The key-encryption keys of this process.
-    pub(crate) const fn keks(&self) -> &KeyEncryptionKeys {
+    pub(crate) const fn keks(&self) -> &Keks {
         &self.keks
     }
 
-    /// Makes a key for a ring, sealed under this version. It is published only once its row has been proved.
-    pub(super) fn make(&self, ring: RingName, kek_version: i32) -> Result<SealedKey, VaultError> {
-        let key = SigningKey::generate(ring.algorithm(self.algorithm))?;
+    /// A new key for a ring, sealed under this version: the spare one, or one that is made now. It is published only once
+    /// its row has been proved.
+    pub(super) async fn make(&self, ring: RingName, kek_version: i32) -> Result<SealedKey, VaultError> {
+        let spare = self.spares().remove(&ring);
+        match spare.filter(|spare| spare.kek_version == kek_version) {
+            Some(spare) => Ok(spare),
+            None => self.make_now(ring, kek_version).await,
+        }
+    }
+
+    /// Makes the spare key of a ring, where the version that seals is not in this process and may be out of reach later.
+    pub(super) async fn make_spare(&self, ring: RingName, kek_version: i32) -> Result<(), VaultError> {
+        let is_there = (self.spares().get(&ring)).is_some_and(|spare| spare.kek_version == kek_version);
+        if !is_there && self.keks.is_remote(kek_version) {
+            let spare = self.make_now(ring, kek_version).await?;
+            self.spares().insert(ring, spare);
+        }
+        Ok(())
+    }
+
+    fn spares(&self) -> MutexGuard<'_, BTreeMap<RingName, SealedKey>> {
+        self.spares.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn make_now(&self, ring: RingName, kek_version: i32) -> Result<SealedKey, VaultError> {
+        let place = self.places.get(&ring);
+        let algorithm = place.map_or(self.algorithm, |place| algorithm_of(place.algorithm()));
+        let key = PrivateKey::make(ring.algorithm(algorithm), place).await?;
         let row = SealedFor {
             ring: ring.as_str(),
             kid: key.kid(),
             algorithm: key.algorithm(),
         };
-        let sealed = self.keks.seal(kek_version, row, &key.to_pkcs8()?)?;
+        let sealed = self.keks.seal(kek_version, row, &key.document()?).await?;
         Ok(SealedKey {
             kid: key.kid().to_owned(),
             algorithm: key.algorithm().to_string(),
@@ -74,11 +143,17 @@ impl Vault {
         })
     }
 
+    /// Whether another process could open a row now: its key-encryption key is asked for, whatever this process holds.
+    pub(super) async fn probe(&self, ring: RingName, row: &SealedKey) -> Result<(), VaultError> {
+        let (sealed_for, sealed) = row.parts(ring)?;
+        Ok(self.keks.probe(sealed_for, &sealed).await?)
+    }
+
     /// Opens a row's private part and proves that it signs for the row's kid, and that the signature verifies (guard G1).
-    pub(super) fn prove(&self, ring: RingName, row: &SealedKey) -> Result<(), VaultError> {
-        let key = self.open(ring, row)?;
+    pub(super) async fn prove(&self, ring: RingName, row: &SealedKey) -> Result<(), VaultError> {
+        let key = self.open(ring, row).await?;
         let claims = self_test_claims();
-        let token = key.sign(&claims)?;
+        let token = key.sign(&claims).await?;
         let set = KeySet {
             seq: 0,
             keys: vec![key.public_key(KeyState::Active)],
@@ -101,20 +176,10 @@ impl Vault {
     }
 
     /// Opens a row's private part.
-    pub(super) fn open(&self, ring: RingName, row: &SealedKey) -> Result<SigningKey, VaultError> {
-        let algorithm: Algorithm = row.algorithm.parse().map_err(|_| VaultError::Algorithm)?;
-        let sealed_for = SealedFor {
-            ring: ring.as_str(),
-            kid: &row.kid,
-            algorithm,
-        };
-        let sealed = SealedPrivateKey {
-            kek_version: row.kek_version,
-            wrapped_data_key: row.wrapped_data_key.clone(),
-            ciphertext: row.sealed_private_key.clone(),
-        };
-        let private = self.keks.open(sealed_for, &sealed)?;
-        let key = SigningKey::from_pkcs8(algorithm, &private)?;
+    pub(super) async fn open(&self, ring: RingName, row: &SealedKey) -> Result<PrivateKey, VaultError> {
+        let (sealed_for, sealed) = row.parts(ring)?;
+        let private = self.keks.open(sealed_for, &sealed).await?;
+        let key = PrivateKey::read(sealed_for.algorithm, &private, &self.providers).await?;
         if key.kid() == row.kid && key.public() == row.public_key {
             Ok(key)
         } else {
@@ -143,52 +208,63 @@ fn self_test_claims() -> Claims {
 
 #[cfg(test)]
 mod tests {
+    use service_runtime::settings::WrappingKey;
+
     use super::*;
 
-    fn vault(kek: u8, kek_version: i32) -> Vault {
-        let keks = KeyEncryptionKeys::parse([(kek_version, [kek; 32].as_slice())]).unwrap();
-        Vault::new(keks, Algorithm::EdDSA)
+    fn vault(kek: u8, kek_version: i32, algorithm: Algorithm) -> Vault {
+        let key = WrappingKey::from(vec![kek; 32]);
+        Vault::new(
+            Keks::new((kek_version, &key), &[]).unwrap(),
+            algorithm,
+            Arc::default(),
+        )
     }
 
-    fn made() -> SealedKey {
-        vault(1, 1).make(RingName::Access, 1).unwrap()
+    async fn made() -> SealedKey {
+        let vault = vault(1, 1, Algorithm::EdDSA);
+        vault.make(RingName::Access, 1).await.unwrap()
     }
 
-    #[test]
-    fn g1_a_key_is_proved_and_a_foreign_one_is_not() {
-        let sealed = made();
-        assert!(vault(1, 1).prove(RingName::Access, &sealed).is_ok());
-        for wrong in [vault(2, 1), vault(1, 2)] {
-            let proved = wrong.prove(RingName::Access, &sealed);
-            assert!(matches!(proved, Err(VaultError::Seal(_))));
+    async fn proved(vault: &Vault, ring: RingName, key: &SealedKey) -> Result<(), VaultError> {
+        vault.prove(ring, key).await
+    }
+
+    #[tokio::test]
+    async fn g1_a_key_is_proved_and_a_foreign_one_is_not() {
+        let sealed = made().await;
+        let right = vault(1, 1, Algorithm::EdDSA);
+        assert!(proved(&right, RingName::Access, &sealed).await.is_ok());
+        for wrong in [vault(2, 1, Algorithm::EdDSA), vault(1, 2, Algorithm::EdDSA)] {
+            let proved = proved(&wrong, RingName::Access, &sealed).await;
+            assert!(matches!(proved, Err(VaultError::Custody(_))));
         }
-        let proved = vault(1, 1).prove(RingName::Stepup, &sealed);
-        assert!(matches!(proved, Err(VaultError::Seal(_))));
+        let elsewhere = proved(&right, RingName::Stepup, &sealed).await;
+        assert!(matches!(elsewhere, Err(VaultError::Custody(_))));
 
-        let other = made();
+        let other = made().await;
         let moved = SealedKey {
             sealed_private_key: other.sealed_private_key.clone(),
             wrapped_data_key: other.wrapped_data_key.clone(),
             ..sealed.clone()
         };
-        let proved = vault(1, 1).prove(RingName::Access, &moved);
-        assert!(matches!(proved, Err(VaultError::Seal(_))));
+        let moved = proved(&right, RingName::Access, &moved).await;
+        assert!(matches!(moved, Err(VaultError::Custody(_))));
         let swapped = SealedKey {
             public_key: other.public_key,
             ..sealed
         };
-        let proved = vault(1, 1).prove(RingName::Access, &swapped);
-        assert!(matches!(proved, Err(VaultError::OtherKey)));
+        let swapped = proved(&right, RingName::Access, &swapped).await;
+        assert!(matches!(swapped, Err(VaultError::OtherKey)));
     }
 
-    #[test]
-    fn g1_both_algorithms_work() {
-        let keks = KeyEncryptionKeys::parse([(1, [1; 32].as_slice())]).unwrap();
-        let es256 = Vault::new(keks, Algorithm::ES256);
+    #[tokio::test]
+    async fn g1_both_algorithms_work() {
+        let es256 = vault(1, 1, Algorithm::ES256);
         for (ring, length) in [(RingName::Access, 65), (RingName::Bundle, 32)] {
-            let key = es256.make(ring, 1).unwrap();
+            let key = es256.make(ring, 1).await.unwrap();
             assert_eq!(key.public_key.len(), length);
-            es256.prove(ring, &key).unwrap();
+            es256.prove(ring, &key).await.unwrap();
         }
     }
 }

@@ -3,6 +3,7 @@
 use problem::{Problem, ProblemType, catalogue};
 
 use super::hash_pool::PoolError;
+use super::keys::KeyError;
 use super::tokens::CryptoFailure;
 use crate::documentation::problems;
 
@@ -52,6 +53,19 @@ pub(super) fn no_signing_key() -> Problem {
     Problem::new(catalogue::UNAVAILABLE)
         .detail("tokens cannot be issued now")
         .retry_after(1)
+}
+
+/// A token cannot be signed: 503 while nobody answers who has the key-encryption key.
+pub(super) fn not_signed(error: KeyError) -> Problem {
+    match error {
+        KeyError::Custody(error) if error.is_unavailable() => {
+            tracing::error!(%error, "the active signing key cannot be opened");
+            Problem::new(catalogue::UNAVAILABLE)
+                .detail("tokens cannot be issued now")
+                .retry_after(1)
+        }
+        error => Problem::internal(error),
+    }
 }
 
 pub(super) fn crypto_failure(error: CryptoFailure) -> Problem {

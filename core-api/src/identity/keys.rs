@@ -7,11 +7,13 @@ use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
+use custody::{CustodyError, Keks, PrivateKey};
 use database::Pool;
 use keyring::{
-    Algorithm, Claims, Expectations, KeyEncryptionKeys, KeySet, KeyState, PublicKey, SealedFor, SigningKey,
-    TokenRefusal, Verifier,
+    Algorithm, Claims, Expectations, KeySet, KeyState, PublicKey, SealError, SealedFor, TokenRefusal,
+    Verifier,
 };
+use service_runtime::settings::Providers;
 
 use super::store;
 
@@ -30,12 +32,9 @@ pub(crate) enum KeyError {
     /// The published set breaks a rule of key sets.
     #[error("the key ring is not valid")]
     Set(#[from] keyring::KeySetError),
-    /// The sealed key does not open with our key-encryption key.
-    #[error("the sealed signing key does not open")]
-    Seal(#[from] keyring::SealError),
-    /// What was sealed is no private key.
-    #[error("the signing key is not valid")]
-    Signing(#[from] keyring::SigningError),
+    /// The sealed key does not open with our key-encryption key, or does not sign.
+    #[error("the signing key cannot be used: {0}")]
+    Custody(#[from] CustodyError),
     /// A word in the table that this version does not know.
     #[error("the key ring has an unknown algorithm or state")]
     Unknown,
@@ -57,22 +56,39 @@ pub(crate) enum Verification {
 #[derive(Debug)]
 pub(crate) struct Keys {
     db: Pool,
-    keks: KeyEncryptionKeys,
+    /// Of this process, until it ends.
+    name: String,
+    keks: Keks,
+    /// Who keeps private keys that are not here.
+    providers: Arc<Providers>,
     verifier: RwLock<Option<Arc<Verifier>>>,
-    signers: RwLock<HashMap<String, Arc<SigningKey>>>,
+    signers: RwLock<HashMap<String, Arc<PrivateKey>>>,
     last_read: tokio::sync::Mutex<Option<Instant>>,
 }
 
 impl Keys {
     /// Keys of the ring in this database. Nothing is read yet.
-    pub(crate) fn new(db: Pool, keks: KeyEncryptionKeys) -> Self {
+    pub(crate) fn new(db: Pool, keks: Keks, providers: Arc<Providers>) -> Self {
         Self {
             db,
+            name: format!("core-{}", uuid::Uuid::now_v7()),
             keks,
+            providers,
             verifier: RwLock::new(None),
             signers: RwLock::new(HashMap::new()),
             last_read: tokio::sync::Mutex::new(None),
         }
+    }
+
+    /// Reads the ring again, and says what this process has read of the rings that it verifies with: for so many seconds a
+    /// rotation waits for it where it is behind. 0 says that it ends.
+    pub(crate) async fn reload_and_say(&self, live_s: i32) -> Result<(), KeyError> {
+        let seqs = store::ring_seqs(&self.db).await?;
+        self.reload().await?;
+        for (ring, seq) in seqs {
+            store::note_verifier(&self.db, &self.name, &ring, seq, live_s).await?;
+        }
+        Ok(())
     }
 
     /// Reads the ring again.
@@ -144,7 +160,7 @@ impl Keys {
     }
 
     /// The private key with this kid, unsealed. Only the active one can be read; earlier ones may still be in memory.
-    pub(crate) async fn signer(&self, kid: &str) -> Result<Arc<SigningKey>, KeyError> {
+    pub(crate) async fn signer(&self, kid: &str) -> Result<Arc<PrivateKey>, KeyError> {
         if let Some(signer) = self.known_signer(kid) {
             return Ok(signer);
         }
@@ -158,8 +174,8 @@ impl Keys {
             kid: &row.kid,
             algorithm,
         };
-        let document = self.keks.open(sealed_for, &row.sealed)?;
-        let signer = Arc::new(SigningKey::from_pkcs8(algorithm, &document)?);
+        let document = self.keks.open(sealed_for, &row.sealed).await?;
+        let signer = Arc::new(PrivateKey::read(algorithm, &document, &self.providers).await?);
         if signer.kid() != kid {
             return Err(KeyError::Unknown);
         }
@@ -173,7 +189,7 @@ impl Keys {
         Ok(signer)
     }
 
-    fn known_signer(&self, kid: &str) -> Option<Arc<SigningKey>> {
+    fn known_signer(&self, kid: &str) -> Option<Arc<PrivateKey>> {
         self.signers
             .read()
             .unwrap_or_else(PoisonError::into_inner)
@@ -182,25 +198,25 @@ impl Keys {
     }
 
     /// Refuses to start with key-encryption keys that are not the ring's, or without the one that seals: the process could
-    /// never sign, or not with the next key. A database that is away and a ring that is not there yet are no reason, for they
-    /// come.
+    /// never sign, or not with the next key. A database or a provider that is away and a ring that is not there yet are no
+    /// reason, for they come.
     pub(crate) async fn refuse_wrong_kek(&self) -> Result<(), KeyError> {
         for kek in store::keks(&self.db).await.unwrap_or_default() {
             if !self.keks.has(kek.version) {
                 if kek.is_active {
-                    return Err(keyring::SealError::UnknownVersion(kek.version).into());
+                    return Err(CustodyError::from(SealError::UnknownVersion(kek.version)).into());
                 }
                 continue;
             }
             if let Some(check_value) = kek.check_value {
-                self.keks.check(kek.version, &check_value)?;
+                refusal(self.keks.check(kek.version, &check_value).await)?;
             }
         }
         let Ok(Some(active)) = store::active_key(&self.db).await else {
             return Ok(());
         };
         match self.signer(&active.kid).await {
-            Err(error @ KeyError::Seal(_)) => Err(error),
+            Err(KeyError::Custody(error)) => refusal(Err(error)),
             Ok(_) | Err(_) => Ok(()),
         }
     }
@@ -223,5 +239,13 @@ impl Keys {
             self.reload().await.map_err(|error| error.to_string())?;
         }
         Ok(())
+    }
+}
+
+/// What says that a key-encryption key is the wrong one: anything but silence.
+fn refusal(outcome: Result<(), CustodyError>) -> Result<(), KeyError> {
+    match outcome {
+        Err(error) if !error.is_unavailable() => Err(error.into()),
+        Ok(()) | Err(_) => Ok(()),
     }
 }

@@ -11,7 +11,9 @@ use uuid::Uuid;
 use zeroize::Zeroizing;
 
 use super::caller;
-use super::error::{INVALID_CREDENTIALS, LoginErrors, crypto_failure, hashing_busy, no_signing_key};
+use super::error::{
+    INVALID_CREDENTIALS, LoginErrors, crypto_failure, hashing_busy, no_signing_key, not_signed,
+};
 use super::profile::{Email, normal_password};
 use super::store::{self, NewSession};
 use super::tokens::{AccessGrant, RefreshToken, TokenPair};
@@ -138,7 +140,7 @@ async fn open(
         .terms
         .sign(&state.identity.keys, &kid, &grant)
         .await
-        .map_err(Problem::internal)?;
+        .map_err(not_signed)?;
     metrics::login("success");
     Ok(answer(state.identity.terms.pair(access, &refresh)))
 }

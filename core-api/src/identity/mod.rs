@@ -23,7 +23,7 @@ mod tokens;
 use std::time::Duration;
 
 use database::Pool;
-use keyring::{ClaimsForm, Expectations, KeyEncryptionKeys, TokenAlgorithm};
+use keyring::{ClaimsForm, Expectations, TokenAlgorithm};
 use service_runtime::shutdown::Shutdown;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -46,6 +46,8 @@ const LEEWAY_S: u32 = 30;
 const MAX_LIFETIME_S: u32 = 900;
 /// A user counts as active for this long after the last log-in or refresh, seconds.
 const ACTIVE_WINDOW_S: i32 = 900;
+/// Reads of the rings that this process may miss before no rotation waits for it.
+const MISSED_READS: u64 = 3;
 /// How often active users are counted.
 const COUNT_EVERY: Duration = Duration::from_secs(15);
 
@@ -85,7 +87,7 @@ impl Identity {
         );
         let deadline = Duration::from_millis(password.deadline_ms);
         Ok(Self {
-            keys: Keys::new(db, KeyEncryptionKeys::parse(settings.kek_secrets())?),
+            keys: Keys::new(db, settings.key_encryption_keys()?, settings.providers.clone()),
             expectations: Expectations {
                 issuer: settings.tokens.issuer.clone(),
                 audiences: vec![settings.tokens.audience.clone()],
@@ -113,15 +115,18 @@ impl Identity {
 /// Reads the signing keys again and again, so that a rotation is known before its first token arrives.
 pub(crate) async fn refresh_keys(state: AppState, every: Duration, shutdown: Shutdown) {
     let mut ticks = tokio::time::interval(every);
+    let live_s = i32::try_from(every.as_secs().saturating_mul(MISSED_READS)).unwrap_or(i32::MAX);
     loop {
         tokio::select! {
-            () = shutdown.cancelled() => return,
+            () = shutdown.cancelled() => break,
             _ = ticks.tick() => {}
         }
-        if let Err(error) = state.identity.keys.reload().await {
+        if let Err(error) = state.identity.keys.reload_and_say(live_s).await {
             tracing::warn!(%error, "the signing keys cannot be read; the last ones stay in use");
         }
     }
+    // Nobody waits for a process that ended; one that could not say so is waited for until its time is over.
+    drop(state.identity.keys.reload_and_say(0).await);
 }
 
 /// Keeps `portico_active_users` up to date.

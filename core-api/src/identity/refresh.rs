@@ -12,6 +12,7 @@ use zeroize::Zeroizing;
 
 use super::error::{
     INVALID_REFRESH_TOKEN, REFRESH_REUSED, REFRESH_SUPERSEDED, RefreshErrors, crypto_failure, no_signing_key,
+    not_signed,
 };
 use super::login::answer;
 use super::store::{self, Rotated, Rotation};
@@ -119,7 +120,7 @@ async fn pair(state: &AppState, rotated: &Rotated, successor: &RefreshToken) -> 
         .terms
         .sign(&identity.keys, kid, &grant)
         .await
-        .map_err(Problem::internal)?;
+        .map_err(not_signed)?;
     Ok(answer(identity.terms.pair(access, successor)))
 }
 

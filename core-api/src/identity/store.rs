@@ -250,6 +250,34 @@ pub(super) async fn ring_seq(db: impl PgExecutor<'_>) -> sqlx::Result<Option<i64
         .await
 }
 
+/// Where the rings that core-api verifies with stand.
+pub(super) async fn ring_seqs(db: impl PgExecutor<'_>) -> sqlx::Result<Vec<(String, i64)>> {
+    let rows = sqlx::query!("SELECT ring, seq FROM control.key_ring WHERE ring IN ('access', 'stepup')")
+        .fetch_all(db)
+        .await?;
+    Ok(rows.into_iter().map(|row| (row.ring, row.seq)).collect())
+}
+
+/// Says what this process holds of a ring, and for how many seconds it is to be waited for.
+pub(super) async fn note_verifier(
+    db: impl PgExecutor<'_>,
+    name: &str,
+    ring: &str,
+    seq: i64,
+    live_s: i32,
+) -> sqlx::Result<()> {
+    sqlx::query!(
+        "SELECT control.note_verifier($1, $2, $3, $4)",
+        name,
+        ring,
+        seq,
+        live_s
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
 /// The active key with its sealed private part.
 pub(super) struct SealedKey {
     pub(super) kid: String,

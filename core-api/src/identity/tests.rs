@@ -1,10 +1,12 @@
 //! Identity through the router: the stories, every refusal, the rotation table, the races.
 
+use custody::PrivateKey;
 use futures::future::join_all;
 use keyring::{Algorithm, SigningKey};
 use serde_json::json;
 
-use crate::tests::bank::{Customer, PASSWORD, TestBank, settings};
+use crate::settings::Settings;
+use crate::tests::bank::{Customer, PASSWORD, TestBank, keks, settings};
 use crate::tests::store;
 
 async fn refresh(bank: &TestBank, token: &str, key: Option<&str>) -> crate::tests::bank::Answer {
@@ -628,4 +630,86 @@ async fn too_many_logins_at_once_are_told_to_come_back() {
     }
     // Others are not kept waiting by it.
     assert_eq!(me(&bank, &alice.access).await, 200);
+}
+
+/// A Vault, and settings that have their key-encryption key there.
+async fn vault() -> (std::sync::Arc<stand_ins::Transit>, stand_ins::Fake, Settings) {
+    let folder = tempfile::tempdir().unwrap();
+    let (engine, vault) = stand_ins::Transit::start().await;
+    let (token, file) = (folder.path().join("token"), folder.path().join("core-api.yaml"));
+    std::fs::write(&token, stand_ins::TOKEN).unwrap();
+    let text = format!(
+        "kek: transit://transit/kek\nsecrets: {{vault: {{address: '{}', ca_file: {}, auth: {{token_file: {}}}}}}}\n",
+        vault.url(),
+        vault.ca.path().display(),
+        token.display()
+    );
+    std::fs::write(&file, text).unwrap();
+    let read: Settings = service_runtime::settings::load("core-api", Some(&file)).unwrap();
+    let settings = Settings {
+        kek: read.kek,
+        providers: read.providers,
+        ..settings()
+    };
+    // The token is read at the first question, and kept.
+    settings
+        .key_encryption_keys()
+        .unwrap()
+        .check_value(1)
+        .await
+        .unwrap();
+    (engine, vault, settings)
+}
+
+async fn made(algorithm: Algorithm) -> PrivateKey {
+    PrivateKey::make(algorithm, None).await.unwrap()
+}
+
+#[tokio::test]
+async fn tokens_are_issued_while_nobody_answers_who_has_the_key_encryption_key() {
+    let (_, vault, settings) = vault().await;
+    let keks = settings.key_encryption_keys().unwrap();
+    let bank = TestBank::with(settings).await;
+    bank.activate_key_under(&keks, &made(Algorithm::EdDSA).await)
+        .await;
+    bank.register("ada@example.com").await.assert_status(202);
+    bank.login("ada@example.com", PASSWORD).await.assert_status(200);
+
+    vault.set_down(true);
+    bank.login("ada@example.com", PASSWORD).await.assert_status(200);
+    // A key that was never opened here cannot sign, and that is over when it answers again.
+    vault.set_down(false);
+    bank.activate_key_under(&keks, &made(Algorithm::EdDSA).await)
+        .await;
+    vault.set_down(true);
+    bank.login("ada@example.com", PASSWORD)
+        .await
+        .assert_problem(503, "unavailable");
+    vault.set_down(false);
+    bank.login("ada@example.com", PASSWORD).await.assert_status(200);
+}
+
+#[tokio::test]
+async fn a_private_key_that_stays_elsewhere_signs_tokens_that_are_accepted() {
+    let (engine, vault, settings) = vault().await;
+    engine.rotate("tokens");
+    let name = b"transit://transit/tokens?version=1";
+    let key = PrivateKey::read(Algorithm::EdDSA, name, &settings.providers).await;
+    let key = key.unwrap();
+    let bank = TestBank::with(Settings {
+        kek: crate::tests::bank::settings().kek,
+        ..settings
+    })
+    .await;
+    bank.activate_key_under(&keks(), &key).await;
+    bank.register("ada@example.com").await.assert_status(202);
+    let login = bank.login("ada@example.com", PASSWORD).await;
+    let access = login.assert_status(200).json["access_token"].as_str().unwrap();
+    assert_eq!(me(&bank, access).await, 200);
+    // Nobody else can sign with it: while Vault is down, nobody does.
+    vault.set_down(true);
+    bank.login("ada@example.com", PASSWORD)
+        .await
+        .assert_problem(503, "unavailable");
+    assert_eq!(me(&bank, access).await, 200);
 }

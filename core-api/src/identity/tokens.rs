@@ -72,7 +72,7 @@ impl TokenTerms {
             client_id: None,
             scope: self.scopes.clone(),
         };
-        Ok(keys.signer(kid).await?.sign(&claims)?)
+        Ok(keys.signer(kid).await?.sign(&claims).await?)
     }
 
     /// The answer with both tokens.

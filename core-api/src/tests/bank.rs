@@ -6,12 +6,13 @@ use axum::Router;
 use axum::body::Body;
 use bytes::Bytes;
 use chrono::{DateTime, TimeDelta, Utc};
+use custody::{Keks, PrivateKey};
 use http::{HeaderMap, Method, Request, header};
 use http_body_util::BodyExt as _;
-use keyring::{Algorithm, Claims, KeyEncryptionKeys, SealedFor, SigningKey};
+use keyring::{Algorithm, Claims, SealedFor, SigningKey};
 use serde_json::{Value, json};
 use service_runtime::clock::Clock;
-use service_runtime::settings::{Secret, SecretBytes};
+use service_runtime::settings::{Providers, Secret, WrappingKey};
 use service_runtime::shutdown::Shutdown;
 use sqlx::PgPool;
 use test_support::TestDatabase;
@@ -26,7 +27,7 @@ const KEK: [u8; 32] = [7; 32];
 /// Settings of a test: cheap hashes, everybody active, cash for customers.
 pub(crate) fn settings() -> Settings {
     let mut settings = Settings {
-        kek: SecretBytes::from(KEK.to_vec()),
+        kek: WrappingKey::from(KEK.to_vec()),
         self_service_cash: true,
         auto_activate: true,
         ..Settings::default()
@@ -37,6 +38,11 @@ pub(crate) fn settings() -> Settings {
     settings.password.queue = 256;
     settings.password.pepper = Secret::from("pepper of the tests".to_owned());
     settings
+}
+
+/// The key-encryption key of a test.
+pub(crate) fn keks() -> Keks {
+    Keks::new((1, &WrappingKey::from(KEK.to_vec())), &[]).unwrap()
 }
 
 /// The bank under test.
@@ -222,13 +228,19 @@ impl TestBank {
 
     /// Makes a key the active one, as the control plane does; the one before it retires.
     pub(crate) async fn activate_key(&self, key: &SigningKey) {
-        let keks = KeyEncryptionKeys::parse([(1, KEK.as_slice())]).unwrap();
+        let document = key.to_pkcs8().unwrap();
+        let key = PrivateKey::read(key.algorithm(), &document, &Providers::default()).await;
+        self.activate_key_under(&keks(), &key.unwrap()).await;
+    }
+
+    /// The same, sealed under version 1 of these key-encryption keys.
+    pub(crate) async fn activate_key_under(&self, keks: &Keks, key: &PrivateKey) {
         let row = SealedFor {
             ring: "access",
             kid: key.kid(),
             algorithm: key.algorithm(),
         };
-        let sealed = keks.seal(1, row, &key.to_pkcs8().unwrap()).unwrap();
+        let sealed = keks.seal(1, row, &key.document().unwrap()).await.unwrap();
         store::activate_key(
             &self.owner,
             key.kid(),

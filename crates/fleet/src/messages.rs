@@ -103,12 +103,19 @@ pub struct Heartbeat {
     pub boot_id: String,
     /// Its clock, Unix milliseconds.
     pub clock_unix_ms: i64,
+    /// The streams that it follows; all of them where it does not say.
+    #[serde(default = "every_stream")]
+    pub follows: Vec<Stream>,
     /// What is in force in its memory; a stream without an entry has nothing.
     pub active: Vec<ActiveStatement>,
     /// What it has served since its start.
     pub traffic: Traffic,
     /// What a policy in shadow would have done since it was put there; none when there is none.
     pub shadow: Option<ShadowCounts>,
+}
+
+fn every_stream() -> Vec<Stream> {
+    Stream::ALL.to_vec()
 }
 
 /// What is in force in one stream.

@@ -25,14 +25,14 @@ mod verify;
 
 pub use algorithm::{Algorithm, TokenAlgorithm, UnknownAlgorithm, thumbprint};
 pub use claims::{Claims, ClaimsForm, ScopesClaim};
-pub use envelope::{KeyEncryptionKeys, SealedFor, SealedPrivateKey};
+pub use envelope::{DataKey, KeyEncryptionKeys, SealedFor, SealedPrivateKey};
 pub use jwks::MAX_JWKS_BYTES;
 pub use keyset::{KeySet, KeySetError, MAX_KEYS, PublicKey};
 pub use refusal::TokenRefusal;
 pub use revocation::{MAX_REVOCATIONS, Revocation, RevocationError, RevocationList, masked};
 pub use ring_name::{RingName, UnknownRing};
 pub use seal::{KeyEncryptionKey, SealError, open, seal};
-pub use signing::{SigningError, SigningKey};
+pub use signing::{SigningError, SigningKey, UnsignedToken};
 pub use state::{Bounds, Event, KeyState, Ring, RingKey, RingRefusal, UnknownKeyState, step};
 pub use verify::{
     Expectations, MAX_LEEWAY_S, MAX_TOKEN_BYTES, UnverifiedToken, VerifiedToken, Verifier, key_name,

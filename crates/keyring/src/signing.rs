@@ -75,9 +75,8 @@ impl SigningKey {
     fn new(pair: Pair) -> Self {
         let (algorithm, public) = pair.public();
         let kid = thumbprint(algorithm, public);
-        let header = format!(r#"{{"alg":"{algorithm}","kid":"{kid}","typ":"{TOKEN_TYPE}"}}"#);
         Self {
-            header: URL_SAFE_NO_PAD.encode(header),
+            header: header(algorithm, &kid),
             kid,
             pair,
         }
@@ -128,8 +127,7 @@ impl SigningKey {
     ///
     /// [`SigningError::Claims`] when the claims are no JSON, [`SigningError::Library`] when signing fails.
     pub fn sign(&self, claims: &impl Serialize) -> Result<String, SigningError> {
-        let payload = serde_json::to_vec(claims).map_err(|_| SigningError::Claims)?;
-        self.sign_parts(&self.header, &payload)
+        self.sign_parts(&self.header, &payload(claims)?)
     }
 
     /// Signs bytes as they are: for what is no token.
@@ -143,12 +141,55 @@ impl SigningKey {
 
     /// Signs an encoded header and a raw payload.
     pub(crate) fn sign_parts(&self, header: &str, payload: &[u8]) -> Result<String, SigningError> {
-        let mut token = format!("{header}.{}", URL_SAFE_NO_PAD.encode(payload));
-        let signature = self.pair.sign(token.as_bytes())?;
+        let token = UnsignedToken::of(header, payload);
+        let signature = self.pair.sign(token.bytes())?;
+        Ok(token.signed(signature.as_ref()))
+    }
+}
+
+/// A token whose signature is made elsewhere.
+#[derive(Debug)]
+pub struct UnsignedToken(String);
+
+impl UnsignedToken {
+    /// The token of these claims, for the key of this name.
+    ///
+    /// # Errors
+    ///
+    /// [`SigningError::Claims`] when the claims are no JSON.
+    pub fn new(algorithm: Algorithm, kid: &str, claims: &impl Serialize) -> Result<Self, SigningError> {
+        Ok(Self::of(&header(algorithm, kid), &payload(claims)?))
+    }
+
+    fn of(header: &str, payload: &[u8]) -> Self {
+        Self(format!("{header}.{}", URL_SAFE_NO_PAD.encode(payload)))
+    }
+
+    /// What is to be signed (RFC 7515 §5.1).
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        self.0.as_bytes()
+    }
+
+    /// The token with its signature, in the form of its algorithm.
+    #[must_use]
+    pub fn signed(self, signature: &[u8]) -> String {
+        let Self(mut token) = self;
         token.push('.');
         URL_SAFE_NO_PAD.encode_string(signature, &mut token);
-        Ok(token)
+        token
     }
+}
+
+/// The encoded protected header.
+fn header(algorithm: Algorithm, kid: &str) -> String {
+    URL_SAFE_NO_PAD.encode(format!(
+        r#"{{"alg":"{algorithm}","kid":"{kid}","typ":"{TOKEN_TYPE}"}}"#
+    ))
+}
+
+fn payload(claims: &impl Serialize) -> Result<Vec<u8>, SigningError> {
+    serde_json::to_vec(claims).map_err(|_| SigningError::Claims)
 }
 
 impl std::fmt::Debug for SigningKey {

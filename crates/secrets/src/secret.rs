@@ -95,6 +95,15 @@ impl SecretBytes {
     pub fn source(&self) -> Option<&Arc<Source>> {
         self.source.as_ref()
     }
+
+    /// What is at a reference.
+    pub(crate) fn at(reference: &str) -> Result<Self, String> {
+        let source = source::look_up(reference)?;
+        Ok(Self {
+            bytes: source.bytes(),
+            source: Some(source),
+        })
+    }
 }
 
 impl From<Vec<u8>> for SecretBytes {
@@ -127,11 +136,7 @@ impl fmt::Debug for SecretBytes {
 impl<'de> Deserialize<'de> for SecretBytes {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let reference = Zeroizing::new(String::deserialize(deserializer)?);
-        let source = source::look_up(&reference).map_err(D::Error::custom)?;
-        Ok(Self {
-            bytes: source.bytes(),
-            source: Some(source),
-        })
+        Self::at(&reference).map_err(D::Error::custom)
     }
 }
 

@@ -1,5 +1,7 @@
 //! Keys that sign elsewhere: the private part never enters this process.
 
+use std::fmt;
+
 use async_trait::async_trait;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, ED25519, ParsedPublicKey};
 
@@ -17,7 +19,7 @@ pub enum SignatureAlgorithm {
 
 /// A private key that is somewhere else.
 #[async_trait]
-pub trait RemoteSigner: Send + Sync {
+pub trait RemoteSigner: fmt::Debug + Send + Sync {
     /// The algorithm of the key.
     fn algorithm(&self) -> SignatureAlgorithm;
 

@@ -223,10 +223,14 @@ fn text_of(value: &Fetched) -> Result<Zeroizing<String>, Fault> {
 
 /// The secrets of one service: each reference with its source, or why there is none.
 #[derive(Debug, Default)]
-pub struct Resolved(BTreeMap<String, Result<Arc<Source>, String>>);
+pub struct Resolved {
+    sources: BTreeMap<String, Result<Arc<Source>, String>>,
+    /// Who was asked; keys that stay there are used through the same.
+    providers: Arc<Providers>,
+}
 
 thread_local! {
-    /// What [`Resolved::within`] lends to the deserializers of secrets, which serde gives no other way to reach it.
+    /// What [`Resolved::within`] lends to the deserializers of secrets and keys, which serde gives no other way to reach it.
     static AT_HAND: RefCell<Option<Resolved>> = const { RefCell::new(None) };
 }
 
@@ -241,12 +245,12 @@ impl Resolved {
 
     /// The sources that did resolve.
     pub fn sources(&self) -> impl Iterator<Item = &Arc<Source>> {
-        self.0.values().filter_map(|source| source.as_ref().ok())
+        self.sources.values().filter_map(|source| source.as_ref().ok())
     }
 
     /// The references that did not resolve, each with the reason.
     pub fn faults(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.0
+        self.sources
             .iter()
             .filter_map(|(text, source)| Some((text.as_str(), source.as_ref().err()?.as_str())))
     }
@@ -257,7 +261,7 @@ pub(crate) fn look_up(text: &str) -> Result<Arc<Source>, String> {
     let found = AT_HAND.with_borrow(|resolved| {
         resolved
             .as_ref()
-            .and_then(|Resolved(known)| known.get(text).cloned())
+            .and_then(|resolved| resolved.sources.get(text).cloned())
     });
     if let Some(known) = found {
         return known;
@@ -268,10 +272,21 @@ pub(crate) fn look_up(text: &str) -> Result<Arc<Source>, String> {
         DateTime::default(),
     );
     resolved
-        .0
+        .sources
         .into_values()
         .next()
         .unwrap_or_else(|| Err("the secret cannot be resolved".to_owned()))
+}
+
+/// The providers of the settings that are being read; none where nothing is.
+#[must_use]
+pub fn providers_at_hand() -> Arc<Providers> {
+    AT_HAND.with_borrow(|resolved| {
+        resolved
+            .as_ref()
+            .map(|resolved| resolved.providers.clone())
+            .unwrap_or_default()
+    })
 }
 
 /// Resolves every reference of a service in parallel: text of the reference → the settings that use it.
@@ -287,8 +302,9 @@ pub fn resolve(
         max_stale_s: settings.max_stale_s,
         max_age_days: settings.max_age_days,
     };
+    let shared = &providers;
     let questions = references.iter().map(|(text, consumers)| {
-        let (providers, consumers) = (providers.clone(), consumers.clone());
+        let (providers, consumers) = (shared.clone(), consumers.clone());
         async move {
             let source = fetch(text, &providers).await.map(|(reference, value)| {
                 Arc::new(Source {
@@ -320,16 +336,16 @@ pub fn resolve(
             })
             .join()
     });
-    match outcome {
-        Ok(Ok(found)) => Resolved(found.into_iter().collect()),
-        Ok(Err(error)) => all_failed(references, &error.to_string()),
-        Err(_) => all_failed(references, "a bug in a provider"),
-    }
-}
-
-fn all_failed(references: &BTreeMap<String, Vec<String>>, why: &str) -> Resolved {
-    let failed = |text: &String| (text.clone(), Err(format!("cannot be asked for: {why}")));
-    Resolved(references.keys().map(failed).collect())
+    let all_failed = |why: &str| {
+        let failed = |text: &String| (text.clone(), Err(format!("cannot be asked for: {why}")));
+        references.keys().map(failed).collect()
+    };
+    let sources = match outcome {
+        Ok(Ok(found)) => found.into_iter().collect(),
+        Ok(Err(error)) => all_failed(&error.to_string()),
+        Err(_) => all_failed("a bug in a provider"),
+    };
+    Resolved { sources, providers }
 }
 
 async fn fetch(text: &str, providers: &Providers) -> Result<(Reference, Fetched), String> {

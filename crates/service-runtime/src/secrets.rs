@@ -4,7 +4,7 @@ use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use prometheus::{IntCounterVec, IntGaugeVec, Opts};
-use secrets::{Secret, SecretBytes, Source, SourceStatus};
+use secrets::{Secret, Source, SourceStatus, WrappingKey};
 
 use crate::clock::Clock;
 use crate::metrics::registry;
@@ -21,10 +21,13 @@ impl ServiceSecrets {
         self.with_source(secret.source())
     }
 
-    /// With secret bytes, if they came from somewhere.
+    /// With a wrapping key, if its bytes came from somewhere.
     #[must_use]
-    pub fn with_bytes(self, secret: &SecretBytes) -> Self {
-        self.with_source(secret.source())
+    pub fn with_key(self, key: &WrappingKey) -> Self {
+        match key {
+            WrappingKey::Secret(secret) => self.with_source(secret.source()),
+            WrappingKey::Remote(_) => self,
+        }
     }
 
     fn with_source(mut self, source: Option<&Arc<Source>>) -> Self {

@@ -8,8 +8,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use secrets::{ProviderSettings, Reference, Resolved};
-pub use secrets::{Secret, SecretBytes, variable};
-use serde::Deserialize;
+pub use secrets::{Providers, Secret, SigningPlace, WrappingKey, providers_at_hand, variable};
 use serde::de::DeserializeOwned;
 use serde_path_to_error::Segment;
 use serde_yaml::{Mapping, Value};
@@ -95,16 +94,6 @@ impl fmt::Display for SettingsError {
 }
 
 impl std::error::Error for SettingsError {}
-
-/// One version of a secret of which several are in use, so that one can follow another.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct VersionedSecret {
-    /// The version, from 1.
-    pub version: i32,
-    /// The secret, `file:/path`.
-    pub secret: SecretBytes,
-}
 
 /// Reads the settings of one service: the file if one is given, then every variable that begins with the service's
 /// name (`core-api` → `CORE_API__DATABASE__MAX_CONNECTIONS`).
@@ -449,7 +438,7 @@ mod tests {
     struct Secretive {
         pepper: Secret,
         other: Secret,
-        kek: SecretBytes,
+        kek: WrappingKey,
         nested: BTreeMap<String, Secret>,
     }
 

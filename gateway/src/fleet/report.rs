@@ -86,6 +86,10 @@ impl Fleet {
             version: self.version,
             boot_id: self.boot_id.clone(),
             clock_unix_ms: self.clock.now().timestamp_millis(),
+            follows: Stream::ALL
+                .into_iter()
+                .filter(|stream| self.gateway.follows(*stream))
+                .collect(),
             active: Stream::ALL
                 .into_iter()
                 .filter_map(|stream| self.active(stream))

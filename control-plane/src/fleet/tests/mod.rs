@@ -15,7 +15,7 @@ use http::{HeaderMap, Request, StatusCode};
 use http_body_util::BodyExt as _;
 use keyring::{Algorithm, SigningKey};
 use serde_json::{Value, json};
-use service_runtime::settings::SecretBytes;
+use service_runtime::settings::WrappingKey;
 use service_runtime::shutdown::Shutdown;
 use sqlx::postgres::PgRow;
 use sqlx::{AssertSqlSafe, Executor as _, PgPool, Row as _};
@@ -43,7 +43,7 @@ struct Plane {
 fn settings(root: &SigningKey) -> Settings {
     let public = TrustedKey::new(root.public(), 0, 0).public;
     Settings {
-        kek: SecretBytes::from(vec![7; 32]),
+        kek: WrappingKey::from(vec![7; 32]),
         fleet: Some(FleetSettings {
             name: FLEET.to_owned(),
             environment: "test".to_owned(),

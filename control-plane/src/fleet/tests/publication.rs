@@ -163,6 +163,26 @@ async fn a_key_that_the_roots_have_not_named_never_signs_for_gateways() {
             &json!("urn:portico:problem:standby-untrusted")
         )
     );
+    // Not in an emergency either: gateways would believe no further revocation.
+    let kid: String = plane
+        .row("SELECT kid FROM control.signing_key WHERE ring = 'bundle' AND state = 'active'")
+        .await
+        .get(0);
+    let revocation = format!("/internal/keys/revoke?ring=bundle&kid={kid}");
+    let (status, body) = plane.call("POST", &revocation, None).await;
+    assert_eq!(
+        (status, &body["type"]),
+        (
+            StatusCode::CONFLICT,
+            &json!("urn:portico:problem:standby-untrusted")
+        )
+    );
+    assert_eq!(
+        plane
+            .number("SELECT count(*) FROM control.signing_key WHERE state = 'revoked'")
+            .await,
+        0
+    );
 
     let all = plane.bundle_keys().await;
     assert_eq!(plane.hand_over(plane.trust(2, &all)).await.0, StatusCode::OK);

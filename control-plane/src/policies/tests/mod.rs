@@ -18,7 +18,7 @@ use http_body_util::BodyExt as _;
 use keyring::{Algorithm, SigningKey};
 use policy::audit::AuditSeverity;
 use serde_json::{Value, json};
-use service_runtime::settings::SecretBytes;
+use service_runtime::settings::WrappingKey;
 use service_runtime::shutdown::Shutdown;
 use sqlx::postgres::PgRow;
 use sqlx::{AssertSqlSafe, Executor as _, PgPool, Row as _};
@@ -301,7 +301,7 @@ impl Plane {
 
 fn settings(root: &SigningKey, policies: PolicySettings) -> Settings {
     Settings {
-        kek: SecretBytes::from(vec![7; 32]),
+        kek: WrappingKey::from(vec![7; 32]),
         fleet: Some(FleetSettings {
             name: "bank".to_owned(),
             environment: "test".to_owned(),

@@ -3,6 +3,7 @@
 use http::StatusCode;
 use keyring::RingName;
 use serde_json::json;
+use sqlx::{AssertSqlSafe, Executor as _};
 
 use super::Plane;
 use crate::signing_keys::complete;
@@ -111,4 +112,67 @@ async fn the_calendar_turns_a_ring_as_an_operator_would_and_waits_as_he_does() {
             .await,
         2
     );
+}
+
+#[tokio::test]
+async fn a_gateway_that_follows_no_key_sets_is_waited_for_by_nobody() {
+    let plane = Plane::start().await;
+    plane.pass(330).await;
+    plane.gateway("edge-1", None).await;
+    let says = async |is_followed: bool| {
+        plane
+            .run(&format!(
+                "INSERT INTO control.node_stream (node, stream, is_followed) VALUES ('edge-1', 'keyset', {is_followed})
+                     ON CONFLICT (node, stream) DO UPDATE SET is_followed = {is_followed}"
+            ))
+            .await;
+    };
+    says(true).await;
+    assert_eq!(plane.rotate().await.2["gateways"], json!(["edge-1"]));
+    says(false).await;
+    assert_eq!(plane.rotate().await.0, StatusCode::OK);
+}
+
+impl Plane {
+    /// Says, with the rights of core-api, what a verifier holds of a ring, and for how long it is to be waited for.
+    async fn verifier(&self, ring: &str, seq: i64, live_s: i32) {
+        let core = self.database.pool_as("portico_core");
+        let sql = format!("SELECT control.note_verifier('core-1', '{ring}', {seq}, {live_s})");
+        core.execute(sqlx::raw_sql(AssertSqlSafe(sql))).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn g2_a_verifier_that_reads_the_rings_itself_is_waited_for_in_each_of_them_until_it_is_silent() {
+    for ring in ["access", "stepup"] {
+        let plane = Plane::without_a_ring().await;
+        complete(&plane.state).await;
+        plane.pass(330).await;
+        let path = format!("/internal/keys/rotate?ring={ring}");
+        plane.verifier(ring, 0, 60).await;
+        let (status, _, body) = plane.call("POST", &path).await;
+        assert_eq!(
+            (status, body["type"].as_str(), &body["gateways"]),
+            (StatusCode::CONFLICT, Some(POSTPONED), &json!(["core-1"])),
+            "{ring}"
+        );
+        // No other ring waits for it.
+        let (status, ..) = plane.call("POST", "/internal/keys/rotate?ring=audit").await;
+        assert_eq!(status, StatusCode::OK);
+        plane.verifier(ring, 1, 60).await;
+        assert_eq!(plane.call("POST", &path).await.0, StatusCode::OK, "{ring}");
+
+        plane.pass(330).await;
+        assert_eq!(
+            plane.call("POST", &path).await.0,
+            StatusCode::CONFLICT,
+            "it is behind again"
+        );
+        plane
+            .run("UPDATE control.verifier SET live_until = clock_timestamp()")
+            .await;
+        assert_eq!(plane.call("POST", &path).await.0, StatusCode::OK, "it is silent");
+        plane.verifier(ring, 0, 0).await;
+        assert_eq!(plane.number("SELECT count(*) FROM control.verifier").await, 0);
+    }
 }

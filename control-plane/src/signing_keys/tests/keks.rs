@@ -2,10 +2,11 @@
 
 use std::time::Instant;
 
+use custody::VersionedKey;
 use http::StatusCode;
 use keyring::{Algorithm, KeyEncryptionKey, RingName};
 use serde_json::{Value, json};
-use service_runtime::settings::{SecretBytes, VersionedSecret};
+use service_runtime::settings::WrappingKey;
 use sqlx::{AssertSqlSafe, Executor as _, Row as _};
 
 use super::{DEADLINE, KEK, Plane, call, settings};
@@ -19,16 +20,16 @@ const SECOND: [u8; 32] = [8; 32];
 
 fn with_second(secret: [u8; 32]) -> Settings {
     Settings {
-        keks: vec![VersionedSecret {
+        keks: vec![VersionedKey {
             version: 2,
-            secret: SecretBytes::from(secret.to_vec()),
+            secret: WrappingKey::from(secret.to_vec()),
         }],
         ..settings()
     }
 }
 
 impl Plane {
-    fn with_settings(&self, settings: &Settings) -> AppState {
+    pub(super) fn with_settings(&self, settings: &Settings) -> AppState {
         let (db, shutdown) = (self.state.db.clone(), self.state.shutdown.clone());
         AppState::new(settings, db, shutdown).unwrap().0
     }
@@ -41,7 +42,7 @@ impl Plane {
         plane
     }
 
-    async fn kek(&self, verb: &str) -> (StatusCode, Value) {
+    pub(super) async fn kek(&self, verb: &str) -> (StatusCode, Value) {
         let (status, _, body) = call(
             self.router(),
             "POST",
@@ -52,7 +53,7 @@ impl Plane {
         (status, body)
     }
 
-    async fn sealed_under(&self, version: i32) -> i64 {
+    pub(super) async fn sealed_under(&self, version: i32) -> i64 {
         self.number(&format!(
             "SELECT count(*) FROM control.signing_key WHERE kek_version = {version} AND sealed_private_key IS NOT NULL"
         ))
@@ -117,7 +118,7 @@ async fn a_new_version_seals_when_it_is_told_to_and_the_old_one_ends_when_nothin
 
     // The old secret may be destroyed.
     let mut alone = with_second(SECOND);
-    alone.kek = SecretBytes::default();
+    alone.kek = WrappingKey::default();
     let state = plane.with_settings(&alone);
     refuse_wrong_kek(&state).await.unwrap();
     for ring in RingName::ALL {
@@ -253,7 +254,35 @@ async fn another_secret_under_a_known_version_is_refused_at_the_start() {
         None,
     )
     .await;
-    assert!(status.is_server_error());
+    assert_eq!(status, StatusCode::CONFLICT);
+    assert_eq!(plane.picture().await, before);
+}
+
+#[tokio::test]
+async fn a_control_plane_without_the_version_that_seals_says_so_and_what_to_do() {
+    let plane = Plane::with_two_keks().await;
+    assert_eq!(plane.kek("rotate").await.0, StatusCode::OK);
+    let without = plane.with_settings(&settings());
+    plane.pass(330).await;
+    let before = plane.picture().await;
+    for path in [
+        "/internal/kek/rotate",
+        "/internal/kek/rewrap",
+        "/internal/keys/rotate",
+        "/internal/keys/rotate?ring=stepup",
+    ] {
+        let router = service_runtime::http::layers(crate::router::router(without.clone()), "control-plane");
+        let (status, _, body) = call(router, "POST", path, None).await;
+        assert_eq!(
+            (status, body["type"].as_str()),
+            (
+                StatusCode::CONFLICT,
+                Some("urn:portico:problem:kek-not-in-settings")
+            ),
+            "{path}: {body}"
+        );
+        assert!(body["detail"].as_str().unwrap().contains("version 2"), "{body}");
+    }
     assert_eq!(plane.picture().await, before);
 }
 

@@ -5,6 +5,7 @@ mod emergency;
 mod gateways;
 mod keks;
 mod model;
+mod providers;
 mod publication;
 mod reinstatement;
 mod rings;
@@ -25,7 +26,7 @@ use keyring::{
     SealedPrivateKey, SigningKey, TokenAlgorithm, TokenRefusal, Verifier,
 };
 use serde_json::Value;
-use service_runtime::settings::SecretBytes;
+use service_runtime::settings::WrappingKey;
 use service_runtime::shutdown::Shutdown;
 use sqlx::postgres::PgRow;
 use sqlx::{AssertSqlSafe, Executor as _, PgPool, Row as _};
@@ -46,7 +47,7 @@ const DEADLINE: Duration = Duration::from_secs(20);
 fn settings() -> Settings {
     Settings {
         database: DatabaseSettings::default(),
-        kek: SecretBytes::from(KEK.to_vec()),
+        kek: WrappingKey::from(KEK.to_vec()),
         rotation: RotationSettings {
             rollback_window_s: 105,
             ..RotationSettings::default()
@@ -341,7 +342,7 @@ impl Plane {
         // What is stated has positions of its own: it is stated again when nothing has changed, too.
         let position = held * 2 + 100;
         self.run(&format!(
-            "INSERT INTO control.statement (stream, epoch, seq, digest, envelope, change_id, author, expires_at, ring_seq)
+            "INSERT INTO control.statement (stream, epoch, seq, digest, envelope, change_id, author, expires_at, source_seq)
              VALUES ('keyset', 1, {position}, sha256('{position}'), 'x', 'change', 'test', clock_timestamp() + interval '1 day', {held})
                  ON CONFLICT DO NOTHING;
              INSERT INTO control.node_stream (node, stream, active_epoch, active_seq) VALUES ('{name}', 'keyset', 1, {position})

@@ -13,10 +13,8 @@ use super::{Aws, Service};
 use crate::document::wipe;
 use crate::signer::checked;
 use crate::wrapper::DATA_KEY_BYTES;
-use crate::{Context, Fault, KeyVersions, KeyWrapper, RemoteSigner, SignatureAlgorithm, WrappedKey};
+use crate::{Context, Fault, KeyWrapper, RemoteSigner, SignatureAlgorithm};
 
-/// What KMS tells of versions: nothing, as it keeps every one and finds the right one by itself.
-const ONLY_VERSION: u32 = 1;
 /// Before the 65 bytes of a P-256 point in a SubjectPublicKeyInfo (RFC 5480).
 const P256_PREFIX: [u8; 26] = [
     0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a, 0x86,
@@ -51,20 +49,20 @@ impl KmsWrapper {
 
 #[async_trait]
 impl KeyWrapper for KmsWrapper {
-    async fn wrap(&self, key: &[u8], context: &Context) -> Result<WrappedKey, Fault> {
+    async fn wrap(&self, key: &[u8], context: &Context) -> Result<Vec<u8>, Fault> {
         let question = json!({
             "KeyId": self.key,
             "Plaintext": STANDARD.encode(key),
             "EncryptionContext": context.pairs(),
         });
-        blob(&self.ask("Encrypt", question).await?)
+        bytes(&self.ask("Encrypt", question).await?, "CiphertextBlob")
     }
 
-    async fn unwrap(&self, wrapped: &WrappedKey, context: &Context) -> Result<Zeroizing<Vec<u8>>, Fault> {
+    async fn unwrap(&self, wrapped: &[u8], context: &Context) -> Result<Zeroizing<Vec<u8>>, Fault> {
         // With the key's name, KMS opens nothing that another key wrapped.
         let question = json!({
             "KeyId": self.key,
-            "CiphertextBlob": STANDARD.encode(&wrapped.blob),
+            "CiphertextBlob": STANDARD.encode(wrapped),
             "EncryptionContext": context.pairs(),
         });
         let mut answer = self.ask("Decrypt", question).await?;
@@ -73,26 +71,7 @@ impl KeyWrapper for KmsWrapper {
         key
     }
 
-    // Inside KMS: the data key does not come here.
-    async fn rewrap(&self, wrapped: &WrappedKey, context: &Context) -> Result<WrappedKey, Fault> {
-        let question = json!({
-            "CiphertextBlob": STANDARD.encode(&wrapped.blob),
-            "SourceKeyId": self.key,
-            "SourceEncryptionContext": context.pairs(),
-            "DestinationKeyId": self.key,
-            "DestinationEncryptionContext": context.pairs(),
-        });
-        blob(&self.ask("ReEncrypt", question).await?)
-    }
-
-    async fn versions(&self) -> Result<KeyVersions, Fault> {
-        Ok(KeyVersions {
-            latest: ONLY_VERSION,
-            oldest_usable: ONLY_VERSION,
-        })
-    }
-
-    async fn generate(&self, context: &Context) -> Result<(Zeroizing<Vec<u8>>, WrappedKey), Fault> {
+    async fn generate(&self, context: &Context) -> Result<(Zeroizing<Vec<u8>>, Vec<u8>), Fault> {
         let question = json!({
             "KeyId": self.key,
             "KeySpec": "AES_256",
@@ -100,7 +79,7 @@ impl KeyWrapper for KmsWrapper {
         });
         let mut answer = self.ask("GenerateDataKey", question).await?;
         let key = bytes(&answer, "Plaintext").map(Zeroizing::new);
-        let wrapped = blob(&answer);
+        let wrapped = bytes(&answer, "CiphertextBlob");
         wipe(&mut answer);
         let key = key?;
         if key.len() == DATA_KEY_BYTES {
@@ -121,13 +100,6 @@ fn bytes(answer: &Value, name: &str) -> Result<Vec<u8>, Fault> {
         .ok_or_else(|| Fault::Malformed(format!("the answer has no {name} in base64")))
 }
 
-fn blob(answer: &Value) -> Result<WrappedKey, Fault> {
-    Ok(WrappedKey {
-        version: ONLY_VERSION,
-        blob: bytes(answer, "CiphertextBlob")?,
-    })
-}
-
 /// A P-256 key of KMS (`ECC_NIST_P256`, `SIGN_VERIFY`). Such keys do not rotate behind their id.
 #[derive(Debug, Clone)]
 pub struct KmsSigner {
@@ -137,6 +109,28 @@ pub struct KmsSigner {
 }
 
 impl KmsSigner {
+    /// Has KMS make a key.
+    ///
+    /// # Errors
+    /// When AWS refuses it or does not answer.
+    pub async fn make(aws: Arc<Aws>) -> Result<Self, Fault> {
+        let question = json!({
+            "KeySpec": "ECC_NIST_P256",
+            "KeyUsage": "SIGN_VERIFY",
+            "Description": "a signing key of Portico",
+        });
+        let answer = aws.ask(Service::Kms, "CreateKey", &question).await?;
+        let arn = answer.pointer("/KeyMetadata/Arn").and_then(Value::as_str);
+        let arn = arn.ok_or_else(|| Fault::Malformed("the answer has no ARN".to_owned()))?;
+        Self::of(aws, arn).await
+    }
+
+    /// The name that it was asked for by.
+    #[must_use]
+    pub fn key(&self) -> &str {
+        &self.key
+    }
+
     /// Asks for the public part.
     ///
     /// # Errors

@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 use super::{Vault, said_no};
 use crate::document::wipe;
 use crate::signer::checked;
-use crate::{Context, Fault, KeyVersions, KeyWrapper, RemoteSigner, SignatureAlgorithm, WrappedKey};
+use crate::{Context, Fault, KeyWrapper, RemoteSigner, SignatureAlgorithm};
 
 /// A wrapping key of the transit engine. Its type must be one that takes associated data, such as `aes256-gcm96`.
 #[derive(Debug, Clone)]
@@ -47,15 +47,19 @@ impl TransitWrapper {
 
 #[async_trait]
 impl KeyWrapper for TransitWrapper {
-    async fn wrap(&self, key: &[u8], context: &Context) -> Result<WrappedKey, Fault> {
+    async fn wrap(&self, key: &[u8], context: &Context) -> Result<Vec<u8>, Fault> {
         let body = json!({
             "plaintext": STANDARD.encode(key),
             "associated_data": STANDARD.encode(context.bytes()),
         });
-        ciphertext(&self.ask("encrypt", body).await?)
+        let answer = self.ask("encrypt", body).await?;
+        let text = answer.pointer("/data/ciphertext").and_then(Value::as_str);
+        text.filter(|text| versioned(text).is_some())
+            .map(|text| text.as_bytes().to_vec())
+            .ok_or_else(|| Fault::Malformed("the answer has no ciphertext".to_owned()))
     }
 
-    async fn unwrap(&self, wrapped: &WrappedKey, context: &Context) -> Result<Zeroizing<Vec<u8>>, Fault> {
+    async fn unwrap(&self, wrapped: &[u8], context: &Context) -> Result<Zeroizing<Vec<u8>>, Fault> {
         let body = json!({
             "ciphertext": text_of(wrapped)?,
             "associated_data": STANDARD.encode(context.bytes()),
@@ -67,31 +71,6 @@ impl KeyWrapper for TransitWrapper {
             .map(Zeroizing::new);
         wipe(&mut answer);
         key.ok_or_else(|| Fault::Malformed("the answer has no plaintext in base64".to_owned()))
-    }
-
-    // Inside Vault: the data key does not come here.
-    async fn rewrap(&self, wrapped: &WrappedKey, context: &Context) -> Result<WrappedKey, Fault> {
-        let body = json!({
-            "ciphertext": text_of(wrapped)?,
-            "associated_data": STANDARD.encode(context.bytes()),
-        });
-        ciphertext(&self.ask("rewrap", body).await?)
-    }
-
-    async fn versions(&self) -> Result<KeyVersions, Fault> {
-        let description = describe(&self.vault, &self.mount, &self.key).await?;
-        let number = |name: &str| {
-            description
-                .pointer(&format!("/data/{name}"))
-                .and_then(Value::as_u64)
-                .and_then(|number| u32::try_from(number).ok())
-        };
-        let latest = number("latest_version");
-        let malformed = || Fault::Malformed("the description of the key has no latest_version".to_owned());
-        Ok(KeyVersions {
-            latest: latest.ok_or_else(malformed)?,
-            oldest_usable: number("min_decryption_version").unwrap_or(1),
-        })
     }
 }
 
@@ -107,21 +86,8 @@ async fn describe(vault: &Vault, mount: &str, key: &str) -> Result<Value, Fault>
 }
 
 /// `vault:v3:…`, as it came: it is kept whole, as only Vault reads it.
-fn ciphertext(answer: &Value) -> Result<WrappedKey, Fault> {
-    let text = answer
-        .pointer("/data/ciphertext")
-        .and_then(Value::as_str)
-        .unwrap_or("");
-    let (version, _) =
-        versioned(text).ok_or_else(|| Fault::Malformed("the answer has no ciphertext".to_owned()))?;
-    Ok(WrappedKey {
-        version,
-        blob: text.as_bytes().to_vec(),
-    })
-}
-
-fn text_of(wrapped: &WrappedKey) -> Result<&str, Fault> {
-    std::str::from_utf8(&wrapped.blob)
+fn text_of(wrapped: &[u8]) -> Result<&str, Fault> {
+    std::str::from_utf8(wrapped)
         .ok()
         .filter(|text| versioned(text).is_some())
         .ok_or_else(|| Fault::Refused("this key was not wrapped by Vault".to_owned()))
@@ -144,6 +110,32 @@ pub struct TransitSigner {
 }
 
 impl TransitSigner {
+    /// Has Vault make the next version of the key.
+    ///
+    /// # Errors
+    /// When Vault has no such key, it is not of type `ed25519`, or Vault does not answer.
+    pub async fn make(vault: Arc<Vault>, mount: &str, key: &str) -> Result<Self, Fault> {
+        let path = format!("{mount}/keys/{key}/rotate");
+        let answer = vault.ask(Method::POST, &path, Some(&json!({}))).await?;
+        if !answer.status.is_success() {
+            return Err(said_no(&answer));
+        }
+        // Somebody else may have made another one since; whoever gets the same one is refused by the name of the key.
+        let description = describe(&vault, mount, key).await?;
+        let latest = description
+            .pointer("/data/latest_version")
+            .and_then(Value::as_u64)
+            .and_then(|version| u32::try_from(version).ok())
+            .ok_or_else(|| Fault::Malformed(format!("`{key}` has no latest_version")))?;
+        Self::of(vault, mount, key, latest).await
+    }
+
+    /// Which version signs.
+    #[must_use]
+    pub const fn version(&self) -> u32 {
+        self.version
+    }
+
     /// Asks for the public part of a version of the key.
     ///
     /// # Errors

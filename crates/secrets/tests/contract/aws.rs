@@ -6,12 +6,8 @@ use secrets::{AwsCredentials, AwsSettings, Fault, ProviderSettings, Providers, R
 use serde_json::json;
 use tempfile::TempDir;
 
-use crate::fake::{Fake, Seen, Trouble};
-use crate::sigv4;
-
-pub(crate) const KEY_ID: &str = "AKIDEXAMPLE";
-pub(crate) const SECRET: &str = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY";
-pub(crate) const REGION: &str = "eu-central-1";
+use stand_ins::sigv4;
+use stand_ins::{Fake, KEY_ID, REGION, SECRET, Seen, Trouble};
 
 pub(crate) fn credentials(folder: &Path, id: &str, secret: &str) -> AwsCredentials {
     let path = folder.join("credentials");

@@ -2,9 +2,7 @@
 #![cfg(test)]
 
 mod aws;
-mod fake;
 mod keys;
 mod metadata;
 mod resolving;
-mod sigv4;
 mod vault;

@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use secrets::{AwsCredentials, Fault, ProviderSettings, Providers, Reference};
 use serde_json::json;
 
-use crate::aws::{KEY_ID, REGION, SECRET, refused, settings};
-use crate::fake::{Fake, Seen};
-use crate::sigv4;
+use crate::aws::{refused, settings};
+use stand_ins::sigv4;
+use stand_ins::{Fake, KEY_ID, REGION, SECRET, Seen};
 
 /// A machine with a role, whose every key is another one.
 fn machine(seen: &Seen, keys: &AtomicU32, life: &str) -> (u16, String) {

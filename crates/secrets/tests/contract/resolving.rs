@@ -9,8 +9,8 @@ use serde::Deserialize;
 use serde_json::json;
 use tempfile::TempDir;
 
-use crate::fake::{Fake, Trouble};
 use crate::vault::{lookup, settings, token_file};
+use stand_ins::{Fake, Trouble};
 
 #[derive(Debug, Deserialize)]
 struct Service {

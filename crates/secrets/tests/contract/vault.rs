@@ -8,7 +8,7 @@ use secrets::{Fault, ProviderSettings, Providers, Reference, VaultAuth, VaultSet
 use serde_json::json;
 use tempfile::TempDir;
 
-use crate::fake::{Fake, Seen, Trouble};
+use stand_ins::{Fake, Seen, Trouble};
 
 const TOKEN: &str = "hvs.first";
 

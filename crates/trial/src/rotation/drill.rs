@@ -28,6 +28,8 @@ pub enum Turn {
     DatabaseRestart,
     /// The active key is revoked; the ring turns by that.
     Revocation,
+    /// The rotation is taken back: the ring turns twice.
+    Reinstatement,
 }
 
 /// A run.

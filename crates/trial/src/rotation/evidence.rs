@@ -153,6 +153,8 @@ pub(super) struct Evidence {
     pub(super) requests: Vec<Request>,
     /// Every key of every ring.
     pub(super) keys: Vec<Key>,
+    /// Keys that were called back, as the database had them before: each signed once more than its row tells at the end.
+    pub(super) called_back: Vec<Key>,
     /// What gateways held when.
     pub(super) held: Vec<Held>,
     /// When they could not hear.

@@ -38,6 +38,11 @@ pub(super) async fn revoke(socket: &Path, kid: &str) -> Outcome {
     ask(socket, &format!("/internal/keys/revoke?ring=access&kid={kid}")).await
 }
 
+/// Calls a retiring key of the ring `access` back.
+pub(super) async fn reinstate(socket: &Path, kid: &str) -> Outcome {
+    ask(socket, &format!("/internal/keys/reinstate?ring=access&kid={kid}")).await
+}
+
 async fn ask(socket: &Path, path: &str) -> Outcome {
     match answer(socket, path).await {
         Ok((status, body)) if status.is_success() => Outcome::Done(body),

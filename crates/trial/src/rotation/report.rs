@@ -24,6 +24,8 @@ pub struct Report {
     pub rotations: usize,
     /// How often a control plane was killed in the middle.
     pub crashes: usize,
+    /// How many keys were called back, and signed again.
+    pub called_back: usize,
     /// Requests with tokens that issuers had made.
     pub requests: usize,
     /// Of these, how often each status came; 0 for no answer.
@@ -71,15 +73,14 @@ impl Report {
             |requests: &[&Request]| requests.iter().filter(|request| request.status == 200).count();
         let refused = forged.iter().filter(|request| request.status == 401).count();
         let is_access = |ring: &str| ring == "access";
-        let activated = evidence
-            .keys
-            .iter()
-            .filter(|key| is_access(&key.ring) && key.activated.is_some());
+        let signed = evidence.keys.iter().chain(&evidence.called_back);
+        let activated = signed.filter(|key| is_access(&key.ring) && key.activated.is_some());
         Self {
             violations: judge(evidence),
             // The first key was active before anything turned.
             rotations: activated.count().saturating_sub(1),
             crashes,
+            called_back: evidence.called_back.len(),
             requests: issued.len(),
             with_older_keys: with_older_keys(evidence, &issued),
             forged: (accepted(&forged), refused),
@@ -240,6 +241,7 @@ impl fmt::Display for Report {
             "| control planes killed in the middle of one | {} |",
             self.crashes
         )?;
+        writeln!(f, "| keys called back, which sign again | {} |", self.called_back)?;
         writeln!(f, "| tokens issued | {} |", self.tokens)?;
         writeln!(f, "| log-ins | {} |", list(&self.log_ins))?;
         writeln!(f, "| requests with issued tokens | {} |", self.requests)?;

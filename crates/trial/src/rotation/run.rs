@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::clients::{Beat, Client};
 use super::clock::now;
 use super::drill::{Control, Rotations};
-use super::evidence::{Evidence, Request, SECOND, Snapshot, Terms};
+use super::evidence::{Evidence, Key, Request, SECOND, Snapshot, Terms};
 use super::lag::Turns;
 use super::pool::Pool;
 use super::report::{Report, Span};
@@ -46,6 +46,8 @@ pub(super) struct Run {
     pub(super) has_barrier: bool,
     pub(super) last_turn: Instant,
     pub(super) crashes: usize,
+    /// Keys that were called back, as they were before.
+    pub(super) called_back: Vec<Key>,
     turns: Option<Turns>,
 }
 
@@ -70,6 +72,7 @@ impl Run {
             has_barrier: rotations.control != Some(Control::NoBarrier),
             last_turn: Instant::now(),
             crashes: 0,
+            called_back: Vec::new(),
             turns: None,
         };
         run.log_in(rotations).await?;
@@ -190,6 +193,7 @@ impl Run {
             tokens,
             requests,
             keys,
+            called_back: self.called_back,
             held: self.stage.held()?,
             // Nothing that is done here cuts a gateway off for longer than it may be.
             cut_off: Vec::new(),

@@ -41,6 +41,7 @@ impl Run {
                 "PostgreSQL was restarted".to_owned()
             }
             Turn::Revocation => self.revoke(control_plane).await?,
+            Turn::Reinstatement => self.reinstate(control_plane).await?,
         };
         self.last_turn = Instant::now();
         self.thief.steal().await?;
@@ -132,5 +133,26 @@ impl Run {
         let outcome = operator::revoke(&self.stage.socket(control_plane), &kid).await;
         ensure!(outcome.is_done(), "{outcome:?}");
         Ok(format!("{kid} was revoked"))
+    }
+
+    /// Takes a rotation back at once. The key that was called back takes over by itself when every guard lets it.
+    async fn reinstate(&mut self, control_plane: usize) -> anyhow::Result<String> {
+        let mut superuser = self.stage.superuser().await?;
+        let kid = store::active_key(&mut superuser).await?.kid;
+        self.rotate(control_plane).await?;
+        let keys = store::keys(&mut superuser).await?;
+        let before = keys.into_iter().find(|key| key.kid == kid);
+        self.called_back.push(before.context("the key is gone")?);
+        let outcome = operator::reinstate(&self.stage.socket(control_plane), &kid).await;
+        ensure!(outcome.is_done(), "{outcome:?}");
+        eventually("the key that was called back signs", async || {
+            let Ok(mut superuser) = self.stage.superuser().await else {
+                return false;
+            };
+            let active = store::active_key(&mut superuser).await;
+            active.is_ok_and(|active| active.kid == kid)
+        })
+        .await?;
+        Ok(format!("the ring turned, {kid} was called back and signs again"))
     }
 }

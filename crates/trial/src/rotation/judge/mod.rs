@@ -131,6 +131,11 @@ impl<'a> Case<'a> {
         })
     }
 
+    /// Every time that a key signed: most signed once.
+    fn terms(&self) -> impl Iterator<Item = &'a Key> {
+        self.evidence.keys.iter().chain(&self.evidence.called_back)
+    }
+
     /// INV-1: a 401 needs a token that nobody issued, that is over, whose session is over, or whose key is revoked; a 503
     /// of the gateway itself needs a gateway that has not heard the control plane for too long.
     fn valid_tokens_refused(&self) -> Vec<Seen> {
@@ -207,7 +212,7 @@ impl<'a> Case<'a> {
             })
             .collect();
         let mut rings: BTreeMap<&str, Vec<&Key>> = BTreeMap::new();
-        for key in self.evidence.keys.iter().filter(|key| key.activated.is_some()) {
+        for key in self.terms().filter(|key| key.activated.is_some()) {
             rings.entry(&key.ring).or_default().push(key);
         }
         for (ring, mut keys) in rings {
@@ -242,8 +247,7 @@ impl<'a> Case<'a> {
                 token.issued_at_s * SECOND - overlap,
                 (token.issued_at_s + 1) * SECOND + overlap,
             );
-            let key = self.keys.get(token.kid.as_str());
-            let was_active = key.is_some_and(|key| {
+            let was_active = self.terms().filter(|key| key.kid == token.kid).any(|key| {
                 let begins = key.activated.is_some_and(|activated| activated <= to);
                 begins && signing_end(key).is_none_or(|end| from <= end)
             });
@@ -262,7 +266,7 @@ impl<'a> Case<'a> {
         gateways.sort_unstable();
         gateways.dedup();
         let mut seen = Vec::new();
-        for key in self.evidence.keys.iter().filter(|key| key.ring == ACCESS) {
+        for key in self.terms().filter(|key| key.ring == ACCESS) {
             let Some(activated) = key.activated else { continue };
             for gateway in &gateways {
                 let before = || {

@@ -62,6 +62,7 @@ fn good() -> Evidence {
         ],
         requests: vec![request(0, at(210), 200), request(1, at(210), 200)],
         keys: vec![key("old", 100, Some(200)), key("new", 200, None)],
+        called_back: Vec::new(),
         held: vec![
             Held {
                 gateway: 0,
@@ -268,4 +269,26 @@ fn inv_6_no_private_part_outlives_its_window() {
     assert_eq!(broken(|run| run.dump.at = at(235) + 1), ["INV-6"]);
     assert_eq!(broken(|run| run.dump.opened.clear()), ["INV-6"], "a blind search");
     assert!(broken(|run| run.keys[0].revoked = Some(at(215))).contains(&"INV-6"));
+}
+
+#[test]
+fn inv_4_a_key_that_was_called_back_signs_twice_and_both_times_count() {
+    let called_back = |run: &mut Evidence| {
+        run.called_back = vec![key("old", 100, Some(200))];
+        run.keys = vec![key("old", 220, None), key("new", 200, Some(220))];
+        run.dump.opened = vec!["old".to_owned()];
+    };
+    assert!(broken(called_back).is_empty());
+    // Without the first time, a token of it was signed by a key that was not active.
+    let forgotten = broken(|run| {
+        called_back(run);
+        run.called_back.clear();
+    });
+    assert_eq!(forgotten, ["INV-4"]);
+    // In between it must not sign.
+    let in_between = broken(|run| {
+        called_back(run);
+        run.tokens.push(token("old", 210, Origin::Issued));
+    });
+    assert_eq!(in_between, ["INV-4"]);
 }

@@ -3,7 +3,7 @@
 use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::hmac;
 
-use crate::fake::Seen;
+use crate::Seen;
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
@@ -15,14 +15,11 @@ fn mac(key: &[u8], text: &str) -> Vec<u8> {
         .to_vec()
 }
 
-/// Whether the request is signed with this secret key, for this service; says why not.
-pub(crate) fn check(
-    seen: &Seen,
-    key_id: &str,
-    secret: &str,
-    region: &str,
-    service: &str,
-) -> Result<(), String> {
+/// Whether the request is signed with this secret key, for this service.
+///
+/// # Errors
+/// Says why not.
+pub fn check(seen: &Seen, key_id: &str, secret: &str, region: &str, service: &str) -> Result<(), String> {
     let authorization = seen.header("authorization").ok_or("no authorization")?;
     let rest = authorization
         .strip_prefix("AWS4-HMAC-SHA256 ")

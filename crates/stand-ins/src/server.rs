@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
@@ -20,31 +21,37 @@ use tokio_rustls::TlsAcceptor;
 
 /// A request as it came.
 #[derive(Debug, Clone)]
-pub(crate) struct Seen {
-    pub(crate) method: String,
+pub struct Seen {
+    /// Its method.
+    pub method: String,
     /// Path and query.
-    pub(crate) target: String,
+    pub target: String,
     /// Names in lower case.
-    pub(crate) headers: Vec<(String, String)>,
-    pub(crate) body: Vec<u8>,
+    pub headers: Vec<(String, String)>,
+    /// Its body, whole.
+    pub body: Vec<u8>,
 }
 
 impl Seen {
-    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+    /// The first field of this name, which is in lower case.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<&str> {
         self.headers
             .iter()
             .find(|(key, _)| key == name)
             .map(|(_, value)| value.as_str())
     }
 
-    pub(crate) fn json(&self) -> serde_json::Value {
+    /// The body as JSON.
+    #[must_use]
+    pub fn json(&self) -> serde_json::Value {
         serde_json::from_slice(&self.body).unwrap()
     }
 }
 
 /// What goes wrong with one request.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Trouble {
+pub enum Trouble {
     /// This status and nothing else.
     Status(u16),
     /// The connection ends before an answer.
@@ -60,14 +67,23 @@ type Answers = dyn Fn(&Seen) -> (u16, String) + Send + Sync;
 struct Shared {
     seen: Mutex<Vec<Seen>>,
     troubles: Mutex<VecDeque<Trouble>>,
+    is_down: AtomicBool,
     answers: Box<Answers>,
 }
 
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shared").finish_non_exhaustive()
+    }
+}
+
 /// A server that runs until it is dropped.
-pub(crate) struct Fake {
-    pub(crate) address: SocketAddr,
+#[derive(Debug)]
+pub struct Fake {
+    /// Where it listens.
+    pub address: SocketAddr,
     /// The certificate of its authority, PEM.
-    pub(crate) ca: NamedTempFile,
+    pub ca: NamedTempFile,
     shared: Arc<Shared>,
     task: JoinHandle<()>,
     is_tls: bool,
@@ -81,12 +97,12 @@ impl Drop for Fake {
 
 impl Fake {
     /// Over TLS, as Vault and AWS are.
-    pub(crate) async fn https(answers: impl Fn(&Seen) -> (u16, String) + Send + Sync + 'static) -> Self {
+    pub async fn https(answers: impl Fn(&Seen) -> (u16, String) + Send + Sync + 'static) -> Self {
         Self::start(true, Box::new(answers)).await
     }
 
     /// In clear, as metadata is.
-    pub(crate) async fn http(answers: impl Fn(&Seen) -> (u16, String) + Send + Sync + 'static) -> Self {
+    pub async fn http(answers: impl Fn(&Seen) -> (u16, String) + Send + Sync + 'static) -> Self {
         Self::start(false, Box::new(answers)).await
     }
 
@@ -102,6 +118,7 @@ impl Fake {
         let shared = Arc::new(Shared {
             seen: Mutex::default(),
             troubles: Mutex::default(),
+            is_down: AtomicBool::new(false),
             answers,
         });
         let state = shared.clone();
@@ -127,18 +144,25 @@ impl Fake {
         }
     }
 
-    pub(crate) fn url(&self) -> String {
+    /// Its address for a client.
+    #[must_use]
+    pub fn url(&self) -> String {
         let scheme = if self.is_tls { "https" } else { "http" };
         format!("{scheme}://localhost:{}", self.address.port())
     }
 
     /// What goes wrong with the next requests, one each.
-    pub(crate) fn trouble<const N: usize>(&self, troubles: [Trouble; N]) {
+    pub fn trouble<const N: usize>(&self, troubles: [Trouble; N]) {
         self.shared.troubles.lock().unwrap().extend(troubles);
     }
 
+    /// From now on, whether nobody is answered.
+    pub fn set_down(&self, is_down: bool) {
+        self.shared.is_down.store(is_down, Ordering::Relaxed);
+    }
+
     /// Everything that was asked since the last call.
-    pub(crate) fn seen(&self) -> Vec<Seen> {
+    pub fn seen(&self) -> Vec<Seen> {
         std::mem::take(&mut *self.shared.seen.lock().unwrap())
     }
 }
@@ -195,7 +219,11 @@ async fn answer(
         body: body.collect().await.map_err(|_| CutOff)?.to_bytes().to_vec(),
     };
     shared.seen.lock().unwrap().push(seen.clone());
-    let trouble = shared.troubles.lock().unwrap().pop_front();
+    let trouble = if shared.is_down.load(Ordering::Relaxed) {
+        Some(Trouble::CutOff)
+    } else {
+        shared.troubles.lock().unwrap().pop_front()
+    };
     let mut response = hyper::Response::builder();
     let (status, text) = match trouble {
         None => (shared.answers)(&seen),

@@ -1,0 +1,20 @@
+//! Stand-ins for Vault and AWS, for tests: https servers that check what is asked of them and how it is signed, wrap and sign
+//! with keys of their own, and fail on command.
+
+#![warn(missing_docs)]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a request that is not as it must be ends the test"
+)]
+
+mod boxes;
+mod kms;
+mod server;
+pub mod sigv4;
+mod transit;
+
+pub use kms::{KEY_ID, Kms, REGION, SECRET};
+pub use server::{Fake, Seen, Trouble};
+pub use transit::{TOKEN, Transit};
