@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use http::{HeaderMap, HeaderValue, StatusCode};
 use pingora::{Error, ErrorSource};
-use policy::{Charges, Decision, Outcome, Permit, Route, Rule};
+use policy::{Charge, Decision, Outcome, Permit, Route, Rule};
 
 use super::compress::{Coding, Encoder};
 use super::kept::Kept;
@@ -87,7 +87,7 @@ pub(crate) struct RequestContext {
     pub(crate) body_bytes: u64,
     pub(crate) body_started: Option<Instant>,
     /// What limits on failures have reserved on this gateway for this request.
-    pub(crate) failure_charges: Charges,
+    pub(crate) failure_charges: Vec<Charge>,
     /// What they have reserved in the store.
     pub(crate) reserved: Reserved,
     /// When the first limit was charged.
@@ -135,7 +135,7 @@ impl RequestContext {
             phases: Phases::after(head),
             body_bytes: 0,
             body_started: None,
-            failure_charges: Charges::new(),
+            failure_charges: Vec::new(),
             reserved: Reserved::default(),
             charged: Instant::now(),
             would_deny: Vec::new(),
