@@ -318,6 +318,7 @@ fn peer(location: &Location, server_name: Option<&str>) -> anyhow::Result<HttpPe
         }
     };
     peer.options.idle_timeout = Some(IDLE);
-    peer.options.http_upstream_request_policy = HttpUpstreamRequestPolicy::deny_upgrades();
+    // Fields of the client's connection are removed with the others, in `proxy::upstream_request`.
+    peer.options.http_upstream_request_policy = HttpUpstreamRequestPolicy::preserve();
     Ok(peer)
 }
