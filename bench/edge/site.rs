@@ -110,20 +110,35 @@ fn signed(signer: &SigningKey, count: u32) -> anyhow::Result<String> {
     Ok(list)
 }
 
-/// Each request carries the next token of the list.
+/// Each request carries the next token of the list, and the first one the next to the last of the turn before: tokens that
+/// are new would else be those of that turn.
 fn script(tokens: &Path) -> String {
     format!(
-        "local requests, at = {{}}, 0
+        "local requests, threads = {{}}, {{}}
+local file = '{}'
+function setup(thread)
+  threads[#threads + 1] = thread
+end
 function init()
-  for token in io.lines('{}') do
+  for token in io.lines(file) do
     requests[#requests + 1] = wrk.format('GET', nil, {{ ['Authorization'] = 'Bearer ' .. token }})
   end
+  local place = io.open(file .. '.at')
+  at = place and place:read('*n') or 0
 end
 function request()
   at = at % #requests + 1
   return requests[at]
 end
-{LATENCY}",
+{LATENCY}
+local told = done
+function done(summary, latency, requests)
+  told(summary, latency, requests)
+  local place = io.open(file .. '.at', 'w')
+  place:write(threads[1]:get('at'))
+  place:close()
+end
+",
         tokens.display()
     )
 }

@@ -53,7 +53,9 @@ pub(super) async fn serve(worker: &Worker, connection: Arc<Connection>, stream: 
             }
             Arrival::Head => {}
         }
-        let session = ServerSession::new_http1(stream);
+        let mut session = ServerSession::new_http1(stream);
+        // The head is there already; for the body there is another one.
+        session.set_read_timeout(None);
         let exchange = worker.proxy.process_new_http(session, &worker.stopping);
         let Some(reusable) = CONNECTION.scope(connection.clone(), exchange).await else {
             return;

@@ -51,7 +51,8 @@ impl Page {
         let body = Bytes::from(problem.to_json(Some(identity.request_id())));
         let snapshot = shared.policies.current();
         let rules = snapshot.plan.response_headers(None, connection.scheme(), None);
-        let mut headers = rules.set;
+        let set = rules.set.iter();
+        let mut headers: Vec<_> = set.map(|(name, value)| (name.clone(), value.clone())).collect();
         headers.extend(rules.append);
         headers.push((
             header::CONTENT_TYPE,

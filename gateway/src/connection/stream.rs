@@ -143,8 +143,8 @@ impl EdgeStream {
                 return Arrival::Closed;
             }
         }
-        let began = Instant::now();
-        let deadline = began.checked_add(deadline).unwrap_or(began);
+        // Most heads come whole; only of the others is it known how long they take.
+        let mut began = None;
         let mut scanner = Scanner::default();
         loop {
             match scanner.advance(&self.incoming, limits) {
@@ -154,7 +154,8 @@ impl EdgeStream {
                         Ok(body) => body,
                         Err(refusal) => return Arrival::Refused(refusal),
                     };
-                    self.connection.head_came(began.elapsed());
+                    let took = began.map_or(Duration::ZERO, |began: Instant| began.elapsed());
+                    self.connection.head_came(took);
                     self.left = match body {
                         Some(body) => Left::Bytes(body.saturating_add(size(end))),
                         None => Left::Chunks(size(end), Chunks::new()),
@@ -163,7 +164,9 @@ impl EdgeStream {
                 }
                 Ok(None) => {}
             }
-            match timeout_at(deadline, self.fill()).await {
+            let began = *began.get_or_insert_with(Instant::now);
+            let end = began.checked_add(deadline).unwrap_or(began);
+            match timeout_at(end, self.fill()).await {
                 Ok(Ok(bytes)) if bytes > 0 => {}
                 Ok(_) => return Arrival::Closed,
                 Err(_) => {

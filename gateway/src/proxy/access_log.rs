@@ -1,6 +1,6 @@
 //! One line and one count for every request. No token, no query, no body, no header of the client.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use pingora::Error;
 use pingora::proxy::Session;
@@ -13,15 +13,21 @@ use crate::metrics::{METRICS, NO_ROUTE, method_label};
 /// The client left before it was answered: nothing was sent, and this stands in the log (as nginx has it).
 pub(super) const CLIENT_GONE: u16 = 499;
 
-/// Writes the line and counts.
-pub(super) fn write(traffic: &Traffic, session: &Session, error: Option<&Error>, ctx: &RequestContext) {
+/// Writes the line and counts a request that ended `now`.
+pub(super) fn write(
+    traffic: &Traffic,
+    session: &Session,
+    error: Option<&Error>,
+    ctx: &RequestContext,
+    now: Instant,
+) {
     let answered = session
         .response_written()
         .filter(|response| answer::is_final(response));
     let status = answered.map_or(CLIENT_GONE, |response| response.status.as_u16());
     let route = ctx.route.as_ref().map_or(NO_ROUTE, |route| route.name.as_str());
     let method = method_label(session.req_header().method.as_str());
-    let duration = ctx.started.elapsed();
+    let duration = now.duration_since(ctx.started);
     METRICS
         .requests
         .with_label_values(&[route, method, status_text(status).as_str()])

@@ -21,8 +21,13 @@ const RETRY_DOWN_S: u64 = 2;
 
 const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
 const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
-/// Fields of ours beside those of the policy, and of pingora behind them.
-const OURS: usize = 8;
+/// Where answers say how long they may be kept.
+const LIFETIME: [HeaderName; 4] = [
+    header::AGE,
+    header::CACHE_CONTROL,
+    header::EXPIRES,
+    header::PRAGMA,
+];
 
 /// Pingora's name for a chunk that is none; it keeps the constant to itself.
 const INVALID_CHUNK: &str = "InvalidChunk";
@@ -44,19 +49,22 @@ pub(super) fn set_policy_headers(response: &mut ResponseHeader, ctx: &RequestCon
     let is_redirection = response.status.is_redirection();
     let is_kept_by_us = ctx.route.as_ref().is_some_and(|route| route.cache.is_some());
     with_fields(response, |fields| {
-        fields.reserve(rules.set.len().saturating_add(OURS));
-        for name in rules.remove {
-            fields.remove(name);
-        }
+        let others = std::mem::replace(fields, rules.set);
         // How long clients keep an answer is for the policy, not for whoever is kept by us.
-        if is_kept_by_us {
-            for name in [header::AGE, header::EXPIRES, header::PRAGMA] {
-                fields.remove(&name);
+        let not_for_clients: &[HeaderName] = if is_kept_by_us { &LIFETIME } else { &[] };
+        // Of a field with several values, the first one alone comes with its name.
+        let mut at_hand = None;
+        for (name, value) in others {
+            if let Some(name) = name {
+                let is_dropped = rules.remove.contains(&name) || not_for_clients.contains(&name);
+                at_hand = (!is_dropped && !fields.contains_key(&name)).then_some(name);
             }
-            fields.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+            if let Some(name) = &at_hand {
+                fields.append(name, value);
+            }
         }
-        for (name, value) in rules.set {
-            fields.insert(name, value);
+        if is_kept_by_us && !fields.contains_key(header::CACHE_CONTROL) {
+            fields.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         }
         for (name, value) in rules.append {
             fields.append(name, value);

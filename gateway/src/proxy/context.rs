@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use http::{HeaderMap, HeaderValue, StatusCode};
 use pingora::{Error, ErrorSource};
-use policy::{Charges, Decision, Outcome, Permit, Route, Rule};
+use policy::{Charge, Decision, Outcome, Permit, Route, Rule};
 
 use super::compress::{Coding, Encoder};
 use super::kept::Kept;
@@ -17,7 +17,7 @@ use crate::metrics::METRICS;
 use crate::policy_source::Snapshot;
 use crate::rate_limit::Reserved;
 use crate::tokens::AcceptedToken;
-use crate::upstreams::{Attempt, Endpoint};
+use crate::upstreams::{Attempt, Endpoint, Way};
 
 /// What became of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,6 +75,8 @@ pub(crate) struct RequestContext {
     pub(crate) wants_websocket: bool,
     /// The request on its way to an address.
     pub(crate) attempt: Option<Attempt>,
+    /// The connection of its last attempt, where that is in clear.
+    pub(crate) way: Option<Arc<Way>>,
     /// Addresses that failed this request.
     pub(crate) failed: Vec<Arc<Endpoint>>,
     /// Further attempts that the policy allowed.
@@ -87,7 +89,7 @@ pub(crate) struct RequestContext {
     pub(crate) body_bytes: u64,
     pub(crate) body_started: Option<Instant>,
     /// What limits on failures have reserved on this gateway for this request.
-    pub(crate) failure_charges: Charges,
+    pub(crate) failure_charges: Vec<Charge>,
     /// What they have reserved in the store.
     pub(crate) reserved: Reserved,
     /// When the first limit was charged.
@@ -111,6 +113,7 @@ pub(crate) struct RequestContext {
 impl RequestContext {
     pub(crate) fn new(snapshot: Arc<Snapshot>, connection: Option<Arc<Connection>>) -> Self {
         let head = connection.as_ref().and_then(|connection| connection.head_time());
+        let now = Instant::now();
         Self {
             snapshot,
             connection,
@@ -127,6 +130,7 @@ impl RequestContext {
             upstream_tls_failed: false,
             wants_websocket: false,
             attempt: None,
+            way: None,
             failed: Vec::new(),
             further: 0,
             breaker_open: None,
@@ -135,11 +139,11 @@ impl RequestContext {
             phases: Phases::after(head),
             body_bytes: 0,
             body_started: None,
-            failure_charges: Charges::new(),
+            failure_charges: Vec::new(),
             reserved: Reserved::default(),
-            charged: Instant::now(),
+            charged: now,
             would_deny: Vec::new(),
-            started: Instant::now(),
+            started: now,
             kept: None,
             change: None,
             coding: None,

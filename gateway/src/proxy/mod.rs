@@ -133,20 +133,21 @@ impl Gateway {
 
 #[async_trait]
 impl ProxyHttp for Gateway {
-    type CTX = RequestContext;
+    /// Boxed, because pingora hands it on by value, and keeps room for it in futures that it copies.
+    type CTX = Box<RequestContext>;
 
-    fn new_ctx(&self) -> RequestContext {
+    fn new_ctx(&self) -> Box<RequestContext> {
         let connection = CONNECTION.try_with(Arc::clone).ok();
         if let Some(connection) = &connection {
             connection.admit();
         }
-        RequestContext::new(self.shared.policies.current(), connection)
+        Box::new(RequestContext::new(self.shared.policies.current(), connection))
     }
 
     /// No module compresses by itself: whether it may is said by the policy.
     fn init_downstream_modules(&self, _modules: &mut HttpModules) {}
 
-    async fn early_request_filter(&self, session: &mut Session, ctx: &mut RequestContext) -> Result<()> {
+    async fn early_request_filter(&self, session: &mut Session, ctx: &mut Box<RequestContext>) -> Result<()> {
         // Pingora waits for ever between requests and for bodies, unless told on every request.
         let idle = self.shared.connections.idle_timeout().as_secs().max(1);
         let is_last = ctx
@@ -158,7 +159,10 @@ impl ProxyHttp for Gateway {
         } else {
             Some(idle)
         });
-        session.set_write_timeout(Some(WRITE_TIMEOUT));
+        if session.is_http2() {
+            // In HTTP/1, `connection::stream` does it.
+            session.set_write_timeout(Some(WRITE_TIMEOUT));
+        }
         session.set_total_drain_timeout(Some(DRAIN_TIMEOUT));
         // Hints of the upstream (103) would leave without the headers of the policy.
         session.set_ignore_info_resp(true);
@@ -168,7 +172,7 @@ impl ProxyHttp for Gateway {
         Ok(())
     }
 
-    async fn request_filter(&self, session: &mut Session, ctx: &mut RequestContext) -> Result<bool> {
+    async fn request_filter(&self, session: &mut Session, ctx: &mut Box<RequestContext>) -> Result<bool> {
         let checked = request::check(session, ctx).and_then(|()| request::check_client(&self.shared, ctx));
         let identity = ctx.identity().clone();
         // By reference: each wrapper around a future would copy all of it.
@@ -176,7 +180,11 @@ impl ProxyHttp for Gateway {
         identity.scope(decided).await
     }
 
-    async fn upstream_peer(&self, _session: &mut Session, ctx: &mut RequestContext) -> Result<Box<HttpPeer>> {
+    async fn upstream_peer(
+        &self,
+        _session: &mut Session,
+        ctx: &mut Box<RequestContext>,
+    ) -> Result<Box<HttpPeer>> {
         upstream::peer(ctx).await
     }
 
@@ -184,7 +192,7 @@ impl ProxyHttp for Gateway {
         &self,
         session: &mut Session,
         _peer: &HttpPeer,
-        ctx: &mut RequestContext,
+        ctx: &mut Box<RequestContext>,
         error: Box<Error>,
     ) -> Box<Error> {
         upstream::decide_after_connecting(session, error, ctx)
@@ -197,10 +205,10 @@ impl ProxyHttp for Gateway {
         _peer: &HttpPeer,
         _fd: std::os::fd::RawFd,
         digest: Option<&Digest>,
-        ctx: &mut RequestContext,
+        ctx: &mut Box<RequestContext>,
     ) -> Result<()> {
         upstream::check_connection(ctx, digest)?;
-        if !reused {
+        if !reused && !upstream::has_rested(ctx) {
             ctx.phases.connected();
         }
         ctx.upstream_connected = true;
@@ -211,7 +219,7 @@ impl ProxyHttp for Gateway {
         &self,
         session: &mut Session,
         upstream_request: &mut RequestHeader,
-        ctx: &mut RequestContext,
+        ctx: &mut Box<RequestContext>,
     ) -> Result<()> {
         upstream_request::rewrite(session, upstream_request, ctx)
     }
@@ -221,7 +229,7 @@ impl ProxyHttp for Gateway {
         session: &mut Session,
         body: &mut Option<Bytes>,
         end_of_stream: bool,
-        ctx: &mut RequestContext,
+        ctx: &mut Box<RequestContext>,
     ) -> Result<()> {
         request::watch_body(session, body.as_ref(), end_of_stream, ctx)
     }
@@ -230,7 +238,7 @@ impl ProxyHttp for Gateway {
         &self,
         session: &mut Session,
         upstream_response: &mut ResponseHeader,
-        ctx: &mut RequestContext,
+        ctx: &mut Box<RequestContext>,
     ) -> Result<()> {
         upstream_answer::check(upstream_response)?;
         if upstream_response.status.is_informational() {
@@ -245,7 +253,7 @@ impl ProxyHttp for Gateway {
         &self,
         session: &mut Session,
         response: &mut ResponseHeader,
-        ctx: &mut RequestContext,
+        ctx: &mut Box<RequestContext>,
     ) -> Result<()> {
         if response.status.is_informational() {
             return Ok(());
@@ -264,7 +272,7 @@ impl ProxyHttp for Gateway {
         session: &mut Session,
         body: &mut Option<Bytes>,
         end_of_stream: bool,
-        ctx: &mut RequestContext,
+        ctx: &mut Box<RequestContext>,
     ) -> Result<Option<Duration>> {
         upstream::check_total_time(ctx)?;
         kept::count(ctx, body.as_ref());
@@ -278,7 +286,7 @@ impl ProxyHttp for Gateway {
         _peer: &HttpPeer,
         session: &mut Session,
         error: Box<Error>,
-        ctx: &mut RequestContext,
+        ctx: &mut Box<RequestContext>,
         client_reused: bool,
     ) -> Box<Error> {
         upstream::decide_retry(session, error, ctx, client_reused)
@@ -288,7 +296,7 @@ impl ProxyHttp for Gateway {
         &self,
         session: &mut Session,
         error: &Error,
-        ctx: &mut RequestContext,
+        ctx: &mut Box<RequestContext>,
     ) -> FailToProxy {
         kept::end(ctx);
         let identity = ctx.identity().clone();
@@ -306,26 +314,27 @@ impl ProxyHttp for Gateway {
     }
 
     /// Pingora's own lines hold the raw request target; ours are written in `logging`.
-    fn suppress_error_log(&self, _session: &Session, _ctx: &RequestContext, _error: &Error) -> bool {
+    fn suppress_error_log(&self, _session: &Session, _ctx: &Box<RequestContext>, _error: &Error) -> bool {
         true
     }
 
-    fn request_summary(&self, _session: &Session, ctx: &RequestContext) -> String {
+    fn request_summary(&self, _session: &Session, ctx: &Box<RequestContext>) -> String {
         format!("request {}", ctx.identity().request_id())
     }
 
-    async fn logging(&self, session: &mut Session, error: Option<&Error>, ctx: &mut RequestContext) {
-        upstream::finish(ctx, error);
+    async fn logging(&self, session: &mut Session, error: Option<&Error>, ctx: &mut Box<RequestContext>) {
+        let now = Instant::now();
+        upstream::finish(ctx, error, now);
         kept::end(ctx);
         kept::report(ctx);
         if !ctx.counts_as_failure(error) {
             let charges = std::mem::take(&mut ctx.failure_charges);
             let reserved = std::mem::take(&mut ctx.reserved);
-            let held = ctx.charged.elapsed();
+            let held = now.duration_since(ctx.charged);
             self.shared.limiter.refund(&charges, reserved, held).await;
         }
         ctx.identity()
-            .in_span(|| access_log::write(&self.shared.traffic, session, error, ctx));
+            .in_span(|| access_log::write(&self.shared.traffic, session, error, ctx, now));
         if error.is_none() && session.downstream_session.is_http2() {
             // A stream that ends while its request is still coming is reset behind the answer. RFC 9113 §8.1 allows
             // that, and clients (curl 7.88) take the whole answer for lost. `DRAIN_TIMEOUT` bounds this.

@@ -28,8 +28,8 @@ impl Phases {
     }
 
     /// An attempt to reach an address begins.
-    pub(super) fn begin_attempt(&mut self) {
-        self.attempt_began = Some(Instant::now());
+    pub(super) fn begin_attempt(&mut self, now: Instant) {
+        self.attempt_began = Some(now);
         self.connect = None;
     }
 

@@ -52,13 +52,10 @@ pub(super) fn check(session: &Session, ctx: &mut RequestContext) -> std::result:
 /// # Errors
 /// 403.
 pub(super) fn check_client(shared: &Shared, ctx: &RequestContext) -> std::result::Result<(), Refusal> {
-    let now = shared.clock.now().timestamp();
-    let is_blocked = |client| shared.tokens.revocations.blocks(client, now);
-    if ctx
-        .connection
-        .as_ref()
-        .is_some_and(|connection| is_blocked(connection.client))
-    {
+    let revocations = &shared.tokens.revocations;
+    let is_blocked = |client| revocations.blocks(client, shared.clock.now().timestamp());
+    let client = ctx.connection.as_ref().map(|connection| connection.client);
+    if revocations.has_blocks() && client.is_some_and(is_blocked) {
         return Err(Refusal::new(
             catalogue::ADDRESS_REFUSED,
             "J41",

@@ -43,14 +43,18 @@ pub(super) async fn begin(ctx: &mut RequestContext) -> Result<Timeouts> {
             "the policy has no such upstream",
         ));
     };
-    let started = *ctx.upstream_started.get_or_insert_with(Instant::now);
-    if ctx.failed.is_empty() {
-        pool.count_request();
-        pool.wait_for_addresses(timeouts.connect).await;
-    } else {
+    let mut now = Instant::now();
+    let started = *ctx.upstream_started.get_or_insert(now);
+    if !ctx.failed.is_empty() {
         pause(ctx.further).await;
+        now = Instant::now();
+    } else {
+        pool.count_request();
+        if pool.wait_for_addresses(timeouts.connect).await {
+            now = Instant::now();
+        }
     }
-    let left = timeouts.total.saturating_sub(started.elapsed());
+    let left = timeouts.total.saturating_sub(now.duration_since(started));
     if left.is_zero() {
         return Err(Error::new_up(ErrorType::ReadTimedout));
     }
@@ -62,7 +66,7 @@ pub(super) async fn begin(ctx: &mut RequestContext) -> Result<Timeouts> {
         Refused::Nowhere => Error::new_up(ErrorType::ConnectNoRoute),
     })?;
     ctx.attempt = Some(attempt);
-    ctx.phases.begin_attempt();
+    ctx.phases.begin_attempt(now);
     ctx.upstream_connected = false;
     Ok(Timeouts {
         connect: timeouts.connect.min(left),
@@ -80,14 +84,13 @@ pub(super) async fn peer(ctx: &mut RequestContext) -> Result<Box<HttpPeer>> {
     let Some(attempt) = &ctx.attempt else {
         return Err(Error::new_in(ErrorType::InternalError));
     };
-    let Some(mut peer) = attempt.endpoint().peer() else {
+    let Some((mut peer, way)) = attempt.endpoint().peer(timeouts.connect) else {
         fail_attempt(ctx);
         return Err(Error::explain(UPSTREAM_TLS, NO_IDENTITY).into_up());
     };
-    peer.options.connection_timeout = Some(timeouts.connect);
-    peer.options.total_connection_timeout = Some(timeouts.connect);
     peer.options.read_timeout = Some(timeouts.read);
     peer.options.write_timeout = Some(timeouts.read);
+    ctx.way = way;
     Ok(peer)
 }
 
@@ -153,7 +156,12 @@ const fn is_outage(status: StatusCode) -> bool {
 }
 
 /// The request is over. An attempt that is still open was answered whole, or nobody knows.
-pub(super) fn finish(ctx: &mut RequestContext, error: Option<&Error>) {
+pub(super) fn finish(ctx: &mut RequestContext, error: Option<&Error>, now: Instant) {
+    if let Some(way) = ctx.way.take()
+        && error.is_none()
+    {
+        way.rest(now);
+    }
     if let Some(attempt) = ctx.attempt.take()
         && error.is_none()
         && ctx.upstream_status.is_some()
@@ -182,6 +190,7 @@ pub(super) fn decide_retry(
     ctx: &mut RequestContext,
     client_reused: bool,
 ) -> Box<Error> {
+    let client_reused = client_reused || has_rested(ctx);
     if *error.etype() == TRY_ANOTHER {
         error.set_retry(true);
         return error;
@@ -210,6 +219,11 @@ pub(super) fn decide_retry(
     };
     error.set_retry(again);
     error
+}
+
+/// Whether the connection had served a request before, as far as pingora does not know it.
+pub(super) fn has_rested(ctx: &RequestContext) -> bool {
+    ctx.way.as_ref().is_some_and(|way| way.has_rested())
 }
 
 /// With TLS 1.3 a service that refuses the gateway's certificate says so in place of an answer.

@@ -21,6 +21,16 @@ const X_AUTH_SUBJECT: HeaderName = HeaderName::from_static("x-auth-subject");
 const X_AUTH_SESSION: HeaderName = HeaderName::from_static("x-auth-session");
 const X_AUTH_TENANT: HeaderName = HeaderName::from_static("x-auth-tenant");
 const X_AUTH_SCOPES: HeaderName = HeaderName::from_static("x-auth-scopes");
+const TRACE_STATE: HeaderName = HeaderName::from_static("tracestate");
+const OF_CONNECTION: [HeaderName; 7] = [
+    header::CONNECTION,
+    header::TE,
+    header::TRAILER,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+    header::PROXY_AUTHENTICATE,
+    header::PROXY_AUTHORIZATION,
+];
 const PREFIXES: [&str; 3] = ["x-forwarded-", "x-auth-", "x-client-cert"];
 /// Fields that are added at most, and those of pingora behind them.
 const OURS: usize = 14;
@@ -28,7 +38,7 @@ const OURS: usize = 14;
 /// What an upstream may look at where its answer is for everyone: these are in the key of what is kept.
 pub(super) const KEYED: [HeaderName; 2] = [header::ACCEPT, header::ACCEPT_LANGUAGE];
 
-/// Rewrites the request for the upstream. Pingora has removed hop-by-hop fields already.
+/// Rewrites the request for the upstream.
 ///
 /// # Errors
 /// Without a permit, or when a value cannot stand in a header, which verified claims never cause (J30).
@@ -70,12 +80,16 @@ fn fill(fields: &mut HeaderMap, session: &Session, ctx: &RequestContext, permit:
     if route.cache.is_some() || route.compression.is_some() {
         fields.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
     }
-    remove_what_only_we_say(fields);
-    // FR-8: the client was told to go on by us.
-    fields.remove(header::EXPECT);
-    if !permit.forwards_authorization() {
-        fields.remove(header::AUTHORIZATION);
-    }
+    let keeps_authorization = permit.forwards_authorization();
+    let keeps_state = ctx.identity().is_continued;
+    remove(fields, |name| {
+        is_of_connection(name)
+            || is_only_ours(name)
+            // FR-8: the client was told to go on by us.
+            || *name == header::EXPECT
+            || (*name == header::AUTHORIZATION && !keeps_authorization)
+            || (*name == TRACE_STATE && !keeps_state)
+    });
     fields.reserve(OURS);
 
     // AD-6: our own facts, never appended to what came in.
@@ -95,9 +109,6 @@ fn fill(fields: &mut HeaderMap, session: &Session, ctx: &RequestContext, permit:
     let identity = ctx.identity();
     fields.insert(REQUEST_ID, identity.names.request_id_field().clone());
     fields.insert(TRACE_PARENT, identity.names.call_field().clone());
-    if !identity.is_continued {
-        fields.remove("tracestate");
-    }
 
     // TLS-6.
     if let Some(name) = permit.client_name() {
@@ -146,24 +157,30 @@ fn identify(fields: &mut HeaderMap, principal: &Principal) -> Result<()> {
 
 /// What is not in the key must not get into an answer for others.
 fn remove_all_but(fields: &mut HeaderMap, names: &[HeaderName]) {
-    let is_other = |name: &&HeaderName| **name != header::HOST && !names.contains(name);
-    let others: Vec<HeaderName> = fields.keys().filter(is_other).cloned().collect();
-    for name in others {
+    remove(fields, |name| *name != header::HOST && !names.contains(name));
+}
+
+/// Removes every field of such a name. A request has fewer fields than there are names to look for.
+fn remove(fields: &mut HeaderMap, is_such: impl Fn(&HeaderName) -> bool) {
+    let found: Vec<HeaderName> = fields.keys().filter(|name| is_such(name)).cloned().collect();
+    for name in found {
         fields.remove(name);
     }
 }
 
-/// AD-1, AD-7, PA-7: what only we may say is removed before we say it. A request has fewer fields than there are names
-/// to look for.
-fn remove_what_only_we_say(fields: &mut HeaderMap) {
-    let ours = |name: &&HeaderName| {
-        let name = name.as_str();
-        PREFIXES.iter().any(|prefix| name.starts_with(prefix)) || INBOUND_HEADERS_REMOVED.contains(&name)
-    };
-    let found: Vec<HeaderName> = fields.keys().filter(ours).cloned().collect();
-    for name in found {
-        fields.remove(name);
-    }
+/// Whether a field is about the client's connection (RFC 9110 §7.6.1): what `Connection` may name is among them (FR-10).
+fn is_of_connection(name: &HeaderName) -> bool {
+    OF_CONNECTION.contains(name)
+        || matches!(
+            name.as_str(),
+            "close" | "keep-alive" | "proxy-connection" | "http2-settings"
+        )
+}
+
+/// AD-1, AD-7, PA-7: what only we may say is removed before we say it.
+fn is_only_ours(name: &HeaderName) -> bool {
+    let name = name.as_str();
+    PREFIXES.iter().any(|prefix| name.starts_with(prefix)) || INBOUND_HEADERS_REMOVED.contains(&name)
 }
 
 #[cfg(test)]
@@ -171,7 +188,7 @@ mod tests {
     use http::HeaderMap;
     use policy::INBOUND_HEADERS_REMOVED;
 
-    use super::{forwarded_host, remove_what_only_we_say};
+    use super::{forwarded_host, is_of_connection, is_only_ours, remove};
 
     #[test]
     fn ad1_ad7_pa7_what_only_we_say_is_removed_and_the_rest_stays() {
@@ -188,10 +205,35 @@ mod tests {
         for name in ["accept", "x-authority", "x-forward"] {
             fields.append(name, "a".parse().unwrap());
         }
-        remove_what_only_we_say(&mut fields);
+        remove(&mut fields, is_only_ours);
         let mut left: Vec<_> = fields.keys().map(http::HeaderName::as_str).collect();
         left.sort_unstable();
         assert_eq!(left, ["accept", "x-authority", "x-forward"]);
+    }
+
+    #[test]
+    fn fr10_what_is_about_the_connection_of_the_client_goes_no_further() {
+        let of_connection = [
+            "close",
+            "connection",
+            "http2-settings",
+            "keep-alive",
+            "proxy-authenticate",
+            "proxy-authorization",
+            "proxy-connection",
+            "te",
+            "trailer",
+            "transfer-encoding",
+            "upgrade",
+        ];
+        let mut fields = HeaderMap::new();
+        for name in of_connection.into_iter().chain(["content-length", "host"]) {
+            fields.append(name, "a".parse().unwrap());
+        }
+        remove(&mut fields, is_of_connection);
+        let mut left: Vec<_> = fields.keys().map(http::HeaderName::as_str).collect();
+        left.sort_unstable();
+        assert_eq!(left, ["content-length", "host"]);
     }
 
     #[test]

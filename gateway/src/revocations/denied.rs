@@ -173,6 +173,10 @@ impl Denied {
         }
     }
 
+    pub(super) fn has_networks(&self) -> bool {
+        !self.networks.is_empty()
+    }
+
     /// Whether a client is in a blocked network at `now_unix` (Unix seconds).
     pub(super) fn client(&self, client: IpAddr, now_unix: i64) -> bool {
         let client = client.to_canonical();

@@ -172,6 +172,11 @@ impl Revocations {
         self.denied.load().token(marks)
     }
 
+    /// Whether any client is blocked, now or for good.
+    pub(crate) fn has_blocks(&self) -> bool {
+        self.denied.load().has_networks()
+    }
+
     /// Whether clients with this address are blocked at `now_unix` (Unix seconds).
     pub(crate) fn blocks(&self, client: IpAddr, now_unix: i64) -> bool {
         self.denied.load().client(client, now_unix)

@@ -17,11 +17,12 @@ use super::entrance::{Entrance, Opening};
 use crate::connection::caps::ConnectionCaps;
 use crate::proxy::Gateway;
 use crate::settings::Settings;
+use crate::upstreams;
 
 /// Attempts to send one request upstream: the first, one when a kept connection had died, and those of the policy
 /// (see `proxy::upstream`).
 const UPSTREAM_ATTEMPTS: usize = 4;
-/// Idle connections to upstreams that each worker keeps.
+/// Idle connections to upstreams over TLS that each worker keeps.
 const UPSTREAM_POOL: usize = 128;
 
 /// What one worker thread works with: a proxy of its own, so that upstream connections stay on its runtime.
@@ -81,7 +82,10 @@ pub(super) fn start(
                     };
                     worker.shared.drain.spawn_door(door.accept(socket));
                 }
-                finished.cancelled().await;
+                tokio::select! {
+                    () = finished.cancelled() => {}
+                    () = upstreams::look_after_resting() => {}
+                }
             });
             // Requests that outlived the grace end here.
             runtime.shutdown_timeout(Duration::ZERO);

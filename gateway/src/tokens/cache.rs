@@ -30,6 +30,7 @@ impl TokenHash {
     }
 }
 
+/// In the order in which they came.
 type Set = [Option<(TokenHash, Arc<AcceptedToken>)>; WAYS];
 
 /// A table of fixed size; each of its sets has a lock of its own, which is held for a few comparisons.
@@ -60,7 +61,7 @@ impl TokenCache {
         })?
     }
 
-    /// Keeps a token; in a full set, the one that ends first makes room.
+    /// Keeps a token; in a full set, the one that ends first makes room, and of several the one that came first.
     pub(super) fn insert(&self, hash: TokenHash, token: Arc<AcceptedToken>) {
         self.with_set(&hash, |set| {
             let same = set
@@ -69,12 +70,13 @@ impl TokenCache {
             let ends = |slot: &Option<(_, Arc<AcceptedToken>)>| {
                 slot.as_ref().map_or(i64::MIN, |(_, token)| token.good.end)
             };
-            let slot = match same {
-                Some(index) => set.get_mut(index),
-                None => set.iter_mut().min_by_key(|slot| ends(slot)),
-            };
-            if let Some(slot) = slot {
+            let first = || (0..WAYS).min_by_key(|index| set.get(*index).map(ends));
+            let index = same.or_else(first).unwrap_or(0);
+            if let Some(later) = set.get_mut(index..)
+                && let Some(slot) = later.first_mut()
+            {
                 *slot = Some((hash, token));
+                later.rotate_left(1);
             }
         });
     }

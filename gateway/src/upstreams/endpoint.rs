@@ -1,8 +1,7 @@
 //! One address of an upstream, and what is known of it.
 
+use std::fmt;
 use std::io;
-use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
@@ -12,14 +11,13 @@ use pingora::upstreams::peer::{HttpPeer, HttpUpstreamRequestPolicy};
 use policy::{HealthCheck, UpstreamAddress};
 use prometheus::IntGauge;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpStream, UnixStream};
 
+use super::resting::{Connect, IDLE, Way};
+use super::socket::{Location, Socket};
 use super::{PoolTls, millis, now_ms};
 use crate::metrics::METRICS;
 use crate::tls::{UpstreamTlsSlot, upstream_failure};
 
-/// Pooled connections are closed after this long without a request, before the upstream would.
-const IDLE: Duration = Duration::from_secs(30);
 /// An address that goes on failing is ejected for at most so many times its first time, as a power of two.
 const MOST_DOUBLINGS: u32 = 4;
 
@@ -31,15 +29,10 @@ pub(crate) trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
 
-/// Where to connect.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Location {
-    Unix(PathBuf),
-    Tcp(SocketAddr),
-}
-
 /// One address.
 pub(crate) struct Endpoint {
+    /// A number that no other address of this process has.
+    pub(super) id: u64,
     upstream: String,
     /// What it is called in metrics and the log.
     label: String,
@@ -100,6 +93,7 @@ impl Endpoint {
         tls: Option<&PoolTls>,
     ) -> anyhow::Result<Self> {
         let server_name = tls.map(|tls| tls.rule.server_name.as_str());
+        static NEXT: AtomicU64 = AtomicU64::new(0);
         let peer = peer(&location, server_name).with_context(|| format!("upstream {upstream}"))?;
         let label = match (written, &location) {
             (UpstreamAddress::Name { host, .. }, Location::Tcp(address)) => format!("{host}/{address}"),
@@ -112,6 +106,7 @@ impl Endpoint {
         );
         is_up.set(1);
         Ok(Self {
+            id: NEXT.fetch_add(1, Ordering::Relaxed),
             upstream: upstream.to_owned(),
             label,
             written: written.clone(),
@@ -133,20 +128,15 @@ impl Endpoint {
     /// # Errors
     /// When the address does not take it.
     pub(crate) async fn connect(&self) -> io::Result<Box<dyn Io>> {
-        let address = match &self.location {
-            Location::Unix(path) => return Ok(Box::new(UnixStream::connect(path).await?)),
-            Location::Tcp(address) => address,
-        };
         let identity = self.tls.as_ref().map(|tls| tls.current().ok_or(NO_IDENTITY));
         let identity = identity.transpose().map_err(io::Error::other)?;
-        let stream = TcpStream::connect(address).await?;
-        stream.set_nodelay(true)?;
+        let socket = Socket::connect(&self.location).await?;
         let Some(identity) = identity else {
-            return Ok(Box::new(stream));
+            return Ok(Box::new(socket));
         };
         let (connector, name) = identity.connector();
         let stream = connector
-            .connect(name.clone(), stream)
+            .connect(name.clone(), socket)
             .await
             .inspect_err(|error| {
                 self.note_tls_failure(&error.to_string());
@@ -154,13 +144,20 @@ impl Endpoint {
         Ok(Box::new(stream))
     }
 
-    /// The peer, without timeouts; `None` while the gateway has nothing to verify it with.
-    pub(crate) fn peer(&self) -> Option<Box<HttpPeer>> {
+    /// The peer, and the way to it where that is in clear; `None` while the gateway has nothing to verify it with. Connecting
+    /// may take so long.
+    pub(crate) fn peer(self: &Arc<Self>, patience: Duration) -> Option<(Box<HttpPeer>, Option<Arc<Way>>)> {
         let mut peer = Box::new(self.peer.clone());
         if let Some(tls) = &self.tls {
             tls.current()?.dress(&mut peer);
+            peer.options.connection_timeout = Some(patience);
+            peer.options.total_connection_timeout = Some(patience);
+            return Some((peer, None));
         }
-        Some(peer)
+        // Its own way keeps the time: pingora would copy the future of connecting, and with it that of TLS.
+        let way = Way::to(self, patience);
+        peer.options.custom_l4 = Some(Arc::new(Connect(way.clone())));
+        Some((peer, Some(way)))
     }
 
     /// Whether a version of TLS, as pingora calls it, may be spoken with it.
@@ -293,6 +290,12 @@ impl Endpoint {
     }
 }
 
+impl fmt::Debug for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Endpoint({} {})", self.upstream, self.label)
+    }
+}
+
 impl Drop for Endpoint {
     fn drop(&mut self) {
         let labels = [self.upstream.as_str(), self.label.as_str()];
@@ -315,6 +318,7 @@ fn peer(location: &Location, server_name: Option<&str>) -> anyhow::Result<HttpPe
         }
     };
     peer.options.idle_timeout = Some(IDLE);
-    peer.options.http_upstream_request_policy = HttpUpstreamRequestPolicy::deny_upgrades();
+    // Fields of the client's connection are removed with the others, in `proxy::upstream_request`.
+    peer.options.http_upstream_request_policy = HttpUpstreamRequestPolicy::preserve();
     Ok(peer)
 }

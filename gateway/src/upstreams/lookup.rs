@@ -9,7 +9,8 @@ use service_runtime::shutdown::Shutdown;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use super::Pool;
-use super::endpoint::{Endpoint, Location};
+use super::endpoint::Endpoint;
+use super::socket::Location;
 
 /// Between two lookups.
 const EVERY: Duration = Duration::from_secs(5);

@@ -5,6 +5,8 @@ mod budget;
 mod endpoint;
 mod health;
 mod lookup;
+mod resting;
+mod socket;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -18,8 +20,9 @@ use tokio::sync::Notify;
 
 use breaker::{Admission, Breaker};
 use budget::Budget;
-use endpoint::Location;
 pub(crate) use endpoint::{Endpoint, Io, NO_IDENTITY};
+pub(crate) use resting::{Way, look_after as look_after_resting};
+use socket::Location;
 
 use crate::tls::{UpstreamTlsSlot, WantedUpstreamTls};
 
@@ -196,13 +199,15 @@ impl Pool {
         })
     }
 
-    /// Waits, once after the start, for the first lookup of a name.
-    pub(crate) async fn wait_for_addresses(&self, at_most: Duration) {
+    /// Waits, once after the start, for the first lookup of a name; whether it had to.
+    pub(crate) async fn wait_for_addresses(&self, at_most: Duration) -> bool {
         let looked_up = self.looked_up.notified();
-        if self.endpoints.load().is_empty() {
+        let waits = self.endpoints.load().is_empty();
+        if waits {
             // Whether it came in time or not is seen by `begin`.
             let _ = tokio::time::timeout(at_most, looked_up).await;
         }
+        waits
     }
 
     /// Whether one more attempt is allowed to a request that has had so many further ones; takes it from the budget.

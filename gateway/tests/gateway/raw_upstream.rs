@@ -22,6 +22,8 @@ pub(crate) enum Manner {
     Half,
     /// Says nothing until the semaphore lets it.
     Hold(Arc<Semaphore>),
+    /// 200, and once the semaphore lets it another answer, to nothing.
+    Surplus(Arc<Semaphore>),
 }
 
 struct Script {
@@ -29,6 +31,7 @@ struct Script {
     /// What it answers to questions about its health, in turn.
     health: Mutex<Vec<u16>>,
     asked: AtomicUsize,
+    connections: AtomicUsize,
     seen: Mutex<Vec<String>>,
 }
 
@@ -55,6 +58,7 @@ impl RawUpstream {
             manner: Mutex::new(Manner::Good),
             health: Mutex::new(vec![200]),
             asked: AtomicUsize::new(0),
+            connections: AtomicUsize::new(0),
             seen: Mutex::default(),
         });
         Self {
@@ -91,6 +95,11 @@ impl RawUpstream {
         self.script.seen.lock().unwrap().clone()
     }
 
+    /// How many connections it has accepted.
+    pub(crate) fn connections(&self) -> usize {
+        self.script.connections.load(Ordering::Relaxed)
+    }
+
     pub(crate) fn count(&self) -> usize {
         self.seen().len()
     }
@@ -111,6 +120,7 @@ async fn accept(listener: TcpListener, script: Arc<Script>) {
     let mut connections = tokio::task::JoinSet::new();
     loop {
         let (stream, _) = listener.accept().await.unwrap();
+        script.connections.fetch_add(1, Ordering::Relaxed);
         connections.spawn(serve(stream, script.clone()));
     }
 }
@@ -133,6 +143,10 @@ async fn serve(mut stream: TcpStream, script: Arc<Script>) {
         }
         script.seen.lock().unwrap().push(request);
         let manner = script.manner.lock().unwrap().clone();
+        let surplus = match &manner {
+            Manner::Surplus(gate) => Some(gate.clone()),
+            _ => None,
+        };
         let (status, body) = match manner {
             Manner::Good => (200, "good"),
             Manner::Answer(status) => (status, "mine"),
@@ -146,11 +160,17 @@ async fn serve(mut stream: TcpStream, script: Arc<Script>) {
                 gate.acquire().await.unwrap().forget();
                 (200, "late")
             }
+            Manner::Surplus(_) => (200, "mine"),
         };
         let length = body.len();
         let answer = format!("HTTP/1.1 {status} Status\r\nContent-Length: {length}\r\n\r\n{body}");
         if stream.write_all(answer.as_bytes()).await.is_err() {
             return;
+        }
+        if let Some(gate) = surplus {
+            gate.acquire().await.unwrap().forget();
+            let _ = stream.write_all(answer.as_bytes()).await;
+            script.seen.lock().unwrap().push("surplus".to_owned());
         }
     }
 }

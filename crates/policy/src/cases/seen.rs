@@ -24,7 +24,7 @@ impl<'o> Seen<'o> {
             .get(header::ORIGIN)
             .and_then(|origin| origin.to_str().ok());
         let rules = plan.response_headers(outcome.route.as_deref(), request.scheme, origin);
-        let mut headers: HeaderMap = rules.set.into_iter().collect();
+        let mut headers = rules.set;
         for (name, value) in rules.append {
             headers.append(name, value);
         }

@@ -309,13 +309,10 @@ impl<'d> Compiler<'d> {
         let mut profiles = BTreeMap::new();
         for named in &self.document.profiles {
             let Some(written) = &named.value else { continue };
-            let over_https: Vec<_> = written
-                .set
-                .iter()
-                .map(|(name, value)| (name.value.clone(), value.clone()))
-                .collect();
+            let set = written.set.iter();
+            let set = set.map(|(name, value)| (name.value.clone(), value.clone()));
             let remove = written.remove.iter().map(|name| name.value.clone()).collect();
-            let profile = Profile::new(over_https, remove, self.rule(named.at, &named.path));
+            let profile = Profile::new(set, remove, self.rule(named.at, &named.path));
             profiles.insert(named.name.clone(), Arc::new(profile));
         }
         profiles

@@ -141,20 +141,14 @@ impl LimitState {
     /// The `RateLimit` field: `"per-address";r=12;t=9`.
     #[must_use]
     pub fn rate_limit_field(&self) -> HeaderValue {
-        let (remaining, reset) = (
-            HeaderValue::from(self.remaining),
-            HeaderValue::from(self.reset_seconds()),
-        );
         let name = self.limit.name.as_bytes();
-        let field = [
-            b"\"",
-            name,
-            b"\";r=",
-            remaining.as_bytes(),
-            b";t=",
-            reset.as_bytes(),
-        ]
-        .concat();
+        let mut field = Vec::with_capacity(name.len().saturating_add(NUMBERS));
+        field.push(b'"');
+        field.extend_from_slice(name);
+        field.extend_from_slice(b"\";r=");
+        push_decimal(&mut field, self.remaining);
+        field.extend_from_slice(b";t=");
+        push_decimal(&mut field, self.reset_seconds());
         HeaderValue::try_from(field).unwrap_or_else(|_| HeaderValue::from_static(""))
     }
 
@@ -177,6 +171,23 @@ impl LimitState {
             self.retry_after_seconds()
         }
     }
+}
+
+/// Room for the rest of a `RateLimit` field beside the name of its limit.
+const NUMBERS: usize = 48;
+
+fn push_decimal(text: &mut Vec<u8>, number: u64) {
+    let mut digits = [b'0'; 20];
+    let (mut rest, mut first) = (number, digits.len());
+    for (place, digit) in digits.iter_mut().enumerate().rev() {
+        *digit = b'0'.saturating_add(u8::try_from(rest % 10).unwrap_or(0));
+        rest /= 10;
+        first = place;
+        if rest == 0 {
+            break;
+        }
+    }
+    text.extend_from_slice(digits.get(first..).unwrap_or_default());
 }
 
 pub(super) fn seconds_up(duration: Duration) -> u64 {

@@ -72,7 +72,7 @@ struct Evaluation<'e> {
     /// `None` when nobody will read it.
     trace: Option<Vec<PhaseTrace>>,
     limits: LimitStates,
-    failure_charges: Charges,
+    failure_charges: Vec<Charge>,
     /// Every charge of a request that a shared limit counts; most have none.
     unconfirmed: Vec<Charge>,
 }
@@ -121,7 +121,7 @@ pub(crate) fn begin(
         route: None,
         trace: is_explained.then(|| Vec::with_capacity(Phase::ALL.len())),
         limits: LimitStates::new(),
-        failure_charges: Charges::new(),
+        failure_charges: Vec::new(),
         unconfirmed: Vec::new(),
     };
     match evaluation.before_body() {

@@ -1,6 +1,6 @@
 //! What evaluation answers.
 
-use super::evidence::{Charge, Charges, LimitState, LimitStates, Principal};
+use super::evidence::{Charge, LimitState, LimitStates, Principal};
 use crate::{
     openapi::RequestFault,
     plan::{Mode, Plan, Route, RouteTarget, Rule, Served, Timeouts, Upstream},
@@ -130,7 +130,7 @@ pub struct Outcome {
     /// Every limit that was asked, in order.
     pub limits: LimitStates,
     /// Charges that were reserved for a failure. Refund each of them unless the upstream answers with 401 or 403.
-    pub failure_charges: Charges,
+    pub failure_charges: Vec<Charge>,
     pub(super) unconfirmed: Vec<Charge>,
 }
 
@@ -151,7 +151,7 @@ pub struct Paused {
     pub(super) route: Arc<Route>,
     pub(super) caller: super::Caller,
     pub(super) limits: LimitStates,
-    pub(super) failure_charges: Charges,
+    pub(super) failure_charges: Vec<Charge>,
     pub(super) unconfirmed: Vec<Charge>,
     pub(super) trace: Option<Vec<PhaseTrace>>,
 }

@@ -2,13 +2,13 @@
 
 use super::{Plan, Route, Rule};
 use crate::evaluate::Scheme;
-use http::{HeaderName, HeaderValue, Method, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 
 /// What to change on an answer before it leaves, in this order: remove, set, append.
 #[derive(Debug, Clone)]
 pub struct ResponseHeaders<'p> {
     /// Replace whatever the answer has.
-    pub set: Vec<(HeaderName, HeaderValue)>,
+    pub set: HeaderMap,
     /// Add beside what the answer has (`Vary`).
     pub append: Vec<(HeaderName, HeaderValue)>,
     /// Remove from the answer.
@@ -18,8 +18,8 @@ pub struct ResponseHeaders<'p> {
 /// A header profile, ready to be sent.
 #[derive(Debug)]
 pub(crate) struct Profile {
-    pub(crate) over_https: Vec<(HeaderName, HeaderValue)>,
-    pub(crate) over_http: Vec<(HeaderName, HeaderValue)>,
+    pub(crate) over_https: HeaderMap,
+    pub(crate) over_http: HeaderMap,
     pub(crate) remove: Vec<HeaderName>,
     pub(crate) rule: Rule,
 }
@@ -58,20 +58,22 @@ pub(crate) static CORS_FIELDS: [HeaderName; 6] = [
     header::ACCESS_CONTROL_MAX_AGE,
 ];
 
+/// Fields that an answer has beside those of its profile: no copy of the map has to grow for them.
+const ADDED: usize = 14;
+
 impl Profile {
     /// Makes a profile; an upstream's own CORS fields are always removed.
     pub(crate) fn new(
-        over_https: Vec<(HeaderName, HeaderValue)>,
+        set: impl ExactSizeIterator<Item = (HeaderName, HeaderValue)>,
         mut remove: Vec<HeaderName>,
         rule: Rule,
     ) -> Self {
         remove.extend(CORS_FIELDS.iter().cloned());
+        let mut over_https = HeaderMap::with_capacity(set.len().saturating_add(ADDED));
+        over_https.extend(set);
         // RD-4: a browser ignores HSTS in clear, and anyone on the path could have put it there.
-        let over_http = over_https
-            .iter()
-            .filter(|(name, _)| name != header::STRICT_TRANSPORT_SECURITY)
-            .cloned()
-            .collect();
+        let mut over_http = over_https.clone();
+        over_http.remove(header::STRICT_TRANSPORT_SECURITY);
         Self {
             over_https,
             over_http,
@@ -93,29 +95,22 @@ impl Plan {
         origin: Option<&str>,
     ) -> ResponseHeaders<'p> {
         let profile = route.map_or(&self.floor_headers, |route| &route.headers);
-        let fields = match scheme {
-            Scheme::Https => &profile.over_https,
-            Scheme::Http => &profile.over_http,
+        let mut set = match scheme {
+            Scheme::Https => profile.over_https.clone(),
+            Scheme::Http => profile.over_http.clone(),
         };
-        // Room for the CORS fields and for what the gateway adds.
-        let mut set = Vec::with_capacity(fields.len().saturating_add(8));
-        set.extend(fields.iter().cloned());
-        set.extend(
-            route
-                .into_iter()
-                .flat_map(|route| route.retirement.fields.iter().cloned()),
-        );
+        for (name, value) in route.into_iter().flat_map(|route| &route.retirement.fields) {
+            set.insert(name, value.clone());
+        }
         let mut append = Vec::new();
         if let Some(cors) = route.and_then(|route| route.cors.as_ref()) {
             append.push((header::VARY, HeaderValue::from_static("Origin")));
             if let Some(allowed) = origin.and_then(|origin| cors.allowed_origin(origin)) {
-                set.push((header::ACCESS_CONTROL_ALLOW_ORIGIN, allowed.clone()));
-                set.push((header::ACCESS_CONTROL_EXPOSE_HEADERS, cors.expose.clone()));
+                set.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, allowed.clone());
+                set.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, cors.expose.clone());
                 if cors.credentials {
-                    set.push((
-                        header::ACCESS_CONTROL_ALLOW_CREDENTIALS,
-                        HeaderValue::from_static("true"),
-                    ));
+                    let yes = HeaderValue::from_static("true");
+                    set.insert(header::ACCESS_CONTROL_ALLOW_CREDENTIALS, yes);
                 }
             }
         }

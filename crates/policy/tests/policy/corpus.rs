@@ -260,12 +260,8 @@ pub(crate) fn decisions(plan: &Plan) -> Vec<String> {
             .get("origin")
             .and_then(|origin| origin.to_str().ok());
         let headers = plan.response_headers(outcome.route.as_deref(), request.scheme, origin);
-        write!(
-            line,
-            " {:?} {:?} {:?}",
-            headers.set, headers.append, headers.remove
-        )
-        .unwrap();
+        let set: Vec<_> = headers.set.iter().collect();
+        write!(line, " {set:?} {:?} {:?}", headers.append, headers.remove).unwrap();
         if let Some(limit) = outcome.tightest() {
             write!(line, " {:?} {:?}", limit.policy_field(), limit.rate_limit_field()).unwrap();
         }

@@ -1,6 +1,6 @@
 //! One request at a time: paths, hosts, clear text, preflights, methods, tokens and sizes.
 
-use crate::world::{Request, World, denial, field, permit, plan, status, undescribed};
+use crate::world::{Request, World, denial, field, permit, plan, status, undescribed, value};
 use policy::{
     Charge, Decision, DenialKind, Evidence, IdentityProvider, LimitStates, Phase, PhaseResult, Plan,
     Principal, TokenFailure,
@@ -210,7 +210,7 @@ fn a_preflight_is_answered_without_authentication_j44() {
     );
     assert_eq!(field(&answer.headers, "access-control-max-age"), Some("600"));
     let carried = plan.response_headers(outcome.route.as_deref(), policy::Scheme::Https, Some(app));
-    assert_eq!(field(&carried.set, "access-control-allow-origin"), Some(app));
+    assert_eq!(value(&carried.set, "access-control-allow-origin"), Some(app));
     for (origin, method, headers) in [
         ("https://evil.example", "POST", ""),
         ("https://app.bank.example.evil.example", "POST", ""),

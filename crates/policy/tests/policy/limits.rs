@@ -1,6 +1,6 @@
 //! Limits: who shares a counter, what a refusal says, and failures that cost nothing when they did not happen.
 
-use crate::world::{Request, World, denial, field, plan, status, undescribed, undescribed_with};
+use crate::world::{Request, World, denial, field, plan, status, undescribed, undescribed_with, value};
 use policy::{Charge, Decision, DenialKind, LimitState, Phase, Plan, gcra::Denied, is_failure};
 use std::time::Duration;
 
@@ -323,7 +323,7 @@ fn a_preflight_counts_against_the_floor_only() {
     // J44: the page may read why.
     let app = Some("https://app.bank.example");
     let carried = plan.response_headers(refused.route.as_deref(), policy::Scheme::Https, app);
-    assert_eq!(field(&carried.set, "access-control-allow-origin"), app);
+    assert_eq!(value(&carried.set, "access-control-allow-origin"), app);
 }
 
 /// The shipped policies with another limit by address.

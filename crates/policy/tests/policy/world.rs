@@ -299,6 +299,11 @@ pub(crate) fn status(outcome: &Outcome) -> u16 {
     }
 }
 
+/// The value of a header in a map.
+pub(crate) fn value<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
+    headers.get(name).and_then(|value| value.to_str().ok())
+}
+
 /// The value of a header in a list.
 pub(crate) fn field<'h>(headers: &'h [(HeaderName, HeaderValue)], name: &str) -> Option<&'h str> {
     headers

@@ -4,6 +4,7 @@ mod addresses;
 mod breaker;
 mod health;
 mod killed;
+mod resting;
 mod retries;
 mod tls;
 

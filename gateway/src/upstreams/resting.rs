@@ -1,0 +1,219 @@
+//! Connections in clear to upstreams, which rest on their thread between two requests.
+//!
+//! Pingora's own pool has a task that watches each connection at rest, and a timer for it: for every request both are
+//! made anew, and the kernel is asked who the peer is. Here a connection at rest is an entry in a list, which is looked
+//! at when a request wants one, and every few seconds. Connections over TLS rest in pingora's pool.
+//!
+//! **Invariant:** a connection rests only after an exchange without an error, at whose end pingora would have kept it.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::io;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use pingora::connectors::L4Connect;
+use pingora::protocols::l4::socket::SocketAddr;
+use pingora::protocols::l4::stream::Stream;
+use pingora::protocols::l4::virt::{VirtualSockOpt, VirtualSocket, VirtualSocketStream};
+use pingora::{Error, ErrorType, OrErr as _};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{MissedTickBehavior, interval, timeout};
+
+use super::Endpoint;
+use super::socket::Socket;
+
+/// A connection is closed after this long without a request, before the upstream would.
+pub(super) const IDLE: Duration = Duration::from_secs(30);
+/// How many of one thread rest at most.
+const MOST: usize = 128;
+/// How often those are closed whose time is over, or that the upstream has closed.
+const LOOK: Duration = Duration::from_secs(5);
+
+thread_local! {
+    /// In the order in which they came to rest. A socket belongs to the runtime of its thread.
+    static AT_REST: RefCell<VecDeque<Resting>> = const { RefCell::new(VecDeque::new()) };
+}
+
+struct Resting {
+    socket: Socket,
+    endpoint: u64,
+    since: Instant,
+}
+
+impl Resting {
+    fn is_good(&self) -> bool {
+        self.since.elapsed() < IDLE && self.socket.is_silent()
+    }
+}
+
+/// Closes what should rest no longer on this thread; it never ends.
+pub(crate) async fn look_after() {
+    let mut ticks = interval(LOOK);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        AT_REST.with_borrow_mut(|resting| resting.retain(Resting::is_good));
+    }
+}
+
+/// The one that came to rest last, if it is still good.
+fn take(endpoint: u64) -> Option<Socket> {
+    AT_REST.with_borrow_mut(|resting| {
+        while let Some(index) = resting.iter().rposition(|resting| resting.endpoint == endpoint) {
+            let last = resting.remove(index)?;
+            if last.is_good() {
+                return Some(last.socket);
+            }
+        }
+        None
+    })
+}
+
+fn put(socket: Socket, endpoint: u64, since: Instant) {
+    AT_REST.with_borrow_mut(|resting| {
+        if resting.len() >= MOST {
+            resting.pop_front();
+        }
+        resting.push_back(Resting {
+            socket,
+            endpoint,
+            since,
+        });
+    });
+}
+
+/// The way of one attempt to its address: a connection that rested, or a new one.
+#[derive(Debug)]
+pub(crate) struct Way {
+    endpoint: Arc<Endpoint>,
+    /// How long connecting may take.
+    patience: Duration,
+    has_rested: AtomicBool,
+    /// The connection once pingora has let go of it, if it would have kept it.
+    left: Mutex<Option<Socket>>,
+}
+
+impl Way {
+    pub(super) fn to(endpoint: &Arc<Endpoint>, patience: Duration) -> Arc<Self> {
+        Arc::new(Self {
+            endpoint: endpoint.clone(),
+            patience,
+            has_rested: AtomicBool::new(false),
+            left: Mutex::default(),
+        })
+    }
+
+    async fn connect(&self) -> pingora::Result<Socket> {
+        let what = "connecting to the upstream";
+        match timeout(self.patience, Socket::connect(&self.endpoint.location)).await {
+            Ok(connected) => connected.or_err(ErrorType::ConnectError, what),
+            Err(_) => Err(Error::explain(ErrorType::ConnectTimedout, what)),
+        }
+    }
+
+    /// Whether the connection had served a request before.
+    pub(crate) fn has_rested(&self) -> bool {
+        self.has_rested.load(Ordering::Relaxed)
+    }
+
+    /// The exchange has ended without an error, just now: the connection rests until the next one.
+    pub(crate) fn rest(&self, now: Instant) {
+        let left = self.left.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(socket) = left {
+            put(socket, self.endpoint.id, now);
+        }
+    }
+}
+
+/// [`Way`], as pingora calls it.
+#[derive(Debug)]
+pub(super) struct Connect(pub(super) Arc<Way>);
+
+#[async_trait]
+impl L4Connect for Connect {
+    async fn connect(&self, _address: &SocketAddr) -> pingora::Result<Stream> {
+        let endpoint = &self.0.endpoint;
+        let rested = take(endpoint.id);
+        self.0.has_rested.store(rested.is_some(), Ordering::Relaxed);
+        let socket = match rested {
+            Some(socket) => socket,
+            None => Box::pin(self.0.connect()).await?,
+        };
+        let lent = Lent {
+            socket: Some(socket),
+            way: self.0.clone(),
+            is_left: false,
+        };
+        Ok(Stream::from(VirtualSocketStream::new(Box::new(lent))))
+    }
+}
+
+/// A connection in the hands of pingora.
+#[derive(Debug)]
+struct Lent {
+    /// Always there.
+    socket: Option<Socket>,
+    way: Arc<Way>,
+    is_left: bool,
+}
+
+impl Lent {
+    fn socket(&mut self) -> io::Result<Pin<&mut Socket>> {
+        self.socket
+            .as_mut()
+            .map(Pin::new)
+            .ok_or_else(|| io::ErrorKind::NotConnected.into())
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        if self.is_left {
+            *self.way.left.lock().unwrap_or_else(PoisonError::into_inner) = self.socket.take();
+        }
+    }
+}
+
+/// Pingora reads one byte of a connection when it is about to keep it, and in no other case.
+const QUESTION: usize = 1;
+
+impl AsyncRead for Lent {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if buf.capacity() == QUESTION {
+            // Without a byte it is closed in pingora's eyes, which lets go of it, kept or not.
+            self.is_left = self.socket()?.is_silent();
+            return Poll::Ready(Ok(()));
+        }
+        self.socket()?.poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Lent {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        self.socket()?.poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.socket()?.poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.socket()?.poll_shutdown(cx)
+    }
+}
+
+impl VirtualSocket for Lent {
+    /// Everything was set when it was connected.
+    fn set_socket_option(&self, _option: VirtualSockOpt) -> io::Result<()> {
+        Ok(())
+    }
+}
