@@ -229,7 +229,7 @@ impl EdgeStream {
     fn intercept(&mut self) {
         if !self.connection.intercepted.swap(true, Ordering::Relaxed) {
             let refusal = Refusal::malformed("FR-4", "the request cannot be read");
-            let refusal = charged(&self.shared, self.connection.client, refusal);
+            let refusal = charged(&self.shared, &self.connection, refusal);
             let page = Page::new(&self.shared, &self.connection, refusal);
             self.outgoing.extend_from_slice(&page.to_http1());
             page.record(&self.connection);
@@ -324,14 +324,14 @@ impl EdgeStream {
                     Refusal::malformed("FR-11", "the request cannot be read")
                 };
                 // The status is the library's; that it counts is ours.
-                charged(shared, connection.client, refusal);
+                charged(shared, connection, refusal);
                 let page = Page::new(shared, connection, refusal);
                 page.record(connection);
                 page.to_fields()
             }
             Said::Error(code) => {
                 let refusal = Refusal::malformed("FR-11", "the frames break HTTP/2");
-                charged(shared, connection.client, refusal);
+                charged(shared, connection, refusal);
                 Page::new(shared, connection, refusal).record_reset(connection, code);
                 Vec::new()
             }
