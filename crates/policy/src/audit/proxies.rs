@@ -48,7 +48,7 @@ fn is_wide(network: &IpNet) -> bool {
             .parse()
             .is_ok_and(|private: IpNet| private.contains(network))
     };
-    let is_private = PRIVATE.iter().any(|private| is_inside(&private)) || network.network().is_loopback();
+    let is_private = PRIVATE.iter().any(is_inside) || network.network().is_loopback();
     let narrow = match network {
         IpNet::V4(_) => 24,
         IpNet::V6(_) => 48,

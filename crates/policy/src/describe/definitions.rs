@@ -41,19 +41,7 @@ pub(super) fn of(plan: &Plan, places: &Places) -> Vec<Definition> {
         .filter_map(|route| route.cors.as_ref())
         .map(|cors| (cors.rule.key(), &**cors))
         .collect();
-    let rules = routes
-        .iter()
-        .map(|route| &route.allow_from)
-        .chain([&floor.deny_from])
-        .flatten();
-    let proxies = listeners
-        .iter()
-        .filter_map(|listener| listener.trusted_proxies.as_ref());
-    let addresses: BTreeMap<&str, &AddressList> = rules
-        .chain(proxies.map(|proxies| &proxies.from))
-        .flat_map(|rule| &rule.lists)
-        .map(|list| (list.name.as_str(), &**list))
-        .collect();
+    let addresses = named_addresses(plan);
     let mut all: Vec<Definition> = Vec::new();
     all.extend(
         listeners
@@ -140,6 +128,19 @@ impl Draft<'_> {
         });
         self
     }
+}
+
+/// Every list that is named somewhere, by its name.
+fn named_addresses(plan: &Plan) -> BTreeMap<&str, &AddressList> {
+    let of_routes = plan.routes.iter().map(|route| &route.allow_from);
+    let rules = of_routes.chain([&plan.floor.deny_from]).flatten();
+    let proxies = plan.listeners.iter();
+    let proxies = proxies.filter_map(|listener| listener.trusted_proxies.as_ref());
+    rules
+        .chain(proxies.map(|proxies| &proxies.from))
+        .flat_map(|rule| &rule.lists)
+        .map(|list| (list.name.as_str(), &**list))
+        .collect()
 }
 
 const fn tls_version(version: TlsVersion) -> &'static str {
