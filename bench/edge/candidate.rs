@@ -250,7 +250,7 @@ backend core
             "info"
         };
         let settings = format!(
-            "policies_dir: {0}/{home}/policies\ncertificate_dir: {0}/tls\nkey_dir: {0}/keys\nstate_dir: {0}/{home}/state\nprivate_listen: 127.0.0.1:{private}\nconnections: {{ max: 20000, max_per_address: 20000, max_requests: 1000000, idle_timeout_ms: 300000 }}\ntelemetry: {{ level: {level} }}\n",
+            "policies_dir: {0}/{home}/policies\ncertificate_dir: {0}/tls\nkey_dir: {0}/keys\nstate_dir: {0}/{home}/state\nprivate_listen: 127.0.0.1:{private}\nconnections: {{ max: 20000, max_per_address: 20000, handshakes_per_second: 0, max_requests: 1000000, idle_timeout_ms: 300000 }}\ntelemetry: {{ level: {level} }}\n",
             site.path("").display()
         );
         let file = site.write(&format!("{home}/gateway.yaml"), &settings)?;

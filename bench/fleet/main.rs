@@ -22,6 +22,9 @@ async fn main() -> anyhow::Result<()> {
     if let Some(reason) = Network::impossible() {
         bail!("no network namespaces here, so nothing was tried: {reason}");
     }
+    if let Some(part) = Fleet::leaves_out() {
+        writeln!(std::io::stdout(), "{part}")?;
+    }
     let mut fleet = Fleet::start(&arguments.binary).await?;
     let show = |finding: &Finding| drop(writeln!(std::io::stdout(), "{finding}"));
     let findings = fleet.lose_everything_once(show).await?;

@@ -10,6 +10,9 @@ async fn a_fleet_that_loses_a_gateway_a_core_its_store_and_links_does_what_the_p
         eprintln!("SKIPPED: no network namespaces here: {reason}");
         return;
     }
+    if let Some(part) = Fleet::leaves_out() {
+        eprintln!("SKIPPED in part: {part}");
+    }
     let mut fleet = Fleet::start(env!("CARGO_BIN_EXE_portico").as_ref())
         .await
         .unwrap();

@@ -116,6 +116,9 @@ pub struct ConnectionSettings {
     pub max: usize,
     /// Open connections of one client address (an IPv6 client is its /64).
     pub max_per_address: usize,
+    /// TLS handshakes that one client address may begin in a second, and at once after a rest as many as it may have open
+    /// connections (TLS-7); 0 for no limit.
+    pub handshakes_per_second: u32,
     /// A TLS handshake must end within this time, in milliseconds (TLS-7).
     pub handshake_timeout_ms: u64,
     /// A connection without a request is closed after this time, in milliseconds.
@@ -129,6 +132,7 @@ impl Default for ConnectionSettings {
         Self {
             max: 10_000,
             max_per_address: 512,
+            handshakes_per_second: 50,
             handshake_timeout_ms: 5_000,
             idle_timeout_ms: 60_000,
             max_requests: 10_000,

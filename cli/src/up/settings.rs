@@ -118,6 +118,8 @@ fn gateway(inputs: &Inputs<'_>) -> Value {
         "control_plane_socket": inputs.socket_directory.join("control-plane.sock"),
         "listen": listen,
         "private_listen": private(inputs, "gateway"),
+        // Load tests come from one address.
+        "connections": { "handshakes_per_second": 0 },
         "endpoints_file": endpoints_file(inputs.directory, "gateway"),
     })
 }

@@ -45,11 +45,11 @@ pub use format::{Unformatted, format};
 pub use openapi::RequestFault;
 pub use plan::{
     AcmeChallenge, AddressList, AddressRule, Algorithm, Breaker, Cache, CacheKey, Certificate,
-    ClientCertificateRule, Compression, Count, CountIn, Ejection, Fallback, Floor, HealthCheck, HttpListener,
-    HttpsListener, IdentityProvider, KeySource, KeyUrl, Limits, Listener, Mode, OnStoreDown, Plan, RateKey,
-    RateLimit, ResponseHeaders, Retirement, Retries, Route, RouteAuth, RouteTarget, Rule, ScopesClaim,
-    Served, Timeouts, TlsVersion, Upstream, UpstreamAddress, UpstreamAuthorization, UpstreamTls, Waiver,
-    WebSocket, is_failure,
+    ClientCertificateRule, ClientSource, Compression, Count, CountIn, Ejection, Fallback, Floor, HealthCheck,
+    HttpListener, HttpsListener, IdentityProvider, KeySource, KeyUrl, Limits, Listener, Mode, OnStoreDown,
+    Plan, RateKey, RateLimit, ResponseHeaders, Retirement, Retries, Route, RouteAuth, RouteTarget, Rule,
+    ScopesClaim, Served, Timeouts, TlsVersion, TrustedProxies, Upstream, UpstreamAddress,
+    UpstreamAuthorization, UpstreamTls, Waiver, WebSocket, is_failure,
 };
 pub use source::{
     Encoding, INBOUND_HEADERS_REMOVED, MAX_API_DOCUMENT_BYTES, MAX_BUNDLE_BYTES, MAX_FILE_BYTES, Refusal,

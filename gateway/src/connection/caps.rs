@@ -23,6 +23,8 @@ struct Open {
 pub(crate) enum TooMany {
     InAll,
     FromOneAddress,
+    /// From one address too many handshakes have begun.
+    Handshakes,
 }
 
 impl TooMany {
@@ -31,6 +33,7 @@ impl TooMany {
         match self {
             Self::InAll => "process",
             Self::FromOneAddress => "address",
+            Self::Handshakes => "handshakes",
         }
     }
 }
@@ -39,7 +42,8 @@ impl TooMany {
 #[derive(Debug)]
 pub(crate) struct ConnectionPermit {
     caps: Arc<ConnectionCaps>,
-    address: IpAddr,
+    /// Whose it is, once that is known.
+    address: Option<IpAddr>,
 }
 
 impl ConnectionCaps {
@@ -51,27 +55,39 @@ impl ConnectionCaps {
         })
     }
 
-    /// Takes one of the connections that are left.
+    /// Takes one of the connections that are left, whoever it is of.
     ///
     /// # Errors
-    /// Which of the two bounds is reached.
-    pub(crate) fn admit(self: &Arc<Self>, client: IpAddr) -> Result<ConnectionPermit, TooMany> {
-        let address = network(client);
+    /// When none is left.
+    pub(crate) fn admit(self: &Arc<Self>) -> Result<ConnectionPermit, TooMany> {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         if open.total >= self.max {
             return Err(TooMany::InAll);
         }
-        let count = open.by_address.entry(address).or_insert(0);
-        if *count >= self.max_per_address {
-            return Err(TooMany::FromOneAddress);
-        }
-        *count = count.saturating_add(1);
         open.total = open.total.saturating_add(1);
         drop(open);
         Ok(ConnectionPermit {
             caps: self.clone(),
-            address,
+            address: None,
         })
+    }
+}
+
+impl ConnectionPermit {
+    /// Takes one of those that are left to a client.
+    ///
+    /// # Errors
+    /// When it has as many as one may have.
+    pub(crate) fn count_for(&mut self, client: IpAddr) -> Result<(), TooMany> {
+        let address = network(client);
+        let mut open = self.caps.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = open.by_address.entry(address).or_insert(0);
+        if *count >= self.caps.max_per_address {
+            return Err(TooMany::FromOneAddress);
+        }
+        *count = count.saturating_add(1);
+        self.address = Some(address);
+        Ok(())
     }
 }
 
@@ -79,17 +95,18 @@ impl Drop for ConnectionPermit {
     fn drop(&mut self) {
         let mut open = self.caps.open.lock().unwrap_or_else(PoisonError::into_inner);
         open.total = open.total.saturating_sub(1);
-        if let Some(count) = open.by_address.get_mut(&self.address) {
+        let Some(address) = self.address else { return };
+        if let Some(count) = open.by_address.get_mut(&address) {
             *count = count.saturating_sub(1);
             if *count == 0 {
-                open.by_address.remove(&self.address);
+                open.by_address.remove(&address);
             }
         }
     }
 }
 
 /// An IPv6 client owns its whole /64.
-fn network(client: IpAddr) -> IpAddr {
+pub(super) fn network(client: IpAddr) -> IpAddr {
     match client.to_canonical() {
         IpAddr::V4(address) => IpAddr::V4(address),
         IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() >> 64 << 64)),
@@ -100,35 +117,42 @@ fn network(client: IpAddr) -> IpAddr {
 mod tests {
     use super::*;
 
+    fn admit(caps: &Arc<ConnectionCaps>, client: &str) -> Result<ConnectionPermit, TooMany> {
+        let mut permit = caps.admit()?;
+        permit.count_for(client.parse().unwrap())?;
+        Ok(permit)
+    }
+
     #[test]
     fn one_address_cannot_take_everything() {
         let caps = ConnectionCaps::new(3, 2);
-        let (greedy, other): (IpAddr, IpAddr) = ("192.0.2.1".parse().unwrap(), "192.0.2.2".parse().unwrap());
-        let first = caps.admit(greedy).unwrap();
-        let _second = caps.admit(greedy).unwrap();
-        assert_eq!(caps.admit(greedy).unwrap_err(), TooMany::FromOneAddress);
+        let (greedy, other) = ("192.0.2.1", "192.0.2.2");
+        let first = admit(&caps, greedy).unwrap();
+        let _second = admit(&caps, greedy).unwrap();
+        assert_eq!(admit(&caps, greedy).unwrap_err(), TooMany::FromOneAddress);
 
-        let _third = caps.admit(other).unwrap();
-        assert_eq!(caps.admit(other).unwrap_err(), TooMany::InAll);
+        let _third = admit(&caps, other).unwrap();
+        assert_eq!(admit(&caps, other).unwrap_err(), TooMany::InAll);
         drop(first);
-        assert!(caps.admit(other).is_ok());
+        assert!(admit(&caps, other).is_ok());
     }
 
     #[test]
     fn an_ipv6_client_is_its_network() {
         let caps = ConnectionCaps::new(9, 1);
-        let _held = caps.admit("2001:db8::1".parse().unwrap()).unwrap();
+        let _held = admit(&caps, "2001:db8::1").unwrap();
         assert_eq!(
-            caps.admit("2001:db8::ffff:2".parse().unwrap()).unwrap_err(),
+            admit(&caps, "2001:db8::ffff:2").unwrap_err(),
             TooMany::FromOneAddress
         );
-        assert!(caps.admit("2001:db8:0:1::1".parse().unwrap()).is_ok());
+        assert!(admit(&caps, "2001:db8:0:1::1").is_ok());
     }
 
     #[test]
     fn nothing_is_left_behind() {
         let caps = ConnectionCaps::new(9, 9);
-        drop(caps.admit("192.0.2.1".parse().unwrap()).unwrap());
+        drop(admit(&caps, "192.0.2.1").unwrap());
+        drop(caps.admit().unwrap());
         let open = caps.open.lock().unwrap();
         assert_eq!((open.total, open.by_address.len()), (0, 0));
     }

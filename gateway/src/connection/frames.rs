@@ -28,6 +28,8 @@ const SETTINGS: u8 = 4;
 const PING: u8 = 6;
 const GOAWAY: u8 = 7;
 const WINDOW_UPDATE: u8 = 8;
+const CONTINUATION: u8 = 9;
+const END_HEADERS: u8 = 4;
 
 /// Why a connection ends (RFC 9113 §7).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -98,6 +100,9 @@ struct Incoming {
     /// Bytes to pass over: the preface, then payloads.
     skip: usize,
     has_settings: bool,
+    /// Whether a list of fields has begun and not ended, and whether it ends with the frame at hand.
+    in_head: bool,
+    ends_head: bool,
     allowance: u32,
     since: Instant,
 }
@@ -118,6 +123,8 @@ impl Frames {
                 have: 0,
                 skip: PREFACE,
                 has_settings: false,
+                in_head: false,
+                ends_head: false,
                 allowance: CONTROL_BURST,
                 since: Instant::now(),
             },
@@ -138,6 +145,7 @@ impl Frames {
             let skipped = incoming.skip.min(rest.len());
             incoming.skip = incoming.skip.saturating_sub(skipped);
             rest = rest.get(skipped..).unwrap_or_default();
+            incoming.end_head();
             let wanted = HEAD.saturating_sub(incoming.have).min(rest.len());
             let (now, behind) = rest.split_at_checked(wanted).unwrap_or_default();
             for byte in now {
@@ -152,9 +160,15 @@ impl Frames {
                 let head = FrameHead::read(incoming.head);
                 incoming.skip = head.length;
                 incoming.check(head)?;
+                incoming.end_head();
             }
         }
         Ok(())
+    }
+
+    /// Whether the head of a request has begun and not ended.
+    pub(super) const fn is_in_head(&self) -> bool {
+        self.incoming.in_head
     }
 
     /// Hands bytes of the library on to `out`. What it says by itself is told to `said`, which gives what to add to a bare
@@ -190,6 +204,12 @@ impl Frames {
 }
 
 impl Incoming {
+    fn end_head(&mut self) {
+        if self.skip == 0 && self.ends_head {
+            (self.in_head, self.ends_head) = (false, false);
+        }
+    }
+
     fn check(&mut self, head: FrameHead) -> Result<(), Code> {
         let is_ack = head.flags & 1 != 0;
         if !self.has_settings {
@@ -210,6 +230,9 @@ impl Incoming {
         };
         if !fits {
             return Err(Code::FrameSize);
+        }
+        if matches!(head.kind, HEADERS | CONTINUATION) {
+            (self.in_head, self.ends_head) = (true, head.flags & END_HEADERS != 0);
         }
         let is_control = match head.kind {
             DATA => head.length == 0 && !is_ack,
@@ -365,6 +388,28 @@ mod tests {
             );
             out.clear();
         }
+    }
+
+    #[test]
+    fn a_head_lasts_from_its_first_byte_to_its_last() {
+        let (open, end) = (
+            frame(HEADERS, 1, &[1; 9]),
+            frame(CONTINUATION, END_HEADERS, &[1; 9]),
+        );
+        let bytes = [open.as_slice(), &end].concat();
+        let mut frames = opened();
+        for (place, byte) in bytes.iter().enumerate() {
+            // It is known to be one when the head of its first frame is there.
+            assert_eq!(frames.is_in_head(), place >= HEAD, "{place}");
+            frames.receive(&[*byte]).unwrap();
+        }
+        assert!(!frames.is_in_head());
+        frames.receive(&frame(HEADERS, END_HEADERS, &[])).unwrap();
+        assert!(!frames.is_in_head(), "an empty one is over at once");
+        frames
+            .receive(&[&bytes[..], &frame(DATA, 0, b"a")].concat())
+            .unwrap();
+        assert!(!frames.is_in_head());
     }
 
     #[test]

@@ -44,7 +44,7 @@ pub(super) async fn serve(worker: &Worker, connection: Arc<Connection>, stream: 
         match stream.next_head(limits, deadline, patience).await {
             Arrival::Closed => return,
             Arrival::Refused(refusal) => {
-                let refusal = charged(&worker.shared, connection.client, refusal);
+                let refusal = charged(&worker.shared, &connection, refusal);
                 let page = Page::new(&worker.shared, &connection, refusal);
                 page.record(&connection);
                 connection.admit();

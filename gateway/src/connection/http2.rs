@@ -104,7 +104,7 @@ async fn serve_stream(
     let mut session = ServerSession::new_http2(session);
     // Pingora would answer CONNECT by itself.
     if let Err(fault) = check_method(session.req_header().method.as_str().as_bytes()) {
-        let refusal = charged(&worker.shared, connection.client, fault.into());
+        let refusal = charged(&worker.shared, &connection, fault.into());
         let page = Page::new(&worker.shared, &connection, refusal);
         page.record(&connection);
         page.write_to(&mut session).await;

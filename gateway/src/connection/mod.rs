@@ -3,6 +3,8 @@
 //! The gateway owns everything before pingora's proxy: caps, the TLS handshake and its deadline, the strict reading of
 //! HTTP/1 heads with a deadline for the whole head, and the answer to whatever fails there.
 
+mod announced;
+mod arrival;
 pub(crate) mod caps;
 mod chunks;
 mod frames;
@@ -23,7 +25,7 @@ use std::time::{Duration, Instant};
 use http::HeaderValue;
 use pingora::protocols::l4::stream::Stream as TransportStream;
 use pingora::protocols::{ALPN, GetSocketDigest as _, SocketDigest, Ssl as _};
-use policy::Scheme;
+use policy::{Scheme, TrustedProxies};
 use prometheus::IntGauge;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -32,7 +34,8 @@ use crate::fleet::Traffic;
 use crate::metrics::METRICS;
 use crate::server::{Entrance, Worker};
 use crate::tls::{Greeting, Served, VerifiedClient, greet};
-use caps::ConnectionPermit;
+pub(crate) use arrival::Admitted;
+use arrival::Client;
 use secure::SecureStream;
 
 tokio::task_local! {
@@ -44,10 +47,13 @@ tokio::task_local! {
 pub(crate) struct Connection {
     /// Where it came in.
     pub(crate) entrance: Arc<Entrance>,
-    /// The client: the peer of the socket (AD-1), IPv4-mapped addresses as IPv4 (AD-4).
+    /// Whose it is: the peer of the socket (AD-1), or whom a trusted proxy has announced (AD-5); IPv4-mapped addresses as
+    /// IPv4 (AD-4).
     pub(crate) client: IpAddr,
     /// The same, as a field value.
     pub(crate) client_field: HeaderValue,
+    /// The trust in the peer, where its requests say which client they are of (AD-2).
+    pub(crate) relays: Option<TrustedProxies>,
     /// What its handshake came to; `None` in clear.
     pub(crate) tls: Option<Secured>,
     /// Whether the proxy has accepted the request at hand; until then, what pingora writes is an answer of its own.
@@ -80,13 +86,13 @@ impl Secured {
 }
 
 impl Connection {
-    fn new(entrance: Arc<Entrance>, client: IpAddr, tls: Option<Secured>) -> Arc<Self> {
+    fn new(entrance: Arc<Entrance>, client: Client, tls: Option<Secured>) -> Arc<Self> {
+        let Client { address, relays } = client;
         Arc::new(Self {
             entrance,
-            client,
-            // An address is made of characters that a field may hold.
-            client_field: HeaderValue::try_from(client.to_string())
-                .unwrap_or_else(|_| HeaderValue::from_static("unknown")),
+            client: address,
+            client_field: field_of(address),
+            relays,
             tls,
             admitted: AtomicBool::new(false),
             intercepted: AtomicBool::new(false),
@@ -95,11 +101,6 @@ impl Connection {
             upgraded: AtomicBool::new(false),
             head_us: AtomicU64::new(u64::MAX),
         })
-    }
-
-    /// The client, in words.
-    pub(crate) fn client_text(&self) -> &str {
-        self.client_field.to_str().unwrap_or_default()
     }
 
     /// The scheme requests of this connection have.
@@ -158,16 +159,24 @@ impl fmt::Debug for Connection {
     }
 }
 
+/// An address as a field value, which can hold each of its characters.
+pub(crate) fn field_of(address: IpAddr) -> HeaderValue {
+    HeaderValue::try_from(address.to_string()).unwrap_or_else(|_| HeaderValue::from_static("unknown"))
+}
+
 /// Serves one accepted socket until it is closed.
 pub(crate) async fn serve(
     worker: Arc<Worker>,
     entrance: Arc<Entrance>,
-    socket: TcpStream,
+    mut socket: TcpStream,
     peer: SocketAddr,
-    permit: ConnectionPermit,
+    admitted: Admitted,
 ) {
     let open = OpenConnection::new(&entrance, &worker);
-    let client = peer.ip().to_canonical();
+    let (client, permit) = match admitted.client(&worker.shared, &entrance, &mut socket).await {
+        Ok(known) => known,
+        Err(refused) => return refused.count(),
+    };
     match &entrance.tls {
         None => {
             let connection = Connection::new(entrance.clone(), client, None);
@@ -212,7 +221,7 @@ fn transport(socket: TcpStream, peer: SocketAddr) -> TransportStream {
     stream
 }
 
-async fn serve_tls(worker: &Arc<Worker>, entrance: Arc<Entrance>, socket: TransportStream, client: IpAddr) {
+async fn serve_tls(worker: &Arc<Worker>, entrance: Arc<Entrance>, socket: TransportStream, client: Client) {
     let started = Instant::now();
     let limit = worker.shared.connections.handshake_timeout();
     let count = |outcome: &str| METRICS.handshakes.with_label_values(&[outcome]).inc();

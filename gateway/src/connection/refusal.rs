@@ -1,7 +1,5 @@
 //! The answer to a request that ends before the proxy sees it: same document, same headers, same log line as any other.
 
-use std::net::IpAddr;
-
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, StatusCode, header};
 use pingora::http::ResponseHeader;
@@ -16,9 +14,16 @@ use crate::metrics::{METRICS, NO_ROUTE};
 use crate::server::Shared;
 
 /// A request that breaks HTTP counts against its client like any other, as far as this gateway knows; once that is too
-/// much, the client is told so instead.
-pub(crate) fn charged(shared: &Shared, client: IpAddr, refusal: Refusal) -> Refusal {
-    let charges = shared.policies.current().plan.charges_of_malformed(client);
+/// much, the client is told so instead. Whose it is cannot be known where a proxy speaks for many.
+pub(crate) fn charged(shared: &Shared, connection: &Connection, refusal: Refusal) -> Refusal {
+    if connection.relays.is_some() {
+        return refusal;
+    }
+    let charges = shared
+        .policies
+        .current()
+        .plan
+        .charges_of_malformed(connection.client);
     let states = shared.limiter.charge(&charges);
     let refusing = states.iter().filter(|state| state.refuses());
     match refusing.map(policy::LimitState::retry_after_seconds).max() {

@@ -45,6 +45,13 @@ const STALL: Duration = Duration::from_secs(30);
 const LINGER: Duration = Duration::from_secs(1);
 const LINGER_BYTES: usize = 256 * 1024;
 
+const LATE_HEAD: Refusal = Refusal::new(
+    catalogue::REQUEST_TIMEOUT,
+    "floor.timeouts.head",
+    "the request head took too long",
+);
+const BROKEN_FRAMES: Refusal = Refusal::malformed("FR-11", "the frames break HTTP/2");
+
 /// What comes next on an HTTP/1 connection.
 #[derive(Debug)]
 pub(super) enum Arrival {
@@ -69,6 +76,8 @@ pub(super) struct EdgeStream {
     stalled: Option<Pin<Box<Sleep>>>,
     /// The frames of HTTP/2.
     frames: Option<Box<Frames>>,
+    /// When the head that has begun in frames must be over.
+    head_deadline: Option<Pin<Box<Sleep>>>,
     /// Whether the frames of the client have ended the connection.
     is_over: bool,
     /// Set once our end is closed.
@@ -112,6 +121,7 @@ impl EdgeStream {
             outgoing,
             stalled: None,
             frames: None,
+            head_deadline: None,
             is_over: false,
             linger: None,
         }
@@ -169,14 +179,7 @@ impl EdgeStream {
             match timeout_at(end, self.fill()).await {
                 Ok(Ok(bytes)) if bytes > 0 => {}
                 Ok(_) => return Arrival::Closed,
-                Err(_) => {
-                    let detail = "the request head took too long";
-                    return Arrival::Refused(Refusal::new(
-                        catalogue::REQUEST_TIMEOUT,
-                        "floor.timeouts.head",
-                        detail,
-                    ));
-                }
+                Err(_) => return Arrival::Refused(LATE_HEAD),
             }
         }
     }
@@ -232,7 +235,7 @@ impl EdgeStream {
     fn intercept(&mut self) {
         if !self.connection.intercepted.swap(true, Ordering::Relaxed) {
             let refusal = Refusal::malformed("FR-4", "the request cannot be read");
-            let refusal = charged(&self.shared, self.connection.client, refusal);
+            let refusal = charged(&self.shared, &self.connection, refusal);
             let page = Page::new(&self.shared, &self.connection, refusal);
             self.outgoing.extend_from_slice(&page.to_http1());
             page.record(&self.connection);
@@ -299,12 +302,27 @@ impl EdgeStream {
         Poll::Ready(Ok(()))
     }
 
+    /// Whether the list of fields at hand takes longer than a head may; all of HTTP/2 waits for its end.
+    fn is_head_late(&mut self, cx: &mut Context<'_>) -> bool {
+        if !self.frames.as_ref().is_some_and(|frames| frames.is_in_head()) {
+            self.head_deadline = None;
+            return false;
+        }
+        let shared = &self.shared;
+        let deadline = self.head_deadline.get_or_insert_with(|| {
+            let limit = shared.policies.current().plan.floor().head_timeout;
+            Box::pin(sleep_until(
+                Instant::now().checked_add(limit).unwrap_or_else(Instant::now),
+            ))
+        });
+        deadline.as_mut().poll(cx).is_ready()
+    }
+
     /// The frames of the client end the connection (RFC 9113 §5.4.1).
-    fn begin_end(&mut self, code: Code) {
+    fn begin_end(&mut self, code: Code, refusal: Refusal) {
         if let Some(frames) = &self.frames {
             frames.goaway(code, &mut self.outgoing);
         }
-        let refusal = Refusal::malformed("FR-11", "the frames break HTTP/2");
         Page::new(&self.shared, &self.connection, refusal).record_reset(&self.connection, code.as_str());
         self.is_over = true;
     }
@@ -327,14 +345,14 @@ impl EdgeStream {
                     Refusal::malformed("FR-11", "the request cannot be read")
                 };
                 // The status is the library's; that it counts is ours.
-                charged(shared, connection.client, refusal);
+                charged(shared, connection, refusal);
                 let page = Page::new(shared, connection, refusal);
                 page.record(connection);
                 page.to_fields()
             }
             Said::Error(code) => {
-                let refusal = Refusal::malformed("FR-11", "the frames break HTTP/2");
-                charged(shared, connection.client, refusal);
+                let refusal = BROKEN_FRAMES;
+                charged(shared, connection, refusal);
                 Page::new(shared, connection, refusal).record_reset(connection, code);
                 Vec::new()
             }
@@ -382,13 +400,17 @@ impl AsyncRead for EdgeStream {
         if self.is_over {
             return self.poll_end(cx);
         }
+        if self.is_head_late(cx) {
+            self.begin_end(Code::EnhanceYourCalm, LATE_HEAD);
+            return self.poll_end(cx);
+        }
         let before = buf.filled().len();
         ready!(self.poll_bytes(cx, buf, left))?;
         if let Some(frames) = &mut self.frames
             && let Err(code) = frames.receive(buf.filled().get(before..).unwrap_or_default())
         {
             buf.set_filled(before);
-            self.begin_end(code);
+            self.begin_end(code, BROKEN_FRAMES);
             return self.poll_end(cx);
         }
         if let Left::Bytes(left) = &mut self.left {

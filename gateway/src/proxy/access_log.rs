@@ -61,7 +61,7 @@ pub(super) fn write(
         request_id = identity.request_id(),
         trace_id = identity.names.trace_id(),
         listener = ctx.connection.as_ref().map(|connection| connection.entrance.label.as_str()),
-        client = ctx.connection.as_ref().map(|connection| connection.client_text()),
+        client = ctx.client_field().and_then(|client| client.to_str().ok()),
         method,
         path = ctx.path,
         route,

@@ -1,5 +1,6 @@
 //! What is known of a request, from its first phase to its log line.
 
+use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -11,7 +12,7 @@ use super::compress::{Coding, Encoder};
 use super::kept::Kept;
 use super::phases::Phases;
 use crate::cache::Change;
-use crate::connection::Connection;
+use crate::connection::{Connection, field_of};
 use crate::identity::Identity;
 use crate::metrics::METRICS;
 use crate::policy_source::Snapshot;
@@ -54,6 +55,8 @@ pub(crate) struct RequestContext {
     /// `None` only when something calls the proxy past our own loops: then nothing is permitted.
     pub(crate) connection: Option<Arc<Connection>>,
     identity: OnceLock<Identity>,
+    /// The client that a trusted proxy says the request is of (AD-2), also as a field value.
+    announced: Option<(IpAddr, HeaderValue)>,
     pub(crate) verdict: Verdict,
     pub(crate) route: Option<Arc<Route>>,
     /// The rule of the policy that decided.
@@ -118,6 +121,7 @@ impl RequestContext {
             snapshot,
             connection,
             identity: OnceLock::new(),
+            announced: None,
             verdict: Verdict::Undecided,
             route: None,
             rule: None,
@@ -156,6 +160,29 @@ impl RequestContext {
     /// Takes over the names that came with the request, before anything is said of it.
     pub(crate) fn identify(&self, headers: &HeaderMap) {
         self.identity.get_or_init(|| Identity::of(headers));
+    }
+
+    /// Takes over which client the request is of, from a proxy that is trusted with that.
+    pub(crate) fn announce(&mut self, headers: &HeaderMap) {
+        let connection = self.connection.as_ref();
+        self.announced = connection.and_then(|connection| {
+            let lines = headers.get_all("x-forwarded-for").into_iter();
+            let lines = lines.map(|line| line.to_str().ok());
+            let client = connection.relays.as_ref()?.client_of(connection.client, lines);
+            Some((client, field_of(client)))
+        });
+    }
+
+    /// The client; `None` when something calls the proxy past our own loops.
+    pub(crate) fn client(&self) -> Option<IpAddr> {
+        let announced = self.announced.as_ref().map(|(client, _)| *client);
+        announced.or(Some(self.connection.as_ref()?.client))
+    }
+
+    /// The same, as a field value.
+    pub(crate) fn client_field(&self) -> Option<&HeaderValue> {
+        let announced = self.announced.as_ref().map(|(_, field)| field);
+        announced.or(Some(&self.connection.as_ref()?.client_field))
     }
 
     /// The names of the request; new ones when its head was never looked at.

@@ -74,7 +74,7 @@ impl Gateway {
         session.set_read_timeout(Some(body_timeout));
         if let Err(refusal) = checked {
             let refusal = match &ctx.connection {
-                Some(connection) => charged(&self.shared, connection.client, refusal),
+                Some(connection) => charged(&self.shared, connection, refusal),
                 None => refusal,
             };
             return Box::pin(answer::refuse(session, ctx, refusal))

@@ -36,6 +36,7 @@ pub(super) fn check(session: &Session, ctx: &mut RequestContext) -> std::result:
         fields.finish(head.method.as_str().as_bytes())?;
     }
     ctx.identify(&head.headers);
+    ctx.announce(&head.headers);
     check_host(session, ctx)?;
     if std::str::from_utf8(head.raw_path()).is_err() {
         return Err(Refusal::malformed(
@@ -54,8 +55,7 @@ pub(super) fn check(session: &Session, ctx: &mut RequestContext) -> std::result:
 pub(super) fn check_client(shared: &Shared, ctx: &RequestContext) -> std::result::Result<(), Refusal> {
     let revocations = &shared.tokens.revocations;
     let is_blocked = |client| revocations.blocks(client, shared.clock.now().timestamp());
-    let client = ctx.connection.as_ref().map(|connection| connection.client);
-    if revocations.has_blocks() && client.is_some_and(is_blocked) {
+    if revocations.has_blocks() && ctx.client().is_some_and(is_blocked) {
         return Err(Refusal::new(
             catalogue::ADDRESS_REFUSED,
             "J41",
@@ -130,7 +130,7 @@ fn head<'r>(
         target: std::str::from_utf8(request.raw_path()).ok()?,
         host: host(session),
         headers: &request.headers,
-        client: connection.client,
+        client: ctx.client()?,
         body,
         https_port: connection.entrance.https_port,
     })

@@ -93,8 +93,10 @@ fn fill(fields: &mut HeaderMap, session: &Session, ctx: &RequestContext, permit:
     fields.reserve(OURS);
 
     // AD-6: our own facts, never appended to what came in.
+    if let Some(client) = ctx.client_field() {
+        fields.insert(X_FORWARDED_FOR, client.clone());
+    }
     if let Some(connection) = &ctx.connection {
-        fields.insert(X_FORWARDED_FOR, connection.client_field.clone());
         let scheme = match connection.scheme() {
             Scheme::Http => "http",
             Scheme::Https => "https",

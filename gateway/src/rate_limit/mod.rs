@@ -3,9 +3,11 @@
 //! The policy decides with what the table knows ([`RateLimiter::charge`]); what a shared limit says is asked once for
 //! the whole request, behind the decision ([`RateLimiter::confirm`]), and can only take a permit away.
 
+mod handshakes;
 mod store;
 mod table;
 
+pub(crate) use handshakes::Handshakes;
 pub(crate) use store::LimitStore;
 
 use std::sync::Arc;

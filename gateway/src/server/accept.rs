@@ -9,9 +9,8 @@ use tokio::time::timeout;
 
 use super::entrance::Entrance;
 use super::worker::Worker;
-use crate::connection::{self, caps::ConnectionCaps};
+use crate::connection::{self, Admitted, caps::ConnectionCaps};
 use crate::listen;
-use crate::metrics::METRICS;
 
 /// Waiting after `accept` fails, which it does when file descriptors run out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -66,16 +65,14 @@ impl Door {
     }
 
     fn admit(&self, socket: TcpStream, peer: SocketAddr) {
-        match self.caps.admit(peer.ip()) {
-            Ok(permit) => {
-                let (worker, entrance) = (self.worker.clone(), self.entrance.clone());
-                let serving = connection::serve(worker, entrance, socket, peer, permit);
+        let (worker, entrance) = (self.worker.clone(), self.entrance.clone());
+        let admitted = Admitted::new(&worker.shared, &entrance, &self.caps, peer.ip().to_canonical());
+        match admitted {
+            Ok(admitted) => {
+                let serving = connection::serve(worker, entrance, socket, peer, admitted);
                 self.worker.shared.drain.spawn(serving);
             }
-            Err(reason) => METRICS
-                .connections_refused
-                .with_label_values(&[reason.as_str()])
-                .inc(),
+            Err(refused) => refused.count(),
         }
     }
 

@@ -41,7 +41,7 @@ use crate::fleet::{ShadowSlot, Traffic};
 use crate::hand_over::{Inherited, Predecessor, Turn, Upgrades};
 use crate::keys::{self, KeyStore};
 use crate::policy_source::{self, PolicySource, Reload};
-use crate::rate_limit::{LimitStore, RateLimiter};
+use crate::rate_limit::{Handshakes, LimitStore, RateLimiter};
 use crate::revocations;
 use crate::settings::{ConnectionSettings, Settings};
 use crate::tls::TlsFiles;
@@ -59,6 +59,7 @@ pub(crate) struct Shared {
     pub(crate) tokens: Tokens,
     pub(crate) readiness: Readiness,
     pub(crate) limiter: RateLimiter,
+    pub(crate) handshakes: Handshakes,
     /// A policy that is only tried.
     pub(crate) shadow: Arc<ShadowSlot>,
     pub(crate) traffic: Arc<Traffic>,
@@ -166,6 +167,10 @@ impl Prepared {
             challenges: Challenges::default(),
             cache: Arc::new(Cache::new(settings.cache.max_mib.saturating_mul(1024 * 1024))),
             limiter: RateLimiter::new(settings.rate_limit.max_keys, store.clone()),
+            handshakes: Handshakes::new(
+                settings.connections.handshakes_per_second,
+                settings.connections.max_per_address,
+            ),
             connections: settings.connections,
             clock,
             drain,

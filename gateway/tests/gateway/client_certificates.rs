@@ -9,12 +9,14 @@ use rustls::client::Resumption;
 use rustls::{ClientConfig, HandshakeKind};
 use rustls_pki_types::ServerName;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use crate::authority::{Authority, Issued};
 use crate::gateway_process::{GatewayProcess, POLICY, eventually, now};
+use crate::raw_upstream::read_message;
+use crate::websocket::{AGREED, KEY, expect, frame};
 
 const PAYROLL: &str = "spiffe://bank.example/payroll";
 const LISTENER: &str = r#"listeners:
@@ -38,7 +40,11 @@ struct Partners {
 
 impl Partners {
     async fn start() -> Self {
-        let policy = POLICY
+        Self::with(POLICY).await
+    }
+
+    async fn with(policy: &str) -> Self {
+        let policy = policy
             .replace("listeners:\n", LISTENER)
             .replace("routes:\n", ROUTE);
         let authority = Authority::new("Partners");
@@ -184,6 +190,54 @@ async fn tls6_who_is_revoked_is_out_at_once_also_on_an_open_connection() {
     assert_eq!(open.get(PATH).await, Ok(403), "the connection was open before");
     assert_eq!(stays.get(PATH).await, Ok(200));
     assert_eq!(partners.outcome(Some(&two)).await, Ok(200));
+}
+
+#[tokio::test]
+async fn tls6_who_is_revoked_loses_the_socket_that_is_open() {
+    let upstream = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = upstream.local_addr().unwrap();
+    let service = format!(
+        "upstreams:\n  events:\n    address: http://{address}\n    authorization: strip\n    timeouts: {{ connect: 1s, read: 2s, total: 4s }}\n"
+    );
+    let route = format!(
+        "{}    websocket: {{ idle_timeout: 10min, max_frame: 1KiB }}\n",
+        ROUTE
+            .replace("payroll:\n", "follow:\n")
+            .replace("/api/v1/rates/payroll", "/api/v1/events")
+            .replace("upstream: core", "upstream: events")
+    );
+    let policy = POLICY
+        .replace("upstreams:\n", &service)
+        .replace("routes:\n", &route);
+    let partners = Partners::with(&policy).await;
+    let client = partners.authority.issue_to_client(PAYROLL, 1);
+    let Connected(mut stream) = partners.connect(Some(&client)).await;
+    let asked = format!(
+        "GET /api/v1/events HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {KEY}\r\n\r\n"
+    );
+    stream.write_all(asked.as_bytes()).await.unwrap();
+    let (mut server, _) = upstream.accept().await.unwrap();
+    read_message(&mut server, &mut Vec::new()).await.unwrap();
+    server.write_all(AGREED.as_bytes()).await.unwrap();
+    let hello = frame(0x81, b"hello", None);
+    server.write_all(&hello).await.unwrap();
+    let mut seen = Vec::new();
+    while !seen.ends_with(&hello) {
+        assert_ne!(
+            stream.read_buf(&mut seen).await.unwrap(),
+            0,
+            "{}",
+            seen.escape_ascii()
+        );
+    }
+
+    partners.revoke(&[1], in_days(30));
+    let told = [
+        &1008_u16.to_be_bytes()[..],
+        b"the client certificate is good no longer",
+    ]
+    .concat();
+    expect(&mut stream, &frame(0x88, &told, None)).await;
 }
 
 #[tokio::test]

@@ -143,7 +143,7 @@ pub(crate) struct GatewayProcess {
 
 impl GatewayProcess {
     pub(crate) async fn start() -> Self {
-        Self::with_connections(ConnectionSettings::default()).await
+        Self::with(POLICY, |_| ()).await
     }
 
     pub(crate) async fn with_connections(connections: ConnectionSettings) -> Self {
@@ -317,6 +317,11 @@ impl Drop for GatewayProcess {
 fn settings(directory: &Path) -> Settings {
     let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
     Settings {
+        // Tests make a connection for each request, all from one address.
+        connections: ConnectionSettings {
+            handshakes_per_second: 0,
+            ..ConnectionSettings::default()
+        },
         policies_dir: directory.join("policies"),
         state_dir: directory.join("state"),
         socket_dir: directory.join("run"),

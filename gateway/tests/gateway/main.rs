@@ -43,6 +43,7 @@ mod tls_upstream;
 mod token_attacks;
 mod token_rules;
 mod traces;
+mod trusted_proxies;
 mod upstream_process;
 mod upstreams;
 mod validation;

@@ -7,10 +7,10 @@ use gateway::settings::ConnectionSettings;
 use rustls::{ClientConfig, NamedGroup, ProtocolVersion, version};
 use rustls_pki_types::ServerName;
 use tokio::io::AsyncReadExt as _;
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio_rustls::TlsConnector;
 
-use crate::gateway_process::GatewayProcess;
+use crate::gateway_process::{GatewayProcess, eventually};
 
 async fn connect(
     gateway: &GatewayProcess,
@@ -76,7 +76,7 @@ async fn the_lowest_version_is_policy_and_follows_it_live() {
 
     let stricter = crate::gateway_process::POLICY.replace(r#"min: "1.2""#, r#"min: "1.3""#);
     gateway.policy_file("base.yaml", &stricter);
-    crate::gateway_process::eventually("TLS 1.2 is refused", || async {
+    eventually("TLS 1.2 is refused", || async {
         connect(&gateway, tls12_only(&gateway), "localhost")
             .await
             .is_err()
@@ -124,6 +124,28 @@ async fn one_address_gets_so_many_connections_and_no_more() {
         .metric(r#"portico_connections_refused_total{reason="address"}"#)
         .await;
     assert_eq!(counted, Some(refused));
+}
+
+#[tokio::test]
+async fn tls7_one_address_begins_so_many_handshakes_and_another_one_is_served() {
+    let bounds = ConnectionSettings {
+        max_per_address: 30,
+        handshakes_per_second: 1,
+        ..ConnectionSettings::default()
+    };
+    let gateway = GatewayProcess::with_connections(bounds).await;
+    let counted = r#"portico_connections_refused_total{reason="handshakes"}"#;
+    eventually("there were too many", || async {
+        drop(TcpStream::connect(gateway.https).await.unwrap());
+        gateway.metric(counted).await >= Some(1)
+    })
+    .await;
+    let other = TcpSocket::new_v4().unwrap();
+    other.bind("127.0.0.2:0".parse().unwrap()).unwrap();
+    let socket = other.connect(gateway.https).await.unwrap();
+    let name = ServerName::try_from("localhost").unwrap();
+    let connector = TlsConnector::from(Arc::new(gateway.tls_config()));
+    assert!(connector.connect(name, socket).await.is_ok());
 }
 
 async fn connect_and_hold(

@@ -2,6 +2,7 @@
 
 mod agreement;
 mod callers;
+mod description;
 mod durability;
 mod entrance;
 mod forged;
@@ -9,6 +10,7 @@ mod forwarding;
 mod headers;
 mod isolation;
 mod limits;
+mod patience;
 mod policy_error;
 mod refusal;
 mod reload;
@@ -62,6 +64,8 @@ pub(crate) enum Claim {
     Forwarding,
     Entrance,
     Headers,
+    Description,
+    Patience,
     Limits,
     PolicyError,
     Reload,
@@ -73,11 +77,13 @@ pub(crate) enum Claim {
 }
 
 impl Claim {
-    pub(crate) const ALL: [Self; 12] = [
+    pub(crate) const ALL: [Self; 14] = [
         Self::Refusal,
         Self::Forwarding,
         Self::Entrance,
         Self::Headers,
+        Self::Description,
+        Self::Patience,
         Self::Limits,
         Self::PolicyError,
         Self::Reload,
@@ -94,6 +100,8 @@ impl Claim {
             Self::Forwarding => "forwarding",
             Self::Entrance => "entrance",
             Self::Headers => "headers",
+            Self::Description => "description",
+            Self::Patience => "patience",
             Self::Limits => "limits",
             Self::PolicyError => "policy-error",
             Self::Reload => "reload",
@@ -117,6 +125,10 @@ impl Claim {
                 "Who asks for a name that is not ours gets no certificate, and nothing is served in clear."
             }
             Self::Headers => "Every answer carries the headers of the policy, whoever makes it.",
+            Self::Description => "What the OpenAPI document of the core does not describe never reaches it.",
+            Self::Patience => {
+                "Who does not finish a request is cut off at the deadline of the policy, and holds nobody else up."
+            }
             Self::Limits => {
                 "A limit lets through exactly what the policy says, however many ask in the same moment."
             }
@@ -158,6 +170,14 @@ impl Claim {
             Self::Headers => {
                 "Answers of every kind are called forth: of the core, of the gateway, refusals of the policy, of paths and of HTTP \
                  itself, a reached limit and a redirect. Each must have every field of the policy's own profile, and none that it removes."
+            }
+            Self::Description => {
+                "Bodies that differ from a good one in one way each are sent with a good token. Each must be answered 400 with a \
+                 pointer to what is wrong, and core-api's own counter must not move; a good body must move it."
+            }
+            Self::Patience => {
+                "Many clients begin the head of a request and never end it, while others call a protected route. Each of the \
+                 first must be answered 408 and its connection closed; every other call must be answered 200."
             }
             Self::Limits => {
                 "Wrong passwords for one account are sent all at once, several times over. As many as the policy allows must reach \
@@ -203,6 +223,8 @@ impl Claim {
             Self::Forwarding => "the attacked route is opened by policy",
             Self::Entrance => "the name is ours, and the calls go over TLS",
             Self::Headers => "one field is taken out of the profiles",
+            Self::Description => "the document allows members of any name",
+            Self::Patience => "the policy gives clients five minutes",
             Self::Limits => "the policy lets three more through",
             Self::PolicyError => "the edit is a correct one",
             Self::Reload => "the edits ask for a scope that nobody has",
@@ -220,6 +242,8 @@ impl Claim {
             Self::Forwarding => &["INV-A1", "FR-1", "FR-2", "PA-2", "J3", "J32", "AD-7"],
             Self::Entrance => &["TLS-2", "RD-1", "RD-2", "RD-4"],
             Self::Headers => &["INV-A20", "RD-4"],
+            Self::Description => &["EDG-11"],
+            Self::Patience => &["EDG-11", "FR-10"],
             Self::Limits => &["EDG-5"],
             Self::PolicyError => &["POL-1", "POL-2"],
             Self::Reload => &["INV-A3", "EDG-16"],
@@ -237,6 +261,8 @@ impl Claim {
             Self::Forwarding => forwarding::check(ground).await,
             Self::Entrance => entrance::check(ground).await,
             Self::Headers => headers::check(ground).await,
+            Self::Description => description::check(ground).await,
+            Self::Patience => patience::check(ground).await,
             Self::Limits => limits::check(ground).await,
             Self::PolicyError => policy_error::check(ground).await,
             Self::Reload => reload::check(ground).await,
@@ -255,6 +281,8 @@ impl Claim {
             Self::Forwarding => forwarding::control(ground).await,
             Self::Entrance => entrance::control(ground).await,
             Self::Headers => headers::control(ground).await,
+            Self::Description => description::control(ground).await,
+            Self::Patience => patience::control(ground).await,
             Self::Limits => limits::control(ground).await,
             Self::PolicyError => policy_error::control(ground).await,
             Self::Reload => reload::control(ground).await,

@@ -14,6 +14,7 @@ mod headers;
 mod limits;
 mod observatory;
 mod places;
+mod proxies;
 mod report;
 mod routes;
 mod score;
@@ -104,11 +105,12 @@ impl AuditRule {
 
 /// Every rule, by id.
 pub fn rules() -> impl Iterator<Item = &'static AuditRule> {
-    let files: [&[&AuditRule]; 13] = [
+    let files: [&[&AuditRule]; 14] = [
         &answers::RULES,
         &csp::RULES,
         &headers::RULES,
         &tls::RULES,
+        &proxies::RULES,
         &tokens::RULES,
         &limits::RULES,
         &sizes::RULES,
@@ -199,6 +201,7 @@ pub fn audit(files: &[SourceFile], environment: &str, today: Date) -> Result<Aud
     auditor.csp();
     auditor.headers();
     auditor.tls();
+    auditor.proxies();
     auditor.tokens();
     auditor.limits();
     auditor.sizes();

@@ -119,7 +119,8 @@ struct Section<'d, T> {
 
 impl<'d> Compiler<'d> {
     fn plan(mut self, overlay: Option<usize>) -> Result<Plan, Vec<Diagnostic>> {
-        let listeners = self.listeners();
+        let addresses = self.address_lists();
+        let listeners = self.listeners(&addresses);
         let certificates = self.certificates();
         let hosts = self.hosts();
         let upstreams = self.upstreams();
@@ -127,7 +128,6 @@ impl<'d> Compiler<'d> {
         let profiles = self.profiles();
         let cors = self.cors_profiles();
         self.rate_names();
-        let addresses = self.address_lists();
         let floor = self.floor(&profiles, &addresses);
         let parts = parts::Parts {
             addresses,

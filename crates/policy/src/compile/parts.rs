@@ -3,12 +3,12 @@
 use super::{Compiler, Section, environment::is_strict};
 use crate::{
     diagnostic::{Span, code},
-    document::{FloorDocument, RateDocument, UpstreamDocument},
+    document::{FloorDocument, ListenerDocument, RateDocument, UpstreamDocument},
     gcra,
     plan::{
         AcmeChallenge, AddressList, AddressRule, Certificate, Cors, CountIn, Ejection, Floor, HttpListener,
-        HttpsListener, IdentityProvider, Limits, Listener, Profile, RateLimit, Rule, Timeouts, Upstream,
-        UpstreamAddress,
+        HttpsListener, IdentityProvider, Limits, Listener, Profile, RateLimit, Rule, Timeouts,
+        TrustedProxies, Upstream, UpstreamAddress,
     },
     read::{At, Named},
 };
@@ -30,7 +30,10 @@ pub(super) struct Parts {
 }
 
 impl<'d> Compiler<'d> {
-    pub(super) fn listeners(&mut self) -> BTreeMap<String, Arc<Listener>> {
+    pub(super) fn listeners(
+        &mut self,
+        addresses: &BTreeMap<String, Arc<AddressList>>,
+    ) -> BTreeMap<String, Arc<Listener>> {
         if self.document.listeners.is_empty() {
             self.missing_section("listeners", "listeners: { public: { https: … } }");
         }
@@ -52,8 +55,12 @@ impl<'d> Compiler<'d> {
                         .related(first, "first bound here");
                 }
             }
+            let Some(trusted_proxies) = self.trusted_proxies(written, &named.path, addresses) else {
+                continue;
+            };
             let listener = Listener {
                 name: named.name.clone(),
+                trusted_proxies,
                 http: written.http.as_ref().map(|bind| HttpListener {
                     bind: bind.value,
                     rule: self.rule(bind.at, &format!("{}.http", named.path)),
@@ -70,6 +77,33 @@ impl<'d> Compiler<'d> {
             listeners.insert(named.name.clone(), Arc::new(listener));
         }
         listeners
+    }
+
+    /// The outer `None` means that something of it is wrong.
+    fn trusted_proxies(
+        &mut self,
+        listener: &'d ListenerDocument,
+        path: &str,
+        addresses: &BTreeMap<String, Arc<AddressList>>,
+    ) -> Option<Option<TrustedProxies>> {
+        let Some(written) = &listener.trusted_proxies else {
+            return Some(None);
+        };
+        let key = format!("{path}.trusted_proxies.from");
+        let from = self.address_rule(Some(&written.from), &key, addresses)??;
+        if from.holds_all_of_a_family() {
+            self.findings
+                .error(
+                    code::TRUSTS_EVERYONE,
+                    written.from.0,
+                    format!("{key} holds every address"),
+                )
+                .why("every client could say that it is another one, and no limit would hold it")
+                .fix("name the addresses of the proxies alone");
+            return None;
+        }
+        let client = written.client;
+        Some(Some(TrustedProxies { from, client }))
     }
 
     /// What the listeners' certificates are for. One that no listener shows is reported with the other unused names.

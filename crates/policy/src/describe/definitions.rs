@@ -8,8 +8,8 @@ use crate::plan::{
     AcmeChallenge, AddressList, AddressRule, Breaker, CORS_FIELDS, Cache, Certificate, ClientCertificateRule,
     Compression, Cors, Count, CountIn, Ejection, Fallback, Floor, HealthCheck, HttpListener, HttpsListener,
     IdentityProvider, KeySource, KeyUrl, Limits, Listener, Mode, Plan, Profile, RateKey, RateLimit, Retries,
-    Route, RouteAuth, RouteTarget, Served, Timeouts, TlsVersion, Upstream, UpstreamAuthorization,
-    UpstreamTls, Waiver, WebSocket,
+    Route, RouteAuth, RouteTarget, Served, Timeouts, TlsVersion, TrustedProxies, Upstream,
+    UpstreamAuthorization, UpstreamTls, Waiver, WebSocket,
 };
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -41,15 +41,7 @@ pub(super) fn of(plan: &Plan, places: &Places) -> Vec<Definition> {
         .filter_map(|route| route.cors.as_ref())
         .map(|cors| (cors.rule.key(), &**cors))
         .collect();
-    let rules = routes
-        .iter()
-        .map(|route| &route.allow_from)
-        .chain([&floor.deny_from]);
-    let addresses: BTreeMap<&str, &AddressList> = rules
-        .flatten()
-        .flat_map(|rule| &rule.lists)
-        .map(|list| (list.name.as_str(), &**list))
-        .collect();
+    let addresses = named_addresses(plan);
     let mut all: Vec<Definition> = Vec::new();
     all.extend(
         listeners
@@ -138,6 +130,19 @@ impl Draft<'_> {
     }
 }
 
+/// Every list that is named somewhere, by its name.
+fn named_addresses(plan: &Plan) -> BTreeMap<&str, &AddressList> {
+    let of_routes = plan.routes.iter().map(|route| &route.allow_from);
+    let rules = of_routes.chain([&plan.floor.deny_from]).flatten();
+    let proxies = plan.listeners.iter();
+    let proxies = proxies.filter_map(|listener| listener.trusted_proxies.as_ref());
+    rules
+        .chain(proxies.map(|proxies| &proxies.from))
+        .flat_map(|rule| &rule.lists)
+        .map(|list| (list.name.as_str(), &**list))
+        .collect()
+}
+
 const fn tls_version(version: TlsVersion) -> &'static str {
     match version {
         TlsVersion::Tls12 => "1.2",
@@ -150,6 +155,7 @@ fn listener(listener: &Listener, places: &Places) -> Vec<Definition> {
         name,
         http,
         https,
+        trusted_proxies,
         rule: _,
     } = listener;
     let HttpsListener {
@@ -169,6 +175,13 @@ fn listener(listener: &Listener, places: &Places) -> Vec<Definition> {
         .fact("https.tls.more_certificates", Value::set(more));
     let asked_of_clients = client_authority.as_deref().unwrap_or("none");
     let secure = secure.fact("https.tls.client_authority", Value::text(asked_of_clients));
+    let (proxies, client) = match trusted_proxies {
+        Some(TrustedProxies { from: lists, client }) => (Some(lists), client.as_str()),
+        None => (None, "the connection"),
+    };
+    let secure = secure
+        .fact("trusted_proxies.from", from(proxies, "none"))
+        .fact("trusted_proxies.client", Value::text(client));
     let clear = http.as_ref().map(|HttpListener { bind, rule: _ }| {
         open(Kind::Clear, &format!("{key}.http"), places)
             .of(&key)
@@ -198,7 +211,7 @@ fn addresses(list: &AddressList, places: &Places) -> Definition {
         .made
 }
 
-/// The lists of `deny_from` or `allow_from`, or the word for none.
+/// The lists that are named, or the word for none.
 fn from(rule: Option<&AddressRule>, none: &str) -> Value {
     rule.map_or_else(
         || Value::text(none),

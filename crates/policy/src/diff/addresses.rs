@@ -17,6 +17,12 @@ pub(super) fn denied(comparison: &Comparison<'_>, values: Values<'_>) -> Judgeme
     refused((&old, &new))
 }
 
+/// Another `trusted_proxies.from`.
+pub(super) fn trusted(comparison: &Comparison<'_>, values: Values<'_>) -> Judgement {
+    let (old, new) = networks(comparison, values);
+    believed((&old, &new))
+}
+
 /// Another `allow_from`.
 pub(super) fn allowed(comparison: &Comparison<'_>, values: Values<'_>, subject: &str) -> Judgement {
     match values {
@@ -36,12 +42,10 @@ pub(super) fn allowed(comparison: &Comparison<'_>, values: Values<'_>, subject: 
 
 /// Other networks in a list: what opens depends on whether it keeps out, lets in, or both.
 pub(super) fn list(comparison: &Comparison<'_>, after: &Definition, values: Values<'_>) -> Judgement {
-    let judgement = |user: &Definition| {
-        if user.kind == Kind::Floor {
-            refused(values)
-        } else {
-            admitted(values)
-        }
+    let judgement = |user: &Definition| match user.kind {
+        Kind::Floor => refused(values),
+        Kind::Listener => believed(values),
+        _ => admitted(values),
     };
     let judgements = comparison.new.users(&after.key).map(judgement);
     judgements
@@ -75,6 +79,18 @@ fn is_everyone(networks: &Value) -> bool {
 fn admitted(values: Values<'_>) -> Judgement {
     let added = (Risk::High, "clients from {words} may come");
     let removed = (Risk::Low, "clients from {words} are refused with 403");
+    said(added, removed, values)
+}
+
+fn believed(values: Values<'_>) -> Judgement {
+    let added = (
+        Risk::Critical,
+        "whoever comes from {words} may say which client it is",
+    );
+    let removed = (
+        Risk::Medium,
+        "who comes from {words} is a client, whatever it says",
+    );
     said(added, removed, values)
 }
 

@@ -102,6 +102,7 @@ impl Comparison<'_> {
                 references::other(self, (old, new), subject)
             }
             (Kind::Floor, "deny_from") => addresses::denied(self, (old, new)),
+            (Kind::Listener, "trusted_proxies.from") => addresses::trusted(self, (old, new)),
             (Kind::Route, "allow_from") => addresses::allowed(self, (old, new), subject),
             (Kind::Addresses, _) => addresses::list(self, after, (old, new)),
             (Kind::Listener, "https.bind") | (Kind::Clear, "bind") => bind(old, new),

@@ -39,6 +39,8 @@ static ROWS: &[Row] = &[
         "clients may be shown {words}, too", "clients are never shown {words}")),
     Row(&[Listener], "https.tls.client_authority", High, Other(
         "clients are asked for certificates of {new}, no longer of {old}")),
+    Row(&[Listener], "trusted_proxies.client", High, Other(
+        "the address of a client is taken from {new}, no longer from {old}")),
     Row(&[Certificate], "hosts", Medium, Other("the certificate must be for {new}")),
     Row(&[Certificate], "acme", Medium, Other("the certificate comes from another place")),
     Row(&[Hosts], "", Medium, Permits(

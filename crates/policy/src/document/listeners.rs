@@ -1,9 +1,9 @@
 //! `listeners`: where clients arrive.
 
 use crate::{
-    diagnostic::{Findings, code},
+    diagnostic::{Findings, Span, code},
     language,
-    plan::TlsVersion,
+    plan::{ClientSource, TlsVersion},
     read::{At, Field, Mapping},
 };
 use std::net::SocketAddr;
@@ -13,6 +13,14 @@ use std::net::SocketAddr;
 pub(crate) struct ListenerDocument {
     pub(crate) http: Option<At<SocketAddr>>,
     pub(crate) https: HttpsDocument,
+    pub(crate) trusted_proxies: Option<TrustedProxiesDocument>,
+}
+
+/// Who announces clients.
+#[derive(Debug, Clone)]
+pub(crate) struct TrustedProxiesDocument {
+    pub(crate) from: (Span, Vec<At<String>>),
+    pub(crate) client: ClientSource,
 }
 
 /// Its HTTPS side.
@@ -38,11 +46,34 @@ impl ListenerDocument {
         let https = listener
             .key("https", findings)
             .and_then(|field| https(&field, findings));
+        let trusted_proxies = listener
+            .optional("trusted_proxies")
+            .map(|field| trusted_proxies(&field, findings));
         Some(Self {
             http: http.map_or(Some(None), |http| http.map(Some))?,
             https: https?,
+            trusted_proxies: trusted_proxies.map_or(Some(None), |proxies| proxies.map(Some))?,
         })
     }
+}
+
+fn trusted_proxies(field: &Field<'_>, findings: &mut Findings) -> Option<TrustedProxiesDocument> {
+    let proxies = Mapping::open(field, language::TRUSTED_PROXIES, findings)?;
+    let from = proxies.key("from", findings).and_then(|field| {
+        let lists = field.list(findings, Field::text)?;
+        Some((field.key_at, lists))
+    });
+    let choices = [
+        ("proxy_protocol", ClientSource::ProxyProtocol),
+        ("x_forwarded_for", ClientSource::ForwardedFor),
+    ];
+    let client = proxies
+        .key("client", findings)
+        .and_then(|field| field.choice(&choices, findings));
+    Some(TrustedProxiesDocument {
+        from: from?,
+        client: client?.value,
+    })
 }
 
 fn http(field: &Field<'_>, findings: &mut Findings) -> Option<At<SocketAddr>> {

@@ -76,7 +76,7 @@ pub static BASE: &[Key] = &[
         "addresses",
         Form::Named(&list(&Form::Text(Text::Network))),
         "{ office: [203.0.113.0/24] }",
-        "Named lists of client addresses, for `deny_from` and `allow_from`.",
+        "Named lists of addresses, for `deny_from`, `allow_from` and `trusted_proxies`.",
     ),
     may(
         "upstreams",
@@ -134,6 +134,27 @@ pub(crate) static LISTENER: &[Key] = &[
         Form::Mapping(HTTPS),
         "{ bind: \"0.0.0.0:443\", tls: { min: \"1.2\", certificate: gateway } }",
         "The side over TLS.",
+    ),
+    may(
+        "trusted_proxies",
+        Form::Mapping(TRUSTED_PROXIES),
+        "{ from: [balancers], client: proxy_protocol }",
+        "Who stands in front of it and is believed about the address of clients; nobody without it.",
+    ),
+];
+
+pub(crate) static TRUSTED_PROXIES: &[Key] = &[
+    must(
+        "from",
+        list(&NAME),
+        "[balancers]",
+        "Lists of `addresses` from which clients are announced.",
+    ),
+    must(
+        "client",
+        Form::Choice(&["proxy_protocol", "x_forwarded_for"]),
+        "proxy_protocol",
+        "How: before the first byte of each connection, or in a header of each request.",
     ),
 ];
 

@@ -4,6 +4,7 @@ use super::{
     AddressList, RateLimit,
     answer::{Cors, Profile},
     answers::{Cache, Compression},
+    proxies::TrustedProxies,
 };
 use crate::{Date, diagnostic::Place, evaluate::Scheme, openapi::Operation};
 use http::{HeaderName, HeaderValue, Method};
@@ -108,6 +109,8 @@ pub struct Listener {
     pub http: Option<HttpListener>,
     /// HTTPS.
     pub https: HttpsListener,
+    /// Who stands in front of it.
+    pub trusted_proxies: Option<TrustedProxies>,
     /// Where it is written.
     pub rule: Rule,
 }
@@ -568,6 +571,11 @@ impl AddressRule {
     fn networks(&self) -> Vec<IpNet> {
         let all = self.lists.iter().flat_map(|list| list.networks()).copied();
         IpNet::aggregate(&all.collect())
+    }
+
+    /// Whether every address of IPv4, or every one of IPv6, is in one of the lists.
+    pub(crate) fn holds_all_of_a_family(&self) -> bool {
+        self.networks().iter().any(|network| network.prefix_len() == 0)
     }
 
     /// Whether every address there is is in one of the lists.

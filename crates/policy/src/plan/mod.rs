@@ -4,6 +4,7 @@ mod addresses;
 mod answer;
 mod answers;
 mod facts;
+mod proxies;
 mod rate;
 mod sunset;
 mod waiver;
@@ -19,6 +20,7 @@ pub use facts::{
     Retirement, Retries, Route, RouteAuth, RouteTarget, Rule, ScopesClaim, Served, Timeouts, TlsVersion,
     Upstream, UpstreamAddress, UpstreamAuthorization, UpstreamTls, WebSocket,
 };
+pub use proxies::{ClientSource, TrustedProxies};
 pub use rate::{Count, CountIn, Mode, OnStoreDown, RateKey, RateLimit, is_failure};
 pub use waiver::Waiver;
 

@@ -293,7 +293,7 @@ const HEADERS: [Case; 34] = [
 ];
 
 /// Rules about other single values.
-const VALUES: [Case; 68] = [
+const VALUES: [Case; 69] = [
     Case(
         "A1101",
         "listeners.yaml",
@@ -333,6 +333,14 @@ const VALUES: [Case; 68] = [
         "    address: https://10.0.0.7:8443\n    tls: { min: \"1.2\", authority: core, server_name: core.internal, certificate: gateway }",
         "upstreams.core.tls.min",
         "    address: https://10.0.0.7:8443\n    tls: { min: \"1.3\", authority: core, server_name: core.internal, certificate: gateway }",
+    ),
+    Case(
+        "A1841",
+        "listeners.yaml",
+        "listeners:\n  public:\n",
+        "addresses: { balancers: [203.0.112.0/23] }\nlisteners:\n  public:\n    trusted_proxies: { from: [balancers], client: proxy_protocol }\n",
+        "listeners.public.trusted_proxies.from",
+        "addresses: { balancers: [203.0.113.0/24] }\nlisteners:\n  public:\n    trusted_proxies: { from: [balancers], client: proxy_protocol }\n",
     ),
     Case(
         "A1201",

@@ -359,6 +359,14 @@ pub(crate) fn facts(plan: &Plan) -> Vec<String> {
             "listener {} {http:?} {bind} {tls:?} {certificates:?} {:?}",
             listener.name, https.client_authority
         ));
+        if let Some(proxies) = &listener.trusted_proxies {
+            let networks = proxies.from.lists.iter().map(|list| list.networks());
+            let (networks, client) = (networks.collect::<Vec<_>>(), proxies.client.as_str());
+            lines.push(format!(
+                "clients of {} by {client} from {networks:?}",
+                listener.name
+            ));
+        }
     }
     let certificates = plan.certificates().iter();
     lines.extend(

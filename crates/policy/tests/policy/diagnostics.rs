@@ -570,6 +570,12 @@ const TOGETHER: &[Slip] = &[
         "keys: portico\n    scopes_claim: roles\n    require_jti: false",
     ),
     Slip(
+        "everybody may say which client it is",
+        "listeners.yaml",
+        "listeners:\n  public:\n",
+        "addresses: { world: [0.0.0.0/0] }\nlisteners:\n  public:\n    trusted_proxies: { from: [world], client: proxy_protocol }\n",
+    ),
+    Slip(
         "two issuers with the same keys",
         "identity.yaml",
         "identity:\n",

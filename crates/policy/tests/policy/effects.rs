@@ -19,6 +19,7 @@ listeners:
     https: { bind: "0.0.0.0:443", tls: { min: "1.2", certificate: gateway, client_authority: partners } }
   machines:
     https: { bind: "0.0.0.0:445", tls: { min: "1.3", certificate: machines, more_certificates: [devices], client_authority: others } }
+    trusted_proxies: { from: [balancers], client: proxy_protocol }
 certificates:
   machines: { hosts: [api.bank.example], acme: dns-01 }
 hosts: [api.bank.example]
@@ -26,6 +27,7 @@ addresses:
   office: [192.0.2.0/24]
   visitors: [203.0.113.0/24]
   blocked: [198.51.100.0/24]
+  balancers: [10.9.0.0/16]
 upstreams:
   core: { address: unix:core.sock, also_at: [unix:spare.sock], authorization: forward, timeouts: { connect: 1s, read: 15s, total: 30s }, health: { path: /health, every: 2s, timeout: 1s, failures: 3, successes: 2 }, eject: { failures: 5, for: 10s }, retries: { most: 1, budget: 10% }, breaker: { failures: 20, for: 5s, fallback: { status: 503, detail: back soon, stale_for: 1min } } }
   other: { address: "https://10.0.0.7:8443", tls: { min: "1.3", authority: core, server_name: core.internal, certificate: outward }, authorization: strip, timeouts: { connect: 9s, read: 39s, total: 40s } }
@@ -204,6 +206,21 @@ pub(crate) const CHANGES: &[(&str, &str, &str)] = &[
         "listeners.*.https.tls.client_authority",
         "client_authority: others",
         "client_authority: strangers",
+    ),
+    (
+        "listeners.*.trusted_proxies",
+        "    trusted_proxies: { from: [balancers], client: proxy_protocol }\n",
+        "\n",
+    ),
+    (
+        "listeners.*.trusted_proxies.from",
+        "from: [balancers], client",
+        "from: [office], client",
+    ),
+    (
+        "listeners.*.trusted_proxies.client",
+        "client: proxy_protocol",
+        "client: x_forwarded_for",
     ),
     (
         "routes.*.client_certificate",
@@ -683,6 +700,18 @@ const ON_THE_WIRE: &[(&str, &str)] = &[
         "gateway/tests/gateway/certificates.rs::tls2_the_name_chooses_the_certificate_and_a_wildcard_stands_for_one_label",
     ),
     (
+        "listeners.*.trusted_proxies",
+        "gateway/tests/gateway/trusted_proxies.rs::ad5_who_is_announced_is_the_client_and_nobody_else_may_connect",
+    ),
+    (
+        "listeners.*.trusted_proxies.client",
+        "gateway/tests/gateway/trusted_proxies.rs::ad2_a_proxy_of_ours_is_believed_about_the_client_and_about_nothing_else",
+    ),
+    (
+        "listeners.*.trusted_proxies.from",
+        "gateway/tests/gateway/trusted_proxies.rs::ad2_nobody_else_is_believed",
+    ),
+    (
         "routes.*.websocket",
         "gateway/tests/gateway/websocket/opening.rs::a_request_that_opens_no_socket_is_told_what_is_wanted",
     ),
@@ -897,6 +926,7 @@ pub(crate) fn changed(key: &str, old: &str, new: &str) -> (String, &'static str)
         ("cors: application", "  application: {"),
         ("office, visitors]", "  visitors: ["),
         ("deny_from: [blocked]", "  blocked: ["),
+        ("from: [balancers]", "  balancers: ["),
     ];
     for (reference, definition) in unused {
         if !base.contains(reference) {

@@ -13,6 +13,8 @@ use tokio::sync::oneshot;
 /// Where `ip netns` keeps namespaces.
 const NAMESPACES: &str = "/run/netns";
 const PREFIX: &str = "portico-";
+/// The node in which it is tried what the kernel can do.
+const TRY: &str = "try";
 
 /// Nodes on a bridge, and the thread that made it among them.
 #[derive(Debug)]
@@ -35,11 +37,13 @@ impl Network {
             return Some("it needs root".to_owned());
         }
         sweep();
-        let name = format!("{PREFIX}{}-try", id());
-        let made = ip(&["netns", "add", &name])
-            .and_then(|()| ip(&["-n", &name, "link", "add", "br0", "type", "bridge"]));
-        drop(ip(&["netns", "del", &name]));
-        made.err().map(|error| format!("{error:#}"))
+        refused(|| ip(&["-n", &namespace(TRY), "link", "add", "br0", "type", "bridge"]))
+    }
+
+    /// Why no link can be made bad here; `None` when one can.
+    #[must_use]
+    pub fn cannot_be_bad() -> Option<String> {
+        refused(|| spoil(TRY, "lo"))
     }
 
     /// Makes a node for each name, the first with the address 10.77.0.11, and moves this thread into the node that the
@@ -116,6 +120,24 @@ impl Network {
         ip(&["-n", &namespace("hub"), "link", "set", node, "up"])
     }
 
+    /// Makes the link of a node bad: in both directions packets are late, some by more than others, and some are lost.
+    ///
+    /// # Errors
+    /// When there is no such node, or the kernel has no netem.
+    pub fn make_bad(&self, node: &str) -> anyhow::Result<()> {
+        spoil("hub", node)?;
+        spoil(node, "eth0")
+    }
+
+    /// Makes it as good as it was.
+    ///
+    /// # Errors
+    /// When it was not bad.
+    pub fn make_good(&self, node: &str) -> anyhow::Result<()> {
+        heal("hub", node)?;
+        heal(node, "eth0")
+    }
+
     /// Runs a service in a node until it is dropped.
     ///
     /// # Errors
@@ -186,14 +208,50 @@ fn enter(name: &str) -> anyhow::Result<()> {
         .with_context(|| format!("entering the namespace {name}"))
 }
 
+/// Why the kernel refuses something that is tried in a namespace of its own; `None` when it does it.
+fn refused(attempt: impl FnOnce() -> anyhow::Result<()>) -> Option<String> {
+    let name = namespace(TRY);
+    let tried = ip(&["netns", "add", &name]).and_then(|()| attempt());
+    drop(ip(&["netns", "del", &name]));
+    tried.err().map(|error| format!("{error:#}"))
+}
+
+fn spoil(node: &str, device: &str) -> anyhow::Result<()> {
+    let words = [
+        "-n",
+        &namespace(node),
+        "qdisc",
+        "add",
+        "dev",
+        device,
+        "root",
+        "netem",
+    ];
+    run(
+        "tc",
+        &[&words[..], &["delay", "40ms", "10ms", "loss", "3%"]].concat(),
+    )
+}
+
+fn heal(node: &str, device: &str) -> anyhow::Result<()> {
+    run(
+        "tc",
+        &["-n", &namespace(node), "qdisc", "del", "dev", device, "root"],
+    )
+}
+
 fn ip(words: &[&str]) -> anyhow::Result<()> {
-    let output = Command::new("ip")
+    run("ip", words)
+}
+
+fn run(program: &str, words: &[&str]) -> anyhow::Result<()> {
+    let output = Command::new(program)
         .args(words)
         .output()
-        .context("ip (Debian: iproute2; scripts/install-dependencies --tests)")?;
+        .with_context(|| format!("{program} (Debian: iproute2; scripts/install-dependencies --tests)"))?;
     if !output.status.success() {
         bail!(
-            "ip {}: {}",
+            "{program} {}: {}",
             words.join(" "),
             String::from_utf8_lossy(&output.stderr).trim()
         );

@@ -167,7 +167,7 @@ impl Site {
             more,
         } = place;
         let text = format!(
-            "policies_dir: {0}/policies\ncertificate_dir: {0}/tls\nstate_dir: {0}/{name}\nendpoints_file: {0}/{name}.json\nlisten: {{ edge.https: '{https}' }}\nprivate_listen: {private}\nconnections: {{ max_per_address: 10000 }}\n{more}",
+            "policies_dir: {0}/policies\ncertificate_dir: {0}/tls\nstate_dir: {0}/{name}\nendpoints_file: {0}/{name}.json\nlisten: {{ edge.https: '{https}' }}\nprivate_listen: {private}\nconnections: {{ max_per_address: 10000, handshakes_per_second: 0 }}\n{more}",
             self.directory.path().display()
         );
         let file = format!("{name}.yaml");

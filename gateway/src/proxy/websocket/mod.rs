@@ -4,9 +4,8 @@
 //! expires or the process stops, and pingora has no place for that in its loop.
 
 mod frames;
+mod rights;
 mod tunnel;
-
-use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Version, header};
@@ -24,9 +23,9 @@ use tokio::time::timeout;
 use super::context::RequestContext;
 use super::{answer, upstream, upstream_request};
 use crate::server::Shared;
-use crate::tokens::{AcceptedToken, Ending};
 use crate::upstreams::Io;
-use tunnel::{End, Tunnel};
+use rights::Rights;
+use tunnel::Tunnel;
 
 /// A request that wants no WebSocket where there is nothing else.
 pub(super) const UPGRADE_REQUIRED: ProblemType =
@@ -95,9 +94,7 @@ pub(super) async fn serve(
             upstream::note_answer(ctx, head.status());
             agree(session, ctx, &head).await?;
             let tunnel = Tunnel::new(websocket);
-            let end = tunnel
-                .run(session, socket, right_ends(shared, ctx.token.get().cloned()))
-                .await?;
+            let end = tunnel.run(session, socket, Rights::of(ctx).end(shared)).await?;
             ctx.reason = Some(end.as_str());
             Ok(())
         }
@@ -236,24 +233,4 @@ async fn agree(session: &mut Session, ctx: &RequestContext, head: &Response<()>)
         connection.upgrade();
     }
     session.write_response_header(Box::new(response), false).await
-}
-
-/// Completes when the socket has to end although both sides are well. What takes rights away belongs here.
-async fn right_ends(shared: &Shared, token: Option<Arc<AcceptedToken>>) -> End {
-    let loses_its_right = async {
-        match &token {
-            Some(token) => match shared.tokens.ended(token, &shared.clock).await {
-                Ending::Expired => End::Expired,
-                Ending::Revoked => End::Revoked,
-            },
-            None => std::future::pending().await,
-        }
-    };
-    tokio::select! {
-        () = shared.shutdown.cancelled() => match shared.drain.is_handed_over() {
-            true => End::Replaced,
-            false => End::Stopping,
-        },
-        end = loses_its_right => end,
-    }
 }

@@ -28,6 +28,10 @@ pub(super) enum End {
     Expired,
     /// The token that opened it was revoked.
     Revoked,
+    /// The address of the client was blocked.
+    Blocked,
+    /// The client certificate that opened it is good no longer.
+    Uncertified,
     /// Nothing was sent for too long.
     Idle,
     /// A frame was larger than the policy allows.
@@ -46,6 +50,8 @@ impl End {
             Self::Upstream => "closed_by_upstream",
             Self::Expired => "token_expired",
             Self::Revoked => "token_revoked",
+            Self::Blocked => "address_blocked",
+            Self::Uncertified => "client_certificate",
             Self::Idle => "idle",
             Self::TooLarge => "frame_too_large",
             Self::Stopping => "stopping",
@@ -59,6 +65,8 @@ impl End {
             Self::Client | Self::Upstream => None,
             Self::Expired => Some((1008, "the token has expired")),
             Self::Revoked => Some((1008, "the token was revoked")),
+            Self::Blocked => Some((1008, "nothing is taken from this address")),
+            Self::Uncertified => Some((1008, "the client certificate is good no longer")),
             Self::Idle => Some((1001, "idle")),
             Self::TooLarge => Some((1009, "the frame is too large")),
             Self::Stopping => Some((1001, "going away")),

@@ -167,6 +167,20 @@ impl Table {
             .collect()
     }
 
+    /// Consumes one unit of a limit that stands in no policy; whether there was one.
+    pub(super) fn charge_one(&self, key: &[u8], gcra: Limit) -> bool {
+        let unit = Unit {
+            name: "",
+            key,
+            gcra,
+            cost: 1,
+            is_enforced: true,
+            duty: Duty::Count,
+        };
+        let decisions = self.charge_at(&[unit], self.now_ns());
+        decisions.iter().all(|(_, decision)| decision.is_ok())
+    }
+
     /// Gives back what was reserved, `held` ago. What has come back since by itself is not given twice.
     pub(super) fn refund(&self, charge: &Charge, held: Duration) {
         let held_ns = u64::try_from(held.as_nanos()).unwrap_or(u64::MAX);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use strictness::http2::frame::{code, field, flag, frame, headers, kind};
+use strictness::http2::frame::{PREFACE, code, field, flag, frame, headers, kind};
 use strictness::http2::{Case, Expected, cases};
 
 use super::Edge;
@@ -186,6 +186,33 @@ async fn fr11_floods_of_frames_that_ask_for_nothing_end_their_connection_and_oth
     let good = one("a good request", request(1, &[]), Expected::Answered(&[200]));
     let ending = server.converse(&good, DEADLINE).await.unwrap();
     assert_eq!(ending.status, Some(200));
+}
+
+#[tokio::test]
+async fn fr11_a_head_that_does_not_end_is_cut_by_the_deadline_of_heads() {
+    const CALM: Expected = Expected::ConnectionError(&[code::ENHANCE_YOUR_CALM]);
+    let edge = Edge::start().await;
+    let server = edge.server(b"h2");
+    let begun = |stream| frame(kind::HEADERS, flag::END_STREAM, stream, &field(":method", "GET"));
+    let whole = request(1, &[]);
+    let half = whole[..whole.len() - 1].to_vec();
+    let cases = [
+        one("no END_HEADERS", begun(1), CALM),
+        one("half a frame", half, CALM),
+        one("behind a good request", [whole, begun(3)].concat(), CALM),
+    ];
+    for case in cases {
+        // Nothing may follow, not even the PING of the others.
+        let case = Case {
+            bytes: [PREFACE, &frame(kind::SETTINGS, 0, 0, &[]), &case.bytes].concat(),
+            is_bare: true,
+            ..case
+        };
+        let ending = server.converse(&case, DEADLINE).await.unwrap();
+        assert!(case.expected.is_met_by(&ending), "{}: {ending:?}", case.name);
+    }
+    let counted = r#"portico_refused_heads_total{rule="floor.timeouts.head"}"#;
+    edge.gateway.counts(counted, 3).await;
 }
 
 #[tokio::test]

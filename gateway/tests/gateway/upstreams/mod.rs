@@ -33,9 +33,11 @@ async fn put_behind(gateway: &GatewayProcess, addresses: &[String], more: &str) 
         [] => String::new(),
         others => format!("    also_at: [{}]\n", quoted(others)),
     };
-    let core = format!(
-        "    address: {first}\n{also_at}    authorization: strip\n    timeouts: {{ connect: 500ms, read: 1s, total: 3s }}\n{more}\n"
-    );
+    let timeouts = match more.contains("timeouts:") {
+        true => "",
+        false => "    timeouts: { connect: 500ms, read: 1s, total: 3s }\n",
+    };
+    let core = format!("    address: {first}\n{also_at}    authorization: strip\n{timeouts}{more}\n");
     let old = "    address: unix:core.sock\n    authorization: forward\n    timeouts: { connect: 1s, read: 2s, total: 4s }\n";
     assert!(POLICY.contains(old));
     let loaded = gateway

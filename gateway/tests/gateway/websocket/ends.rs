@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use chrono::TimeDelta;
+use keyring::Revocation;
 use tokio::io::AsyncWriteExt as _;
 
 use super::{Sockets, expect, frame, rest, unmasked_close};
-use crate::gateway_process::eventually;
+use crate::gateway_process::{eventually, now};
 use crate::revocations::lock_out;
 
 const LIMITS: &str = "{ idle_timeout: 1min, max_frame: 64KiB }";
@@ -45,6 +46,23 @@ async fn j47_a_socket_ends_when_its_token_is_revoked() {
     assert_eq!(rest(&mut open.client).await, close(1008, "the token was revoked"));
     let told = rest(&mut open.server).await;
     assert_eq!(unmasked_close(&told), (1008, "the token was revoked".to_owned()));
+}
+
+#[tokio::test]
+async fn j41_a_socket_ends_when_the_address_of_its_client_is_blocked() {
+    let sockets = Sockets::start(LIMITS).await;
+    let mut open = sockets.open().await;
+    sockets.gateway.keys.revoke(vec![Revocation::Network {
+        address: "127.0.0.1".parse().unwrap(),
+        prefix: 32,
+        until: now().timestamp() + 60,
+    }]);
+    let told = "nothing is taken from this address";
+    assert_eq!(rest(&mut open.client).await, close(1008, told));
+    assert_eq!(
+        unmasked_close(&rest(&mut open.server).await),
+        (1008, told.to_owned())
+    );
 }
 
 #[tokio::test]

@@ -99,6 +99,9 @@ impl Fleet {
         self.cut_links(&mut found).await?;
         self.lose_store(&mut found).await?;
         self.cut_store(&mut found).await?;
+        if Self::leaves_out().is_none() {
+            self.spoil_links(&mut found).await?;
+        }
         Ok(findings)
     }
 
@@ -178,6 +181,22 @@ impl Fleet {
         let what = "… and what was counted before is";
         found(self.find(what, all, ("/spare", 10), &[(429, 30)]).await?);
         Ok(())
+    }
+
+    /// The links of a gateway, of a core and of the store are late and lose packets.
+    async fn spoil_links(&mut self, found: &mut impl FnMut(Finding)) -> anyhow::Result<()> {
+        let all = &[0, 1, 2];
+        let bad = ["gateway1", "core1", "store"];
+        bad.iter().try_for_each(|node| self.network.make_bad(node))?;
+        let what = "the links of a gateway, a core and the store are late and lose packets: all serve";
+        found(self.find(what, all, ("/fast", 40), &[(200, 120)]).await?);
+        let what = "… and 60 are 60 for all of them";
+        found(
+            self.find(what, all, ("/late", 30), &[(200, BURST), (429, 30)])
+                .await?,
+        );
+        bad.iter().try_for_each(|node| self.network.make_good(node))?;
+        self.wait_for_store(true).await
     }
 }
 

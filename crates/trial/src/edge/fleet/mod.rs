@@ -22,12 +22,13 @@ const GATEWAYS: [&str; 3] = ["gateway1", "gateway2", "gateway3"];
 const BURST: usize = 60;
 
 /// A limit of 60 that all gateways count together, for each step of the drill that needs one of which nothing is used.
-const LIMITED: [(&str, &str); 5] = [
+const LIMITED: [(&str, &str); 6] = [
     ("exact", "deny"),
     ("spare", "deny"),
     ("other", "deny"),
     ("local", "local"),
     ("open", "allow"),
+    ("late", "deny"),
 ];
 
 /// Three gateways, two cores, a store, on a network of their own.
@@ -87,6 +88,13 @@ impl Fleet {
         }
         fleet.wait_for_store(true).await?;
         Ok(fleet)
+    }
+
+    /// What of the drill the kernel cannot do, and why; `None` when it can do all.
+    #[must_use]
+    pub fn leaves_out() -> Option<String> {
+        let reason = Network::cannot_be_bad()?;
+        Some(format!("links with delay and loss are not tried: {reason}"))
     }
 
     async fn start_gateway(&self, place: &Place) -> anyhow::Result<Gateway> {
