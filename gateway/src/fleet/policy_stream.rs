@@ -347,10 +347,12 @@ pub(super) async fn watch_trial(fleet: Arc<Fleet>, handed_over: CancellationToke
     let began = Instant::now();
     let mut has_started = false;
     let mut looks = tokio::time::interval(LOOK.min(probation));
+    // The policy of a directory is never on trial.
+    let is_stated = fleet.gateway.follows(Stream::Policy);
     loop {
         tokio::select! {
             () = handed_over.cancelled() => break,
-            _ = looks.tick() => if fleet.disk.is_ours() { fleet.look_at_trial() },
+            _ = looks.tick(), if is_stated => if fleet.disk.is_ours() { fleet.look_at_trial() },
         }
         if !has_started && began.elapsed() >= probation {
             has_started = true;
