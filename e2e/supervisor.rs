@@ -4,9 +4,10 @@ use std::net::TcpListener;
 use std::process::Stdio;
 
 use reqwest::Method;
+use serde_json::Value;
 use tokio::process::Command;
-use trial::Service;
 use trial::edge::eventually;
+use trial::{Service, System};
 
 use crate::stage::{PORTICO, Stage};
 
@@ -68,18 +69,12 @@ async fn what_survives_the_supervisor_is_taken_over_by_the_next() {
 async fn an_upgraded_gateway_is_followed_started_again_and_stopped() {
     let stage = Stage::new();
     let (system, door) = stage.start().await;
-    let settings = stage.data_dir().join("settings/gateway.yaml");
-    let first = system.pid_of(Service::Gateway).unwrap();
-    let (code, said) = system
-        .portico(&[
-            "gateway",
-            "upgrade",
-            "--settings",
-            &settings.display().to_string(),
-        ])
+    eventually("the fleet knows it", async || spokesman(&system).await.is_some())
         .await
         .unwrap();
-    assert_eq!(code, Some(0), "{said}");
+    let first_boot = spokesman(&system).await;
+    let first = system.pid_of(Service::Gateway).unwrap();
+    let said = upgrade(&system).await;
     eventually("`up` follows the new process", async || {
         system.pid_of(Service::Gateway).unwrap() != first
     })
@@ -91,6 +86,12 @@ async fn an_upgraded_gateway_is_followed_started_again_and_stopped() {
         "{said}"
     );
     door.get("/health/ready").await.unwrap().expect(200).unwrap();
+    eventually("the new process speaks for the gateway", async || {
+        let boot = spokesman(&system).await;
+        boot.is_some() && boot != first_boot
+    })
+    .await
+    .unwrap();
 
     rustix::process::kill_process(second, rustix::process::Signal::KILL).unwrap();
     eventually("it is started again where it was", async || {
@@ -103,16 +104,7 @@ async fn an_upgraded_gateway_is_followed_started_again_and_stopped() {
     .await
     .unwrap();
 
-    let (code, said) = system
-        .portico(&[
-            "gateway",
-            "upgrade",
-            "--settings",
-            &settings.display().to_string(),
-        ])
-        .await
-        .unwrap();
-    assert_eq!(code, Some(0), "{said}");
+    let said = upgrade(&system).await;
     let last = said
         .split_whitespace()
         .find_map(|word| word.parse().ok())
@@ -123,6 +115,27 @@ async fn an_upgraded_gateway_is_followed_started_again_and_stopped() {
         !trial::edge::Gateway::is_running(last),
         "`up` stops the process that took over, too"
     );
+}
+
+/// The process that speaks for the gateway, once the fleet finds it in order.
+async fn spokesman(system: &System) -> Option<String> {
+    let data_dir = system.launch().data_dir.display().to_string();
+    let arguments = ["fleet", "status", "--format", "json", "--data-dir", &data_dir];
+    let (_, text) = system.portico(&arguments).await.unwrap();
+    let fleet: Value = serde_json::from_str(&text).ok()?;
+    let node = &fleet["nodes"][0];
+    let boot = node["boot_id"].as_str().map(str::to_owned);
+    boot.filter(|_| node["standing"] == "IN_SYNC")
+}
+
+/// Has the gateway replaced; what was said.
+async fn upgrade(system: &System) -> String {
+    let settings = system.launch().data_dir.join("settings/gateway.yaml");
+    let settings = settings.display().to_string();
+    let arguments = ["gateway", "upgrade", "--settings", &settings];
+    let (code, said) = system.portico(&arguments).await.unwrap();
+    assert_eq!(code, Some(0), "{said}");
+    said
 }
 
 #[tokio::test(flavor = "multi_thread")]

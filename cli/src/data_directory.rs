@@ -39,6 +39,7 @@ impl DataDirectory {
             directory.secrets(),
             directory.settings(),
             directory.tls(),
+            directory.fleet(),
             directory.gateway(),
             directory.keys(),
             directory.logs(),
@@ -67,6 +68,11 @@ impl DataDirectory {
 
     pub(crate) fn tls(&self) -> PathBuf {
         self.root.join("tls")
+    }
+
+    /// Certificates with which the control plane and its gateway know each other.
+    pub(crate) fn fleet(&self) -> PathBuf {
+        self.root.join("fleet")
     }
 
     pub(crate) fn gateway(&self) -> PathBuf {

@@ -53,7 +53,7 @@ async fn without_the_barrier_valid_tokens_are_refused_by_a_gateway_and_by_a_work
         ..rotations()
     };
     let report = rotations.run(|line| println!("{line}")).await.unwrap();
-    // The last gateway hears of every key ten seconds late; the first, and the one after the last, take turns with it.
+    // The last gateway hears of every key late; the first, and the one after the last, take turns with it.
     let late = report.broken_at(2);
     assert!(late.contains(&Invariant::NoValidTokenRefused), "{report}");
     assert!(late.contains(&Invariant::PublishedBeforeActive), "{report}");

@@ -1,6 +1,7 @@
 //! What the database announces at commit, on a connection of its own.
 
 use database::Pool;
+use futures::FutureExt as _;
 use sqlx::postgres::PgListener;
 
 /// Listens from now on.
@@ -20,5 +21,16 @@ pub(crate) async fn next(listener: &mut Option<PgListener>) -> bool {
     match listener {
         Some(listener) => matches!(listener.try_recv().await, Ok(Some(_))),
         None => std::future::pending().await,
+    }
+}
+
+/// Takes what has been announced already: one look answers all of it.
+pub(crate) fn take_all(listener: &mut Option<PgListener>) {
+    while let Some(open) = listener {
+        match open.try_recv().now_or_never() {
+            Some(Ok(Some(_))) => {}
+            Some(_) => *listener = None,
+            None => return,
+        }
     }
 }

@@ -3,8 +3,8 @@
 use axum::body::Bytes;
 use axum::extract::{FromRequest, FromRequestParts, OptionalFromRequestParts, Request};
 use axum::response::{IntoResponse, Response};
+use http::StatusCode;
 use http::request::Parts;
-use http::{HeaderValue, StatusCode, header};
 use problem::{Problem, catalogue};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -13,15 +13,6 @@ use service_runtime::http::RequestId;
 /// The header in which an operator's tool names the person at the keyboard. It is for the record only: what may be done
 /// is decided by who can open the socket.
 const OPERATOR: &str = "x-operator";
-
-/// An answer that nothing between us and whoever asked may keep.
-pub(crate) fn fresh(answer: impl IntoResponse) -> Response {
-    let mut response = answer.into_response();
-    response
-        .headers_mut()
-        .insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    response
-}
 
 /// Query parameters.
 #[derive(Debug)]

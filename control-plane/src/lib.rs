@@ -71,9 +71,8 @@ async fn serve(settings: Settings, shutdown: Shutdown) -> anyhow::Result<()> {
     let secrets = settings.secrets();
     secrets.keep_fresh(&Clock::system(), &shutdown);
     shutdown.spawn(db.clone().follow(shutdown.clone()));
-    let (state, changes) = AppState::new(&settings, db.clone(), shutdown.clone())?;
+    let state = AppState::new(&settings, db.clone(), shutdown.clone())?;
     signing_keys::refuse_wrong_kek(&state).await?;
-    shutdown.spawn(signing_keys::follow(state.clone(), changes));
     shutdown.spawn(signing_keys::maintain(
         state.clone(),
         settings.rotation.maintenance_interval(),

@@ -19,7 +19,6 @@ pub(crate) fn router(state: AppState) -> Router {
         .route("/internal/kek/rotate", post(keks::rotate_kek))
         .route("/internal/kek/rewrap", post(keks::rewrap_keys))
         .route("/internal/kek/retire", post(keks::retire_kek))
-        .route("/internal/keyset", get(signing_keys::show_keyset))
         .merge(fleet::for_operators())
         .merge(policies::for_operators())
         .with_state(state)

@@ -6,7 +6,6 @@ use anyhow::Context as _;
 use database::Pool;
 use keyring::Bounds;
 use service_runtime::shutdown::Shutdown;
-use tokio::sync::watch;
 
 use crate::fleet::Fleet;
 use crate::policies::PolicySettings;
@@ -24,8 +23,6 @@ pub(crate) struct AppState {
     pub(crate) bounds: Bounds,
     /// When a ring turns by itself, and when that is overdue.
     pub(crate) schedule: Schedule,
-    /// The latest known `seq` of the ring; changes wake those who wait for a key set.
-    pub(crate) seq: watch::Receiver<i64>,
     /// What gateways are told, and who they are.
     pub(crate) fleet: Arc<Fleet>,
     /// How policies go out.
@@ -35,32 +32,23 @@ pub(crate) struct AppState {
 }
 
 impl AppState {
-    /// Builds the state, and the sender through which [`crate::signing_keys::follow`] announces a new `seq`.
+    /// Builds the state.
     ///
     /// # Errors
     ///
     /// When a key-encryption key or a root of the fleet has no usable form.
-    pub(crate) fn new(
-        settings: &Settings,
-        db: impl Into<Pool>,
-        shutdown: Shutdown,
-    ) -> anyhow::Result<(Self, watch::Sender<i64>)> {
+    pub(crate) fn new(settings: &Settings, db: impl Into<Pool>, shutdown: Shutdown) -> anyhow::Result<Self> {
         let keks = settings.key_encryption_keys().context("kek")?;
         let vault = Vault::new(keks, settings.rotation.algorithm, settings.providers.clone())
             .with_places(settings.signers.clone());
-        let (changes, seq) = watch::channel(0);
-        Ok((
-            Self {
-                db: db.into(),
-                vault: Arc::new(vault),
-                bounds: settings.bounds(),
-                schedule: settings.schedule(),
-                seq,
-                fleet: Fleet::new(settings.fleet.clone()).context("fleet.roots")?,
-                policies: Arc::new(settings.policies.clone()),
-                shutdown,
-            },
-            changes,
-        ))
+        Ok(Self {
+            db: db.into(),
+            vault: Arc::new(vault),
+            bounds: settings.bounds(),
+            schedule: settings.schedule(),
+            fleet: Fleet::new(settings.fleet.clone()).context("fleet.roots")?,
+            policies: Arc::new(settings.policies.clone()),
+            shutdown,
+        })
     }
 }

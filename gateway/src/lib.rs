@@ -10,7 +10,6 @@
 mod acme;
 mod cache;
 mod connection;
-mod control_plane;
 mod durable_file;
 mod evidence;
 mod fleet;
@@ -20,6 +19,7 @@ mod keys;
 mod last_heard;
 mod listen;
 mod metrics;
+mod pause;
 mod policy_source;
 mod proxy;
 mod rate_limit;

@@ -91,7 +91,6 @@ pub(crate) struct Metrics {
     pub(crate) listeners_waiting: IntGauge,
     pub(crate) keyset_seq: IntGauge,
     pub(crate) keyset_heard_seconds: IntGauge,
-    pub(crate) control_plane_up: IntGauge,
     pub(crate) key_file_ok: IntGaugeVec,
     pub(crate) key_url_ok: IntGaugeVec,
     pub(crate) key_url_fetches: IntCounterVec,
@@ -281,10 +280,6 @@ impl Metrics {
             keyset_heard_seconds: gauge(
                 "portico_keyset_age_seconds",
                 "Seconds since the control plane last confirmed the key set; -1 when it never has.",
-            ),
-            control_plane_up: gauge(
-                "portico_control_plane_up",
-                "1 when the last poll of the key set succeeded.",
             ),
             key_file_ok: gauges(
                 "portico_key_file_ok",

@@ -28,13 +28,11 @@ pub struct Settings {
     /// Where the key sets of other issuers lie, which `keys: file:NAME` names. Public keys only. Required with such a
     /// provider.
     pub key_dir: PathBuf,
-    /// The fleet that this gateway belongs to; a gateway of its own without one.
+    /// The fleet that this gateway belongs to, from which Portico's own key set and what is revoked come; a gateway of its
+    /// own without one. Required with `keys: portico`, `serve: jwks` and `revocations_within`.
     pub fleet: Option<FleetSettings>,
     /// The certificates (PEM) that are trusted where `keys: { url: … }` leads. Required with such a provider.
     pub key_trust_file: PathBuf,
-    /// The control plane's unix socket, from which Portico's own key set comes. Required with `keys: portico`,
-    /// `serve: jwks` and `revocations_within`, unless the fleet states keys and revocations.
-    pub control_plane_socket: PathBuf,
     /// The authority that certificates with `acme` come from. Required with such a certificate.
     pub acme: AcmeSettings,
     /// Addresses that replace a listener's `bind`, as `<listener>.<http|https>`; port 0 picks a free port.
@@ -75,7 +73,6 @@ impl Default for Settings {
             key_dir: PathBuf::new(),
             fleet: None,
             key_trust_file: PathBuf::from("/etc/ssl/certs/ca-certificates.crt"),
-            control_plane_socket: PathBuf::new(),
             acme: AcmeSettings::default(),
             listen: BTreeMap::new(),
             private_listen: SocketAddr::from(([127, 0, 0, 1], 9901)),
@@ -397,10 +394,15 @@ impl Settings {
         let mut needed = Vec::new();
         let (states_keys, states_revocations) =
             (self.follows(Stream::Keyset), self.follows(Stream::Revocations));
+        let nothing = PathBuf::new();
+        let fleet = match &self.fleet {
+            None => ("fleet", &nothing),
+            Some(_) => ("fleet.streams", &nothing),
+        };
         for provider in plan.identity_providers() {
             let setting = match &provider.keys {
                 KeySource::Portico if states_keys => continue,
-                KeySource::Portico => ("control_plane_socket", &self.control_plane_socket),
+                KeySource::Portico => fleet,
                 KeySource::File(_) => ("key_dir", &self.key_dir),
                 KeySource::Url(_) => ("key_trust_file", &self.key_trust_file),
             };
@@ -417,12 +419,10 @@ impl Settings {
         }
         for route in plan.routes() {
             if matches!(route.target, RouteTarget::Serve(Served::Jwks)) && !states_keys {
-                let setting = ("control_plane_socket", &self.control_plane_socket);
-                needed.push((setting, format!("routes.{}.serve", route.name)));
+                needed.push((fleet, format!("routes.{}.serve", route.name)));
             }
             if route.revocations_within.is_some() && !states_revocations {
-                let setting = ("control_plane_socket", &self.control_plane_socket);
-                needed.push((setting, format!("routes.{}.revocations_within", route.name)));
+                needed.push((fleet, format!("routes.{}.revocations_within", route.name)));
             }
         }
         let directory = PathBuf::from(&self.acme.directory);
@@ -494,7 +494,6 @@ mod tests {
             state_dir: "/var/lib/portico/gateway".into(),
             socket_dir: "/run/portico".into(),
             certificate_dir: "/etc/portico/tls".into(),
-            control_plane_socket: "/run/portico/control-plane.sock".into(),
             listen: BTreeMap::from([("public.https".to_owned(), SocketAddr::from(([127, 0, 0, 1], 0)))]),
             ..Settings::default()
         };

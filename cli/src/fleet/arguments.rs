@@ -2,7 +2,7 @@
 
 use clap::{Args, Subcommand};
 
-use crate::control_plane::AskArguments;
+use crate::control_plane::{AskArguments, ControlPlaneArguments};
 
 /// What can be asked of and done with the gateways of a fleet.
 #[derive(Debug, Subcommand)]
@@ -14,6 +14,7 @@ Examples:
   portico fleet evict edge-1              tell it nothing more, and wait for it no more
   portico fleet admit edge-1              let it in again
   portico fleet new-epoch                 after the database was restored from a backup
+  portico fleet export > begin.json       what a new gateway can begin with while the control plane is away
 
 Standings, from good to bad: IN_SYNC; PENDING (told less than a minute ago); STALE (longer); DRIFTED (its memory is not
 what it says it took over); REFUSED; INCOMPATIBLE; UNREACHABLE (no heartbeat for 15 s).")]
@@ -30,6 +31,8 @@ pub(crate) enum FleetCommand {
     Admit(NodeArguments),
     /// Begin another epoch: what is stated from now on lies beyond everything that was ever told.
     NewEpoch(AskArguments),
+    /// Print what is stated, signed as it is: a gateway with `fleet.begin_with` starts from it without a control plane.
+    Export(ControlPlaneArguments),
 }
 
 /// Options of `portico fleet explain|diff|evict|admit`.

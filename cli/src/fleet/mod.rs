@@ -12,7 +12,7 @@ use http::Method;
 use serde_json::Value;
 
 use crate::arguments::Format;
-use crate::control_plane::{AskArguments, ControlPlane, list, text};
+use crate::control_plane::{AskArguments, ControlPlane, ControlPlaneArguments, list, text};
 use crate::{Outcome, Unreadable, output};
 use arguments::NodeArguments;
 
@@ -24,6 +24,7 @@ pub(crate) fn run(command: &FleetCommand) -> anyhow::Result<Outcome> {
         FleetCommand::Evict(arguments) => change(arguments, "evict", "is told nothing more"),
         FleetCommand::Admit(arguments) => change(arguments, "admit", "is let in"),
         FleetCommand::NewEpoch(arguments) => new_epoch(arguments),
+        FleetCommand::Export(arguments) => export(arguments),
     }
 }
 
@@ -70,6 +71,12 @@ fn new_epoch(arguments: &AskArguments) -> anyhow::Result<Outcome> {
         Format::Json => output::line(&serde_json::to_string_pretty(&epoch)?),
         Format::Human => output::line(&format!("epoch {} begins", text(&epoch, "epoch"))),
     }
+    Ok(Outcome::Done)
+}
+
+fn export(arguments: &ControlPlaneArguments) -> anyhow::Result<Outcome> {
+    let exported = ControlPlane::of(arguments)?.ask(Method::GET, "/internal/fleet/export", None)?;
+    output::line(&exported.to_string());
     Ok(Outcome::Done)
 }
 

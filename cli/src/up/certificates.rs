@@ -1,4 +1,4 @@
-//! A development CA and a certificate for this machine, renewed before it ends.
+//! Development CAs and certificates for this machine and its gateway, renewed before they end.
 
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -20,8 +20,25 @@ const LEAF_DAYS: i64 = 90;
 /// A leaf with less than this left is replaced.
 pub(crate) const RENEW_BEFORE_DAYS: i64 = 30;
 
-/// Makes what is missing or near its end in `tls/`: the CA, and one certificate for each name. Returns the CA's file.
-pub(super) fn prepare(tls: &Path, names: &[String], now: DateTime<Utc>) -> anyhow::Result<PathBuf> {
+/// Whom a certificate is for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Leaf {
+    /// A server on this machine; the name of its files.
+    Server(String),
+    /// A gateway, as its fleet calls it; its files are called the same.
+    Gateway(String),
+}
+
+impl Leaf {
+    fn name(&self) -> &str {
+        match self {
+            Self::Server(name) | Self::Gateway(name) => name,
+        }
+    }
+}
+
+/// Makes what is missing or near its end in a folder: the CA, and the certificates. Returns the CA's file.
+pub(super) fn prepare(tls: &Path, leaves: &[Leaf], now: DateTime<Utc>) -> anyhow::Result<PathBuf> {
     let (ca_pem, ca_key) = (tls.join("ca.pem"), tls.join("ca.key"));
     let is_new_ca = !ca_key.exists() || !lasts(&ca_pem, now, LEAF_DAYS);
     if is_new_ca {
@@ -35,10 +52,11 @@ pub(super) fn prepare(tls: &Path, names: &[String], now: DateTime<Utc>) -> anyho
     let key = fs::read_to_string(&ca_key).with_context(|| format!("cannot read {}", ca_key.display()))?;
     let key = KeyPair::from_pem(&key).with_context(|| format!("{} holds no key", ca_key.display()))?;
     let issuer = Issuer::new(ca_parameters(&key, now)?, key);
-    for name in names {
+    for leaf in leaves {
+        let name = leaf.name();
         let (pem, key) = (tls.join(format!("{name}.pem")), tls.join(format!("{name}.key")));
         if is_new_ca || !key.exists() || !lasts(&pem, now, RENEW_BEFORE_DAYS) {
-            make_leaf(&issuer, &pem, &key, now)?;
+            make_leaf(&issuer, leaf, (&pem, &key), now)?;
         }
     }
     Ok(ca_pem)
@@ -62,24 +80,30 @@ fn ca_parameters(key: &KeyPair, now: DateTime<Utc>) -> anyhow::Result<Certificat
 
 fn make_leaf(
     issuer: &Issuer<'_, KeyPair>,
-    pem: &Path,
-    key_file: &Path,
+    leaf: &Leaf,
+    (pem, key_file): (&Path, &Path),
     now: DateTime<Utc>,
 ) -> anyhow::Result<()> {
-    let mut parameters = CertificateParams::new(vec!["localhost".to_owned()])?;
-    for address in [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)] {
-        parameters.subject_alt_names.push(SanType::IpAddress(address));
+    let (host, usage) = match leaf {
+        Leaf::Server(_) => ("localhost", ExtendedKeyUsagePurpose::ServerAuth),
+        Leaf::Gateway(name) => (name.as_str(), ExtendedKeyUsagePurpose::ClientAuth),
+    };
+    let mut parameters = CertificateParams::new(vec![host.to_owned()])?;
+    if matches!(leaf, Leaf::Server(_)) {
+        for address in [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)] {
+            parameters.subject_alt_names.push(SanType::IpAddress(address));
+        }
     }
-    parameters.distinguished_name = name("localhost");
+    parameters.distinguished_name = name(host);
     parameters.is_ca = IsCa::ExplicitNoCa;
     parameters.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-    parameters.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+    parameters.extended_key_usages = vec![usage];
     parameters.use_authority_key_identifier_extension = true;
     set_validity(&mut parameters, now, LEAF_DAYS)?;
-    let key = KeyPair::generate().context("cannot make a key for the gateway")?;
+    let key = KeyPair::generate().with_context(|| format!("cannot make {}", key_file.display()))?;
     let certificate = parameters
         .signed_by(&key, issuer)
-        .context("cannot make the gateway's certificate")?;
+        .with_context(|| format!("cannot make {}", pem.display()))?;
     durable_file::write(key_file, key.serialize_pem().as_bytes(), 0o600)?;
     durable_file::write(pem, certificate.pem().as_bytes(), 0o644)
 }
@@ -168,19 +192,22 @@ mod tests {
     #[test]
     fn certificates_are_made_once_and_renewed_near_their_end() {
         let tls = tempfile::tempdir().unwrap();
-        let names = ["gateway".to_owned()];
+        let leaves = [
+            Leaf::Server("gateway".to_owned()),
+            Leaf::Gateway("edge-1".to_owned()),
+        ];
         let now = today();
-        let ca = prepare(tls.path(), &names, now).unwrap();
+        let ca = prepare(tls.path(), &leaves, now).unwrap();
         let (pem, key) = (tls.path().join("gateway.pem"), tls.path().join("gateway.key"));
         let (first_ca, first) = (fs::read(&ca).unwrap(), fs::read(&pem).unwrap());
         for private in [&key, &tls.path().join("ca.key")] {
             assert_eq!(fs::metadata(private).unwrap().permissions().mode() & 0o777, 0o600);
         }
 
-        prepare(tls.path(), &names, now + TimeDelta::days(30)).unwrap();
+        prepare(tls.path(), &leaves, now + TimeDelta::days(30)).unwrap();
         assert_eq!(fs::read(&pem).unwrap(), first);
 
-        prepare(tls.path(), &names, now + TimeDelta::days(LEAF_DAYS - 10)).unwrap();
+        prepare(tls.path(), &leaves, now + TimeDelta::days(LEAF_DAYS - 10)).unwrap();
         assert_ne!(fs::read(&pem).unwrap(), first);
         assert_eq!(fs::read(&ca).unwrap(), first_ca);
     }
@@ -189,7 +216,7 @@ mod tests {
     fn the_end_of_a_certificate_is_read() {
         let tls = tempfile::tempdir().unwrap();
         let now = today();
-        prepare(tls.path(), &["gateway".to_owned()], now).unwrap();
+        prepare(tls.path(), &[Leaf::Server("gateway".to_owned())], now).unwrap();
         let left = not_after(&tls.path().join("gateway.pem")).unwrap() - now;
         assert!((LEAF_DAYS - 1..=LEAF_DAYS).contains(&left.num_days()), "{left}");
         let left = not_after(&tls.path().join("ca.pem")).unwrap() - now;
@@ -199,7 +226,7 @@ mod tests {
     #[test]
     fn a_leaf_is_trusted_by_the_ca_alone() {
         let tls = tempfile::tempdir().unwrap();
-        let ca = prepare(tls.path(), &["gateway".to_owned()], today()).unwrap();
+        let ca = prepare(tls.path(), &[Leaf::Server("gateway".to_owned())], today()).unwrap();
         let mut roots = rustls::RootCertStore::empty();
         roots.add(CertificateDer::from_pem_file(&ca).unwrap()).unwrap();
         let provider = service_runtime::crypto::shared_provider();
@@ -220,6 +247,17 @@ mod tests {
             )
             .unwrap();
         }
+    }
+
+    #[test]
+    fn a_gateway_is_a_client_with_one_name() {
+        let folder = tempfile::tempdir().unwrap();
+        prepare(folder.path(), &[Leaf::Gateway("edge-1".to_owned())], today()).unwrap();
+        let der = CertificateDer::from_pem_file(folder.path().join("edge-1.pem")).unwrap();
+        let leaf = service_runtime::tls::parse(&der).unwrap();
+        assert!(service_runtime::tls::is_for_clients(&leaf).unwrap());
+        let names = service_runtime::tls::uri_and_dns_names(&leaf).unwrap();
+        assert_eq!(names.iter().collect::<Vec<_>>(), ["edge-1"]);
     }
 
     #[test]

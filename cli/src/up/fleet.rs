@@ -1,4 +1,5 @@
-//! The development root of a data directory: it signs, on its own, which keys may sign for gateways.
+//! The fleet of a data directory: its one gateway, and the development root, which signs on its own which keys may sign for
+//! it.
 
 use std::path::Path;
 use std::time::Duration;
@@ -10,15 +11,28 @@ use service_runtime::clock::Clock;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
+use super::certificates::Leaf;
 use crate::control_plane::{ControlPlane, list};
 use crate::trust::{RootFile, next, sign};
 
 /// The fleet of a data directory.
 pub(super) const NAME: &str = "portico";
+/// Its gateway.
+pub(super) const NODE: &str = "gateway";
+/// The files of the control plane's certificate.
+pub(super) const CONTROL_PLANE: &str = "control-plane";
 /// For how long the keys may sign, days.
 const DAYS: u16 = 90;
 /// How often it is looked whether the bundle ring has another key.
 const LOOK: Duration = Duration::from_secs(30);
+
+/// Who needs a certificate.
+pub(super) fn members() -> [Leaf; 2] {
+    [
+        Leaf::Server(CONTROL_PLANE.to_owned()),
+        Leaf::Gateway(NODE.to_owned()),
+    ]
+}
 
 /// The root key of this data directory, made once.
 pub(super) fn root(file: &Path) -> anyhow::Result<RootFile> {

@@ -10,9 +10,10 @@ use anyhow::{Context as _, bail};
 use service_runtime::clock::Clock;
 use service_runtime::settings::{Environment, variable};
 
+use super::certificates::Leaf;
 use super::logs::Terminal;
 use super::secrets::Secrets;
-use super::{certificates, ports, secrets, survivors};
+use super::{certificates, fleet, ports, secrets, survivors};
 use crate::arguments::UpArguments;
 use crate::data_directory::DataDirectory;
 use crate::policy;
@@ -35,6 +36,8 @@ pub(super) struct Prepared {
     pub(super) http: Option<SocketAddr>,
     /// `<listener>.<http|https>` → address.
     pub(super) listen: BTreeMap<String, SocketAddr>,
+    /// Where the control plane tells its gateway what is stated.
+    pub(super) members: SocketAddr,
     _lock: File,
 }
 
@@ -59,8 +62,9 @@ pub(super) async fn prepare(
         http = Some(address);
         held_http = Some(held);
     }
-    // Both were held at once, so they differ; the gateway takes them soon.
-    drop((held_https, held_http));
+    let (members, held_members) = ports::reserve(0, "another start")?;
+    // All were held at once, so they differ; the services take them soon.
+    drop((held_https, held_http, held_members));
 
     let secrets = secrets::prepare(&directory)?;
     let names: BTreeSet<String> = plan
@@ -68,8 +72,10 @@ pub(super) async fn prepare(
         .iter()
         .flat_map(|listener| listener.https.certificates.clone())
         .collect();
-    let names: Vec<String> = names.into_iter().collect();
-    let ca_cert = certificates::prepare(&directory.tls(), &names, Clock::system().now())?;
+    let servers: Vec<Leaf> = names.into_iter().map(Leaf::Server).collect();
+    let now = Clock::system().now();
+    let ca_cert = certificates::prepare(&directory.tls(), &servers, now)?;
+    certificates::prepare(&directory.fleet(), &fleet::members(), now)?;
     let socket_directory = database::socket_directory::choose(&directory.run(), LONGEST_SOCKET, None)?;
     Ok(Prepared {
         environment,
@@ -81,6 +87,7 @@ pub(super) async fn prepare(
         https,
         http,
         listen,
+        members,
         directory,
         _lock: lock,
     })

@@ -8,6 +8,7 @@ use anyhow::Context as _;
 use serde_json::{Value, json};
 use service_runtime::settings::Environment;
 
+use super::fleet;
 use super::secrets::Secrets;
 use crate::data_directory::DataDirectory;
 use crate::durable_file;
@@ -22,6 +23,8 @@ pub(super) struct Inputs<'a> {
     pub(super) policies: &'a Path,
     /// `<listener>.<http|https>` → address.
     pub(super) listen: &'a BTreeMap<String, SocketAddr>,
+    /// Where the control plane tells its gateway what is stated.
+    pub(super) members: SocketAddr,
     /// Private addresses; port 0 until a service has picked one.
     pub(super) private: &'a BTreeMap<&'static str, SocketAddr>,
 }
@@ -81,6 +84,7 @@ fn core_api(inputs: &Inputs<'_>) -> Value {
 }
 
 fn control_plane(inputs: &Inputs<'_>) -> Value {
+    let of_fleet = |name: &str| inputs.directory.fleet().join(name);
     let mut settings = json!({
         "socket": inputs.socket_directory.join("control-plane.sock"),
         "private_listen": private(inputs, "control-plane"),
@@ -89,9 +93,13 @@ fn control_plane(inputs: &Inputs<'_>) -> Value {
         "kek": secret(&inputs.secrets.kek),
         "keks": newer_keks(inputs),
         "fleet": {
-            "name": super::fleet::NAME,
+            "name": fleet::NAME,
             "environment": inputs.environment.as_str(),
             "roots": [inputs.secrets.fleet_root_public],
+            "listen": inputs.members,
+            "certificate": of_fleet(&format!("{}.pem", fleet::CONTROL_PLANE)),
+            "key": of_fleet(&format!("{}.key", fleet::CONTROL_PLANE)),
+            "client_ca": of_fleet("ca.pem"),
         },
     });
     // The one gateway of this machine hears of a new key at once, so a rotation need not wait for caches.
@@ -103,7 +111,9 @@ fn control_plane(inputs: &Inputs<'_>) -> Value {
     settings
 }
 
+/// Its policy comes from the directory; keys, revocations and blocks are stated by its fleet.
 fn gateway(inputs: &Inputs<'_>) -> Value {
+    let of_fleet = |name: &str| inputs.directory.fleet().join(name);
     let listen: BTreeMap<&String, String> = inputs
         .listen
         .iter()
@@ -115,7 +125,15 @@ fn gateway(inputs: &Inputs<'_>) -> Value {
         "socket_dir": inputs.socket_directory,
         "certificate_dir": inputs.directory.tls(),
         "key_dir": inputs.directory.keys(),
-        "control_plane_socket": inputs.socket_directory.join("control-plane.sock"),
+        "fleet": {
+            "name": fleet::NAME,
+            "node": fleet::NODE,
+            "control_plane": format!("https://{}", inputs.members),
+            "roots": [inputs.secrets.fleet_root_public],
+            "ca": of_fleet("ca.pem"),
+            "certificate": of_fleet(&format!("{}.pem", fleet::NODE)),
+            "key": of_fleet(&format!("{}.key", fleet::NODE)),
+        },
         "listen": listen,
         "private_listen": private(inputs, "gateway"),
         // Load tests come from one address.

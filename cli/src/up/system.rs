@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use database::cluster::PrivateCluster;
-use serde_json::Value;
 use service_runtime::shutdown::Shutdown;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -78,31 +77,38 @@ impl<'a> System<'a> {
         };
         self.write_settings()?;
         self.addresses = Some(addresses);
-        for name in SERVICES {
-            self.go_on()?;
-            let running = self.service(name)?.start(&self.readers)?;
-            survivors::note(&prepared.directory, name, running.identity)?;
-            self.starting.push(running);
-        }
-        let begin = &self.stop.begin;
-        let [control_plane, core_api, gateway] = self.starting.as_mut_slice() else {
-            bail!("a service is missing")
-        };
-        let ready: [Value; 3] = tokio::try_join!(
-            readiness::wait(control_plane, begin),
-            readiness::wait(core_api, begin),
-            readiness::wait(gateway, begin),
-        )?
-        .into();
-        for (running, endpoints) in self.starting.iter().zip(&ready) {
-            let address =
-                readiness::private_address(endpoints).context("a service told no private address")?;
-            self.private.insert(running.service.name, address);
-        }
+        let [control_plane, core_api, gateway] = SERVICES;
+        self.begin(control_plane)?;
+        self.begin(core_api)?;
+        self.ready(control_plane).await?;
+        // Whom the gateway believes is signed before it asks.
+        self.keep_trust().await?;
+        self.begin(gateway)?;
+        self.ready(core_api).await?;
+        self.ready(gateway).await?;
         // A service that is restarted comes back where it was.
         self.write_settings()?;
-        self.keep_trust().await?;
         self.supervise();
+        Ok(())
+    }
+
+    fn begin(&mut self, name: &'static str) -> anyhow::Result<()> {
+        self.go_on()?;
+        let running = self.service(name)?.start(&self.readers)?;
+        survivors::note(&self.prepared.directory, name, running.identity)?;
+        self.starting.push(running);
+        Ok(())
+    }
+
+    /// Waits until a service is ready, and keeps where it is.
+    async fn ready(&mut self, name: &'static str) -> anyhow::Result<()> {
+        let mut running = self.starting.iter_mut();
+        let running = running.find(|running| running.service.name == name);
+        let running = running.with_context(|| format!("{name} was not started"))?;
+        let endpoints = readiness::wait(running, &self.stop.begin).await?;
+        let address = readiness::private_address(&endpoints);
+        self.private
+            .insert(name, address.context("a service told no private address")?);
         Ok(())
     }
 
@@ -151,6 +157,7 @@ impl<'a> System<'a> {
             socket_directory: &prepared.socket_directory,
             policies: &prepared.policies,
             listen: &prepared.listen,
+            members: prepared.members,
             private: &self.private,
         })
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use fleet::{Digest, Pointer, Position, Stream};
 use sqlx::PgConnection;
 use sqlx::postgres::PgListener;
-use tokio::time::{Instant, MissedTickBehavior};
+use tokio::time::{Instant, MissedTickBehavior, sleep_until};
 
 use super::error::FleetError;
 use super::store::{HeadRow, NodeRow};
@@ -16,6 +16,8 @@ use crate::state::AppState;
 
 /// The channels on which the database announces what is to be published or told.
 const CHANNELS: [&str; 2] = ["portico_fleet", "portico_key_ring"];
+/// Shortest time from one look to the next: a list is stated whole, and changes that come in a flood are one statement.
+const GAP: Duration = Duration::from_millis(200);
 /// How often the database is asked when no announcement comes: an upper bound for a lost one.
 const POLL: Duration = Duration::from_secs(1);
 /// How old the picture may be before it is no longer called fresh.
@@ -54,8 +56,6 @@ struct Assigned {
 /// Where every stream stands, for everybody.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Board {
-    /// The `seq` of everything revoked and blocked, whether it has been stated or not.
-    denials: u64,
     /// The version of the trust document in force; 0 for none.
     trust: i64,
     /// The newest statement of each stream that goes to everybody at once.
@@ -74,20 +74,27 @@ impl Board {
         if assigned.is_evicted {
             return None;
         }
-        let mut pointers: Vec<_> = self
-            .heads
-            .iter()
-            .map(|(stream, head)| head.pointer(*stream, false))
-            .collect();
         let in_force = match assigned.policy {
             Some((head, false)) => Some(head),
             _ => self.policy,
         };
-        pointers.extend(in_force.map(|head| head.pointer(Stream::Policy, false)));
+        let mut pointers = self.with_policy(in_force);
         if let Some((head, true)) = assigned.policy {
             pointers.push(head.pointer(Stream::Policy, true));
         }
         Some(pointers)
+    }
+
+    /// What a gateway should hold that no roll-out has assigned anything.
+    pub(super) fn for_everybody(&self) -> Vec<Pointer> {
+        self.with_policy(self.policy)
+    }
+
+    fn with_policy(&self, policy: Option<Head>) -> Vec<Pointer> {
+        let heads = self.heads.iter().map(|(stream, head)| (*stream, *head));
+        let policy = policy.map(|head| (Stream::Policy, head));
+        let all = heads.chain(policy);
+        all.map(|(stream, head)| head.pointer(stream, false)).collect()
     }
 
     /// The version of the trust document in force.
@@ -109,24 +116,31 @@ pub(crate) async fn follow(state: AppState) {
     let mut listener: Option<PgListener> = None;
     let mut was_well = true;
     let mut upkeep_at = Instant::now();
+    let mut not_before = Instant::now();
     loop {
         tokio::select! {
             () = state.shutdown.cancelled() => return,
             _ = ticks.tick() => {}
             is_alive = announcements::next(&mut listener) => if !is_alive { listener = None },
         }
+        tokio::select! {
+            () = state.shutdown.cancelled() => return,
+            () = sleep_until(not_before) => {}
+        }
+        announcements::take_all(&mut listener);
         let is_upkeep_due = Instant::now() >= upkeep_at;
         if is_upkeep_due {
             upkeep_at = Instant::now() + UPKEEP;
         }
         let done = round(&state, &mut listener, is_upkeep_due).await;
         was_well = note(was_well, done.as_ref().err());
+        not_before = Instant::now() + GAP;
     }
 }
 
 /// Listens first, then publishes and reads: a change in between is announced.
 ///
-/// The board is read whether or not all could be stated, for those who poll; it is fresh only when it was.
+/// The board is read whether or not all could be stated; it is fresh only when it was.
 async fn round(
     state: &AppState,
     listener: &mut Option<PgListener>,
@@ -167,10 +181,8 @@ fn note(was_well: bool, error: Option<&FleetError>) -> bool {
 }
 
 async fn read(conn: &mut PgConnection) -> Result<Board, FleetError> {
-    let denials = denials::seq(conn).await?;
     let trust = store::trust_version(conn).await?.unwrap_or(0);
     let mut board = Board {
-        denials,
         trust,
         ..Board::default()
     };

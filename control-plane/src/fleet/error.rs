@@ -7,12 +7,6 @@ use crate::database_problem;
 
 /// There is no room for another entry.
 const LIST_FULL: ProblemType = ProblemType::new("list-full", 409, "The list has no room for another entry");
-/// A holder has a newer list than the database.
-const REVOCATIONS_AHEAD: ProblemType = ProblemType::new(
-    "revocations-ahead",
-    409,
-    "The database knows an older list than the caller",
-);
 /// A gateway that was evicted.
 const NODE_EVICTED: ProblemType = ProblemType::new("node-evicted", 403, "This gateway is not of the fleet");
 /// A trust document that is not accepted.
@@ -27,9 +21,6 @@ pub(crate) enum FleetError {
     /// What is named does not exist.
     #[error("{0}")]
     NotFound(&'static str),
-    /// The list that the caller holds is newer than the database's.
-    #[error("a holder has list {after}, the database has {seq}")]
-    RevocationsAhead { after: u64, seq: u64 },
     /// A certificate that does not say which gateway it is for.
     #[error("a certificate without one DNS name")]
     UnnamedCertificate,
@@ -67,7 +58,6 @@ impl From<FleetError> for Problem {
         match error {
             FleetError::Invalid(detail) => Self::new(catalogue::VALIDATION_FAILED).detail(detail),
             FleetError::NotFound(detail) => Self::new(catalogue::NOT_FOUND).detail(detail),
-            FleetError::RevocationsAhead { after, seq } => revocations_ahead(after, seq),
             FleetError::UnnamedCertificate => Self::new(catalogue::FORBIDDEN).detail(
                 "the certificate of a gateway has one DNS name, of a-z, 0-9, `-` and `.`: that is its name",
             ),
@@ -99,15 +89,6 @@ impl IntoResponse for FleetError {
     fn into_response(self) -> Response {
         Problem::from(self).into_response()
     }
-}
-
-fn revocations_ahead(after: u64, seq: u64) -> Problem {
-    tracing::error!(
-        after,
-        seq,
-        "a gateway holds a newer list of what is revoked: was the database restored? then `portico fleet new-epoch`"
-    );
-    Problem::new(REVOCATIONS_AHEAD).member("seq", seq)
 }
 
 fn is_full(error: &sqlx::Error) -> bool {

@@ -12,6 +12,7 @@ mod blobs;
 mod board;
 mod denials;
 mod error;
+mod export;
 mod listen;
 mod member;
 mod metrics;
@@ -27,7 +28,7 @@ mod stream;
 mod tests;
 mod trust;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex};
 
 use ::fleet::Roots;
@@ -53,8 +54,8 @@ pub(crate) struct Fleet {
     roots: Option<Roots>,
     /// What every gateway should hold, as the database has it.
     board: watch::Sender<Board>,
-    /// The stream of each gateway; a second one of the same gateway ends the first.
-    streams: Mutex<HashMap<String, CancellationToken>>,
+    /// The streams of each gateway, the oldest first.
+    streams: Mutex<HashMap<String, VecDeque<CancellationToken>>>,
 }
 
 impl Fleet {

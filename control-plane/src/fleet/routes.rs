@@ -5,7 +5,7 @@ use axum::routing::{delete, get, post};
 use axum::{Extension, Router};
 
 use super::member::Door;
-use super::{blobs, denials, nodes, report, stream, trust};
+use super::{blobs, denials, export, nodes, report, stream, trust};
 use crate::state::AppState;
 
 /// Largest body that a gateway sends: a heartbeat or an objection.
@@ -31,10 +31,7 @@ pub(crate) fn for_members(state: AppState) -> Router {
 /// What operators call, and gateways on this machine.
 pub(crate) fn for_operators() -> Router<AppState> {
     members(Door::Socket)
-        .route(
-            "/internal/revocations",
-            get(denials::show_list).post(denials::add_revocation),
-        )
+        .route("/internal/revocations", post(denials::add_revocation))
         .route("/internal/revocations/entries", get(denials::list_revocations))
         .route("/internal/revocations/{id}", delete(denials::remove_revocation))
         .route(
@@ -48,6 +45,7 @@ pub(crate) fn for_operators() -> Router<AppState> {
             get(trust::show_standing).post(trust::take_trust),
         )
         .route("/internal/fleet", get(nodes::show_fleet))
+        .route("/internal/fleet/export", get(export::export))
         .route("/internal/fleet/epoch", post(nodes::raise_epoch))
         .route("/internal/fleet/nodes/{name}/evict", post(nodes::evict_node))
         .route("/internal/fleet/nodes/{name}/admit", post(nodes::admit_node))

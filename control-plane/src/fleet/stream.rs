@@ -24,7 +24,9 @@ use crate::state::AppState;
 /// How often a stream that has nothing to tell says that it lives.
 const COMMENT: Duration = Duration::from_secs(5);
 /// Most gateways that are told at once.
-const MOST_STREAMS: usize = 1_024;
+const MOST_GATEWAYS: usize = 1_024;
+/// Most streams of one gateway: while it is upgraded it has two processes.
+const MOST_STREAMS: usize = 2;
 
 /// Where the gateway stands.
 #[derive(Debug, Deserialize)]
@@ -38,8 +40,8 @@ pub(super) struct StreamQuery {
 /// Tells pointers to everything that the gateway should hold and does not, then each change as it comes, and that nothing
 /// has changed every five seconds; the latter only while that is known.
 ///
-/// It ends when the gateway is evicted, when it opens another, when the trust document changes (who dials in fetches it),
-/// and when the process stops. 503 when all streams are taken.
+/// It ends when the gateway is evicted, when it opens two others, when the trust document changes (who dials in fetches
+/// it), and when the process stops. 503 when all streams are taken.
 pub(super) async fn open_stream(
     State(state): State<AppState>,
     Member(node): Member,
@@ -183,15 +185,19 @@ struct Place {
 }
 
 impl Place {
-    /// Takes a place, and ends the stream that the same gateway had: one that it lost without noticing.
+    /// Takes a place, and ends the oldest stream of the same gateway when it has too many: one that it lost without noticing.
     fn take(state: &AppState, node: &str) -> Result<Self, FleetError> {
         let mut streams = state.fleet.streams.lock().unwrap_or_else(PoisonError::into_inner);
-        if streams.len() >= MOST_STREAMS && !streams.contains_key(node) {
+        if streams.len() >= MOST_GATEWAYS && !streams.contains_key(node) {
             return Err(FleetError::Crowded);
         }
         let ended = CancellationToken::new();
-        if let Some(before) = streams.insert(node.to_owned(), ended.clone()) {
-            before.cancel();
+        let of_node = streams.entry(node.to_owned()).or_default();
+        of_node.push_back(ended.clone());
+        if of_node.len() > MOST_STREAMS
+            && let Some(oldest) = of_node.pop_front()
+        {
+            oldest.cancel();
         }
         drop(streams);
         Ok(Self {
@@ -210,9 +216,12 @@ impl Drop for Place {
             .streams
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        // A newer stream of the same gateway has cancelled this one, and the place is its.
-        if !self.ended.is_cancelled() {
-            streams.remove(&self.node);
+        self.ended.cancel();
+        if let Some(of_node) = streams.get_mut(&self.node) {
+            of_node.retain(|stream| !stream.is_cancelled());
+            if of_node.is_empty() {
+                streams.remove(&self.node);
+            }
         }
     }
 }

@@ -35,12 +35,6 @@ const KEY_IN_USE: ProblemType = ProblemType::new("key-in-use", 409, "The key sig
 /// The key cannot be called back.
 const NOT_REINSTATABLE: ProblemType =
     ProblemType::new("not-reinstatable", 409, "The key cannot be reinstated");
-/// A holder has a newer key set than the database.
-const KEYSET_AHEAD: ProblemType = ProblemType::new(
-    "keyset-ahead",
-    409,
-    "The database knows an older key set than the caller",
-);
 
 /// Why key work failed.
 #[derive(Debug, thiserror::Error)]
@@ -75,9 +69,6 @@ pub(crate) enum KeyError {
     /// The ring has no key that signs, or no standby.
     #[error("the key ring is not initialised")]
     NotInitialised,
-    /// The caller holds `after`, the database has less: it was restored from an older copy.
-    #[error("a holder has key set {after}, the database has {seq}")]
-    KeySetAhead { after: i64, seq: i64 },
     /// A row breaks a rule that only this service could have broken.
     #[error("inconsistent key ring: {0}")]
     Inconsistent(String),
@@ -118,7 +109,6 @@ impl From<KeyError> for Problem {
             KeyError::NotInitialised => Self::new(catalogue::UNAVAILABLE)
                 .detail("the key ring has no keys yet")
                 .retry_after(1),
-            KeyError::KeySetAhead { after, seq } => keyset_ahead(after, seq),
             KeyError::Kek(error) => error.into(),
             KeyError::Database(source) => database_problem::of(source),
             error => Self::internal(Chain(error)),
@@ -143,15 +133,6 @@ fn postponed(gateways: &[String]) -> Problem {
 fn standby_unusable(cause: &VaultError) -> Problem {
     tracing::error!(%cause, "the standby key cannot be opened: is the key-encryption key the right one?");
     Problem::new(STANDBY_UNUSABLE).detail("check the key-encryption key; nothing was changed")
-}
-
-fn keyset_ahead(after: i64, seq: i64) -> Problem {
-    tracing::error!(
-        after,
-        seq,
-        "a verifier holds a newer key set: was the database restored?"
-    );
-    Problem::new(KEYSET_AHEAD).member("seq", seq)
 }
 
 /// Shows an error with its sources: what the log needs, and no client sees.

@@ -1,8 +1,7 @@
 //! The signing keys: a ring for each purpose, in PostgreSQL, from publication to retirement.
 //!
 //! `vault.rs` makes and opens keys, `initialise.rs` gives a ring its first two, `rotate.rs`, `reinstate.rs`,
-//! `revoke.rs` and `retire.rs` change states,
-//! `keyset.rs` publishes, `sign.rs` signs what this process itself states, `store.rs` holds the SQL. The rules themselves, as pure functions, are `keyring::step`.
+//! `revoke.rs` and `retire.rs` change states, `keyset.rs` reads what is published, `sign.rs` signs what this process itself states, `store.rs` holds the SQL. The rules themselves, as pure functions, are `keyring::step`.
 //!
 //! **Invariant:** a committed ring has exactly one active key and exactly one standby (INV-4).
 
@@ -24,7 +23,7 @@ mod vault;
 
 pub(crate) use error::KeyError;
 pub(crate) use history::show_history;
-pub(crate) use keyset::{follow, key_set, show_keyset};
+pub(crate) use keyset::key_set;
 pub(crate) use list::{list_keys, readiness, refuse_wrong_kek};
 pub(crate) use reinstate::reinstate_key;
 pub(crate) use retire::maintain;

@@ -90,12 +90,24 @@ pub(super) async fn refresh(
         }
         "no_key" => ("unavailable", no_signing_key()),
         "superseded" => ("superseded", refuse(REFRESH_SUPERSEDED)),
-        "reused" => ("reused", refuse(REFRESH_REUSED)),
+        "reused" => {
+            tell_gateways(&state, &rotated).await.map_err(database_problem)?;
+            ("reused", refuse(REFRESH_REUSED))
+        }
         "ended" => ("ended", refuse(SESSION_ENDED)),
         _ => ("unknown", refuse(INVALID_REFRESH_TOKEN)),
     };
     metrics::refresh(outcome);
     Err(refused)
+}
+
+/// The session has ended: whoever holds its access token is refused at the gateway, too.
+async fn tell_gateways(state: &AppState, rotated: &Rotated) -> sqlx::Result<()> {
+    if let Some(session) = rotated.session_id {
+        let (terms, session) = (&state.identity.terms, SessionId::from_uuid(session).to_string());
+        store::revoke_ended_session(&state.db, &terms.issuer, &session, terms.lifetime_s).await?;
+    }
+    Ok(())
 }
 
 async fn pair(state: &AppState, rotated: &Rotated, successor: &RefreshToken) -> Result<Response, Problem> {

@@ -174,6 +174,23 @@ pub(super) async fn end_session(
     .await
 }
 
+/// Tells gateways that a session has ended, for as long as its last token lives; false when the list has no room for it.
+pub(super) async fn revoke_ended_session(
+    db: impl PgExecutor<'_>,
+    issuer: &str,
+    session: &str,
+    for_s: u32,
+) -> sqlx::Result<bool> {
+    sqlx::query_scalar!(
+        r#"SELECT control.revoke_ended_session($1, $2, $3) AS "told!""#,
+        issuer,
+        session,
+        i64::from(for_s)
+    )
+    .fetch_one(db)
+    .await
+}
+
 /// Checks a session and binds the transaction to its tenant and user; false when it is over.
 pub(super) async fn enter_session(
     conn: &mut PgConnection,

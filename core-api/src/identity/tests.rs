@@ -92,6 +92,33 @@ async fn a_person_registers_logs_in_looks_and_logs_out() {
     assert_eq!(events, ["user.registered", "session.opened", "session.revoked"]);
 }
 
+/// What gateways are told of sessions that have ended.
+async fn ended_sessions(bank: &TestBank) -> Vec<String> {
+    let sql = "SELECT name || ' of ' || issuer FROM control.revocation
+                WHERE kind = 'session' AND until BETWEEN now() + interval '9 min' AND now() + interval '11 min'";
+    store::texts(&bank.owner, sql).await
+}
+
+#[tokio::test]
+async fn gateways_are_told_of_a_session_that_has_ended_unless_their_list_is_half_full() {
+    let bank = TestBank::new().await;
+    let log_out = async |customer: &Customer| {
+        let call = bank.post("/api/v1/auth/logout").bearer(&customer.access);
+        call.send().await.assert_status(204);
+    };
+    let (alice, bob) = (bank.customer("alice").await, bank.customer("bob").await);
+    let claims = bank.claims(&alice);
+    log_out(&alice).await;
+    let ended = format!("{} of {}", claims.sid.unwrap(), claims.iss);
+    assert_eq!(ended_sessions(&bank).await, [ended]);
+
+    let full = "UPDATE control.denial_list SET most_entries = 2 WHERE list = 'revocations'";
+    store::execute(&bank.owner, full).await.unwrap();
+    log_out(&bob).await;
+    assert_eq!(me(&bank, &bob.access).await, 401, "the core needs no list");
+    assert_eq!(ended_sessions(&bank).await.len(), 1);
+}
+
 #[tokio::test]
 async fn a_known_address_gets_the_same_answer_and_changes_nothing() {
     let bank = TestBank::new().await;
@@ -267,6 +294,7 @@ async fn a_refresh_token_is_used_once() {
     )
     .await;
     assert_eq!(reason, ["refresh_reused"]);
+    assert_eq!(ended_sessions(&bank).await.len(), 1, "gateways are told");
 }
 
 #[tokio::test]

@@ -28,8 +28,8 @@ pub use approval::{Approval, ApprovalError, Approver};
 pub use digest::{Digest, InvalidDigest};
 pub use envelope::{Envelope, EnvelopeError, MAX_ENVELOPE_BYTES, Signature, to_be_signed};
 pub use messages::{
-    Acknowledgement, ActiveStatement, Heartbeat, LATENCY_BOUNDS_US, Objection, Pointer, ShadowCounts, Stage,
-    Traffic,
+    Acknowledgement, ActiveStatement, Exported, Heartbeat, LATENCY_BOUNDS_US, Objection, Pointer,
+    ShadowCounts, Stage, Traffic,
 };
 pub use rollout::{Next, Phase, RolloutNode, Rules, members, step};
 pub use standing::{Active, LIVE_S, Observation, PENDING_S, Refused, Standing, Told, Verdict, judge};

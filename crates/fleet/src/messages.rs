@@ -31,6 +31,17 @@ pub struct Pointer {
     pub shadow: bool,
 }
 
+/// What is handed over in a file, so that a gateway can begin which has never spoken to its control plane. It is believed no
+/// more than what the control plane says: everything in it is signed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Exported {
+    /// The trust document in force, the exact text that the roots have signed.
+    pub trust: String,
+    /// The exact text of one envelope of each stream.
+    pub statements: Vec<String>,
+}
+
 /// How far a gateway has come with a statement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

@@ -489,8 +489,11 @@ mod tests {
         )
         .unwrap();
         let settings = load_checked::<Secretive>("core-api", Some(&file), check).unwrap();
+        let WrappingKey::Secret(kek) = &settings.kek else {
+            panic!("{:?} is read", settings.kek);
+        };
         assert_eq!(
-            (settings.pepper.expose(), settings.kek.expose()),
+            (settings.pepper.expose(), kek.expose()),
             ("s3cret", b"s3cret".as_slice())
         );
         let status = settings.pepper.source().unwrap().status();

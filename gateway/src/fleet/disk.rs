@@ -1,10 +1,11 @@
 //! What a gateway of a fleet keeps over a restart: envelopes as they came, and how far each stream had come.
 //!
 //! **Invariant:** the highest position of a stream never goes back. A state file that is damaged, or gone while envelopes
-//! are there, ends taking over anything: what is signed goes on, and an operator decides.
+//! are there, ends taking over anything: what is signed goes on, and an operator decides. One process writes here: the one
+//! that holds the lock of the folder, and so speaks for the gateway while another one takes over from it.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs::{self, File, TryLockError};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
@@ -95,10 +96,22 @@ pub(super) struct GivenUp {
     pub(super) objection: Objection,
 }
 
+/// Whose the folder is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Owner {
+    /// Of the process that this one takes over from.
+    Another,
+    This,
+    /// Of the process that takes over from this one.
+    Next,
+}
+
 /// The folder of a gateway's state that belongs to the fleet.
 #[derive(Debug)]
 pub(super) struct Disk {
     folder: PathBuf,
+    lock: File,
+    owner: Mutex<Owner>,
     /// `None` when it is damaged.
     state: Mutex<Option<State>>,
 }
@@ -114,30 +127,60 @@ impl Disk {
     /// Opens the folder, and makes it where it is missing. A damaged state is reported, and changes nothing.
     ///
     /// # Errors
-    /// When the folder cannot be made or read.
+    /// When the folder cannot be made, read or locked.
     pub(super) fn open(state_dir: &Path) -> anyhow::Result<Self> {
         let folder = state_dir.join("fleet");
         for stream in Stream::ALL {
             let folder = folder.join(stream.as_str());
             fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
         }
-        let state = match read_state(&folder) {
-            Ok(state) => Some(state),
-            Err(error) => {
-                let error = format!("{error:#}");
-                let folder = folder.display();
-                tracing::error!(
-                    error,
-                    %folder,
-                    "HOW FAR THE STREAMS HAD COME IS NOT KNOWN: nothing new is taken over; if the disk alone is to blame, remove this folder and restart"
-                );
-                None
-            }
+        let locking = || format!("locking {}", folder.display());
+        let lock = File::create(folder.join("lock")).with_context(locking)?;
+        let owner = match lock.try_lock() {
+            Ok(()) => Owner::This,
+            Err(TryLockError::WouldBlock) => Owner::Another,
+            Err(TryLockError::Error(error)) => return Err(error).with_context(locking),
         };
         Ok(Self {
+            state: Mutex::new(known_state(&folder)),
+            owner: Mutex::new(owner),
+            lock,
             folder,
-            state: Mutex::new(state),
         })
+    }
+
+    /// Whether this process speaks for the gateway. It does from the moment on in which the one before it has handed over.
+    pub(super) fn is_ours(&self) -> bool {
+        let mut owner = self.owner.lock().unwrap_or_else(PoisonError::into_inner);
+        if *owner == Owner::Another && self.lock.try_lock().is_ok() {
+            *owner = Owner::This;
+            self.read_again();
+        }
+        *owner == Owner::This
+    }
+
+    /// Nothing is written any more: another process speaks for the gateway.
+    pub(super) fn hand_over(&self) {
+        let mut owner = self.owner.lock().unwrap_or_else(PoisonError::into_inner);
+        *owner = Owner::Next;
+        if let Err(error) = self.lock.unlock() {
+            tracing::error!(%error, "the state of the fleet stays locked until this process ends");
+        }
+    }
+
+    /// What the process before this one had written last; what was heard of meanwhile counts as well.
+    fn read_again(&self) {
+        let mut state = self.lock();
+        let heard = state.take().unwrap_or_default();
+        *state = known_state(&self.folder).map(|mut written| {
+            written.trust_version = written.trust_version.max(heard.trust_version);
+            for (stream, of_stream) in heard.streams {
+                if let Some(reached) = of_stream.reached {
+                    written.streams.entry(stream).or_default().reach(reached);
+                }
+            }
+            written
+        });
     }
 
     /// Whether anything may be taken over.
@@ -152,7 +195,7 @@ impl Disk {
         of_stream.cloned().unwrap_or_default()
     }
 
-    /// Changes what is remembered of a stream, on the disk first.
+    /// Changes what is remembered of a stream, on the disk first if that is ours.
     ///
     /// # Errors
     /// When it cannot be written, or the state is damaged; then nothing has changed.
@@ -161,6 +204,7 @@ impl Disk {
     }
 
     fn write(&self, change: impl FnOnce(&mut State)) -> anyhow::Result<()> {
+        let is_ours = self.is_ours();
         let mut state = self.lock();
         let Some(known) = state.as_ref() else {
             bail!("the state of the fleet is damaged");
@@ -168,7 +212,9 @@ impl Disk {
         let mut changed = known.clone();
         change(&mut changed);
         if changed != *known {
-            write_state(&self.folder, &changed)?;
+            if is_ours {
+                write_state(&self.folder, &changed)?;
+            }
             *state = Some(changed);
         }
         Ok(())
@@ -192,7 +238,9 @@ impl Disk {
     /// # Errors
     /// When it cannot be written, or the state is damaged.
     pub(super) fn keep_trust(&self, bytes: &[u8], version: u64) -> anyhow::Result<()> {
-        write_atomically(&self.trust_file(), bytes)?;
+        if self.is_ours() {
+            write_atomically(&self.trust_file(), bytes)?;
+        }
         self.write(|state| state.trust_version = state.trust_version.max(version))
     }
 
@@ -213,12 +261,17 @@ impl Disk {
     /// # Errors
     /// When it cannot be written; the one before it may be gone.
     pub(super) fn begin_probation(&self, stream: Stream, bytes: &[u8]) -> anyhow::Result<()> {
-        write_atomically(&self.file(stream, Slot::Probation), bytes)
+        if self.is_ours() {
+            write_atomically(&self.file(stream, Slot::Probation), bytes)?;
+        }
+        Ok(())
     }
 
     /// Takes the envelope on probation away.
     pub(super) fn end_probation(&self, stream: Stream) {
-        drop(fs::remove_file(self.file(stream, Slot::Probation)));
+        if self.is_ours() {
+            drop(fs::remove_file(self.file(stream, Slot::Probation)));
+        }
     }
 
     /// The envelope on probation is proven: a restart begins with it. At no moment is there none.
@@ -226,6 +279,9 @@ impl Disk {
     /// # Errors
     /// When the files cannot be renamed.
     pub(super) fn prove(&self, stream: Stream) -> anyhow::Result<()> {
+        if !self.is_ours() {
+            return Ok(());
+        }
         let [probation, healthy, previous] =
             [Slot::Probation, Slot::Healthy, Slot::Previous].map(|slot| self.file(stream, slot));
         let second_name = healthy.with_extension("second");
@@ -264,6 +320,20 @@ fn read(file: &Path) -> anyhow::Result<Option<Vec<u8>>> {
     read_bounded(file, u64::try_from(MAX_ENVELOPE_BYTES)?).map(Some)
 }
 
+/// A damaged state is reported, and is none.
+fn known_state(folder: &Path) -> Option<State> {
+    let report = |error: &anyhow::Error| {
+        let error = format!("{error:#}");
+        let folder = folder.display();
+        tracing::error!(
+            error,
+            %folder,
+            "HOW FAR THE STREAMS HAD COME IS NOT KNOWN: nothing new is taken over; if the disk alone is to blame, remove this folder and restart"
+        );
+    };
+    read_state(folder).inspect_err(report).ok()
+}
+
 fn state_file(folder: &Path) -> PathBuf {
     folder.join("state.json")
 }
@@ -296,4 +366,57 @@ fn write_state(folder: &Path, state: &State) -> anyhow::Result<()> {
     let json = serde_json::to_string(state)?;
     let text = format!("{}\n{json}", Digest::of(json.as_bytes()));
     write_atomically(&state_file(folder), text.as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seq: u64) -> Position {
+        Position { epoch: 1, seq }
+    }
+
+    fn reach(disk: &Disk, stream: Stream, seq: u64) {
+        disk.change(stream, |state| state.reach(at(seq))).unwrap();
+    }
+
+    #[test]
+    fn one_process_writes_until_it_hands_over_and_no_position_goes_back_by_that() {
+        let folder = tempfile::tempdir().unwrap();
+        let old = Disk::open(folder.path()).unwrap();
+        reach(&old, Stream::Keyset, 1);
+        let new = Disk::open(folder.path()).unwrap();
+        assert!(old.is_ours() && !new.is_ours());
+
+        // Both take the same over, not at the same time; what the second writes meanwhile stays in its memory.
+        reach(&new, Stream::Revocations, 7);
+        new.begin_probation(Stream::Revocations, b"seven").unwrap();
+        new.prove(Stream::Revocations).unwrap();
+        reach(&old, Stream::Keyset, 2);
+        let read = |stream| {
+            read_state(&folder.path().join("fleet"))
+                .unwrap()
+                .streams
+                .remove(&stream)
+        };
+        assert_eq!(read(Stream::Revocations), None);
+        assert_eq!(new.envelope(Stream::Revocations, Slot::Healthy).unwrap(), None);
+
+        old.hand_over();
+        assert!(new.is_ours() && !old.is_ours());
+        assert_eq!(new.stream(Stream::Keyset).reached, Some(at(2)));
+        assert_eq!(new.stream(Stream::Revocations).reached, Some(at(7)));
+        reach(&new, Stream::Blocks, 3);
+        reach(&old, Stream::Keyset, 9);
+        let reached = |stream| read(stream).and_then(|state| state.reached);
+        assert_eq!(reached(Stream::Keyset), Some(at(2)), "it is another's now");
+        assert_eq!(reached(Stream::Revocations), Some(at(7)));
+        assert_eq!(reached(Stream::Blocks), Some(at(3)));
+
+        drop(new);
+        assert!(
+            Disk::open(folder.path()).unwrap().is_ours(),
+            "killed: the lock is free"
+        );
+    }
 }

@@ -14,8 +14,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::events::{Events, Heard};
 use super::{Fleet, lock};
-use crate::control_plane::pause;
 use crate::metrics::METRICS;
+use crate::pause::pause;
 
 /// The control plane says something every 5 s; after this long without a word the connection is given up.
 const SILENCE: Duration = Duration::from_secs(15);
@@ -46,6 +46,7 @@ pub(super) async fn follow(fleet: Arc<Fleet>, pointers: Pointers, stop: Cancella
         }
         tokio::select! {
             () = stop.cancelled() => return,
+            () = fleet.keys.news_wanted() => {}
             () = pause(shortened(backoff)) => {}
         }
         backoff = backoff.saturating_mul(2).min(BACKOFF.1);

@@ -6,6 +6,7 @@
 //! goes on, also over a restart.
 
 mod address;
+mod begin;
 mod blobs;
 mod boot;
 mod disk;
@@ -142,20 +143,22 @@ impl Fleet {
         };
         fleet.read_trust();
         fleet.boot(is_start);
+        fleet.begin_with_file();
         Ok(Arc::new(fleet))
     }
 
-    /// Follows the control plane until `stop`.
-    pub(crate) fn follow(self: &Arc<Self>, shutdown: &Shutdown, stop: &CancellationToken) {
+    /// Follows the control plane until shutdown, and speaks for the gateway until `handed_over`: whoever still holds
+    /// connections must hear what is revoked.
+    pub(crate) fn follow(self: &Arc<Self>, shutdown: &Shutdown, handed_over: &CancellationToken) {
         let mut pointers = BTreeMap::new();
         for stream in self.streams() {
             let (sender, receiver) = watch::channel(None);
             pointers.insert(stream, sender);
-            shutdown.spawn(take::follow(self.clone(), receiver, stop.clone()));
+            shutdown.spawn(take::follow(self.clone(), receiver, shutdown.child()));
         }
-        shutdown.spawn(follow::follow(self.clone(), pointers, stop.clone()));
-        shutdown.spawn(report::report(self.clone(), stop.clone()));
-        shutdown.spawn(policy_stream::watch_trial(self.clone(), stop.clone()));
+        shutdown.spawn(follow::follow(self.clone(), pointers, shutdown.child()));
+        shutdown.spawn(report::report(self.clone(), handed_over.clone()));
+        shutdown.spawn(policy_stream::watch_trial(self.clone(), handed_over.clone()));
     }
 
     /// The streams that are followed.

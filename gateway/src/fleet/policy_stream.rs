@@ -153,7 +153,12 @@ impl Fleet {
     }
 
     /// On the disk first, so that whatever happens in between a restart finds something signed; then in force.
-    fn commit(&self, pointer: &Pointer, bytes: &[u8], compiled: Compiled) -> Result<(), Objection> {
+    pub(super) fn commit(
+        &self,
+        pointer: &Pointer,
+        bytes: &[u8],
+        compiled: Compiled,
+    ) -> Result<(), Objection> {
         let mut trial = lock(&self.trial);
         let digest = pointer.digest;
         let state = self.disk.stream(Stream::Policy);
@@ -336,16 +341,18 @@ impl Fleet {
     }
 }
 
-/// Looks at the policy on trial until `stop`.
-pub(super) async fn watch_trial(fleet: Arc<Fleet>, stop: CancellationToken) {
+/// Looks at the policy on trial until another process speaks for the gateway, or it ends; then hands the disk over.
+pub(super) async fn watch_trial(fleet: Arc<Fleet>, handed_over: CancellationToken) {
     let probation = fleet.settings.probation();
     let began = Instant::now();
     let mut has_started = false;
     let mut looks = tokio::time::interval(LOOK.min(probation));
+    // The policy of a directory is never on trial.
+    let is_stated = fleet.gateway.follows(Stream::Policy);
     loop {
         tokio::select! {
-            () = stop.cancelled() => break,
-            _ = looks.tick() => fleet.look_at_trial(),
+            () = handed_over.cancelled() => break,
+            _ = looks.tick(), if is_stated => if fleet.disk.is_ours() { fleet.look_at_trial() },
         }
         if !has_started && began.elapsed() >= probation {
             has_started = true;
@@ -353,4 +360,5 @@ pub(super) async fn watch_trial(fleet: Arc<Fleet>, stop: CancellationToken) {
         }
     }
     fleet.has_started();
+    fleet.disk.hand_over();
 }

@@ -18,19 +18,22 @@ const HEARTBEAT: Duration = Duration::from_secs(3);
 /// After this long without a word of the control plane an operator is told, once.
 const STALE: Duration = Duration::from_secs(300);
 
-/// Reports until `stop`.
-pub(super) async fn report(fleet: Arc<Fleet>, stop: CancellationToken) {
+/// Reports from the moment on in which this process speaks for the gateway, until another one does.
+pub(super) async fn report(fleet: Arc<Fleet>, handed_over: CancellationToken) {
     let mut link = None;
     let mut is_stale = false;
     let mut beats = interval(HEARTBEAT);
     beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         let is_beat = tokio::select! {
-            () = stop.cancelled() => return,
-            _ = beats.tick() => true,
+            () = handed_over.cancelled() => return,
+            _ = beats.tick() => fleet.disk.is_ours(),
             // One that failed waits for the next beat.
             () = fleet.outbox.news(), if link.is_some() => false,
         };
+        if !is_beat && link.is_none() {
+            continue;
+        }
         let told = async {
             if is_beat {
                 is_stale = fleet.report_silence(is_stale);
@@ -40,7 +43,7 @@ pub(super) async fn report(fleet: Arc<Fleet>, stop: CancellationToken) {
             fleet.empty_outbox(&mut link).await
         };
         let told = tokio::select! {
-            () = stop.cancelled() => return,
+            () = handed_over.cancelled() => return,
             told = told => told,
         };
         if let Err(error) = told {

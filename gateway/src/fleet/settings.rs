@@ -33,6 +33,8 @@ pub struct FleetSettings {
     pub key: PathBuf,
     /// Where envelopes are looked for before the control plane is asked: `https://host/path`, or a folder.
     pub mirrors: Vec<String>,
+    /// What `portico fleet export` has written: a gateway that holds nothing of a stream begins with it. Empty for none.
+    pub begin_with: PathBuf,
     /// The streams that are followed. With `policies_dir`, `policy` is not among them whatever stands here.
     pub streams: Vec<Stream>,
     /// How long a policy must do without a fault before a restart would begin with it, in milliseconds.
@@ -51,6 +53,7 @@ impl Default for FleetSettings {
             certificate: PathBuf::new(),
             key: PathBuf::new(),
             mirrors: Vec::new(),
+            begin_with: PathBuf::new(),
             streams: Stream::ALL.to_vec(),
             probation_ms: 30_000,
         }

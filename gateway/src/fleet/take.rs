@@ -11,12 +11,15 @@ use super::blobs::{self, Missing, objection};
 use super::disk::Slot;
 use super::lists::List;
 use super::{Fleet, InForce};
-use crate::control_plane::pause;
+use crate::pause::pause;
 
 /// First and longest wait before bytes that were not there are asked for again.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(10));
 /// Attempts after which the control plane is told that its bytes cannot be had.
 const PATIENT_FOR: u32 = 3;
+
+/// How often it is looked whether this process speaks for the gateway.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// Takes over what the pointers of one stream name, until `stop`. A newer pointer ends the work for an older one.
 pub(super) async fn follow(
@@ -70,6 +73,10 @@ impl From<Missing> for Failure {
 
 impl Fleet {
     async fn take(self: &Arc<Self>, pointer: &Pointer) {
+        // A policy is tried by one process; what is revoked counts in both.
+        while pointer.stream == Stream::Policy && !self.disk.is_ours() {
+            pause(LOOK).await;
+        }
         let mut backoff = BACKOFF.0;
         for attempt in 1_u32.. {
             match self.try_to_take(pointer).await {
@@ -95,7 +102,9 @@ impl Fleet {
         if stream == Stream::Policy {
             return Ok(self.take_policy(pointer, bytes, statement).await?);
         }
-        Ok(self.take_list(pointer, &bytes, &statement)?)
+        self.take_list(pointer, &bytes, &statement)?;
+        self.confirm_lists();
+        Ok(())
     }
 
     /// What is in force is what the control plane wants: whatever was tried beside it is over.
@@ -179,7 +188,7 @@ impl Fleet {
 
     /// Admits bytes; when nobody known has signed them, the trust document may be the one that is old.
     async fn admitted(&self, pointer: &Pointer, bytes: &[u8]) -> Result<Statement, Objection> {
-        let refusal = match self.admit(pointer, bytes) {
+        let refusal = match self.admit(pointer.stream, bytes) {
             Ok(statement) => return Ok(statement),
             Err(refusal) => refusal,
         };
@@ -192,7 +201,7 @@ impl Fleet {
         };
         match renewed.await {
             // Another stream may have renewed it in the meantime.
-            Ok(()) => self.admit(pointer, bytes),
+            Ok(()) => self.admit(pointer.stream, bytes),
             Err(error) => {
                 tracing::warn!(error = format!("{error:#}"), "no newer trust document");
                 Err(refusal)
@@ -200,8 +209,7 @@ impl Fleet {
         }
     }
 
-    fn admit(&self, pointer: &Pointer, bytes: &[u8]) -> Result<Statement, Objection> {
-        let stream = pointer.stream;
+    pub(super) fn admit(&self, stream: Stream, bytes: &[u8]) -> Result<Statement, Objection> {
         let trust = self
             .trust()
             .ok_or_else(|| objection("no_trust", "there is no trust document"))?;
@@ -210,7 +218,12 @@ impl Fleet {
     }
 
     /// On the disk first, then in force: there is nothing to try out.
-    fn take_list(&self, pointer: &Pointer, bytes: &[u8], statement: &Statement) -> Result<(), Objection> {
+    pub(super) fn take_list(
+        &self,
+        pointer: &Pointer,
+        bytes: &[u8],
+        statement: &Statement,
+    ) -> Result<(), Objection> {
         let list = List::read(statement)?;
         self.tell(pointer, Stage::Verified);
         let stream = pointer.stream;
@@ -235,7 +248,6 @@ impl Fleet {
                 is_proven: true,
             },
         );
-        self.confirm_lists();
         self.tell(pointer, Stage::Active);
         self.tell(pointer, Stage::Healthy);
         Ok(())

@@ -37,7 +37,7 @@ impl Fleet {
         self.take_trust(&bytes)
     }
 
-    fn take_trust(&self, bytes: &[u8]) -> anyhow::Result<()> {
+    pub(super) fn take_trust(&self, bytes: &[u8]) -> anyhow::Result<()> {
         let lowest = self.disk.trust_version();
         let lowest = lowest.context("the state of the fleet is damaged")?;
         let trust = self.roots.read(bytes, &self.settings.name, lowest)?;

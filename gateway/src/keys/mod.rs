@@ -1,17 +1,15 @@
-//! The keys that verify tokens: Portico's own set, fed by the control plane and kept on disk; in `files` and `urls`, the
-//! sets of other issuers.
+//! The keys that verify tokens: Portico's own set, which the fleet states; in `files` and `urls`, the sets of other
+//! issuers.
 //!
-//! **Invariant:** `seq` never goes backwards, and a revoked key never verifies again, whatever the control plane or the
-//! disk says later. Without a key set nothing is verified, so nothing that needs a token is let through.
+//! **Invariant:** a revoked key never verifies again, whatever the control plane or the disk says later. Without a key set
+//! nothing is verified, so nothing that needs a token is let through.
 
-mod fetch;
 mod files;
 mod issuer;
 mod sources;
 mod state_file;
 mod urls;
 
-pub(crate) use fetch::follow;
 pub(crate) use files::KeyFiles;
 pub(crate) use issuer::{Examined, IssuerKeys};
 pub(crate) use sources::KeySources;
@@ -94,15 +92,6 @@ pub(crate) enum VerificationFailure {
     KeysPending,
 }
 
-/// What became of a key set that was offered.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Adopted {
-    /// It is in force now.
-    New,
-    /// It is not newer than the one in force.
-    NotNewer,
-}
-
 /// Holds Portico's own key set in force.
 pub(crate) struct KeyStore {
     current: ArcSwapOption<Keys>,
@@ -115,47 +104,25 @@ pub(crate) struct KeyStore {
 }
 
 impl KeyStore {
-    /// Opens the store with the last copy on disk, if there is a good one. A damaged copy is reported and left alone.
+    /// Opens the store. What is in force comes by signed statements; the copy on disk is signed by nobody, and only what it
+    /// has as revoked counts.
     pub(crate) fn open(state_dir: &Path) -> Self {
-        let store = Self::empty(state_dir, Vec::new());
-        match store.last_copy() {
-            Ok(Some(keys)) => {
-                tracing::info!(seq = keys.set.seq, "key set loaded from the last copy");
-                store.put(keys);
-            }
-            Ok(None) => {}
-            Err(error) => tracing::error!(
+        let file = state_dir.join("keyset.json");
+        let copy = state_file::read_key_set(&file).unwrap_or_else(|error| {
+            tracing::error!(
                 error = format!("{error:#}"),
-                "the last copy of the key set is damaged"
-            ),
-        }
-        store
-    }
-
-    /// Opens the store of a gateway that is told its keys by signed statements. The copy on disk is signed by nobody: of it
-    /// only what is revoked counts.
-    pub(crate) fn open_for_statements(state_dir: &Path) -> Self {
-        let copy = state_file::read_key_set(&state_dir.join("keyset.json"));
-        let revoked = copy.ok().flatten().map(|set| set.revoked_kids);
-        Self::empty(state_dir, revoked.unwrap_or_default())
-    }
-
-    fn empty(state_dir: &Path, revoked_before: Vec<String>) -> Self {
+                "the last copy of the key set is damaged: which keys were revoked before is not known from it"
+            );
+            None
+        });
         Self {
             current: ArcSwapOption::empty(),
-            revoked_before,
-            file: state_dir.join("keyset.json"),
+            revoked_before: copy.map(|set| set.revoked_kids).unwrap_or_default(),
+            file,
             last_heard: LastHeard::never(),
             asked_ms: AtomicU64::new(0),
             news_wanted: Notify::new(),
         }
-    }
-
-    fn last_copy(&self) -> anyhow::Result<Option<Keys>> {
-        let Some(set) = state_file::read_key_set(&self.file)? else {
-            return Ok(None);
-        };
-        Ok(Some(Keys::new(set)?))
     }
 
     /// The key set in force, if there is one.
@@ -163,61 +130,29 @@ impl KeyStore {
         self.current.load_full()
     }
 
-    /// The `seq` of the key set in force; 0 when there is none.
-    pub(crate) fn seq(&self) -> u64 {
-        self.current.load().as_ref().map_or(0, |keys| keys.set.seq)
-    }
-
-    /// Takes over a key set if it is newer, and writes it down. Revoked keys of the old set stay revoked.
+    /// Takes over the key set of a signed statement, and writes it down. What was revoked stays so.
     ///
     /// # Errors
     /// When the set is not valid; the old one stays (J16).
-    pub(crate) fn adopt(&self, mut set: KeySet) -> Result<Adopted, KeySetError> {
-        let old = self.current.load_full();
-        if let Some(old) = &old {
-            if set.seq < old.set.seq {
-                return Ok(Adopted::NotNewer);
-            }
-            set.remember_revoked(old.set.revoked_kids.iter().cloned());
-            if set == old.set {
-                return Ok(Adopted::NotNewer);
-            }
-        }
-        self.put_and_keep(set)?;
-        Ok(Adopted::New)
-    }
-
-    /// Takes over the key set of a signed statement, whatever its `seq`: the position of the statement was compared.
-    ///
-    /// # Errors
-    /// As [`KeyStore::adopt`].
     pub(crate) fn take_over(&self, mut set: KeySet) -> Result<(), KeySetError> {
         set.remember_revoked(self.revoked_before.iter().cloned());
         if let Some(old) = self.current.load_full() {
             set.remember_revoked(old.set.revoked_kids.iter().cloned());
         }
-        self.put_and_keep(set)
-    }
-
-    fn put_and_keep(&self, set: KeySet) -> Result<(), KeySetError> {
         let keys = Keys::new(set)?;
         if let Err(error) = state_file::write_key_set(&self.file, &keys.set) {
-            // Serving goes on: only a restart without the control plane would miss this set.
+            // Serving goes on, and the statement is on the disk as well.
             tracing::error!(
                 error = format!("{error:#}"),
-                "the key set cannot be written to disk"
+                "which keys are revoked cannot be written to disk"
             );
         }
         tracing::info!(seq = keys.set.seq, keys = keys.set.keys.len(), "key set in force");
-        self.put(keys);
-        Ok(())
-    }
-
-    fn put(&self, keys: Keys) {
         METRICS
             .keyset_seq
             .set(i64::try_from(keys.set.seq).unwrap_or(i64::MAX));
         self.current.store(Some(Arc::new(keys)));
+        Ok(())
     }
 
     /// The number of the keys in force; `None` when there are none.
@@ -282,7 +217,13 @@ impl KeyStore {
         self.last_heard.now();
     }
 
-    /// Wakes the follower if it is waiting between two attempts, at most once per [`ASK_INTERVAL_MS`].
+    /// Completes when a token names a key that is not known: whoever waits between two attempts to reach the control plane
+    /// need not wait longer.
+    pub(crate) async fn news_wanted(&self) {
+        self.news_wanted.notified().await;
+    }
+
+    /// Asks for news, at most once per [`ASK_INTERVAL_MS`].
     fn want_news(&self) {
         let now = self.last_heard.elapsed_ms();
         let last = self.asked_ms.load(Ordering::Relaxed);

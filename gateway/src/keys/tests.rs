@@ -41,24 +41,29 @@ fn verify(store: &KeyStore, token: &str) -> Result<Claims, VerificationFailure> 
 }
 
 #[test]
-fn the_last_copy_survives_a_restart() {
+fn the_copy_on_disk_is_signed_by_nobody_and_only_what_it_revokes_counts() {
     let dir = tempfile::tempdir().unwrap();
-    let key = key();
-    assert_eq!(
-        KeyStore::open(dir.path()).adopt(set(3, &[&key], &[])),
-        Ok(Adopted::New)
-    );
+    let (stolen, other) = (key(), key());
+    let before = KeyStore::open(dir.path());
+    before.take_over(set(3, &[&other], &[stolen.kid()])).unwrap();
 
     let restarted = KeyStore::open(dir.path());
-    assert_eq!(restarted.seq(), 3);
-    assert!(verify(&restarted, &token(&key)).is_ok());
+    assert!(restarted.current().is_none());
+    restarted.take_over(set(1, &[&other, &stolen], &[])).unwrap();
+    assert!(verify(&restarted, &token(&other)).is_ok());
+    assert_eq!(
+        verify(&restarted, &token(&stolen)),
+        Err(VerificationFailure::Refused(TokenRefusal::RevokedKey))
+    );
 }
 
 #[test]
 fn the_copy_is_readable_by_its_owner_only() {
     use std::os::unix::fs::PermissionsExt as _;
     let dir = tempfile::tempdir().unwrap();
-    KeyStore::open(dir.path()).adopt(set(1, &[&key()], &[])).unwrap();
+    KeyStore::open(dir.path())
+        .take_over(set(1, &[&key()], &[]))
+        .unwrap();
     let mode = std::fs::metadata(dir.path().join("keyset.json"))
         .unwrap()
         .permissions()
@@ -67,23 +72,12 @@ fn the_copy_is_readable_by_its_owner_only() {
 }
 
 #[test]
-fn an_older_set_changes_nothing() {
-    let dir = tempfile::tempdir().unwrap();
-    let store = KeyStore::open(dir.path());
-    let (old, new) = (key(), key());
-    store.adopt(set(5, &[&new], &[])).unwrap();
-
-    assert_eq!(store.adopt(set(4, &[&old], &[])), Ok(Adopted::NotNewer));
-    assert!(verify(&store, &token(&new)).is_ok());
-}
-
-#[test]
 fn a_revoked_key_stays_revoked_when_the_control_plane_forgets_it() {
     let dir = tempfile::tempdir().unwrap();
     let store = KeyStore::open(dir.path());
     let (stolen, other) = (key(), key());
-    store.adopt(set(1, &[&other], &[stolen.kid()])).unwrap();
-    store.adopt(set(2, &[&other, &stolen], &[])).unwrap();
+    store.take_over(set(1, &[&other], &[stolen.kid()])).unwrap();
+    store.take_over(set(2, &[&other, &stolen], &[])).unwrap();
 
     assert_eq!(
         verify(&store, &token(&stolen)),
@@ -96,9 +90,9 @@ fn j16_an_invalid_set_leaves_the_old_one_in_force() {
     let dir = tempfile::tempdir().unwrap();
     let store = KeyStore::open(dir.path());
     let good = key();
-    store.adopt(set(1, &[&good], &[])).unwrap();
+    store.take_over(set(1, &[&good], &[])).unwrap();
 
-    assert!(store.adopt(set(2, &[], &[])).is_err());
+    assert!(store.take_over(set(2, &[], &[])).is_err());
     assert!(verify(&store, &token(&good)).is_ok());
 }
 
@@ -113,7 +107,7 @@ fn j40_without_keys_nothing_is_verified() {
 fn an_unknown_key_is_invalid_only_while_the_control_plane_is_heard() {
     let dir = tempfile::tempdir().unwrap();
     let store = KeyStore::open(dir.path());
-    store.adopt(set(1, &[&key()], &[])).unwrap();
+    store.take_over(set(1, &[&key()], &[])).unwrap();
     let foreign = token(&key());
 
     assert_eq!(verify(&store, &foreign), Err(VerificationFailure::NoKeys));

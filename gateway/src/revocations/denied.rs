@@ -130,10 +130,6 @@ impl Denied {
         self.issuers.entry(issuer).or_default()
     }
 
-    pub(super) const fn seq(&self) -> u64 {
-        self.seq
-    }
-
     pub(super) const fn generation(&self) -> u64 {
         self.generation
     }

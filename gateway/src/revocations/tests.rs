@@ -1,4 +1,4 @@
-//! Lists that are newer, older, wrong, kept; and who is in a blocked network.
+//! Lists that are newer, wrong, two at once; and who is in a blocked network.
 
 use keyring::Revocation;
 
@@ -28,64 +28,63 @@ fn marks(jti: &str) -> Marks {
     }
 }
 
-#[test]
-fn j41_what_is_revoked_stays_so_across_a_restart_and_an_older_list() {
-    let folder = tempfile::tempdir().unwrap();
-    let revocations = Revocations::open(folder.path());
-    assert_eq!(revocations.adopt(list(5, vec![token("a")])), Ok(true));
-    assert_eq!(
-        revocations.adopt(list(4, Vec::new())),
-        Ok(false),
-        "a restored control plane"
-    );
-    assert_eq!(revocations.adopt(list(5, Vec::new())), Ok(false));
-    assert_eq!(revocations.denies(&marks("a")), Some(Revoked::Token));
-
-    let restarted = Revocations::open(folder.path());
-    assert_eq!(restarted.seq(), 5);
-    assert_eq!(restarted.denies(&marks("a")), Some(Revoked::Token));
-    assert_eq!(restarted.denies(&marks("b")), None);
-    assert_eq!(
-        restarted.silence(),
-        None,
-        "a copy is no word of the control plane"
-    );
-    restarted.heard();
-    assert!(restarted.silence().is_some());
-
-    assert_eq!(restarted.adopt(list(6, Vec::new())), Ok(true));
-    assert_eq!(restarted.denies(&marks("a")), None, "taken back");
+fn network(address: &str, prefix: u8, until: i64) -> Revocation {
+    Revocation::Network {
+        address: address.parse().unwrap(),
+        prefix,
+        until,
+    }
 }
 
 #[test]
-fn j41_a_wrong_list_and_a_damaged_copy_change_nothing() {
-    let folder = tempfile::tempdir().unwrap();
-    let revocations = Revocations::open(folder.path());
-    revocations.adopt(list(1, vec![token("a")])).unwrap();
-    assert!(revocations.adopt(list(2, vec![token("")])).is_err());
-    assert_eq!(revocations.seq(), 1);
+fn j41_two_lists_are_in_force_together_and_each_is_replaced_whole() {
+    let revocations = Revocations::none_yet();
+    assert_eq!(revocations.silence(), None);
+    revocations
+        .take_over(Part::Revocations, list(5, vec![token("a")]))
+        .unwrap();
+    revocations
+        .take_over(Part::Blocks, list(2, vec![network("203.0.113.0", 24, 100)]))
+        .unwrap();
     assert_eq!(revocations.denies(&marks("a")), Some(Revoked::Token));
+    assert!(revocations.blocks("203.0.113.9".parse().unwrap(), 100));
 
-    std::fs::write(folder.path().join("revocations.json"), b"{\"seq\":9,").unwrap();
-    let restarted = Revocations::open(folder.path());
-    assert_eq!((restarted.seq(), restarted.silence()), (0, None));
+    // The position of the statement is what counts, not the number in the list.
+    revocations
+        .take_over(Part::Revocations, list(1, vec![token("b")]))
+        .unwrap();
+    assert_eq!(revocations.denies(&marks("a")), None, "taken back");
+    assert_eq!(revocations.denies(&marks("b")), Some(Revoked::Token));
+    assert!(revocations.blocks("203.0.113.9".parse().unwrap(), 100));
+
+    assert_eq!(
+        revocations.silence(),
+        None,
+        "a list is no word of the control plane"
+    );
+    revocations.heard();
+    assert!(revocations.silence().is_some());
+}
+
+#[test]
+fn j41_a_wrong_list_changes_nothing() {
+    let revocations = Revocations::none_yet();
+    let good = list(1, vec![token("a")]);
+    revocations.take_over(Part::Revocations, good).unwrap();
+    let wrong = list(2, vec![token("")]);
+    assert!(revocations.take_over(Part::Revocations, wrong).is_err());
+    assert_eq!(revocations.denies(&marks("a")), Some(Revoked::Token));
 }
 
 #[test]
 fn j41_networks_are_blocked_until_their_time_is_over() {
-    let folder = tempfile::tempdir().unwrap();
-    let revocations = Revocations::open(folder.path());
-    let network = |address: &str, prefix, until| Revocation::Network {
-        address: address.parse().unwrap(),
-        prefix,
-        until,
-    };
+    let revocations = Revocations::none_yet();
     let networks = vec![
         network("203.0.113.0", 24, 100),
         network("198.51.100.7", 32, 100),
         network("2001:db8:1::", 48, 200),
     ];
-    revocations.adopt(list(1, networks)).unwrap();
+    revocations.take_over(Part::Blocks, list(1, networks)).unwrap();
     let blocks = |client: &str, now| revocations.blocks(client.parse().unwrap(), now);
     for inside in [
         "203.0.113.0",

@@ -5,7 +5,6 @@ use std::os::fd::AsFd as _;
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use fleet::Stream;
 use service_runtime::clock::Clock;
 use service_runtime::health::Readiness;
 use service_runtime::private;
@@ -31,16 +30,9 @@ pub(super) struct Foundation {
 }
 
 impl Foundation {
-    /// Opens what the state directory holds; of a gateway in a fleet, only what is signed.
+    /// Opens what the state directory holds.
     pub(super) fn open(settings: &Settings, clock: &Clock) -> Self {
-        let keys = Arc::new(match settings.follows(Stream::Keyset) {
-            true => KeyStore::open_for_statements(&settings.state_dir),
-            false => KeyStore::open(&settings.state_dir),
-        });
-        let revocations = Arc::new(match settings.follows(Stream::Revocations) {
-            true => Revocations::open_for_statements(&settings.state_dir),
-            false => Revocations::open(&settings.state_dir),
-        });
+        let keys = Arc::new(KeyStore::open(&settings.state_dir));
         let urls = KeyUrls::new(&settings.state_dir, &settings.key_trust_file, clock.clone());
         Self {
             sources: Arc::new(KeySources {
@@ -49,7 +41,7 @@ impl Foundation {
                 urls: Arc::new(urls),
             }),
             keys,
-            revocations,
+            revocations: Arc::new(Revocations::none_yet()),
             traffic: Arc::default(),
             shadow: Arc::default(),
         }

@@ -42,7 +42,6 @@ use crate::hand_over::{Inherited, Predecessor, Turn, Upgrades};
 use crate::keys::{self, KeyStore};
 use crate::policy_source::{self, PolicySource, Reload};
 use crate::rate_limit::{Handshakes, LimitStore, RateLimiter};
-use crate::revocations;
 use crate::settings::{ConnectionSettings, Settings};
 use crate::tls::TlsFiles;
 use crate::tokens::Tokens;
@@ -176,7 +175,7 @@ impl Prepared {
             drain,
             shutdown: shutdown.clone(),
         });
-        follow(settings, &shared, store);
+        follow(&shared, store);
         watch_upstreams(&shared);
         watch_policies(settings, &shared, &openings, tls_files);
         Ok(Self {
@@ -293,22 +292,9 @@ fn watch_upstreams(shared: &Shared) {
     }
 }
 
-/// Begins to ask the control plane and other issuers for what is new, and whether the store of limits is up.
-fn follow(settings: &Settings, shared: &Shared, store: Option<Arc<LimitStore>>) {
+/// Begins to ask other issuers for what is new, and whether the store of limits is up.
+fn follow(shared: &Shared, store: Option<Arc<LimitStore>>) {
     let (shutdown, tokens) = (&shared.shutdown, &shared.tokens);
-    let has_socket = !settings.control_plane_socket.as_os_str().is_empty();
-    let socket = || settings.control_plane_socket.clone();
-    // What the fleet states is told by nobody else.
-    if has_socket && !settings.follows(Stream::Keyset) {
-        shutdown.spawn(keys::follow(shared.keys.clone(), socket(), shutdown.clone()));
-    }
-    if has_socket && !settings.follows(Stream::Revocations) {
-        shutdown.spawn(revocations::follow(
-            tokens.revocations.clone(),
-            socket(),
-            shutdown.clone(),
-        ));
-    }
     shutdown.spawn(cache::sweep(shared.cache.clone(), shutdown.clone()));
     shutdown.spawn(keys::follow_urls(tokens.keys.urls.clone(), shutdown.clone()));
     if let Some(store) = store {

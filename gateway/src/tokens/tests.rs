@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::keys::{KeyFiles, KeyStore, KeyUrls};
 use crate::policy_source::expectations;
-use crate::revocations::Revoked;
+use crate::revocations::{Part, Revoked};
 
 const NOW: i64 = 1_800_000_000;
 const ISSUER: &str = "https://api.bank.example";
@@ -70,7 +70,7 @@ impl Pair {
             files: KeyFiles::new(folder.path()),
             urls: Arc::new(KeyUrls::new(folder.path(), folder.path(), Clock::system())),
         });
-        let revocations = Arc::new(Revocations::open(folder.path()));
+        let revocations = Arc::new(Revocations::none_yet());
         Self {
             remembering: Tokens::new(sources.clone(), revocations.clone(), 16),
             forgetful: Tokens::new(sources, revocations.clone(), 0),
@@ -86,15 +86,13 @@ impl Pair {
             keys: keys.iter().map(|key| key.public_key(KeyState::Active)).collect(),
             revoked_kids: revoked.iter().map(|key| key.kid().to_owned()).collect(),
         };
-        self.keys.adopt(set).unwrap();
+        self.keys.take_over(set).unwrap();
     }
 
     fn revoke(&self, seq: u64, revocations: Vec<Revocation>) {
-        assert!(
-            self.revocations
-                .adopt(RevocationList { seq, revocations })
-                .unwrap()
-        );
+        self.revocations
+            .take_over(Part::Revocations, RevocationList { seq, revocations })
+            .unwrap();
     }
 
     /// The answer of both, which must be one.

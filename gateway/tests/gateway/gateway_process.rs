@@ -200,6 +200,7 @@ impl GatewayProcess {
         let core = CoreService::start(&directory.path().join("run/core.sock"));
         let keys = KeyService::start(&directory.path().join("run/control-plane.sock"));
         let mut settings = settings(directory.path());
+        settings.fleet = Some(keys.membership());
         change(&mut settings);
         let (running, shutdown) = launch(&settings, clock.clone()).await.unwrap();
         let mut process = Self {
@@ -326,7 +327,6 @@ fn settings(directory: &Path) -> Settings {
         state_dir: directory.join("state"),
         socket_dir: directory.join("run"),
         certificate_dir: directory.join("tls"),
-        control_plane_socket: directory.join("run/control-plane.sock"),
         key_dir: directory.join("keys"),
         listen: ["public.https", "public.http"]
             .map(|label| (label.to_owned(), any))

@@ -582,7 +582,6 @@ async fn a_policy_that_needs_a_setting_which_is_missing_is_refused_by_its_name()
     gateway.stop().await;
     let folder = gateway.directory.path();
     let bare = Settings {
-        control_plane_socket: "".into(),
         socket_dir: "".into(),
         state_dir: folder.join("fresh-state"),
         listen: BTreeMap::new(),
@@ -592,8 +591,8 @@ async fn a_policy_that_needs_a_setting_which_is_missing_is_refused_by_its_name()
     let Err(error) = started else { panic!("it starts") };
     let error = format!("{error:#}");
     for line in [
-        "identity.customers.keys: needs the setting `control_plane_socket`",
-        "routes.jwks.serve: needs the setting `control_plane_socket`",
+        "identity.customers.keys: needs the setting `fleet`",
+        "routes.jwks.serve: needs the setting `fleet`",
         "upstreams.core.address: needs the setting `socket_dir`",
     ] {
         assert!(error.contains(line), "{error}");

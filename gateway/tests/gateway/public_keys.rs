@@ -35,7 +35,7 @@ async fn j40_without_keys_the_gateway_is_not_ready_and_lets_nobody_in() {
     let token = gateway.keys.token();
     gateway.stop().await;
     gateway.keys.kill();
-    std::fs::remove_file(gateway.directory.path().join("state/keyset.json")).unwrap();
+    std::fs::remove_dir_all(gateway.directory.path().join("state/fleet")).unwrap();
     gateway.restart().await.unwrap();
 
     problem(gateway.get("/health/ready").await, 503, "unavailable").await;

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
 use chrono::{DateTime, Utc};
+use fleet::Stream;
 use http::StatusCode;
 use keyring::masked;
 use serde::{Deserialize, Serialize};
@@ -91,7 +92,7 @@ pub(crate) async fn add_block(
     let mut tx = state.db.begin().await?;
     store::block(&mut tx, &network, i64::from(new.for_s), &new.reason, actor.name()).await?;
     events::record(&mut tx, &actor, "block.added", &network).await?;
-    let seq = super::seq(&mut tx).await?;
+    let seq = super::seq(&mut tx, Stream::Blocks).await?;
     tx.commit().await?;
     tracing::info!(network, actor = actor.name(), seq, "blocked");
     Ok((StatusCode::CREATED, Json(Blocked { network, seq })).into_response())
@@ -100,7 +101,7 @@ pub(crate) async fn add_block(
 /// Lists what is blocked, the newest first.
 pub(crate) async fn list_blocks(State(state): State<AppState>) -> Result<Json<Blocks>, FleetError> {
     let mut conn = state.db.acquire().await?;
-    let seq = super::seq(&mut conn).await?;
+    let seq = super::seq(&mut conn, Stream::Blocks).await?;
     let blocks = store::block_entries(&mut conn).await?;
     let blocks = blocks.into_iter().map(BlockView::from).collect();
     Ok(Json(Blocks { seq, blocks }))

@@ -1,82 +1,27 @@
-//! The lists as gateways hold them, and `GET /internal/revocations`: both as one, by a long poll.
+//! The lists as gateways hold them.
 
-use std::time::Duration;
-
-use axum::extract::State;
-use axum::response::Response;
-use http::StatusCode;
+use fleet::Stream;
 use keyring::{Revocation, RevocationList};
-use serde::Deserialize;
 use sqlx::PgConnection;
-use tokio::time::{Instant, timeout_at};
 
 use super::store;
 use super::store::{BlockRow, RevocationRow};
-use crate::extract::{Json, Query, fresh};
 use crate::fleet::error::FleetError;
-use crate::state::AppState;
 
-/// Longest wait of one request, seconds; a longer `wait_s` counts as this.
-const LONGEST_WAIT_S: u64 = 60;
 /// How long an entry outlives the last token that it is about: gateways allow clocks to differ.
 const SWEEP_AFTER_S: i64 = 120;
 /// Bits of a `seq` below the epoch. A database that was restored goes on in the next epoch, beyond everything that was told
 /// before.
 const SEQ_BITS: u32 = 32;
 
-/// What a gateway asks for.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct ListQuery {
-    /// The `seq` it holds; none when it holds nothing.
-    after: Option<u64>,
-    /// Seconds to wait for a newer one, 0 to 60.
-    #[serde(default)]
-    wait_s: u64,
-}
-
-/// Gives everything that is revoked and blocked if it is newer than `after`; otherwise waits up to `wait_s` seconds, then
-/// 204. 409 `revocations-ahead` when the caller holds more than the database knows.
-pub(crate) async fn show_list(
-    State(state): State<AppState>,
-    Query(query): Query<ListQuery>,
-) -> Result<Response, FleetError> {
-    let deadline = Instant::now() + Duration::from_secs(query.wait_s.min(LONGEST_WAIT_S));
-    let mut board = state.fleet.board.subscribe();
-    loop {
-        // Marked as seen before reading: a change during the read ends the wait below at once.
-        board.mark_unchanged();
-        let mut conn = state.db.acquire().await?;
-        let seq = seq(&mut conn).await?;
-        match query.after {
-            Some(after) if after > seq => return Err(FleetError::RevocationsAhead { after, seq }),
-            Some(after) if after == seq => drop(conn),
-            _ => return Ok(fresh(Json(everything(&mut conn).await?))),
-        }
-        let changed = tokio::select! {
-            () = state.shutdown.cancelled() => false,
-            change = timeout_at(deadline, board.changed()) => matches!(change, Ok(Ok(()))),
-        };
-        if !changed {
-            return Ok(fresh(StatusCode::NO_CONTENT));
-        }
-    }
-}
-
-/// The `seq` of both lists as one: neither of them ever falls, so their sum tells every change of either.
-pub(in crate::fleet) async fn seq(conn: &mut PgConnection) -> Result<u64, FleetError> {
+/// The `seq` of the list that a stream states.
+pub(super) async fn seq(conn: &mut PgConnection, stream: Stream) -> Result<u64, FleetError> {
     let seqs = store::seqs(conn).await?;
-    compose(seqs.epoch, seqs.revocations.saturating_add(seqs.blocks))
-}
-
-async fn everything(conn: &mut PgConnection) -> Result<RevocationList, FleetError> {
-    let revocations = revocations(conn).await?;
-    let mut list = blocks(conn).await?;
-    let epoch = list.seq >> SEQ_BITS;
-    let of_both = (revocations.seq & u64::from(u32::MAX)).saturating_add(list.seq & u64::from(u32::MAX));
-    list.seq = (epoch << SEQ_BITS) | of_both;
-    list.revocations.extend(revocations.revocations);
-    checked(list)
+    let seq = match stream {
+        Stream::Blocks => seqs.blocks,
+        _ => seqs.revocations,
+    };
+    compose(seqs.epoch, seq)
 }
 
 /// What is revoked, in one snapshot with its `seq`.

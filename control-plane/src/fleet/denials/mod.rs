@@ -9,6 +9,6 @@ mod revoke;
 mod store;
 
 pub(crate) use block::{add_block, list_blocks, remove_block};
-pub(crate) use list::show_list;
-pub(super) use list::{blocks, revocations, seq, sweep};
+use list::seq;
+pub(super) use list::{blocks, revocations, sweep};
 pub(crate) use revoke::{add_revocation, list_revocations, remove_revocation};

@@ -3,6 +3,7 @@
 use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
 use chrono::{DateTime, Utc};
+use fleet::Stream;
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
 
@@ -77,7 +78,7 @@ struct Revoked {
 /// Everything that is revoked.
 #[derive(Debug, Serialize)]
 pub(crate) struct Entries {
-    /// The `seq` of the list that gateways poll.
+    /// The `seq` of the list that is stated to gateways.
     seq: u64,
     revocations: Vec<EntryView>,
 }
@@ -133,7 +134,7 @@ pub(crate) async fn add_revocation(
     let id = store::revoke(&mut tx, &new.row(&actor), issued_until, i64::from(new.for_s)).await?;
     let subject = format!("{} {} of {}", new.kind.as_str(), new.name, new.issuer);
     events::record(&mut tx, &actor, "revocation.added", &subject).await?;
-    let seq = super::seq(&mut tx).await?;
+    let seq = super::seq(&mut tx, Stream::Revocations).await?;
     tx.commit().await?;
     tracing::info!(
         kind = new.kind.as_str(),
@@ -180,7 +181,7 @@ impl NewRevocation {
 /// Lists what is revoked, with who did it and why; the newest first.
 pub(crate) async fn list_revocations(State(state): State<AppState>) -> Result<Json<Entries>, FleetError> {
     let mut conn = state.db.acquire().await?;
-    let seq = super::seq(&mut conn).await?;
+    let seq = super::seq(&mut conn, Stream::Revocations).await?;
     let entries = store::entries(&mut conn).await?;
     let revocations = entries.into_iter().map(EntryView::from).collect();
     Ok(Json(Entries { seq, revocations }))

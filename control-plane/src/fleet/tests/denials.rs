@@ -1,75 +1,50 @@
 //! What is revoked and blocked: told at once, once, bounded, and gone when its time is over.
 
+use fleet::Stream;
 use http::StatusCode;
 use keyring::{Revocation, RevocationList};
 use serde_json::{Value, json};
 use sqlx::Executor as _;
 
-use super::{DEADLINE, Plane, request, router, send};
+use super::{Plane, request, router, send, until};
+use crate::fleet::publish::publish_due;
 
-fn list(body: &Value) -> RevocationList {
-    let list: RevocationList = serde_json::from_value(body.clone()).unwrap();
+/// The list that is stated now.
+async fn stated(plane: &Plane, stream: Stream) -> RevocationList {
+    assert!(publish_due(&plane.state).await.unwrap());
+    told(plane, stream).await
+}
+
+/// The list that was stated last.
+async fn told(plane: &Plane, stream: Stream) -> RevocationList {
+    let statement = plane.newest(stream).await;
+    let list: RevocationList = serde_json::from_str(statement.content.get()).unwrap();
     list.validate().unwrap();
     list
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn j41_a_waiting_gateway_is_told_at_once_whoever_revoked() {
+async fn j41_a_change_is_stated_at_once_whoever_revoked() {
     let plane = Plane::start().await;
+    let before = stated(&plane, Stream::Revocations).await;
     plane.follow();
-    let (status, body) = plane.call("GET", "/internal/revocations", None).await;
-    assert_eq!(status, StatusCode::OK, "{body}");
-    let before = list(&body).seq;
-    let waiting = format!("/internal/revocations?after={before}&wait_s=60");
     // Core-api revokes, with its own rights: only the database can have told this process.
     let core = plane.database.pool_as("portico_core");
-    let revoke = async {
-        core.execute(
-            "SELECT control.revoke('session', 'https://a.example', 'ses_1', NULL, now() + interval '10 min', 'log-out', 'core-api')",
-        )
-        .await
-        .unwrap();
-    };
-    let (told, ()) = tokio::time::timeout(DEADLINE, async {
-        tokio::join!(plane.call("GET", &waiting, None), revoke)
-    })
+    core.execute(
+        "SELECT control.revoke('session', 'https://a.example', 'ses_1', NULL, now() + interval '10 min', 'log-out', 'core-api')",
+    )
     .await
     .unwrap();
-    assert_eq!(told.0, StatusCode::OK, "{}", told.1);
-    let told = list(&told.1);
-    assert!(told.seq > before && told.revocations.len() == 1, "{told:?}");
-    assert!(matches!(&told.revocations[0], Revocation::Session { sid, .. } if sid == "ses_1"));
-
-    for query in ["", "&wait_s=0"] {
-        let unchanged = format!("/internal/revocations?after={}{query}", told.seq);
-        assert_eq!(
-            plane.call("GET", &unchanged, None).await.0,
-            StatusCode::NO_CONTENT
-        );
-    }
+    until("it is stated", async || {
+        told(&plane, Stream::Revocations).await.seq > before.seq
+    })
+    .await;
+    let list = told(&plane, Stream::Revocations).await.revocations;
+    assert!(
+        matches!(list.as_slice(), [Revocation::Session { sid, .. }] if sid == "ses_1"),
+        "{list:?}"
+    );
     plane.state.shutdown.trigger();
-}
-
-#[tokio::test]
-async fn j41_a_gateway_that_knows_more_than_a_restored_database_is_heard_and_the_next_epoch_outruns_it() {
-    let plane = Plane::start().await;
-    let seq = plane.revoke("tok_1").await["seq"].as_u64().unwrap();
-    let ahead = format!("/internal/revocations?after={}", seq + 40);
-    let (status, body) = plane.call("GET", &ahead, None).await;
-    assert_eq!(
-        (status, &body["type"]),
-        (
-            StatusCode::CONFLICT,
-            &json!("urn:portico:problem:revocations-ahead")
-        )
-    );
-    assert_eq!(
-        plane.call("POST", "/internal/fleet/epoch", None).await.1,
-        json!({"epoch": 2})
-    );
-    let (status, body) = plane.call("GET", &ahead, None).await;
-    assert_eq!(status, StatusCode::OK, "{body}");
-    assert!(list(&body).seq > seq + 40);
 }
 
 #[tokio::test]
@@ -97,20 +72,20 @@ async fn revoking_twice_is_once_the_wider_counts_and_it_can_be_taken_back() {
         (&entry["author"], &entry["reason"]),
         (&json!("operator:ada"), &json!("stolen"))
     );
-    let (_, told) = plane.call("GET", "/internal/revocations", None).await;
+    let told = stated(&plane, Stream::Revocations).await;
     let Revocation::Subject {
         issued_until, until, ..
-    } = list(&told).revocations[0].clone()
+    } = told.revocations[0].clone()
     else {
-        panic!("{told}")
+        panic!("{told:?}")
     };
-    assert!(issued_until > 1_000 && until > issued_until + 500, "{told}");
+    assert!(issued_until > 1_000 && until > issued_until + 500, "{told:?}");
 
     let path = format!("/internal/revocations/{}", first["id"]);
     assert_eq!(plane.call("DELETE", &path, None).await.0, StatusCode::NO_CONTENT);
     assert_eq!(plane.call("DELETE", &path, None).await.0, StatusCode::NOT_FOUND);
-    let (_, told) = plane.call("GET", "/internal/revocations", None).await;
-    assert!(list(&told).revocations.is_empty() && list(&told).seq > wider["seq"].as_u64().unwrap());
+    let told = stated(&plane, Stream::Revocations).await;
+    assert!(told.revocations.is_empty() && told.seq > wider["seq"].as_u64().unwrap());
     let events = "SELECT count(*) FROM control.fleet_event WHERE action LIKE 'revocation.%' AND actor = 'operator:ada'";
     assert_eq!(plane.number(events).await, 4);
 }
@@ -135,15 +110,13 @@ async fn networks_are_blocked_for_a_time_and_taken_back() {
             "{network}"
         );
     }
-    plane.revoke("tok_1").await;
-    let (_, told) = plane.call("GET", "/internal/revocations", None).await;
-    let told = list(&told).revocations;
+    let told = stated(&plane, Stream::Blocks).await.revocations;
     assert!(
         told.iter()
             .any(|entry| matches!(entry, Revocation::Network { prefix: 32, .. })),
         "{told:?}"
     );
-    assert_eq!(told.len(), 3, "both lists in one: {told:?}");
+    assert_eq!(told.len(), 2, "{told:?}");
     let remove = "/internal/blocks?network=203.0.113.0/24";
     assert_eq!(plane.call("DELETE", remove, None).await.0, StatusCode::NO_CONTENT);
     assert_eq!(plane.call("DELETE", remove, None).await.0, StatusCode::NOT_FOUND);
@@ -170,8 +143,7 @@ async fn a_list_is_bounded_and_what_has_ended_makes_room() {
     super::super::denials::sweep(&mut plane.state.db.acquire().await.unwrap())
         .await
         .unwrap();
-    let (_, told) = plane.call("GET", "/internal/revocations", None).await;
-    let told = list(&told);
+    let told = stated(&plane, Stream::Revocations).await;
     assert!(told.revocations.len() == 1 && told.seq > last, "{told:?}");
     plane.revoke("tok_3").await;
 }
@@ -226,6 +198,6 @@ async fn what_cannot_be_meant_is_refused() {
         assert_eq!(found.as_u16(), status, "{change}: {body}");
         assert_eq!(headers["content-type"], problem::CONTENT_TYPE, "{change}");
     }
-    let (_, told) = plane.call("GET", "/internal/revocations", None).await;
-    assert!(list(&told).revocations.is_empty());
+    let told = stated(&plane, Stream::Revocations).await;
+    assert!(told.revocations.is_empty());
 }

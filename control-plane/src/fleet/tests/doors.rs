@@ -168,6 +168,7 @@ async fn tls8_a_gateway_is_who_its_certificate_says_and_nobody_else_gets_in() {
         "/internal/keys",
         "/internal/revocations",
         "/internal/fleet",
+        "/internal/fleet/export",
         "/internal/trust",
     ] {
         let answer = listening.ask(Some(&client(&["edge-1"])), path).await.unwrap();

@@ -72,7 +72,7 @@ impl Plane {
     async fn untrusted() -> Self {
         let database = TestDatabase::create().await;
         let root = SigningKey::generate(Algorithm::EdDSA).unwrap();
-        let (state, _) = AppState::new(
+        let state = AppState::new(
             &settings(&root),
             database.pool_as("portico_control"),
             Shutdown::new(),
@@ -95,7 +95,6 @@ impl Plane {
             Shutdown::new(),
         )
         .unwrap()
-        .0
     }
 
     /// Keeps the board up to date, as the process does.

@@ -214,7 +214,7 @@ async fn an_evicted_gateway_is_told_nothing_until_it_is_let_in_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_second_stream_of_a_gateway_ends_the_first_and_another_trust_ends_all() {
+async fn an_upgraded_gateway_has_two_streams_a_third_ends_the_oldest_and_another_trust_ends_all() {
     let plane = Plane::start().await;
     plane.follow();
     super::until("the board is read", async || {
@@ -224,8 +224,13 @@ async fn a_second_stream_of_a_gateway_ends_the_first_and_another_trust_ends_all(
     let mut first = Heard::open(&plane.state, "edge-1", "").await;
     first.pointer().await;
     let mut second = Heard::open(&plane.state, "edge-1", "").await;
-    first.end().await;
     second.pointer().await;
+    plane.revoke("tok_1").await;
+    while first.pointer().await.position.seq != 2 {}
+    while second.pointer().await.position.seq != 2 {}
+    let mut third = Heard::open(&plane.state, "edge-1", "").await;
+    third.pointer().await;
+    first.end().await;
     assert_eq!(
         plane
             .hand_over(plane.trust(2, &plane.bundle_keys().await))
@@ -234,7 +239,8 @@ async fn a_second_stream_of_a_gateway_ends_the_first_and_another_trust_ends_all(
         StatusCode::OK
     );
     second.end().await;
-    drop((first, second));
+    third.end().await;
+    drop((first, second, third));
     super::until("its place is given back", async || {
         plane.state.fleet.streams.lock().unwrap().is_empty()
     })
@@ -247,10 +253,13 @@ async fn who_cannot_know_what_is_new_does_not_say_that_nothing_is() {
     // The roots have signed nothing: what is revoked cannot be stated.
     let plane = Plane::untrusted().await;
     plane.follow();
-    let before = plane.state.fleet.board.subscribe().borrow().clone();
     plane.revoke("tok_1").await;
+    plane.call_as("edge-2", "GET", "/fleet/v1/trust", None).await;
+    plane
+        .call("POST", "/internal/fleet/nodes/edge-2/evict", None)
+        .await;
     super::until("the board is read", async || {
-        *plane.state.fleet.board.borrow() != before
+        plane.state.fleet.board.borrow().pointers("edge-2").is_none()
     })
     .await;
     let mut heard = Heard::open(&plane.state, "edge-1", "").await;

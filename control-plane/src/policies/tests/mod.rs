@@ -319,9 +319,7 @@ fn settings(root: &SigningKey, policies: PolicySettings) -> Settings {
 }
 
 fn state(settings: &Settings, database: &TestDatabase) -> AppState {
-    AppState::new(settings, database.pool_as("portico_control"), Shutdown::new())
-        .unwrap()
-        .0
+    AppState::new(settings, database.pool_as("portico_control"), Shutdown::new()).unwrap()
 }
 
 pub(super) fn key() -> SigningKey {

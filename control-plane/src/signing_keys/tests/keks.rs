@@ -31,7 +31,7 @@ fn with_second(secret: [u8; 32]) -> Settings {
 impl Plane {
     pub(super) fn with_settings(&self, settings: &Settings) -> AppState {
         let (db, shutdown) = (self.state.db.clone(), self.state.shutdown.clone());
-        AppState::new(settings, db, shutdown).unwrap().0
+        AppState::new(settings, db, shutdown).unwrap()
     }
 
     /// A control plane whose rings are sealed under version 1, restarted with version 2 in its settings.

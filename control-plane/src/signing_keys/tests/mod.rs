@@ -31,7 +31,6 @@ use service_runtime::shutdown::Shutdown;
 use sqlx::postgres::PgRow;
 use sqlx::{AssertSqlSafe, Executor as _, PgPool, Row as _};
 use test_support::TestDatabase;
-use tokio::sync::watch;
 use tower::ServiceExt as _;
 
 use super::keyset::key_set;
@@ -62,7 +61,6 @@ struct Plane {
     database: TestDatabase,
     owner: PgPool,
     state: AppState,
-    changes: Option<watch::Sender<i64>>,
 }
 
 impl Plane {
@@ -74,13 +72,11 @@ impl Plane {
 
     async fn without_a_ring() -> Self {
         let database = TestDatabase::create().await;
-        let (state, changes) =
-            AppState::new(&settings(), database.pool_as("portico_control"), Shutdown::new()).unwrap();
+        let state = AppState::new(&settings(), database.pool_as("portico_control"), Shutdown::new()).unwrap();
         Self {
             owner: database.owner_pool(),
             database,
             state,
-            changes: Some(changes),
         }
     }
 
@@ -92,7 +88,6 @@ impl Plane {
             Shutdown::new(),
         )
         .unwrap()
-        .0
     }
 
     fn router(&self) -> Router {

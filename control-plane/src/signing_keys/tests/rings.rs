@@ -67,7 +67,7 @@ async fn gateways_are_told_with_ed25519_whatever_the_settings_prefer() {
     let mut settings = super::settings();
     settings.rotation.algorithm = Algorithm::ES256;
     let shutdown = plane.state.shutdown.clone();
-    let (state, _) = AppState::new(&settings, plane.state.db.clone(), shutdown).unwrap();
+    let state = AppState::new(&settings, plane.state.db.clone(), shutdown).unwrap();
     complete(&state).await;
     let rows = plane
         .number("SELECT count(*) FROM control.signing_key WHERE (ring = 'bundle') <> (algorithm = 'EdDSA')")

@@ -7,6 +7,9 @@ use tidy::tree::root;
 
 use crate::portico::{SERVICES, portico, provisioned, read, said};
 
+/// A root key (RFC 8032, 7.1): every deployment has one of its own.
+const ROOT: &str = "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo";
+
 /// The settings of a service with the places of a machine replaced by `folder`.
 fn placed(service: &str, folder: &Path) -> String {
     let secrets = provisioned(folder);
@@ -16,6 +19,7 @@ fn placed(service: &str, folder: &Path) -> String {
         .replace("/etc/portico/policies", &policies.display().to_string())
         .replace("/run/portico", &folder.display().to_string())
         .replace("/var/lib/portico", &folder.display().to_string())
+        .replace("PUBLIC-PART-OF-YOUR-ROOT-KEY", ROOT)
 }
 
 /// Asks the binary whether it would start with these settings in production: its exit code and what it said.
@@ -35,6 +39,17 @@ fn production_settings_load() {
         let folder = tempfile::tempdir().expect("temporary directory");
         let (code, said) = check(service, folder.path(), &placed(service, folder.path()), &[]);
         assert_eq!(code, Some(0), "{service}: {said}");
+    }
+}
+
+#[test]
+fn nobody_believes_a_root_that_is_not_their_own() {
+    for service in ["gateway", "control-plane"] {
+        let folder = tempfile::tempdir().expect("temporary directory");
+        let text = placed(service, folder.path()).replace(ROOT, "PUBLIC-PART-OF-YOUR-ROOT-KEY");
+        let (code, said) = check(service, folder.path(), &text, &[]);
+        assert_eq!(code, Some(78), "{service}: {said}");
+        assert!(said.contains("fleet.roots"), "{service}: {said}");
     }
 }
 
@@ -171,10 +186,12 @@ fn settings_load_with_the_overrides_of_compose() {
         let variables: Vec<(String, String)> = environment
             .iter()
             .map(|(name, value)| {
-                (
-                    name.as_str().expect("name").to_owned(),
-                    value.as_str().expect("text").to_owned(),
-                )
+                let (name, value) = (name.as_str().expect("name"), value.as_str().expect("text"));
+                let value = match value.strip_prefix("[${PORTICO_ROOT:?") {
+                    Some(_) => format!("[{ROOT}]"),
+                    None => value.to_owned(),
+                };
+                (name.to_owned(), value)
             })
             .filter(|(name, _)| name.starts_with(prefix))
             .collect();

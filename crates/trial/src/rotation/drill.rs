@@ -60,8 +60,9 @@ pub struct Rotations {
 /// What is done wrong on purpose, to see that it is seen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Control {
-    /// Keys are activated a second after they were published, whoever holds them; one gateway hears of them 10 s late, and an
-    /// address leads to this gateway and another in turn, as to workers with caches of their own.
+    /// Keys are activated a second after they were published, whoever holds them: the database forgets that gateways live, so
+    /// that none is waited for. Every answer reaches one gateway 4 s late, and an address leads to this gateway and another in
+    /// turn, as to workers with caches of their own.
     NoBarrier,
     /// Keys are retired as if tokens lived for a second.
     ShortVerification,

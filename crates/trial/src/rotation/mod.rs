@@ -19,6 +19,7 @@ mod service;
 mod stage;
 mod store;
 mod thief;
+mod trust;
 mod turns;
 
 pub use drill::{Control, Rotations, Turn};

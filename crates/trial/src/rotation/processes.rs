@@ -12,6 +12,7 @@ use sqlx::{Connection as _, PgConnection};
 use super::clock::Offset;
 use super::service::{Service, Start};
 use super::stage::Setting;
+use super::trust;
 
 /// How wrong the clocks are: issuers and gateways at −S, 0 and +S; the second control plane at −60 s.
 pub(super) const SIGNS: [i64; 3] = [-1, 0, 1];
@@ -70,6 +71,7 @@ fn secret(directory: &Path, name: &str) -> String {
 pub(super) async fn start_control_planes(
     setting: &Setting,
     directory: &Path,
+    root: &str,
 ) -> anyhow::Result<Vec<Service>> {
     let mut services = Vec::new();
     for (number, offset_s) in CONTROL_PLANES.into_iter().enumerate() {
@@ -92,6 +94,7 @@ pub(super) async fn start_control_planes(
                 "maintenance_interval_ms": 500,
             },
             "tokens": { "lifetime_s": lifetime_s, "skew_s": skew_s },
+            "fleet": { "name": trust::FLEET, "environment": "test", "roots": [root] },
         }))?;
         services.push(Service::start(start).await?);
     }

@@ -19,6 +19,7 @@ use super::lag::Lag;
 use super::processes::{self, CONTROL_PLANES, SIGNS, socket};
 use super::service::Service;
 use super::store;
+use super::trust;
 use crate::edge::{Door, Gateway, Place, Site, Upstream};
 
 /// The policy of the run: one route that only the gateway judges, and the log-in and profile of the real core.
@@ -68,7 +69,7 @@ pub(super) struct Setting {
     pub(super) dwell_s: i64,
     /// What the control plane believes of A and S: another value than the truth is a control.
     pub(super) control_plane_believes: (i64, i64),
-    /// Whether the last gateway hears the control plane through a [`Lag`].
+    /// Whether the last gateway hears the control plane through a [`Lag`], and none is waited for.
     pub(super) lag: bool,
 }
 
@@ -82,6 +83,8 @@ pub(super) struct Stage {
     clocks: Vec<Offset>,
     site: Site,
     issuers: Vec<Service>,
+    /// Whom gateways believe.
+    root: String,
     _upstream: Upstream,
     /// Goes last: what runs has its files in it.
     directory: TempDir,
@@ -95,7 +98,9 @@ impl Stage {
         let cluster = processes::start_cluster(directory.path()).await?;
         let kek = processes::write_secrets(directory.path(), &cluster)?;
 
-        let control_planes = processes::start_control_planes(setting, directory.path()).await?;
+        let root = trust::make_root(&setting.binary, directory.path()).await?;
+        let control_planes = processes::start_control_planes(setting, directory.path(), &root).await?;
+        trust::hand_over(&setting.binary, directory.path()).await?;
         let issuers = processes::start_issuers(setting, directory.path()).await?;
         let last_socket = socket(directory.path(), 1);
         let lag = match setting.lag {
@@ -116,13 +121,18 @@ impl Stage {
             cluster: Some(cluster),
             clocks: SIGNS.map(|sign| Offset(sign * setting.terms.skew_s)).to_vec(),
             issuers,
+            root,
             _upstream: upstream,
         };
         for number in 0..stage.clocks.len() {
             let gateway = stage.start_gateway(setting, number).await?;
             stage.gateways.push(gateway);
         }
-        store::install_failpoints(&mut stage.superuser().await?).await?;
+        let mut superuser = stage.superuser().await?;
+        store::install_failpoints(&mut superuser).await?;
+        if setting.lag {
+            store::forget_that_gateways_live(&mut superuser).await?;
+        }
         Ok(stage)
     }
 
@@ -135,9 +145,11 @@ impl Stage {
         };
         let place = Place {
             more: format!(
-                "threads: 1\ntelemetry: {{ level: 'warn,gateway::keys=info' }}\nsocket_dir: {}\ncontrol_plane_socket: {}\n",
+                "threads: 1\ntelemetry: {{ level: 'warn,gateway::keys=info' }}\nsocket_dir: {}\nfleet: {{ name: {}, node: gateway-{number}, control_plane: 'unix:{}', roots: ['{}'] }}\n",
                 directory.join(format!("issuer-{number}")).display(),
-                control_plane.display()
+                trust::FLEET,
+                control_plane.display(),
+                self.root
             ),
             ..Place::anywhere(&format!("gateway-{number}"))
         };

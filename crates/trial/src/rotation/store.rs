@@ -134,6 +134,19 @@ pub(super) async fn install_failpoints(superuser: &mut PgConnection) -> sqlx::Re
     superuser.execute(sqlx::raw_sql(statements)).await.map(drop)
 }
 
+/// Makes the database forget that gateways live, so that no rotation waits for one.
+pub(super) async fn forget_that_gateways_live(superuser: &mut PgConnection) -> sqlx::Result<()> {
+    let statements = r"
+        CREATE FUNCTION trial.forget() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN
+            NEW.last_heartbeat_at := NULL;
+            RETURN NEW;
+        END $$;
+        CREATE TRIGGER trial_forget BEFORE INSERT OR UPDATE ON control.node FOR EACH ROW EXECUTE FUNCTION trial.forget();
+        UPDATE control.node SET last_heartbeat_at = NULL;";
+    superuser.execute(sqlx::raw_sql(statements)).await.map(drop)
+}
+
 /// Takes the lock of a failpoint, for as long as the connection lives or until it is let go.
 pub(super) async fn hold(superuser: &mut PgConnection, failpoint: i64) -> sqlx::Result<()> {
     sqlx::query!("SELECT pg_advisory_lock($1)", failpoint)

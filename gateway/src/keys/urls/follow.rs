@@ -8,9 +8,9 @@ use std::time::Duration;
 use service_runtime::shutdown::Shutdown;
 
 use super::{KeyUrls, RemoteSet, fetch, state_file};
-use crate::control_plane::pause;
 use crate::keys::seconds;
 use crate::metrics::METRICS;
+use crate::pause::pause;
 
 /// First and longest wait after a failure.
 const BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_mins(1));

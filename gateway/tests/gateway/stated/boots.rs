@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use fleet::{Pointer, Stage, Stream, TrustedKey};
+use fleet::{Exported, Pointer, Stage, Stream, TrustedKey};
 use serde_json::json;
 
 use super::control_plane::{ControlPlane, DAY, patiently};
@@ -69,6 +69,47 @@ async fn with_the_control_plane_away_a_gateway_starts_with_what_was_proven() {
     let next = fleet.state_policy(&stricter());
     fleet.told(&next, Stage::Healthy).await;
     assert_eq!(rates(&gateway).await, 401);
+}
+
+#[tokio::test]
+async fn a_gateway_that_nobody_has_ever_answered_begins_with_what_it_was_given_and_believes_no_more_of_it() {
+    let mut fleet = ControlPlane::start(POLICY).await;
+    let exported = fleet.exported();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("begin.json");
+    let give = |exported: &Exported| std::fs::write(&file, serde_json::to_vec(exported).unwrap()).unwrap();
+    give(&exported);
+    fleet.kill();
+    let mut gateway = GatewayProcess::with(POLICY, |settings| {
+        fleet.join(settings);
+        settings.fleet.as_mut().unwrap().begin_with = file.clone();
+    })
+    .await;
+    let token = fleet.token(&json!({}));
+    assert_eq!(gateway.get_with("/api/v1/me", &token).await.status(), 200);
+    assert_eq!(rates(&gateway).await, 200);
+    gateway.counts("portico_keyset_age_seconds", -1).await;
+
+    // One flipped letter in the key set: the rest is signed.
+    gateway.stop().await;
+    std::fs::remove_dir_all(state(&gateway, "")).unwrap();
+    let keys = |text: &String| text.contains(Stream::Keyset.payload_type());
+    let mut bent = exported.clone();
+    let of_keys = bent.statements.iter_mut().find(|text| keys(text)).unwrap();
+    *of_keys = of_keys.replacen("\"payload\":\"e", "\"payload\":\"f", 1);
+    assert_ne!(bent, exported);
+    give(&bent);
+    gateway.restart().await.unwrap();
+    assert_eq!(gateway.get("/health/ready").await.status(), 503);
+    assert_eq!(gateway.get_with("/api/v1/me", &token).await.status(), 503);
+    assert_eq!(rates(&gateway).await, 200);
+
+    // What the control plane says later goes on from there.
+    fleet.revive();
+    let next = fleet.state_policy(&stricter());
+    fleet.told(&next, Stage::Active).await;
+    gateway.wait_for_keys().await;
+    assert_eq!(gateway.get_with("/api/v1/me", &token).await.status(), 200);
 }
 
 /// How long it took is printed, and judged nowhere: this is a debug build on any machine.

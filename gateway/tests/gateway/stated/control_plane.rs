@@ -1,7 +1,10 @@
-//! A control plane as a script: over mutual TLS, with keys of its own, and able to send everything that is wrong.
+//! A control plane as a script: over mutual TLS or a socket, with keys of its own, and able to send everything that is
+//! wrong.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -11,8 +14,8 @@ use axum::extract::{RawQuery, State};
 use axum::response::Response;
 use axum::routing::{get, post};
 use fleet::{
-    Acknowledgement, Digest, Envelope, Heartbeat, Pointer, PolicyContent, PolicyFile, Position, Signature,
-    Stage, Statement, Stream, Target, Trust, TrustedKey, Version, to_be_signed,
+    Acknowledgement, Digest, Envelope, Exported, Heartbeat, Pointer, PolicyContent, PolicyFile, Position,
+    Signature, Stage, Statement, Stream, Target, Trust, TrustedKey, Version, to_be_signed,
 };
 use gateway::Settings;
 use gateway::settings::FleetSettings;
@@ -24,6 +27,7 @@ use service_runtime::clock::Clock;
 use service_runtime::shutdown::Shutdown;
 use service_runtime::tls::{TlsService, TlsSettings, serve_tls};
 use tempfile::TempDir;
+use tokio::net::UnixListener;
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
 
@@ -56,14 +60,21 @@ struct Script {
 
 type Shared = Arc<Mutex<Script>>;
 
+/// Where gateways come in.
+enum Door {
+    Tls { address: SocketAddr, folder: TempDir },
+    Socket(PathBuf),
+}
+
 pub(crate) struct ControlPlane {
     pub(crate) root: SigningKey,
     /// The key of the `bundle` ring.
     pub(crate) bundle: SigningKey,
     /// The key that signs tokens.
     pub(crate) access: SigningKey,
-    address: SocketAddr,
-    folder: TempDir,
+    door: Door,
+    /// When what it says counts, Unix seconds.
+    times: Range<i64>,
     script: Shared,
     seqs: Mutex<HashMap<Stream, u64>>,
     trust_version: Mutex<u64>,
@@ -76,8 +87,8 @@ impl ControlPlane {
         let fleet = Self::empty();
         fleet.trust(&[TrustedKey::new(
             fleet.bundle.public(),
-            now().timestamp() - DAY,
-            now().timestamp() + DAY,
+            fleet.times.start - DAY,
+            fleet.times.end,
         )]);
         fleet.state(Stream::Keyset, &fleet.key_set());
         fleet.state_policy(policy);
@@ -87,7 +98,6 @@ impl ControlPlane {
     /// Without a word to say.
     pub(crate) fn empty() -> Self {
         service_runtime::crypto::install_provider();
-        let key = || SigningKey::generate(Algorithm::EdDSA).unwrap();
         let folder = tempfile::tempdir().unwrap();
         let authority = Authority::new("Fleet CA");
         authority
@@ -100,12 +110,27 @@ impl ControlPlane {
         };
         for_clients("edge-1").write(folder.path(), "edge-1");
         std::fs::write(folder.path().join("ca.pem"), authority.pem()).unwrap();
+        let address = "127.0.0.1:0".parse().unwrap();
+        let from_now = now().timestamp()..now().timestamp() + DAY;
+        Self::behind(Door::Tls { address, folder }, from_now)
+    }
+
+    /// On a socket, with a trust document. What it says counts by every clock.
+    pub(crate) fn on_socket(path: &Path) -> Self {
+        let fleet = Self::behind(Door::Socket(path.to_owned()), 0..now().timestamp() + 10_000 * DAY);
+        let Range { start, end } = fleet.times;
+        fleet.trust(&[TrustedKey::new(fleet.bundle.public(), start, end)]);
+        fleet
+    }
+
+    fn behind(door: Door, times: Range<i64>) -> Self {
+        let key = || SigningKey::generate(Algorithm::EdDSA).unwrap();
         let mut fleet = Self {
             root: key(),
             bundle: key(),
             access: key(),
-            address: "127.0.0.1:0".parse().unwrap(),
-            folder,
+            door,
+            times,
             script: Shared::default(),
             seqs: Mutex::default(),
             trust_version: Mutex::new(0),
@@ -117,22 +142,29 @@ impl ControlPlane {
 
     /// Makes a gateway a member that is told everything.
     pub(crate) fn join(&self, settings: &mut Settings) {
-        settings.policies_dir = std::path::PathBuf::new();
-        settings.control_plane_socket = std::path::PathBuf::new();
+        settings.policies_dir = PathBuf::new();
         settings.fleet = Some(self.membership());
     }
 
     pub(crate) fn membership(&self) -> FleetSettings {
-        let file = |name: &str| self.folder.path().join(name);
-        FleetSettings {
-            control_plane: format!("https://localhost:{}", self.address.port()),
+        let member = FleetSettings {
             name: "bank".to_owned(),
             node: "edge-1".to_owned(),
             roots: vec![TrustedKey::new(self.root.public(), 0, 0).public],
-            ca: file("ca.pem"),
-            certificate: file("edge-1.pem"),
-            key: file("edge-1.key"),
             ..FleetSettings::default()
+        };
+        match &self.door {
+            Door::Tls { address, folder } => FleetSettings {
+                control_plane: format!("https://localhost:{}", address.port()),
+                ca: folder.path().join("ca.pem"),
+                certificate: folder.path().join("edge-1.pem"),
+                key: folder.path().join("edge-1.key"),
+                ..member
+            },
+            Door::Socket(path) => FleetSettings {
+                control_plane: format!("unix:{}", path.display()),
+                ..member
+            },
         }
     }
 
@@ -143,6 +175,9 @@ impl ControlPlane {
         // Its address is free when this is over.
         let ended = std::thread::spawn(move || runtime.shutdown_timeout(Duration::from_secs(10)));
         ended.join().unwrap();
+        if let Door::Socket(path) = &self.door {
+            std::fs::remove_file(path).unwrap();
+        }
     }
 
     pub(crate) fn revive(&mut self) {
@@ -151,25 +186,50 @@ impl ControlPlane {
             .enable_all()
             .build()
             .unwrap();
-        let file = |name: &str| self.folder.path().join(name);
-        let settings = TlsSettings {
-            listen: self.address,
-            certificate_file: file("control-plane.pem"),
-            key_file: file("control-plane.key"),
-            client_authority_file: file("ca.pem"),
-            client_names: vec!["edge-1".to_owned()],
-        };
         let router = router(self.script.clone());
         let shutdown = Shutdown::new();
-        let stop = shutdown.clone();
-        let (bound, address) = std::sync::mpsc::channel();
-        runtime.spawn(async move {
-            let service = TlsService::bind(&settings, Clock::system()).await.unwrap();
-            bound.send(service.address()).unwrap();
-            serve_tls(service, router, stop).await.unwrap();
-        });
-        self.address = address.recv().unwrap();
+        match &mut self.door {
+            Door::Tls { address, folder } => {
+                let settings = TlsSettings {
+                    listen: *address,
+                    certificate_file: folder.path().join("control-plane.pem"),
+                    key_file: folder.path().join("control-plane.key"),
+                    client_authority_file: folder.path().join("ca.pem"),
+                    client_names: vec!["edge-1".to_owned()],
+                };
+                let stop = shutdown.clone();
+                let (bound, told) = std::sync::mpsc::channel();
+                runtime.spawn(async move {
+                    let service = TlsService::bind(&settings, Clock::system()).await.unwrap();
+                    bound.send(service.address()).unwrap();
+                    serve_tls(service, router, stop).await.unwrap();
+                });
+                *address = told.recv().unwrap();
+            }
+            Door::Socket(path) => {
+                let context = runtime.enter();
+                let listener = UnixListener::bind(path).unwrap();
+                drop(context);
+                runtime.spawn(async move { axum::serve(listener, router).await.unwrap() });
+            }
+        }
         self.running = Some((runtime, shutdown));
+    }
+
+    /// What `portico fleet export` would print.
+    pub(crate) fn exported(&self) -> Exported {
+        let script = self.script.lock().unwrap();
+        let text = |bytes: &Vec<u8>| String::from_utf8(bytes.clone()).unwrap();
+        let statements = script.pointers.values().map(|pointer| {
+            let Blob::Whole(bytes) = &script.blobs[&pointer.digest.to_string()] else {
+                panic!("half an envelope")
+            };
+            text(bytes)
+        });
+        Exported {
+            trust: text(script.trust.as_ref().unwrap()),
+            statements: statements.collect(),
+        }
     }
 
     /// Publishes a trust document with these keys.
@@ -215,8 +275,8 @@ impl ControlPlane {
             stream,
             position: Position { epoch: 1, seq: *seq },
             previous: None,
-            created_at: now().timestamp(),
-            expires_at: now().timestamp() + DAY,
+            created_at: self.times.start,
+            expires_at: self.times.end,
             target: Target {
                 fleet: "bank".to_owned(),
                 environment: "test".to_owned(),

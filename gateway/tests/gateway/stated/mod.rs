@@ -13,7 +13,7 @@ use std::time::Duration;
 use fleet::{Heartbeat, Stream};
 
 use crate::gateway_process::{GatewayProcess, POLICY};
-use control_plane::ControlPlane;
+pub(crate) use control_plane::ControlPlane;
 
 /// The same policy with the rates behind a token.
 fn stricter() -> String {
