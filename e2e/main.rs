@@ -9,6 +9,7 @@ mod fleet;
 mod operators;
 mod platform;
 mod proof;
+mod rollouts;
 mod secrets;
 mod stage;
 mod supervisor;

@@ -67,7 +67,7 @@ pub const ALLOWED: [(&str, &[&str]); 16] = [
     ("service-runtime", &["problem", "secrets"]),
     ("test-support", &["database", "service-runtime"]),
     ("strictness", &[]),
-    ("trial", &["database", "keyring", "service-runtime"]),
+    ("trial", &["database", "fleet", "keyring", "service-runtime"]),
     ("tidy", &[]),
     ("bench", &["keyring", "service-runtime", "strictness", "trial"]),
 ];

@@ -50,6 +50,8 @@ pub struct Place {
     pub https: SocketAddr,
     /// Port 0 picks one.
     pub private: SocketAddr,
+    /// Whether it runs the policies of the site. A gateway of a fleet is told what to run.
+    pub has_directory: bool,
     /// Further settings, as YAML.
     pub more: String,
 }
@@ -63,6 +65,7 @@ impl Place {
             name: name.to_owned(),
             https: any,
             private: any,
+            has_directory: true,
             more: String::new(),
         }
     }
@@ -164,11 +167,16 @@ impl Site {
             name,
             https,
             private,
+            has_directory,
             more,
         } = place;
+        let directory = self.directory.path().display();
+        let policies = match has_directory {
+            true => format!("policies_dir: {directory}/policies\n"),
+            false => String::new(),
+        };
         let text = format!(
-            "policies_dir: {0}/policies\ncertificate_dir: {0}/tls\nstate_dir: {0}/{name}\nendpoints_file: {0}/{name}.json\nlisten: {{ edge.https: '{https}' }}\nprivate_listen: {private}\nconnections: {{ max_per_address: 10000 }}\n{more}",
-            self.directory.path().display()
+            "{policies}certificate_dir: {directory}/tls\nstate_dir: {directory}/{name}\nendpoints_file: {directory}/{name}.json\nlisten: {{ edge.https: '{https}' }}\nprivate_listen: {private}\nconnections: {{ max_per_address: 10000 }}\n{more}"
         );
         let file = format!("{name}.yaml");
         self.write(&file, &text)?;
