@@ -234,10 +234,9 @@ async fn a_roll_out_whose_processes_are_killed_at_every_step_goes_on_by_itself()
         for holder in holders {
             stage.kill_gateway(&holder).await.unwrap();
         }
-        stage.revive_control_plane().await.unwrap();
-        stage.kill_control_plane_at(step).await.unwrap();
-        stage.revive_control_plane().await.unwrap();
-        stage.kill_control_plane_at(Step::Committing).await.unwrap();
+        for step in [step, Step::Committing] {
+            stage.revive_control_plane_to_kill_it_at(step).await.unwrap();
+        }
     }
     stage.revive_control_plane().await.unwrap();
     let ended = stage.ended("good").await.unwrap();

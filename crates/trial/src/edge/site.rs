@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa, KeyPair};
 use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::{CertificateDer, pem::PemObject as _};
 use tempfile::TempDir;
@@ -149,7 +149,13 @@ impl Site {
     /// When it cannot be written.
     pub fn write_certificate(&self, folder: &Path, name: &str, host: &str) -> anyhow::Result<Vec<u8>> {
         let key = KeyPair::generate()?;
-        let leaf = CertificateParams::new([host.to_owned()])?.signed_by(&key, &self.authority)?;
+        let mut leaf = CertificateParams::new([host.to_owned()])?;
+        // For clients as well: a gateway shows one to its control plane.
+        leaf.extended_key_usages = vec![
+            ExtendedKeyUsagePurpose::ServerAuth,
+            ExtendedKeyUsagePurpose::ClientAuth,
+        ];
+        let leaf = leaf.signed_by(&key, &self.authority)?;
         for (ending, text) in [("key", key.serialize_pem()), ("pem", leaf.pem())] {
             let draft = self.path("draft");
             fs::write(&draft, text)?;

@@ -5,6 +5,7 @@
 
 use anyhow::ensure;
 use rustix::process::Signal;
+use sqlx::PgConnection;
 
 use super::bundle::Bundle;
 use super::operator::patiently;
@@ -41,24 +42,35 @@ impl Step {
 }
 
 impl Stage {
-    /// Waits until the control plane comes to this point of its next step, and kills it there. After that the step has not
-    /// happened at all, or, when it was committing, whole.
+    /// Starts the control plane, and kills it at this point of the next step that it takes by itself. After that the step has
+    /// not happened at all, or, when it was committing, whole.
     ///
     /// # Errors
     /// When half of it has happened, or it never comes to that point.
-    pub async fn kill_control_plane_at(&mut self, step: Step) -> anyhow::Result<()> {
-        let (mut superuser, mut watcher) = (self.superuser().await?, self.superuser().await?);
-        hold(&mut superuser, step.lock()).await?;
+    pub async fn revive_control_plane_to_kill_it_at(&mut self, step: Step) -> anyhow::Result<()> {
+        let holder = self.hold(step).await?;
+        self.revive_control_plane().await?;
+        self.strike(holder, step).await
+    }
+
+    /// Makes the next step stand still at this point.
+    async fn hold(&self, step: Step) -> anyhow::Result<PgConnection> {
+        let mut holder = self.superuser().await?;
+        hold(&mut holder, step.lock()).await?;
+        Ok(holder)
+    }
+
+    async fn strike(&mut self, mut holder: PgConnection, step: Step) -> anyhow::Result<()> {
+        let mut watcher = self.superuser().await?;
         patiently(&format!("a step comes to {step:?}"), async || {
             is_waited_for(&mut watcher, step.lock()).await.unwrap_or(false)
         })
         .await?;
         let before = store::stands(&mut watcher).await?;
         self.control_plane.kill().await?;
-        let_go(&mut superuser, step.lock()).await?;
+        let_go(&mut holder, step.lock()).await?;
         // The row that the step had locked is free again when what is left of it has ended.
-        let mut ended = self.superuser().await?;
-        store::hold_the_fleet(&mut ended).await?;
+        store::hold_the_fleet(&mut holder).await?;
         let after = store::stands(&mut watcher).await?;
         ensure!(
             (before == after) != (step == Step::Committing),
@@ -87,7 +99,7 @@ impl Stage {
     /// was done.
     ///
     /// # Errors
-    /// See [`Stage::kill_control_plane_at`].
+    /// See [`Stage::revive_control_plane_to_kill_it_at`].
     pub async fn kill_control_plane_while_publishing(
         &mut self,
         bundle: Bundle,
@@ -102,10 +114,11 @@ impl Stage {
     /// The same while another command waits for it.
     ///
     /// # Errors
-    /// See [`Stage::kill_control_plane_at`].
+    /// See [`Stage::revive_control_plane_to_kill_it_at`].
     pub async fn kill_control_plane_while(&mut self, command: &[&str], step: Step) -> anyhow::Result<()> {
+        let holder = self.hold(step).await?;
         let mut asking = self.begin(command)?;
-        self.kill_control_plane_at(step).await?;
+        self.strike(holder, step).await?;
         let ended = asking.wait().await?;
         ensure!(!ended.success(), "an answer of a control plane that was killed");
         Ok(())
