@@ -6,9 +6,9 @@ use std::net::SocketAddr;
 const POLICY: &str = r#"
 version: 1
 listeners:
-  edge: { https: { bind: "127.0.0.1:8443", tls: { min: "1.2", certificate: CERTIFICATE } } }
+  edge: { https: { bind: "127.0.0.1:8443", tls: { min: "1.2", certificate: gateway } } }
 hosts: [edge.example]
-upstreams:
+IDENTITYupstreams:
   open: { address: "http://UPSTREAM", authorization: strip, timeouts: { connect: 1s, read: 20s, total: 30s } }
   core: { address: "unix:core-api.sock", authorization: forward, timeouts: { connect: 1s, read: 20s, total: 30s } }
 headers:
@@ -22,10 +22,18 @@ floor:
   rate:
     per-address: { limit: 1000000/s, burst: 1000000, key: [address] }
 routes:
-  fast: { match: { method: METHOD, path: /fast }, auth: none, because: a drill asks without a token, upstream: open }
+  fast: { match: { method: METHOD, path: /fast }, AUTH, upstream: open }
   login: { match: { method: POST, path: /api/v1/auth/login }, auth: none, because: the credentials are in the body, upstream: core }
   register: { match: { method: POST, path: /api/v1/auth/register }, auth: none, because: a new customer has no token yet, upstream: core }
 "#;
+
+/// An issuer whose keys lie in a file.
+const PARTNERS: &str = "identity:
+  partners: { issuer: https://partner.example, audiences: [bank], algorithms: [EdDSA], type: at+jwt, max_lifetime: 60s, leeway: 1s, keys: file:partners }
+";
+
+/// How clients are let in.
+const OPEN: &str = "auth: none, because: a drill asks without a token";
 
 /// What is wrong with a policy that compiles.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,8 +42,8 @@ pub enum Fault {
     NobodyListens,
     /// It refuses what passed before.
     Refuses,
-    /// It wants a certificate that no gateway has: they refuse it.
-    NoCertificate,
+    /// It wants the keys of an issuer in a file, and no gateway has a folder for such: they refuse it.
+    NoKeys,
 }
 
 /// A policy.
@@ -83,9 +91,10 @@ impl Bundle {
             .replace("GENERATION", &self.generation.to_string())
             .replace("METHOD", pick(has(Fault::Refuses), "POST", "GET"))
             .replace(
-                "CERTIFICATE",
-                pick(has(Fault::NoCertificate), "nobodys", "gateway"),
-            );
+                "AUTH",
+                pick(has(Fault::NoKeys), "auth: partners, scopes: []", OPEN),
+            )
+            .replace("IDENTITY", pick(has(Fault::NoKeys), PARTNERS, ""));
         for number in 0..self.routes {
             text.push_str(&format!(
                 "  route_{number}: {{ match: {{ method: GET, path: \"/of/{number}/{{id}}\" }}, auth: none, because: it makes the policy long, upstream: open }}\n"

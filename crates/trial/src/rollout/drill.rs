@@ -17,6 +17,8 @@ use crate::edge::Load;
 const PROBATION_MS: u32 = 300;
 /// Requests to the canary before its failures prove something.
 const LEAST_REQUESTS: u32 = 200;
+/// A handshake for each request is what costs most.
+const MOST_CONNECTIONS_A_SECOND: u32 = 300;
 
 /// A drill.
 #[derive(Debug, Clone)]
@@ -208,7 +210,9 @@ impl RolloutDrill {
     /// With the shortest time to watch a phase that production takes: nothing goes on before it is over.
     async fn harm(&self, report: &mut RolloutReport) -> anyhow::Result<()> {
         let stage = Stage::start(&self.members(60)).await?;
-        let load = Load::start(&stage.every_door()?, "/fast", self.rate, self.connections);
+        // Each request is a new connection, to the next gateway: a kept one would stay where it is answered well.
+        let rate = self.rate.min(MOST_CONNECTIONS_A_SECOND);
+        let load = Load::start_anew(&stage.every_door()?, "/fast", rate, self.connections);
         let bad = Bundle::bad(1, Fault::NobodyListens);
         stage
             .publish(bad, "bad", &["--phases", "canary,all"])
