@@ -278,7 +278,7 @@ async fn forgeries(stage: &mut Stage, report: &mut RolloutReport) -> anyhow::Res
 }
 
 /// `policies` of the control plane's settings.
-pub(super) fn policies(rules: &Value) -> Value {
+fn policies(rules: &Value) -> Value {
     json!({ "approval_from": "never", "audit_fail_on": "critical", "interval_ms": 200, "rules": rules })
 }
 

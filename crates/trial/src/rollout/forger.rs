@@ -16,7 +16,7 @@ use super::store;
 /// The ring whose keys sign statements.
 const BUNDLE: &str = "bundle";
 /// The generation of a policy that nobody published.
-pub(super) const FORGED: usize = 666;
+const FORGED: usize = 666;
 
 /// What is wrong with an envelope.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -73,12 +73,14 @@ impl Stage {
         let site = Site::with_policy(&Bundle::good(0).text(upstream.address()))?;
         let fleet_port = free_port()?;
         let (settings, roots) = write_settings(members, directory.path(), &site, fleet_port).await?;
+        let control_plane = Service::start(settings).await?;
+        // It wants a key that signs.
         let issuer = match members.has_issuer {
             true => Some(start_issuer(members, directory.path()).await?),
             false => None,
         };
         let mut stage = Self {
-            control_plane: Service::start(settings).await?,
+            control_plane,
             members: members.clone(),
             gateways: Vec::new(),
             site,
