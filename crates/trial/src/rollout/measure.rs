@@ -40,7 +40,7 @@ impl Stage {
                 return false;
             };
             let head = head_in(&fleet, stream);
-            head != before && head.is_some() && all_hold(&fleet, stream, head)
+            head != before && head.is_some() && all_hold(&fleet, stream, head.as_ref())
         })
         .await?;
         self.since(began, stream).await
@@ -65,7 +65,7 @@ fn head_in(fleet: &Value, stream: &str) -> Option<Value> {
     head.get("position").cloned()
 }
 
-fn all_hold(fleet: &Value, stream: &str, head: Option<Value>) -> bool {
+fn all_hold(fleet: &Value, stream: &str, head: Option<&Value>) -> bool {
     let nodes = fleet.get("nodes").and_then(Value::as_array);
     let holds = |node: &Value| {
         let streams = node.get("streams").and_then(Value::as_array);
@@ -73,7 +73,7 @@ fn all_hold(fleet: &Value, stream: &str, head: Option<Value>) -> bool {
             .into_iter()
             .flatten()
             .filter(|held| held.get("stream") == Some(&stream.into()));
-        of_stream.any(|held| held.get("active").cloned() == head)
+        of_stream.any(|held| held.get("active") == head)
     };
     nodes.is_some_and(|nodes| nodes.iter().all(holds))
 }

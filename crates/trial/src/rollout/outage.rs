@@ -1,7 +1,7 @@
 //! Gateways without their control plane, and gateways that are killed while they take a policy over.
 
 use std::os::unix::fs::MetadataExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
@@ -160,7 +160,7 @@ fn inode(file: &Path) -> Option<u64> {
 }
 
 /// Looks as often as it can: what follows is to hit a moment.
-async fn replaced(file: &PathBuf, before: Option<u64>) -> anyhow::Result<()> {
+async fn replaced(file: &Path, before: Option<u64>) -> anyhow::Result<()> {
     let mut looks = interval(Duration::from_millis(1));
     let began = Instant::now();
     while inode(file).is_none_or(|now| Some(now) == before) {
