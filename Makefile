@@ -177,6 +177,15 @@ rotation-drill: ## signing keys rotate for ten minutes under load while processe
 	$(or $(CARGO_TARGET_DIR),target)/release/rotation --binary $(or $(CARGO_TARGET_DIR),target)/release/portico \
 		--out $(or $(CARGO_TARGET_DIR),target)/rotation-drill.md $(ROTATION)
 
+# What `make rollout-drill` passes on: make rollout-drill ROLLOUT="--rate 500 --policies 20"
+ROLLOUT ?=
+
+.PHONY: rollout-drill
+rollout-drill: dependencies ## policies go out to ten gateways under load, forged ones too, while processes die
+	$(CARGO) build --release --locked --package portico --package bench
+	$(or $(CARGO_TARGET_DIR),target)/release/rollout --binary $(or $(CARGO_TARGET_DIR),target)/release/portico \
+		--out $(or $(CARGO_TARGET_DIR),target)/rollout-drill.md $(ROLLOUT)
+
 .PHONY: bench-strictness
 bench-strictness: dependencies ## how strictly the gateway, nginx and haproxy read HTTP (needs those two)
 	$(CARGO) build --release --locked --package portico --package bench

@@ -10,6 +10,7 @@ mod member;
 mod operators;
 mod platform;
 mod proof;
+mod rollouts;
 mod secrets;
 mod stage;
 mod supervisor;

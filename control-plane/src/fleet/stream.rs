@@ -60,7 +60,7 @@ pub(super) async fn open_stream(
         board,
         trust,
         have,
-        shadow: None,
+        tries: Tries::Unknown,
         waiting: Vec::new(),
         ticks,
     };
@@ -91,6 +91,15 @@ fn parse(have: &str) -> Result<HashMap<Stream, Position>, FleetError> {
     Ok(held)
 }
 
+/// What a gateway tries beside the policy in force.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Tries {
+    /// One that has just dialled in may still try what it was told before.
+    Unknown,
+    Nothing,
+    This(Digest),
+}
+
 /// One stream under way.
 struct Telling {
     state: AppState,
@@ -102,8 +111,7 @@ struct Telling {
     trust: i64,
     /// What the gateway holds or was told of.
     have: HashMap<Stream, Position>,
-    /// What it was told to try.
-    shadow: Option<Digest>,
+    tries: Tries,
     waiting: Vec<Pointer>,
     ticks: Interval,
 }
@@ -141,14 +149,13 @@ impl Telling {
         }
         let mut pointers = board.pointers(&self.node)?;
         drop(board);
-        pointers.retain(|pointer| self.is_news(pointer));
-        for pointer in &pointers {
-            if pointer.shadow {
-                self.shadow = Some(pointer.digest);
-            } else {
-                self.have.insert(pointer.stream, pointer.position);
-            }
-        }
+        let tried = pointers.iter().find(|pointer| pointer.shadow);
+        let tries = tried.map_or(Tries::Nothing, |pointer| Tries::This(pointer.digest));
+        pointers.retain(|pointer| self.is_news(pointer, tries));
+        self.tries = tries;
+        let in_force = pointers.iter().filter(|pointer| !pointer.shadow);
+        self.have
+            .extend(in_force.map(|pointer| (pointer.stream, pointer.position)));
         // The last is told first, and what ends a stolen token must not wait behind a policy.
         pointers.sort_by_key(|pointer| (pointer.shadow, urgency(pointer.stream)));
         pointers.reverse();
@@ -157,14 +164,16 @@ impl Telling {
     }
 
     /// A holder of something newer is told nothing: it could only refuse. `portico fleet status` shows it.
-    fn is_news(&self, pointer: &Pointer) -> bool {
+    fn is_news(&self, pointer: &Pointer, tries: Tries) -> bool {
         if pointer.shadow {
-            self.shadow != Some(pointer.digest)
-        } else {
-            self.have
-                .get(&pointer.stream)
-                .is_none_or(|held| *held < pointer.position)
+            return self.tries != tries;
         }
+        // The policy that it holds, named again, ends what it tries beside it.
+        let ends_a_trial =
+            pointer.stream == Stream::Policy && tries == Tries::Nothing && self.tries != Tries::Nothing;
+        self.have
+            .get(&pointer.stream)
+            .is_none_or(|held| *held < pointer.position || (ends_a_trial && *held == pointer.position))
     }
 }
 

@@ -16,6 +16,8 @@ const CHANGE_TAKEN: ProblemType = ProblemType::new("change-taken", 409, "Another
 const UNDER_WAY: ProblemType = ProblemType::new("rollout-under-way", 409, "Another roll-out is under way");
 /// A second person must agree.
 const APPROVAL_WANTED: ProblemType = ProblemType::new("approval-wanted", 403, "A second person must agree");
+/// The author must have signed.
+const AUTHOR_UNPROVEN: ProblemType = ProblemType::new("author-unproven", 403, "The author must sign");
 /// The roll-out of this content was halted just now.
 const JUST_HALTED: ProblemType =
     ProblemType::new("just-halted", 409, "The last roll-out of this content was halted");
@@ -46,6 +48,15 @@ pub(crate) enum PolicyError {
     /// The risk wants a second person.
     #[error("the risk is {risk}")]
     ApprovalWanted { risk: String, content: String },
+    /// A rollback to what is older than the policy before, which one person cannot decide.
+    #[error("{0}")]
+    PublishInstead(String),
+    /// Nobody has proven to be the author.
+    #[error("the author has not signed")]
+    AuthorUnproven,
+    /// The author's signature counts for nothing.
+    #[error("the author's signature is refused: {0}")]
+    Author(ApprovalError),
     /// An approval counts for nothing.
     #[error("an approval is refused: {0}")]
     Approval(#[from] ApprovalError),
@@ -95,6 +106,17 @@ impl From<PolicyError> for Problem {
                      file as --approval"
                 ))
                 .member("content", content),
+            PolicyError::PublishInstead(because) => Self::new(APPROVAL_WANTED).detail(format!(
+                "{because}: a rollback beyond the policy before is not for one person; publish its files with `portico policy \
+                 publish --at-once`, and somebody else signs that"
+            )),
+            PolicyError::AuthorUnproven => Self::new(AUTHOR_UNPROVEN).detail(
+                "where a second person must agree, the first one must be known: sign with `portico policy publish --key`, with \
+                 a key that the file of `policies.approvers` has for the author",
+            ),
+            PolicyError::Author(error) => {
+                Self::new(AUTHOR_UNPROVEN).detail(format!("the signature counts for nothing: {error}"))
+            }
             PolicyError::Approval(error) => {
                 Self::new(APPROVAL_WANTED).detail(format!("the approval counts for nothing: {error}"))
             }

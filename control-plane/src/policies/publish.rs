@@ -33,6 +33,9 @@ pub(super) struct Publication {
     files: Vec<PolicyFile>,
     #[serde(default)]
     cases: Vec<PolicyFile>,
+    /// The envelope of a `fleet::Approval` in which the author has signed.
+    #[serde(default)]
+    signature: Option<Value>,
     /// Envelopes of `fleet::Approval`.
     #[serde(default)]
     approvals: Vec<Value>,
@@ -69,6 +72,8 @@ pub(super) struct PlanView {
     grade: &'static str,
     /// Why a second person must agree; null when nobody must.
     approval_because: Option<String>,
+    /// Whether the author has signed.
+    author_signed: bool,
     approvers: Vec<String>,
     /// The change whose roll-out is under way.
     under_way: Option<String>,
@@ -145,6 +150,7 @@ pub(super) async fn state_and_begin(
         position,
         old: found.in_force,
         author: &proposal.author,
+        author_signed: found.author_signed,
         approvers: &found.approvers,
         risk: found.risk.map(policy::diff::Risk::as_str),
         phases: &asked.phases,
@@ -183,6 +189,7 @@ pub(super) async fn plan_policy(
         cases: found.checked.cases,
         grade: found.checked.grade,
         approval_because: found.approval_because,
+        author_signed: found.author_signed,
         approvers: found.approvers,
         under_way,
         phases: phases.collect(),
@@ -246,6 +253,7 @@ impl Publication {
                 change_id: self.change_id,
                 environment: self.environment,
                 author: self.author,
+                signature: self.signature,
                 approvals: self.approvals,
                 is_emergency: self.emergency,
             },

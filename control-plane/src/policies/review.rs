@@ -10,7 +10,8 @@ use sqlx::PgConnection;
 
 use super::bundle::{self, ChangeView, Checked};
 use super::error::PolicyError;
-use super::{settings, store};
+use super::settings::People;
+use super::store;
 use crate::state::AppState;
 
 /// A change that somebody wants to publish.
@@ -19,6 +20,8 @@ pub(super) struct Proposal {
     pub(super) change_id: String,
     pub(super) environment: String,
     pub(super) author: String,
+    /// An envelope in which the author has signed.
+    pub(super) signature: Option<Value>,
     pub(super) approvals: Vec<Value>,
     /// It is to replace a roll-out that is under way.
     pub(super) is_emergency: bool,
@@ -37,15 +40,17 @@ pub(super) struct Review {
     pub(super) risk: Option<Risk>,
     /// Why a second person must agree; none when nobody must.
     pub(super) approval_because: Option<String>,
+    /// Whether the author has proven to be the author.
+    pub(super) author_signed: bool,
     /// Who has agreed.
     pub(super) approvers: Vec<String>,
 }
 
-/// Looks at a bundle that is proposed. Approvals are checked when there are any, wanted or not.
+/// Looks at a bundle that is proposed. Signatures are checked when there are any, wanted or not.
 ///
 /// # Errors
 ///
-/// When the bundle is refused, or an approval counts for nothing.
+/// When the bundle is refused, or a signature counts for nothing.
 pub(super) async fn review(
     state: &AppState,
     conn: &mut PgConnection,
@@ -72,7 +77,7 @@ pub(super) async fn review(
     let (checked, is_same, risk, changes) = looked
         .await
         .map_err(|error| PolicyError::Inconsistent(format!("the compiler did not end: {error}")))??;
-    let approvers = approvers(state, proposal, &checked).await?;
+    let approvers = signatures(state, proposal, &checked).await?;
     Ok(Review {
         approval_because: approval_because(state, proposal, risk, in_force.is_none()),
         checked,
@@ -80,18 +85,20 @@ pub(super) async fn review(
         is_same,
         changes,
         risk,
+        author_signed: proposal.signature.is_some(),
         approvers,
     })
 }
 
 impl Review {
-    /// Refuses it when somebody must agree, and nobody has.
+    /// Refuses it when somebody must agree, and nobody has; or when nobody knows whether that is a second person.
     pub(super) fn refuse_unapproved(&self) -> Result<(), PolicyError> {
         match &self.approval_because {
             Some(because) if self.approvers.is_empty() => Err(PolicyError::ApprovalWanted {
                 risk: because.clone(),
                 content: self.checked.digest.to_string(),
             }),
+            Some(_) if !self.author_signed => Err(PolicyError::AuthorUnproven),
             _ => Ok(()),
         }
     }
@@ -145,21 +152,22 @@ fn approval_because(
     })
 }
 
-/// Who has agreed: every approval must be good, or none counts.
-async fn approvers(
+/// Who has agreed: every signature must be good, or none counts.
+async fn signatures(
     state: &AppState,
     proposal: &Proposal,
     checked: &Checked,
 ) -> Result<Vec<String>, PolicyError> {
-    if proposal.approvals.is_empty() {
+    if proposal.approvals.is_empty() && proposal.signature.is_none() {
         return Ok(Vec::new());
     }
     let Some(file) = state.policies.approvers.clone() else {
         return Err(PolicyError::Approvers(
-            "the settings of the control plane name no file of `policies.approvers`, so nothing can be approved".to_owned(),
+            "the settings of the control plane name no file of `policies.approvers`, so no signature counts"
+                .to_owned(),
         ));
     };
-    let known = tokio::task::spawn_blocking(move || settings::read_approvers(&file))
+    let people = tokio::task::spawn_blocking(move || People::read(&file))
         .await
         .map_err(|error| PolicyError::Inconsistent(error.to_string()))?
         .map_err(PolicyError::Approvers)?;
@@ -170,9 +178,13 @@ async fn approvers(
         author: proposal.author.clone(),
         approver: String::new(),
     };
+    if let Some(signature) = &proposal.signature {
+        Approval::check_author(signature.to_string().as_bytes(), &people.authors, &change)
+            .map_err(PolicyError::Author)?;
+    }
     let mut names = Vec::new();
     for approval in &proposal.approvals {
-        let name = Approval::check(approval.to_string().as_bytes(), &known, &change)?;
+        let name = Approval::check(approval.to_string().as_bytes(), &people.approvers, &change)?;
         if !names.contains(&name) {
             names.push(name);
         }

@@ -3,12 +3,12 @@
 use axum::extract::State;
 use fleet::{Phase, PolicyContent, Position};
 use serde::Deserialize;
-use serde_json::Value;
 use sqlx::PgConnection;
 
 use super::error::PolicyError;
 use super::publish::{Asked, state_and_begin};
 use super::review::{Proposal, review};
+use super::store::RolloutRow;
 use super::view::{RolloutView, view};
 use super::{bundle, metrics, rollout, store};
 use crate::extract::{Actor, Json};
@@ -26,9 +26,6 @@ pub(super) struct Rollback {
     to: Option<Position>,
     /// Who goes back.
     author: String,
-    /// Envelopes of approvals, where one is wanted.
-    #[serde(default)]
-    approvals: Vec<Value>,
 }
 
 /// Why a roll-out is given up.
@@ -53,15 +50,14 @@ pub(super) async fn halt_rollout(
     let row = row.ok_or(PolicyError::NotFound("no roll-out is under way"))?;
     let why = format!("{}: {}", actor.name(), asked.reason);
     rollout::halt(&state, &mut tx, &actor, &row, &why).await?;
-    let halted = store::rollout(&mut tx, &row.change_id).await?.unwrap_or(row);
-    let halted = view(&mut tx, &halted).await?;
+    let halted = halted_view(&mut tx, &row).await?;
     tx.commit().await?;
     metrics::count_halt();
     Ok(Json(halted))
 }
 
-/// Goes back, everywhere at once. A roll-out under way is halted; without `to`, that is all. What was in force before needs
-/// nobody's consent; what is older needs it when its risk does.
+/// Goes back, everywhere at once. A roll-out under way is halted; when that is all it takes, that is all. What was in force
+/// before needs nobody's consent; what is older is not for one person when its risk is not.
 pub(super) async fn roll_back(
     State(state): State<AppState>,
     actor: Actor,
@@ -72,34 +68,71 @@ pub(super) async fn roll_back(
     };
     let mut tx = state.db.begin().await?;
     store::lock_fleet(&mut tx).await?;
-    if let Some(row) = store::under_way(&mut tx).await? {
-        if row.kind == "rollback" && asked.to.is_none() {
-            return view(&mut tx, &row).await.map(Json);
+    let under_way = store::under_way(&mut tx).await?;
+    let to = match (&under_way, asked.to) {
+        // Asked twice.
+        (Some(row), to) if row.kind == "rollback" && goes_to(&mut tx, row, to).await? => {
+            return view(&mut tx, row).await.map(Json);
         }
-        rollout::halt(&state, &mut tx, &actor, &row, "somebody rolls back").await?;
-        metrics::count_halt();
-        if asked.to.is_none() {
-            let halted = store::rollout(&mut tx, &row.change_id).await?.unwrap_or(row);
-            let halted = view(&mut tx, &halted).await?;
-            tx.commit().await?;
-            return Ok(Json(halted));
-        }
+        (Some(_), None) => None,
+        (_, to) => Some(wanted(&mut tx, to).await?),
+    };
+    if let Some(row) = &under_way {
+        rollout::halt(&state, &mut tx, &actor, row, "somebody rolls back").await?;
     }
-    let (wanted, content) = wanted(&mut tx, asked.to).await?;
-    let at = store::database_time(&mut tx).await?.timestamp();
+    let begun = match to {
+        Some(wanted) => begin(&state, &mut tx, &actor, wanted, asked, environment).await,
+        None => Ok(None),
+    };
+    let shown = match (begun, &under_way) {
+        (Ok(Some(begun)), _) => Ok(begun),
+        // The halt was all that it took.
+        (Ok(None), Some(halted)) => Ok(halted_view(&mut tx, halted).await?),
+        (Ok(None), None) => return Err(PolicyError::NoChange),
+        // What does harm is stopped, whatever may come in its place.
+        (Err(refused @ PolicyError::PublishInstead(_)), Some(_)) => Err(refused),
+        (Err(error), _) => return Err(error),
+    };
+    tx.commit().await?;
+    if under_way.is_some() {
+        metrics::count_halt();
+    }
+    let shown = shown?;
+    tracing::warn!(
+        change = shown.change_id,
+        actor = actor.name(),
+        "a policy is rolled back"
+    );
+    Ok(Json(shown))
+}
+
+/// Begins to go back; none when that is in force already.
+async fn begin(
+    state: &AppState,
+    conn: &mut PgConnection,
+    actor: &Actor,
+    (wanted, content): ((i64, i64), PolicyContent),
+    asked: Rollback,
+    environment: String,
+) -> Result<Option<RolloutView>, PolicyError> {
+    let at = store::database_time(conn).await?.timestamp_millis();
     let proposal = Proposal {
         change_id: format!("rollback-to-{}.{}-at-{at}", wanted.0, wanted.1),
         environment,
         author: asked.author,
-        approvals: asked.approvals,
+        signature: None,
+        approvals: Vec::new(),
         is_emergency: false,
     };
-    let found = review(&state, &mut tx, &proposal, content.clone()).await?;
+    let found = review(state, conn, &proposal, content.clone()).await?;
     if found.is_same {
-        return Err(PolicyError::NoChange);
+        return Ok(None);
     }
-    if asked.to.is_some() && Some(wanted) != store::previous(&mut tx).await? {
-        found.refuse_unapproved()?;
+    if asked.to.is_some()
+        && Some(wanted) != store::previous(conn).await?
+        && let Some(because) = found.approval_because
+    {
+        return Err(PolicyError::PublishInstead(because));
     }
     let asked = Asked {
         proposal,
@@ -108,14 +141,27 @@ pub(super) async fn roll_back(
         rules: state.policies.rules,
         again: true,
     };
-    let begun = state_and_begin(&state, &mut tx, &actor, "rollback", &asked, &found).await?;
-    tx.commit().await?;
-    tracing::warn!(
-        change = begun.change_id,
-        actor = actor.name(),
-        "a policy is rolled back"
-    );
-    Ok(Json(begun))
+    let begun = state_and_begin(state, conn, actor, "rollback", &asked, &found).await?;
+    Ok(Some(begun))
+}
+
+/// Whether a rollback under way goes where somebody wants to go.
+async fn goes_to(
+    conn: &mut PgConnection,
+    row: &RolloutRow,
+    to: Option<Position>,
+) -> Result<bool, PolicyError> {
+    if to.is_none() {
+        return Ok(true);
+    }
+    let (_, content) = wanted(conn, to).await?;
+    Ok(content.digest().as_bytes() == row.content.as_slice())
+}
+
+/// A roll-out as it is once it was halted.
+async fn halted_view(conn: &mut PgConnection, row: &RolloutRow) -> Result<RolloutView, PolicyError> {
+    let halted = store::rollout(conn, &row.change_id).await?;
+    view(conn, halted.as_ref().unwrap_or(row)).await
 }
 
 async fn wanted(

@@ -24,6 +24,7 @@ pub(super) struct Beginning<'a> {
     pub(super) position: (i64, i64),
     pub(super) old: Option<(i64, i64)>,
     pub(super) author: &'a str,
+    pub(super) author_signed: bool,
     pub(super) approvers: &'a [String],
     pub(super) risk: Option<&'a str>,
     pub(super) phases: &'a [Phase],
@@ -47,6 +48,7 @@ pub(super) async fn begin(
         position: beginning.position,
         old: beginning.old,
         author: beginning.author,
+        author_signed: beginning.author_signed,
         approvers: beginning.approvers,
         risk: beginning.risk,
         phases: &phases,
@@ -173,8 +175,9 @@ pub(super) async fn keep(
     Ok(())
 }
 
-/// Gives a roll-out up: whoever was given the policy is given the old one, at a new position. Of a first policy there is none
-/// to go back to; who has it keeps it, and nobody else gets it.
+/// Gives a roll-out up: the old content is in force for all, at a new position, so that no gateway stands where no other does.
+/// Who only tried the policy is told to stop. Of a first policy there is none to go back to; who has it keeps it, and nobody
+/// else gets it.
 pub(super) async fn halt(
     state: &AppState,
     conn: &mut PgConnection,
@@ -183,9 +186,9 @@ pub(super) async fn halt(
     why: &str,
 ) -> Result<(), PolicyError> {
     let observed = observe(conn, row).await?;
-    let group: Vec<String> = observed.group().into_iter().map(|node| node.name).collect();
     let mut back = None;
-    if let Some(old) = row.old_epoch.zip(row.old_seq) {
+    let is_in_force = observed.phase != Phase::Shadow;
+    if let Some(old) = row.old_epoch.zip(row.old_seq).filter(|_| is_in_force) {
         let content = bundle::stated(conn, old).await?;
         let change_id = format!("back-from-{}", row.change_id);
         let policy = NewPolicy {
@@ -196,18 +199,17 @@ pub(super) async fn halt(
             validity_s: state.policies.validity_s,
         };
         let position = state_policy(state, conn, &policy).await?;
-        store::assign(conn, &group, position, false).await?;
+        store::put_in_force(conn, position).await?;
         back = Some(position);
-    } else {
-        store::unassign_all(conn).await?;
     }
+    store::unassign_all(conn).await?;
     store::halt(conn, &row.change_id, why, back).await?;
     let subject = subject(&row.change_id, (row.epoch, row.seq));
     record(conn, actor, "policy.halted", &subject).await?;
     tracing::error!(
         change = row.change_id,
         why,
-        gateways = group.len(),
+        gateways = observed.group().len(),
         "A ROLL-OUT IS HALTED, and its gateways go back"
     );
     Ok(())

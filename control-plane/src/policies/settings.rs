@@ -19,8 +19,8 @@ const SHORTEST_BAKE_S: u32 = 60;
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct PolicySettings {
-    /// A YAML file of `approvers`, each with a `name` and a `public` key; read at each publication. Without it nothing can be
-    /// approved.
+    /// A YAML file of `approvers`, and of `authors` beside them, each with a `name` and a `public` key; read at each publication.
+    /// Without it nothing can be approved.
     pub approvers: Option<PathBuf>,
     /// The lowest risk that wants a second person: `info`, `low`, `medium`, `high` or `critical`; `never` for development.
     #[serde(deserialize_with = "approval_from")]
@@ -72,38 +72,45 @@ fn severity<'de, D: Deserializer<'de>>(deserializer: D) -> Result<AuditSeverity,
     .ok_or_else(|| de::Error::custom("one of low, medium, high, critical"))
 }
 
-/// The file of approvers.
+/// The people whose signatures count.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct ApproversFile {
-    approvers: Vec<Approver>,
+pub(super) struct People {
+    /// Who may agree to the change of another.
+    pub(super) approvers: Vec<Approver>,
+    /// Who may sign as the author of a change: those who stand there, and every approver.
+    #[serde(default)]
+    pub(super) authors: Vec<Approver>,
 }
 
-/// Reads the approvers: each name and each key once.
-pub(super) fn read_approvers(file: &Path) -> Result<Vec<Approver>, String> {
-    let wrong = |why: String| format!("{}: {why}", file.display());
-    let text = std::fs::read_to_string(file).map_err(|error| wrong(error.to_string()))?;
-    let read: ApproversFile = serde_yaml::from_str(&text).map_err(|error| wrong(error.to_string()))?;
-    for (index, approver) in read.approvers.iter().enumerate() {
-        if !approver.has_a_key() {
-            return Err(wrong(format!(
-                "the key of {} is not 32 bytes in base64url",
-                approver.name
-            )));
+impl People {
+    /// Reads them: each name and each key once, so that nobody is two of them.
+    pub(super) fn read(file: &Path) -> Result<Self, String> {
+        let wrong = |why: String| format!("{}: {why}", file.display());
+        let text = std::fs::read_to_string(file).map_err(|error| wrong(error.to_string()))?;
+        let mut people: Self = serde_yaml::from_str(&text).map_err(|error| wrong(error.to_string()))?;
+        people.authors.extend(people.approvers.iter().cloned());
+        for (index, person) in people.authors.iter().enumerate() {
+            if !person.has_a_key() {
+                return Err(wrong(format!(
+                    "the key of {} is not 32 bytes in base64url",
+                    person.name
+                )));
+            }
+            let is_other = |other: &Approver| other.name != person.name && other.public != person.public;
+            if !people.authors.iter().take(index).all(is_other) {
+                return Err(wrong(format!("{} or its key stands there twice", person.name)));
+            }
         }
-        let is_other = |other: &Approver| other.name != approver.name && other.public != approver.public;
-        if !read.approvers.iter().take(index).all(is_other) {
-            return Err(wrong(format!("{} or its key stands there twice", approver.name)));
-        }
+        Ok(people)
     }
-    Ok(read.approvers)
 }
 
 impl PolicySettings {
     /// Everything that is wrong, one line each; the file of approvers is read.
     pub(crate) fn faults(&self, environment: Environment) -> Vec<String> {
         let mut faults = Vec::new();
-        if let Some(Err(fault)) = self.approvers.as_deref().map(read_approvers) {
+        if let Some(Err(fault)) = self.approvers.as_deref().map(People::read) {
             faults.push(format!("policies.approvers: {fault}"));
         }
         if !VALIDITY_S.contains(&self.validity_s) {
@@ -166,7 +173,7 @@ mod tests {
         let file = dir.path().join("approvers.yaml");
         let read = |text: &str| {
             std::fs::write(&file, text).unwrap();
-            read_approvers(&file)
+            People::read(&file).map(|people| people.authors)
         };
         let (one, two) = ("A".repeat(43), format!("B{}", "A".repeat(42)));
         let entry = |name: &str, key: &str| format!("  - {{name: {name}, public: {key}}}\n");
@@ -176,6 +183,18 @@ mod tests {
         assert!(read(&twice).unwrap_err().contains("twice"));
         let short = format!("approvers:\n{}", entry("grace", "AAAA"));
         assert!(read(&short).unwrap_err().contains("32 bytes"));
-        assert!(read_approvers(&dir.path().join("nowhere.yaml")).is_err());
+        let author = format!(
+            "approvers:\n{}authors:\n{}",
+            entry("grace", &one),
+            entry("ada", &two)
+        );
+        assert_eq!(read(&author).unwrap().len(), 2);
+        let both = format!(
+            "approvers:\n{}authors:\n{}",
+            entry("grace", &one),
+            entry("ada", &one)
+        );
+        assert!(read(&both).unwrap_err().contains("twice"));
+        assert!(People::read(&dir.path().join("nowhere.yaml")).is_err());
     }
 }

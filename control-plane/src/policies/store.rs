@@ -18,6 +18,7 @@ pub(super) struct RolloutRow {
     pub(super) back_epoch: Option<i64>,
     pub(super) back_seq: Option<i64>,
     pub(super) author: String,
+    pub(super) author_signed: bool,
     pub(super) approvers: Vec<String>,
     pub(super) risk: Option<String>,
     pub(super) phases: Vec<String>,
@@ -42,6 +43,7 @@ pub(super) struct NewRollout<'a> {
     pub(super) position: (i64, i64),
     pub(super) old: Option<(i64, i64)>,
     pub(super) author: &'a str,
+    pub(super) author_signed: bool,
     pub(super) approvers: &'a [String],
     pub(super) risk: Option<&'a str>,
     pub(super) phases: &'a [String],
@@ -157,7 +159,7 @@ pub(super) async fn rollout(conn: &mut PgConnection, change_id: &str) -> sqlx::R
     sqlx::query_as!(
         RolloutRow,
         r#"
-        SELECT change_id, kind, content, epoch, seq, old_epoch, old_seq, back_epoch, back_seq, author, approvers, risk,
+        SELECT change_id, kind, content, epoch, seq, old_epoch, old_seq, back_epoch, back_seq, author, author_signed, approvers, risk,
                phases, rules, phase, phase_since, watched_ms, watching_since, looked_at, before, why, created_at, ended_at
           FROM control.rollout WHERE change_id = $1
         "#,
@@ -172,7 +174,7 @@ pub(super) async fn rollouts(conn: &mut PgConnection, most: i64) -> sqlx::Result
     sqlx::query_as!(
         RolloutRow,
         r#"
-        SELECT change_id, kind, content, epoch, seq, old_epoch, old_seq, back_epoch, back_seq, author, approvers, risk,
+        SELECT change_id, kind, content, epoch, seq, old_epoch, old_seq, back_epoch, back_seq, author, author_signed, approvers, risk,
                phases, rules, phase, phase_since, watched_ms, watching_since, looked_at, before, why, created_at, ended_at
           FROM control.rollout ORDER BY created_at DESC, change_id LIMIT $1
         "#,
@@ -187,7 +189,7 @@ pub(super) async fn under_way(conn: &mut PgConnection) -> sqlx::Result<Option<Ro
     sqlx::query_as!(
         RolloutRow,
         r#"
-        SELECT change_id, kind, content, epoch, seq, old_epoch, old_seq, back_epoch, back_seq, author, approvers, risk,
+        SELECT change_id, kind, content, epoch, seq, old_epoch, old_seq, back_epoch, back_seq, author, author_signed, approvers, risk,
                phases, rules, phase, phase_since, watched_ms, watching_since, looked_at, before, why, created_at, ended_at
           FROM control.rollout WHERE phase NOT IN ('done', 'halted')
         "#
@@ -216,8 +218,9 @@ pub(super) async fn insert(conn: &mut PgConnection, new: &NewRollout<'_>) -> sql
     sqlx::query!(
         r#"
         INSERT INTO control.rollout
-               (change_id, kind, content, epoch, seq, old_epoch, old_seq, author, approvers, risk, phases, rules, phase, before)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)
+               (change_id, kind, content, epoch, seq, old_epoch, old_seq, author, author_signed, approvers, risk, phases, rules,
+                phase, before)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)
         "#,
         new.change_id,
         new.kind,
@@ -227,6 +230,7 @@ pub(super) async fn insert(conn: &mut PgConnection, new: &NewRollout<'_>) -> sql
         new.old.map(|old| old.0),
         new.old.map(|old| old.1),
         new.author,
+        new.author_signed,
         new.approvers,
         new.risk,
         new.phases,

@@ -26,6 +26,8 @@ pub(crate) struct RolloutView {
     /// What approvers have signed.
     content: Option<Digest>,
     pub(super) author: String,
+    /// Whether the author has signed; otherwise the name is what somebody said.
+    author_signed: bool,
     approvers: Vec<String>,
     risk: Option<String>,
     pub(super) phase: Phase,
@@ -141,6 +143,7 @@ fn of_row(row: &RolloutRow) -> Result<RolloutView, PolicyError> {
             .ok()
             .map(Digest::from),
         author: row.author.clone(),
+        author_signed: row.author_signed,
         approvers: row.approvers.clone(),
         risk: row.risk.clone(),
         phase: observe::phase(&row.phase)?,

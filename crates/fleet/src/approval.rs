@@ -1,4 +1,4 @@
-//! A second person's word for a change: signed over what is to be published, where, by whom.
+//! The word of the person who makes a change, and of a second one: signed over what is to be published, where, by whom.
 
 use serde::{Deserialize, Serialize};
 
@@ -22,7 +22,7 @@ pub struct Approval {
     pub approver: String,
 }
 
-/// Somebody who may approve.
+/// Somebody who has a key: who may approve, or be an author.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Approver {
@@ -42,7 +42,7 @@ pub enum ApprovalError {
     #[error("not an approval")]
     Malformed,
     /// The name is on no list.
-    #[error("{0} is no approver")]
+    #[error("{0} is not on the list")]
     Unknown(String),
     /// Not signed with the key that the list has for this name.
     #[error("the signature is not one of {0}")]
@@ -50,6 +50,9 @@ pub enum ApprovalError {
     /// It is about something else than what is to be published.
     #[error("it is for another {0}")]
     About(&'static str),
+    /// The author has not signed, somebody else did in the author's place.
+    #[error("{0} is not the author")]
+    NotTheAuthor(String),
     /// The author approves.
     #[error("{0} is the author: a second person must agree")]
     Author(String),
@@ -59,6 +62,9 @@ impl Approval {
     /// The `payloadType` of its envelope.
     pub const PAYLOAD_TYPE: &str = "application/vnd.portico.approval+json";
 
+    /// The `payloadType` of the envelope in which an author signs; `approver` is the author then.
+    pub const AUTHORSHIP_TYPE: &str = "application/vnd.portico.authorship+json";
+
     /// Checks that an approver on the list has signed exactly this change (`approver` of `change` is not looked at), and
     /// is not its author. Gives the approver's name.
     ///
@@ -66,20 +72,44 @@ impl Approval {
     ///
     /// The first rule that is broken.
     pub fn check(bytes: &[u8], approvers: &[Approver], change: &Self) -> Result<String, ApprovalError> {
+        let said = Self::read(bytes, Self::PAYLOAD_TYPE, approvers, change)?;
+        if said.approver == change.author {
+            return Err(ApprovalError::Author(said.approver));
+        }
+        Ok(said.approver)
+    }
+
+    /// Checks that its author, who is on the list, has signed exactly this change.
+    ///
+    /// # Errors
+    ///
+    /// The first rule that is broken.
+    pub fn check_author(bytes: &[u8], authors: &[Approver], change: &Self) -> Result<(), ApprovalError> {
+        let said = Self::read(bytes, Self::AUTHORSHIP_TYPE, authors, change)?;
+        if said.approver != change.author {
+            return Err(ApprovalError::NotTheAuthor(said.approver));
+        }
+        Ok(())
+    }
+
+    fn read(
+        bytes: &[u8],
+        payload_type: &str,
+        people: &[Approver],
+        change: &Self,
+    ) -> Result<Self, ApprovalError> {
         let envelope = Envelope::parse(bytes)?;
-        if envelope.payload_type != Self::PAYLOAD_TYPE {
+        if envelope.payload_type != payload_type {
             return Err(ApprovalError::Malformed);
         }
         let said: Self = serde_json::from_slice(&envelope.payload).map_err(|_| ApprovalError::Malformed)?;
-        let approver = approvers
-            .iter()
-            .find(|approver| approver.name == said.approver)
-            .ok_or_else(|| ApprovalError::Unknown(said.approver.clone()))?;
-        if !approver.has_signed(&envelope) {
+        let person = people.iter().find(|person| person.name == said.approver);
+        let person = person.ok_or_else(|| ApprovalError::Unknown(said.approver.clone()))?;
+        if !person.has_signed(&envelope) {
             return Err(ApprovalError::Signature(said.approver));
         }
         said.is_about(change)?;
-        Ok(said.approver)
+        Ok(said)
     }
 
     fn is_about(&self, change: &Self) -> Result<(), ApprovalError> {
@@ -94,9 +124,6 @@ impl Approval {
         }
         if self.author != change.author {
             return Err(ApprovalError::About("author"));
-        }
-        if self.approver == change.author {
-            return Err(ApprovalError::Author(self.approver.clone()));
         }
         Ok(())
     }
@@ -207,6 +234,44 @@ mod tests {
         let as_policy = signed(&change(), crate::Stream::Policy.payload_type(), &grace);
         assert_eq!(
             Approval::check(&as_policy, &list, &change()),
+            Err(ApprovalError::Malformed)
+        );
+    }
+
+    #[test]
+    fn an_author_signs_the_same_and_neither_signature_counts_as_the_other() {
+        let (grace, ada) = (key(), key());
+        let entry = |name: &str, key: &SigningKey| Approver {
+            name: name.to_owned(),
+            public: URL_SAFE_NO_PAD.encode(key.public()),
+        };
+        let list = [entry("grace", &grace), entry("ada", &ada)];
+        let own = Approval {
+            approver: "ada".to_owned(),
+            ..change()
+        };
+        let by_the_author = |edit: &dyn Fn(&mut Approval), key: &SigningKey| {
+            let mut said = own.clone();
+            edit(&mut said);
+            let bytes = signed(&said, Approval::AUTHORSHIP_TYPE, key);
+            Approval::check_author(&bytes, &list, &change())
+        };
+        assert_eq!(by_the_author(&|_| (), &ada), Ok(()));
+        assert_eq!(
+            by_the_author(&|_| (), &grace),
+            Err(ApprovalError::Signature("ada".to_owned()))
+        );
+        assert_eq!(
+            by_the_author(&|it| it.approver = "grace".to_owned(), &grace),
+            Err(ApprovalError::NotTheAuthor("grace".to_owned()))
+        );
+        assert_eq!(
+            by_the_author(&|it| it.change_id = "2".to_owned(), &ada),
+            Err(ApprovalError::About("change"))
+        );
+        let as_approval = signed(&own, Approval::PAYLOAD_TYPE, &ada);
+        assert_eq!(
+            Approval::check_author(&as_approval, &list, &change()),
             Err(ApprovalError::Malformed)
         );
     }

@@ -73,7 +73,7 @@ pub const ALLOWED: [(&str, &[&str]); 18] = [
     ("service-runtime", &["problem", "secrets"]),
     ("test-support", &["database", "service-runtime"]),
     ("strictness", &[]),
-    ("trial", &["database", "keyring", "service-runtime"]),
+    ("trial", &["database", "fleet", "keyring", "service-runtime"]),
     ("tidy", &[]),
     ("bench", &["keyring", "service-runtime", "strictness", "trial"]),
 ];

@@ -10,6 +10,7 @@ mod customer;
 pub mod edge;
 mod ledger;
 mod raw;
+pub mod rollout;
 pub mod rotation;
 mod system;
 

@@ -37,17 +37,21 @@ pub(crate) fn run(arguments: &PolicyApproveArguments) -> anyhow::Result<Outcome>
         "{} is the author: a second person must agree",
         approval.author
     );
-    let payload = serde_json::to_vec(&approval)?;
-    let signature = key.sign(&to_be_signed(Approval::PAYLOAD_TYPE, &payload))?;
-    let envelope = Envelope {
-        payload_type: Approval::PAYLOAD_TYPE.to_owned(),
-        payload,
-        signatures: vec![signature],
-    };
+    let envelope = signed(&approval, Approval::PAYLOAD_TYPE, &key)?;
     output::line(&serde_json::to_string(&envelope)?);
     output::fault(&format!(
         "{} agrees to {} for {}: content {}",
         approval.approver, approval.change_id, approval.environment, approval.content
     ));
     Ok(Outcome::Done)
+}
+
+/// The envelope in which somebody says this with a key.
+pub(super) fn signed(approval: &Approval, payload_type: &str, key: &RootFile) -> anyhow::Result<Envelope> {
+    let payload = serde_json::to_vec(approval)?;
+    Ok(Envelope {
+        payload_type: payload_type.to_owned(),
+        signatures: vec![key.sign(&to_be_signed(payload_type, &payload))?],
+        payload,
+    })
 }

@@ -28,6 +28,9 @@ pub(crate) struct ChangeArguments {
 /// How it goes out.
 #[derive(Debug, Args)]
 pub(crate) struct WayArguments {
+    /// Your key: sign as the author, which is asked wherever a second person must agree.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) key: Option<PathBuf>,
     /// What `portico policy approve` has made; may be given several times.
     #[arg(long = "approval", value_name = "FILE")]
     pub(crate) approvals: Vec<PathBuf>,
@@ -62,10 +65,11 @@ Examples:
                                       what would change, how risky, which gateways in which phase?
   portico policy publish --environment production --change-id BANK-471
                                       tried beside the old one, then one gateway in twenty, a quarter, all
-  portico policy publish --environment production --change-id BANK-471 --approval grace.json --expect-denials +2%
-                                      a second person agrees; two more of 100 requests may be refused
-  portico policy publish --environment production --change-id BANK-472 --phases canary,all
-  portico policy publish --environment production --change-id FIX-9 --emergency --at-once --approval grace.json
+  portico policy publish --environment production --change-id BANK-471 --author ada --key ada.pem --approval grace.json
+                                      a second person agrees, and the author proves to be another one
+  portico policy publish --environment production --change-id BANK-472 --phases canary,all --expect-denials +2%
+                                      two more of 100 requests may be refused
+  portico policy publish --environment production --change-id FIX-9 --emergency --at-once --key ada.pem --approval grace.json
 
 The compiler, the cases of the bundle and the audit of the control plane decide whether it goes out. It is halted by itself
 and taken back when a gateway refuses it or falls silent, when more requests fail, or when more or fewer are refused than
@@ -128,7 +132,7 @@ Examples:
   portico policy rollback --to 1.118      back to what stood at this position: `portico policy history`
 
 It goes to all gateways at once, as a new position with the old content. What was in force just before needs nobody's
-consent; what is older needs it when its risk does.")]
+consent. What is older is refused when its risk wants a second person: publish its files with `portico policy publish --at-once`.")]
 pub(crate) struct PolicyRollbackArguments {
     /// The position whose content is wanted.
     #[arg(long, value_name = "POSITION")]
@@ -136,9 +140,6 @@ pub(crate) struct PolicyRollbackArguments {
     /// Who goes back [default: who is at the keyboard].
     #[arg(long, value_name = "NAME")]
     pub(crate) author: Option<String>,
-    /// What `portico policy approve` has made.
-    #[arg(long = "approval", value_name = "FILE")]
-    pub(crate) approvals: Vec<PathBuf>,
     #[command(flatten)]
     pub(crate) control_plane: ControlPlaneArguments,
     /// How to print.

@@ -4,16 +4,17 @@ use std::fs;
 use std::path::Path;
 
 use ::policy::{SourceFile, compile, environments, render};
-use fleet::{PolicyContent, PolicyFile};
+use fleet::{Approval, Envelope, PolicyContent, PolicyFile};
 use http::Method;
 use serde_json::{Value, json};
 use service_runtime::settings::variable;
 
 use super::arguments::{ChangeArguments, PolicyPublishArguments, Share, WayArguments};
-use super::show;
+use super::{approve, show};
 use crate::arguments::Format;
 use crate::control_plane::{ControlPlane, list, text};
 use crate::policy::files;
+use crate::trust::RootFile;
 use crate::{Outcome, Unreadable, output};
 
 pub(crate) fn plan(arguments: &PolicyPublishArguments) -> anyhow::Result<Outcome> {
@@ -80,12 +81,29 @@ fn request(arguments: &PolicyPublishArguments) -> anyhow::Result<Option<Vec<u8>>
         Share::Fall(thousandths) => Some(*thousandths),
         Share::Rise(_) => None,
     });
+    let change = Approval {
+        content: content.digest(),
+        change_id: change_id.clone(),
+        environment: environment.clone(),
+        author: author_or_operator(author.as_deref())?,
+        approver: String::new(),
+    };
     let asked = json!({
-        "change_id": change_id, "environment": environment, "author": author_or_operator(author.as_deref())?,
-        "files": content.files, "cases": content.cases, "approvals": approvals(&arguments.way.approvals)?,
+        "change_id": change_id, "environment": environment, "author": change.author,
+        "signature": signature(&change, arguments.way.key.as_deref())?, "files": content.files, "cases": content.cases, "approvals": approvals(&arguments.way.approvals)?,
         "phases": phases, "denials_rise": rise, "denials_fall": fall, "emergency": emergency, "again": again,
     });
     Ok(Some(serde_json::to_vec(&asked)?))
+}
+
+/// The envelope in which the author signs; none without a key.
+fn signature(change: &Approval, key: Option<&Path>) -> anyhow::Result<Option<Envelope>> {
+    let Some(key) = key else { return Ok(None) };
+    let own = Approval {
+        approver: change.author.clone(),
+        ..change.clone()
+    };
+    approve::signed(&own, Approval::AUTHORSHIP_TYPE, &RootFile::open(key)?).map(Some)
 }
 
 /// The bundle in a directory; none when it does not compile, which has been said then.
@@ -125,7 +143,7 @@ pub(super) fn author_or_operator(author: Option<&str>) -> anyhow::Result<String>
 }
 
 /// The envelopes in these files.
-pub(super) fn approvals(paths: &[std::path::PathBuf]) -> anyhow::Result<Vec<Value>> {
+fn approvals(paths: &[std::path::PathBuf]) -> anyhow::Result<Vec<Value>> {
     let read = |path: &std::path::PathBuf| {
         let unreadable = |why: String| Unreadable(format!("{}: {why}", path.display()));
         let bytes = fs::read(path).map_err(|error| unreadable(error.to_string()))?;
@@ -163,8 +181,13 @@ fn page(plan: &Value) -> String {
     lines.push(match text(plan, "approval_because").as_str() {
         "-" => "approval  nobody must agree".to_owned(),
         because => format!(
-            "approval  somebody else must agree: {because}; agreed: {}",
-            names(list(plan, "approvers"))
+            "approval  somebody else must agree: {because}; agreed: {}; the author {}",
+            names(list(plan, "approvers")),
+            if plan.get("author_signed") == Some(&Value::Bool(true)) {
+                "has signed"
+            } else {
+                "must sign as well, with --key"
+            }
         ),
     });
     for phase in list(plan, "phases") {
@@ -212,18 +235,10 @@ mod tests {
             "in_force": "1.4", "content": "ab".repeat(32), "cases": 41, "grade": "A",
             "changes": [{"risk": "high", "key": "routes.rates", "old": null, "new": "GET /rates, auth none",
                          "consequence": "anyone may call GET /rates", "place": "routes/rates.yaml:3 routes.rates"}],
-            "approval_because": "its risk is high", "approvers": [], "under_way": null,
+            "approval_because": "its risk is high", "approvers": ["grace"], "author_signed": false,
+            "under_way": "BANK-470",
             "phases": [{"phase": "canary", "gateways": ["edge-2"]}, {"phase": "all", "gateways": ["edge-1", "edge-2"]}],
         });
-        let page = page(&plan);
-        for line in [
-            "high      routes.rates  - → GET /rates, auth none  anyone may call GET /rates",
-            "checks    41 cases pass, the audit grades it A",
-            "approval  somebody else must agree: its risk is high; agreed: none",
-            "canary    1 gateways: edge-2",
-            "all       2 gateways: edge-1, edge-2",
-        ] {
-            assert!(page.contains(line), "{line} is missing in\n{page}");
-        }
+        insta::assert_snapshot!(page(&plan));
     }
 }

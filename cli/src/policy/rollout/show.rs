@@ -72,7 +72,7 @@ pub(super) fn rollout(rollout: &Value) -> String {
         text(rollout, "kind"),
         text(rollout, "change_id"),
         text(rollout, "position"),
-        text(rollout, "author"),
+        author(rollout),
         text(rollout, "phase"),
         moment(rollout, "phase_since"),
     )];
@@ -80,32 +80,45 @@ pub(super) fn rollout(rollout: &Value) -> String {
         lines.push(format!("  {why}"));
     }
     if let Some(back) = rollout.get("back").and_then(Value::as_str) {
-        lines.push(format!("  its gateways were given the old policy at {back}"));
+        lines.push(format!("  the old policy is in force for all, at {back}"));
     }
     let mut rows = vec![
-        [
-            "gateway", "policy", "stage", "requests", "failed", "refused", "why",
-        ]
-        .map(str::to_owned)
-        .to_vec(),
+        ["gateway", "told", "stage", "requests", "failed", "refused", "why"]
+            .map(str::to_owned)
+            .to_vec(),
     ];
-    rows.extend(list(rollout, "gateways").iter().map(gateway));
+    let is_halted = text(rollout, "phase") == "halted";
+    rows.extend(
+        list(rollout, "gateways")
+            .iter()
+            .map(|one| gateway(one, is_halted)),
+    );
     if rows.len() > 1 {
         lines.push(aligned(&rows));
     }
     lines.join("\n")
 }
 
-fn gateway(gateway: &Value) -> Vec<String> {
+/// A name that was only given is not shown like one that was proven.
+fn author(rollout: &Value) -> String {
+    let name = text(rollout, "author");
+    match rollout.get("author_signed") {
+        Some(Value::Bool(true)) => format!("{name} (signed)"),
+        _ => name,
+    }
+}
+
+fn gateway(gateway: &Value, is_halted: bool) -> Vec<String> {
     let is = |name: &str| gateway.get(name) == Some(&Value::Bool(true));
-    let policy = match (is("is_live"), is("in_group")) {
+    let told = match (is("is_live"), is("in_group")) {
         (false, _) => "silent",
+        (true, true) if is_halted => "back",
         (true, true) => "new",
         (true, false) => "old",
     };
     vec![
         text(gateway, "name"),
-        policy.to_owned(),
+        told.to_owned(),
         text(gateway, "stage"),
         text(gateway, "requests"),
         text(gateway, "failures"),
@@ -133,7 +146,7 @@ fn past(history: &Value) -> String {
             text(one, "change_id"),
             text(one, "phase"),
             text(one, "risk"),
-            text(one, "author"),
+            author(one),
             if approvers.is_empty() {
                 "-".to_owned()
             } else {
@@ -179,51 +192,75 @@ mod tests {
 
     use super::*;
 
-    #[test]
-    fn a_halted_roll_out_says_why_and_what_its_gateways_have_now() {
-        let halted = json!({
-            "kind": "publish", "change_id": "BANK-471", "position": "1.5", "author": "ada", "phase": "halted",
-            "phase_since": "2026-01-31T10:15:00.123456Z", "why": "edge-2 refuses it: routes.yaml:3:1: unknown key", "back": "1.6",
-            "risk": "low", "approvers": ["grace"], "ended_at": "2026-01-31T10:15:00.123456Z",
+    fn roll_out() -> Value {
+        json!({
+            "kind": "publish", "change_id": "BANK-471", "position": "1.5", "author": "ada", "author_signed": true,
+            "phase": "canary", "phase_since": "2026-01-31T10:15:00.123456Z", "why": "112 s of watching are left", "back": null,
+            "risk": "high", "approvers": ["grace"], "ended_at": null,
             "gateways": [
                 {"name": "edge-1", "in_group": false, "is_live": true, "stage": null, "objection": null, "requests": 900,
                  "failures": 0, "denied": 3},
-                {"name": "edge-2", "in_group": true, "is_live": true, "stage": "refused", "objection": "compile: unknown key",
-                 "requests": 870, "failures": 2, "denied": 4},
+                {"name": "edge-2", "in_group": true, "is_live": true, "stage": "healthy", "objection": null, "requests": 870,
+                 "failures": 2, "denied": 4},
+                {"name": "edge-3", "in_group": false, "is_live": false, "stage": null, "objection": null, "requests": 0,
+                 "failures": 0, "denied": 0},
             ],
-        });
-        let page = rollout(&halted);
-        for words in [
-            "publish BANK-471 at 1.5 by ada: halted since 2026-01-31T10:15:00Z",
-            "  edge-2 refuses it: routes.yaml:3:1: unknown key",
-            "  its gateways were given the old policy at 1.6",
-            "compile: unknown key",
+        })
+    }
+
+    fn halted() -> Value {
+        let mut halted = roll_out();
+        for (name, value) in [
+            ("phase", json!("halted")),
+            ("why", json!("edge-2 refuses it: routes.yaml:3:1: unknown key")),
+            ("back", json!("1.6")),
+            ("ended_at", json!("2026-01-31T10:15:00.123456Z")),
         ] {
-            assert!(page.contains(words), "{words} is missing in\n{page}");
+            halted[name] = value;
         }
-        let history = json!({"in_force": "1.4", "rollouts": [halted]});
-        let page = past(&history);
-        for words in [
-            "in force for all: 1.4",
-            "BANK-471",
-            "grace",
-            "2026-01-31T10:15:00Z",
+        halted["gateways"][1]["stage"] = json!("refused");
+        halted["gateways"][1]["objection"] = json!("compile: unknown key");
+        halted
+    }
+
+    #[test]
+    fn a_roll_out_under_way_says_who_has_it_and_why_it_waits() {
+        insta::assert_snapshot!(rollout(&roll_out()));
+    }
+
+    #[test]
+    fn a_halted_roll_out_says_why_and_that_the_old_policy_is_in_force() {
+        insta::assert_snapshot!(rollout(&halted()));
+    }
+
+    #[test]
+    fn the_history_says_what_went_out_who_signed_and_how_it_ended() {
+        let mut unsigned = roll_out();
+        for (name, value) in [
+            ("change_id", json!("BANK-470")),
+            ("position", json!("1.4")),
+            ("author_signed", json!(false)),
+            ("approvers", json!([])),
+            ("risk", json!("low")),
+            ("phase", json!("done")),
+            ("why", Value::Null),
+            ("ended_at", json!("2026-01-30T09:00:00.000001Z")),
         ] {
-            assert!(page.contains(words), "{words} is missing in\n{page}");
+            unsigned[name] = value;
         }
+        insta::assert_snapshot!(past(
+            &json!({"in_force": "1.6", "rollouts": [halted(), unsigned]})
+        ));
     }
 
     #[test]
     fn drift_is_shown_by_what_is_in_memory() {
+        let (right, wrong) = ("0123456789abcdef", "fedcba9876543210");
         let drift = json!({"drifted": 1, "gateways": [
-            {"name": "edge-1", "state": "same", "told": "1.4", "active": "1.4", "expected": "0123456789abcdef", "found": "0123456789abcdef"},
-            {"name": "edge-2", "state": "drifted", "told": "1.4", "active": "1.4", "expected": "0123456789abcdef", "found": "fedcba9876543210"},
-            {"name": "edge-3", "state": "own_directory", "told": "1.4", "active": null, "expected": "0123456789abcdef", "found": "aaaa"},
+            {"name": "edge-1", "state": "same", "told": "1.4", "active": "1.4", "expected": right, "found": right},
+            {"name": "edge-2", "state": "drifted", "told": "1.4", "active": "1.4", "expected": right, "found": wrong},
+            {"name": "edge-3", "state": "own_directory", "told": "1.4", "active": null, "expected": right, "found": "aaaa"},
         ]});
-        let page = memory(&drift);
-        for words in ["0123456789ab", "own directory", "fedcba987654"] {
-            assert!(page.contains(words), "{words} is missing in\n{page}");
-        }
-        assert!(!page.contains("0123456789abc"), "{page}");
+        insta::assert_snapshot!(memory(&drift));
     }
 }

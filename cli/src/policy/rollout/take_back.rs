@@ -4,17 +4,14 @@ use http::Method;
 use serde_json::{Value, json};
 
 use super::arguments::{PolicyHaltArguments, PolicyRollbackArguments};
-use super::publish::{approvals, author_or_operator};
+use super::publish::author_or_operator;
 use super::show;
 use crate::arguments::Format;
 use crate::control_plane::ControlPlane;
 use crate::{Outcome, output};
 
 pub(crate) fn rollback(arguments: &PolicyRollbackArguments) -> anyhow::Result<Outcome> {
-    let asked = json!({
-        "to": arguments.to, "author": author_or_operator(arguments.author.as_deref())?,
-        "approvals": approvals(&arguments.approvals)?,
-    });
+    let asked = json!({ "to": arguments.to, "author": author_or_operator(arguments.author.as_deref())? });
     let control_plane = ControlPlane::of(&arguments.control_plane)?;
     let begun = control_plane.ask(
         Method::POST,

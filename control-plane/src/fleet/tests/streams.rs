@@ -302,5 +302,16 @@ async fn a_policy_is_told_to_whom_it_is_assigned_and_beside_it_what_is_only_to_b
     assert_eq!(told("edge-3"), [(1, false)]);
     let mut heard = Heard::open(&plane.state, "edge-1", "policy:1.1").await;
     while !heard.pointer().await.shadow {}
+
+    // It is called off: what is in force is named again, to this gateway alone.
+    plane
+        .run("UPDATE control.node_stream SET assigned_epoch = NULL, assigned_seq = NULL, assigned_shadow = false WHERE node = 'edge-1'")
+        .await;
+    let named = heard.pointer().await;
+    assert_eq!((named.position.seq, named.shadow), (1, false));
+    // Also to one that was away meanwhile.
+    let mut heard = Heard::open(&plane.state, "edge-1", "policy:1.1").await;
+    let named = heard.pointer().await;
+    assert_eq!((named.position.seq, named.shadow), (1, false));
     plane.state.shutdown.trigger();
 }

@@ -30,6 +30,22 @@ async fn approval(
     key: &SigningKey,
     edit: impl FnOnce(&mut Approval),
 ) -> Value {
+    said(plane, change, edit, Approval::PAYLOAD_TYPE, key).await
+}
+
+/// The author's own signature.
+async fn signature(plane: &Plane, change: &Value, key: &SigningKey) -> Value {
+    let own = |it: &mut Approval| it.approver.clone_from(&it.author);
+    said(plane, change, own, Approval::AUTHORSHIP_TYPE, key).await
+}
+
+async fn said(
+    plane: &Plane,
+    change: &Value,
+    edit: impl FnOnce(&mut Approval),
+    payload_type: &str,
+    key: &SigningKey,
+) -> Value {
     let (_, plan) = plane
         .call("POST", "/internal/policies/plan", change.clone())
         .await;
@@ -41,7 +57,7 @@ async fn approval(
         approver: "grace".to_owned(),
     };
     edit(&mut approval);
-    serde_json::from_slice(&signed(Approval::PAYLOAD_TYPE, &approval, key)).unwrap()
+    serde_json::from_slice(&signed(payload_type, &approval, key)).unwrap()
 }
 
 #[tokio::test]
@@ -95,11 +111,89 @@ async fn a_risky_change_goes_out_with_the_consent_of_somebody_else_only() {
 
     let mut agreed = change.clone();
     agreed["approvals"] = json!([approval(&plane, &change, &plane.grace, |_| ()).await]);
+    agreed["signature"] = signature(&plane, &change, &plane.ada).await;
     let begun = plane.publish(agreed).await;
     assert_eq!(
-        (&begun["approvers"], &begun["position"]),
-        (&json!(["grace"]), &json!("1.2"))
+        (&begun["approvers"], &begun["author_signed"], &begun["position"]),
+        (&json!(["grace"]), &json!(true), &json!("1.2"))
     );
+}
+
+/// Whoever holds one key can name any author: only the author's own signature makes it two people.
+#[tokio::test]
+async fn one_person_under_two_names_is_one_person() {
+    let plane = plane().await;
+    let mut change = opened("open");
+    change["approvals"] = json!([approval(&plane, &change, &plane.grace, |_| ()).await]);
+    let alone = [
+        Value::Null,
+        signature(&plane, &change, &plane.grace).await,
+        signature(&plane, &change, &key()).await,
+        signature(&plane, &opened("other"), &plane.ada).await,
+        change["approvals"][0].clone(),
+    ];
+    for signature in alone {
+        change["signature"] = signature;
+        let (status, body) = plane.call("POST", "/internal/policies", change.clone()).await;
+        assert!(
+            status == StatusCode::FORBIDDEN && body["type"].as_str().unwrap().ends_with("author-unproven"),
+            "{body}"
+        );
+    }
+    // Ada may be the author, and may not agree to the change of another.
+    let mut by_grace = opened("open");
+    by_grace["author"] = json!("grace");
+    by_grace["signature"] = signature(&plane, &by_grace, &plane.grace).await;
+    by_grace["approvals"] =
+        json!([approval(&plane, &by_grace, &plane.ada, |it| it.approver = "ada".to_owned()).await]);
+    let (status, body) = plane.call("POST", "/internal/policies", by_grace).await;
+    assert!(
+        status == StatusCode::FORBIDDEN
+            && body["detail"]
+                .as_str()
+                .unwrap()
+                .contains("ada is not on the list"),
+        "{body}"
+    );
+    change["signature"] = Value::Null;
+    change["signature"] = signature(&plane, &change, &plane.ada).await;
+    assert_eq!(plane.publish(change).await["author_signed"], true);
+}
+
+#[tokio::test]
+async fn a_rollback_to_what_one_person_cannot_decide_stops_what_is_under_way_and_no_more() {
+    let plane = plane().await;
+    let mut open = opened("open");
+    open["approvals"] = json!([approval(&plane, &open, &plane.grace, |_| ()).await]);
+    open["signature"] = signature(&plane, &open, &plane.ada).await;
+    plane.publish(open).await;
+    plane.heal().await;
+    plane.step().await;
+    for limit in ["90/min", "80/min"] {
+        plane
+            .publish(publication(limit.split_at(2).0, &bundle(limit), &["all"]))
+            .await;
+        plane.heal().await;
+        plane.step().await;
+    }
+    let in_force = plane.status().await["in_force"].clone();
+    assert_eq!(in_force, "1.4");
+    plane
+        .publish(publication("tighter", &bundle("70/min"), &["canary", "all"]))
+        .await;
+    let to = json!({"author": "ada", "to": "1.2"});
+    let (status, body) = plane.call("POST", "/internal/policies/rollback", to).await;
+    assert!(
+        status == StatusCode::FORBIDDEN
+            && body["detail"]
+                .as_str()
+                .unwrap()
+                .contains("portico policy publish"),
+        "{body}"
+    );
+    assert_eq!(plane.phase().await, "halted");
+    assert_eq!(plane.status().await["in_force"], "1.6");
+    assert_eq!(plane.content(6).await, plane.content(4).await);
 }
 
 #[tokio::test]
@@ -115,6 +209,7 @@ async fn what_only_closes_wants_nobodys_consent_and_an_emergency_always_does() {
     assert_eq!(plane.phase().await, "canary", "what is under way goes on");
 
     emergency["approvals"] = json!([approval(&plane, &emergency, &plane.grace, |_| ()).await]);
+    emergency["signature"] = signature(&plane, &emergency, &plane.ada).await;
     let begun = plane.publish(emergency).await;
     assert_eq!(
         (&begun["change_id"], &begun["position"]),
@@ -124,6 +219,7 @@ async fn what_only_closes_wants_nobodys_consent_and_an_emergency_always_does() {
         plane.told(|_| true).await,
         [("edge-1".to_owned(), "1.4".to_owned())]
     );
+    assert_eq!(plane.status().await["in_force"], "1.3");
     let why: String = plane
         .row("SELECT why FROM control.rollout WHERE change_id = 'tighter'")
         .await

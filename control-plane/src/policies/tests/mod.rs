@@ -81,6 +81,8 @@ pub(super) struct Plane {
     settings: Settings,
     pub(super) approvers: tempfile::TempDir,
     pub(super) grace: SigningKey,
+    /// May be an author.
+    pub(super) ada: SigningKey,
 }
 
 impl Plane {
@@ -91,14 +93,20 @@ impl Plane {
 
     pub(super) async fn with(change: impl FnOnce(&mut PolicySettings)) -> Self {
         let (database, root) = (TestDatabase::create().await, key());
-        let (approvers, grace) = (tempfile::tempdir().unwrap(), key());
+        let (approvers, grace, ada) = (tempfile::tempdir().unwrap(), key(), key());
         let file = approvers.path().join("approvers.yaml");
-        let public = URL_SAFE_NO_PAD.encode(grace.public());
-        std::fs::write(
-            &file,
-            format!("approvers:\n  - {{name: grace, public: {public}}}\n"),
-        )
-        .unwrap();
+        let entry = |name: &str, key: &SigningKey| {
+            format!(
+                "[{{name: {name}, public: {}}}]\n",
+                URL_SAFE_NO_PAD.encode(key.public())
+            )
+        };
+        let people = format!(
+            "approvers: {}authors: {}",
+            entry("grace", &grace),
+            entry("ada", &ada)
+        );
+        std::fs::write(&file, people).unwrap();
         let mut policies = PolicySettings {
             approvers: Some(file),
             approval_from: None,
@@ -120,6 +128,7 @@ impl Plane {
             settings,
             approvers,
             grace,
+            ada,
         };
         plane.trust(&root).await;
         plane

@@ -66,6 +66,71 @@ async fn a_rollback_is_a_new_position_with_old_content_for_all_at_once() {
     assert_eq!(kinds, ["rollback", "rollback", "publish", "publish"]);
 }
 
+/// What is in force is what everybody goes back to: the halt is all that it takes, and it stays.
+#[tokio::test]
+async fn a_rollback_to_what_is_in_force_halts_what_is_under_way() {
+    let plane = Plane::start().await;
+    plane.join(&["edge-1", "edge-2"]).await;
+    plane.first().await;
+    let back = json!({"author": "ada", "to": "1.1"});
+    let (status, _) = plane
+        .call("POST", "/internal/policies/rollback", back.clone())
+        .await;
+    assert_eq!(
+        status,
+        StatusCode::CONFLICT,
+        "nothing is under way, and it is in force"
+    );
+    plane
+        .publish(publication("tighter", &bundle("90/min"), &["canary", "all"]))
+        .await;
+    let (status, halted) = plane
+        .call("POST", "/internal/policies/rollback", back.clone())
+        .await;
+    assert_eq!(
+        (status, &halted["change_id"], &halted["phase"]),
+        (StatusCode::OK, &json!("tighter"), &json!("halted")),
+        "{halted}"
+    );
+    assert_eq!(plane.phase().await, "halted");
+    assert_eq!(plane.content(3).await, plane.content(1).await);
+}
+
+#[tokio::test]
+async fn a_rollback_that_is_asked_twice_begins_once() {
+    let plane = Plane::start().await;
+    plane.join(&["edge-1"]).await;
+    plane.first().await;
+    plane
+        .publish(publication("tighter", &bundle("90/min"), &["all"]))
+        .await;
+    until_done(&plane).await;
+    let back = json!({"author": "ada", "to": "1.1"});
+    for _ in 0..2 {
+        let (status, begun) = plane
+            .call("POST", "/internal/policies/rollback", back.clone())
+            .await;
+        assert_eq!(
+            (status, &begun["position"]),
+            (StatusCode::OK, &json!("1.3")),
+            "{begun}"
+        );
+    }
+    // Somewhere else: the one under way is halted.
+    let (status, begun) = plane
+        .call(
+            "POST",
+            "/internal/policies/rollback",
+            json!({"author": "ada", "to": "1.2"}),
+        )
+        .await;
+    assert_eq!(
+        (status, &begun["phase"]),
+        (StatusCode::OK, &json!("halted")),
+        "what it replaced is in force again: {begun}"
+    );
+}
+
 #[tokio::test]
 async fn an_operator_halts_what_is_under_way() {
     let plane = Plane::start().await;
@@ -88,7 +153,10 @@ async fn an_operator_halts_what_is_under_way() {
         (StatusCode::OK, &json!("operator:ada: customers call")),
         "{halted}"
     );
-    assert_eq!(plane.told(|_| true).await.len(), 1);
+    assert_eq!(
+        (plane.told(|_| true).await, &plane.status().await["in_force"]),
+        (Vec::new(), &json!("1.3"))
+    );
     // History does not change, not even by its owner.
     let changed = plane
         .owner

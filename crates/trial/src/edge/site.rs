@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa, KeyPair};
 use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::{CertificateDer, pem::PemObject as _};
 use tempfile::TempDir;
@@ -50,6 +50,8 @@ pub struct Place {
     pub https: SocketAddr,
     /// Port 0 picks one.
     pub private: SocketAddr,
+    /// Whether it runs the policies of the site. A gateway of a fleet is told what to run.
+    pub has_directory: bool,
     /// Further settings, as YAML.
     pub more: String,
 }
@@ -63,6 +65,7 @@ impl Place {
             name: name.to_owned(),
             https: any,
             private: any,
+            has_directory: true,
             more: String::new(),
         }
     }
@@ -146,7 +149,13 @@ impl Site {
     /// When it cannot be written.
     pub fn write_certificate(&self, folder: &Path, name: &str, host: &str) -> anyhow::Result<Vec<u8>> {
         let key = KeyPair::generate()?;
-        let leaf = CertificateParams::new([host.to_owned()])?.signed_by(&key, &self.authority)?;
+        let mut leaf = CertificateParams::new([host.to_owned()])?;
+        // For clients as well: a gateway shows one to its control plane.
+        leaf.extended_key_usages = vec![
+            ExtendedKeyUsagePurpose::ServerAuth,
+            ExtendedKeyUsagePurpose::ClientAuth,
+        ];
+        let leaf = leaf.signed_by(&key, &self.authority)?;
         for (ending, text) in [("key", key.serialize_pem()), ("pem", leaf.pem())] {
             let draft = self.path("draft");
             fs::write(&draft, text)?;
@@ -164,11 +173,16 @@ impl Site {
             name,
             https,
             private,
+            has_directory,
             more,
         } = place;
+        let directory = self.directory.path().display();
+        let policies = match has_directory {
+            true => format!("policies_dir: {directory}/policies\n"),
+            false => String::new(),
+        };
         let text = format!(
-            "policies_dir: {0}/policies\ncertificate_dir: {0}/tls\nstate_dir: {0}/{name}\nendpoints_file: {0}/{name}.json\nlisten: {{ edge.https: '{https}' }}\nprivate_listen: {private}\nconnections: {{ max_per_address: 10000, handshakes_per_second: 0 }}\n{more}",
-            self.directory.path().display()
+            "{policies}certificate_dir: {directory}/tls\nstate_dir: {directory}/{name}\nendpoints_file: {directory}/{name}.json\nlisten: {{ edge.https: '{https}' }}\nprivate_listen: {private}\nconnections: {{ max_per_address: 10000, handshakes_per_second: 0 }}\n{more}"
         );
         let file = format!("{name}.yaml");
         self.write(&file, &text)?;

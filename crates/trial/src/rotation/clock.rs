@@ -11,13 +11,13 @@ use super::evidence::{Micros, SECOND};
 const LIBRARY: &str = "faketime/libfaketime.so.1";
 
 /// The time now, as this machine has it.
-pub(super) fn now() -> Micros {
+pub(crate) fn now() -> Micros {
     Clock::system().now().timestamp_micros()
 }
 
 /// How far the clock of a process is off.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Offset(pub(super) i64);
+pub(crate) struct Offset(pub(crate) i64);
 
 impl Offset {
     /// The words before a program that has this clock; none for the right time. Only the time of day is wrong, deadlines are

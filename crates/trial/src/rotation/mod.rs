@@ -4,7 +4,7 @@
 //! The processes are the shipped binary with settings that compress time. `judge` is pure; everything else brings it evidence.
 
 mod clients;
-mod clock;
+pub(crate) mod clock;
 mod drill;
 mod evidence;
 mod faults;
@@ -12,12 +12,12 @@ mod judge;
 mod lag;
 mod operator;
 mod pool;
-mod processes;
+pub(crate) mod processes;
 mod report;
 mod run;
-mod service;
+pub(crate) mod service;
 mod stage;
-mod store;
+pub(crate) mod store;
 mod thief;
 mod trust;
 mod turns;

@@ -24,7 +24,7 @@ pub(super) fn socket(directory: &Path, control_plane: usize) -> PathBuf {
 }
 
 /// A PostgreSQL with every migration, in which the roles of the services log in.
-pub(super) async fn start_cluster(directory: &Path) -> anyhow::Result<PrivateCluster> {
+pub(crate) async fn start_cluster(directory: &Path) -> anyhow::Result<PrivateCluster> {
     let cluster = PrivateCluster::start(Options {
         directory: directory.join("postgres"),
         superuser_password: "unused".to_owned(),
@@ -42,7 +42,7 @@ pub(super) async fn start_cluster(directory: &Path) -> anyhow::Result<PrivateClu
 }
 
 /// Writes what the processes read from files, and gives the key-encryption key.
-pub(super) fn write_secrets(directory: &Path, cluster: &PrivateCluster) -> anyhow::Result<Vec<u8>> {
+pub(crate) fn write_secrets(directory: &Path, cluster: &PrivateCluster) -> anyhow::Result<Vec<u8>> {
     let kek: Vec<u8> = [uuid::Uuid::new_v4(), uuid::Uuid::new_v4()]
         .iter()
         .flat_map(|half| half.as_bytes().to_vec())
@@ -63,7 +63,7 @@ pub(super) fn write_secrets(directory: &Path, cluster: &PrivateCluster) -> anyho
     Ok(kek)
 }
 
-fn secret(directory: &Path, name: &str) -> String {
+pub(crate) fn secret(directory: &Path, name: &str) -> String {
     format!("file:{}", directory.join(name).display())
 }
 

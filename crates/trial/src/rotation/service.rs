@@ -17,22 +17,22 @@ const QUESTION: Duration = Duration::from_secs(2);
 
 /// What is started.
 #[derive(Debug, Clone)]
-pub(super) struct Start {
+pub(crate) struct Start {
     /// The portico binary.
-    pub(super) binary: PathBuf,
+    pub(crate) binary: PathBuf,
     /// Its subcommand.
-    pub(super) command: &'static str,
+    pub(crate) command: &'static str,
     /// What its files are called.
-    pub(super) name: String,
+    pub(crate) name: String,
     /// Where they are.
-    pub(super) directory: PathBuf,
+    pub(crate) directory: PathBuf,
     /// How wrong its clock is.
-    pub(super) clock: Offset,
+    pub(crate) clock: Offset,
 }
 
 /// A running process. It is killed when dropped.
 #[derive(Debug)]
-pub(super) struct Service {
+pub(crate) struct Service {
     start: Start,
     child: Child,
 }
@@ -48,7 +48,7 @@ impl Start {
     }
 
     /// Writes the settings; what every process has is added.
-    pub(super) fn write_settings(&self, mut settings: Value) -> anyhow::Result<()> {
+    pub(crate) fn write_settings(&self, mut settings: Value) -> anyhow::Result<()> {
         let members = settings.as_object_mut().context("settings are a mapping")?;
         members.insert("private_listen".to_owned(), "127.0.0.1:0".into());
         members.insert(
@@ -65,7 +65,7 @@ impl Service {
     ///
     /// # Errors
     /// When it ends instead; its log is part of the error.
-    pub(super) async fn start(start: Start) -> anyhow::Result<Self> {
+    pub(crate) async fn start(start: Start) -> anyhow::Result<Self> {
         let child = spawn(&start)?;
         let mut service = Self { start, child };
         service.ready().await?;
@@ -73,12 +73,12 @@ impl Service {
     }
 
     /// Kills it as the kernel would: at once.
-    pub(super) async fn kill(&mut self) -> anyhow::Result<()> {
+    pub(crate) async fn kill(&mut self) -> anyhow::Result<()> {
         Ok(self.child.kill().await?)
     }
 
     /// Starts it in the place of one that has ended, and waits until it is ready.
-    pub(super) async fn again(&mut self) -> anyhow::Result<()> {
+    pub(crate) async fn again(&mut self) -> anyhow::Result<()> {
         self.child = spawn(&self.start)?;
         self.ready().await
     }

@@ -5,12 +5,12 @@ use sqlx::{Executor as _, PgConnection};
 use super::evidence::{Key, Snapshot};
 
 /// A private key as it lies in the database.
-pub(super) struct SealedRow {
-    pub(super) kid: String,
-    pub(super) algorithm: String,
-    pub(super) kek_version: i32,
-    pub(super) ciphertext: Vec<u8>,
-    pub(super) wrapped_data_key: Option<Vec<u8>>,
+pub(crate) struct SealedRow {
+    pub(crate) kid: String,
+    pub(crate) algorithm: String,
+    pub(crate) kek_version: i32,
+    pub(crate) ciphertext: Vec<u8>,
+    pub(crate) wrapped_data_key: Option<Vec<u8>>,
 }
 
 /// Every key of every ring, times in microseconds.
@@ -148,7 +148,7 @@ pub(super) async fn forget_that_gateways_live(superuser: &mut PgConnection) -> s
 }
 
 /// Takes the lock of a failpoint, for as long as the connection lives or until it is let go.
-pub(super) async fn hold(superuser: &mut PgConnection, failpoint: i64) -> sqlx::Result<()> {
+pub(crate) async fn hold(superuser: &mut PgConnection, failpoint: i64) -> sqlx::Result<()> {
     sqlx::query!("SELECT pg_advisory_lock($1)", failpoint)
         .fetch_one(superuser)
         .await
@@ -156,7 +156,7 @@ pub(super) async fn hold(superuser: &mut PgConnection, failpoint: i64) -> sqlx::
 }
 
 /// Lets go of the lock of a failpoint.
-pub(super) async fn let_go(superuser: &mut PgConnection, failpoint: i64) -> sqlx::Result<()> {
+pub(crate) async fn let_go(superuser: &mut PgConnection, failpoint: i64) -> sqlx::Result<()> {
     sqlx::query!("SELECT pg_advisory_unlock($1)", failpoint)
         .fetch_one(superuser)
         .await
@@ -164,7 +164,7 @@ pub(super) async fn let_go(superuser: &mut PgConnection, failpoint: i64) -> sqlx
 }
 
 /// Whether a transition waits at a failpoint.
-pub(super) async fn is_waited_for(superuser: &mut PgConnection, failpoint: i64) -> sqlx::Result<bool> {
+pub(crate) async fn is_waited_for(superuser: &mut PgConnection, failpoint: i64) -> sqlx::Result<bool> {
     sqlx::query_scalar!(
         r#"SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted AND objid::bigint = $1) AS "waits!""#,
         failpoint

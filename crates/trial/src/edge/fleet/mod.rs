@@ -76,6 +76,7 @@ impl Fleet {
                 name: name.to_owned(),
                 https: fleet.network.at(name, 443),
                 private: fleet.network.at(name, 9901),
+                has_directory: true,
                 more: format!(
                     "limit_store: {{ addresses: ['rediss://{}:6379'], ca_file: {}, hash_key_file: {}, timeout_ms: 5000 }}\n",
                     store,
