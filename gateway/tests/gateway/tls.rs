@@ -104,6 +104,7 @@ async fn tls7_a_handshake_that_does_not_come_is_cut() {
 async fn one_address_gets_so_many_connections_and_no_more() {
     let bounds = ConnectionSettings {
         max_per_address: 3,
+        handshakes_per_second: 0,
         ..ConnectionSettings::default()
     };
     let gateway = GatewayProcess::with_connections(bounds).await;
