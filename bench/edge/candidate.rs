@@ -160,6 +160,7 @@ http {{
         let text = format!(
             "global
   nbthread 2
+  maxconn 16384
   log stdout format raw local0
   ssl-default-bind-options ssl-min-ver TLSv1.3
 defaults
@@ -244,11 +245,7 @@ backend core
         // Production would refuse the name of whatever machine the caller is on.
         let overlay = "version: 1\nenvironment: development\nhosts: [localhost]\n";
         site.write(&format!("{home}/policies/environments/development.yaml"), overlay)?;
-        let level = if features == Features::Forwarding {
-            "warn"
-        } else {
-            "info"
-        };
+        let level = if features == Features::All { "info" } else { "warn" };
         let settings = format!(
             "policies_dir: {0}/{home}/policies\ncertificate_dir: {0}/tls\nkey_dir: {0}/keys\nstate_dir: {0}/{home}/state\nprivate_listen: 127.0.0.1:{private}\nconnections: {{ max: 20000, max_per_address: 20000, handshakes_per_second: 0, max_requests: 1000000, idle_timeout_ms: 300000 }}\ntelemetry: {{ level: {level} }}\n",
             site.path("").display()
@@ -264,15 +261,16 @@ backend core
         let row = |name, path, script| Row::closed(site, name, path, script);
         let rows = match features {
             Features::Forwarding => vec![row("portico: forwarding alone", "/open", "open.lua")],
-            Features::Lines => vec![row("portico: and a line for each", "/open", "open.lua")],
+            Features::Headers => vec![row("portico: headers, limit", "/open", "open.lua")],
             Features::All => vec![
-                row("portico: headers, limit", "/open", "open.lua"),
+                row("portico: and a line for each", "/open", "open.lua"),
                 row(
                     "portico: full policy, tokens that repeat",
                     "/secured",
                     "repeating.lua",
                 ),
                 row("portico: full policy, every token new", "/secured", "new.lua"),
+                row("portico: and EdDSA instead of ES256", "/secured", "new-eddsa.lua"),
                 row("portico: no token, 401", "/secured", "open.lua").refused(),
                 row("portico: beyond the limit, 429", "/scarce", "open.lua").refused(),
                 Row::by(OPEN, "portico: open loop, 6,400/s"),
@@ -288,21 +286,21 @@ backend core
 pub(crate) enum Features {
     /// TLS in, HTTP/1.1 out, every check of the request, one header, and the limit that a floor must have.
     Forwarding,
-    /// And a line of the access log for each request.
-    Lines,
-    /// And ten response headers; tokens and a limit for each subject on the secured route.
+    /// And ten response headers.
+    Headers,
+    /// And a line of the access log for each request; tokens and a limit for each subject on the secured route.
     All,
 }
 
 impl Features {
     /// Each of them.
-    pub(crate) const EACH: [Self; 3] = [Self::Forwarding, Self::Lines, Self::All];
+    pub(crate) const EACH: [Self; 3] = [Self::Forwarding, Self::Headers, Self::All];
 }
 
 fn policy(port: u16, upstream: u16, features: Features) -> String {
     let headers: String = HEADERS
         .iter()
-        .filter(|(name, _)| features == Features::All || *name == "X-Content-Type-Options")
+        .filter(|(name, _)| features != Features::Forwarding || *name == "X-Content-Type-Options")
         .map(|(name, value)| format!("      {name}: \"{value}\"\n"))
         .collect();
     format!(
@@ -315,7 +313,7 @@ identity:
   clients:
     issuer: https://idp.example
     audiences: [bench]
-    algorithms: [ES256]
+    algorithms: [ES256, EdDSA]
     type: at+jwt
     max_lifetime: 60min
     leeway: 30s

@@ -7,8 +7,8 @@ use std::process::Command;
 
 use anyhow::Context as _;
 use base64::Engine as _;
-use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
-use keyring::{Algorithm, SigningKey};
+use base64::engine::general_purpose::STANDARD;
+use keyring::{Algorithm, KeySet, KeyState, PublicKey, SigningKey};
 use serde_json::json;
 use service_runtime::clock::Clock;
 
@@ -44,16 +44,21 @@ impl Site {
         site.write("tls/gateway.pem", &certificate)?;
         site.write("tls/gateway.key", &key)?;
         site.write("both.pem", &format!("{certificate}{key}"))?;
-        let signer = SigningKey::generate(Algorithm::ES256)?;
-        site.write("keys/bench.jwks.json", &key_set(&signer))?;
-        site.write("public.pem", &public_pem(&signer))?;
+        let [es256, eddsa] = [Algorithm::ES256, Algorithm::EdDSA].map(SigningKey::generate);
+        let (es256, eddsa) = (es256?, eddsa?);
+        site.write("keys/bench.jwks.json", &key_set(&[&es256, &eddsa]))?;
+        site.write("public.pem", &public_pem(&es256))?;
         site.write(
             "open.lua",
             &format!("wrk.headers['Accept'] = 'application/json'\n{LATENCY}"),
         )?;
-        for (name, count) in [("repeating", REPEATING), ("new", tokens)] {
+        for (name, signer, count) in [
+            ("repeating", &es256, REPEATING),
+            ("new", &es256, tokens),
+            ("new-eddsa", &eddsa, tokens),
+        ] {
             let list = site.path(&format!("{name}.tokens"));
-            fs::write(&list, signed(&signer, count)?)?;
+            fs::write(&list, signed(signer, count)?)?;
             site.write(&format!("{name}.lua"), &script(&list))?;
         }
         Ok(site)
@@ -143,13 +148,16 @@ end
     )
 }
 
-fn key_set(signer: &SigningKey) -> String {
-    let (x, y) = signer.public().split_at_checked(33).unwrap_or_default();
-    let encode = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
-    json!({"keys": [{
-        "kty": "EC", "crv": "P-256", "kid": signer.kid(), "use": "sig", "alg": "ES256",
-        "x": encode(x.get(1..).unwrap_or_default()), "y": encode(y),
-    }]})
+fn key_set(signers: &[&SigningKey]) -> String {
+    let keys = signers
+        .iter()
+        .map(|signer| PublicKey::new(signer.algorithm(), signer.public(), KeyState::Active));
+    KeySet {
+        seq: 1,
+        keys: keys.collect(),
+        revoked_kids: Vec::new(),
+    }
+    .to_jwks()
     .to_string()
 }
 
