@@ -6,6 +6,11 @@ use trial::edge::{Door, Gateway, HOST, Load, Place, Site, Sockets, Upstream, eve
 use super::Verdict;
 use crate::prove::ground::Ground;
 
+/// How it is checked.
+pub(super) const METHOD: &str = "A gateway of its own gets one certificate after another, while clients ask on kept connections and on new ones, \
+    with WebSockets open. Each new connection must be shown the new certificate, every answer must be 200, and every \
+    WebSocket must stay open.";
+
 /// Certificates that come into force one after the other.
 const SWAPS: usize = 10;
 /// Requests a second on kept connections, and as many on connections of their own.

@@ -208,11 +208,7 @@ impl Claim {
                 "Wrong passwords for one account are sent all at once, several times over. As many as the policy allows must reach \
                  the core, no more and no fewer; the others must be answered 429."
             }
-            Self::SharedLimits => {
-                "Three gateways of their own count in a Redis of their own. Each is sent fewer requests than the limit allows, all \
-                 at once. As many as the limit allows must be answered 200 by all together, the others 429. The Redis is killed: \
-                 all must be answered 503, as the policy says, and none 500. It comes back: the count must be exact again."
-            }
+            Self::SharedLimits => shared_limits::METHOD,
             Self::PolicyError => {
                 "A key is misspelt in a policy file of the running gateway. `policy check` must name file, line, column and \
                  the key that was meant; the gateway must report the refusal, keep the hash of the old policy, and decide as before."
@@ -221,20 +217,9 @@ impl Claim {
                 "Clients call a protected route without pause while one edit of the policy after another is put into force and \
                  taken back. Calls must be answered under each of them, and every answer must be 200."
             }
-            Self::Certificates => {
-                "A gateway of its own gets one certificate after another, while clients ask on kept connections and on new ones, \
-                 with WebSockets open. Each new connection must be shown the new certificate, every answer must be 200, and every \
-                 WebSocket must stay open."
-            }
-            Self::Drain => {
-                "One of two gateways is stopped with SIGTERM and started again, in turns, while clients ask and hold WebSockets \
-                 open; they connect to the other one where nobody listens. Every request must have a whole answer, and every \
-                 WebSocket a close frame."
-            }
-            Self::Upgrade => {
-                "`portico gateway upgrade` replaces the process while clients ask and hold WebSockets open. Every request must have \
-                 a whole answer, and no WebSocket may end without a close frame."
-            }
+            Self::Certificates => certificates::METHOD,
+            Self::Drain => replaced::DRAIN,
+            Self::Upgrade => replaced::UPGRADE,
             Self::Agreement => {
                 "Every route of the running policy is called with and without a token, and some requests that belong to no \
                  route. The decision, the route, the policy line and the status of a refusal in the gateway's log must be those \

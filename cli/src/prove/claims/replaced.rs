@@ -5,6 +5,14 @@ use trial::edge::{Drill, Phase, Stage};
 use super::Verdict;
 use crate::prove::ground::Ground;
 
+/// How `drain` is checked.
+pub(super) const DRAIN: &str = "One of two gateways is stopped with SIGTERM and started again, in turns, while clients ask and hold WebSockets \
+    open; they connect to the other one where nobody listens. Every request must have a whole answer, and every \
+    WebSocket a close frame.";
+/// How `upgrade` is checked.
+pub(super) const UPGRADE: &str = "`portico gateway upgrade` replaces the process while clients ask and hold WebSockets open. Every request must have \
+    a whole answer, and no WebSocket may end without a close frame.";
+
 /// How often it is done.
 const TIMES: usize = 2;
 /// WebSockets that are open meanwhile.

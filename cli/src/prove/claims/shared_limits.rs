@@ -5,6 +5,11 @@ use trial::edge::{Door, Gateway, Place, Site, Store, Upstream, flood, open_route
 use super::Verdict;
 use crate::prove::ground::Ground;
 
+/// How it is checked.
+pub(super) const METHOD: &str = "Three gateways of their own count in a Redis of their own. Each is sent fewer requests than the limit allows, all \
+    at once. As many as the limit allows must be answered 200 by all together, the others 429. The Redis is killed: \
+    all must be answered 503, as the policy says, and none 500. It comes back: the count must be exact again.";
+
 const GATEWAYS: usize = 3;
 /// What each limit of the policy allows. Nothing comes back while the claim runs.
 const BURST: usize = 60;
