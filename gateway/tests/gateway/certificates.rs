@@ -303,8 +303,7 @@ async fn stapled(gateway: &GatewayProcess) -> Vec<u8> {
     connect_with(gateway, Arc::new(config), "localhost")
         .await
         .unwrap();
-    let shown = verifier.0.lock().unwrap().clone();
-    shown
+    verifier.0.lock().unwrap().clone()
 }
 
 #[tokio::test]
