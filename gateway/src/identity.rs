@@ -24,11 +24,8 @@ pub(crate) struct Identity {
 }
 
 impl Identity {
-    /// Takes over a well-formed `X-Request-ID` and `traceparent` (AD-9), and makes what is missing.
-    ///
-    /// Rule AD-8 knew only trusted peers here. EDG-7 wins: the id of any client is echoed, because a client can find
-    /// its own request by it, and the allowed form makes it harmless in a header, a line and a URN. It is a name that
-    /// clients choose, not a proof: nothing is decided by it.
+    /// Takes over a well-formed `X-Request-ID` (AD-8) and `traceparent` (AD-9) of any client, and makes what is missing.
+    /// They are names, not proofs: nothing is decided by them (ADR 0043).
     pub(crate) fn of(headers: &HeaderMap) -> Self {
         let text = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
         Self::new(

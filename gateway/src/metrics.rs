@@ -74,6 +74,8 @@ pub(crate) struct Metrics {
     pub(crate) handshake_seconds: Histogram,
     pub(crate) certificate_ok: IntGaugeVec,
     pub(crate) certificate_expires_at: IntGaugeVec,
+    pub(crate) staple_ok: IntGaugeVec,
+    pub(crate) staple_ends_at: IntGaugeVec,
     pub(crate) upstream_certificate_ok: IntGaugeVec,
     pub(crate) upstream_certificate_expires_at: IntGaugeVec,
     pub(crate) upstream_authority_ok: IntGaugeVec,
@@ -200,6 +202,16 @@ impl Metrics {
             certificate_expires_at: gauges(
                 "portico_certificate_expires_timestamp_seconds",
                 "When the certificate in force ends, Unix time.",
+                &["certificate"],
+            ),
+            staple_ok: gauges(
+                "portico_certificate_staple_ok",
+                "1 when clients are shown the OCSP response that lies beside a certificate, 0 when it does not hold.",
+                &["certificate"],
+            ),
+            staple_ends_at: gauges(
+                "portico_certificate_staple_ends_timestamp_seconds",
+                "Until when that OCSP response holds, Unix time.",
                 &["certificate"],
             ),
             upstream_certificate_ok: gauges(

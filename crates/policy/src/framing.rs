@@ -74,6 +74,8 @@ pub struct Fields {
     seen: [bool; 9],
     content_length: Option<u64>,
     chunked: bool,
+    /// Whether a body comes that no field tells of.
+    unannounced: bool,
 }
 
 /// Fields that must not come twice (FR-6). `Cookie` is split by HTTP/2 clients on
@@ -115,9 +117,21 @@ impl Fields {
     pub fn observe_map(&mut self, headers: &HeaderMap) -> Result<(), Fault> {
         for (name, value) in headers {
             check_name(name.as_str().as_bytes())?;
+            if let [b' ' | b'\t', ..] | [.., b' ' | b'\t'] = value.as_bytes() {
+                // RFC 9113 §8.2.1: in HTTP/1 the space around a value is none of it.
+                return Err(Fault::malformed(
+                    FR_5,
+                    "a header value begins or ends with a space",
+                ));
+            }
             self.observe(name.as_str().as_bytes(), value.as_bytes(), false)?;
         }
         Ok(())
+    }
+
+    /// Notes that a stream of HTTP/2 goes on behind its head, which needs no field.
+    pub const fn observe_body(&mut self) {
+        self.unannounced = true;
     }
 
     fn observe(&mut self, name: &[u8], value: &[u8], http1: bool) -> Result<(), Fault> {
@@ -173,7 +187,7 @@ impl Fields {
                 "content-length and transfer-encoding together",
             ));
         }
-        let has_body = self.chunked || self.content_length.is_some_and(|length| length > 0);
+        let has_body = self.chunked || self.content_length.map_or(self.unannounced, |length| length > 0);
         if has_body && !takes_body(method) {
             return Err(Fault::malformed(FR_7, "this method takes no body"));
         }

@@ -182,6 +182,8 @@ mod tests {
             "PROXY TCP4 2001:db8::7 10.0.0.1 4711 443\r\n",
             "PROXY TCP6 192.0.2.7 ::1 4711 443\r\n",
             "PROXY UDP4 192.0.2.7 10.0.0.1 4711 443\r\n",
+            "PROXY TCP4 192.0.2.7 10.0.0 4711 443\r\n",
+            "PROXY TCP4 192.0.2.7 ::1 4711 443\r\n",
             "PROXY UNKNOWNS\r\n",
             "proxy TCP4 192.0.2.7 10.0.0.1 4711 443\r\n",
             "PROXY TCP4 192.0.2.7",

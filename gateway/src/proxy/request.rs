@@ -5,7 +5,10 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
+use http::uri::Scheme;
 use http::{HeaderMap, HeaderName, Version, header};
+use pingora::protocols::http::ServerSession as HttpSession;
+use pingora::protocols::http::v2::server as http2;
 use pingora::proxy::Session;
 use pingora::{Error, ErrorType, Result};
 use policy::framing::Fields;
@@ -30,10 +33,8 @@ pub(super) fn check(session: &Session, ctx: &mut RequestContext) -> std::result:
     let head = session.req_header();
     ctx.path = shorten(head.raw_path());
     ctx.origin = text(&head.headers, &header::ORIGIN).map(str::to_owned);
-    if head.version == Version::HTTP_2 {
-        let mut fields = Fields::default();
-        fields.observe_map(&head.headers)?;
-        fields.finish(head.method.as_str().as_bytes())?;
+    if let HttpSession::H2(stream) = session.as_downstream() {
+        check_http2(stream)?;
     }
     ctx.identify(&head.headers);
     ctx.announce(&head.headers);
@@ -45,6 +46,26 @@ pub(super) fn check(session: &Session, ctx: &mut RequestContext) -> std::result:
         ));
     }
     Ok(())
+}
+
+/// FR-1 to FR-11, as far as the library lets them pass.
+fn check_http2(stream: &http2::HttpSession) -> std::result::Result<(), Refusal> {
+    let head = stream.req_header();
+    let mut fields = Fields::default();
+    fields.observe_map(&head.headers)?;
+    if !stream.is_body_empty() {
+        fields.observe_body();
+    }
+    fields.finish(head.method.as_str().as_bytes())?;
+    // It is spoken over TLS alone; another scheme would be another resource (RFC 9110 §4.3.3).
+    if head.uri.scheme() == Some(&Scheme::HTTPS) {
+        Ok(())
+    } else {
+        Err(Refusal::malformed(
+            "FR-11",
+            "the scheme is not that of the connection",
+        ))
+    }
 }
 
 /// Whether the control plane lets this client in at all (J41); asked with every request, because a connection may be older

@@ -10,6 +10,14 @@ use service_runtime::tls::{Pair, check_pair, parse};
 use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::GeneralName;
 
+/// What files say of a certificate.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Written {
+    pub(super) pair: Pair,
+    /// An OCSP response that holds.
+    pub(super) staple: Option<Vec<u8>>,
+}
+
 /// A pair that clients may be shown.
 #[derive(Debug)]
 pub(crate) struct Certificate {
@@ -28,8 +36,9 @@ impl Certificate {
     ///
     /// # Errors
     /// The first check that fails, in words.
-    pub(super) fn check(name: &str, pair: &Pair, now: DateTime<Utc>) -> anyhow::Result<Self> {
-        let checked = check_pair(pair, now)?;
+    pub(super) fn check(name: &str, written: &Written, now: DateTime<Utc>) -> anyhow::Result<Self> {
+        let mut checked = check_pair(&written.pair, now)?;
+        checked.key.ocsp.clone_from(&written.staple);
         let leaf = checked.chain.first().context("the file holds no certificate")?;
         let (dns_names, addresses) = names(&parse(leaf)?)?;
         Ok(Self {

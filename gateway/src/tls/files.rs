@@ -13,8 +13,9 @@ use policy::Plan;
 use service_runtime::clock::Clock;
 use service_runtime::tls::{Pair, expiry};
 
-use super::certificate::Certificate;
+use super::certificate::{Certificate, Written};
 use super::client_authority::{AuthorityFiles, ClientAuthority};
+use super::staple::Staples;
 use crate::acme;
 use crate::durable_file::read_bounded;
 use crate::metrics::METRICS;
@@ -33,7 +34,8 @@ pub(crate) struct TlsFiles {
     /// Those of the policy that come by ACME, and may not have come yet.
     awaited: BTreeSet<String>,
     pub(super) clock: Clock,
-    certificates: BTreeMap<String, Entry<Pair, Certificate>>,
+    certificates: BTreeMap<String, Entry<Written, Certificate>>,
+    staples: Staples,
     authorities: BTreeMap<String, Entry<AuthorityFiles, ClientAuthority>>,
     /// Up to where the end of a certificate was told.
     told: BTreeMap<String, usize>,
@@ -108,6 +110,7 @@ impl TlsFiles {
             awaited: BTreeSet::new(),
             clock,
             certificates: BTreeMap::new(),
+            staples: Staples::default(),
             authorities: BTreeMap::new(),
             told: BTreeMap::new(),
         }
@@ -122,6 +125,7 @@ impl TlsFiles {
         self.certificates.retain(|name, _| certificates.contains(name));
         self.authorities.retain(|name, _| authorities.contains(name));
         self.told.retain(|name, _| certificates.contains(name));
+        self.staples.retain(&certificates);
         METRICS.certificate_ok.reset();
         METRICS.certificate_expires_at.reset();
         METRICS.client_authority_ok.reset();
@@ -159,11 +163,16 @@ impl TlsFiles {
                 key: read_bounded(&self.directory.join(format!("{name}.key")), MAX_PAIR_BYTES)?,
             })
         };
-        let read = read();
+        let read = read().map(|pair| Written {
+            staple: self
+                .staples
+                .look(&self.directory.join(format!("{name}.ocsp")), name, &pair, now),
+            pair,
+        });
         let entry = self.certificates.entry(name.to_owned()).or_default();
         let judged_for = must.unwrap_or(hosts);
-        let is_new = entry.look(("certificate", name), read, judged_for, |pair, old| {
-            let fresh = Certificate::check(name, pair, now)?;
+        let is_new = entry.look(("certificate", name), read, judged_for, |written, old| {
+            let fresh = Certificate::check(name, written, now)?;
             match must {
                 Some(must) => check_wanted(&fresh, must)?,
                 None => check_hosts(&fresh, old, hosts)?,

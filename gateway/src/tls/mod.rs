@@ -9,8 +9,7 @@ mod client_authority;
 mod files;
 mod hello;
 mod listener;
-#[cfg(test)]
-mod tests;
+mod staple;
 mod upstream;
 mod upstream_files;
 

@@ -105,6 +105,37 @@ impl Issued {
     }
 }
 
+/// An OCSP response (RFC 6960 §4.2.1) about one certificate, whose signature says nothing. `status` is the tag of the
+/// choice: 0x80 good, 0xa1 revoked, 0x82 unknown.
+pub(crate) fn staple(serial: u8, status: u8, since: &str, until: Option<&str>) -> Vec<u8> {
+    let hash = der(4, &[&[7; 20]]);
+    let sha1 = der(0x30, &[&der(6, &[&[0x2b, 14, 3, 2, 26]])]);
+    let certificate = der(0x30, &[&sha1, &hash, &hash, &der(2, &[&[serial]])]);
+    let time = |text: &str| der(0x18, &[text.as_bytes()]);
+    let revoked_at = if status == 0xa1 { time(since) } else { Vec::new() };
+    let until = until.map_or_else(Vec::new, |until| der(0xa0, &[&time(until)]));
+    let single = der(
+        0x30,
+        &[&certificate, &der(status, &[&revoked_at]), &time(since), &until],
+    );
+    let responder = der(0xa2, &[&hash]);
+    let data = der(0x30, &[&responder, &time(since), &der(0x30, &[&single])]);
+    let ecdsa = der(0x30, &[&der(6, &[&[0x2a, 0x86, 0x48, 0xce, 0x3d, 4, 3, 2]])]);
+    let basic = der(0x30, &[&data, &ecdsa, &der(3, &[&[0, 1, 2]])]);
+    let kind = der(6, &[&[0x2b, 6, 1, 5, 5, 7, 0x30, 1, 1]]);
+    let body = der(0xa0, &[&der(0x30, &[&kind, &der(4, &[&basic])])]);
+    der(0x30, &[&der(10, &[&[0]]), &body])
+}
+
+fn der(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
+    let content = parts.concat();
+    let length = match content.len() {
+        short @ ..128 => vec![u8::try_from(short).unwrap()],
+        long => [&[0x82][..], &u16::try_from(long).unwrap().to_be_bytes()].concat(),
+    };
+    [&[tag], &length[..], &content].concat()
+}
+
 /// A day for `rcgen::date_time_ymd`.
 pub(crate) fn ymd(at: DateTime<Utc>) -> (i32, u8, u8) {
     let small = |number: u32| u8::try_from(number).unwrap();

@@ -1,16 +1,18 @@
 //! Several certificates on one listener, and certificates that change while connections go on.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 use chrono::TimeDelta;
 use rcgen::date_time_ymd;
-use rustls::HandshakeKind;
-use rustls_pki_types::{CertificateDer, ServerName};
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::{DigitallySignedStruct, HandshakeKind, SignatureScheme};
+use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+use crate::authority::staple;
 use crate::clients::exchange;
 use crate::gateway_process::{GatewayProcess, POLICY, eventually};
 
@@ -252,4 +254,101 @@ async fn tls5_when_a_certificate_ends_is_a_metric() {
     // It ends while it is in force: it is told, and stays, for there is none better.
     gateway.clock.advance(TimeDelta::days(30));
     assert_eq!(ok(&gateway, "gateway").await, Some(1));
+}
+
+/// Keeps what a gateway shows beside its certificate.
+#[derive(Debug, Default)]
+struct Stapled(Mutex<Vec<u8>>);
+
+impl ServerCertVerifier for Stapled {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        ocsp_response: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        *self.0.lock().unwrap() = ocsp_response.to_owned();
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        vec![SignatureScheme::ECDSA_NISTP256_SHA256]
+    }
+}
+
+async fn stapled(gateway: &GatewayProcess) -> Vec<u8> {
+    let verifier = Arc::new(Stapled::default());
+    let mut config = gateway.tls_config();
+    config.dangerous().set_certificate_verifier(verifier.clone());
+    connect_with(gateway, Arc::new(config), "localhost")
+        .await
+        .unwrap();
+    verifier.0.lock().unwrap().clone()
+}
+
+#[tokio::test]
+async fn tls9_what_the_authority_says_is_shown_as_long_as_it_holds_and_helps() {
+    let gateway = GatewayProcess::start().await;
+    let names = ["localhost", "127.0.0.1", "api.bank.example"];
+    let issued = gateway.authority.issue_with(&names, |params| {
+        params.serial_number = Some(77_u64.into());
+    });
+    replace(&gateway, "gateway", &issued.chain, &issued.key);
+    let file = gateway.directory.path().join("tls/gateway.ocsp");
+    let say = |bytes: &[u8]| std::fs::write(&file, bytes).unwrap();
+    let metric = async |name: &str| {
+        let line = format!(r#"portico_certificate_staple_{name}{{certificate="gateway"}}"#);
+        gateway.metric(&line).await
+    };
+    let (since, until) = ("20260101000000Z", "20270201000000Z");
+    let good = staple(77, 0x80, since, Some(until));
+    let mut longer = good.clone();
+    longer.push(0);
+    for (what, wrong) in [
+        ("another certificate", staple(78, 0x80, since, Some(until))),
+        ("revoked", staple(77, 0xa1, since, Some(until))),
+        ("unknown", staple(77, 0x82, since, Some(until))),
+        ("over", staple(77, 0x80, since, Some("20260102000000Z"))),
+        ("not yet", staple(77, 0x80, until, Some("20280201000000Z"))),
+        ("without an end", staple(77, 0x80, since, None)),
+        ("longer than it says", longer),
+        ("no answer", vec![0x30, 3, 10, 1, 3]),
+        ("no DER", b"-----BEGIN".to_vec()),
+        ("cut short", good[..good.len() - 1].to_vec()),
+    ] {
+        say(&good);
+        eventually("it is shown", || async { stapled(&gateway).await == good }).await;
+        assert_eq!(metric("ok").await, Some(1), "{what}");
+        assert_eq!(metric("ends_timestamp_seconds").await, Some(1_801_440_000));
+        say(&wrong);
+        eventually(what, || async { stapled(&gateway).await.is_empty() }).await;
+        assert_eq!(metric("ok").await, Some(0), "{what}");
+        assert_eq!(ok(&gateway, "gateway").await, Some(1), "{what}: the pair is good");
+    }
+    say(&good);
+    eventually("it is shown", || async { stapled(&gateway).await == good }).await;
+    gateway.clock.advance(TimeDelta::days(60));
+    eventually("it is over", || async { stapled(&gateway).await.is_empty() }).await;
+    std::fs::remove_file(&file).unwrap();
+    eventually("nothing is expected", || async { metric("ok").await.is_none() }).await;
 }

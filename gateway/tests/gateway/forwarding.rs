@@ -90,7 +90,7 @@ async fn ad1_what_a_client_says_about_its_way_is_replaced_by_what_we_know() {
 }
 
 #[tokio::test]
-async fn edg7_ad9_every_request_has_an_id_and_a_trace() {
+async fn edg7_ad8_ad9_every_request_has_an_id_and_a_trace() {
     let gateway = GatewayProcess::start().await;
     let trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
     let send = |traceparent: &'static str| {
@@ -130,9 +130,10 @@ async fn edg7_ad9_every_request_has_an_id_and_a_trace() {
 }
 
 #[tokio::test]
-async fn edg7_an_id_of_another_form_is_replaced() {
+async fn edg7_ad8_an_id_of_another_form_is_replaced() {
     let gateway = GatewayProcess::start().await;
-    for bad in ["short", "with space 123", "quote\"12345"] {
+    let long = "a".repeat(65);
+    for bad in ["short-1", "with space 123", "quote\"12345", "slash/1234", &long] {
         let request = gateway.client().get(gateway.url("/api/v1/rates/eur-usd"));
         let answer = request.header("x-request-id", bad).send().await.unwrap();
         assert_eq!(answer.status(), 200);

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use gateway::settings::ConnectionSettings;
 use keyring::Revocation;
 use rustls_pki_types::ServerName;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -18,6 +19,10 @@ const STRANGER: &str = "127.0.0.2";
 
 /// A gateway with two listeners behind a proxy at [`PROXY`]: one of each kind.
 async fn behind_a_proxy() -> GatewayProcess {
+    behind_a_proxy_with(POLICY, ConnectionSettings::default()).await
+}
+
+async fn behind_a_proxy_with(policy: &str, bounds: ConnectionSettings) -> GatewayProcess {
     let listener = |name: &str| {
         format!(
             "  {name}:\n    https: {{ bind: \"127.0.0.1:0\", tls: {{ min: \"1.2\", certificate: gateway }} }}\n    trusted_proxies: {{ from: [balancers], client: {name} }}\n"
@@ -28,8 +33,8 @@ async fn behind_a_proxy() -> GatewayProcess {
         listener("proxy_protocol"),
         listener("x_forwarded_for")
     );
-    let policy = POLICY.replacen("listeners:\n", &listeners, 1);
-    GatewayProcess::with(&policy, |_| ()).await
+    let policy = policy.replacen("listeners:\n", &listeners, 1);
+    GatewayProcess::with(&policy, |settings| settings.connections = bounds).await
 }
 
 async fn connect(gateway: &GatewayProcess, listener: &str, from: &str) -> TcpStream {
@@ -136,6 +141,35 @@ async fn ad5_limits_and_blocks_are_of_the_client_that_is_announced() {
 }
 
 #[tokio::test]
+async fn ad5_connections_are_counted_by_client_and_never_for_a_proxy() {
+    let bounds = ConnectionSettings {
+        max_per_address: 2,
+        handshakes_per_second: 0,
+        ..ConnectionSettings::default()
+    };
+    let gateway = behind_a_proxy_with(POLICY, bounds).await;
+    let (of_one, of_another) = (of("192.0.2.7"), of("192.0.2.8"));
+    let mut held = Vec::new();
+    for _ in 0..2 {
+        held.push(announced(&gateway, of_one.as_bytes()).await.unwrap());
+    }
+    assert!(announced(&gateway, of_one.as_bytes()).await.is_err(), "a third");
+    held.push(announced(&gateway, of_another.as_bytes()).await.unwrap());
+    // A proxy that tells with each request whose it is may have as many as it needs.
+    for _ in 0..3 {
+        let socket = connect(&gateway, "x_forwarded_for", PROXY).await;
+        held.push(secure(&gateway, socket).await.unwrap());
+    }
+    for _ in 0..2 {
+        let socket = connect(&gateway, "x_forwarded_for", STRANGER).await;
+        held.push(secure(&gateway, socket).await.unwrap());
+    }
+    let socket = connect(&gateway, "x_forwarded_for", STRANGER).await;
+    assert!(secure(&gateway, socket).await.is_err(), "a third of a stranger");
+    assert_eq!(held.len(), 8);
+}
+
+#[tokio::test]
 async fn ad2_a_proxy_of_ours_is_believed_about_the_client_and_about_nothing_else() {
     let gateway = behind_a_proxy().await;
     let socket = connect(&gateway, "x_forwarded_for", PROXY).await;
@@ -188,9 +222,10 @@ async fn ad2_nobody_else_is_believed() {
 
 #[tokio::test]
 async fn what_a_proxy_relays_malformed_counts_against_nobody() {
-    let gateway = behind_a_proxy().await;
-    let malformed = || async {
-        let socket = connect(&gateway, "x_forwarded_for", PROXY).await;
+    let policy = POLICY.replace("6000/min, burst: 6000", "20/h, burst: 20");
+    let gateway = behind_a_proxy_with(&policy, ConnectionSettings::default()).await;
+    let malformed = async |from: &str| {
+        let socket = connect(&gateway, "x_forwarded_for", from).await;
         let mut stream = secure(&gateway, socket).await.unwrap();
         stream
             .write_all(b"GET / HTTP/1.1\nHost: localhost\r\n\r\n")
@@ -198,11 +233,14 @@ async fn what_a_proxy_relays_malformed_counts_against_nobody() {
             .unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await.ok();
-        answer
+        status(&answer).to_owned()
     };
-    let counted =
-        r#"portico_rate_limit_decisions_total{limit="per-address",outcome="granted",store="local"}"#;
-    let before = gateway.metric(counted).await;
-    assert_eq!(status(&malformed().await), "400");
-    assert_eq!(gateway.metric(counted).await, before);
+    for _ in 0..21 {
+        assert_eq!(malformed(PROXY).await, "400");
+    }
+    // Whose these are, is known.
+    for _ in 0..20 {
+        assert_eq!(malformed(STRANGER).await, "400");
+    }
+    assert_eq!(malformed(STRANGER).await, "429");
 }

@@ -2,6 +2,7 @@
 
 mod agreement;
 mod callers;
+mod certificates;
 mod description;
 mod durability;
 mod entrance;
@@ -14,8 +15,10 @@ mod patience;
 mod policy_error;
 mod refusal;
 mod reload;
+mod replaced;
 mod revocation;
 mod rotation;
+mod shared_limits;
 
 use serde::Serialize;
 
@@ -67,8 +70,12 @@ pub(crate) enum Claim {
     Description,
     Patience,
     Limits,
+    SharedLimits,
     PolicyError,
     Reload,
+    Certificates,
+    Drain,
+    Upgrade,
     Agreement,
     Durability,
     Rotation,
@@ -77,7 +84,7 @@ pub(crate) enum Claim {
 }
 
 impl Claim {
-    pub(crate) const ALL: [Self; 14] = [
+    pub(crate) const ALL: [Self; 18] = [
         Self::Refusal,
         Self::Forwarding,
         Self::Entrance,
@@ -85,8 +92,12 @@ impl Claim {
         Self::Description,
         Self::Patience,
         Self::Limits,
+        Self::SharedLimits,
         Self::PolicyError,
         Self::Reload,
+        Self::Certificates,
+        Self::Drain,
+        Self::Upgrade,
         Self::Agreement,
         Self::Durability,
         Self::Rotation,
@@ -103,8 +114,12 @@ impl Claim {
             Self::Description => "description",
             Self::Patience => "patience",
             Self::Limits => "limits",
+            Self::SharedLimits => "shared-limits",
             Self::PolicyError => "policy-error",
             Self::Reload => "reload",
+            Self::Certificates => "certificates",
+            Self::Drain => "drain",
+            Self::Upgrade => "upgrade",
             Self::Agreement => "agreement",
             Self::Durability => "durability",
             Self::Rotation => "rotation",
@@ -132,10 +147,20 @@ impl Claim {
             Self::Limits => {
                 "A limit lets through exactly what the policy says, however many ask in the same moment."
             }
+            Self::SharedLimits => {
+                "Three gateways with one store let through together what the policy says, before and after the store is killed."
+            }
             Self::PolicyError => {
                 "A mistake in a policy file is found with its position, and changes nothing that runs."
             }
             Self::Reload => "Policies are replaced while requests go on, and not one request fails.",
+            Self::Certificates => {
+                "Certificates are replaced while requests go on: new connections see the new one, and not one fails."
+            }
+            Self::Drain => "A gateway that is told to stop cuts no request and no WebSocket.",
+            Self::Upgrade => {
+                "A gateway is replaced by a new process under load, and no request and no WebSocket is cut."
+            }
             Self::Agreement => {
                 "What `policy explain` says of a request is what the gateway does with it, to the very line of the policy."
             }
@@ -183,6 +208,7 @@ impl Claim {
                 "Wrong passwords for one account are sent all at once, several times over. As many as the policy allows must reach \
                  the core, no more and no fewer; the others must be answered 429."
             }
+            Self::SharedLimits => shared_limits::METHOD,
             Self::PolicyError => {
                 "A key is misspelt in a policy file of the running gateway. `policy check` must name file, line, column and \
                  the key that was meant; the gateway must report the refusal, keep the hash of the old policy, and decide as before."
@@ -191,6 +217,9 @@ impl Claim {
                 "Clients call a protected route without pause while one edit of the policy after another is put into force and \
                  taken back. Calls must be answered under each of them, and every answer must be 200."
             }
+            Self::Certificates => certificates::METHOD,
+            Self::Drain => replaced::DRAIN,
+            Self::Upgrade => replaced::UPGRADE,
             Self::Agreement => {
                 "Every route of the running policy is called with and without a token, and some requests that belong to no \
                  route. The decision, the route, the policy line and the status of a refusal in the gateway's log must be those \
@@ -226,8 +255,11 @@ impl Claim {
             Self::Description => "the document allows members of any name",
             Self::Patience => "the policy gives clients five minutes",
             Self::Limits => "the policy lets three more through",
+            Self::SharedLimits => "each gateway counts for itself",
             Self::PolicyError => "the edit is a correct one",
             Self::Reload => "the edits ask for a scope that nobody has",
+            Self::Certificates => "an authority that clients do not know issues the new ones",
+            Self::Drain | Self::Upgrade => "the process is killed",
             Self::Agreement => "one route of the running policy is not what the files said",
             Self::Durability => "clients repeat with a new idempotency key",
             Self::Rotation => "the old key is retired at once",
@@ -245,8 +277,11 @@ impl Claim {
             Self::Description => &["EDG-11"],
             Self::Patience => &["EDG-11", "FR-10"],
             Self::Limits => &["EDG-5"],
+            Self::SharedLimits => &["EDG-5", "EDG-15"],
             Self::PolicyError => &["POL-1", "POL-2"],
             Self::Reload => &["INV-A3", "EDG-16"],
+            Self::Certificates => &["TLS-4", "EDG-2"],
+            Self::Drain | Self::Upgrade => &["EDG-16"],
             Self::Agreement => &["POL-1", "POL-3"],
             Self::Durability => &["I1", "I2", "I3", "I5", "I6"],
             Self::Rotation => &["INV-1", "INV-5"],
@@ -264,8 +299,12 @@ impl Claim {
             Self::Description => description::check(ground).await,
             Self::Patience => patience::check(ground).await,
             Self::Limits => limits::check(ground).await,
+            Self::SharedLimits => shared_limits::check(ground).await,
             Self::PolicyError => policy_error::check(ground).await,
             Self::Reload => reload::check(ground).await,
+            Self::Certificates => certificates::check(ground).await,
+            Self::Drain => replaced::drain(ground).await,
+            Self::Upgrade => replaced::upgrade(ground).await,
             Self::Agreement => agreement::check(ground).await,
             Self::Durability => durability::check(ground).await,
             Self::Rotation => rotation::check(ground).await,
@@ -284,8 +323,11 @@ impl Claim {
             Self::Description => description::control(ground).await,
             Self::Patience => patience::control(ground).await,
             Self::Limits => limits::control(ground).await,
+            Self::SharedLimits => shared_limits::control(ground).await,
             Self::PolicyError => policy_error::control(ground).await,
             Self::Reload => reload::control(ground).await,
+            Self::Certificates => certificates::control(ground).await,
+            Self::Drain | Self::Upgrade => replaced::kill(ground).await,
             Self::Agreement => agreement::control(ground).await,
             Self::Durability => durability::control(ground).await,
             Self::Rotation => rotation::control(ground).await,

@@ -157,6 +157,9 @@ mod tests {
         ] {
             assert_eq!(client(&[hop]), expected);
         }
+        let peer = "::ffff:10.0.0.1".parse().unwrap();
+        let alone = proxies().client_of(peer, std::iter::empty());
+        assert_eq!(alone.to_string(), "10.0.0.1", "a proxy that speaks for itself");
     }
 
     proptest! {

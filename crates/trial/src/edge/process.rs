@@ -185,6 +185,18 @@ impl Gateway {
         let found = text.lines().find_map(|found| found.strip_prefix(line));
         Ok(found.and_then(|value| value.trim().parse().ok()))
     }
+
+    /// Waits until it knows whether the store of its limits is there.
+    ///
+    /// # Errors
+    /// When it does not.
+    pub async fn knows_store(&self, is_up: bool) -> anyhow::Result<()> {
+        let what = format!("{} knows of its store", self.settings.display());
+        eventually(&what, async || {
+            matches!(self.metric("portico_limit_store_up").await, Ok(Some(up)) if up == i64::from(is_up))
+        })
+        .await
+    }
 }
 
 impl Drop for Gateway {

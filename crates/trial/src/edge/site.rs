@@ -88,7 +88,7 @@ impl Site {
     ///
     /// # Errors
     /// When the directory cannot be written.
-    pub(super) fn with_routes(upstream: &str, routes: &str) -> anyhow::Result<Self> {
+    pub fn with_routes(upstream: &str, routes: &str) -> anyhow::Result<Self> {
         Self::with_policy(&POLICY.replace("UPSTREAM", upstream).replace("ROUTES", routes))
     }
 
@@ -98,11 +98,9 @@ impl Site {
     /// When the directory cannot be written.
     pub fn with_policy(policy: &str) -> anyhow::Result<Self> {
         service_runtime::crypto::install_provider();
-        let mut authority = CertificateParams::new(Vec::<String>::new())?;
-        authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let site = Self {
             directory: tempfile::tempdir()?,
-            authority: CertifiedIssuer::self_signed(authority, KeyPair::generate()?)?,
+            authority: authority()?,
             policy: policy.to_owned(),
         };
         for name in ["policies/environments", "tls"] {
@@ -164,6 +162,15 @@ impl Site {
         Ok(leaf.der().to_vec())
     }
 
+    /// Lets another authority issue from here on: who trusts the one before trusts nothing new.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn change_authority(&mut self) -> anyhow::Result<()> {
+        self.authority = authority()?;
+        Ok(())
+    }
+
     /// Writes the settings of a gateway.
     ///
     /// # Errors
@@ -203,8 +210,15 @@ impl Site {
     }
 }
 
+fn authority() -> anyhow::Result<CertifiedIssuer<'static, KeyPair>> {
+    let mut parameters = CertificateParams::new(Vec::<String>::new())?;
+    parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    Ok(CertifiedIssuer::self_signed(parameters, KeyPair::generate()?)?)
+}
+
 /// A route `GET /NAME` for anyone, with these keys.
-pub(super) fn open_route(name: &str, keys: &str) -> String {
+#[must_use]
+pub fn open_route(name: &str, keys: &str) -> String {
     format!(
         "  {name}: {{ match: {{ method: GET, path: /{name} }}, auth: none, because: a drill asks without a token, {keys} }}\n"
     )

@@ -1,23 +1,43 @@
-//! Lengths of WebSocket frames (RFC 6455 §5.2): where one ends, and whether it is too large. Nothing else is read.
+//! The heads of WebSocket frames (RFC 6455 §5.2): where a frame ends, and whether it is one that may come. What is in it
+//! is not read, and reserved bits are left to extensions.
+
+/// Who sends frames.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Side {
+    /// Masks every frame (§5.1): what a page sends must not look like a request to anything on the way.
+    Client,
+    /// Masks none.
+    Upstream,
+}
 
 /// Follows the frames of one direction.
 #[derive(Debug, Clone)]
 pub(super) struct Frames {
+    side: Side,
     most: u64,
+    /// Whether a message has begun and not ended.
+    in_message: bool,
     /// Bytes of the header that is being read: two, the rest of the length, the mask.
     header: [u8; 14],
     read: usize,
     payload_left: u64,
 }
 
-/// A frame is larger than the policy allows, or than the protocol does.
+/// Why a frame may not come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct TooLarge;
+pub(super) enum Fault {
+    /// It is larger than the policy allows, or than the protocol does.
+    TooLarge,
+    /// Its head is not one of the protocol, or not here.
+    Malformed,
+}
 
 impl Frames {
-    pub(super) const fn new(most: u64) -> Self {
+    pub(super) const fn new(side: Side, most: u64) -> Self {
         Self {
+            side,
             most,
+            in_message: false,
             header: [0; 14],
             read: 0,
             payload_left: 0,
@@ -32,8 +52,8 @@ impl Frames {
     /// Follows these bytes to their end.
     ///
     /// # Errors
-    /// When a frame is too large.
-    pub(super) fn advance(&mut self, bytes: &[u8]) -> Result<(), TooLarge> {
+    /// When a frame may not come.
+    pub(super) fn advance(&mut self, bytes: &[u8]) -> Result<(), Fault> {
         let mut rest = bytes;
         while !rest.is_empty() {
             let taken = self.step(rest)?;
@@ -45,8 +65,8 @@ impl Frames {
     /// Follows these bytes to their end, or not at all: what is refused is not passed on, so it counts as never seen.
     ///
     /// # Errors
-    /// When a frame is too large.
-    pub(super) fn advance_whole(&mut self, bytes: &[u8]) -> Result<(), TooLarge> {
+    /// When a frame may not come.
+    pub(super) fn advance_whole(&mut self, bytes: &[u8]) -> Result<(), Fault> {
         let mut ahead = self.clone();
         ahead.advance(bytes)?;
         *self = ahead;
@@ -56,8 +76,8 @@ impl Frames {
     /// Follows these bytes to the end of the frame at hand; how many belong to it.
     ///
     /// # Errors
-    /// When the frame is too large.
-    pub(super) fn finish(&mut self, bytes: &[u8]) -> Result<usize, TooLarge> {
+    /// When the frame may not come.
+    pub(super) fn finish(&mut self, bytes: &[u8]) -> Result<usize, Fault> {
         let mut taken = 0_usize;
         while !self.is_at_boundary() {
             let rest = bytes.get(taken..).unwrap_or_default();
@@ -70,7 +90,7 @@ impl Frames {
     }
 
     /// One byte of a header, or what is there of a payload; how many bytes that were.
-    fn step(&mut self, bytes: &[u8]) -> Result<usize, TooLarge> {
+    fn step(&mut self, bytes: &[u8]) -> Result<usize, Fault> {
         if self.payload_left > 0 {
             let there = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
             let taken = there.min(self.payload_left);
@@ -84,11 +104,35 @@ impl Frames {
         if self.read == self.header_length() {
             self.payload_left = self.payload_length();
             self.read = 0;
-            if self.payload_left > self.most {
-                return Err(TooLarge);
-            }
+            self.check()?;
         }
         Ok(1)
+    }
+
+    /// Looks at a whole head (§5.2, §5.4, §5.5).
+    fn check(&mut self) -> Result<(), Fault> {
+        if self.payload_left > self.most {
+            return Err(Fault::TooLarge);
+        }
+        let first = self.header.first().copied().unwrap_or_default();
+        let (is_last, is_short) = (first & 0x80 != 0, self.payload_left <= 125);
+        let fits = match first & 0x0f {
+            0 => std::mem::replace(&mut self.in_message, !is_last),
+            1 | 2 => !std::mem::replace(&mut self.in_message, !is_last),
+            8..=10 => is_last && is_short,
+            _ => false,
+        };
+        let least = match self.second() & 0x7f {
+            126 => 126,
+            127 => 65_536,
+            _ => 0,
+        };
+        let is_masked = self.second() & 0x80 != 0;
+        if fits && self.payload_left >= least && is_masked == (self.side == Side::Client) {
+            Ok(())
+        } else {
+            Err(Fault::Malformed)
+        }
     }
 
     fn second(&self) -> u8 {
@@ -145,6 +189,10 @@ mod tests {
 
     use super::*;
 
+    const fn side(is_masked: bool) -> Side {
+        if is_masked { Side::Client } else { Side::Upstream }
+    }
+
     /// A frame with a payload of this length, in the shortest form.
     fn frame(length: usize, is_masked: bool) -> Vec<u8> {
         let mask_bit = if is_masked { 0x80 } else { 0 };
@@ -170,10 +218,11 @@ mod tests {
     proptest! {
         #[test]
         fn boundaries_are_found_however_the_bytes_are_cut(
-            lengths in prop::collection::vec((prop_oneof![0_usize..300, 65_000_usize..66_000], any::<bool>()), 1..8),
+            lengths in prop::collection::vec(prop_oneof![0_usize..300, 65_000_usize..66_000], 1..8),
+            is_masked: bool,
             cuts in prop::collection::vec(1_usize..70_000, 1..20),
         ) {
-            let frames: Vec<Vec<u8>> = lengths.iter().map(|(length, masked)| frame(*length, *masked)).collect();
+            let frames: Vec<Vec<u8>> = lengths.iter().map(|length| frame(*length, is_masked)).collect();
             let ends: Vec<usize> = frames
                 .iter()
                 .scan(0, |end, frame| {
@@ -182,14 +231,14 @@ mod tests {
                 })
                 .collect();
             let bytes = frames.concat();
-            let mut follower = Frames::new(1 << 20);
+            let mut follower = Frames::new(side(is_masked), 1 << 20);
             let (mut at, mut cuts) = (0, cuts.iter().cycle());
             while at < bytes.len() {
                 let to = (at + cuts.next().unwrap()).min(bytes.len());
                 follower.advance(&bytes[at..to]).unwrap();
                 prop_assert_eq!(follower.is_at_boundary(), ends.contains(&to), "at {}", to);
                 // From here to the end of the frame at hand.
-                let mut finisher = Frames::new(1 << 20);
+                let mut finisher = Frames::new(side(is_masked), 1 << 20);
                 finisher.advance(&bytes[..to]).unwrap();
                 let taken = finisher.finish(&bytes[to..]).unwrap();
                 prop_assert!(ends.contains(&(to + taken)));
@@ -203,15 +252,54 @@ mod tests {
             let frame = frame(length, is_masked);
             let header = frame.len() - length;
             let most = u64::try_from(length).unwrap();
-            prop_assert_eq!(Frames::new(most).advance(&frame), Ok(()));
-            prop_assert_eq!(Frames::new(most - 1).advance(&frame[..header]), Err(TooLarge));
+            prop_assert_eq!(Frames::new(side(is_masked), most).advance(&frame), Ok(()));
+            prop_assert_eq!(Frames::new(side(is_masked), most - 1).advance(&frame[..header]), Err(Fault::TooLarge));
         }
     }
 
     #[test]
     fn a_length_that_no_frame_can_have_is_too_large() {
         let huge = [0x82, 127, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff];
-        assert_eq!(Frames::new(1 << 24).advance(&huge), Err(TooLarge));
+        assert_eq!(
+            Frames::new(Side::Upstream, 1 << 24).advance(&huge),
+            Err(Fault::TooLarge)
+        );
+    }
+
+    /// Frames of an upstream, of which the last may not come, and those before may.
+    const MALFORMED: [(&str, &[&[u8]]); 12] = [
+        ("masked", &[&[0x81, 0x80, 1, 2, 3, 4]]),
+        ("reserved data", &[&[0x83, 0]]),
+        ("reserved control", &[&[0x8b, 0]]),
+        ("a ping in parts", &[&[0x09, 0]]),
+        ("a long close", &[&[0x88, 126, 0, 126]]),
+        ("a part of nothing", &[&[0x80, 0]]),
+        (
+            "a part behind the last one",
+            &[&[0x01, 0], &[0x80, 0], &[0x80, 0]],
+        ),
+        (
+            "a message within a message",
+            &[&[0x01, 0], &[0x89, 0], &[0x81, 0]],
+        ),
+        ("two bytes of length for one", &[&[0x81, 126, 0, 125]]),
+        ("eight for one", &[&[0x81, 127, 0, 0, 0, 0, 0, 0, 0, 1]]),
+        ("eight for two", &[&[0x81, 127, 0, 0, 0, 0, 0, 0, 0xff, 0xff]]),
+        ("a reserved bit does not help", &[&[0xf3, 0]]),
+    ];
+
+    #[test]
+    fn a_head_that_is_none_of_the_protocol_is_malformed() {
+        for (name, frames) in MALFORMED {
+            let mut follower = Frames::new(Side::Upstream, 1 << 24);
+            let (last, before) = frames.split_last().unwrap();
+            for frame in before {
+                assert_eq!(follower.advance(frame), Ok(()), "{name}");
+            }
+            assert_eq!(follower.advance(last), Err(Fault::Malformed), "{name}");
+        }
+        let unmasked = Frames::new(Side::Client, 9).advance(b"\x81\x02hi");
+        assert_eq!(unmasked, Err(Fault::Malformed));
     }
 
     #[test]

@@ -113,7 +113,14 @@ pub(super) async fn serve(
 /// What is wrong with the handshake of the client (RFC 6455 §4.2.1).
 fn fault(session: &Session, ctx: &RequestContext) -> Option<Problem> {
     let headers = &session.req_header().headers;
-    let value = |name: HeaderName| headers.get(name).map(HeaderValue::as_bytes);
+    // Each comes once: two would be two handshakes.
+    let value = |name: HeaderName| {
+        let mut values = headers.get_all(name).into_iter();
+        values
+            .next()
+            .filter(|_| values.next().is_none())
+            .map(HeaderValue::as_bytes)
+    };
     if !ctx.wants_websocket {
         let problem = Problem::new(UPGRADE_REQUIRED).detail("open a WebSocket over HTTP/1.1");
         // HTTP/2 has no such field.

@@ -9,7 +9,7 @@ use policy::WebSocket;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, ReadHalf, WriteHalf, split};
 use tokio::time::{Instant, sleep_until};
 
-use super::frames::{self, Frames};
+use super::frames::{self, Fault, Frames, Side};
 use crate::upstreams::Io;
 
 /// Bytes that are read from the upstream at a time.
@@ -36,6 +36,8 @@ pub(super) enum End {
     Idle,
     /// A frame was larger than the policy allows.
     TooLarge,
+    /// A frame was none that the protocol allows here.
+    Malformed,
     /// The gateway stops.
     Stopping,
     /// Another process of the gateway serves, and the time for this one is over.
@@ -54,6 +56,7 @@ impl End {
             Self::Uncertified => "client_certificate",
             Self::Idle => "idle",
             Self::TooLarge => "frame_too_large",
+            Self::Malformed => "frame_malformed",
             Self::Stopping => "stopping",
             Self::Replaced => "replaced",
         }
@@ -69,9 +72,19 @@ impl End {
             Self::Uncertified => Some((1008, "the client certificate is good no longer")),
             Self::Idle => Some((1001, "idle")),
             Self::TooLarge => Some((1009, "the frame is too large")),
+            Self::Malformed => Some((1002, "the frame is malformed")),
             Self::Stopping => Some((1001, "going away")),
             // Service Restart, in the IANA registry: the client may come back at once.
             Self::Replaced => Some((1012, "connect again")),
+        }
+    }
+}
+
+impl From<Fault> for End {
+    fn from(fault: Fault) -> Self {
+        match fault {
+            Fault::TooLarge => Self::TooLarge,
+            Fault::Malformed => Self::Malformed,
         }
     }
 }
@@ -97,8 +110,8 @@ impl Tunnel {
     pub(super) fn new(websocket: WebSocket) -> Self {
         Self {
             idle: websocket.idle_timeout,
-            from_client: Frames::new(websocket.max_frame),
-            from_upstream: Frames::new(websocket.max_frame),
+            from_client: Frames::new(Side::Client, websocket.max_frame),
+            from_upstream: Frames::new(Side::Upstream, websocket.max_frame),
             pending: Bytes::new(),
             is_client_open: true,
             ending: None,
@@ -188,8 +201,8 @@ impl Tunnel {
             self.is_client_open = false;
             return true;
         };
-        if self.from_client.advance_whole(&bytes).is_err() {
-            self.ending = Some(End::TooLarge);
+        if let Err(fault) = self.from_client.advance_whole(&bytes) {
+            self.ending = Some(fault.into());
             return false;
         }
         self.pending = bytes;
@@ -204,8 +217,8 @@ impl Tunnel {
             let rest = self.from_upstream.finish(&bytes).unwrap_or(0);
             return Some(bytes.slice(..rest.min(bytes.len())));
         }
-        if self.from_upstream.advance_whole(&bytes).is_err() {
-            self.ending = Some(End::TooLarge);
+        if let Err(fault) = self.from_upstream.advance_whole(&bytes) {
+            self.ending = Some(fault.into());
             return None;
         }
         Some(bytes)

@@ -32,8 +32,9 @@ async fn fr11_rfc_9113_is_kept_frame_by_frame() {
     let server = edge.server(b"h2");
     edge.upstream.take();
     let (mut wrong, mut deviations) = (Vec::new(), Vec::new());
-    let cases = cases();
+    let mut cases = cases();
     assert!(cases.len() >= 120, "only {}", cases.len());
+    cases.extend(stricter());
     for case in cases {
         let ending = server.converse(&case, DEADLINE).await.unwrap();
         if case.expected.is_met_by(&ending) {
@@ -67,14 +68,45 @@ fn one(name: &'static str, bytes: Vec<u8>, expected: Expected) -> Case {
     }
 }
 
+/// What the library lets through, or other servers may.
+fn stricter() -> Vec<Case> {
+    let with = |name, value| {
+        let start = START.map(|(known, old)| (known, if known == name { value } else { old }));
+        headers(1, true, &start)
+    };
+    let spaced = |value| headers(1, true, &[START.as_slice(), &[("x-test", value)]].concat());
+    let get = |body: &[u8]| {
+        [
+            headers(1, false, &START),
+            frame(kind::DATA, flag::END_STREAM, 1, body),
+        ]
+        .concat()
+    };
+    let refused = Expected::Answered(&[400]);
+    vec![
+        one("GET with DATA and no length (FR-7)", get(b"abc"), refused),
+        one("GET that does not end with its head (FR-7)", get(b""), refused),
+        one("another scheme", with(":scheme", "http"), refused),
+        one("a scheme of nobody", with(":scheme", "ftp"), refused),
+        one("a space before a value", spaced(" a"), refused),
+        one("a tab behind a value", spaced("a\t"), refused),
+        one(
+            "a space within a value",
+            spaced("a b"),
+            Expected::Answered(&[200]),
+        ),
+    ]
+}
+
+const START: [(&str, &str); 4] = [
+    (":method", "GET"),
+    (":scheme", "https"),
+    (":authority", "localhost"),
+    (":path", "/v1/items/a"),
+];
+
 fn request(stream: u32, more: &[(&str, &str)]) -> Vec<u8> {
-    let start = [
-        (":method", "GET"),
-        (":scheme", "https"),
-        (":authority", "localhost"),
-        (":path", "/v1/items/a"),
-    ];
-    headers(stream, true, &[start.as_slice(), more].concat())
+    headers(stream, true, &[START.as_slice(), more].concat())
 }
 
 #[tokio::test]

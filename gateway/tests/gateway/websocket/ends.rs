@@ -107,6 +107,25 @@ async fn a_socket_on_which_nothing_is_sent_is_closed_and_one_in_use_is_not() {
 }
 
 #[tokio::test]
+async fn a_frame_that_breaks_the_protocol_ends_the_socket_whoever_sends_it() {
+    let sockets = Sockets::start("{ idle_timeout: 1min, max_frame: 1KiB }").await;
+    let malformed = close(1002, "the frame is malformed");
+    let mut open = sockets.open().await;
+    open.client
+        .write_all(&frame(0x81, b"unmasked", None))
+        .await
+        .unwrap();
+    assert_eq!(rest(&mut open.client).await, malformed);
+    assert_eq!(unmasked_close(&rest(&mut open.server).await).0, 1002);
+    let mut open = sockets.open().await;
+    open.server
+        .write_all(&frame(0x81, b"masked", MASK))
+        .await
+        .unwrap();
+    assert_eq!(rest(&mut open.client).await, malformed);
+}
+
+#[tokio::test]
 async fn a_frame_that_is_too_large_ends_the_socket_whoever_sends_it() {
     let sockets = Sockets::start("{ idle_timeout: 1min, max_frame: 1KiB }").await;
     let (fits, large) = ([1; 1024], [1; 1025]);

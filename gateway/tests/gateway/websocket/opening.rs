@@ -75,12 +75,14 @@ async fn without_a_good_token_or_from_another_page_there_is_no_socket() {
 async fn a_request_that_opens_no_socket_is_told_what_is_wanted() {
     let sockets = Sockets::start(LIMITS).await;
     let good = sockets.handshake("");
+    let two_keys = format!("{KEY}\r\nSec-WebSocket-Key: {KEY}");
     for (old, new, status, field) in [
         ("Upgrade: websocket\r\n", "", 426, "upgrade: websocket"),
         ("Upgrade: websocket", "Upgrade: h2c", 426, "upgrade: websocket"),
         ("Connection: Upgrade\r\n", "", 426, "upgrade: websocket"),
         ("Version: 13", "Version: 8", 426, "sec-websocket-version: 13"),
         (KEY, "c2hvcnQ=", 400, "content-type: application/problem+json"),
+        (KEY, &two_keys, 400, "content-type: application/problem+json"),
     ] {
         assert!(good.contains(old));
         let (_, answer) = sockets.ask(&good.replace(old, new)).await;

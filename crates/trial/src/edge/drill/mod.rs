@@ -40,8 +40,8 @@ pub struct Drill {
     pub drains: usize,
 }
 
-/// What a drill works with.
-struct Stage {
+/// What a drill works with: two gateways, their upstream, and clients while a phase runs.
+pub struct Stage {
     drill: Drill,
     _upstream: Upstream,
     site: Site,
@@ -55,7 +55,7 @@ impl Drill {
     /// # Errors
     /// When something cannot be started, or a swap, an upgrade or a drain does not come about.
     pub async fn run(&self, mut show: impl FnMut(&Phase)) -> anyhow::Result<Vec<Phase>> {
-        let mut stage = Stage::start(self.clone()).await?;
+        let mut stage = self.begin().await?;
         let mut phases = Vec::new();
         let mut over = |phase: Phase| {
             show(&phase);
@@ -63,10 +63,18 @@ impl Drill {
         };
         over(stage.swaps().await?);
         over(stage.upgrades().await?);
-        over(stage.drains("SIGTERM drains", Signal::TERM, self.drains).await?);
-        over(stage.drains("control: SIGKILL instead", Signal::KILL, 1).await?);
+        over(stage.drains().await?);
+        over(stage.kill().await?);
         over(stage.cut_answers().await?);
         Ok(phases)
+    }
+
+    /// Starts what its phases need, for who runs some of them.
+    ///
+    /// # Errors
+    /// When something cannot be started.
+    pub async fn begin(&self) -> anyhow::Result<Stage> {
+        Stage::start(self.clone()).await
     }
 }
 
@@ -163,8 +171,14 @@ impl Stage {
         .await
     }
 
-    async fn upgrades(&mut self) -> anyhow::Result<Phase> {
+    /// Upgrades the process, each time until the old one has ended.
+    ///
+    /// # Errors
+    /// When an upgrade does not come about.
+    pub async fn upgrades(&mut self) -> anyhow::Result<Phase> {
         let door = self.door(1)?;
+        let asked_at = self.site.path("first/upgrade.sock");
+        eventually("it can be asked for an upgrade", async || asked_at.exists()).await?;
         let (load, sockets) = self.clients(&door).await;
         let before = self.first()?.resident_kib()?;
         let times = self.drill.upgrades;
@@ -186,8 +200,24 @@ impl Stage {
         })
     }
 
+    /// Stops gateways by SIGTERM.
+    ///
+    /// # Errors
+    /// When one does not end, or does not come back.
+    pub async fn drains(&mut self) -> anyhow::Result<Phase> {
+        self.stop("SIGTERM drains", Signal::TERM, self.drill.drains).await
+    }
+
+    /// Kills one instead: a control.
+    ///
+    /// # Errors
+    /// When it does not come back.
+    pub async fn kill(&mut self) -> anyhow::Result<Phase> {
+        self.stop("control: SIGKILL instead", Signal::KILL, 1).await
+    }
+
     /// Stops one gateway and then the other, each until it is back; clients go to the one that listens.
-    async fn drains(&mut self, name: &'static str, signal: Signal, times: usize) -> anyhow::Result<Phase> {
+    async fn stop(&mut self, name: &'static str, signal: Signal, times: usize) -> anyhow::Result<Phase> {
         let door = self.door(2)?;
         let before = self.first()?.resident_kib()?;
         let (load, sockets) = self.clients(&door).await;

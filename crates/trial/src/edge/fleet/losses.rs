@@ -1,21 +1,12 @@
 //! What a fleet loses, one thing after the other, and what became of requests.
 
-use std::collections::BTreeMap;
 use std::fmt;
-use std::time::Duration;
 
 use anyhow::Context as _;
-use tokio::task::JoinSet;
-use tokio::time::timeout;
 
 use super::super::client::Door;
+use super::super::flood::{Statuses, flood};
 use super::{BURST, Fleet};
-
-/// Requests that are under way at a gateway at once.
-const AT_ONCE: usize = 8;
-
-/// What became of requests, by status; 0 is a request without an answer.
-pub type Statuses = BTreeMap<u16, usize>;
 
 /// One thing that was lost or came back, and what was seen.
 #[derive(Debug)]
@@ -43,22 +34,12 @@ impl fmt::Display for Finding {
 impl Fleet {
     /// So many requests to each of these gateways, all at once.
     async fn flood(&self, gateways: &[usize], path: &'static str, each: usize) -> anyhow::Result<Statuses> {
-        let mut clients = JoinSet::new();
+        let mut doors = Vec::new();
         for index in gateways {
             let (place, _) = self.gateways.get(*index).context("no such gateway")?;
-            let door = Door::new(vec![place.https], self.site.client_config()?);
-            for client in 0..AT_ONCE {
-                let share = each / AT_ONCE + usize::from(client < each % AT_ONCE);
-                clients.spawn(ask(door.clone(), path, share));
-            }
+            doors.push(Door::new(vec![place.https], self.site.client_config()?));
         }
-        let mut all = Statuses::new();
-        for statuses in clients.join_all().await {
-            for (status, count) in statuses {
-                *all.entry(status).or_default() += count;
-            }
-        }
-        Ok(all)
+        Ok(flood(&doors, path, each).await)
     }
 
     async fn find(
@@ -198,28 +179,4 @@ impl Fleet {
         bad.iter().try_for_each(|node| self.network.make_good(node))?;
         self.wait_for_store(true).await
     }
-}
-
-/// One after the other on one connection, as long as it lasts.
-async fn ask(door: Door, path: &'static str, count: usize) -> Statuses {
-    let (mut statuses, mut open) = (Statuses::new(), None);
-    for _ in 0..count {
-        let asked = async {
-            let mut connection = match open.take() {
-                Some(connection) => connection,
-                None => door.connect(0).await?,
-            };
-            let answer = connection.get(path).await?;
-            anyhow::Ok((answer.status, (!answer.closes).then_some(connection)))
-        };
-        let status = match timeout(Duration::from_secs(30), asked).await {
-            Ok(Ok((status, connection))) => {
-                open = connection;
-                status
-            }
-            Ok(Err(_)) | Err(_) => 0,
-        };
-        *statuses.entry(status).or_default() += 1;
-    }
-    statuses
 }

@@ -3,18 +3,18 @@
 mod losses;
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
 
 use anyhow::Context as _;
 use rustix::process::Signal;
-use tokio::process::{Child, Command};
 
 use super::network::{Network, Service};
-use super::process::{Gateway, eventually};
+use super::process::Gateway;
 use super::site::{Place, Site, open_route};
+use super::store::Store;
 use super::upstream;
-pub use losses::{Finding, Statuses};
+pub use losses::Finding;
 
 const NODES: [&str; 6] = ["gateway1", "gateway2", "gateway3", "core1", "core2", "store"];
 const GATEWAYS: [&str; 3] = ["gateway1", "gateway2", "gateway3"];
@@ -35,7 +35,7 @@ const LIMITED: [(&str, &str); 6] = [
 pub struct Fleet {
     gateways: Vec<(Place, Gateway)>,
     cores: BTreeMap<&'static str, Service>,
-    store: Option<Child>,
+    store: Option<Store>,
     site: Site,
     binary: PathBuf,
     // Last: a namespace goes when nothing runs in it any more.
@@ -112,45 +112,29 @@ impl Fleet {
 
     fn start_store(&mut self) -> anyhow::Result<()> {
         let (address, tls) = (self.network.address("store").to_string(), self.site.path("tls"));
-        let mut words = self.network.inside("store").into_iter();
-        let program = words.next().context("no program")?;
-        let child = Command::new(program)
-            .args(words)
-            .args([
-                "redis-server",
-                "--port",
-                "0",
-                "--tls-port",
-                "6379",
-                "--bind",
-                &address,
-            ])
-            .args(["--save", "", "--appendonly", "no", "--tls-auth-clients", "no"])
+        let (certificate, key) = (tls.join("store.pem"), tls.join("store.key"));
+        let authority = self.site.path("ca.pem");
+        let arguments: [(&str, &OsStr); 8] = [
+            ("--port", "0".as_ref()),
+            ("--tls-port", "6379".as_ref()),
+            ("--bind", address.as_ref()),
+            ("--tls-auth-clients", "no".as_ref()),
             // Nobody else is on this network.
-            .args(["--protected-mode", "no"])
-            .arg("--tls-cert-file")
-            .arg(tls.join("store.pem"))
-            .arg("--tls-key-file")
-            .arg(tls.join("store.key"))
-            .arg("--tls-ca-cert-file")
-            .arg(self.site.path("ca.pem"))
-            .arg("--dir")
-            .arg(self.site.path(""))
-            .stdout(Stdio::null())
-            .kill_on_drop(true)
-            .spawn()
-            .context("redis-server (scripts/install-dependencies --tests)")?;
-        self.store = Some(child);
+            ("--protected-mode", "no".as_ref()),
+            ("--tls-cert-file", certificate.as_ref()),
+            ("--tls-key-file", key.as_ref()),
+            ("--tls-ca-cert-file", authority.as_ref()),
+        ];
+        let arguments = arguments.map(|(name, value)| [name.as_ref(), value]).concat();
+        let inside = self.network.inside("store");
+        self.store = Some(Store::launch(&inside, &self.site.path(""), &arguments)?);
         Ok(())
     }
 
     /// Waits until every gateway knows whether the store is there.
     async fn wait_for_store(&self, is_up: bool) -> anyhow::Result<()> {
-        for (place, gateway) in &self.gateways {
-            eventually(&format!("{} knows of its store", place.name), async || {
-                matches!(gateway.metric("portico_limit_store_up").await, Ok(Some(up)) if up == i64::from(is_up))
-            })
-            .await?;
+        for (_, gateway) in &self.gateways {
+            gateway.knows_store(is_up).await?;
         }
         Ok(())
     }

@@ -1,1 +1,0 @@
-//! Pairs and names that are taken or not.
