@@ -195,6 +195,46 @@ fn when_all_have_it_the_time_before_is_the_measure_and_too_little_traffic_is_non
     assert_eq!(all(&Traffic::default()), Next::Advance(Phase::Done));
 }
 
+/// So many requests that take at most 1 ms, and so many that take at most 2 ms.
+fn taking(fast: u64, slow: u64) -> Traffic {
+    let mut traffic = traffic(0, 0, 3);
+    traffic.requests = fast + slow;
+    (traffic.latency[3], traffic.latency[4]) = (fast, slow);
+    traffic
+}
+
+#[test]
+fn the_slowest_hundredth_is_counted_over_the_group_and_borne_up_to_its_bound() {
+    assert_eq!(p99_us(&taking(990, 10)), Some(1_000));
+    assert_eq!(p99_us(&taking(989, 11)), Some(1_090));
+    let mut apart = taking(990, 0);
+    apart.latency[6] = 10;
+    assert_eq!(
+        p99_us(&apart),
+        Some(1_000),
+        "the rest may take as long as it wants"
+    );
+    assert_eq!(p99_us(&taking(198, 3)), Some(1_333), "of 201 it is the 199th");
+
+    let rest = [node("c", taking(1_000, 0))];
+    let next = |one, other| after(300, &[node("a", one), node("b", other)], &rest);
+    // 995 µs before: 1,194 are borne.
+    assert_eq!(
+        next(taking(488, 12), taking(500, 0)),
+        Next::Advance(Phase::Quarter)
+    );
+    assert!(halts(
+        &next(taking(487, 13), taking(500, 0)),
+        "takes 1230 µs or more, 995 µs before"
+    ));
+    let strict = Rules {
+        latency_percent: 100,
+        ..RULES
+    };
+    let same = step(Phase::Canary, 300, &rest, &rest, &Traffic::default(), &strict);
+    assert_eq!(same, Next::Advance(Phase::Quarter), "as slow is not slower");
+}
+
 /// So many requests, all of which failed, or none.
 fn of(requests: u64, all_fail: bool) -> Traffic {
     let mut traffic = traffic(0, 0, 3);
