@@ -282,7 +282,11 @@ impl GatewayProcess {
     pub(crate) fn fails_to_start(&self) -> String {
         let (settings, clock) = (self.settings.clone(), self.clock.clone());
         let process = std::thread::spawn(move || {
-            let runtime = tokio::runtime::Runtime::new().unwrap();
+            // As the process has one: what it had begun gets no turn once it has failed.
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .unwrap();
             let started = runtime.block_on(launch(&settings, clock));
             format!("{:#}", started.err().expect("it does not start"))
         });

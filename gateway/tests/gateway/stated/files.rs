@@ -210,7 +210,7 @@ async fn starts_that_fail_for_want_of_a_certificate_bring_no_older_policy_back()
         tls(&gateway).join("gateway.away"),
     );
     std::fs::rename(&there, &away).unwrap();
-    for _ in 1..=4 {
+    for _ in 1..=3 {
         let error = gateway.fails_to_start();
         assert!(error.contains("certificate gateway: reading "), "{error}");
     }
