@@ -75,6 +75,19 @@ async fn a_good_policy_goes_to_every_gateway_by_itself_once_a_second_person_has_
         "{refused:?}"
     );
     assert_eq!(stage.all_the_same().await.unwrap(), "1.1");
+    let policies = stage.policies();
+    let plan = format!("policy plan {policies} --environment test --author ada --change-id open");
+    let plan: Vec<&str> = plan.split(' ').collect();
+    let planned = stage.ask(&plan).await.unwrap();
+    assert!(
+        planned.text.contains("somebody else must agree") && planned.text.contains("canary"),
+        "{planned:?}"
+    );
+    assert_eq!(
+        stage.all_the_same().await.unwrap(),
+        "1.1",
+        "a plan changes nothing"
+    );
 
     let agreed = stage.approve("open", "grace", "grace").await.unwrap();
     let begun = stage
@@ -95,6 +108,15 @@ async fn a_good_policy_goes_to_every_gateway_by_itself_once_a_second_person_has_
         let said = stage.ask(&command).await.unwrap();
         assert!(said.code == Some(0) && said.text.contains("1.2"), "{said:?}");
     }
+
+    // And back, by one person: a new position with the old content.
+    let back = stage
+        .ask(&["policy", "rollback", "--author", "ada"])
+        .await
+        .unwrap();
+    assert_eq!(back.code, Some(0), "{back:?}");
+    stage.every_gateway_runs(0).await.unwrap();
+    assert_eq!(stage.all_the_same().await.unwrap(), "1.3");
     stage.stop().await.unwrap();
 }
 

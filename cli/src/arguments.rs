@@ -88,9 +88,10 @@ certificate for localhost, the settings of each service and their logs. When all
 where everything is, and a tour to copy and paste is printed (and kept as tour.sh).
 
 Without DATABASE_URL a private PostgreSQL cluster runs from this machine's binaries, on a unix socket only. With it,
-that database is used; its user must be able to create roles. The services log in to it as portico_core and
-portico_control, with passwords from the data directory, so that server must admit these roles with a password; one
-that does not work there is set anew. portico_auditor, in endpoints.json, is yours to let in: it gets no password.
+that database is used; its user must be able to create roles, and it is of one system: a second one that runs on it, or
+comes with another data directory, is refused. The services log in to it as portico_core and portico_control, with
+passwords from the data directory, so that server must admit these roles with a password; one that does not work there
+is set anew. portico_auditor, in endpoints.json, is yours to let in: it gets no password.
 
 APP_ENV chooses the policy overlay: development (the default here), test or production.
 

@@ -60,8 +60,12 @@ async fn failed(child: Child) -> (Option<i32>, String) {
 
 /// Starts a system, waits until all of it is ready, and stops it. Returns all that it said.
 async fn up_and_down(data: &Path, database_url: Option<&str>) -> String {
-    let mut child = up(data, database_url);
-    let pid = i32::try_from(child.id().unwrap()).unwrap();
+    let child = ready(up(data, database_url), data).await;
+    down(child, data).await
+}
+
+/// Waits until all of a system is ready, or it has ended.
+async fn ready(mut child: Child, data: &Path) -> Child {
     let deadline = Instant::now() + PATIENCE;
     let mut tick = tokio::time::interval(Duration::from_millis(50));
     while !data.join("endpoints.json").exists()
@@ -70,6 +74,12 @@ async fn up_and_down(data: &Path, database_url: Option<&str>) -> String {
     {
         tick.tick().await;
     }
+    child
+}
+
+/// Stops a system. Returns all that it said.
+async fn down(child: Child, data: &Path) -> String {
+    let pid = i32::try_from(child.id().unwrap_or_default()).unwrap();
     let endpoints = fs::read_to_string(data.join("endpoints.json")).unwrap_or_default();
     if let Some(identity) = ProcessIdentity::of(pid) {
         assert!(identity.signal(Signal::TERM));
@@ -141,9 +151,39 @@ async fn services_log_in_to_a_given_database_as_their_roles_and_can_be_nobody_el
         );
     }
 
-    // The password that works is left alone.
-    let said = up_and_down(&data, Some(&admin)).await;
+    // The password that works is left alone. Meanwhile nobody else is let in, be it a copy of the same system.
+    let running = ready(up(&data, Some(&admin)), &data).await;
+    let (copy, stranger) = (root.path().join("copy"), root.path().join("stranger"));
+    fs::create_dir_all(copy.join("secrets")).unwrap();
+    for secret in fs::read_dir(data.join("secrets")).unwrap().map(Result::unwrap) {
+        fs::copy(secret.path(), copy.join("secrets").join(secret.file_name())).unwrap();
+    }
+    let (code, said) = failed(up(&copy, Some(&admin))).await;
+    assert_eq!((code, said.trim().lines().count()), (Some(1), 1), "{said}");
+    assert!(
+        said.contains("another `portico up` runs on this database"),
+        "{said}"
+    );
+    let said = down(running, &data).await;
     assert!(!said.contains("new password"), "{said}");
+
+    // Nor is the system of another data directory, also while this one is down; no password is lost by that.
+    let (code, said) = failed(up(&stranger, Some(&admin))).await;
+    assert_eq!((code, said.trim().lines().count()), (Some(1), 1), "{said}");
+    assert!(
+        said.contains("has another root than this data directory"),
+        "{said}"
+    );
+    let core = fs::read_to_string(data.join("secrets/db_core")).unwrap();
+    assert_eq!(
+        ask(&core, "SELECT current_user::text").await.unwrap(),
+        "portico_core"
+    );
+    let said = up_and_down(&copy, Some(&admin)).await;
+    assert!(
+        !said.contains("new password"),
+        "the same system, elsewhere: {said}"
+    );
     cluster.stop().await.unwrap();
 }
 

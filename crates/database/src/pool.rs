@@ -133,7 +133,10 @@ pub(crate) fn pool_options(settings: &DatabaseSettings) -> PgPoolOptions {
 }
 
 /// Reads a database address without ever repeating it in an error: it may hold a password.
-pub(crate) fn parse(url: &str) -> anyhow::Result<PgConnectOptions> {
+///
+/// # Errors
+/// When it is none.
+pub fn parse(url: &str) -> anyhow::Result<PgConnectOptions> {
     let options: Result<PgConnectOptions, sqlx::Error> = url.parse();
     options.map_err(|_| {
         anyhow::anyhow!("the database address cannot be read: it must look like postgresql://user@host/name")

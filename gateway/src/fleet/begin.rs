@@ -4,7 +4,6 @@ use anyhow::{Context as _, bail};
 use fleet::{Digest, Envelope, Exported, MAX_ENVELOPE_BYTES, Objection, Pointer, Stream};
 
 use super::Fleet;
-use super::policy_stream::compile;
 use crate::durable_file::read_bounded;
 
 /// An envelope of each stream, and twice that for a text in a text.
@@ -71,7 +70,7 @@ impl Fleet {
         if stream != Stream::Policy {
             return self.take_list(&pointer, bytes, &statement);
         }
-        let compiled = compile(&statement, self.environment, &self.gateway)?;
+        let compiled = self.compile(&statement)?;
         self.commit(&pointer, bytes, compiled)
     }
 }

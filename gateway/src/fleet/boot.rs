@@ -5,7 +5,7 @@ use fleet::{Digest, Objection, Statement, Stream, readmit};
 use super::blobs::objection;
 use super::disk::{Begun, GivenUp, Slot};
 use super::lists::List;
-use super::{Fleet, InForce, policy_stream};
+use super::{Fleet, InForce, lock, policy_stream};
 
 /// Starts in a row that may fail with one statement before the one before it is taken, and trials of one.
 pub(super) const MAX_TIMES: u32 = 3;
@@ -105,13 +105,18 @@ impl Fleet {
     }
 
     fn begin_with(&self, slot: Slot, held: &Held, is_start: bool) -> bool {
-        let begun = policy_stream::compile(&held.statement, self.environment, &self.gateway)
-            .and_then(|compiled| self.put_policy(compiled));
+        let compiled = policy_stream::compile(&held.statement, self.environment, &self.gateway);
+        let mut can_listen = true;
+        let begun = compiled.and_then(|compiled| {
+            can_listen = lock(&self.tls_files).lacks(&compiled.plan).is_empty();
+            self.put_policy(compiled)
+        });
         if let Err(objection) = begun {
             report(Stream::Policy, slot, &objection);
             return false;
         }
-        if is_start {
+        // A start that fails because a certificate is gone says nothing of the policy: no older one would do better.
+        if is_start && can_listen {
             self.remember(|state| state.starts = Begun::once_more(state.starts, held.digest));
         }
         self.starts_with(held, slot != Slot::Probation);

@@ -53,6 +53,7 @@ use crate::metrics::METRICS;
 use crate::policy_source::PolicySource;
 use crate::revocations::Revocations;
 use crate::settings::Settings;
+use crate::tls::TlsFiles;
 
 /// What this build can do beyond the first version.
 const FEATURES: &[&str] = &["shadow"];
@@ -72,6 +73,7 @@ pub(crate) struct Fleet {
     disk: Disk,
     dialler: Dialler,
     sources: Arc<KeySources>,
+    tls_files: Arc<Mutex<TlsFiles>>,
     keys: Arc<KeyStore>,
     revocations: Arc<Revocations>,
     traffic: Arc<Traffic>,
@@ -97,6 +99,7 @@ struct InForce {
 /// What the gateway brings to its fleet.
 pub(crate) struct Parts {
     pub(crate) sources: Arc<KeySources>,
+    pub(crate) tls_files: Arc<Mutex<TlsFiles>>,
     pub(crate) revocations: Arc<Revocations>,
     pub(crate) traffic: Arc<Traffic>,
     pub(crate) shadow: Arc<ShadowSlot>,
@@ -131,6 +134,7 @@ impl Fleet {
             clock,
             keys: parts.sources.portico.clone(),
             sources: parts.sources,
+            tls_files: parts.tls_files,
             revocations: parts.revocations,
             traffic: parts.traffic,
             shadow: parts.shadow,

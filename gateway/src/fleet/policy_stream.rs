@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use fleet::{Digest, Objection, Pointer, PolicyContent, PolicyFile, Stage, Statement, Stream};
 use policy::cases::Suite;
-use policy::{Diagnostic, MAX_BUNDLE_BYTES, Plan, SourceFile, environments};
+use policy::{Diagnostic, MAX_BUNDLE_BYTES, Plan, SourceFile, Upstream, environments};
 use service_runtime::settings::Environment;
 use tokio_util::sync::CancellationToken;
 
@@ -17,6 +17,7 @@ use super::traffic::Sample;
 use super::{Fleet, InForce, lock};
 use crate::policy_source::PolicySource;
 use crate::settings::Settings;
+use crate::tls::check_upstream_files;
 
 /// How often a policy that is not proven is looked at.
 const LOOK: Duration = Duration::from_millis(250);
@@ -31,7 +32,7 @@ pub(super) struct Trial {
 
 /// A policy that compiles here and meets its cases.
 pub(super) struct Compiled {
-    plan: Plan,
+    pub(super) plan: Plan,
     files: Vec<SourceFile>,
 }
 
@@ -138,8 +139,8 @@ impl Fleet {
         bytes: Vec<u8>,
         statement: Statement,
     ) -> Result<(), Objection> {
-        let (environment, settings) = (self.environment, self.gateway.clone());
-        let compiled = tokio::task::spawn_blocking(move || compile(&statement, environment, &settings));
+        let fleet = self.clone();
+        let compiled = tokio::task::spawn_blocking(move || fleet.compile(&statement));
         let compiled = compiled
             .await
             .map_err(|error| objection("compile", error.to_string()))??;
@@ -150,6 +151,41 @@ impl Fleet {
             return Ok(());
         }
         self.commit(pointer, &bytes, compiled)
+    }
+
+    /// Compiles a policy that has not been in force here: every file that it names must be there, too.
+    ///
+    /// # Errors
+    /// The first finding, the first case that fails, or the files that are missing or wrong.
+    pub(super) fn compile(&self, statement: &Statement) -> Result<Compiled, Objection> {
+        let compiled = compile(statement, self.environment, &self.gateway)?;
+        let lacks = self.lacks(&compiled.plan);
+        if lacks.is_empty() {
+            Ok(compiled)
+        } else {
+            Err(objection("files", lacks.join("; ")))
+        }
+    }
+
+    /// The files that a policy names and this gateway has not, one sentence for each. What is in force needs no file.
+    fn lacks(&self, plan: &Plan) -> Vec<String> {
+        let mut lacks = lock(&self.tls_files).lacks(plan);
+        lacks.extend(self.sources.files.lacks(plan));
+        let in_force = self.policies().map(|policies| policies.current());
+        let is_known = |upstream: &Upstream| {
+            let mut known = in_force.iter().flat_map(|snapshot| snapshot.plan.upstreams());
+            known.any(|known| known.name == upstream.name && known.tls == upstream.tls)
+        };
+        for upstream in plan.upstreams().iter().filter(|it| !is_known(it)) {
+            let Some(tls) = &upstream.tls else { continue };
+            let checked = check_upstream_files(&self.gateway.certificate_dir, tls, self.clock.now());
+            lacks.extend(
+                checked
+                    .err()
+                    .map(|error| format!("upstreams.{}.tls: {error:#}", upstream.name)),
+            );
+        }
+        lacks
     }
 
     /// On the disk first, so that whatever happens in between a restart finds something signed; then in force.

@@ -43,6 +43,15 @@ pub(crate) enum Reload {
     Refused,
 }
 
+/// An attempt to load the directory.
+#[derive(Debug, Default)]
+struct Seen {
+    /// What the directory was.
+    fingerprint: Vec<u8>,
+    /// Why it was refused, when that was for files which may still come: it is tried again until they do.
+    lacks: Option<String>,
+}
+
 /// Loads policies and holds the one in force.
 pub(crate) struct PolicySource {
     settings: Settings,
@@ -51,8 +60,8 @@ pub(crate) struct PolicySource {
     clock: Clock,
     upstream_tls: Mutex<UpstreamTlsFiles>,
     current: ArcSwap<Snapshot>,
-    /// Fingerprint of the directory at the last attempt.
-    seen: Mutex<Vec<u8>>,
+    /// The last attempt.
+    seen: Mutex<Seen>,
     /// Something was put in force that no directory says.
     stated: Notify,
 }
@@ -102,7 +111,10 @@ impl PolicySource {
             }
         };
         let source = Self::begin(settings, environment, clock, keys, snapshot);
-        *source.seen.lock().unwrap_or_else(PoisonError::into_inner) = seen;
+        source.sees(Seen {
+            fingerprint: seen,
+            lacks: None,
+        });
         source.report(from_directory);
         Ok(source)
     }
@@ -180,18 +192,23 @@ impl PolicySource {
             Ok(files) => bundle::fingerprint(files),
             Err(error) => format!("{error:#}").into_bytes(),
         };
-        {
-            let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-            if *seen == fingerprint {
-                self.report_waivers(false);
-                return Reload::Unchanged;
-            }
-            *seen = fingerprint;
+        let mut seen = self.sees(Seen {
+            fingerprint: fingerprint.clone(),
+            lacks: None,
+        });
+        let known = seen.lacks.take().filter(|_| seen.fingerprint == fingerprint);
+        if known.is_none() && seen.fingerprint == fingerprint {
+            self.report_waivers(false);
+            return Reload::Unchanged;
         }
         let made = read.and_then(|files| {
             let previous = self.current.load();
             let snapshot = snapshot(&files, self.environment, &self.settings, Some(&previous))?;
-            self.take_upstream_tls(&snapshot, &previous)?;
+            if let Err(error) = self.take_upstream_tls(&snapshot, &previous) {
+                let lacks = Some(format!("{error:#}"));
+                self.sees(Seen { fingerprint, lacks });
+                return Err(error);
+            }
             Ok((files, snapshot))
         });
         match made {
@@ -200,6 +217,8 @@ impl PolicySource {
                 self.swap(snapshot);
                 Reload::Loaded
             }
+            // It still waits for the same file.
+            Err(error) if known.is_some_and(|known| known == format!("{error:#}")) => Reload::Unchanged,
             Err(error) => {
                 METRICS.policy_reloads.with_label_values(&["refused"]).inc();
                 METRICS.policy_ok.set(0);
@@ -213,6 +232,12 @@ impl PolicySource {
                 Reload::Refused
             }
         }
+    }
+
+    /// Notes an attempt; the one before it.
+    fn sees(&self, attempt: Seen) -> Seen {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::replace(&mut seen, attempt)
     }
 
     /// Reads again what the TLS of upstreams is made of.

@@ -6,9 +6,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use policy::{Listener, Plan, Scheme};
-use service_runtime::clock::Clock;
 
-use crate::acme;
 use crate::hand_over::Inherited;
 use crate::listen;
 use crate::metrics::METRICS;
@@ -45,14 +43,9 @@ pub(super) struct Opening {
 pub(super) fn open_all(
     settings: &Settings,
     plan: &Plan,
-    clock: &Clock,
+    files: &mut TlsFiles,
     inherited: &mut Inherited,
-) -> anyhow::Result<(Vec<Opening>, TlsFiles)> {
-    let mut files = TlsFiles::new(
-        &settings.certificate_dir,
-        acme::directory(&settings.state_dir),
-        clock.clone(),
-    );
+) -> anyhow::Result<Vec<Opening>> {
     files.look(plan);
     let workers = settings.worker_threads();
     let mut take_or_bind = |label: &str, bind: SocketAddr| {
@@ -65,7 +58,7 @@ pub(super) fn open_all(
         let label = format!("{}.https", listener.name);
         let sockets = take_or_bind(&label, listener.https.bind)?;
         let bound = bound_address(&sockets)?;
-        let tls = TlsEntrance::open(&listener.https, &files)
+        let tls = TlsEntrance::open(&listener.https, files)
             .with_context(|| format!("listener {}", listener.name))?;
         let https_port = bound.port();
         openings.push(opening(
@@ -86,7 +79,7 @@ pub(super) fn open_all(
     if let Some(unknown) = settings.listen.keys().find(|label| !known(label)) {
         anyhow::bail!("listen.{unknown}: the policy has no such listener");
     }
-    Ok((openings, files))
+    Ok(openings)
 }
 
 fn opening(

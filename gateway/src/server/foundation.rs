@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::os::fd::AsFd as _;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use anyhow::Context as _;
 use service_runtime::clock::Clock;
@@ -14,16 +14,19 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use super::write_endpoints;
+use crate::acme;
 use crate::fleet::{Fleet, Parts, ShadowSlot, Traffic};
 use crate::keys::{KeyFiles, KeySources, KeyStore, KeyUrls};
 use crate::policy_source::PolicySource;
 use crate::revocations::Revocations;
 use crate::settings::Settings;
+use crate::tls::TlsFiles;
 
 /// What is there before any policy.
 pub(super) struct Foundation {
     pub(super) keys: Arc<KeyStore>,
     pub(super) sources: Arc<KeySources>,
+    pub(super) tls_files: Arc<Mutex<TlsFiles>>,
     pub(super) revocations: Arc<Revocations>,
     pub(super) traffic: Arc<Traffic>,
     pub(super) shadow: Arc<ShadowSlot>,
@@ -34,12 +37,15 @@ impl Foundation {
     pub(super) fn open(settings: &Settings, clock: &Clock) -> Self {
         let keys = Arc::new(KeyStore::open(&settings.state_dir));
         let urls = KeyUrls::new(&settings.state_dir, &settings.key_trust_file, clock.clone());
+        let fetched = acme::directory(&settings.state_dir);
+        let tls_files = TlsFiles::new(&settings.certificate_dir, fetched, clock.clone());
         Self {
             sources: Arc::new(KeySources {
                 portico: keys.clone(),
                 files: KeyFiles::new(&settings.key_dir),
                 urls: Arc::new(urls),
             }),
+            tls_files: Arc::new(Mutex::new(tls_files)),
             keys,
             revocations: Arc::new(Revocations::none_yet()),
             traffic: Arc::default(),
@@ -63,6 +69,7 @@ impl Foundation {
         };
         let parts = Parts {
             sources: self.sources.clone(),
+            tls_files: self.tls_files.clone(),
             revocations: self.revocations.clone(),
             traffic: self.traffic.clone(),
             shadow: self.shadow.clone(),

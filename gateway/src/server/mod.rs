@@ -19,7 +19,7 @@ use std::fs::DirBuilder;
 use std::net::SocketAddr;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -153,7 +153,10 @@ impl Prepared {
             fleet.runs(&policies);
         }
         let plan = &policies.current().plan;
-        let (openings, tls_files) = entrance::open_all(settings, plan, &clock, &mut inherited)?;
+        let openings = {
+            let mut files = base.tls_files.lock().unwrap_or_else(PoisonError::into_inner);
+            entrance::open_all(settings, plan, &mut files, &mut inherited)?
+        };
         let store = LimitStore::open(&settings.limit_store)?;
         keep_sockets(&drain, &openings, &private)?;
         let shared = Arc::new(Shared {
@@ -177,7 +180,7 @@ impl Prepared {
         });
         follow(&shared, store);
         watch_upstreams(&shared);
-        watch_policies(settings, &shared, &openings, tls_files);
+        watch_policies(settings, &shared, &openings, base.tls_files);
         Ok(Self {
             shared,
             openings,
@@ -251,14 +254,21 @@ fn keep_sockets(drain: &Drain, openings: &[Opening], private: &TcpListener) -> a
 }
 
 /// Looks at the policy directory, or at what the fleet states, and at the files that the policy names.
-fn watch_policies(settings: &Settings, shared: &Arc<Shared>, openings: &[Opening], mut tls_files: TlsFiles) {
+fn watch_policies(
+    settings: &Settings,
+    shared: &Arc<Shared>,
+    openings: &[Opening],
+    tls_files: Arc<Mutex<TlsFiles>>,
+) {
     let entrances: Vec<_> = openings.iter().map(|opening| opening.entrance.clone()).collect();
     let poll = Duration::from_millis(settings.policy_poll_ms);
     let watched = shared.clone();
     let (policies, shutdown) = (shared.policies.clone(), shared.shutdown.clone());
     let looked = move |reload| {
         let plan = &watched.policies.current().plan;
-        entrance::after_look(plan, &mut tls_files, &entrances, reload);
+        let mut files = tls_files.lock().unwrap_or_else(PoisonError::into_inner);
+        entrance::after_look(plan, &mut files, &entrances, reload);
+        drop(files);
         after_look(&watched, plan, reload);
     };
     if settings.follows(Stream::Policy) {

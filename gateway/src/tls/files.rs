@@ -149,21 +149,12 @@ impl TlsFiles {
         hosts: &[String],
         now: DateTime<Utc>,
     ) {
-        let is_awaited = self.awaited.contains(name);
-        let read = || {
-            if is_awaited {
-                let both = read_bounded(&acme::pair_file(&self.fetched, name), MAX_PAIR_BYTES)?;
-                return Ok(Pair {
-                    chain: both.clone(),
-                    key: both,
-                });
-            }
-            Ok(Pair {
-                chain: read_bounded(&self.directory.join(format!("{name}.pem")), MAX_PAIR_BYTES)?,
-                key: read_bounded(&self.directory.join(format!("{name}.key")), MAX_PAIR_BYTES)?,
-            })
+        let read = if self.awaited.contains(name) {
+            self.read_fetched(name)
+        } else {
+            self.read_pair(name)
         };
-        let read = read().map(|pair| Written {
+        let read = read.map(|pair| Written {
             staple: self
                 .staples
                 .look(&self.directory.join(format!("{name}.ocsp")), name, &pair, now),
@@ -173,10 +164,7 @@ impl TlsFiles {
         let judged_for = must.unwrap_or(hosts);
         let is_new = entry.look(("certificate", name), read, judged_for, |written, old| {
             let fresh = Certificate::check(name, written, now)?;
-            match must {
-                Some(must) => check_wanted(&fresh, must)?,
-                None => check_hosts(&fresh, old, hosts)?,
-            }
+            check_names(&fresh, old, must, hosts)?;
             Ok(fresh)
         });
         let ok = METRICS.certificate_ok.with_label_values(&[name]);
@@ -200,19 +188,7 @@ impl TlsFiles {
     }
 
     fn look_at_authority(&mut self, name: &str) {
-        let read = || {
-            Ok(AuthorityFiles {
-                authorities: read_bounded(
-                    &self.directory.join(format!("{name}.ca.pem")),
-                    MAX_AUTHORITY_BYTES,
-                )?,
-                revocations: read_bounded(
-                    &self.directory.join(format!("{name}.crl.pem")),
-                    MAX_AUTHORITY_BYTES,
-                )?,
-            })
-        };
-        let read = read();
+        let read = self.read_authority(name);
         let clock = self.clock.clone();
         let entry = self.authorities.entry(name.to_owned()).or_default();
         entry.look(("client authority", name), read, &[], |files, _| {
@@ -226,6 +202,77 @@ impl TlsFiles {
                 .with_label_values(&[name])
                 .set(authority.lists_end_at.timestamp());
         }
+    }
+
+    /// What a policy wants of the certificate folder and could not have: the files are missing or wrong, and what is in
+    /// force would not do. One sentence for each.
+    pub(crate) fn lacks(&self, plan: &Plan) -> Vec<String> {
+        let listeners = || plan.listeners().iter().map(|listener| &listener.https);
+        let certificates = named(listeners().flat_map(|https| https.certificates.iter()));
+        let authorities = named(listeners().filter_map(|https| https.client_authority.as_ref()));
+        let certificates = certificates
+            .iter()
+            .filter_map(|name| Some(format!("certificate {name}: {:#}", self.fault_for(name, plan)?)));
+        let authorities = authorities.iter().filter_map(|name| {
+            let fault = self.authority_fault(name)?;
+            Some(format!("client authority {name}: {fault:#}"))
+        });
+        certificates.chain(authorities).collect()
+    }
+
+    fn fault_for(&self, name: &str, plan: &Plan) -> Option<anyhow::Error> {
+        let written = plan.certificates().iter().find(|it| it.name == name);
+        if written.is_some_and(|it| it.acme.is_some()) {
+            return None;
+        }
+        let must = written.map(|it| it.hosts.as_slice());
+        let old = self.certificates.get(name).and_then(|it| it.in_force.as_deref());
+        let judge = || {
+            let written = Written {
+                pair: self.read_pair(name)?,
+                staple: None,
+            };
+            let fresh = Certificate::check(name, &written, self.clock.now())?;
+            check_names(&fresh, old, must, plan.hosts())
+        };
+        let fault = judge().err()?;
+        let is_served = old.is_some_and(|old| check_names(old, None, must, plan.hosts()).is_ok());
+        (!is_served).then_some(fault)
+    }
+
+    fn authority_fault(&self, name: &str) -> Option<anyhow::Error> {
+        let old = self.authorities.get(name).and_then(|it| it.in_force.as_ref());
+        let judge = || ClientAuthority::check(name, &self.read_authority(name)?, self.clock.clone());
+        judge().err().filter(|_| old.is_none())
+    }
+
+    fn read_pair(&self, name: &str) -> anyhow::Result<Pair> {
+        let read = |ending| read_bounded(&self.directory.join(format!("{name}.{ending}")), MAX_PAIR_BYTES);
+        Ok(Pair {
+            chain: read("pem")?,
+            key: read("key")?,
+        })
+    }
+
+    fn read_fetched(&self, name: &str) -> anyhow::Result<Pair> {
+        let both = read_bounded(&acme::pair_file(&self.fetched, name), MAX_PAIR_BYTES)?;
+        Ok(Pair {
+            chain: both.clone(),
+            key: both,
+        })
+    }
+
+    fn read_authority(&self, name: &str) -> anyhow::Result<AuthorityFiles> {
+        let read = |ending| {
+            read_bounded(
+                &self.directory.join(format!("{name}.{ending}")),
+                MAX_AUTHORITY_BYTES,
+            )
+        };
+        Ok(AuthorityFiles {
+            authorities: read("ca.pem")?,
+            revocations: read("crl.pem")?,
+        })
     }
 
     /// The certificate in force.
@@ -269,6 +316,19 @@ pub(super) fn in_force<F, V>(kind: &str, name: &str, entry: Option<&Entry<F, V>>
 
 fn named<'p>(names: impl Iterator<Item = &'p String>) -> BTreeSet<String> {
     names.cloned().collect()
+}
+
+/// `must` are the names that the policy wants of a certificate, where it says so; `hosts` those of the whole policy.
+fn check_names(
+    fresh: &Certificate,
+    old: Option<&Certificate>,
+    must: Option<&[String]>,
+    hosts: &[String],
+) -> anyhow::Result<()> {
+    match must {
+        Some(must) => check_wanted(fresh, must),
+        None => check_hosts(fresh, old, hosts),
+    }
 }
 
 /// A certificate is for all names that the policy wants of it.

@@ -46,7 +46,7 @@ fn replace(gateway: &GatewayProcess, name: &str, chain: &str, key: &str) {
     std::fs::write(directory.join(format!("{name}.pem")), chain).unwrap();
 }
 
-async fn connect(gateway: &GatewayProcess, name: &str) -> std::io::Result<TlsStream<TcpStream>> {
+pub(crate) async fn connect(gateway: &GatewayProcess, name: &str) -> std::io::Result<TlsStream<TcpStream>> {
     let config = Arc::new(gateway.tls_config());
     connect_with(gateway, config, name).await
 }

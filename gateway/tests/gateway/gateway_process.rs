@@ -278,6 +278,21 @@ impl GatewayProcess {
         Ok(())
     }
 
+    /// Starts on the same directory as a process that ends at once, for this reason; nothing of it is left.
+    pub(crate) fn fails_to_start(&self) -> String {
+        let (settings, clock) = (self.settings.clone(), self.clock.clone());
+        let process = std::thread::spawn(move || {
+            // As the process has one: what it had begun gets no turn once it has failed.
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .unwrap();
+            let started = runtime.block_on(launch(&settings, clock));
+            format!("{:#}", started.err().expect("it does not start"))
+        });
+        process.join().unwrap()
+    }
+
     /// The value of a metric line that begins with this text.
     pub(crate) async fn metric(&self, line: &str) -> Option<i64> {
         let text = self.private_text("/metrics").await;

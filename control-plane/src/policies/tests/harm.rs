@@ -111,6 +111,23 @@ async fn refusals_beyond_what_was_declared_halt_it() {
 }
 
 #[tokio::test]
+async fn a_canary_that_answers_slower_than_the_others_halts_it() {
+    let plane = Plane::start().await;
+    let canary = canary(&plane, change()).await;
+    plane.acknowledge(&canary, "healthy").await;
+    // 30 of its 1,000 requests take a hundred times as long; of the others' 5 do.
+    for node in FIVE {
+        let slow = if node == canary { 30 } else { 5 };
+        let mut said = heartbeat("boot-1", [1_000, 0, 0], &Value::Null);
+        said["traffic"]["latency"][3] = json!(1_000 - slow);
+        said["traffic"]["latency"][10] = json!(slow);
+        plane.say(node, "/fleet/v1/heartbeats", said).await;
+    }
+    plane.step().await;
+    is_taken_back(&plane, &canary, "one request in a hundred takes").await;
+}
+
+#[tokio::test]
 async fn counters_go_on_when_a_gateway_starts_anew() {
     let plane = Plane::start().await;
     let canary = canary(&plane, change()).await;

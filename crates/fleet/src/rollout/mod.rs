@@ -11,6 +11,8 @@
 //! objected; from `done` and `halted` it goes nowhere.
 
 #[cfg(test)]
+mod laws;
+#[cfg(test)]
 mod tests;
 
 use std::collections::BTreeSet;

@@ -29,7 +29,7 @@ pub struct RolloutDrill {
     pub gateways: usize,
     /// Policies that go to all at once, each a swap in every gateway.
     pub policies: usize,
-    /// Revocations, and rotations of the ring `access`.
+    /// Revocations, blocks, and rotations of the ring `access`.
     pub lists: usize,
     /// Requests a second meanwhile, over all gateways.
     pub rate: u32,
@@ -113,15 +113,22 @@ impl RolloutDrill {
             format!("{} of {} at {}/s", tally.failures(), tally.sent, tally.rate()),
             tally.failures() == 0,
         );
-        let (mut revocations, mut key_sets) = (Vec::new(), Vec::new());
+        let (mut revocations, mut blocks, mut key_sets) = (Vec::new(), Vec::new(), Vec::new());
         for number in 0..self.lists {
             let subject = format!("usr_{number}");
             let command = ["revoke", "subject", &subject, "--reason", "a drill"];
             revocations.extend(stage.change("revocations", &command).await?);
+            let network = format!("2001:db8:{number:x}::/48");
+            let command = ["block", "add", &network, "--for", "10m", "--reason", "a drill"];
+            blocks.extend(stage.change("blocks", &command).await?);
             let command = ["keys", "rotate", "--ring", "access"];
             key_sets.extend(stage.change("keyset", &command).await?);
         }
-        for (stream, times) in [("revocations", revocations), ("keyset", key_sets)] {
+        for (stream, times) in [
+            ("revocations", revocations),
+            ("blocks", blocks),
+            ("keyset", key_sets),
+        ] {
             let p99 = percentile(&times, 99);
             report.add(
                 format!("T-P1 command until active, {stream}, p99 of {}", times.len()),
@@ -187,22 +194,21 @@ impl RolloutDrill {
 
     async fn outage(&self, stage: &mut Stage, report: &mut RolloutReport) -> anyhow::Result<()> {
         let outage = stage.outage(self.rate, self.connections, self.outage).await?;
-        let failed = outage.load.failures() + outage.log_ins_failed;
         report.add(
             format!(
-                "T-P6 errors while the control plane is away for {} s, with {} restarts of gateways",
+                "T-P6 errors while the control plane is away for {} s, with {} restarts of gateways and a new one",
                 outage.lasted.as_secs(),
                 outage.restarts
             ),
             "0",
             format!(
-                "{} of {} requests, {} of {} log-ins",
+                "{} of {} requests, {} log-ins, {} requests to the new gateway",
                 outage.load.failures(),
                 outage.load.sent,
-                outage.log_ins_failed,
-                outage.log_ins
+                outage.log_ins,
+                outage.to_newcomer
             ),
-            failed == 0,
+            outage.failures() == 0,
         );
         Ok(())
     }

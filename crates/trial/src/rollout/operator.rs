@@ -89,6 +89,12 @@ pub async fn patiently(what: &str, mut holds: impl AsyncFnMut() -> bool) -> anyh
 }
 
 impl Stage {
+    /// The directory of the policy that is published next.
+    #[must_use]
+    pub fn policies(&self) -> String {
+        self.site.path("policies").display().to_string()
+    }
+
     /// Runs a command that asks the control plane.
     ///
     /// # Errors
@@ -110,7 +116,7 @@ impl Stage {
     ) -> anyhow::Result<Vec<String>> {
         self.site
             .write("policies/edge.yaml", &bundle.text(self.upstream.address()))?;
-        let policies = self.site.path("policies").display().to_string();
+        let policies = self.policies();
         let key = self.file("ada.pem").display().to_string();
         let words = [
             "policy",
@@ -157,7 +163,7 @@ impl Stage {
     /// # Errors
     /// When the command refuses.
     pub async fn approve(&self, change: &str, approver: &str, key: &str) -> anyhow::Result<String> {
-        let policies = self.site.path("policies").display().to_string();
+        let policies = self.policies();
         let key = self.file(&format!("{key}.pem")).display().to_string();
         let command = [
             "policy",

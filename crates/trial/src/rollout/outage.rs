@@ -1,5 +1,6 @@
 //! Gateways without their control plane, and gateways that are killed while they take a policy over.
 
+use std::fmt;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::time::Duration;
@@ -12,10 +13,14 @@ use tokio::time::{Instant, interval, sleep_until};
 use super::bundle::Bundle;
 use super::operator::patiently;
 use super::stage::Stage;
-use crate::edge::{HOST, Load, Tally};
+use crate::edge::{Door, HOST, Load, Tally};
 
 const PASSWORD: &str = "correct horse battery staple";
 const EMAIL: &str = "customer@example.com";
+/// Fewer requests to it would show little.
+const LEAST_ASKED: usize = 10;
+/// A gateway that the control plane has never heard of before it is away.
+const NEWCOMER: &str = "newcomer";
 
 /// Where a gateway dies while it takes a policy over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,10 +43,38 @@ impl Moment {
 #[derive(Debug)]
 pub(super) struct Outage {
     pub(super) load: Tally,
-    pub(super) log_ins: usize,
-    pub(super) log_ins_failed: usize,
+    pub(super) log_ins: Count,
     pub(super) restarts: usize,
+    /// Requests to the gateway that joined meanwhile; those fail that are not answered by the policy in force.
+    pub(super) to_newcomer: Count,
     pub(super) lasted: Duration,
+}
+
+/// How often something was asked for, and did not come.
+#[derive(Debug, Default)]
+pub(super) struct Count {
+    asked: usize,
+    failed: usize,
+}
+
+impl Count {
+    fn note(&mut self, is_good: bool) {
+        self.asked += 1;
+        self.failed += usize::from(!is_good);
+    }
+}
+
+impl fmt::Display for Count {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} of {}", self.failed, self.asked)
+    }
+}
+
+impl Outage {
+    /// Everything that was asked for and did not come.
+    pub(super) fn failures(&self) -> usize {
+        self.load.failures() + self.log_ins.failed + self.to_newcomer.failed
+    }
 }
 
 impl Stage {
@@ -106,7 +139,8 @@ impl Stage {
         Ok(took)
     }
 
-    /// Takes the control plane away while clients ask and log in, and every gateway is restarted in order.
+    /// Takes the control plane away while clients ask and log in, every gateway is restarted in order, and another one joins
+    /// with what was exported before.
     pub(super) async fn outage(
         &mut self,
         rate: u32,
@@ -114,21 +148,30 @@ impl Stage {
         time: Duration,
     ) -> anyhow::Result<Outage> {
         let body = json!({ "email": EMAIL, "password": PASSWORD, "full_name": "Ada Byron" });
-        ensure!(self.post("register", &body).await? == 202, "registration");
+        let every_door = self.every_door()?;
+        ensure!(post(&every_door, "register", &body).await? == 202, "registration");
+        let names = self.names();
+        let generation = self.generation(names.first().context("no gateway")?).await?;
+        let begin_with = self.file("begin.json");
+        std::fs::write(&begin_with, self.ask(&["fleet", "export"]).await?.done()?)?;
         self.control_plane.kill().await?;
         let began = Instant::now();
-        let load = Load::start(&self.every_door()?, "/fast", rate, connections);
-        let (mut log_ins, mut log_ins_failed, mut restarts) = (0, 0, 0);
-        while began.elapsed() < time || restarts < self.gateways.len() {
-            let name = self.names().into_iter().nth(restarts % self.gateways.len());
-            if restarts < self.gateways.len() {
-                self.restart_gateway(&name.context("no gateway")?, Signal::TERM)
-                    .await?;
-                restarts += 1;
-            }
-            let body = json!({ "email": EMAIL, "password": PASSWORD });
-            log_ins += 1;
-            log_ins_failed += usize::from(self.post("login", &body).await.ok() != Some(200));
+        let load = Load::start(&every_door, "/fast", rate, connections);
+        let (mut log_ins, mut to_newcomer) = (Count::default(), Count::default());
+        for name in &names {
+            self.restart_gateway(name, Signal::TERM).await?;
+            log_ins.note(logs_in(&every_door).await);
+        }
+        self.start_gateway(NEWCOMER, Some(&begin_with)).await?;
+        let door = self.door(NEWCOMER)?;
+        while began.elapsed() < time || to_newcomer.asked < LEAST_ASKED {
+            log_ins.note(logs_in(&every_door).await);
+            log_ins.note(logs_in(&door).await);
+            to_newcomer.note(
+                self.generation(NEWCOMER)
+                    .await
+                    .is_ok_and(|found| found == generation),
+            );
             sleep_until(Instant::now() + Duration::from_millis(200)).await;
         }
         let load = load.stop().await;
@@ -138,20 +181,25 @@ impl Stage {
         Ok(Outage {
             load,
             log_ins,
-            log_ins_failed,
-            restarts,
+            restarts: names.len(),
+            to_newcomer,
             lasted,
         })
     }
+}
 
-    async fn post(&self, what: &str, body: &Value) -> anyhow::Result<u16> {
-        let body = body.to_string();
-        let request = format!(
-            "POST /api/v1/auth/{what} HTTP/1.1\r\nHost: {HOST}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
-            body.len()
-        );
-        Ok(self.every_door()?.connect(0).await?.send(&request).await?.status)
-    }
+async fn logs_in(door: &Door) -> bool {
+    let body = json!({ "email": EMAIL, "password": PASSWORD });
+    post(door, "login", &body).await.is_ok_and(|status| status == 200)
+}
+
+async fn post(door: &Door, what: &str, body: &Value) -> anyhow::Result<u16> {
+    let body = body.to_string();
+    let request = format!(
+        "POST /api/v1/auth/{what} HTTP/1.1\r\nHost: {HOST}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    Ok(door.connect(0).await?.send(&request).await?.status)
 }
 
 /// A file that is replaced is another one.

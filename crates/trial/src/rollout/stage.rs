@@ -96,7 +96,7 @@ impl Stage {
         stage.trust_the_keys("trust-1.json").await?;
         stage.publish_first().await?;
         for number in 1..=members.gateways {
-            stage.start_gateway(&format!("edge-{number}")).await?;
+            stage.start_gateway(&format!("edge-{number}"), None).await?;
         }
         stage.every_gateway_runs(0).await?;
         Ok(stage)
@@ -135,7 +135,12 @@ impl Stage {
         self.ask(&["trust", "accept", &document]).await?.done().map(drop)
     }
 
-    async fn start_gateway(&mut self, name: &str) -> anyhow::Result<()> {
+    /// Starts another gateway, and waits until it serves; with a file of statements it needs nobody for that.
+    pub(super) async fn start_gateway(
+        &mut self,
+        name: &str,
+        begin_with: Option<&Path>,
+    ) -> anyhow::Result<()> {
         self.site.write_certificate(&self.site.path("tls"), name, name)?;
         let tls = |file: &str| self.site.path(&format!("tls/{file}"));
         let fleet = json!({
@@ -147,6 +152,7 @@ impl Stage {
             "certificate": tls(&format!("{name}.pem")),
             "key": tls(&format!("{name}.key")),
             "probation_ms": self.members.probation_ms,
+            "begin_with": begin_with.unwrap_or(Path::new("")),
         });
         let mut place = Place {
             has_directory: false,

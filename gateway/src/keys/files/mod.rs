@@ -82,6 +82,17 @@ impl KeyFiles {
         Ok(content)
     }
 
+    /// The files of a policy that hold no keys, while none of an earlier look are in force. One sentence for each.
+    pub(crate) fn lacks(&self, plan: &Plan) -> Vec<String> {
+        let fault = |name: &str| -> Option<String> {
+            self.missing(name)?;
+            let judged = self.read(name).map_err(|error| format!("{error:#}"));
+            let judged = judged.and_then(|set| Verifier::from_jwks(&set).map_err(|error| error.to_string()));
+            Some(format!("key file {name}: {}", judged.err()?))
+        };
+        names(plan).filter_map(fault).collect()
+    }
+
     /// The number of the keys in force; `None` when there are none.
     pub(crate) fn generation(&self, name: &str) -> Option<u64> {
         Some(self.files.load().get(name)?.keys.as_ref()?.generation())

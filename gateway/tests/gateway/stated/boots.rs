@@ -14,7 +14,7 @@ fn state(gateway: &GatewayProcess, file: &str) -> PathBuf {
 }
 
 /// A gateway whose first policy is proven.
-async fn proven(fleet: &ControlPlane) -> GatewayProcess {
+pub(super) async fn proven(fleet: &ControlPlane) -> GatewayProcess {
     let gateway = member(fleet, SHORT).await;
     patiently(
         || "the policy is proven".to_owned(),
@@ -25,7 +25,7 @@ async fn proven(fleet: &ControlPlane) -> GatewayProcess {
 }
 
 /// From now on nothing is proven.
-fn with_a_long_probation(gateway: &mut GatewayProcess) {
+pub(super) fn with_a_long_probation(gateway: &mut GatewayProcess) {
     gateway.change_settings(|settings| {
         let fleet = settings.fleet.as_mut().unwrap();
         fleet.probation_ms = u64::try_from(LONG.as_millis()).unwrap();

@@ -2,6 +2,7 @@
 
 mod boots;
 mod control_plane;
+mod files;
 mod link;
 mod lists;
 mod refusals;

@@ -10,9 +10,10 @@ use super::control_plane::{ControlPlane, content, patiently};
 use super::{LONG, SHORT, member, position, rates, stricter};
 use crate::gateway_process::POLICY;
 
-/// Compiles, and refuses every token: the keys of its provider are in a file that is not there.
+/// Compiles, and refuses every token: nobody is where the keys of its provider are said to be.
 fn without_keys() -> String {
-    stricter().replace("keys: portico", "keys: file:missing")
+    let nowhere = r#"{ url: "https://localhost:1/keys", refresh: 5min, stale_for: 1h, addresses: [127.0.0.0/8, "::1"] }"#;
+    stricter().replace("keys: portico", &format!("keys: {nowhere}"))
 }
 
 #[tokio::test]

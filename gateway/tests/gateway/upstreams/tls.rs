@@ -391,12 +391,21 @@ async fn post_any(gateway: &GatewayProcess) -> u16 {
 }
 
 #[tokio::test]
-async fn tls8_a_policy_that_names_files_that_are_not_there_is_refused() {
+async fn tls8_a_policy_that_names_files_that_are_not_there_is_refused_until_they_come() {
     let authorities = Authorities::new();
     let core = TlsUpstream::start(authorities.core()).await;
     let gateway = authorities.gateway(&[&core], "").await;
     let missing = TLS.replace("authority: core", "authority: nobody");
     gateway.policy_file("base.yaml", &policy(&[&core], &missing, ""));
+    gateway
+        .counts(r#"portico_policy_reloads_total{outcome="refused"}"#, 1)
+        .await;
+    assert_eq!(gateway.get(RATES).await.status(), 200);
+    // Nobody edits the policy again.
+    std::fs::write(folder(&gateway).join("nobody.ca.pem"), authorities.core.pem()).unwrap();
+    gateway
+        .counts(r#"portico_policy_reloads_total{outcome="loaded"}"#, 2)
+        .await;
     gateway
         .counts(r#"portico_policy_reloads_total{outcome="refused"}"#, 1)
         .await;
