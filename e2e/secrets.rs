@@ -289,6 +289,54 @@ async fn secrets_status_says_where_they_are_and_a_rotated_login_needs_no_restart
     system.stop().await.unwrap();
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn no_command_fails_while_the_login_of_the_control_plane_is_rotated() {
+    let stage = Stage::new();
+    let (system, _) = stage.start().await;
+    let data = stage.data_dir().display().to_string();
+    let before = system.pid_of(Service::ControlPlane).unwrap();
+    let secret = stage.data_dir().join("secrets/db_control");
+    let old = std::fs::read_to_string(&secret).unwrap();
+    let owner = std::fs::read_to_string(stage.data_dir().join("secrets/db_owner")).unwrap();
+    let asks = async || {
+        let status = ["keys", "status", "--data-dir", &data];
+        let (code, said) = system.portico(&status).await.unwrap();
+        assert_eq!(code, Some(0), "{said}");
+    };
+    asks().await;
+    sql(&owner, "ALTER ROLE portico_control PASSWORD 'rotated-password'").await;
+    let (address, _) = old.split_once("password=").unwrap();
+    std::fs::write(&secret, format!("{address}password=rotated-password")).unwrap();
+    // Each connection of before ends while it rests; commands go on meanwhile. Those who listen lose theirs as well.
+    let since = number(&owner, "SELECT extract(epoch FROM clock_timestamp())::bigint").await;
+    until(async || {
+        asks().await;
+        let of_before = format!(
+            "FROM pg_stat_activity WHERE usename = 'portico_control' AND extract(epoch FROM backend_start) < {since}"
+        );
+        let resting = "state = 'idle' AND state_change < clock_timestamp() - interval '2 seconds'";
+        let end = format!("SELECT count(pg_terminate_backend(pid)) {of_before} AND {resting}");
+        number(&owner, &end).await;
+        number(&owner, &format!("SELECT count(*) {of_before}")).await == 0
+    })
+    .await;
+    for _ in 0..10 {
+        asks().await;
+    }
+    assert_eq!(system.pid_of(Service::ControlPlane).unwrap(), before);
+    system.stop().await.unwrap();
+}
+
+async fn number(url: &str, statement: &str) -> i64 {
+    use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Executor as _, Row as _};
+    let options: sqlx::postgres::PgConnectOptions = url.parse().unwrap();
+    let mut connection = options.connect().await.unwrap();
+    let statement = sqlx::raw_sql(AssertSqlSafe(statement.to_owned()));
+    let number = connection.fetch_one(statement).await.unwrap().get(0);
+    connection.close().await.unwrap();
+    number
+}
+
 async fn sql(url: &str, statement: &'static str) {
     use sqlx::{ConnectOptions as _, Connection as _, Executor as _};
     let options: sqlx::postgres::PgConnectOptions = url.parse().unwrap();

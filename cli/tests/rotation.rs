@@ -39,11 +39,12 @@ async fn no_valid_token_is_refused_and_no_ended_key_accepted_whatever_fails_duri
         Turn::CrashAfterCommit,
         Turn::Stopped(Duration::from_secs(2)),
         Turn::DatabaseRestart,
+        Turn::Reinstatement,
     ];
     let report = rotations.run(|line| println!("{line}")).await.unwrap();
     println!("{report}");
     assert_eq!(report.faults(), Vec::<String>::new());
-    assert_eq!((report.rotations, report.crashes), (6, 6));
+    assert_eq!((report.rotations, report.crashes, report.called_back), (8, 6, 1));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,6 +2,7 @@
 
 mod agreement;
 mod callers;
+mod database_login;
 mod description;
 mod durability;
 mod entrance;
@@ -16,6 +17,8 @@ mod refusal;
 mod reload;
 mod revocation;
 mod rotation;
+mod secrecy;
+mod stolen_key;
 
 use serde::Serialize;
 
@@ -73,11 +76,14 @@ pub(crate) enum Claim {
     Durability,
     Rotation,
     Revocation,
+    StolenKey,
+    DatabaseLogin,
+    Secrecy,
     Isolation,
 }
 
 impl Claim {
-    pub(crate) const ALL: [Self; 14] = [
+    pub(crate) const ALL: [Self; 17] = [
         Self::Refusal,
         Self::Forwarding,
         Self::Entrance,
@@ -91,6 +97,9 @@ impl Claim {
         Self::Durability,
         Self::Rotation,
         Self::Revocation,
+        Self::StolenKey,
+        Self::DatabaseLogin,
+        Self::Secrecy,
         Self::Isolation,
     ];
 
@@ -109,6 +118,9 @@ impl Claim {
             Self::Durability => "durability",
             Self::Rotation => "rotation",
             Self::Revocation => "revocation",
+            Self::StolenKey => "stolen-key",
+            Self::DatabaseLogin => "database-login",
+            Self::Secrecy => "secrecy",
             Self::Isolation => "isolation",
         }
     }
@@ -144,6 +156,11 @@ impl Claim {
             }
             Self::Rotation => "Rotating the signing key refuses no valid token.",
             Self::Revocation => "What is revoked is refused at the gateway within a second.",
+            Self::StolenKey => {
+                "A stolen signing key verifies nothing within five seconds, and people log in again at once."
+            }
+            Self::DatabaseLogin => "The password of the database is changed, and not one request fails.",
+            Self::Secrecy => "No secret is in logs, metrics, files, environments or command lines.",
             Self::Isolation => {
                 "In the database, without a tenant nothing is visible, and a stranger's rows never are."
             }
@@ -210,6 +227,18 @@ impl Claim {
                 "A token, a session and a person are revoked with `portico revoke` while their tokens are in use. Each must be \
                  answered 401, most of them within a second after the command has ended, and somebody else's token must stay good."
             }
+            Self::StolenKey => {
+                "The active signing key is revoked with `portico keys revoke`. A token that it signed must be answered 401 within five \
+                 seconds; a log-in must give a token of another key, which is answered 200."
+            }
+            Self::DatabaseLogin => {
+                "The password of the core's role is changed, then the secret; connections of before are ended while they rest, and \
+                 more clients than there are connections call at once. Every answer must be 200, over new connections."
+            }
+            Self::Secrecy => {
+                "After log-ins, every secret of the system and of a customer is looked for in every file of the data directory but its \
+                 own, and in the metrics, environment and command line of every process: raw, in hexadecimal and in base64."
+            }
             Self::Isolation => {
                 "The books are read with the database role of the core, table by table: once with no tenant set, once as one \
                  customer. Nothing may be visible in the first case, and in the second only rows of that customer."
@@ -232,6 +261,9 @@ impl Claim {
             Self::Durability => "clients repeat with a new idempotency key",
             Self::Rotation => "the old key is retired at once",
             Self::Revocation => "the revocations name another issuer",
+            Self::StolenKey => "another key is revoked",
+            Self::DatabaseLogin => "nobody tells the core of the new password",
+            Self::Secrecy => "a password is written into a log",
             Self::Isolation => "row-level security is switched off",
         }
     }
@@ -251,6 +283,9 @@ impl Claim {
             Self::Durability => &["I1", "I2", "I3", "I5", "I6"],
             Self::Rotation => &["INV-1", "INV-5"],
             Self::Revocation => &["J41", "INV-A23"],
+            Self::StolenKey => &["INV-2", "INV-4"],
+            Self::DatabaseLogin => &["CTL-4"],
+            Self::Secrecy => &["INV-A17"],
             Self::Isolation => &["I13"],
         }
     }
@@ -270,6 +305,9 @@ impl Claim {
             Self::Durability => durability::check(ground).await,
             Self::Rotation => rotation::check(ground).await,
             Self::Revocation => revocation::check(ground).await,
+            Self::StolenKey => stolen_key::check(ground).await,
+            Self::DatabaseLogin => database_login::check(ground).await,
+            Self::Secrecy => secrecy::check(ground).await,
             Self::Isolation => isolation::check(ground).await,
         }
     }
@@ -290,6 +328,9 @@ impl Claim {
             Self::Durability => durability::control(ground).await,
             Self::Rotation => rotation::control(ground).await,
             Self::Revocation => revocation::control(ground).await,
+            Self::StolenKey => stolen_key::control(ground).await,
+            Self::DatabaseLogin => database_login::control(ground).await,
+            Self::Secrecy => secrecy::control(ground).await,
             Self::Isolation => isolation::control(ground).await,
         }
     }
