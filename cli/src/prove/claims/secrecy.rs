@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
+use memchr::memmem::Finder;
 use trial::Service;
 
 use super::Verdict;
@@ -45,28 +46,19 @@ async fn search(ground: &Ground) -> anyhow::Result<Verdict> {
     let data = &ground.system.launch().data_dir;
     let folder = data.join("secrets");
     let mut wanted = vec![
-        (
-            "a customer's password".to_owned(),
-            customer.password.clone().into_bytes(),
-        ),
-        (
-            "an access token".to_owned(),
-            customer.tokens.access.clone().into_bytes(),
-        ),
-        (
-            "a refresh token".to_owned(),
-            customer.tokens.refresh.clone().into_bytes(),
-        ),
+        ("a customer's password", finders(customer.password.as_bytes())),
+        ("an access token", finders(customer.tokens.access.as_bytes())),
+        ("a refresh token", finders(customer.tokens.refresh.as_bytes())),
     ];
     for name in SECRETS {
         let secret = std::fs::read(folder.join(name)).with_context(|| name.to_owned())?;
-        wanted.push((name.to_owned(), secret));
+        wanted.push((name, finders(secret.trim_ascii_end())));
     }
     let (mut verdict, mut places) = (Verdict::default(), 0_usize);
     let mut look = |place: &str, text: &[u8], verdict: &mut Verdict| {
         places += 1;
-        for (name, secret) in &wanted {
-            if is_in(secret, text) {
+        for (name, forms) in &wanted {
+            if forms.iter().any(|form| form.find(text).is_some()) {
                 verdict.fail(format!("{name} is in {place}"));
             }
         }
@@ -101,28 +93,13 @@ async fn search(ground: &Ground) -> anyhow::Result<Verdict> {
     Ok(verdict)
 }
 
-/// Whether a secret is in a text, as it is or in a usual form.
-fn is_in(secret: &[u8], text: &[u8]) -> bool {
+/// Finds a secret, as it is and in the usual forms.
+fn finders(secret: &[u8]) -> [Finder<'static>; 3] {
     let hexadecimal: String = secret.iter().map(|byte| format!("{byte:02x}")).collect();
     // The last characters of base64 depend on what follows.
     let whole = secret.len() / 3 * 3;
     let base64 = STANDARD_NO_PAD.encode(secret.get(..whole).unwrap_or_default());
-    [secret, hexadecimal.as_bytes(), base64.as_bytes()]
-        .into_iter()
-        .any(|form| memmem(text, form))
-}
-
-fn memmem(text: &[u8], wanted: &[u8]) -> bool {
-    let Some(first) = wanted.first() else { return false };
-    let mut rest = text;
-    while let Some(at) = rest.iter().position(|byte| byte == first) {
-        let (_, found) = rest.split_at(at);
-        if found.starts_with(wanted) {
-            return true;
-        }
-        rest = found.split_first().map_or(&[], |(_, after)| after);
-    }
-    false
+    [secret, hexadecimal.as_bytes(), base64.as_bytes()].map(|form| Finder::new(form).into_owned())
 }
 
 fn files_below(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
