@@ -38,7 +38,7 @@ fn main() {
     let mut next = || arguments.next().expect("PORT UPSTREAM_PORT CERTIFICATE KEY");
     let (port, upstream, certificate, key) = (next(), next(), next(), next());
     let configuration = ServerConf {
-        threads: 2,
+        threads: std::thread::available_parallelism().map_or(2, |count| count.get() * 2),
         ..ServerConf::default()
     };
     let mut server = Server::new_with_opt_and_conf(Opt::default(), configuration);

@@ -39,7 +39,7 @@ pub struct Settings {
     pub listen: BTreeMap<String, SocketAddr>,
     /// Metrics and health for operators; port 0 picks a free port.
     pub private_listen: SocketAddr,
-    /// Worker threads, each with its own runtime and listeners; 0 means one per core.
+    /// Worker threads, each with its own runtime and listeners; 0 means two for each processor.
     pub threads: usize,
     /// Logs, traces and error reports.
     pub telemetry: TelemetrySettings,
@@ -455,7 +455,10 @@ impl Settings {
         if self.threads > 0 {
             self.threads
         } else {
-            std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+            // Of two, one goes on when the processor of the other is taken: ADR 0040.
+            std::thread::available_parallelism()
+                .map_or(1, std::num::NonZero::get)
+                .saturating_mul(2)
         }
     }
 }

@@ -3,7 +3,7 @@
 
 use anyhow::{Context as _, bail, ensure};
 use fleet::{Digest, Envelope, PolicyContent, Position, Signature, Statement, Stream, to_be_signed};
-use keyring::{Algorithm, KeyEncryptionKeys, SealedFor, SealedPrivateKey, SigningKey};
+use keyring::{Algorithm, KeyEncryptionKeys, SigningKey};
 use serde_json::Value;
 use serde_json::value::to_raw_value;
 use service_runtime::clock::Clock;
@@ -116,19 +116,7 @@ impl Stage {
     /// Takes the key that signs now out of the database.
     async fn steal(&self) -> anyhow::Result<SigningKey> {
         let row = store::signing_key(&mut self.superuser().await?, BUNDLE).await?;
-        let algorithm: Algorithm = row.algorithm.parse()?;
-        let place = SealedFor {
-            ring: BUNDLE,
-            kid: &row.kid,
-            algorithm,
-        };
-        let sealed = SealedPrivateKey {
-            kek_version: row.kek_version,
-            wrapped_data_key: row.wrapped_data_key,
-            ciphertext: row.ciphertext,
-        };
-        let document = KeyEncryptionKeys::parse([(1, self.kek.as_slice())])?.open(place, &sealed)?;
-        Ok(SigningKey::from_pkcs8(algorithm, &document)?)
+        row.open(&KeyEncryptionKeys::parse([(1, self.kek.as_slice())])?, BUNDLE)
     }
 
     /// What an operator does about a stolen key: another one signs, it is revoked, and the roots name it no more.

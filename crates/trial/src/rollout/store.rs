@@ -3,18 +3,13 @@
 use chrono::{DateTime, Utc};
 use sqlx::{Executor as _, PgConnection};
 
-use crate::rotation::store::SealedRow;
+use crate::rotation::store::{SealedRow, WAIT};
 
 /// Makes places at which a step of a roll-out waits while somebody holds the place's lock: nothing of the binary is changed
 /// for it. See [`super::kill::Step`] for the numbers.
 pub(super) async fn install_failpoints(superuser: &mut PgConnection) -> sqlx::Result<()> {
+    superuser.execute(sqlx::raw_sql(WAIT)).await?;
     let statements = r"
-        CREATE SCHEMA trial;
-        CREATE FUNCTION trial.wait() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-        BEGIN
-            PERFORM pg_advisory_xact_lock_shared(TG_ARGV[0]::bigint);
-            RETURN NULL;
-        END $$;
         CREATE TRIGGER trial_stated AFTER INSERT ON control.statement FOR EACH ROW
             WHEN (NEW.stream = 'policy') EXECUTE FUNCTION trial.wait('7401');
         CREATE TRIGGER trial_begun AFTER INSERT ON control.rollout FOR EACH ROW EXECUTE FUNCTION trial.wait('7402');

@@ -1,5 +1,6 @@
 //! What the harness reads from the database, and where it makes a transition stand still.
 
+use keyring::{Algorithm, KeyEncryptionKeys, SealedFor, SealedPrivateKey, SigningKey};
 use sqlx::{Executor as _, PgConnection};
 
 use super::evidence::{Key, Snapshot};
@@ -12,6 +13,33 @@ pub(crate) struct SealedRow {
     pub(crate) ciphertext: Vec<u8>,
     pub(crate) wrapped_data_key: Option<Vec<u8>>,
 }
+
+impl SealedRow {
+    /// The key of a ring, to whoever has the row and the key-encryption keys.
+    pub(crate) fn open(self, keks: &KeyEncryptionKeys, ring: &str) -> anyhow::Result<SigningKey> {
+        let algorithm: Algorithm = self.algorithm.parse()?;
+        let place = SealedFor {
+            ring,
+            kid: &self.kid,
+            algorithm,
+        };
+        let sealed = SealedPrivateKey {
+            kek_version: self.kek_version,
+            wrapped_data_key: self.wrapped_data_key,
+            ciphertext: self.ciphertext,
+        };
+        Ok(SigningKey::from_pkcs8(algorithm, &keks.open(place, &sealed)?)?)
+    }
+}
+
+/// What a trigger calls to wait while somebody holds the lock whose number it gives.
+pub(crate) const WAIT: &str = r"
+        CREATE SCHEMA trial;
+        CREATE FUNCTION trial.wait() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+        BEGIN
+            PERFORM pg_advisory_xact_lock_shared(TG_ARGV[0]::bigint);
+            RETURN NULL;
+        END $$;";
 
 /// Every key of every ring, times in microseconds.
 pub(super) async fn keys(auditor: &mut PgConnection) -> sqlx::Result<Vec<Key>> {
@@ -112,13 +140,8 @@ pub(super) async fn replace_material(control: &mut PgConnection, kid: &str) -> s
 /// Makes places at which a transition of the ring `access` waits while somebody holds the place's lock: nothing of the
 /// binary is changed for it. See [`super::faults::Failpoint`] for the numbers.
 pub(super) async fn install_failpoints(superuser: &mut PgConnection) -> sqlx::Result<()> {
+    superuser.execute(sqlx::raw_sql(WAIT)).await?;
     let statements = r"
-        CREATE SCHEMA trial;
-        CREATE FUNCTION trial.wait() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-        BEGIN
-            PERFORM pg_advisory_xact_lock_shared(TG_ARGV[0]::bigint);
-            RETURN NULL;
-        END $$;
         CREATE TRIGGER trial_inserted AFTER INSERT ON control.signing_key FOR EACH ROW
             WHEN (NEW.ring = 'access') EXECUTE FUNCTION trial.wait('7301');
         CREATE TRIGGER trial_published AFTER INSERT OR UPDATE ON control.signing_key FOR EACH ROW

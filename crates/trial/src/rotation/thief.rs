@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use database::cluster;
-use keyring::{Algorithm, Claims, KeyEncryptionKeys, SealedFor, SealedPrivateKey, SigningKey};
+use keyring::{Claims, KeyEncryptionKeys, SealedFor, SealedPrivateKey, SigningKey};
 use sqlx::{Connection as _, PgConnection};
 use tokio::process::Command;
 use tokio::time::{MissedTickBehavior, interval};
@@ -62,26 +62,15 @@ impl Thief {
     pub(super) async fn steal(&self) -> anyhow::Result<()> {
         let mut superuser = PgConnection::connect(&self.database_url).await?;
         let row = store::active_key(&mut superuser).await?;
-        let algorithm: Algorithm = row.algorithm.parse()?;
-        let place = SealedFor {
-            ring: ACCESS,
-            kid: &row.kid,
-            algorithm,
-        };
-        let sealed = SealedPrivateKey {
-            kek_version: row.kek_version,
-            wrapped_data_key: row.wrapped_data_key,
-            ciphertext: row.ciphertext,
-        };
-        let document = self.keks.open(place, &sealed)?;
+        let key = row.open(&self.keks, ACCESS)?;
         let model = self.pool.pick(0).context("no token to look like")?;
         let stolen = Stolen {
-            key: SigningKey::from_pkcs8(algorithm, &document)?,
+            key,
             model: claims(&model.text)?,
             backdated: Mutex::default(),
         };
         let mut all = self.stolen.lock().unwrap_or_else(PoisonError::into_inner);
-        if all.iter().all(|known| known.key.kid() != row.kid) {
+        if all.iter().all(|known| known.key.kid() != stolen.key.kid()) {
             all.push(Arc::new(stolen));
         }
         Ok(())
