@@ -3,6 +3,7 @@
 use std::fmt;
 
 use chrono::{DateTime, Utc};
+use keyring::{KeyEncryptionKeys, SealedFor, SealedPrivateKey};
 use sqlx::{AssertSqlSafe, PgConnection};
 use uuid::Uuid;
 
@@ -144,6 +145,51 @@ pub(super) async fn retire_retiring_keys(conn: &mut PgConnection) -> sqlx::Resul
     .map(drop)
 }
 
+/// A private key as it lies in the database.
+pub(super) struct SealedKey {
+    kid: String,
+    ring: String,
+    algorithm: String,
+    kek_version: i32,
+    wrapped_data_key: Option<Vec<u8>>,
+    ciphertext: Vec<u8>,
+}
+
+impl SealedKey {
+    /// Whether these keys open it, whatever version the row names: a thief tries them all.
+    pub(super) fn opens_with(&self, keks: &KeyEncryptionKeys) -> bool {
+        let Ok(algorithm) = self.algorithm.parse() else {
+            return false;
+        };
+        let row = SealedFor {
+            ring: &self.ring,
+            kid: &self.kid,
+            algorithm,
+        };
+        keks.versions().chain([self.kek_version]).any(|kek_version| {
+            let sealed = SealedPrivateKey {
+                kek_version,
+                wrapped_data_key: self.wrapped_data_key.clone(),
+                ciphertext: self.ciphertext.clone(),
+            };
+            keks.open(row, &sealed).is_ok()
+        })
+    }
+}
+
+/// Every private key.
+pub(super) async fn sealed_keys(conn: &mut PgConnection) -> sqlx::Result<Vec<SealedKey>> {
+    sqlx::query_as!(
+        SealedKey,
+        r#"
+        SELECT kid, ring, algorithm, kek_version, wrapped_data_key, sealed_private_key AS "ciphertext!"
+          FROM control.signing_key WHERE sealed_private_key IS NOT NULL
+        "#
+    )
+    .fetch_all(conn)
+    .await
+}
+
 /// Gives the core's role another password. When that was.
 pub(super) async fn set_core_password(
     conn: &mut PgConnection,
@@ -176,7 +222,7 @@ pub(super) async fn end_resting_logins(conn: &mut PgConnection, before: DateTime
               AND state_change < clock_timestamp() - interval '2 seconds'"#,
         before
     )
-    .execute(conn)
+    .fetch_all(conn)
     .await
     .map(drop)
 }

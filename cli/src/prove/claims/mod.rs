@@ -11,6 +11,8 @@ mod forwarding;
 mod headers;
 mod isolation;
 mod limits;
+mod old_kek;
+mod operator;
 mod patience;
 mod policy_error;
 mod refusal;
@@ -77,13 +79,14 @@ pub(crate) enum Claim {
     Rotation,
     Revocation,
     StolenKey,
+    OldKek,
     DatabaseLogin,
     Secrecy,
     Isolation,
 }
 
 impl Claim {
-    pub(crate) const ALL: [Self; 17] = [
+    pub(crate) const ALL: [Self; 18] = [
         Self::Refusal,
         Self::Forwarding,
         Self::Entrance,
@@ -98,6 +101,7 @@ impl Claim {
         Self::Rotation,
         Self::Revocation,
         Self::StolenKey,
+        Self::OldKek,
         Self::DatabaseLogin,
         Self::Secrecy,
         Self::Isolation,
@@ -119,6 +123,7 @@ impl Claim {
             Self::Rotation => "rotation",
             Self::Revocation => "revocation",
             Self::StolenKey => "stolen-key",
+            Self::OldKek => "old-kek",
             Self::DatabaseLogin => "database-login",
             Self::Secrecy => "secrecy",
             Self::Isolation => "isolation",
@@ -158,6 +163,9 @@ impl Claim {
             Self::Revocation => "What is revoked is refused at the gateway within a second.",
             Self::StolenKey => {
                 "A stolen signing key verifies nothing within five seconds, and people log in again at once."
+            }
+            Self::OldKek => {
+                "Once a key-encryption key is replaced, a thief who has the old one and the database opens no private key."
             }
             Self::DatabaseLogin => "The password of the database is changed, and not one request fails.",
             Self::Secrecy => "No secret is in logs, metrics, files, environments or command lines.",
@@ -231,6 +239,11 @@ impl Claim {
                 "The active signing key is revoked with `portico keys revoke`. A token that it signed must be answered 401 within five \
                  seconds; a log-in must give a token of another key, which is answered 200."
             }
+            Self::OldKek => {
+                "A new version of the key-encryption key is named in the settings; `portico kek` rotates, rewraps and retires. Every \
+                 private key of the database is then tried with the secret of the old version, which must open none, and of the \
+                 new one; tokens of before and of after must be good."
+            }
             Self::DatabaseLogin => {
                 "The password of the core's role is changed, then the secret; connections of before are ended while they rest, and \
                  more clients than there are connections call at once. Every answer must be 200, over new connections."
@@ -262,6 +275,7 @@ impl Claim {
             Self::Rotation => "the old key is retired at once",
             Self::Revocation => "the revocations name another issuer",
             Self::StolenKey => "another key is revoked",
+            Self::OldKek => "nothing is rewrapped",
             Self::DatabaseLogin => "nobody tells the core of the new password",
             Self::Secrecy => "a password is written into a log",
             Self::Isolation => "row-level security is switched off",
@@ -284,6 +298,7 @@ impl Claim {
             Self::Rotation => &["INV-1", "INV-5"],
             Self::Revocation => &["J41", "INV-A23"],
             Self::StolenKey => &["INV-2", "INV-4"],
+            Self::OldKek => &["CTL-10"],
             Self::DatabaseLogin => &["CTL-4"],
             Self::Secrecy => &["INV-A17"],
             Self::Isolation => &["I13"],
@@ -306,6 +321,7 @@ impl Claim {
             Self::Rotation => rotation::check(ground).await,
             Self::Revocation => revocation::check(ground).await,
             Self::StolenKey => stolen_key::check(ground).await,
+            Self::OldKek => old_kek::check(ground).await,
             Self::DatabaseLogin => database_login::check(ground).await,
             Self::Secrecy => secrecy::check(ground).await,
             Self::Isolation => isolation::check(ground).await,
@@ -329,6 +345,7 @@ impl Claim {
             Self::Rotation => rotation::control(ground).await,
             Self::Revocation => revocation::control(ground).await,
             Self::StolenKey => stolen_key::control(ground).await,
+            Self::OldKek => old_kek::control(ground).await,
             Self::DatabaseLogin => database_login::control(ground).await,
             Self::Secrecy => secrecy::control(ground).await,
             Self::Isolation => isolation::control(ground).await,

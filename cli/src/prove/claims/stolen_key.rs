@@ -2,10 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use serde_json::Value;
 
 use super::Verdict;
+use super::operator::portico;
 use super::rotation::key_id;
 use crate::prove::ground::Ground;
 
@@ -68,15 +69,4 @@ async fn revoke_and_look(ground: &Ground, customer: &trial::Customer, kid: &str)
     });
     verdict.fact("whoever logged in again was answered 200");
     Ok(verdict)
-}
-
-async fn portico(ground: &Ground, arguments: &[&str]) -> anyhow::Result<String> {
-    let data_dir = ground.system.launch().data_dir.display().to_string();
-    let more = ["--format", "json", "--data-dir", &data_dir];
-    let arguments = [arguments, &more].concat();
-    let (code, text) = ground.system.portico(&arguments).await?;
-    if code != Some(0) {
-        bail!("{arguments:?} ended with {code:?}: {text}");
-    }
-    Ok(text)
 }
