@@ -228,7 +228,7 @@ async fn no_secret_is_found_outside_its_store() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn secrets_status_says_where_they_are_and_a_rotated_login_needs_no_restart() {
+async fn secrets_status_says_where_they_are_and_rotated_logins_need_no_restart() {
     let stage = Stage::new();
     let (system, door) = stage.start().await;
     let customer = door.sign_up().await.unwrap();
@@ -286,13 +286,12 @@ async fn secrets_status_says_where_they_are_and_a_rotated_login_needs_no_restart
         core,
         "it was not started again"
     );
+    rotate_the_login_of_the_control_plane(&stage, &system).await;
     system.stop().await.unwrap();
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn no_command_fails_while_the_login_of_the_control_plane_is_rotated() {
-    let stage = Stage::new();
-    let (system, _) = stage.start().await;
+/// No command fails meanwhile, and the control plane is not started again.
+async fn rotate_the_login_of_the_control_plane(stage: &Stage, system: &System) {
     let data = stage.data_dir().display().to_string();
     let before = system.pid_of(Service::ControlPlane).unwrap();
     let secret = stage.data_dir().join("secrets/db_control");
@@ -324,7 +323,6 @@ async fn no_command_fails_while_the_login_of_the_control_plane_is_rotated() {
         asks().await;
     }
     assert_eq!(system.pid_of(Service::ControlPlane).unwrap(), before);
-    system.stop().await.unwrap();
 }
 
 async fn number(url: &str, statement: &str) -> i64 {

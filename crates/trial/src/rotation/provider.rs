@@ -10,6 +10,7 @@ use anyhow::{Context as _, ensure};
 use serde_json::Value;
 use tokio::time::{Instant, sleep_until};
 
+use super::clock::now;
 use super::run::Run;
 use super::service::Service;
 use crate::edge::eventually;
@@ -55,7 +56,7 @@ impl Run {
             .context("nobody keeps the secrets")?
             .set_down
             .clone();
-        let from = self.begin();
+        let from = now();
         set_down(true);
         self.all_say("that their secrets cannot be fetched", |failing| failing > 0)
             .await?;
@@ -65,7 +66,7 @@ impl Run {
         set_down(false);
         self.all_say("that they can again", |failing| failing == 0)
             .await?;
-        self.end("T-X3", from);
+        self.note_spell("T-X3", from);
         Ok(format!("who keeps the secrets was away for {} s", time.as_secs()))
     }
 

@@ -100,7 +100,7 @@ pub struct Report {
     pub storms: Vec<Storm>,
     /// What may fail no request.
     pub spells: Vec<Spell>,
-    /// How many private keys may be looked for: none where nobody has the key-encryption key.
+    /// Whether somebody had the key-encryption key, to forge tokens and to search the dump.
     is_searched: bool,
     /// p99 of verifications at gateways, in microseconds: without rotations, and with them and no fault.
     pub p99: (Micros, Micros),

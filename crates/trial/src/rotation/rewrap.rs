@@ -11,6 +11,7 @@ use serde_json::Value;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
+use super::clock::now;
 use super::operator::{self, Outcome};
 use super::run::Run;
 use super::store::{self, ArchivedRows};
@@ -43,7 +44,7 @@ impl Run {
             left -= batch.kids.len();
             store::archive(&mut superuser, &batch).await?;
         }
-        let from = self.begin();
+        let from = now();
         let socket = self.stage.socket(control_plane);
         done(operator::rotate_kek(&socket).await)?;
         let middle = store::archived(&mut superuser, i64::try_from(rows / 2)?, 1).await?;
@@ -59,7 +60,7 @@ impl Run {
             .filter_map(|batch| batch.get("rewrapped")?.as_u64())
             .sum();
         done(operator::retire_kek(&socket, 1).await)?;
-        self.end("T-X4", from);
+        self.note_spell("T-X4", from);
         ensure!(
             before_the_kill > 0 && after_the_kill > 0,
             "it was not killed in the middle"

@@ -157,13 +157,8 @@ impl Run {
         Span { from, to: now() }
     }
 
-    /// Something begins while no request may fail.
-    pub(super) fn begin(&self) -> Micros {
-        now()
-    }
-
-    /// It has ended.
-    pub(super) fn end(&mut self, row: &'static str, from: Micros) {
+    /// Something that began at this moment is over, and no request may have failed meanwhile.
+    pub(super) fn note_spell(&mut self, row: &'static str, from: Micros) {
         let span = Span { from, to: now() };
         self.spells.push(Spell {
             row,
