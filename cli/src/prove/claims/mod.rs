@@ -175,6 +175,7 @@ impl Claim {
         }
     }
 
+    #[expect(clippy::too_many_lines, reason = "one arm for each claim")]
     pub(crate) const fn method(self) -> &'static str {
         match self {
             Self::Refusal => {

@@ -160,6 +160,8 @@ pub(super) struct Evidence {
     pub(super) tokens: Vec<Token>,
     /// Every request.
     pub(super) requests: Vec<Request>,
+    /// Every log-in.
+    pub(super) log_ins: Vec<LogIn>,
     /// Every key of every ring.
     pub(super) keys: Vec<Key>,
     /// Keys that were called back, as the database had them before: each signed once more than its row tells at the end.

@@ -30,6 +30,6 @@ pub use drill::{Control, Rotations, Turn};
 pub use evidence::{Micros, Terms};
 pub use faults::Failpoint;
 pub use judge::{Invariant, Violation};
-pub use provider::Provider;
+pub use provider::{Keep, Provider};
 pub use report::{Report, Span, Spell};
 pub use storm::Storm;

@@ -15,6 +15,9 @@ use super::run::Run;
 use super::service::Service;
 use crate::edge::eventually;
 
+/// Takes a secret of a name; its reference.
+pub type Keep = dyn Fn(&str, &str) -> String + Send + Sync;
+
 /// Who keeps the secrets of a run, in place of files.
 #[derive(Clone)]
 pub struct Provider {
@@ -22,8 +25,8 @@ pub struct Provider {
     pub settings: Value,
     /// The reference of the key-encryption key, which never leaves.
     pub kek: String,
-    /// Takes a secret of this name; its reference.
-    pub keep: Arc<dyn Fn(&str, &str) -> String + Send + Sync>,
+    /// Takes each secret.
+    pub keep: Arc<Keep>,
     /// Whether nobody is answered from now on.
     pub set_down: Arc<dyn Fn(bool) + Send + Sync>,
 }

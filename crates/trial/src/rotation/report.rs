@@ -109,7 +109,6 @@ pub struct Report {
 impl Report {
     pub(super) fn new(
         evidence: &Evidence,
-        log_ins: &[LogIn],
         crashes: usize,
         kid_reuse_refused: bool,
         storms: Vec<Storm>,
@@ -126,7 +125,7 @@ impl Report {
             *statuses.entry(request.status).or_default() += 1;
         }
         let mut of_log_ins: BTreeMap<u16, usize> = BTreeMap::new();
-        for log_in in log_ins {
+        for log_in in &evidence.log_ins {
             *of_log_ins.entry(log_in.status).or_default() += 1;
         }
         let accepted =
@@ -159,7 +158,7 @@ impl Report {
             storms,
             spells: spells
                 .into_iter()
-                .map(|spell| spell.counted(&issued, log_ins))
+                .map(|spell| spell.counted(&issued, &evidence.log_ins))
                 .collect(),
             p99: (p99(&issued, quiet), p99(&issued, rotating)),
             statuses,

@@ -75,6 +75,7 @@ fn good() -> Evidence {
                 at: at(191),
             },
         ],
+        log_ins: Vec::new(),
         cut_off: Vec::new(),
         ended_sessions: Vec::new(),
         snapshots: vec![Snapshot {
