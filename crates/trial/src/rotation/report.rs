@@ -365,3 +365,52 @@ impl fmt::Display for Report {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spell(requests: &[(Micros, u16)], log_ins: &[(Micros, u16)]) -> Option<String> {
+        let request = |&(sent, status): &(Micros, u16)| Request {
+            token: 0,
+            gateway: 0,
+            target: Target::Core,
+            sent,
+            received: sent,
+            status,
+            code: "",
+        };
+        let requests: Vec<Request> = requests.iter().map(request).collect();
+        let log_ins: Vec<LogIn> = log_ins
+            .iter()
+            .map(|&(sent, status)| LogIn { sent, status })
+            .collect();
+        let spell = Spell {
+            row: "T-X3",
+            span: Span { from: 10, to: 20 },
+            ..Spell::default()
+        };
+        spell
+            .counted(&requests.iter().collect::<Vec<_>>(), &log_ins)
+            .fault()
+    }
+
+    #[test]
+    fn what_fails_in_a_spell_is_a_fault_and_so_is_a_spell_to_which_nobody_came() {
+        let good = [(10, 200), (19, 401)];
+        assert_eq!(spell(&good, &[(12, 200)]), None);
+        let outside = [(9, 503), (10, 200), (20, 0)];
+        assert_eq!(spell(&outside, &[(12, 200)]), None);
+        for (requests, log_ins) in [
+            ([(11, 503), (12, 200)], [(12, 200)]),
+            ([(11, 0), (12, 200)], [(12, 200)]),
+            ([(11, 200), (12, 200)], [(12, 500)]),
+        ] {
+            let fault = spell(&requests, &log_ins).unwrap();
+            assert_eq!(fault, "T-X3: 1 of 3 requests failed");
+        }
+        for (requests, log_ins) in [([(9, 200)], [(12, 200)]), ([(12, 200)], [(9, 200)])] {
+            assert_eq!(spell(&requests, &log_ins).unwrap(), "T-X3: nobody came");
+        }
+    }
+}

@@ -185,3 +185,38 @@ async fn ask(connection: &mut Connection, path: &str, token: &str) -> anyhow::Re
     let request = format!("GET {path} HTTP/1.1\r\nHost: {HOST}\r\nAuthorization: Bearer {token}\r\n\r\n");
     Ok(connection.send(&request).await?.status)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn storm(answers: &[(u16, usize)], asked: (usize, usize)) -> Vec<String> {
+        let storm = Storm {
+            answers: answers.iter().copied().collect(),
+            lasted: Duration::from_millis(20_050),
+            asked_issuer: asked.0,
+            asked_control_plane: asked.1,
+        };
+        storm.faults()
+    }
+
+    #[test]
+    fn t_k6_one_question_in_five_seconds_is_the_bound_and_no_token_is_good() {
+        let refused = [(401, 190_000), (503, 12)];
+        assert_eq!(storm(&refused, (5, 5)), Vec::<String>::new());
+        for (answers, asked, says) in [
+            (refused.as_slice(), (6, 0), "another issuer 6 times, of 5"),
+            (&refused, (0, 6), "the control plane 6 times, of 5"),
+            (
+                &[(401, 9), (200, 1)],
+                (0, 0),
+                "1 tokens of unknown keys were answered 200",
+            ),
+            (&[(401, 9), (0, 1)], (0, 0), "were answered 0"),
+            (&[(503, 9)], (0, 0), "no token of an unknown key was refused"),
+        ] {
+            let faults = storm(answers, asked);
+            assert!(faults.len() == 1 && faults[0].contains(says), "{faults:?}");
+        }
+    }
+}
