@@ -203,10 +203,10 @@ mod tests {
     #[test]
     fn t_k6_one_question_in_five_seconds_is_the_bound_and_no_token_is_good() {
         let refused = [(401, 190_000), (503, 12)];
-        assert_eq!(storm(&refused, (5, 5)), Vec::<String>::new());
+        assert_eq!(storm(&refused, (4, 4)), Vec::<String>::new());
         for (answers, asked, says) in [
-            (refused.as_slice(), (6, 0), "another issuer 6 times, of 5"),
-            (&refused, (0, 6), "the control plane 6 times, of 5"),
+            (refused.as_slice(), (5, 0), "another issuer 5 times, of 4"),
+            (&refused, (0, 5), "the control plane 5 times, of 4"),
             (
                 &[(401, 9), (200, 1)],
                 (0, 0),
