@@ -228,7 +228,7 @@ async fn no_secret_is_found_outside_its_store() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn secrets_status_says_where_they_are_and_a_rotated_login_needs_no_restart() {
+async fn secrets_status_says_where_they_are_and_rotated_logins_need_no_restart() {
     let stage = Stage::new();
     let (system, door) = stage.start().await;
     let customer = door.sign_up().await.unwrap();
@@ -286,7 +286,53 @@ async fn secrets_status_says_where_they_are_and_a_rotated_login_needs_no_restart
         core,
         "it was not started again"
     );
+    rotate_the_login_of_the_control_plane(&stage, &system).await;
     system.stop().await.unwrap();
+}
+
+/// No command fails meanwhile, and the control plane is not started again.
+async fn rotate_the_login_of_the_control_plane(stage: &Stage, system: &System) {
+    let data = stage.data_dir().display().to_string();
+    let before = system.pid_of(Service::ControlPlane).unwrap();
+    let secret = stage.data_dir().join("secrets/db_control");
+    let old = std::fs::read_to_string(&secret).unwrap();
+    let owner = std::fs::read_to_string(stage.data_dir().join("secrets/db_owner")).unwrap();
+    let asks = async || {
+        let status = ["keys", "status", "--data-dir", &data];
+        let (code, said) = system.portico(&status).await.unwrap();
+        assert_eq!(code, Some(0), "{said}");
+    };
+    asks().await;
+    sql(&owner, "ALTER ROLE portico_control PASSWORD 'rotated-password'").await;
+    let (address, _) = old.split_once("password=").unwrap();
+    std::fs::write(&secret, format!("{address}password=rotated-password")).unwrap();
+    // Each connection of before ends while it rests; commands go on meanwhile. Those who listen lose theirs as well.
+    let since = number(&owner, "SELECT extract(epoch FROM clock_timestamp())::bigint").await;
+    until(async || {
+        asks().await;
+        let of_before = format!(
+            "FROM pg_stat_activity WHERE usename = 'portico_control' AND extract(epoch FROM backend_start) < {since}"
+        );
+        let resting = "state = 'idle' AND state_change < clock_timestamp() - interval '2 seconds'";
+        let end = format!("SELECT count(pg_terminate_backend(pid)) {of_before} AND {resting}");
+        number(&owner, &end).await;
+        number(&owner, &format!("SELECT count(*) {of_before}")).await == 0
+    })
+    .await;
+    for _ in 0..10 {
+        asks().await;
+    }
+    assert_eq!(system.pid_of(Service::ControlPlane).unwrap(), before);
+}
+
+async fn number(url: &str, statement: &str) -> i64 {
+    use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Executor as _, Row as _};
+    let options: sqlx::postgres::PgConnectOptions = url.parse().unwrap();
+    let mut connection = options.connect().await.unwrap();
+    let statement = sqlx::raw_sql(AssertSqlSafe(statement.to_owned()));
+    let number = connection.fetch_one(statement).await.unwrap().get(0);
+    connection.close().await.unwrap();
+    number
 }
 
 async fn sql(url: &str, statement: &'static str) {

@@ -1,4 +1,4 @@
-//! The drill of key rotation (T-K1 to T-K5): run it through `make rotation-drill`; bench/README.md says how to read it.
+//! The drill of key rotation (T-K1 to T-K6): run it through `make rotation-drill`; bench/README.md says how to read it.
 
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::bail;
 use clap::Parser;
-use trial::rotation::{Control, Invariant, Report, Rotations, Terms, Turn};
+use trial::rotation::{Control, Invariant, Report, Rotations, Storm, Terms, Turn};
 
 /// Rotates keys under load, with wrong clocks and dying processes; no valid token may be refused, no ended key accepted.
 #[derive(Debug, Parser)]
@@ -33,6 +33,12 @@ struct Arguments {
     /// Rounds of turns: three plain rotations, and one with each fault
     #[arg(long, default_value_t = 3)]
     rounds: usize,
+    /// Tokens a second of keys that nobody knows
+    #[arg(long, default_value_t = 10_000)]
+    unknown_keys: u32,
+    /// Private keys that are brought to the next key-encryption key (T-X4)
+    #[arg(long, default_value_t = 20_000)]
+    rewrap: usize,
     /// Where the report is written
     #[arg(long, value_name = "FILE", default_value = "target/rotation-drill.md")]
     out: PathBuf,
@@ -65,6 +71,7 @@ impl Arguments {
             every: Duration::from_secs(self.every),
             turns: self.turns(),
             control: None,
+            provider: None,
         }
     }
 
@@ -78,9 +85,15 @@ impl Arguments {
             Turn::DatabaseRestart,
             Turn::Revocation,
             Turn::Reinstatement,
+            Turn::UnknownKeys(self.unknown_keys, Duration::from_secs(20)),
         ];
         let plain = vec![Turn::Plain; 3 * self.rounds];
-        plain.into_iter().chain(faults.repeat(self.rounds)).collect()
+        let once = [Turn::Rewrap(self.rewrap)];
+        plain
+            .into_iter()
+            .chain(faults.repeat(self.rounds))
+            .chain(once)
+            .collect()
     }
 
     async fn control(&self, control: Control) -> anyhow::Result<Report> {
@@ -169,12 +182,18 @@ fn targets(report: &Report) -> String {
         .max()
         .map_or(0, |latency| latency / 1_000);
     let (quiet, rotating) = report.p99;
+    let of_storms = |count: fn(&Storm) -> usize| report.storms.iter().map(count).sum::<usize>();
     format!(
         "| target | bound | measured |\n| --- | --- | --- |\n\
          | T-K1 valid tokens answered 401, over {} rotations and {} requests | 0 | {refused} |\n\
          | T-K2 tokens of retired or revoked keys accepted after the bound | 0 | {accepted} |\n\
          | T-K4 revocation until no gateway accepts the key | 5,000 ms | {longest} ms |\n\
-         | T-K5 p99 of verification without and with rotations | ≤ 1.1 × | {quiet} µs, {rotating} µs |\n",
-        report.rotations, report.requests
+         | T-K5 p99 of verification without and with rotations | ≤ 1.1 × | {quiet} µs, {rotating} µs |\n\
+         | T-K6 times that a gateway asked for keys in {} ms, for {} tokens of keys that nobody knows | 0.2/s | {} |\n",
+        report.rotations,
+        report.requests,
+        of_storms(|storm| usize::try_from(storm.lasted.as_millis()).unwrap_or(usize::MAX)),
+        of_storms(Storm::tokens),
+        of_storms(|storm| storm.asked_issuer + storm.asked_control_plane),
     )
 }

@@ -192,6 +192,7 @@ mod tests {
                 max_stale_s: 86_400,
                 max_age_days: 90,
             },
+            lent_until: None,
         };
         let failing = SourceStatus {
             reference: "file:/run/secrets/pepper".to_owned(),

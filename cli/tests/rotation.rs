@@ -2,9 +2,13 @@
 
 #![cfg(test)]
 
+use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
-use trial::rotation::{Control, Invariant, Rotations, Terms, Turn};
+use serde_json::{Value, json};
+use stand_ins::{Fake, KEY_ID, Kms, REGION, SECRET, TOKEN, Vault};
+use trial::rotation::{Control, Invariant, Provider, Rotations, Terms, Turn};
 
 /// Time is compressed: a token lives for six seconds, a key set is kept for two.
 fn rotations() -> Rotations {
@@ -26,6 +30,7 @@ fn rotations() -> Rotations {
         every: Duration::from_secs(2),
         turns: vec![Turn::Plain; 3],
         control: None,
+        provider: None,
     }
 }
 
@@ -39,11 +44,14 @@ async fn no_valid_token_is_refused_and_no_ended_key_accepted_whatever_fails_duri
         Turn::CrashAfterCommit,
         Turn::Stopped(Duration::from_secs(2)),
         Turn::DatabaseRestart,
+        Turn::Reinstatement,
+        Turn::UnknownKeys(1_000, Duration::from_secs(2)),
+        Turn::Rewrap(6_000),
     ];
     let report = rotations.run(|line| println!("{line}")).await.unwrap();
     println!("{report}");
     assert_eq!(report.faults(), Vec::<String>::new());
-    assert_eq!((report.rotations, report.crashes), (6, 6));
+    assert_eq!((report.rotations, report.crashes, report.called_back), (8, 6, 1));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -77,4 +85,65 @@ async fn with_keys_that_retire_before_their_tokens_end_valid_tokens_are_refused(
     let report = rotations.run(|line| println!("{line}")).await.unwrap();
     let broken: Vec<Invariant> = report.broken().into_iter().collect();
     assert_eq!(broken, [Invariant::NoValidTokenRefused], "{report}");
+}
+
+/// Every secret is fetched each second, so that six seconds away are like half an hour where it is each five minutes.
+fn provider(
+    (name, section): (&str, Value),
+    kek: &str,
+    fake: Fake,
+    keep: impl Fn(&str, &str) -> String + Send + Sync + 'static,
+) -> Provider {
+    Provider {
+        settings: json!({ name: section, "refresh_every_s": 1 }),
+        kek: kek.to_owned(),
+        keep: Arc::new(keep),
+        set_down: Arc::new(move |is_down| fake.set_down(is_down)),
+    }
+}
+
+async fn vault(folder: &Path) -> Provider {
+    let (vault, fake) = Vault::start().await;
+    let token = folder.join("token");
+    std::fs::write(&token, TOKEN).unwrap();
+    let section = json!({"address": fake.url(), "ca_file": fake.ca.path(), "auth": {"token_file": token}});
+    let keep = move |name: &str, secret: &str| vault.keep(name, secret);
+    provider(("vault", section), "transit://transit/portico", fake, keep)
+}
+
+async fn aws(folder: &Path) -> Provider {
+    let (kms, fake) = Kms::start().await;
+    let path = folder.join("credentials");
+    let credentials = format!("[bank]\naws_access_key_id = {KEY_ID}\naws_secret_access_key = {SECRET}\n");
+    std::fs::write(&path, credentials).unwrap();
+    let section = json!({
+        "region": REGION, "secrets_manager_endpoint": fake.url(), "kms_endpoint": fake.url(), "ca_file": fake.ca.path(),
+        "credentials": {"file": {"path": path, "profile": "bank"}},
+    });
+    let keep = move |name: &str, secret: &str| kms.keep(name, secret);
+    provider(("aws", section), "awskms://alias/bank", fake, keep)
+}
+
+/// `OUTAGE_S` is another time than six seconds, has AWS go away as well, and rotates afterwards.
+#[tokio::test(flavor = "multi_thread")]
+async fn while_nobody_answers_who_keeps_the_secrets_no_request_and_no_log_in_fails() {
+    let folder = tempfile::tempdir().unwrap();
+    let wanted: Option<u64> = secrets::variable("OUTAGE_S").map(|text| text.parse().unwrap());
+    let mut turns = vec![Turn::Outage(Duration::from_secs(wanted.unwrap_or(6)))];
+    let mut providers = vec![vault(folder.path()).await];
+    if wanted.is_some() {
+        turns.push(Turn::Plain);
+        providers.push(aws(folder.path()).await);
+    }
+    for provider in providers {
+        let rotations = Rotations {
+            provider: Some(provider),
+            turns: turns.clone(),
+            ..rotations()
+        };
+        let report = rotations.run(|line| println!("{line}")).await.unwrap();
+        println!("{report}");
+        assert_eq!(report.faults(), Vec::<String>::new());
+        assert_eq!((report.rotations, report.spells.len()), (turns.len() - 1, 1));
+    }
 }

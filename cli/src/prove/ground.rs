@@ -11,6 +11,7 @@ use tokio::time::{Instant, interval};
 use trial::{FrontDoor, Launch, Service, System};
 use uuid::Uuid;
 
+use super::store;
 use crate::policy::files;
 
 /// How long anything may take that a claim waits for.
@@ -122,6 +123,12 @@ impl Ground {
             .find(|line| line.starts_with("portico_keyset_seq "));
         line.and_then(number)
             .context("the gateway does not tell which key set it has")
+    }
+
+    /// The sequence number of the key set that the control plane publishes.
+    pub(super) async fn control_plane_keyset_sequence(&self) -> anyhow::Result<u64> {
+        let mut owner = self.connect_as_owner().await?;
+        Ok(store::keyset_sequence(&mut owner).await?.unsigned_abs())
     }
 
     /// The number of the list of what is revoked that the gateway has.

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use chrono::{DateTime, Utc};
+use keyring::{KeyEncryptionKeys, SealedFor, SealedPrivateKey};
 use sqlx::{AssertSqlSafe, PgConnection};
 use uuid::Uuid;
 
@@ -21,6 +23,12 @@ impl fmt::Display for Table {
 pub(super) struct Owner {
     pub(super) tenant_id: i64,
     pub(super) user_id: Uuid,
+}
+
+/// Connections of the core.
+pub(super) struct Logins {
+    pub(super) before: i64,
+    pub(super) after: i64,
 }
 
 /// How many accounts a customer sees.
@@ -114,6 +122,13 @@ pub(super) async fn become_core(conn: &mut PgConnection) -> sqlx::Result<()> {
         .map(drop)
 }
 
+/// The number of the key set in force.
+pub(super) async fn keyset_sequence(conn: &mut PgConnection) -> sqlx::Result<i64> {
+    sqlx::query_scalar!("SELECT seq FROM control.key_ring WHERE ring = 'access'")
+        .fetch_one(conn)
+        .await
+}
+
 /// Damage: a key that should still verify is retired at once.
 pub(super) async fn retire_retiring_keys(conn: &mut PgConnection) -> sqlx::Result<()> {
     sqlx::query!(
@@ -128,6 +143,101 @@ pub(super) async fn retire_retiring_keys(conn: &mut PgConnection) -> sqlx::Resul
     .execute(conn)
     .await
     .map(drop)
+}
+
+/// A private key as it lies in the database.
+pub(super) struct SealedKey {
+    kid: String,
+    ring: String,
+    algorithm: String,
+    kek_version: i32,
+    wrapped_data_key: Option<Vec<u8>>,
+    ciphertext: Vec<u8>,
+}
+
+impl SealedKey {
+    /// Whether these keys open it, whatever version the row names: a thief tries them all.
+    pub(super) fn opens_with(&self, keks: &KeyEncryptionKeys) -> bool {
+        let Ok(algorithm) = self.algorithm.parse() else {
+            return false;
+        };
+        let row = SealedFor {
+            ring: &self.ring,
+            kid: &self.kid,
+            algorithm,
+        };
+        keks.versions().chain([self.kek_version]).any(|kek_version| {
+            let sealed = SealedPrivateKey {
+                kek_version,
+                wrapped_data_key: self.wrapped_data_key.clone(),
+                ciphertext: self.ciphertext.clone(),
+            };
+            keks.open(row, &sealed).is_ok()
+        })
+    }
+}
+
+/// Every private key.
+pub(super) async fn sealed_keys(conn: &mut PgConnection) -> sqlx::Result<Vec<SealedKey>> {
+    sqlx::query_as!(
+        SealedKey,
+        r#"
+        SELECT kid, ring, algorithm, kek_version, wrapped_data_key, sealed_private_key AS "ciphertext!"
+          FROM control.signing_key WHERE sealed_private_key IS NOT NULL
+        "#
+    )
+    .fetch_all(conn)
+    .await
+}
+
+/// Gives the core's role another password. When that was.
+pub(super) async fn set_core_password(
+    conn: &mut PgConnection,
+    password: &str,
+) -> sqlx::Result<DateTime<Utc>> {
+    sqlx::query!(
+        "SELECT set_config('prove.password', $1, false) AS password",
+        password
+    )
+    .fetch_one(&mut *conn)
+    .await?;
+    sqlx::query!(
+        r#"DO $$ BEGIN
+               EXECUTE format('ALTER ROLE portico_core PASSWORD %L', current_setting('prove.password'));
+           END $$"#
+    )
+    .execute(&mut *conn)
+    .await?;
+    sqlx::query_scalar!(r#"SELECT clock_timestamp() AS "now!""#)
+        .fetch_one(conn)
+        .await
+}
+
+/// Ends connections of the core from before a moment, each after it has rested for long enough to be asked whether it lives
+/// before it is used again.
+pub(super) async fn end_resting_logins(conn: &mut PgConnection, before: DateTime<Utc>) -> sqlx::Result<()> {
+    sqlx::query!(
+        r#"SELECT pg_terminate_backend(pid) AS ended FROM pg_stat_activity
+            WHERE usename = 'portico_core' AND backend_start < $1 AND state = 'idle'
+              AND state_change < clock_timestamp() - interval '2 seconds'"#,
+        before
+    )
+    .fetch_all(conn)
+    .await
+    .map(drop)
+}
+
+/// Connections of the core from before a moment and from after it.
+pub(super) async fn core_logins(conn: &mut PgConnection, moment: DateTime<Utc>) -> sqlx::Result<Logins> {
+    sqlx::query_as!(
+        Logins,
+        r#"SELECT count(*) FILTER (WHERE backend_start < $1) AS "before!",
+                  count(*) FILTER (WHERE backend_start >= $1) AS "after!"
+             FROM pg_stat_activity WHERE usename = 'portico_core'"#,
+        moment
+    )
+    .fetch_one(conn)
+    .await
 }
 
 fn quoted(name: &str) -> String {

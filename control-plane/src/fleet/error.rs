@@ -9,6 +9,12 @@ use crate::database_problem;
 const LIST_FULL: ProblemType = ProblemType::new("list-full", 409, "The list has no room for another entry");
 /// A gateway that was evicted.
 const NODE_EVICTED: ProblemType = ProblemType::new("node-evicted", 403, "This gateway is not of the fleet");
+/// A row of the database that says something else than what was signed.
+const NOT_AS_SIGNED: ProblemType = ProblemType::new(
+    "policy-not-as-signed",
+    409,
+    "A stored policy is not what was signed",
+);
 /// A trust document that is not accepted.
 const TRUST_REFUSED: ProblemType = ProblemType::new("trust-refused", 409, "The trust document is refused");
 
@@ -42,6 +48,9 @@ pub(crate) enum FleetError {
     /// No trust document that names the key which signs is in force: no gateway would believe a statement.
     #[error("no trust document in force names the key that signs")]
     NoTrust,
+    /// A policy in the database is not what a trusted key has signed.
+    #[error("the policy at {position} in the database is not what was signed: {why}")]
+    NotAsSigned { position: fleet::Position, why: String },
     /// All streams are taken.
     #[error("all streams are taken")]
     Crowded,
@@ -74,6 +83,9 @@ impl From<FleetError> for Problem {
                 .detail("the settings of the control plane name no `fleet.roots` that could have signed it"),
             FleetError::NoTrust => Self::new(TRUST_REFUSED)
                 .detail("gateways would not believe what this control plane signs: `portico trust sign`"),
+            error @ FleetError::NotAsSigned { .. } => Self::new(NOT_AS_SIGNED).detail(format!(
+                "{error}; nothing of it is signed again: find out who wrote it, and publish the policy from its files"
+            )),
             FleetError::Crowded => Self::new(catalogue::UNAVAILABLE)
                 .detail("every stream is taken")
                 .retry_after(5),

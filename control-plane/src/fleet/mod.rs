@@ -38,7 +38,7 @@ use tokio_util::sync::CancellationToken;
 pub(crate) use board::follow;
 pub(crate) use error::FleetError;
 pub(crate) use listen::serve_members;
-pub(crate) use policy::{NewPolicy, is_policy_due, state_policy};
+pub(crate) use policy::{NewPolicy, is_policy_due, recall_policy, state_policy};
 pub(crate) use routes::{for_members, for_operators};
 pub use settings::FleetSettings;
 pub(crate) use store::record;

@@ -1,6 +1,6 @@
 //! The policy stream: it follows no table, but is stated by roll-outs.
 
-use fleet::{PolicyContent, Stream};
+use fleet::{Member, PolicyContent, Refusal, Stream, readmit};
 use serde_json::value::to_raw_value;
 use sqlx::PgConnection;
 
@@ -57,8 +57,48 @@ pub(crate) async fn state_policy(
     Ok((stated.epoch, stated.seq))
 }
 
-/// Whether the newest policy must be stated again, because it is half-way to its expiry, of an earlier epoch, or signed by
-/// a key that gateways no longer believe.
+/// The content of a policy that was stated, from its envelope as the database has it. Whoever can write to the database must
+/// not have the control plane sign what nobody signed before: the envelope is believed as a gateway believes it, by the trust
+/// document in force or an earlier one.
+///
+/// # Errors
+///
+/// [`FleetError::NotAsSigned`] when that is not so; when there is no fleet, or the database does not answer.
+pub(crate) async fn recall_policy(
+    state: &AppState,
+    conn: &mut PgConnection,
+    envelope: &[u8],
+    (epoch, seq): (i64, i64),
+) -> Result<PolicyContent, FleetError> {
+    let settings = state.fleet.settings.as_ref().ok_or(FleetError::NoRoots)?;
+    let version = env!("CARGO_PKG_VERSION").parse();
+    let member = Member {
+        fleet: &settings.name,
+        environment: &settings.environment,
+        name: "",
+        version: version.map_err(|error: &str| FleetError::Inconsistent(error.to_owned()))?,
+        features: &[],
+    };
+    let position = store::position(epoch, seq)?;
+    let refused = |why: String| FleetError::NotAsSigned { position, why };
+    let mut read = Err(Refusal::Unsigned);
+    for trust in trust::ever_in_force(state, conn).await? {
+        read = readmit(envelope, Stream::Policy, &trust, &member);
+        // An earlier document may know the key, or know it for another time.
+        if !matches!(read, Err(Refusal::Unsigned | Refusal::KeyTime(_))) {
+            break;
+        }
+    }
+    let statement = read.map_err(|error| refused(error.to_string()))?;
+    if statement.position != position {
+        return Err(refused(format!("it was signed for {}", statement.position)));
+    }
+    serde_json::from_str(statement.content.get()).map_err(|error| refused(error.to_string()))
+}
+
+/// Whether the newest policy must be stated again, because it is half-way to its expiry, of an earlier epoch, signed by a key
+/// that gateways no longer believe, or by one that was revoked: as long as they believe that one still, what it signed can be
+/// told from what a thief signs.
 ///
 /// # Errors
 ///
@@ -69,5 +109,8 @@ pub(crate) async fn is_policy_due(state: &AppState, conn: &mut PgConnection) -> 
     };
     let latest = store::latest(conn, Stream::Policy.as_str()).await?;
     let now = latest.now.timestamp();
-    Ok(latest.statement.is_some() && is_due(&latest, 0, |keyid| trust::covers(&trust, keyid, now)))
+    let revoked = store::revoked_bundle_keys(conn).await?;
+    let is_believed =
+        |keyid: &str| trust::covers(&trust, keyid, now) && revoked.iter().all(|revoked| revoked != keyid);
+    Ok(latest.statement.is_some() && is_due(&latest, 0, is_believed))
 }

@@ -441,6 +441,20 @@ pub(super) async fn trust(conn: &mut PgConnection) -> sqlx::Result<Option<Vec<u8
         .await
 }
 
+/// The bytes of the trust documents, the newest first; those of years.
+pub(super) async fn trust_documents(conn: &mut PgConnection) -> sqlx::Result<Vec<Vec<u8>>> {
+    sqlx::query_scalar!("SELECT envelope FROM control.trust ORDER BY version DESC LIMIT 64")
+        .fetch_all(conn)
+        .await
+}
+
+/// The keys of the bundle ring that were revoked.
+pub(super) async fn revoked_bundle_keys(conn: &mut PgConnection) -> sqlx::Result<Vec<String>> {
+    sqlx::query_scalar!("SELECT kid FROM control.signing_key WHERE ring = 'bundle' AND state = 'revoked'")
+        .fetch_all(conn)
+        .await
+}
+
 /// Who handed the trust document in force over, and when.
 pub(super) async fn trust_record(conn: &mut PgConnection) -> sqlx::Result<Option<TrustRecord>> {
     sqlx::query_as!(

@@ -139,7 +139,29 @@ pub(super) async fn in_force(state: &AppState, conn: &mut PgConnection) -> Resul
     }
 }
 
-/// The same, and none for one that the roots of today have not signed: whoever asks must have another signed.
+/// Every document that the roots of today have signed, the one in force first. Keys that were revoked count in that one alone:
+/// what gateways believe still. A document of other roots counts for nothing.
+pub(super) async fn ever_in_force(
+    state: &AppState,
+    conn: &mut PgConnection,
+) -> Result<Vec<Trust>, FleetError> {
+    let revoked = store::revoked_bundle_keys(conn).await?;
+    let mut documents = Vec::new();
+    for (place, envelope) in store::trust_documents(conn).await?.iter().enumerate() {
+        let mut trust = match read(state, envelope, 0) {
+            Ok(trust) => trust,
+            Err(FleetError::Trust(_)) => continue,
+            Err(error) => return Err(error),
+        };
+        if place > 0 {
+            trust.keys.retain(|key| !revoked.contains(&key.keyid));
+        }
+        documents.push(trust);
+    }
+    Ok(documents)
+}
+
+/// The one in force, and none for one that the roots of today have not signed: whoever asks must have another signed.
 async fn believed(state: &AppState, conn: &mut PgConnection) -> Result<Option<Trust>, FleetError> {
     match in_force(state, conn).await {
         Err(FleetError::Trust(_)) => Ok(None),

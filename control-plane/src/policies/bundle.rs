@@ -1,6 +1,6 @@
 //! What a bundle must be before it goes out: the gateway's compiler, the bundle's own cases, and the audit.
 
-use fleet::{Digest, Envelope, PolicyContent, PolicyFile, Statement};
+use fleet::{Digest, PolicyContent, PolicyFile};
 use policy::audit::{Audit, AuditSeverity, audit};
 use policy::cases::Suite;
 use policy::{Date, Diagnostic, MAX_BUNDLE_BYTES, Plan, SourceFile, environments};
@@ -10,6 +10,8 @@ use sqlx::PgConnection;
 
 use super::error::PolicyError;
 use super::store;
+use crate::fleet::{FleetError, recall_policy};
+use crate::state::AppState;
 
 /// Most findings that an answer tells.
 const MOST_FINDINGS: usize = 50;
@@ -154,21 +156,31 @@ fn refused(check: &'static str, found: &[Diagnostic]) -> PolicyError {
 ///
 /// # Errors
 ///
-/// When nothing was, or it cannot be read: only this service writes statements.
+/// When nothing was, or it is not what was signed.
 pub(super) async fn stated(
+    state: &AppState,
     conn: &mut PgConnection,
     position: (i64, i64),
 ) -> Result<PolicyContent, PolicyError> {
     let missing = || PolicyError::NotFound("no policy was stated at this position");
     let envelope = store::envelope(conn, position).await?.ok_or_else(missing)?;
-    read(&envelope).map_err(PolicyError::Inconsistent)
+    Ok(recall_policy(state, conn, &envelope, position).await?)
 }
 
-fn read(envelope: &[u8]) -> Result<PolicyContent, String> {
-    let envelope = Envelope::parse(envelope).map_err(|error| error.to_string())?;
-    let statement: Statement =
-        serde_json::from_slice(&envelope.payload).map_err(|error| error.to_string())?;
-    serde_json::from_str(statement.content.get()).map_err(|error| error.to_string())
+/// The same of the policy in force; none where it is not what was signed, which is said: something else can be published, and
+/// what does harm can be halted.
+pub(super) async fn believed(
+    state: &AppState,
+    conn: &mut PgConnection,
+    position: (i64, i64),
+) -> Result<Option<PolicyContent>, PolicyError> {
+    match stated(state, conn, position).await {
+        Err(PolicyError::Fleet(error @ FleetError::NotAsSigned { .. })) => {
+            tracing::error!(%error, "SOMEBODY ELSE HAS WRITTEN A POLICY INTO THE DATABASE, and nobody goes back to it");
+            Ok(None)
+        }
+        stated => stated.map(Some),
+    }
 }
 
 /// One difference from what is in force.

@@ -62,7 +62,7 @@ pub(super) async fn show_drift(State(state): State<AppState>) -> Result<Json<Dri
     let mut contents = HashMap::new();
     for told in rows.iter().filter_map(|row| row.told_epoch.zip(row.told_seq)) {
         if let Entry::Vacant(entry) = contents.entry(told) {
-            entry.insert(bundle::stated(&mut tx, told).await?);
+            entry.insert(bundle::stated(&state, &mut tx, told).await?);
         }
     }
     drop(tx);

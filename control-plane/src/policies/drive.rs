@@ -71,7 +71,7 @@ async fn state_again(state: &AppState, conn: &mut sqlx::PgConnection) -> Result<
     if !is_policy_due(state, conn).await? {
         return Ok(());
     }
-    let content = bundle::stated(conn, in_force).await?;
+    let content = bundle::stated(state, conn, in_force).await?;
     let policy = NewPolicy {
         content: &content,
         change_id: "stated-again",

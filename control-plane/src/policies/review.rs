@@ -36,7 +36,7 @@ pub(super) struct Review {
     /// Whether every file and case is the same as in force.
     pub(super) is_same: bool,
     pub(super) changes: Vec<ChangeView>,
-    /// The highest; none when nothing differs, `critical` for the first policy.
+    /// The highest; none when nothing differs, `critical` where there is nothing to compare with.
     pub(super) risk: Option<Risk>,
     /// Why a second person must agree; none when nobody must.
     pub(super) approval_because: Option<String>,
@@ -60,7 +60,7 @@ pub(super) async fn review(
     let today = Date::of_unix_time(store::database_time(conn).await?.timestamp());
     let in_force = store::in_force(conn).await?;
     let old = match in_force {
-        Some(position) => Some(bundle::stated(conn, position).await?),
+        Some(position) => bundle::believed(state, conn, position).await?,
         None => None,
     };
     let (environment, fail_on) = (proposal.environment.clone(), state.policies.audit_fail_on);

@@ -71,11 +71,11 @@ pub(super) async fn roll_back(
     let under_way = store::under_way(&mut tx).await?;
     let to = match (&under_way, asked.to) {
         // Asked twice.
-        (Some(row), to) if row.kind == "rollback" && goes_to(&mut tx, row, to).await? => {
+        (Some(row), to) if row.kind == "rollback" && goes_to(&state, &mut tx, row, to).await? => {
             return view(&mut tx, row).await.map(Json);
         }
         (Some(_), None) => None,
-        (_, to) => Some(wanted(&mut tx, to).await?),
+        (_, to) => Some(wanted(&state, &mut tx, to).await?),
     };
     if let Some(row) = &under_way {
         rollout::halt(&state, &mut tx, &actor, row, "somebody rolls back").await?;
@@ -147,6 +147,7 @@ async fn begin(
 
 /// Whether a rollback under way goes where somebody wants to go.
 async fn goes_to(
+    state: &AppState,
     conn: &mut PgConnection,
     row: &RolloutRow,
     to: Option<Position>,
@@ -154,7 +155,7 @@ async fn goes_to(
     if to.is_none() {
         return Ok(true);
     }
-    let (_, content) = wanted(conn, to).await?;
+    let (_, content) = wanted(state, conn, to).await?;
     Ok(content.digest().as_bytes() == row.content.as_slice())
 }
 
@@ -165,6 +166,7 @@ async fn halted_view(conn: &mut PgConnection, row: &RolloutRow) -> Result<Rollou
 }
 
 async fn wanted(
+    state: &AppState,
     conn: &mut PgConnection,
     to: Option<Position>,
 ) -> Result<((i64, i64), PolicyContent), PolicyError> {
@@ -177,6 +179,6 @@ async fn wanted(
             "no other policy was in force before this one",
         ))?,
     };
-    let content = bundle::stated(conn, position).await?;
+    let content = bundle::stated(state, conn, position).await?;
     Ok((position, content))
 }

@@ -176,8 +176,8 @@ pub(super) async fn keep(
 }
 
 /// Gives a roll-out up: the old content is in force for all, at a new position, so that no gateway stands where no other does.
-/// Who only tried the policy is told to stop. Of a first policy there is none to go back to; who has it keeps it, and nobody
-/// else gets it.
+/// Who only tried the policy is told to stop. Of a first policy there is none to go back to, nor to one that is not what was
+/// signed; who has the new one keeps it, and nobody else gets it.
 pub(super) async fn halt(
     state: &AppState,
     conn: &mut PgConnection,
@@ -188,8 +188,11 @@ pub(super) async fn halt(
     let observed = observe(conn, row).await?;
     let mut back = None;
     let is_in_force = observed.phase != Phase::Shadow;
-    if let Some(old) = row.old_epoch.zip(row.old_seq).filter(|_| is_in_force) {
-        let content = bundle::stated(conn, old).await?;
+    let old = match row.old_epoch.zip(row.old_seq).filter(|_| is_in_force) {
+        Some(old) => bundle::believed(state, conn, old).await?,
+        None => None,
+    };
+    if let Some(content) = old {
         let change_id = format!("back-from-{}", row.change_id);
         let policy = NewPolicy {
             content: &content,

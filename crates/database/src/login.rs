@@ -19,7 +19,7 @@ use sqlx::{
 };
 use tokio::sync::Mutex;
 
-use crate::pool::{self, DatabaseSettings, connect_options, pool_options};
+use crate::pool::{self, Cutoff, DatabaseSettings, connect_options, pool_options};
 
 /// Between two questions for a login that works, while a rotation is under way.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -36,6 +36,8 @@ struct Login {
     source: Arc<Source>,
     settings: DatabaseSettings,
     application_name: String,
+    /// Where a login ends with its lease, its connections are left in time.
+    cutoff: Cutoff,
     /// How often the login was replaced.
     generation: AtomicU64,
     /// Held while it is replaced: those who were refused together ask once. When that was last tried in vain.
@@ -56,17 +58,19 @@ impl Pool {
     /// When the address cannot be read, or PostgreSQL refuses the login and every other one that its provider has.
     pub async fn connect(settings: &DatabaseSettings, application_name: &str) -> anyhow::Result<Self> {
         let options = connect_options(settings, settings.url.expose(), application_name)?;
+        let cutoff = Cutoff::default();
         let login = settings.url.source().map(|source| {
             Arc::new(Login {
                 source: source.clone(),
                 settings: settings.clone(),
                 application_name: application_name.to_owned(),
+                cutoff: cutoff.clone(),
                 generation: AtomicU64::new(0),
                 turn: Mutex::new(None),
             })
         });
         let pool = Self {
-            pool: pool_options(settings).connect_lazy_with(options),
+            pool: pool_options(settings, &cutoff).connect_lazy_with(options),
             login,
         };
         match pool.acquire().await {
@@ -159,23 +163,42 @@ impl Login {
         if in_vain.is_some_and(|last| last.elapsed() < PAUSE) {
             return false;
         }
-        for url in self.source.candidates().await {
-            let Ok(options) = connect_options(&self.settings, &url, &self.application_name) else {
-                continue;
-            };
-            if self.is_accepted(&options).await {
-                pool.set_connect_options(options);
-                self.generation
-                    .store(generation.wrapping_add(1), Ordering::Release);
+        for text in self.source.candidates().await {
+            if self.take(pool, generation, &text).await {
                 *in_vain = None;
-                // What the report says; the value is in use already.
-                drop(self.source.refresh(Clock::system().now()).await);
-                tracing::info!(reference = %self.source.reference(), "the database login was replaced");
                 return true;
             }
         }
+        // What was lent may have been taken back before its time.
+        if self.source.lend_anew(Clock::system().now()).await
+            && let Ok(text) = self.source.text()
+            && self.take(pool, generation, &text).await
+        {
+            *in_vain = None;
+            return true;
+        }
         *in_vain = Some(Instant::now());
         false
+    }
+
+    /// Gives a login to the pool, if PostgreSQL accepts it.
+    async fn take(&self, pool: &PgPool, generation: u64, text: &str) -> bool {
+        let Ok(options) = connect_options(&self.settings, text, &self.application_name) else {
+            return false;
+        };
+        if !self.is_accepted(&options).await {
+            return false;
+        }
+        pool.set_connect_options(options);
+        if self.source.is_lent() {
+            self.cutoff.now();
+        }
+        self.generation
+            .store(generation.wrapping_add(1), Ordering::Release);
+        // What the report says; the value is in use already.
+        drop(self.source.refresh(Clock::system().now()).await);
+        tracing::info!(reference = %self.source.reference(), "the database login was replaced");
+        true
     }
 
     async fn is_accepted(&self, options: &PgConnectOptions) -> bool {

@@ -1,6 +1,7 @@
 //! Connection pools: one per service, with deadlines on everything.
 
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use serde::Deserialize;
@@ -8,6 +9,7 @@ use service_runtime::settings::Secret;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{ConnectOptions as _, Connection as _, PgPool};
 use tracing::log::LevelFilter;
+use zeroize::ZeroizeOnDrop;
 
 /// A connection that has rested this long is asked whether it lives before it is used; one that has just answered is not,
 /// for asking costs a round trip. What dies in between is a failed request that its client may repeat.
@@ -17,8 +19,11 @@ const STALE: Duration = Duration::from_secs(1);
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct DatabaseSettings {
-    /// Address, as a reference to a secret; it holds a password.
+    /// Address, as a reference to a secret; it holds a password. With `address`, the login alone, as JSON with `username` and
+    /// `password`: what Vault's database engine lends, and what AWS keeps of its databases.
     pub url: Secret,
+    /// Address without a login, such as `postgresql://db.internal/portico`.
+    pub address: Option<String>,
     /// Role to act as after connecting, where the address names another user.
     pub role: Option<String>,
     /// Most connections at once.
@@ -37,6 +42,7 @@ impl Default for DatabaseSettings {
     fn default() -> Self {
         Self {
             url: Secret::default(),
+            address: None,
             role: None,
             max_connections: 16,
             acquire_timeout_ms: 2_000,
@@ -54,8 +60,8 @@ impl DatabaseSettings {
         let mut faults = Vec::new();
         if self.url.is_empty() {
             faults.push("database.url: is required, as a reference such as `file:/path/to/it` or `vault://mount/path#field`".to_owned());
-        } else if parse(self.url.expose()).is_err() {
-            faults.push("database.url: is not a PostgreSQL address".to_owned());
+        } else if let Err(error) = address(self, self.url.expose()) {
+            faults.push(format!("database: {error}"));
         }
         for (name, value) in [
             ("max_connections", u64::from(self.max_connections)),
@@ -78,7 +84,7 @@ impl DatabaseSettings {
 /// When the address cannot be read or PostgreSQL refuses the login.
 pub async fn connect(settings: &DatabaseSettings, application_name: &str) -> anyhow::Result<PgPool> {
     let options = connect_options(settings, settings.url.expose(), application_name)?;
-    let pool = pool_options(settings).connect_lazy_with(options);
+    let pool = pool_options(settings, &Cutoff::default()).connect_lazy_with(options);
     match pool.acquire().await {
         Ok(connection) => drop(connection),
         Err(error @ sqlx::Error::Database(_)) if !is_starting(&error) => {
@@ -95,7 +101,7 @@ pub(crate) fn connect_options(
     url: &str,
     application_name: &str,
 ) -> anyhow::Result<PgConnectOptions> {
-    let mut options = parse(url)?
+    let mut options = address(settings, url)?
         .application_name(application_name)
         .options([
             ("statement_timeout", settings.statement_timeout_ms.to_string()),
@@ -115,21 +121,76 @@ pub(crate) fn connect_options(
     Ok(options)
 }
 
+/// Connections that are older than a moment are used no more: their user will soon be gone.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Cutoff(Arc<Mutex<Option<Instant>>>);
+
+impl Cutoff {
+    /// From now on, those that are open are used no more; statements under way end.
+    pub(crate) fn now(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    }
+
+    fn is_for(&self, age: Duration) -> bool {
+        let moment = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        moment.is_some_and(|moment| age > moment.elapsed())
+    }
+}
+
 /// How many connections there are, and how long each is used.
-pub(crate) fn pool_options(settings: &DatabaseSettings) -> PgPoolOptions {
+pub(crate) fn pool_options(settings: &DatabaseSettings, cutoff: &Cutoff) -> PgPoolOptions {
+    let (on_the_way_out, on_the_way_back) = (cutoff.clone(), cutoff.clone());
     PgPoolOptions::new()
         .max_connections(settings.max_connections)
         .acquire_timeout(Duration::from_millis(settings.acquire_timeout_ms))
         .max_lifetime(Duration::from_secs(u64::from(settings.max_lifetime_s)))
         .test_before_acquire(false)
-        .before_acquire(|connection, used| {
+        .after_release(move |_, used| {
+            let is_over = on_the_way_back.is_for(used.age);
+            Box::pin(async move { Ok(!is_over) })
+        })
+        .before_acquire(move |connection, used| {
+            let is_over = on_the_way_out.is_for(used.age);
             Box::pin(async move {
+                if is_over {
+                    return Ok(false);
+                }
                 if used.idle_for >= STALE {
                     connection.ping().await?;
                 }
                 Ok(true)
             })
         })
+}
+
+/// What Vault lends and AWS keeps; more may stand beside it.
+#[derive(Deserialize, ZeroizeOnDrop)]
+struct LoginText {
+    username: String,
+    password: String,
+}
+
+/// Where to log in, and as whom. No error repeats what it read.
+fn address(settings: &DatabaseSettings, secret: &str) -> anyhow::Result<PgConnectOptions> {
+    let Some(address) = &settings.address else {
+        return parse(secret);
+    };
+    if ["@", "user=", "password="]
+        .iter()
+        .any(|part| address.contains(part))
+    {
+        anyhow::bail!(
+            "`address` names a user, but who logs in, and with which password, stands in the secret of `url`"
+        );
+    }
+    let login: LoginText = serde_json::from_str(secret).map_err(|_| {
+        anyhow::anyhow!(
+            "the secret of `url` is no JSON with `username` and `password`, as it must be beside `address`"
+        )
+    })?;
+    Ok(parse(address)?
+        .username(&login.username)
+        .password(&login.password))
 }
 
 /// Reads a database address without ever repeating it in an error: it may hold a password.
@@ -169,5 +230,33 @@ mod tests {
             ..DatabaseSettings::default()
         };
         assert_eq!(settings.faults().len(), 3);
+    }
+
+    #[test]
+    fn a_login_and_an_address_may_come_from_two_places() {
+        let settings = |address: &str| DatabaseSettings {
+            address: Some(address.to_owned()),
+            ..DatabaseSettings::default()
+        };
+        let login = r#"{"username": "v-core-1", "password": "hunter2/@:", "engine": "postgres"}"#;
+        let read = address(&settings("postgresql://db.internal:6432/portico"), login).unwrap();
+        assert_eq!(
+            (
+                read.get_host(),
+                read.get_port(),
+                read.get_username(),
+                read.get_database()
+            ),
+            ("db.internal", 6432, "v-core-1", Some("portico"))
+        );
+        for (place, login, says) in [
+            ("postgresql://ada@db.internal/portico", login, "names a user"),
+            ("postgresql:///portico?user=ada", login, "names a user"),
+            ("postgresql://db.internal/portico", "hunter2", "no JSON"),
+            ("db.internal", login, "cannot be read"),
+        ] {
+            let error = address(&settings(place), login).unwrap_err().to_string();
+            assert!(error.contains(says) && !error.contains("hunter2"), "{error}");
+        }
     }
 }

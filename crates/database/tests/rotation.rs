@@ -10,6 +10,7 @@ use database::cluster::{Authentication, Durability, Options, PrivateCluster};
 use database::{DatabaseSettings, Pool};
 use service_runtime::shutdown::Shutdown;
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Executor as _, PgConnection, Row as _};
+use stand_ins::{Fake, Leases, Terms, Vault};
 
 const CLIENTS: usize = 8;
 /// Statements that every client must get through after each change.
@@ -251,5 +252,102 @@ async fn a_login_that_nobody_accepts_is_an_error_in_the_end() {
         said.contains("refuses the login") && !said.contains("wrong"),
         "{said}"
     );
+    bank.close().await;
+}
+
+/// Settings whose login Vault lends, and the source of it.
+async fn lent_settings(bank: &Bank, fake: &Fake) -> DatabaseSettings {
+    let token = bank.folder.path().join("token");
+    std::fs::write(&token, stand_ins::TOKEN).unwrap();
+    let providers = format!(
+        "vault: {{address: '{}', ca_file: {}, auth: {{token_file: {}}}}}",
+        fake.url(),
+        fake.ca.path().display(),
+        token.display()
+    );
+    let reference = "vault-lease://database/creds/app";
+    let address = bank.cluster.url_for("nobody", None).replace("user=nobody", "");
+    let yaml = format!(
+        "{{url: '{reference}', address: '{address}', max_connections: 4, acquire_timeout_ms: 60000}}"
+    );
+    let read = move || {
+        let wanted = [(reference.to_owned(), Vec::new())].into();
+        let providers = serde_yaml::from_str(&providers).unwrap();
+        let now = service_runtime::clock::Clock::system().now();
+        let resolved = secrets::resolve(&wanted, &providers, now);
+        resolved.within(|| serde_yaml::from_str::<DatabaseSettings>(&yaml).unwrap())
+    };
+    let settings = tokio::task::spawn_blocking(read).await.unwrap();
+    assert_eq!(settings.faults(), Vec::<String>::new());
+    settings
+}
+
+/// Who the connections of a pool are that are used now.
+async fn users(pool: &Pool) -> Vec<String> {
+    let mut connections = Vec::new();
+    for _ in 0..4 {
+        connections.push(pool.acquire().await.unwrap());
+    }
+    let mut users = Vec::new();
+    for connection in &mut connections {
+        let row = connection.fetch_one("SELECT current_user::text").await.unwrap();
+        users.push(row.get(0));
+    }
+    users
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_statement_fails_while_a_lent_login_is_renewed_replaced_and_taken_back() {
+    let mut bank = Bank::open().await;
+    for number in 0..3 {
+        let (user, password) = Leases::login("app", number);
+        bank.run(&format!("CREATE ROLE \"{user}\" LOGIN PASSWORD '{password}'"))
+            .await;
+    }
+    let (vault, fake) = Vault::start().await;
+    let terms = |renewed| Terms {
+        seconds: 3_600,
+        is_renewable: true,
+        renewed: Some(renewed),
+    };
+    vault.leases.set(terms(3_600));
+    let settings = lent_settings(&bank, &fake).await;
+    let pool = Pool::connect(&settings, "test").await.unwrap();
+    let shutdown = Shutdown::new();
+    shutdown.spawn(pool.clone().follow(shutdown.clone()));
+    let source = settings.url.source().unwrap().clone();
+    let started = service_runtime::clock::Clock::system().now();
+    let after = |seconds| started + chrono::TimeDelta::seconds(seconds);
+    assert_eq!(users(&pool).await, ["v-app-0"; 4]);
+    let clients = Clients::start(&pool);
+    clients.work().await;
+
+    assert_eq!(source.refresh(after(1_300)).await, Ok(false));
+    assert_eq!(vault.leases.lent()[0].renewals, 1);
+    clients.work().await;
+    assert_eq!(vault.leases.lent().len(), 1, "renewed, and no other was lent");
+
+    // It can be renewed for a short time only: another one takes its place, and Vault ends the first.
+    vault.leases.set(terms(600));
+    let mut tick = tokio::time::interval(Duration::from_millis(5));
+    while !source.status().is_followed {
+        tick.tick().await;
+    }
+    assert_eq!(source.refresh(after(2_600)).await, Ok(true));
+    while users(&pool).await != ["v-app-1"; 4] {
+        tick.tick().await;
+    }
+    bank.run("DROP ROLE \"v-app-0\"").await;
+    clients.work().await;
+
+    // Somebody takes it back before its time.
+    bank.run("DROP ROLE \"v-app-1\"").await;
+    clients.work().await;
+    assert_eq!(users(&pool).await, ["v-app-2"; 4]);
+    assert_eq!(vault.leases.lent().len(), 3);
+    assert_eq!(clients.end().await, 0);
+    shutdown.trigger();
+    assert!(shutdown.wait_for_tasks(Duration::from_secs(60)).await);
+    pool.close().await;
     bank.close().await;
 }

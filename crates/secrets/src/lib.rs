@@ -11,6 +11,7 @@ mod aws;
 mod document;
 mod fault;
 mod http_client;
+mod lease;
 mod providers;
 mod reference;
 mod secret;
@@ -24,6 +25,7 @@ mod wrapping_key;
 
 pub use aws::{Aws, KmsSigner, KmsWrapper};
 pub use fault::Fault;
+pub use lease::Lease;
 pub use providers::{Fetched, Providers};
 pub use reference::{Reference, ReferenceError};
 pub use secret::{Secret, SecretBytes, variable};

@@ -7,7 +7,7 @@ use zeroize::Zeroizing;
 
 use crate::age_file::AgeFiles;
 use crate::document::field_of;
-use crate::{Aws, Fault, ProviderSettings, Reference, Vault, variable};
+use crate::{Aws, Fault, Lease, ProviderSettings, Reference, Vault, variable};
 
 /// Longest secret file that is read, bytes.
 const LONGEST: u64 = 1 << 20;
@@ -21,6 +21,8 @@ pub struct Fetched {
     pub version: Option<String>,
     /// Since when there has been this version.
     pub since: Option<DateTime<Utc>>,
+    /// For how long it was lent; none where it has no end.
+    pub lease: Option<Lease>,
 }
 
 impl std::fmt::Debug for Fetched {
@@ -82,6 +84,7 @@ impl Providers {
                 field,
                 version,
             } => self.vault()?.read(mount, path, field, *version).await?,
+            Reference::Lease { mount, path } => self.vault()?.lend(mount, path).await?,
             Reference::Aws { name, key, stage } => {
                 self.aws()?.read(name, key.as_deref(), stage.as_deref()).await?
             }
@@ -93,6 +96,14 @@ impl Providers {
             return Err(Fault::Missing("is empty".to_owned()));
         }
         Ok(fetched)
+    }
+
+    /// Has what was lent for longer: the lease from now on.
+    ///
+    /// # Errors
+    /// See [`Fault`].
+    pub(crate) async fn renew(&self, lease: &Lease) -> Result<Lease, Fault> {
+        self.vault()?.renew_lease(lease).await
     }
 
     /// Other values that may work while a secret is being rotated: the one that comes next, and the one before.
@@ -115,7 +126,7 @@ impl Providers {
                 let text = variable(name).ok_or_else(|| Fault::Missing("is not set".to_owned()))?;
                 (Zeroizing::new(text.into_bytes()), &None, None)
             }
-            Reference::Vault { .. } | Reference::Aws { .. } => {
+            Reference::Vault { .. } | Reference::Lease { .. } | Reference::Aws { .. } => {
                 return Err(Fault::Unconfigured("is on another machine".to_owned()));
             }
         };
@@ -126,6 +137,7 @@ impl Providers {
             },
             version: None,
             since,
+            lease: None,
         })
     }
 }

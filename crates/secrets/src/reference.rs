@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-/// Where a secret is. Its text form is `vault://mount/path#field[?version=N]`, `awssm://name[#json.key][?stage=STAGE]`,
+/// Where a secret is. Its text form is `vault://mount/path#field[?version=N]`, `vault-lease://mount/path`, `awssm://name[#json.key][?stage=STAGE]`,
 /// `file:///path[#field]`, `age:///path[#field]` or `env://NAME`; `file:PATH` and `env:NAME` are short for two of them.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Reference {
@@ -18,6 +18,13 @@ pub enum Reference {
         field: String,
         /// This version and no other; the newest where it is not given.
         version: Option<u32>,
+    },
+    /// What an engine of Vault lends for a time, such as `database/creds/ROLE` a user and a password: all of it, as JSON.
+    Lease {
+        /// Where the engine is mounted: one segment.
+        mount: String,
+        /// What is asked for below the mount.
+        path: String,
     },
     /// A secret of AWS Secrets Manager.
     Aws {
@@ -62,6 +69,10 @@ const VAULT: ReferenceError = ReferenceError(
     "a reference to Vault is `vault://mount/path#field`, with `?version=3` at its end for one version; mount and path \
      have letters, digits and `._~@:+-` only",
 );
+const LEASE: ReferenceError = ReferenceError(
+    "a reference to what Vault lends for a time is `vault-lease://mount/path`, as in \
+     `vault-lease://database/creds/core`; mount and path have letters, digits and `._~@:+-` only",
+);
 const VERSION: ReferenceError = ReferenceError(
     "the version of a secret in Vault is a number from 1, as in `vault://mount/path#field?version=3`",
 );
@@ -85,7 +96,7 @@ impl Reference {
     /// Whether this text means to be a reference, well-formed or not.
     #[must_use]
     pub fn is_meant(text: &str) -> bool {
-        ["vault:", "awssm:", "file:", "env:", "age:"]
+        ["vault:", "vault-lease:", "awssm:", "file:", "env:", "age:"]
             .iter()
             .any(|scheme| text.starts_with(scheme))
     }
@@ -94,7 +105,7 @@ impl Reference {
     #[must_use]
     pub const fn provider(&self) -> &'static str {
         match self {
-            Self::Vault { .. } => "vault",
+            Self::Vault { .. } | Self::Lease { .. } => "vault",
             Self::Aws { .. } => "awssm",
             Self::File { .. } => "file",
             Self::Env { .. } => "env",
@@ -105,7 +116,7 @@ impl Reference {
     /// Whether another machine must answer.
     #[must_use]
     pub const fn is_remote(&self) -> bool {
-        matches!(self, Self::Vault { .. } | Self::Aws { .. })
+        matches!(self, Self::Vault { .. } | Self::Lease { .. } | Self::Aws { .. })
     }
 }
 
@@ -115,6 +126,9 @@ impl FromStr for Reference {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         if let Some(rest) = text.strip_prefix("vault://") {
             return vault(rest);
+        }
+        if let Some(rest) = text.strip_prefix("vault-lease://") {
+            return lease(rest);
         }
         if let Some(rest) = text.strip_prefix("awssm://") {
             return aws(rest);
@@ -143,6 +157,7 @@ impl FromStr for Reference {
         }
         Err(match text.split_once(':').map(|(scheme, _)| scheme) {
             Some("vault") => VAULT,
+            Some("vault-lease") => LEASE,
             Some("awssm") => AWS,
             Some("age") => AGE,
             _ => LITERAL,
@@ -170,6 +185,17 @@ fn vault(rest: &str) -> Result<Reference, ReferenceError> {
         path: path.to_owned(),
         field: field.to_owned(),
         version,
+    })
+}
+
+fn lease(rest: &str) -> Result<Reference, ReferenceError> {
+    let (mount, path) = rest.split_once('/').ok_or(LEASE)?;
+    if !is_segment(mount) || !path.split('/').all(is_segment) {
+        return Err(LEASE);
+    }
+    Ok(Reference::Lease {
+        mount: mount.to_owned(),
+        path: path.to_owned(),
     })
 }
 
@@ -252,6 +278,7 @@ impl fmt::Display for Reference {
                 write!(f, "vault://{mount}/{path}#{field}")?;
                 version.map_or(Ok(()), |version| write!(f, "?version={version}"))
             }
+            Self::Lease { mount, path } => write!(f, "vault-lease://{mount}/{path}"),
             Self::Aws { name, key, stage } => {
                 write!(f, "awssm://{name}")?;
                 key.as_ref().map_or(Ok(()), |key| write!(f, "#{key}"))?;
@@ -341,6 +368,12 @@ mod tests {
             ("vault://kv/hunter2#x?version=0", "a number from 1"),
             ("vault://kv/hunter2#x?version=two", "a number from 1"),
             ("vault://kv/hunter2?version=2#x", "vault://mount/path#field"),
+            ("vault-lease://hunter2", "vault-lease://mount/path"),
+            (
+                "vault-lease://database/hunter2#password",
+                "vault-lease://mount/path",
+            ),
+            ("vault-lease:hunter2", "vault-lease://mount/path"),
             ("awssm://", "awssm://name"),
             ("awssm://hunter2#", "awssm://name"),
             ("awssm://hunter2?stage=", "awssm://name"),
@@ -363,7 +396,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_reference_reads_as_it_is_written(text in r"(vault://[a-z]{1,4}/[a-z]{1,4}(/[a-z.]{1,3}x)?#[a-z.]{1,5}(\?version=[1-9])?|awssm://[a-z/]{1,8}(#[a-z.]{1,4})?(\?stage=[A-Z]{1,4})?|file:/{1,3}[a-z/#]{1,8}|age:///[a-z]{1,5}(#[a-z]{1,3})?|env:(//)?[A-Z_]{1,5})") {
+        fn a_reference_reads_as_it_is_written(text in r"(vault://[a-z]{1,4}/[a-z]{1,4}(/[a-z.]{1,3}x)?#[a-z.]{1,5}(\?version=[1-9])?|vault-lease://[a-z]{1,4}/[a-z]{1,4}(/[a-z.]{1,3}x)?|awssm://[a-z/]{1,8}(#[a-z.]{1,4})?(\?stage=[A-Z]{1,4})?|file:/{1,3}[a-z/#]{1,8}|age:///[a-z]{1,5}(#[a-z]{1,3})?|env:(//)?[A-Z_]{1,5})") {
             if let Ok(reference) = read(&text) {
                 prop_assert_eq!(read(&reference.to_string()), Ok(reference));
             }

@@ -6,13 +6,17 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use futures::future::join_all;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use zeroize::Zeroizing;
 
+use crate::lease::Held;
 use crate::{Fault, Fetched, ProviderSettings, Providers, Reference};
+
+/// A lease that is refused although it has not ended is replaced no more often: each is a user of the database.
+const LENT_ANEW: TimeDelta = TimeDelta::seconds(5);
 
 /// A secret's place and its last value. Shared by all who use it.
 #[derive(Debug)]
@@ -47,6 +51,20 @@ struct Known {
     changed_at: Option<DateTime<Utc>>,
     /// Why the last attempt failed, if it did.
     fault: Option<Fault>,
+    /// Until when it was lent; none where it has no end.
+    held: Option<Held>,
+}
+
+impl Known {
+    fn new(value: Fetched, now: DateTime<Utc>) -> Self {
+        Self {
+            held: value.lease.clone().map(|lease| Held::new(lease, now)),
+            value,
+            fetched_at: now,
+            changed_at: None,
+            fault: None,
+        }
+    }
 }
 
 /// What may be said of a secret.
@@ -72,12 +90,18 @@ pub struct SourceStatus {
     pub fault: Option<String>,
     /// How old it may be.
     pub freshness: Freshness,
+    /// Until when it was lent; none where it has no end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lent_until: Option<DateTime<Utc>>,
 }
 
 impl SourceStatus {
     /// Whether its provider has not answered for longer than the last value may be used.
     #[must_use]
     pub fn is_stale(&self, now: DateTime<Utc>) -> bool {
+        if let Some(end) = self.lent_until {
+            return now > end;
+        }
         now.signed_duration_since(self.fetched_at).num_seconds() > i64::from(self.freshness.max_stale_s)
     }
 
@@ -88,7 +112,7 @@ impl SourceStatus {
             .since
             .map(|since| now.signed_duration_since(since).num_days());
         if self.is_stale(now) {
-            Some("bring its provider back: the last value is older than max_stale_s")
+            Some("bring its provider back: the last value is older than max_stale_s, or its lease has ended")
         } else if self.fault.is_some() {
             Some("look at its provider: the last value stays in use")
         } else if self.changed_at.is_some() && !self.is_followed {
@@ -134,22 +158,74 @@ impl Source {
         self.freshness
     }
 
-    /// Fetches it again, and returns whether it is another one now. When that fails, the last value stays.
+    /// In how long it is to be asked for again, where it was lent: never all the time, and long before its lease ends. None
+    /// where it has no end, and is fetched as the settings say.
+    pub fn is_due_in(&self, now: DateTime<Utc>) -> Option<std::time::Duration> {
+        let held = self.lock().held.clone()?;
+        let least = i64::from(held.lease.seconds)
+            .checked_div(20)
+            .unwrap_or(0)
+            .clamp(1, 30);
+        let left = held.is_due_at().signed_duration_since(now);
+        left.max(TimeDelta::seconds(least)).to_std().ok()
+    }
+
+    /// Whether it was lent for a time.
+    pub fn is_lent(&self) -> bool {
+        self.lock().held.is_some()
+    }
+
+    /// Fetches it again, and returns whether it is another one now. When that fails, the last value stays. What was lent is
+    /// left alone until its lease is due, and then renewed; another one is asked for where it cannot be, or not for long.
     ///
     /// # Errors
     /// What the provider said.
     pub async fn refresh(&self, now: DateTime<Utc>) -> Result<bool, Fault> {
+        let held = self.lock().held.clone();
+        let Some(held) = held else {
+            return self.fetch_again(now).await;
+        };
+        if now < held.is_due_at() {
+            return Ok(false);
+        }
+        if held.lease.is_renewable {
+            match self.providers.renew(&held.lease).await {
+                Ok(lease) => {
+                    if let Some(renewed) = held.renewed(lease, now) {
+                        let mut known = self.lock();
+                        (known.held, known.fetched_at, known.fault) = (Some(renewed), now, None);
+                        return Ok(false);
+                    }
+                }
+                Err(fault) if fault.is_transient() => {
+                    self.lock().fault = Some(fault.clone());
+                    return Err(fault);
+                }
+                // Somebody has ended it.
+                Err(_) => {}
+            }
+        }
+        self.fetch_again(now).await
+    }
+
+    /// Has another one lent in place of one that does not work although its lease has not ended. Returns whether there is one.
+    pub async fn lend_anew(&self, now: DateTime<Utc>) -> bool {
+        let since = self.lock().held.as_ref().map(|held| held.since);
+        let is_old = since.is_some_and(|since| now.signed_duration_since(since).abs() >= LENT_ANEW);
+        is_old && self.fetch_again(now).await.is_ok()
+    }
+
+    async fn fetch_again(&self, now: DateTime<Utc>) -> Result<bool, Fault> {
         let fetched = self.providers.get(&self.reference).await;
         let mut known = self.lock();
         match fetched {
             Ok(value) => {
-                known.fetched_at = now;
-                known.fault = None;
                 let is_new = known.value.bytes != value.bytes;
-                if is_new {
-                    known.changed_at = Some(now);
-                }
-                known.value = value;
+                let changed_at = if is_new { Some(now) } else { known.changed_at };
+                *known = Known {
+                    changed_at,
+                    ..Known::new(value, now)
+                };
                 drop(known);
                 if is_new {
                     self.changes.send_modify(|count| *count = count.wrapping_add(1));
@@ -164,8 +240,11 @@ impl Source {
     }
 
     /// Texts that may work in place of one that was refused, the likeliest first: what the provider has now, then what
-    /// it has for before and after a rotation that is under way.
+    /// it has for before and after a rotation that is under way. Of what was lent, the last: each question has another lent.
     pub async fn candidates(&self) -> Vec<Zeroizing<String>> {
+        if self.is_lent() {
+            return self.text().into_iter().collect();
+        }
         let current = self.providers.get(&self.reference).await.ok();
         let version = current.as_ref().and_then(|fetched| fetched.version.clone());
         let neighbours = self
@@ -200,6 +279,7 @@ impl Source {
             is_followed: self.is_followed.load(Ordering::Relaxed),
             fault: known.fault.as_ref().map(Fault::to_string),
             freshness: self.freshness,
+            lent_until: known.held.as_ref().map(Held::ends_at),
         }
     }
 
@@ -313,12 +393,7 @@ pub fn resolve(
                     providers,
                     freshness,
                     is_followed: AtomicBool::new(false),
-                    known: Mutex::new(Known {
-                        value,
-                        fetched_at: now,
-                        changed_at: None,
-                        fault: None,
-                    }),
+                    known: Mutex::new(Known::new(value, now)),
                     changes: watch::Sender::new(0),
                 })
             });

@@ -55,7 +55,8 @@ impl ServiceSecrets {
 async fn keep_one_fresh(source: Arc<Source>, clock: Clock, shutdown: Shutdown) {
     let mut was_stale = false;
     loop {
-        let pause = spread(source.freshness().refresh_every_s);
+        let every = || spread(source.freshness().refresh_every_s);
+        let pause = source.is_due_in(clock.now()).unwrap_or_else(every);
         if tokio::time::timeout(pause, shutdown.cancelled()).await.is_ok() {
             return;
         }

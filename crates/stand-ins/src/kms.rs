@@ -1,4 +1,5 @@
-//! AWS KMS: keys that wrap with an encryption context, and keys on P-256 that sign. Every signature of a request is checked.
+//! AWS KMS: keys that wrap with an encryption context, and keys on P-256 that sign; and beside it Secrets Manager. Every
+//! signature of a request is checked.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -25,6 +26,7 @@ pub const REGION: &str = "eu-central-1";
 pub struct Kms {
     boxes: Boxes,
     signing: Mutex<BTreeMap<String, EcdsaKeyPair>>,
+    secrets: Mutex<BTreeMap<String, String>>,
 }
 
 impl Kms {
@@ -41,12 +43,29 @@ impl Kms {
         self.signing.lock().unwrap().insert(key.to_owned(), p256());
     }
 
+    /// Keeps a secret in Secrets Manager; its reference.
+    pub fn keep(&self, name: &str, secret: &str) -> String {
+        let mut secrets = self.secrets.lock().unwrap();
+        secrets.insert(name.to_owned(), secret.to_owned());
+        format!("awssm://{name}")
+    }
+
     fn answer(&self, seen: &Seen) -> (u16, String) {
-        if let Err(why) = sigv4::check(seen, KEY_ID, SECRET, REGION, "kms") {
+        let target = seen.header("x-amz-target").unwrap();
+        let service = match target {
+            "secretsmanager.GetSecretValue" => "secretsmanager",
+            _ => "kms",
+        };
+        if let Err(why) = sigv4::check(seen, KEY_ID, SECRET, REGION, service) {
             return refused("InvalidSignatureException", &why);
         }
         let body = seen.json();
-        let target = seen.header("x-amz-target").unwrap();
+        if service == "secretsmanager" {
+            return match self.secrets.lock().unwrap().get(text(&body, "SecretId")) {
+                Some(secret) => (200, json!({"VersionId": "1", "SecretString": secret}).to_string()),
+                None => refused("ResourceNotFoundException", ""),
+            };
+        }
         if target == "TrentService.CreateKey" {
             return self.create(&body);
         }

@@ -14,7 +14,9 @@ mod kms;
 mod server;
 pub mod sigv4;
 mod transit;
+mod vault;
 
 pub use kms::{KEY_ID, Kms, REGION, SECRET};
 pub use server::{Fake, Seen, Trouble};
 pub use transit::{TOKEN, Transit};
+pub use vault::{Leases, Lent, Terms, Vault};

@@ -26,15 +26,21 @@ pub struct Transit {
     pub signing: Mutex<BTreeMap<String, Vec<Ed25519KeyPair>>>,
 }
 
-impl Transit {
-    /// An engine, and the server that speaks for it.
-    pub async fn start() -> (Arc<Self>, Fake) {
-        let engine = Arc::new(Self {
+impl Default for Transit {
+    fn default() -> Self {
+        Self {
             boxes: Boxes::default(),
             latest: Mutex::new(1),
             oldest: Mutex::new(1),
             signing: Mutex::default(),
-        });
+        }
+    }
+}
+
+impl Transit {
+    /// An engine, and the server that speaks for it.
+    pub async fn start() -> (Arc<Self>, Fake) {
+        let engine = Arc::new(Self::default());
         let answering = engine.clone();
         let fake = Fake::https(move |seen| answering.answer(seen)).await;
         (engine, fake)
@@ -47,7 +53,7 @@ impl Transit {
         versions.push(Ed25519KeyPair::generate().unwrap());
     }
 
-    fn answer(&self, seen: &Seen) -> (u16, String) {
+    pub(crate) fn answer(&self, seen: &Seen) -> (u16, String) {
         if seen.header("x-vault-token") != Some(TOKEN) {
             return said_no(403, "permission denied");
         }
@@ -141,6 +147,6 @@ impl Transit {
     }
 }
 
-fn said_no(status: u16, why: &str) -> (u16, String) {
+pub(crate) fn said_no(status: u16, why: &str) -> (u16, String) {
     (status, json!({"errors": [why]}).to_string())
 }

@@ -3,6 +3,7 @@
 mod agreement;
 mod callers;
 mod certificates;
+mod database_login;
 mod description;
 mod durability;
 mod entrance;
@@ -11,6 +12,8 @@ mod forwarding;
 mod headers;
 mod isolation;
 mod limits;
+mod old_kek;
+mod operator;
 mod patience;
 mod policy_error;
 mod refusal;
@@ -18,7 +21,9 @@ mod reload;
 mod replaced;
 mod revocation;
 mod rotation;
+mod secrecy;
 mod shared_limits;
+mod stolen_key;
 
 use serde::Serialize;
 
@@ -80,11 +85,15 @@ pub(crate) enum Claim {
     Durability,
     Rotation,
     Revocation,
+    StolenKey,
+    OldKek,
+    DatabaseLogin,
+    Secrecy,
     Isolation,
 }
 
 impl Claim {
-    pub(crate) const ALL: [Self; 18] = [
+    pub(crate) const ALL: [Self; 22] = [
         Self::Refusal,
         Self::Forwarding,
         Self::Entrance,
@@ -102,6 +111,10 @@ impl Claim {
         Self::Durability,
         Self::Rotation,
         Self::Revocation,
+        Self::StolenKey,
+        Self::OldKek,
+        Self::DatabaseLogin,
+        Self::Secrecy,
         Self::Isolation,
     ];
 
@@ -124,6 +137,10 @@ impl Claim {
             Self::Durability => "durability",
             Self::Rotation => "rotation",
             Self::Revocation => "revocation",
+            Self::StolenKey => "stolen-key",
+            Self::OldKek => "old-kek",
+            Self::DatabaseLogin => "database-login",
+            Self::Secrecy => "secrecy",
             Self::Isolation => "isolation",
         }
     }
@@ -169,12 +186,21 @@ impl Claim {
             }
             Self::Rotation => "Rotating the signing key refuses no valid token.",
             Self::Revocation => "What is revoked is refused at the gateway within a second.",
+            Self::StolenKey => {
+                "A stolen signing key verifies nothing within five seconds, and people log in again at once."
+            }
+            Self::OldKek => {
+                "Once a key-encryption key is replaced, a thief who has the old one and the database opens no private key."
+            }
+            Self::DatabaseLogin => "The password of the database is changed, and not one request fails.",
+            Self::Secrecy => "No secret is in logs, metrics, files, environments or command lines.",
             Self::Isolation => {
                 "In the database, without a tenant nothing is visible, and a stranger's rows never are."
             }
         }
     }
 
+    #[expect(clippy::too_many_lines, reason = "one arm for each claim")]
     pub(crate) const fn method(self) -> &'static str {
         match self {
             Self::Refusal => {
@@ -239,6 +265,23 @@ impl Claim {
                 "A token, a session and a person are revoked with `portico revoke` while their tokens are in use. Each must be \
                  answered 401, most of them within a second after the command has ended, and somebody else's token must stay good."
             }
+            Self::StolenKey => {
+                "The active signing key is revoked with `portico keys revoke`. A token that it signed must be answered 401 within five \
+                 seconds; a log-in must give a token of another key, which is answered 200."
+            }
+            Self::OldKek => {
+                "A new version of the key-encryption key is named in the settings; `portico kek` rotates, rewraps and retires. Every \
+                 private key of the database is then tried with the secret of the old version, which must open none, and of the \
+                 new one; tokens of before and of after must be good."
+            }
+            Self::DatabaseLogin => {
+                "The password of the core's role is changed, then the secret; connections of before are ended while they rest, and \
+                 more clients than there are connections call at once. Every answer must be 200, over new connections."
+            }
+            Self::Secrecy => {
+                "After log-ins, every secret of the system and of a customer is looked for in every file of the data directory but its \
+                 own, and in the metrics, environment and command line of every process: raw, in hexadecimal and in base64."
+            }
             Self::Isolation => {
                 "The books are read with the database role of the core, table by table: once with no tenant set, once as one \
                  customer. Nothing may be visible in the first case, and in the second only rows of that customer."
@@ -264,6 +307,10 @@ impl Claim {
             Self::Durability => "clients repeat with a new idempotency key",
             Self::Rotation => "the old key is retired at once",
             Self::Revocation => "the revocations name another issuer",
+            Self::StolenKey => "another key is revoked",
+            Self::OldKek => "nothing is rewrapped",
+            Self::DatabaseLogin => "nobody tells the core of the new password",
+            Self::Secrecy => "a password is written into a log",
             Self::Isolation => "row-level security is switched off",
         }
     }
@@ -286,6 +333,10 @@ impl Claim {
             Self::Durability => &["I1", "I2", "I3", "I5", "I6"],
             Self::Rotation => &["INV-1", "INV-5"],
             Self::Revocation => &["J41", "INV-A23"],
+            Self::StolenKey => &["INV-2", "INV-4"],
+            Self::OldKek => &["CTL-10"],
+            Self::DatabaseLogin => &["CTL-4"],
+            Self::Secrecy => &["INV-A17"],
             Self::Isolation => &["I13"],
         }
     }
@@ -309,6 +360,10 @@ impl Claim {
             Self::Durability => durability::check(ground).await,
             Self::Rotation => rotation::check(ground).await,
             Self::Revocation => revocation::check(ground).await,
+            Self::StolenKey => stolen_key::check(ground).await,
+            Self::OldKek => old_kek::check(ground).await,
+            Self::DatabaseLogin => database_login::check(ground).await,
+            Self::Secrecy => secrecy::check(ground).await,
             Self::Isolation => isolation::check(ground).await,
         }
     }
@@ -332,6 +387,10 @@ impl Claim {
             Self::Durability => durability::control(ground).await,
             Self::Rotation => rotation::control(ground).await,
             Self::Revocation => revocation::control(ground).await,
+            Self::StolenKey => stolen_key::control(ground).await,
+            Self::OldKek => old_kek::control(ground).await,
+            Self::DatabaseLogin => database_login::control(ground).await,
+            Self::Secrecy => secrecy::control(ground).await,
             Self::Isolation => isolation::control(ground).await,
         }
     }

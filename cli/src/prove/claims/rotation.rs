@@ -100,7 +100,7 @@ async fn rotate(ground: &Ground, retire_at_once: bool) -> anyhow::Result<u64> {
 }
 
 /// The `kid` of a token, read without checking anything.
-fn key_id(token: &str) -> anyhow::Result<String> {
+pub(super) fn key_id(token: &str) -> anyhow::Result<String> {
     let header = token.split('.').next().context("a token has a header")?;
     let json = super::super::signature::decode_base64url(header)?;
     let header: serde_json::Value = serde_json::from_slice(&json)?;

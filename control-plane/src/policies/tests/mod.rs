@@ -5,6 +5,7 @@ mod going_out;
 mod harm;
 mod interrupted;
 mod taking_back;
+mod tampered;
 
 use axum::Router;
 use axum::body::Body;
@@ -83,6 +84,7 @@ pub(super) struct Plane {
     pub(super) grace: SigningKey,
     /// May be an author.
     pub(super) ada: SigningKey,
+    root: SigningKey,
 }
 
 impl Plane {
@@ -129,8 +131,9 @@ impl Plane {
             approvers,
             grace,
             ada,
+            root,
         };
-        plane.trust(&root).await;
+        plane.trust(1).await;
         plane
     }
 
@@ -139,10 +142,11 @@ impl Plane {
         state(&self.settings, &self._database)
     }
 
-    async fn trust(&self, root: &SigningKey) {
+    /// The root signs a document that names the keys that sign and will sign.
+    pub(super) async fn trust(&self, version: u64) {
         let rows = self
             .owner
-            .fetch_all("SELECT public_key FROM control.signing_key WHERE ring = 'bundle'")
+            .fetch_all("SELECT public_key FROM control.signing_key WHERE ring = 'bundle' AND state IN ('published', 'active')")
             .await
             .unwrap();
         let now = self
@@ -150,12 +154,12 @@ impl Plane {
             .await;
         let named = |row: &PgRow| TrustedKey::new(&row.get::<Vec<u8>, _>(0), now - 86_400, now + 30 * 86_400);
         let trust = Trust {
-            version: 1,
+            version,
             fleet: "bank".to_owned(),
             created_at: now,
             keys: rows.iter().map(named).collect(),
         };
-        let envelope = signed(Trust::PAYLOAD_TYPE, &trust, root);
+        let envelope = signed(Trust::PAYLOAD_TYPE, &trust, &self.root);
         let request = Request::post("/internal/trust")
             .body(Body::from(envelope))
             .unwrap();
@@ -297,10 +301,15 @@ impl Plane {
         self.row(sql).await.get(0)
     }
 
+    /// The envelope of the policy at a position of the first epoch.
+    pub(super) async fn envelope(&self, seq: i64) -> Vec<u8> {
+        let mut conn = self.state.db.acquire().await.unwrap();
+        store::envelope(&mut conn, (1, seq)).await.unwrap().unwrap()
+    }
+
     /// The digest of the content that was stated at a position, as approvals name it.
     pub(super) async fn content(&self, seq: i64) -> String {
-        let mut conn = self.state.db.acquire().await.unwrap();
-        let envelope = store::envelope(&mut conn, (1, seq)).await.unwrap().unwrap();
+        let envelope = self.envelope(seq).await;
         let statement: Statement =
             serde_json::from_slice(&Envelope::parse(&envelope).unwrap().payload).unwrap();
         let content: fleet::PolicyContent = serde_json::from_str(statement.content.get()).unwrap();

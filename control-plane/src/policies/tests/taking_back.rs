@@ -2,7 +2,7 @@
 
 use super::*;
 
-async fn until_done(plane: &Plane) {
+pub(super) async fn until_done(plane: &Plane) {
     for _ in 0..6 {
         for (node, at) in plane.told(|_| true).await {
             plane

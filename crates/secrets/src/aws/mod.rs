@@ -118,6 +118,7 @@ impl Aws {
             },
             version,
             since,
+            lease: None,
         })
     }
 

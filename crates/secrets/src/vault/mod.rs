@@ -1,5 +1,6 @@
 //! Vault: KV version 2, and the log-in that all questions share.
 
+mod lease;
 mod login;
 mod transit;
 
@@ -78,6 +79,7 @@ impl Vault {
             bytes: bytes?,
             version: version.map(|version| version.to_string()),
             since,
+            lease: None,
         })
     }
 

@@ -3,6 +3,7 @@
 
 mod aws;
 mod keys;
+mod leases;
 mod metadata;
 mod resolving;
 mod vault;

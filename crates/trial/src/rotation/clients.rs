@@ -1,6 +1,5 @@
 //! Customers who log in and out, and clients that show tokens of every age at every gateway.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +9,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at};
 use tokio_util::sync::CancellationToken;
 
 use super::clock::now;
-use super::evidence::{Request, Target};
+use super::evidence::{LogIn, Request, Target};
 use super::pool::{Live, Pool};
 use crate::edge::{Answer, Connection, Door, HOST};
 
@@ -148,14 +147,14 @@ impl Client {
         Ok(())
     }
 
-    /// Logs this customer in again and again until it is told to stop; how often each status came, 0 for no answer.
+    /// Logs this customer in again and again until it is told to stop; what became of each log-in.
     pub(super) async fn log_in(
         mut self,
         customer: String,
         beat: Beat,
         stop: CancellationToken,
-    ) -> BTreeMap<u16, usize> {
-        let mut statuses: BTreeMap<u16, usize> = BTreeMap::new();
+    ) -> Vec<LogIn> {
+        let mut seen = Vec::new();
         let mut due = interval_at(beat.first, beat.period);
         due.set_missed_tick_behavior(MissedTickBehavior::Delay);
         for number in 1_usize.. {
@@ -164,10 +163,11 @@ impl Client {
                 () = stop.cancelled() => break,
                 _ = due.tick() => {}
             }
+            let sent = now();
             let status = self.log_in_once(&customer, number).await.unwrap_or(0);
-            *statuses.entry(status).or_default() += 1;
+            seen.push(LogIn { sent, status });
         }
-        statuses
+        seen
     }
 
     async fn log_in_once(&mut self, customer: &str, number: usize) -> anyhow::Result<u16> {

@@ -7,6 +7,7 @@ use anyhow::Context as _;
 
 use super::clock::{can_be_skewed, now};
 use super::evidence::Terms;
+use super::provider::Provider;
 use super::report::{Report, Span};
 use super::run::Run;
 use super::stage::{Setting, Stage};
@@ -30,6 +31,13 @@ pub enum Turn {
     Revocation,
     /// The rotation is taken back: the ring turns twice.
     Reinstatement,
+    /// A gateway is shown so many tokens a second of keys that nobody knows, for so long; the ring does not turn.
+    UnknownKeys(u32, Duration),
+    /// So many private keys are brought to the next key-encryption key, and a control plane dies meanwhile; the ring does not
+    /// turn. Once in a run.
+    Rewrap(usize),
+    /// Who keeps the secrets answers nobody for so long; the ring does not turn.
+    Outage(Duration),
 }
 
 /// A run.
@@ -55,6 +63,8 @@ pub struct Rotations {
     pub turns: Vec<Turn>,
     /// What is done wrong on purpose.
     pub control: Option<Control>,
+    /// Who keeps the secrets; none where they are in files.
+    pub provider: Option<Provider>,
 }
 
 /// What is done wrong on purpose, to see that it is seen.
@@ -119,6 +129,7 @@ impl Rotations {
                 _ => (self.terms.lifetime_s, self.terms.skew_s),
             },
             lag: is_open,
+            provider: self.provider.clone(),
         }
     }
 }

@@ -77,6 +77,15 @@ pub(super) struct Request {
     pub(super) code: &'static str,
 }
 
+/// A log-in, and what became of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct LogIn {
+    /// When it was sent.
+    pub(super) sent: Micros,
+    /// Its status; 0 when no answer came.
+    pub(super) status: u16,
+}
+
 /// A key as the database has it at the end.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Key {
@@ -151,6 +160,8 @@ pub(super) struct Evidence {
     pub(super) tokens: Vec<Token>,
     /// Every request.
     pub(super) requests: Vec<Request>,
+    /// Every log-in.
+    pub(super) log_ins: Vec<LogIn>,
     /// Every key of every ring.
     pub(super) keys: Vec<Key>,
     /// Keys that were called back, as the database had them before: each signed once more than its row tells at the end.
@@ -163,6 +174,6 @@ pub(super) struct Evidence {
     pub(super) ended_sessions: Vec<(String, Micros)>,
     /// The ring as others saw it during the run.
     pub(super) snapshots: Vec<Snapshot>,
-    /// What a dump gives away.
-    pub(super) dump: Dump,
+    /// What a dump gives away; none where nobody here has the key-encryption key.
+    pub(super) dump: Option<Dump>,
 }

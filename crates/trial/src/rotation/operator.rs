@@ -43,6 +43,25 @@ pub(super) async fn reinstate(socket: &Path, kid: &str) -> Outcome {
     ask(socket, &format!("/internal/keys/reinstate?ring=access&kid={kid}")).await
 }
 
+/// Lets the newest version of the key-encryption key seal.
+pub(super) async fn rotate_kek(socket: &Path) -> Outcome {
+    ask(socket, "/internal/kek/rotate").await
+}
+
+/// Brings a batch of private keys to that version: the keys behind this one.
+pub(super) async fn rewrap(socket: &Path, after: &str, batch: usize) -> Outcome {
+    ask(
+        socket,
+        &format!("/internal/kek/rewrap?batch={batch}&after={after}"),
+    )
+    .await
+}
+
+/// Ends a version of the key-encryption key.
+pub(super) async fn retire_kek(socket: &Path, version: i32) -> Outcome {
+    ask(socket, &format!("/internal/kek/retire?version={version}")).await
+}
+
 async fn ask(socket: &Path, path: &str) -> Outcome {
     match answer(socket, path).await {
         Ok((status, body)) if status.is_success() => Outcome::Done(body),

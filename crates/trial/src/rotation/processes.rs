@@ -41,26 +41,29 @@ pub(crate) async fn start_cluster(directory: &Path) -> anyhow::Result<PrivateClu
     Ok(cluster)
 }
 
+/// Writes a key-encryption key, and gives it.
+pub(super) fn write_kek(directory: &Path, name: &str) -> anyhow::Result<Vec<u8>> {
+    let halves = [uuid::Uuid::new_v4(), uuid::Uuid::new_v4()];
+    let kek = halves.map(|half| *half.as_bytes()).concat();
+    write_secret(directory, name, &kek)?;
+    Ok(kek)
+}
+
 /// Writes what the processes read from files, and gives the key-encryption key.
 pub(crate) fn write_secrets(directory: &Path, cluster: &PrivateCluster) -> anyhow::Result<Vec<u8>> {
-    let kek: Vec<u8> = [uuid::Uuid::new_v4(), uuid::Uuid::new_v4()]
-        .iter()
-        .flat_map(|half| half.as_bytes().to_vec())
-        .collect();
     let pepper = uuid::Uuid::new_v4().to_string();
     let core = cluster.url_for(roles::CORE, None);
     let control = cluster.url_for(roles::CONTROL, None);
-    for (name, content) in [
-        ("kek", kek.as_slice()),
-        ("pepper", pepper.as_bytes()),
-        ("db_core", core.as_bytes()),
-        ("db_control", control.as_bytes()),
-    ] {
-        let path = directory.join(name);
-        fs::write(&path, content)?;
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o600))?;
+    for (name, content) in [("pepper", pepper), ("db_core", core), ("db_control", control)] {
+        write_secret(directory, name, content.as_bytes())?;
     }
-    Ok(kek)
+    write_kek(directory, "kek")
+}
+
+fn write_secret(directory: &Path, name: &str, content: &[u8]) -> std::io::Result<()> {
+    let path = directory.join(name);
+    fs::write(&path, content)?;
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o600))
 }
 
 pub(crate) fn secret(directory: &Path, name: &str) -> String {
@@ -85,8 +88,10 @@ pub(super) async fn start_control_planes(
         let (lifetime_s, skew_s) = setting.control_plane_believes;
         start.write_settings(json!({
             "socket": socket(directory, number),
-            "database": { "url": secret(directory, "db_control") },
-            "kek": secret(directory, "kek"),
+            "secrets": setting.providers(),
+            "database": { "url": setting.secret(directory, "db_control")? },
+            "kek": setting.secret(directory, "kek")?,
+            "keks": setting.later_keks(directory),
             "rotation": {
                 "standby_dwell_s": setting.dwell_s,
                 "issuer_overlap_s": setting.terms.overlap_s,
@@ -116,11 +121,13 @@ pub(super) async fn start_issuers(setting: &Setting, directory: &Path) -> anyhow
         };
         start.write_settings(json!({
             "socket": sockets.join("core-api.sock"),
-            "database": { "url": secret(directory, "db_core") },
-            "kek": secret(directory, "kek"),
+            "secrets": setting.providers(),
+            "database": { "url": setting.secret(directory, "db_core")? },
+            "kek": setting.secret(directory, "kek")?,
+            "keks": setting.later_keks(directory),
             "tokens": { "lifetime_s": setting.terms.lifetime_s, "keys_refresh_s": 1 },
             // The harness tries keys, not passwords.
-            "password": { "pepper": secret(directory, "pepper"), "memory_kib": 64, "iterations": 1, "max_parallel": 2 },
+            "password": { "pepper": setting.secret(directory, "pepper")?, "memory_kib": 64, "iterations": 1, "max_parallel": 2 },
             "auto_activate": true,
         }))?;
         services.push(Service::start(start).await?);

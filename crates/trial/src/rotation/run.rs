@@ -1,6 +1,5 @@
 //! A stage with load on it: who logs in, who verifies, who forges, who looks, and what they bring home.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,12 +13,13 @@ use tokio_util::sync::CancellationToken;
 use super::clients::{Beat, Client};
 use super::clock::now;
 use super::drill::{Control, Rotations};
-use super::evidence::{Evidence, Key, Request, SECOND, Snapshot, Terms};
+use super::evidence::{Evidence, Key, LogIn, Micros, Request, SECOND, Snapshot, Terms};
 use super::lag::Turns;
 use super::pool::Pool;
-use super::report::{Report, Span};
+use super::report::{Report, Span, Spell};
 use super::stage::Stage;
 use super::store;
+use super::storm::Storm;
 use super::thief::Thief;
 use crate::edge::{Door, eventually};
 
@@ -39,7 +39,7 @@ pub(super) struct Run {
     pub(super) thief: Thief,
     stop: CancellationToken,
     verifying: JoinSet<Vec<Request>>,
-    logging_in: JoinSet<BTreeMap<u16, usize>>,
+    logging_in: JoinSet<Vec<LogIn>>,
     looking: JoinSet<Vec<Snapshot>>,
     pub(super) auditor_url: String,
     pub(super) every: Duration,
@@ -47,6 +47,8 @@ pub(super) struct Run {
     pub(super) crashes: usize,
     /// Keys that were called back, as they were before.
     pub(super) called_back: Vec<Key>,
+    pub(super) storms: Vec<Storm>,
+    pub(super) spells: Vec<Spell>,
     turns: Option<Turns>,
 }
 
@@ -59,7 +61,7 @@ impl Run {
         let cluster = stage.cluster.as_ref().context("no database")?;
         let pool = Arc::new(Pool::default());
         let mut run = Self {
-            thief: Thief::new(&stage.kek, cluster.owner_url(), pool.clone())?,
+            thief: Thief::new(&stage.keks, cluster.owner_url(), pool.clone())?,
             auditor_url: cluster.url_for(roles::AUDITOR, None),
             stage,
             pool,
@@ -71,6 +73,8 @@ impl Run {
             last_turn: Instant::now(),
             crashes: 0,
             called_back: Vec::new(),
+            storms: Vec::new(),
+            spells: Vec::new(),
             turns: None,
         };
         run.log_in(rotations).await?;
@@ -153,12 +157,29 @@ impl Run {
         Span { from, to: now() }
     }
 
-    /// Waits until the first key that was replaced has been past its bound for a while.
+    /// Something that began at this moment is over, and no request may have failed meanwhile.
+    pub(super) fn note_spell(&mut self, row: &'static str, from: Micros) {
+        let span = Span { from, to: now() };
+        self.spells.push(Spell {
+            row,
+            span,
+            ..Spell::default()
+        });
+    }
+
+    /// The text of a token that an issuer has made.
+    pub(super) fn a_live_token(&self) -> anyhow::Result<Arc<str>> {
+        Ok(self.pool.pick(0).context("no token was made")?.text)
+    }
+
+    /// Waits until the first key that was replaced, if any, has been past its bound for a while.
     pub(super) async fn tail(&self, terms: &Terms) -> anyhow::Result<()> {
         let mut auditor = PgConnection::connect(&self.auditor_url).await?;
         let keys = store::keys(&mut auditor).await?;
-        let first = keys.iter().filter_map(|key| key.verify_until_s).min();
-        let ends = first.context("no key was replaced")? + 2 * terms.skew_s + TAIL_S;
+        let Some(first) = keys.iter().filter_map(|key| key.verify_until_s).min() else {
+            return Ok(());
+        };
+        let ends = first + 2 * terms.skew_s + TAIL_S;
         let left = u64::try_from(ends * SECOND - now()).unwrap_or_default();
         sleep_until(Instant::now() + Duration::from_micros(left)).await;
         Ok(())
@@ -175,12 +196,6 @@ impl Run {
         let kid_reuse_refused = self.kid_reuse_is_refused().await?;
         self.stop.cancel();
         let requests = self.verifying.join_all().await.concat();
-        let mut log_ins: BTreeMap<u16, usize> = BTreeMap::new();
-        for statuses in self.logging_in.join_all().await {
-            for (status, count) in statuses {
-                *log_ins.entry(status).or_default() += count;
-            }
-        }
         let snapshots = self.looking.join_all().await.concat();
         let mut auditor = PgConnection::connect(&self.auditor_url).await?;
         let keys = store::keys(&mut auditor).await?;
@@ -190,6 +205,7 @@ impl Run {
             terms: rotations.terms,
             tokens,
             requests,
+            log_ins: self.logging_in.join_all().await.concat(),
             keys,
             called_back: self.called_back,
             held: self.stage.held()?,
@@ -199,13 +215,14 @@ impl Run {
             snapshots,
             dump,
         };
-        let crashes = self.crashes;
+        let (crashes, storms, spells) = (self.crashes, self.storms, self.spells);
         self.stage.stop().await?;
         Ok(Report::new(
             &evidence,
-            log_ins,
             crashes,
             kid_reuse_refused,
+            storms,
+            spells,
             (quiet, rotating),
         ))
     }

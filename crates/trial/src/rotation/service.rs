@@ -83,6 +83,20 @@ impl Service {
         self.ready().await
     }
 
+    /// The sum of its metrics whose line begins so and has this in it.
+    pub(super) async fn sum(&self, beginning: &str, part: &str) -> anyhow::Result<usize> {
+        let endpoints = self.start.endpoints();
+        let address = private_address(&endpoints).with_context(|| endpoints.display().to_string())?;
+        let client = reqwest::Client::builder().timeout(QUESTION).no_proxy().build()?;
+        let answer = client.get(format!("http://{address}/metrics")).send().await?;
+        let metrics = answer.text().await?;
+        let counts = metrics
+            .lines()
+            .filter(|line| line.starts_with(beginning) && line.contains(part))
+            .filter_map(|line| line.rsplit(' ').next()?.parse::<usize>().ok());
+        Ok(counts.sum())
+    }
+
     async fn ready(&mut self) -> anyhow::Result<()> {
         let endpoints = self.start.endpoints();
         let client = reqwest::Client::builder().timeout(QUESTION).no_proxy().build()?;
@@ -130,12 +144,15 @@ fn spawn(start: &Start) -> anyhow::Result<Child> {
         .with_context(|| format!("cannot start {}", start.name))
 }
 
+fn private_address(endpoints: &Path) -> Option<String> {
+    let told: Value = serde_json::from_slice(&fs::read(endpoints).ok()?).ok()?;
+    Some(told.get("private")?.as_str()?.to_owned())
+}
+
 async fn is_ready(client: &reqwest::Client, endpoints: &Path) -> bool {
-    let address = fs::read(endpoints)
-        .ok()
-        .and_then(|text| serde_json::from_slice::<Value>(&text).ok())
-        .and_then(|told| Some(told.get("private")?.as_str()?.to_owned()));
-    let Some(address) = address else { return false };
+    let Some(address) = private_address(endpoints) else {
+        return false;
+    };
     let answer = client.get(format!("http://{address}/health/ready")).send().await;
     answer.is_ok_and(|answer| answer.status().is_success())
 }

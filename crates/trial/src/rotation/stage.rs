@@ -4,25 +4,29 @@
 use std::fs;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context as _;
 use database::cluster::PrivateCluster;
 use rustls::ClientConfig;
+use serde_json::{Value, json};
 use sqlx::{Connection as _, PgConnection};
 use tempfile::TempDir;
 
 use super::clock::Offset;
 use super::evidence::{Held, Micros, Terms};
+use super::foreign::Foreign;
 use super::lag::Lag;
 use super::processes::{self, CONTROL_PLANES, SIGNS, socket};
+use super::provider::Provider;
 use super::service::Service;
 use super::store;
 use super::trust;
 use crate::edge::{Door, Gateway, Place, Site, Upstream};
 
-/// The policy of the run: one route that only the gateway judges, and the log-in and profile of the real core.
+/// The policy of the run: two routes that only the gateway judges, one of them for tokens of another issuer, and the log-in and
+/// profile of the real core.
 const POLICY: &str = r#"
 version: 1
 listeners:
@@ -37,6 +41,14 @@ identity:
     max_lifetime: 60s
     leeway: SKEWs
     keys: portico
+  partners:
+    issuer: https://partner.example
+    audiences: [core-api]
+    algorithms: [EdDSA]
+    type: at+jwt
+    max_lifetime: 60s
+    leeway: SKEWs
+    keys: { url: "https://localhost:ISSUER/keys", refresh: 1h, stale_for: 2h, addresses: [127.0.0.0/8, "::1"] }
 upstreams:
   open: { address: "http://UPSTREAM", authorization: strip, timeouts: { connect: 1s, read: 20s, total: 30s } }
   core: { address: "unix:core-api.sock", authorization: forward, timeouts: { connect: 1s, read: 20s, total: 30s } }
@@ -52,6 +64,7 @@ floor:
     per-address: { limit: 1000000/s, burst: 1000000, key: [address] }
 routes:
   verify: { match: { method: GET, path: /fast }, auth: customers, scopes: [], upstream: open }
+  partner: { match: { method: GET, path: /partner }, auth: partners, scopes: [], upstream: open }
   me: { match: { method: GET, path: /api/v1/me }, auth: customers, scopes: [], upstream: core }
   logout: { match: { method: POST, path: /api/v1/auth/logout }, auth: customers, scopes: [], upstream: core }
   login: { match: { method: POST, path: /api/v1/auth/login }, auth: none, because: the credentials are in the body, upstream: core }
@@ -71,6 +84,32 @@ pub(super) struct Setting {
     pub(super) control_plane_believes: (i64, i64),
     /// Whether the last gateway hears the control plane through a [`Lag`], and none is waited for.
     pub(super) lag: bool,
+    /// Who keeps the secrets; none where they are in files.
+    pub(super) provider: Option<Provider>,
+}
+
+impl Setting {
+    /// The reference of a secret that was written.
+    pub(super) fn secret(&self, directory: &Path, name: &str) -> anyhow::Result<String> {
+        match &self.provider {
+            Some(provider) => provider.reference(directory, name),
+            None => Ok(processes::secret(directory, name)),
+        }
+    }
+
+    /// The section `secrets`.
+    pub(super) fn providers(&self) -> Value {
+        let provider = self.provider.as_ref();
+        provider.map_or_else(|| json!({}), |provider| provider.settings.clone())
+    }
+
+    /// Versions of the key-encryption key that do not seal yet: one, where the harness has the keys.
+    pub(super) fn later_keks(&self, directory: &Path) -> Value {
+        match self.provider {
+            Some(_) => json!([]),
+            None => json!([{ "version": 2, "secret": processes::secret(directory, "kek-2") }]),
+        }
+    }
 }
 
 /// A running stage; what runs is killed when it is dropped.
@@ -78,8 +117,12 @@ pub(super) struct Stage {
     pub(super) control_planes: Vec<Service>,
     pub(super) gateways: Vec<Gateway>,
     pub(super) lag: Option<Lag>,
-    pub(super) kek: Vec<u8>,
+    /// The key-encryption keys by version; none where they stay elsewhere.
+    pub(super) keks: Vec<(i32, Vec<u8>)>,
+    pub(super) provider: Option<Provider>,
     pub(super) cluster: Option<PrivateCluster>,
+    /// The other issuer.
+    pub(super) foreign: Foreign,
     clocks: Vec<Offset>,
     site: Site,
     issuers: Vec<Service>,
@@ -96,7 +139,12 @@ impl Stage {
         // Started by root, the database server is another user who must pass through here.
         fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o711))?;
         let cluster = processes::start_cluster(directory.path()).await?;
-        let kek = processes::write_secrets(directory.path(), &cluster)?;
+        let keks = vec![
+            (1, processes::write_secrets(directory.path(), &cluster)?),
+            (2, processes::write_kek(directory.path(), "kek-2")?),
+        ];
+        let mut superuser = PgConnection::connect(&cluster.owner_url()).await?;
+        store::begin_with_the_first_kek(&mut superuser).await?;
 
         let root = trust::make_root(&setting.binary, directory.path()).await?;
         let control_planes = processes::start_control_planes(setting, directory.path(), &root).await?;
@@ -108,16 +156,26 @@ impl Stage {
             false => None,
         };
         let upstream = Upstream::start().await?;
+        let (listener, issuer) = Foreign::place().await?;
         let policy = POLICY
             .replace("UPSTREAM", &upstream.address().to_string())
-            .replace("SKEW", &setting.terms.skew_s.to_string());
+            .replace("SKEW", &setting.terms.skew_s.to_string())
+            .replace("ISSUER", &issuer.port().to_string());
+        let site = Site::with_policy(&policy)?;
+        site.write_certificate(directory.path(), "issuer", "localhost")?;
         let mut stage = Self {
-            site: Site::with_policy(&policy)?,
+            site,
+            foreign: Foreign::start(listener, directory.path())?,
             directory,
             control_planes,
             gateways: Vec::new(),
             lag,
-            kek,
+            keks: if setting.provider.is_none() {
+                keks
+            } else {
+                Vec::new()
+            },
+            provider: setting.provider.clone(),
             cluster: Some(cluster),
             clocks: SIGNS.map(|sign| Offset(sign * setting.terms.skew_s)).to_vec(),
             issuers,
@@ -128,7 +186,6 @@ impl Stage {
             let gateway = stage.start_gateway(setting, number).await?;
             stage.gateways.push(gateway);
         }
-        let mut superuser = stage.superuser().await?;
         store::install_failpoints(&mut superuser).await?;
         if setting.lag {
             store::forget_that_gateways_live(&mut superuser).await?;
@@ -145,8 +202,9 @@ impl Stage {
         };
         let place = Place {
             more: format!(
-                "threads: 1\ntelemetry: {{ level: 'warn,gateway::keys=info' }}\nsocket_dir: {}\nfleet: {{ name: {}, node: gateway-{number}, control_plane: 'unix:{}', roots: ['{}'] }}\n",
+                "threads: 1\ntelemetry: {{ level: 'warn,gateway::keys=info' }}\nsocket_dir: {}\nkey_trust_file: {}\nfleet: {{ name: {}, node: gateway-{number}, control_plane: 'unix:{}', roots: ['{}'] }}\n",
                 directory.join(format!("issuer-{number}")).display(),
+                self.site.path("ca.pem").display(),
                 trust::FLEET,
                 control_plane.display(),
                 self.root
@@ -160,6 +218,11 @@ impl Stage {
     /// The socket of a control plane.
     pub(super) fn socket(&self, control_plane: usize) -> PathBuf {
         socket(self.directory.path(), control_plane)
+    }
+
+    /// The processes that have secrets.
+    pub(super) fn with_secrets(&self) -> impl Iterator<Item = &Service> {
+        self.control_planes.iter().chain(&self.issuers)
     }
 
     /// The way into one gateway.
@@ -198,6 +261,17 @@ impl Stage {
         Ok(())
     }
 
+    /// How often gateways have turned to the control planes, for whatever is new: keys are told on that way.
+    pub(super) async fn dialled(&self) -> anyhow::Result<usize> {
+        let mut times = 0;
+        for control_plane in &self.control_planes {
+            times += control_plane
+                .sum("portico_service_requests_total{", "route=\"/fleet/v1/stream\"")
+                .await?;
+        }
+        Ok(times)
+    }
+
     /// When each gateway said that it held which key set: its own log, with its clock put right.
     pub(super) fn held(&self) -> anyhow::Result<Vec<Held>> {
         let mut held = Vec::new();
@@ -227,7 +301,7 @@ impl Stage {
 
 /// The time and the `seq` of a log line.
 fn adopted(line: &str) -> Option<(Micros, i64)> {
-    let line: serde_json::Value = serde_json::from_str(line).ok()?;
+    let line: Value = serde_json::from_str(line).ok()?;
     let at = line.get("time")?.as_str()?;
     let at = chrono::DateTime::parse_from_rfc3339(at).ok()?.timestamp_micros();
     let seq = line

@@ -1,7 +1,7 @@
 //! What the harness reads from the database, and where it makes a transition stand still.
 
 use keyring::{Algorithm, KeyEncryptionKeys, SealedFor, SealedPrivateKey, SigningKey};
-use sqlx::{Executor as _, PgConnection};
+use sqlx::{AssertSqlSafe, Executor as _, PgConnection};
 
 use super::evidence::{Key, Snapshot};
 
@@ -18,18 +18,31 @@ impl SealedRow {
     /// The key of a ring, to whoever has the row and the key-encryption keys.
     pub(crate) fn open(self, keks: &KeyEncryptionKeys, ring: &str) -> anyhow::Result<SigningKey> {
         let algorithm: Algorithm = self.algorithm.parse()?;
+        Ok(SigningKey::from_pkcs8(algorithm, &self.open_bytes(keks, ring)?)?)
+    }
+
+    /// Its private part, whatever that is.
+    pub(super) fn open_bytes(self, keks: &KeyEncryptionKeys, ring: &str) -> anyhow::Result<Vec<u8>> {
         let place = SealedFor {
             ring,
             kid: &self.kid,
-            algorithm,
+            algorithm: self.algorithm.parse()?,
         };
         let sealed = SealedPrivateKey {
             kek_version: self.kek_version,
             wrapped_data_key: self.wrapped_data_key,
             ciphertext: self.ciphertext,
         };
-        Ok(SigningKey::from_pkcs8(algorithm, &keks.open(place, &sealed)?)?)
+        Ok(keks.open(place, &sealed)?.to_vec())
     }
+}
+
+/// Keys of a ring that the harness makes, column by column.
+#[derive(Debug, Default)]
+pub(super) struct ArchivedRows {
+    pub(super) kids: Vec<String>,
+    pub(super) wrapped: Vec<Vec<u8>>,
+    pub(super) sealed: Vec<Vec<u8>>,
 }
 
 /// What a trigger calls to wait while somebody holds the lock whose number it gives.
@@ -41,7 +54,7 @@ pub(crate) const WAIT: &str = r"
             RETURN NULL;
         END $$;";
 
-/// Every key of every ring, times in microseconds.
+/// Every key of every ring that the control plane knows, times in microseconds.
 pub(super) async fn keys(auditor: &mut PgConnection) -> sqlx::Result<Vec<Key>> {
     sqlx::query_as!(
         Key,
@@ -54,6 +67,7 @@ pub(super) async fn keys(auditor: &mut PgConnection) -> sqlx::Result<Vec<Key>> {
                ceil(extract(epoch FROM verify_until))::bigint AS verify_until_s,
                (extract(epoch FROM revoked_at) * 1000000)::bigint AS revoked
           FROM control.signing_key
+         WHERE ring IN ('access', 'stepup', 'bundle', 'audit', 'webhook')
          ORDER BY created_at, kid
         "#
     )
@@ -194,4 +208,81 @@ pub(crate) async fn is_waited_for(superuser: &mut PgConnection, failpoint: i64) 
     )
     .fetch_one(superuser)
     .await
+}
+
+/// From the first start on, version 1 of the key-encryption key seals, although the settings have a newer one.
+pub(super) async fn begin_with_the_first_kek(superuser: &mut PgConnection) -> sqlx::Result<()> {
+    sqlx::query!("INSERT INTO control.kek (version, state) VALUES (1, 'active')")
+        .execute(superuser)
+        .await
+        .map(drop)
+}
+
+/// Makes a ring that no control plane knows: no key of it is published, signs, or is retired.
+pub(super) async fn make_archive(superuser: &mut PgConnection) -> sqlx::Result<()> {
+    let statements = r"
+        ALTER TABLE control.key_ring DROP CONSTRAINT IF EXISTS key_ring_known;
+        INSERT INTO control.key_ring (ring) VALUES ('archive') ON CONFLICT DO NOTHING;";
+    superuser.execute(sqlx::raw_sql(statements)).await.map(drop)
+}
+
+/// Puts keys into it that are sealed under version 1.
+pub(super) async fn archive(superuser: &mut PgConnection, rows: &ArchivedRows) -> sqlx::Result<()> {
+    sqlx::query!(
+        r#"
+        INSERT INTO control.signing_key
+               (kid, ring, algorithm, state, public_key, sealed_private_key, wrapped_data_key, kek_version, published_at,
+                published_seq, activated_at, retiring_at, sign_until, verify_until)
+        SELECT kid, 'archive', 'EdDSA', 'retiring', decode(repeat('ab', 32), 'hex'), sealed, wrapped, 1, now(), 0, now(),
+               now() + interval '1 year', now() + interval '1 year', now() + interval '1 year'
+          FROM unnest($1::text[], $2::bytea[], $3::bytea[]) AS made (kid, wrapped, sealed)
+        "#,
+        &rows.kids,
+        &rows.wrapped,
+        &rows.sealed,
+    )
+    .execute(superuser)
+    .await
+    .map(drop)
+}
+
+/// Keys of it in the order of their names, from this place on.
+pub(super) async fn archived(
+    superuser: &mut PgConnection,
+    place: i64,
+    most: i64,
+) -> sqlx::Result<Vec<SealedRow>> {
+    sqlx::query_as!(
+        SealedRow,
+        r#"
+        SELECT kid, algorithm, kek_version, sealed_private_key AS "ciphertext!", wrapped_data_key
+          FROM control.signing_key WHERE ring = 'archive' ORDER BY kid OFFSET $1 LIMIT $2
+        "#,
+        place,
+        most
+    )
+    .fetch_all(superuser)
+    .await
+}
+
+/// Has whoever rewraps this key wait while somebody holds a lock.
+pub(super) async fn stop_at(superuser: &mut PgConnection, kid: &str, lock: i64) -> sqlx::Result<()> {
+    let is_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
+    let kid = kid.chars().filter(|c| is_name(*c)).collect::<String>();
+    // No parameter can stand in a trigger; the name has no quote.
+    let statement = AssertSqlSafe(format!(
+        "CREATE TRIGGER trial_rewrapped AFTER UPDATE ON control.signing_key FOR EACH ROW
+             WHEN (NEW.kid = '{kid}') EXECUTE FUNCTION trial.wait('{lock}')"
+    ));
+    superuser.execute(sqlx::raw_sql(statement)).await.map(drop)
+}
+
+/// Removes what was put into it, past the trigger that keeps every key there ever was.
+pub(super) async fn clear_archive(superuser: &mut PgConnection) -> sqlx::Result<()> {
+    let statements = r"
+        DROP TRIGGER trial_rewrapped ON control.signing_key;
+        ALTER TABLE control.signing_key DISABLE TRIGGER signing_key_no_delete;
+        DELETE FROM control.signing_key WHERE ring = 'archive';
+        ALTER TABLE control.signing_key ENABLE TRIGGER signing_key_no_delete;";
+    superuser.execute(sqlx::raw_sql(statements)).await.map(drop)
 }

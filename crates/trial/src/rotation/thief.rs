@@ -34,7 +34,8 @@ const SEALED_BYTES: RangeInclusive<usize> = 60..=400;
 /// Stolen keys, and what is made of them.
 #[derive(Clone)]
 pub(super) struct Thief {
-    keks: KeyEncryptionKeys,
+    /// None where they stay elsewhere: nothing can be stolen then.
+    keks: Option<KeyEncryptionKeys>,
     database_url: String,
     pool: Arc<Pool>,
     stolen: Arc<Mutex<Vec<Arc<Stolen>>>>,
@@ -49,9 +50,15 @@ struct Stolen {
 }
 
 impl Thief {
-    pub(super) fn new(kek: &[u8], database_url: String, pool: Arc<Pool>) -> anyhow::Result<Self> {
+    pub(super) fn new(
+        keks: &[(i32, Vec<u8>)],
+        database_url: String,
+        pool: Arc<Pool>,
+    ) -> anyhow::Result<Self> {
+        let texts = keks.iter().map(|(version, kek)| (*version, kek.as_slice()));
+        let keks = (!keks.is_empty()).then(|| KeyEncryptionKeys::parse(texts));
         Ok(Self {
-            keks: KeyEncryptionKeys::parse([(1, kek)])?,
+            keks: keks.transpose()?,
             database_url,
             pool,
             stolen: Arc::default(),
@@ -60,9 +67,12 @@ impl Thief {
 
     /// Steals the key that signs now.
     pub(super) async fn steal(&self) -> anyhow::Result<()> {
+        let Some(keks) = &self.keks else {
+            return Ok(());
+        };
         let mut superuser = PgConnection::connect(&self.database_url).await?;
         let row = store::active_key(&mut superuser).await?;
-        let key = row.open(&self.keks, ACCESS)?;
+        let key = row.open(keks, ACCESS)?;
         let model = self.pool.pick(0).context("no token to look like")?;
         let stolen = Stolen {
             key,
@@ -142,7 +152,10 @@ impl Thief {
     }
 
     /// Takes a dump, and tries to open everything in it that might be a private key.
-    pub(super) async fn search_dump(&self) -> anyhow::Result<Dump> {
+    pub(super) async fn search_dump(&self) -> anyhow::Result<Option<Dump>> {
+        let Some(keks) = &self.keks else {
+            return Ok(None);
+        };
         let binaries = cluster::find_binaries()?;
         let program = binaries.first().context("no PostgreSQL")?.program("pg_dump");
         let at = now();
@@ -169,28 +182,28 @@ impl Thief {
                 kid: &kid,
                 algorithm: algorithm.parse()?,
             };
-            if self.opens(place, kek_version, &blobs) {
+            if opens(keks, place, kek_version, &blobs) {
                 opened.push(kid);
             }
         }
-        Ok(Dump { at, opened })
+        Ok(Some(Dump { at, opened }))
     }
+}
 
-    /// Whether any two of these are the data key and the private part of a key, or any one of them its private part.
-    fn opens(&self, place: SealedFor<'_>, kek_version: i32, blobs: &[Vec<u8>]) -> bool {
-        let opens = |wrapped_data_key: Option<&Vec<u8>>, ciphertext: &Vec<u8>| {
-            let sealed = SealedPrivateKey {
-                kek_version,
-                wrapped_data_key: wrapped_data_key.cloned(),
-                ciphertext: ciphertext.clone(),
-            };
-            self.keks.open(place, &sealed).is_ok()
+/// Whether any two of these are the data key and the private part of a key, or any one of them its private part.
+fn opens(keks: &KeyEncryptionKeys, place: SealedFor<'_>, kek_version: i32, blobs: &[Vec<u8>]) -> bool {
+    let opens = |wrapped_data_key: Option<&Vec<u8>>, ciphertext: &Vec<u8>| {
+        let sealed = SealedPrivateKey {
+            kek_version,
+            wrapped_data_key: wrapped_data_key.cloned(),
+            ciphertext: ciphertext.clone(),
         };
-        let wrapped = || std::iter::once(None).chain(blobs.iter().map(Some));
-        blobs
-            .iter()
-            .any(|blob| wrapped().any(|wrapped| opens(wrapped, blob)))
-    }
+        keks.open(place, &sealed).is_ok()
+    };
+    let wrapped = || std::iter::once(None).chain(blobs.iter().map(Some));
+    blobs
+        .iter()
+        .any(|blob| wrapped().any(|wrapped| opens(wrapped, blob)))
 }
 
 /// The bytes that a text begins with in hexadecimal, if they may be a sealed key or a wrapped data key.

@@ -38,6 +38,9 @@ impl Run {
             }
             Turn::Revocation => self.revoke(control_plane).await?,
             Turn::Reinstatement => self.reinstate(control_plane).await?,
+            Turn::UnknownKeys(rate, time) => self.storm(rate, time).await?,
+            Turn::Rewrap(rows) => self.rewrap(control_plane, rows).await?,
+            Turn::Outage(time) => self.outage(time).await?,
         };
         self.last_turn = Instant::now();
         self.thief.steal().await?;

@@ -75,6 +75,7 @@ fn good() -> Evidence {
                 at: at(191),
             },
         ],
+        log_ins: Vec::new(),
         cut_off: Vec::new(),
         ended_sessions: Vec::new(),
         snapshots: vec![Snapshot {
@@ -82,11 +83,15 @@ fn good() -> Evidence {
             active: 1,
             at: at(199),
         }],
-        dump: Dump {
+        dump: Some(Dump {
             at: at(220),
             opened: vec!["new".to_owned(), "old".to_owned()],
-        },
+        }),
     }
+}
+
+fn dump(run: &mut Evidence) -> &mut Dump {
+    run.dump.as_mut().unwrap()
 }
 
 /// The ids of what is broken after a change to the good run.
@@ -129,7 +134,7 @@ fn inv_1_the_end_of_a_session_and_of_its_key_excuse_a_refusal_from_then_on() {
         let seen = broken(|run| {
             run.requests = vec![request(0, at(210), 401)];
             run.keys[0].revoked = Some(ended);
-            run.dump.opened.retain(|kid| kid != "old");
+            dump(run).opened.retain(|kid| kid != "old");
         });
         assert_eq!(seen.len(), expected, "{ended}");
     }
@@ -183,7 +188,7 @@ fn inv_2_a_key_verifies_until_its_time_and_two_skews_and_no_longer() {
 fn inv_2_a_revoked_key_verifies_for_five_seconds_at_most() {
     let revoked = |run: &mut Evidence| {
         run.keys[0].revoked = Some(at(203));
-        run.dump.opened.retain(|kid| kid != "old");
+        dump(run).opened.retain(|kid| kid != "old");
         run.requests = vec![request(0, at(208), 200)];
     };
     assert!(broken(revoked).is_empty());
@@ -215,7 +220,7 @@ fn inv_4_two_active_keys_none_and_a_gap_between_them_are_seen() {
     assert_eq!(broken(|run| run.keys[1].activated = Some(at(200) + 1)), ["INV-4"]);
     let ended = |run: &mut Evidence| {
         run.keys[1].revoked = Some(at(215));
-        run.dump.opened.clear();
+        dump(run).opened.clear();
     };
     assert!(
         broken(ended).contains(&"INV-4"),
@@ -265,9 +270,13 @@ fn inv_5_every_gateway_holds_a_key_before_it_is_activated() {
 #[test]
 fn inv_6_no_private_part_outlives_its_window() {
     // `old` retired at 200, the window is 30, and 5 may pass until the next look.
-    assert!(broken(|run| run.dump.at = at(235)).is_empty());
-    assert_eq!(broken(|run| run.dump.at = at(235) + 1), ["INV-6"]);
-    assert_eq!(broken(|run| run.dump.opened.clear()), ["INV-6"], "a blind search");
+    assert!(broken(|run| dump(run).at = at(235)).is_empty());
+    assert_eq!(broken(|run| dump(run).at = at(235) + 1), ["INV-6"]);
+    assert_eq!(
+        broken(|run| dump(run).opened.clear()),
+        ["INV-6"],
+        "a blind search"
+    );
     assert!(broken(|run| run.keys[0].revoked = Some(at(215))).contains(&"INV-6"));
 }
 
@@ -276,7 +285,7 @@ fn inv_4_a_key_that_was_called_back_signs_twice_and_both_times_count() {
     let called_back = |run: &mut Evidence| {
         run.called_back = vec![key("old", 100, Some(200))];
         run.keys = vec![key("old", 220, None), key("new", 200, Some(220))];
-        run.dump.opened = vec!["old".to_owned()];
+        dump(run).opened = vec!["old".to_owned()];
     };
     assert!(broken(called_back).is_empty());
     // Without the first time, a token of it was signed by a key that was not active.
