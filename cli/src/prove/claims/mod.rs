@@ -7,6 +7,7 @@ mod database_login;
 mod description;
 mod durability;
 mod entrance;
+mod fleet_policy;
 mod forged;
 mod forwarding;
 mod headers;
@@ -87,13 +88,15 @@ pub(crate) enum Claim {
     Revocation,
     StolenKey,
     OldKek,
+    ForgedPolicy,
+    Halt,
     DatabaseLogin,
     Secrecy,
     Isolation,
 }
 
 impl Claim {
-    pub(crate) const ALL: [Self; 22] = [
+    pub(crate) const ALL: [Self; 24] = [
         Self::Refusal,
         Self::Forwarding,
         Self::Entrance,
@@ -113,6 +116,8 @@ impl Claim {
         Self::Revocation,
         Self::StolenKey,
         Self::OldKek,
+        Self::ForgedPolicy,
+        Self::Halt,
         Self::DatabaseLogin,
         Self::Secrecy,
         Self::Isolation,
@@ -139,6 +144,8 @@ impl Claim {
             Self::Revocation => "revocation",
             Self::StolenKey => "stolen-key",
             Self::OldKek => "old-kek",
+            Self::ForgedPolicy => "forged-policy",
+            Self::Halt => "halt",
             Self::DatabaseLogin => "database-login",
             Self::Secrecy => "secrecy",
             Self::Isolation => "isolation",
@@ -192,6 +199,10 @@ impl Claim {
             Self::OldKek => {
                 "Once a key-encryption key is replaced, a thief who has the old one and the database opens no private key."
             }
+            Self::ForgedPolicy => {
+                "A gateway of a fleet runs no policy that its control plane has not signed, for it and for now."
+            }
+            Self::Halt => "A policy that does harm is taken back by itself, before every gateway has it.",
             Self::DatabaseLogin => "The password of the database is changed, and not one request fails.",
             Self::Secrecy => "No secret is in logs, metrics, files, environments or command lines.",
             Self::Isolation => {
@@ -274,6 +285,8 @@ impl Claim {
                  private key of the database is then tried with the secret of the old version, which must open none, and of the \
                  new one; tokens of before and of after must be good."
             }
+            Self::ForgedPolicy => fleet_policy::FORGED,
+            Self::Halt => fleet_policy::HALT,
             Self::DatabaseLogin => {
                 "The password of the core's role is changed, then the secret; connections of before are ended while they rest, and \
                  more clients than there are connections call at once. Every answer must be 200, over new connections."
@@ -309,6 +322,8 @@ impl Claim {
             Self::Revocation => "the revocations name another issuer",
             Self::StolenKey => "another key is revoked",
             Self::OldKek => "nothing is rewrapped",
+            Self::ForgedPolicy => "the thief has the key that signs now",
+            Self::Halt => "failures are not looked at",
             Self::DatabaseLogin => "nobody tells the core of the new password",
             Self::Secrecy => "a password is written into a log",
             Self::Isolation => "row-level security is switched off",
@@ -335,6 +350,8 @@ impl Claim {
             Self::Revocation => &["J41", "INV-A23"],
             Self::StolenKey => &["INV-2", "INV-4"],
             Self::OldKek => &["CTL-10"],
+            Self::ForgedPolicy => &["CTL-8", "POL-5"],
+            Self::Halt => &["CTL-8"],
             Self::DatabaseLogin => &["CTL-4"],
             Self::Secrecy => &["INV-A17"],
             Self::Isolation => &["I13"],
@@ -362,6 +379,8 @@ impl Claim {
             Self::Revocation => revocation::check(ground).await,
             Self::StolenKey => stolen_key::check(ground).await,
             Self::OldKek => old_kek::check(ground).await,
+            Self::ForgedPolicy => fleet_policy::forged(ground).await,
+            Self::Halt => fleet_policy::halts(ground).await,
             Self::DatabaseLogin => database_login::check(ground).await,
             Self::Secrecy => secrecy::check(ground).await,
             Self::Isolation => isolation::check(ground).await,
@@ -389,6 +408,8 @@ impl Claim {
             Self::Revocation => revocation::control(ground).await,
             Self::StolenKey => stolen_key::control(ground).await,
             Self::OldKek => old_kek::control(ground).await,
+            Self::ForgedPolicy => fleet_policy::signed(ground).await,
+            Self::Halt => fleet_policy::unwatched(ground).await,
             Self::DatabaseLogin => database_login::control(ground).await,
             Self::Secrecy => secrecy::control(ground).await,
             Self::Isolation => isolation::control(ground).await,
