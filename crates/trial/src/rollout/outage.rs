@@ -55,18 +55,27 @@ pub(super) struct Outage {
 pub(super) struct Count {
     asked: usize,
     failed: usize,
+    /// What became of the first that failed.
+    first: Option<String>,
 }
 
 impl Count {
-    fn note(&mut self, is_good: bool) {
+    fn note(&mut self, answer: Result<(), String>) {
         self.asked += 1;
-        self.failed += usize::from(!is_good);
+        if let Err(what) = answer {
+            self.failed += 1;
+            self.first.get_or_insert(what);
+        }
     }
 }
 
 impl fmt::Display for Count {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} of {}", self.failed, self.asked)
+        write!(f, "{} of {}", self.failed, self.asked)?;
+        match &self.first {
+            Some(what) => write!(f, " (the first: {what})"),
+            None => Ok(()),
+        }
     }
 }
 
@@ -167,11 +176,11 @@ impl Stage {
         while began.elapsed() < time || to_newcomer.asked < LEAST_ASKED {
             log_ins.note(logs_in(&every_door).await);
             log_ins.note(logs_in(&door).await);
-            to_newcomer.note(
-                self.generation(NEWCOMER)
-                    .await
-                    .is_ok_and(|found| found == generation),
-            );
+            to_newcomer.note(match self.generation(NEWCOMER).await {
+                Ok(found) if found == generation => Ok(()),
+                Ok(found) => Err(format!("generation {found}")),
+                Err(error) => Err(format!("{error:#}")),
+            });
             sleep_until(Instant::now() + Duration::from_millis(200)).await;
         }
         let load = load.stop().await;
@@ -188,9 +197,13 @@ impl Stage {
     }
 }
 
-async fn logs_in(door: &Door) -> bool {
+async fn logs_in(door: &Door) -> Result<(), String> {
     let body = json!({ "email": EMAIL, "password": PASSWORD });
-    post(door, "login", &body).await.is_ok_and(|status| status == 200)
+    match post(door, "login", &body).await {
+        Ok(200) => Ok(()),
+        Ok(status) => Err(format!("status {status}")),
+        Err(error) => Err(format!("{error:#}")),
+    }
 }
 
 async fn post(door: &Door, what: &str, body: &Value) -> anyhow::Result<u16> {
