@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use pingora::apps::HttpServerApp as _;
 use pingora::protocols::http::ServerSession;
-use pingora::protocols::http::v2::server::{H2Accept, HttpSession, default_h2_options, handshake};
+use pingora::protocols::http::v2::server::{H2Accept, H2Options, HttpSession, default_h2_options, handshake};
 use pingora::protocols::{Digest, Stream};
 use policy::framing::check_method;
 use tokio::time::{Instant, sleep_until, timeout};
@@ -23,6 +23,16 @@ const MAX_MALFORMED: u32 = 32;
 /// How long a connection that was told to go away may take, when nothing else limits it.
 const GOODBYE: Duration = Duration::from_secs(5);
 
+/// Bytes of a stream's answer that wait here for a client that reads slowly. The library keeps 400 KiB, which a hundred
+/// streams of one connection make 40 MiB of.
+const SEND_BUFFER: usize = 64 * 1024;
+
+fn options() -> H2Options {
+    let mut options = default_h2_options();
+    options.max_send_buffer_size(SEND_BUFFER);
+    options
+}
+
 /// Serves streams until the connection closes.
 pub(super) async fn serve(worker: &Arc<Worker>, connection: Arc<Connection>, stream: Stream) {
     let digest = Arc::new(Digest {
@@ -36,12 +46,7 @@ pub(super) async fn serve(worker: &Arc<Worker>, connection: Arc<Connection>, str
     let bounds = worker.shared.connections;
     let stream: Stream =
         Box::new(EdgeStream::new(stream, connection.clone(), worker.shared.clone()).in_frames());
-    let Ok(Ok(mut h2)) = timeout(
-        bounds.handshake_timeout(),
-        handshake(stream, Some(default_h2_options())),
-    )
-    .await
-    else {
+    let Ok(Ok(mut h2)) = timeout(bounds.handshake_timeout(), handshake(stream, Some(options()))).await else {
         let refusal = Refusal::malformed("h2-preface", "the connection does not begin as HTTP/2 does");
         Page::new(&worker.shared, &connection, refusal).record_reset(&connection, "PROTOCOL_ERROR");
         return;
