@@ -8,13 +8,12 @@ use std::task::Poll;
 use std::time::Duration;
 
 use pingora::apps::HttpServerApp as _;
-use pingora::protocols::Stream;
 use pingora::protocols::http::ServerSession;
 use tokio::time::{Instant, sleep_until};
 
 use super::head::HeadLimits;
 use super::refusal::{Page, charged};
-use super::stream::{Arrival, EdgeStream};
+use super::stream::{Arrival, EdgeStream, Io};
 use super::{CONNECTION, Connection};
 use crate::server::Worker;
 
@@ -23,7 +22,7 @@ use crate::server::Worker;
 const FAREWELL: Duration = Duration::from_millis(500);
 
 /// Serves requests until the connection closes.
-pub(super) async fn serve(worker: &Worker, connection: Arc<Connection>, stream: Stream) {
+pub(super) async fn serve(worker: &Worker, connection: Arc<Connection>, stream: Box<dyn Io>) {
     let mut stream = Box::new(EdgeStream::new(stream, connection.clone(), worker.shared.clone()));
     // Both live as long as the connection: a timer that only moves on costs a request next to nothing.
     let mut idle = pin!(sleep_until(Instant::now()));

@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use super::framing::Refusal;
 use super::refusal::{Page, charged};
-use super::stream::EdgeStream;
+use super::stream::{EdgeStream, Io};
 use super::{CONNECTION, Connection};
 use crate::fleet::Traffic;
 use crate::server::Worker;
@@ -34,13 +34,8 @@ fn options() -> H2Options {
 }
 
 /// Serves streams until the connection closes.
-pub(super) async fn serve(worker: &Arc<Worker>, connection: Arc<Connection>, stream: Stream) {
-    let digest = Arc::new(Digest {
-        ssl_digest: stream.get_ssl_digest(),
-        timing_digest: stream.get_timing_digest(),
-        proxy_digest: stream.get_proxy_digest(),
-        socket_digest: stream.get_socket_digest(),
-    });
+pub(super) async fn serve(worker: &Arc<Worker>, connection: Arc<Connection>, stream: Box<dyn Io>) {
+    let digest = Arc::new(Digest::default());
     // What h2 says by itself is looked at frame by frame: nothing to intercept as a whole.
     connection.admit();
     let bounds = worker.shared.connections;

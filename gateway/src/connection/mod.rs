@@ -13,30 +13,27 @@ pub(crate) mod head;
 mod http1;
 mod http2;
 pub(crate) mod refusal;
-mod secure;
 mod stream;
 
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use http::HeaderValue;
-use pingora::protocols::l4::stream::Stream as TransportStream;
-use pingora::protocols::{ALPN, GetSocketDigest as _, SocketDigest, Ssl as _};
 use policy::{Scheme, TrustedProxies};
 use prometheus::IntGauge;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
+use tokio_rustls::server::TlsStream;
 
 use crate::fleet::Traffic;
 use crate::metrics::METRICS;
 use crate::server::{Entrance, Worker};
-use crate::tls::{Greeting, Served, VerifiedClient, greet};
+use crate::tls::{Greeting, HTTP_2, Served, VerifiedClient, greet};
 pub(crate) use arrival::Admitted;
 use arrival::Client;
-use secure::SecureStream;
 
 tokio::task_local! {
     /// The connection that the request at hand came in on. Set around every call into pingora's proxy.
@@ -169,7 +166,6 @@ pub(crate) async fn serve(
     worker: Arc<Worker>,
     entrance: Arc<Entrance>,
     mut socket: TcpStream,
-    peer: SocketAddr,
     admitted: Admitted,
 ) {
     let open = OpenConnection::new(&entrance, &worker);
@@ -177,12 +173,15 @@ pub(crate) async fn serve(
         Ok(known) => known,
         Err(refused) => return refused.count(),
     };
+    if let Err(error) = socket.set_nodelay(true) {
+        tracing::debug!(%error, "TCP_NODELAY");
+    }
     match &entrance.tls {
         None => {
             let connection = Connection::new(entrance.clone(), client, None);
-            http1::serve(&worker, connection, Box::new(transport(socket, peer))).await;
+            http1::serve(&worker, connection, Box::new(socket)).await;
         }
-        Some(_) => serve_tls(&worker, entrance, transport(socket, peer), client).await,
+        Some(_) => serve_tls(&worker, entrance, socket, client).await,
     }
     drop((open, permit));
 }
@@ -207,21 +206,7 @@ impl Drop for OpenConnection {
     }
 }
 
-/// Gives the socket to pingora with its addresses known, as pingora's own listener does.
-fn transport(socket: TcpStream, peer: SocketAddr) -> TransportStream {
-    use std::os::fd::AsRawFd as _;
-
-    if let Err(error) = socket.set_nodelay(true) {
-        tracing::debug!(%error, "TCP_NODELAY");
-    }
-    let digest = SocketDigest::from_raw_fd(socket.as_raw_fd());
-    drop(digest.peer_addr.set(Some(peer.into())));
-    let mut stream = TransportStream::from(socket);
-    stream.set_socket_digest(digest);
-    stream
-}
-
-async fn serve_tls(worker: &Arc<Worker>, entrance: Arc<Entrance>, socket: TransportStream, client: Client) {
+async fn serve_tls(worker: &Arc<Worker>, entrance: Arc<Entrance>, socket: TcpStream, client: Client) {
     let started = Instant::now();
     let limit = worker.shared.connections.handshake_timeout();
     let count = |outcome: &str| METRICS.handshakes.with_label_values(&[outcome]).inc();
@@ -238,10 +223,11 @@ async fn serve_tls(worker: &Arc<Worker>, entrance: Arc<Entrance>, socket: Transp
         }
     };
     METRICS.handshake_seconds.observe(started.elapsed().as_secs_f64());
-    let version = stream.session().protocol_version();
+    let session = stream.get_ref().1;
+    let version = session.protocol_version();
     count(version.and_then(|version| version.as_str()).unwrap_or("unknown"));
     let connection = Connection::new(entrance, client, Some(secured));
-    if stream.selected_alpn_proto() == Some(ALPN::H2) {
+    if session.alpn_protocol() == Some(HTTP_2) {
         Box::pin(http2::serve(worker, connection, stream)).await;
     } else {
         http1::serve(worker, connection, stream).await;
@@ -254,24 +240,21 @@ async fn serve_tls(worker: &Arc<Worker>, entrance: Arc<Entrance>, socket: Transp
 /// One word for the metric.
 async fn handshake(
     entrance: &Entrance,
-    mut socket: TransportStream,
-) -> Result<(Box<SecureStream>, Secured), &'static str> {
+    socket: TcpStream,
+) -> Result<(Box<TlsStream<TcpStream>>, Secured), &'static str> {
     let tls = entrance.tls.as_ref().ok_or("failed")?.current();
-    let local = socket.get_socket_digest().and_then(|digest| {
-        let local = digest.local_addr()?.as_inet()?;
-        Some(local.ip().to_canonical())
-    });
-    let (served, name) = match greet(&mut socket, &tls, local).await {
-        Greeting::Served(served, name) => (served, name),
+    let local = socket.local_addr().ok().map(|local| local.ip().to_canonical());
+    let (start, served, name) = match greet(socket, &tls, local).await {
+        Greeting::Served(start, served, name) => (start, served, name),
         Greeting::Unrecognized => return Err("unrecognized_name"),
         Greeting::Broken => return Err("failed"),
     };
-    let accepted = SecureStream::accept(served.config(), socket).await;
+    let accepted = start.into_stream(served.config()).await;
     let stream = accepted.map(Box::new).map_err(|error| {
         tracing::debug!(%error, "TLS handshake failed");
         "failed"
     })?;
-    let chain = stream.session().peer_certificates().map(|chain| {
+    let chain = stream.get_ref().1.peer_certificates().map(|chain| {
         let owned = chain.iter().map(|certificate| certificate.clone().into_owned());
         owned.collect::<Vec<_>>()
     });

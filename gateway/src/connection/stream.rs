@@ -17,10 +17,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::{Buf as _, BytesMut};
 use pingora::protocols::raw_connect::ProxyDigest;
-use pingora::protocols::tls::{SslDigest, TlsRef};
 use pingora::protocols::{
-    ALPN, GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown as ShutdownStream, SocketDigest,
-    Ssl, Stream, TimingDigest, UniqueID, UniqueIDType,
+    GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown as ShutdownStream, SocketDigest, Ssl,
+    TimingDigest, UniqueID, UniqueIDType,
 };
 use problem::catalogue;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
@@ -63,8 +62,13 @@ pub(super) enum Arrival {
     Closed,
 }
 
+/// A connection to a client, in clear or not.
+pub(super) trait Io: AsyncRead + AsyncWrite + Unpin + Send + Sync {}
+
+impl<T: AsyncRead + AsyncWrite + Unpin + Send + Sync> Io for T {}
+
 pub(super) struct EdgeStream {
-    io: Stream,
+    io: Box<dyn Io>,
     connection: Arc<Connection>,
     shared: Arc<Shared>,
     /// Read from the socket, and not yet by pingora.
@@ -110,7 +114,7 @@ impl Linger {
 }
 
 impl EdgeStream {
-    pub(super) fn new(io: Stream, connection: Arc<Connection>, shared: Arc<Shared>) -> Self {
+    pub(super) fn new(io: Box<dyn Io>, connection: Arc<Connection>, shared: Arc<Shared>) -> Self {
         let (incoming, outgoing) = (BytesMut::new(), BytesMut::new());
         Self {
             io,
@@ -485,41 +489,31 @@ impl ShutdownStream for EdgeStream {
     }
 }
 
+// What pingora keeps of a connection beside its bytes, and nobody here asks it for.
+
 impl UniqueID for EdgeStream {
     fn id(&self) -> UniqueIDType {
-        self.io.id()
+        0
     }
 }
 
-impl Ssl for EdgeStream {
-    fn get_ssl(&self) -> Option<&TlsRef> {
-        self.io.get_ssl()
-    }
-
-    fn get_ssl_digest(&self) -> Option<Arc<SslDigest>> {
-        self.io.get_ssl_digest()
-    }
-
-    fn selected_alpn_proto(&self) -> Option<ALPN> {
-        self.io.selected_alpn_proto()
-    }
-}
+impl Ssl for EdgeStream {}
 
 impl GetTimingDigest for EdgeStream {
     fn get_timing_digest(&self) -> Vec<Option<TimingDigest>> {
-        self.io.get_timing_digest()
+        Vec::new()
     }
 }
 
 impl GetProxyDigest for EdgeStream {
     fn get_proxy_digest(&self) -> Option<Arc<ProxyDigest>> {
-        self.io.get_proxy_digest()
+        None
     }
 }
 
 impl GetSocketDigest for EdgeStream {
     fn get_socket_digest(&self) -> Option<Arc<SocketDigest>> {
-        self.io.get_socket_digest()
+        None
     }
 }
 

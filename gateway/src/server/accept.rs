@@ -69,7 +69,7 @@ impl Door {
         let admitted = Admitted::new(&worker.shared, &entrance, &self.caps, peer.ip().to_canonical());
         match admitted {
             Ok(admitted) => {
-                let serving = connection::serve(worker, entrance, socket, peer, admitted);
+                let serving = connection::serve(worker, entrance, socket, admitted);
                 self.worker.shared.drain.spawn(serving);
             }
             Err(refused) => refused.count(),

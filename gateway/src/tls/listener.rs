@@ -18,8 +18,10 @@ use super::client_authority::ClientAuthority;
 use super::files::TlsFiles;
 use super::versions;
 
+/// HTTP/2, as ALPN calls it.
+pub(crate) const HTTP_2: &[u8] = b"h2";
 /// HTTP/2 first, then HTTP/1.1.
-const ALPN: [&[u8]; 2] = [b"h2", b"http/1.1"];
+const ALPN: [&[u8]; 2] = [HTTP_2, b"http/1.1"];
 
 /// The TLS side of one listener, as it is now.
 #[derive(Debug)]
