@@ -271,7 +271,7 @@ pub(super) async fn stop_at(superuser: &mut PgConnection, kid: &str, lock: i64) 
     let kid = kid.chars().filter(|c| is_name(*c)).collect::<String>();
     // No parameter can stand in a trigger; the name has no quote.
     let statement = AssertSqlSafe(format!(
-        "CREATE TRIGGER trial_rewrapped AFTER UPDATE ON control.signing_key FOR EACH ROW
+        "CREATE OR REPLACE TRIGGER trial_rewrapped AFTER UPDATE ON control.signing_key FOR EACH ROW
              WHEN (NEW.kid = '{kid}') EXECUTE FUNCTION trial.wait('{lock}')"
     ));
     superuser.execute(sqlx::raw_sql(statement)).await.map(drop)
@@ -280,7 +280,7 @@ pub(super) async fn stop_at(superuser: &mut PgConnection, kid: &str, lock: i64) 
 /// Removes what was put into it, past the trigger that keeps every key there ever was.
 pub(super) async fn clear_archive(superuser: &mut PgConnection) -> sqlx::Result<()> {
     let statements = r"
-        DROP TRIGGER trial_rewrapped ON control.signing_key;
+        DROP TRIGGER IF EXISTS trial_rewrapped ON control.signing_key;
         ALTER TABLE control.signing_key DISABLE TRIGGER signing_key_no_delete;
         DELETE FROM control.signing_key WHERE ring = 'archive';
         ALTER TABLE control.signing_key ENABLE TRIGGER signing_key_no_delete;";
