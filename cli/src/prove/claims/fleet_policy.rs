@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use trial::edge::Load;
-use trial::rollout::{Bundle, Fault, Forgery, Members, Stage};
+use trial::rollout::{Bundle, Fault, Forgery, Members, Stage, touched};
 
 use super::Verdict;
 use crate::prove::ground::Ground;
@@ -70,12 +70,7 @@ async fn publish_harm(ground: &Ground, rules: &Value) -> anyhow::Result<Verdict>
         word("why")
     ));
     verdict.fail_unless(word("phase") == "halted", || "it was not halted".to_owned());
-    let gateways = ended.get("gateways").and_then(Value::as_array);
-    let had_it = gateways
-        .into_iter()
-        .flatten()
-        .filter(|gateway| gateway.get("in_group") == Some(&true.into()))
-        .count();
+    let had_it = touched(&ended);
     verdict.fail_unless(had_it == 1, || format!("{had_it} gateways have had it"));
     if verdict.failures.is_empty() {
         stage.every_gateway_runs(0).await?;

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::bundle::{Bundle, Fault};
 use super::forger::Forgery;
+use super::operator::touched;
 use super::outage::Moment;
 use super::report::{RolloutReport, percentile};
 use super::stage::{Members, Stage};
@@ -228,12 +229,7 @@ impl RolloutDrill {
         let halted_s = seconds(&ended);
         stage.every_gateway_runs(0).await?;
         let tally = load.stop().await;
-        let gateways = ended.get("gateways").and_then(Value::as_array);
-        let touched = gateways
-            .into_iter()
-            .flatten()
-            .filter(|one| one.get("in_group") == Some(&true.into()));
-        let touched = touched.count();
+        let touched = touched(&ended);
         let why = ended
             .get("why")
             .and_then(Value::as_str)

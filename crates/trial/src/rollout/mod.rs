@@ -18,6 +18,6 @@ pub use bundle::{Bundle, Fault};
 pub use drill::RolloutDrill;
 pub use forger::Forgery;
 pub use kill::Step;
-pub use operator::{Said, patiently};
+pub use operator::{Said, patiently, touched};
 pub use report::{RolloutReport, Row};
 pub use stage::{Members, Stage};

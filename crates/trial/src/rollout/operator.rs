@@ -88,6 +88,14 @@ pub async fn patiently(what: &str, mut holds: impl AsyncFnMut() -> bool) -> anyh
         .with_context(|| format!("never: {what}"))
 }
 
+/// How many gateways have had the policy of a roll-out, as `policy status` tells of it.
+#[must_use]
+pub fn touched(rollout: &Value) -> usize {
+    let gateways = rollout.get("gateways").and_then(Value::as_array);
+    let has_had_it = |gateway: &&Value| gateway.get("in_group") == Some(&true.into());
+    gateways.into_iter().flatten().filter(has_had_it).count()
+}
+
 impl Stage {
     /// The directory of the policy that is published next.
     #[must_use]

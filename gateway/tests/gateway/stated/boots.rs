@@ -138,13 +138,7 @@ async fn without_any_signed_policy_a_gateway_is_not_ready_and_begins_when_one_co
     let fleet = ControlPlane::empty();
     let folder = tempfile::tempdir().unwrap();
     let endpoints = folder.path().join("endpoints.json");
-    let waiting = {
-        let endpoints = endpoints.clone();
-        GatewayProcess::with(POLICY, |settings| {
-            fleet.join(settings);
-            settings.endpoints_file = Some(endpoints);
-        })
-    };
+    let waiting = member_that_says_where(&fleet, &endpoints);
     let served = async {
         let mut private = None;
         patiently(
@@ -157,11 +151,7 @@ async fn without_any_signed_policy_a_gateway_is_not_ready_and_begins_when_one_co
             },
         )
         .await;
-        let url = format!("http://{}/health/ready", private.unwrap());
-        let client = reqwest::Client::builder().build().unwrap();
-        let answer = client.get(&url).send().await.unwrap();
-        assert_eq!(answer.status(), 503);
-        let report: serde_json::Value = answer.json().await.unwrap();
+        let report = not_ready(&private.unwrap()).await;
         assert_eq!(report["checks"]["policy"], "there is no signed policy yet");
 
         // Not even what is signed by the right key, before the roots have named it.

@@ -162,13 +162,7 @@ async fn a_new_gateway_without_the_certificate_of_its_first_policy_says_so_and_w
     let fleet = ControlPlane::start(&with_partner()).await;
     let folder = tempfile::tempdir().unwrap();
     let endpoints = folder.path().join("endpoints.json");
-    let waiting = {
-        let endpoints = endpoints.clone();
-        GatewayProcess::with(POLICY, |settings| {
-            fleet.join(settings);
-            settings.endpoints_file = Some(endpoints);
-        })
-    };
+    let waiting = member_that_says_where(&fleet, &endpoints);
     let told = async {
         let is_told = || {
             fleet
@@ -186,9 +180,7 @@ async fn a_new_gateway_without_the_certificate_of_its_first_policy_says_so_and_w
         let text = std::fs::read_to_string(&endpoints).unwrap();
         let known: serde_json::Value = serde_json::from_str(&text).unwrap();
         assert!(known.get("public.https").is_none(), "nothing is open: {known}");
-        let url = format!("http://{}/health/ready", known["private"].as_str().unwrap());
-        let client = reqwest::Client::builder().build().unwrap();
-        assert_eq!(client.get(&url).send().await.unwrap().status(), 503);
+        not_ready(known["private"].as_str().unwrap()).await;
         fleet.state_policy(POLICY)
     };
     let (gateway, next) = tokio::join!(waiting, told);

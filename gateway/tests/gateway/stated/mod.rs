@@ -48,3 +48,21 @@ fn position(heartbeat: &Heartbeat, stream: Stream) -> Option<String> {
     let active = heartbeat.active.iter().find(|active| active.stream == stream)?;
     active.position.map(|position| position.to_string())
 }
+
+/// Starts a member that writes down where it listens, which it does before it has a policy.
+async fn member_that_says_where(fleet: &ControlPlane, endpoints: &Path) -> GatewayProcess {
+    GatewayProcess::with(POLICY, |settings| {
+        fleet.join(settings);
+        settings.endpoints_file = Some(endpoints.to_owned());
+    })
+    .await
+}
+
+/// What a gateway that must not be ready says of itself.
+async fn not_ready(private: &str) -> serde_json::Value {
+    let client = reqwest::Client::builder().build().unwrap();
+    let url = format!("http://{private}/health/ready");
+    let answer = client.get(&url).send().await.unwrap();
+    assert_eq!(answer.status(), 503);
+    answer.json().await.unwrap()
+}
