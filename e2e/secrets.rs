@@ -306,17 +306,16 @@ async fn rotate_the_login_of_the_control_plane(stage: &Stage, system: &System) {
     sql(&owner, "ALTER ROLE portico_control PASSWORD 'rotated-password'").await;
     let (address, _) = old.split_once("password=").unwrap();
     std::fs::write(&secret, format!("{address}password=rotated-password")).unwrap();
-    // Each connection of before ends while it rests; commands go on meanwhile. Those who listen lose theirs as well.
+    // Connections of before end while they rest; those that never do go on, as they may. Commands log in anew meanwhile.
     let since = number(&owner, "SELECT extract(epoch FROM clock_timestamp())::bigint").await;
+    let of_control =
+        "FROM pg_stat_activity WHERE usename = 'portico_control' AND extract(epoch FROM backend_start)";
+    let resting = "state = 'idle' AND state_change < clock_timestamp() - interval '2 seconds'";
     until(async || {
-        asks().await;
-        let of_before = format!(
-            "FROM pg_stat_activity WHERE usename = 'portico_control' AND extract(epoch FROM backend_start) < {since}"
-        );
-        let resting = "state = 'idle' AND state_change < clock_timestamp() - interval '2 seconds'";
-        let end = format!("SELECT count(pg_terminate_backend(pid)) {of_before} AND {resting}");
+        let end = format!("SELECT count(pg_terminate_backend(pid)) {of_control} < {since} AND {resting}");
         number(&owner, &end).await;
-        number(&owner, &format!("SELECT count(*) {of_before}")).await == 0
+        tokio::join!(asks(), asks(), asks(), asks());
+        number(&owner, &format!("SELECT count(*) {of_control} > {since}")).await > 0
     })
     .await;
     for _ in 0..10 {
