@@ -1,15 +1,26 @@
 //! Ports are looked at before anything is started.
 
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 
 use anyhow::{Context as _, bail};
+use uuid::Uuid;
+
+/// Where free ports are looked for: below those that Linux gives to whoever asks for any (32768 and above). Else a service that
+/// starts before the gateway could be given the one that the gateway is to have.
+const PICKED_FROM: u16 = 20_000;
+const PICKED: u16 = 12_000;
+/// So many taken ones in a row, and any will do.
+const TRIES: usize = 100;
 
 /// Takes a port of this machine, until the listener is dropped, to see whether it is free; 0 picks a free one, which then
 /// stays the same when a service is restarted.
 pub(super) fn reserve(port: u16, option: &str) -> anyhow::Result<(SocketAddr, TcpListener)> {
-    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-    match TcpListener::bind(address) {
+    let bound = match port {
+        0 => pick(),
+        port => TcpListener::bind((Ipv4Addr::LOCALHOST, port)),
+    };
+    match bound {
         Ok(listener) => {
             let address = listener
                 .local_addr()
@@ -28,6 +39,17 @@ pub(super) fn reserve(port: u16, option: &str) -> anyhow::Result<(SocketAddr, Tc
     }
 }
 
+fn pick() -> io::Result<TcpListener> {
+    for _ in 0..TRIES {
+        let [high, low, ..] = *Uuid::new_v4().as_bytes();
+        let port = PICKED_FROM + u16::from_be_bytes([high, low]) % PICKED;
+        if let Ok(free) = TcpListener::bind((Ipv4Addr::LOCALHOST, port)) {
+            return Ok(free);
+        }
+    }
+    TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -44,7 +66,8 @@ mod tests {
     }
 
     #[test]
-    fn port_zero_picks_a_free_one() {
-        assert_ne!(reserve(0, "--https-port").unwrap().0.port(), 0);
+    fn port_zero_picks_one_that_the_kernel_gives_to_nobody_else() {
+        let (address, _held) = reserve(0, "--https-port").unwrap();
+        assert!((20_000..32_000).contains(&address.port()), "{address}");
     }
 }
