@@ -239,6 +239,9 @@ fn a_preflight_is_answered_without_authentication_j44() {
 fn tokens_must_be_exactly_one_bearer_token() {
     let (plan, world) = (production(), reader());
     let me = || Request::new("GET", "/api/v1/me");
+    // HTTP/1.1 has no such value, and HTTP/2 forbids it (RFC 9113 §8.2.1).
+    let spaced = denial(me().header("authorization", "Bearer ").ask(&plan, &world));
+    assert_eq!(spaced.kind, DenialKind::MalformedRequest);
     let missing = denial(me().ask(&plan, &world));
     assert_eq!(
         (missing.reason, field(&missing.headers, "www-authenticate")),
@@ -248,7 +251,6 @@ fn tokens_must_be_exactly_one_bearer_token() {
         "good",
         "Basic good",
         "Bearer",
-        "Bearer ",
         "Bearer  good",
         "Bearer good x",
         "Bearer go\"od",
