@@ -11,6 +11,7 @@ use sqlx::PgConnection;
 use super::error::FleetError;
 use super::store;
 use crate::extract::{Actor, Json, body};
+use crate::policies;
 use crate::state::AppState;
 
 /// What a tool needs to make the next document, and what is in force.
@@ -111,6 +112,8 @@ async fn accept(state: &AppState, actor: &Actor, envelope: &[u8]) -> Result<Trus
         }
         let version = i64::try_from(trust.version)
             .map_err(|_| FleetError::Invalid("the version of a trust document is a small whole number"))?;
+        // The next document may not name a key that was revoked a moment ago: what it signed must be signed anew before.
+        policies::state_again_in_time(state, &mut tx).await?;
         store::insert_trust(&mut tx, version, envelope, actor.name()).await?;
         store::record(&mut tx, actor, "trust.accepted", &format!("version {version}")).await?;
         tx.commit().await?;

@@ -9,7 +9,7 @@ use super::error::PolicyError;
 use super::observe::observe;
 use super::{bundle, metrics, rollout, store};
 use crate::extract::Actor;
-use crate::fleet::{NewPolicy, is_policy_due, state_policy};
+use crate::fleet::{FleetError, NewPolicy, is_policy_due, state_policy};
 use crate::state::AppState;
 
 /// Looks at the roll-out under way, again and again until shutdown. Any number of control planes may do so.
@@ -60,6 +60,30 @@ pub(super) async fn once(state: &AppState) -> Result<(), PolicyError> {
     }
     tx.commit().await?;
     metrics::show(state).await
+}
+
+/// Does what the next step would do for the policy in force, and leaves the transaction to the caller. What stands in its way
+/// is said and stops nobody: whoever needs other keys must get them.
+///
+/// # Errors
+///
+/// When the database does not answer.
+pub(crate) async fn state_again_in_time(
+    state: &AppState,
+    conn: &mut sqlx::PgConnection,
+) -> Result<(), sqlx::Error> {
+    store::lock_fleet(conn).await?;
+    if store::under_way(conn).await?.is_some() {
+        return Ok(());
+    }
+    match state_again(state, conn).await {
+        Err(PolicyError::Database(error) | PolicyError::Fleet(FleetError::Database(error))) => Err(error),
+        Err(error) => {
+            tracing::warn!(%error, "the policy in force is not stated again");
+            Ok(())
+        }
+        Ok(()) => Ok(()),
+    }
 }
 
 /// Signs the policy in force anew before gateways that do not hold it could refuse it. It goes to all at once: it is what

@@ -31,7 +31,7 @@ use axum::routing::{get, post};
 
 use crate::state::AppState;
 
-pub(crate) use drive::drive;
+pub(crate) use drive::{drive, state_again_in_time};
 pub use settings::PolicySettings;
 
 /// Largest publication: files and cases of 2 MiB each, written as JSON.

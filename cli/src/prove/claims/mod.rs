@@ -358,6 +358,7 @@ impl Claim {
         }
     }
 
+    #[expect(clippy::cognitive_complexity, reason = "one arm for each claim")]
     pub(crate) async fn check(self, ground: &Ground) -> anyhow::Result<Verdict> {
         match self {
             Self::Refusal => refusal::check(ground).await,

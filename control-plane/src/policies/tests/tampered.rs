@@ -205,3 +205,19 @@ async fn what_a_retired_key_has_signed_can_be_gone_back_to() {
     until_done(&plane).await;
     assert_eq!(plane.back_to("1.1").await.0, StatusCode::OK);
 }
+
+/// Nothing lies between the two commands of an operator in a hurry, and no step of the task that would have signed it anew.
+#[tokio::test]
+async fn a_key_is_revoked_and_left_out_at_once_and_the_policy_in_force_is_signed_anew_all_the_same() {
+    let plane = Plane::start().await;
+    plane.join(&["edge-1"]).await;
+    plane.first().await;
+    let active = "SELECT kid FROM control.signing_key WHERE ring = 'bundle' AND state = 'active'";
+    let stolen: String = plane.row(active).await.get(0);
+    let path = format!("/internal/keys/revoke?ring=bundle&kid={stolen}&reason=stolen");
+    assert_eq!(plane.call("POST", &path, Value::Null).await.0, StatusCode::OK);
+    plane.trust(2).await;
+    assert_eq!(plane.status().await["in_force"], "1.2");
+    let (status, drift) = plane.call("GET", "/internal/policies/drift", Value::Null).await;
+    assert_eq!(status, StatusCode::OK, "{drift}");
+}

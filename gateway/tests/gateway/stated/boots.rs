@@ -6,7 +6,7 @@ use fleet::{Exported, Pointer, Stage, Stream, TrustedKey};
 use serde_json::json;
 
 use super::control_plane::{ControlPlane, DAY, patiently};
-use super::{LONG, SHORT, member, position, rates, stricter};
+use super::{LONG, SHORT, member, member_that_says_where, not_ready, position, rates, stricter};
 use crate::gateway_process::{GatewayProcess, POLICY, now};
 
 fn state(gateway: &GatewayProcess, file: &str) -> PathBuf {

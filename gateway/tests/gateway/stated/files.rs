@@ -6,7 +6,7 @@ use fleet::{Objection, Pointer, PolicyContent, Stage, Statement, Stream};
 
 use super::boots::{proven, with_a_long_probation};
 use super::control_plane::{ControlPlane, content, patiently};
-use super::{LONG, member, rates, stricter};
+use super::{LONG, member, member_that_says_where, not_ready, rates, stricter};
 use crate::authority::Authority;
 use crate::certificates::connect;
 use crate::gateway_process::{GatewayProcess, OVERLAY, POLICY, eventually};

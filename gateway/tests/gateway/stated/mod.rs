@@ -9,6 +9,7 @@ mod refusals;
 mod shadow;
 mod trial;
 
+use std::path::Path;
 use std::time::Duration;
 
 use fleet::{Heartbeat, Stream};
