@@ -161,6 +161,7 @@ http {{
             "global
   nbthread 2
   maxconn 16384
+  no strict-limits
   log stdout format raw local0
   ssl-default-bind-options ssl-min-ver TLSv1.3
 defaults
