@@ -29,6 +29,15 @@ impl Plane {
         .await;
     }
 
+    /// An operator revokes the key that signs policies: it was stolen.
+    async fn revoke_the_signing_key(&self) {
+        let active = "SELECT kid FROM control.signing_key WHERE ring = 'bundle' AND state = 'active'";
+        let stolen: String = self.row(active).await.get(0);
+        let path = format!("/internal/keys/revoke?ring=bundle&kid={stolen}&reason=stolen");
+        let (status, said) = self.call("POST", &path, Value::Null).await;
+        assert_eq!(status, StatusCode::OK, "{said}");
+    }
+
     async fn policies(&self) -> i64 {
         self.number("SELECT count(*) FROM control.statement WHERE stream = 'policy'")
             .await
@@ -153,11 +162,7 @@ async fn what_a_revoked_key_has_signed_is_signed_anew_in_time_and_counts_for_not
     let plane = Plane::start().await;
     plane.join(&["edge-1"]).await;
     plane.first().await;
-    let active = "SELECT kid FROM control.signing_key WHERE ring = 'bundle' AND state = 'active'";
-    let stolen: String = plane.row(active).await.get(0);
-    let path = format!("/internal/keys/revoke?ring=bundle&kid={stolen}&reason=stolen");
-    let (status, said) = plane.call("POST", &path, Value::Null).await;
-    assert_eq!(status, StatusCode::OK, "{said}");
+    plane.revoke_the_signing_key().await;
     plane.step().await;
     assert_eq!(
         plane.status().await["in_force"],
@@ -212,10 +217,7 @@ async fn a_key_is_revoked_and_left_out_at_once_and_the_policy_in_force_is_signed
     let plane = Plane::start().await;
     plane.join(&["edge-1"]).await;
     plane.first().await;
-    let active = "SELECT kid FROM control.signing_key WHERE ring = 'bundle' AND state = 'active'";
-    let stolen: String = plane.row(active).await.get(0);
-    let path = format!("/internal/keys/revoke?ring=bundle&kid={stolen}&reason=stolen");
-    assert_eq!(plane.call("POST", &path, Value::Null).await.0, StatusCode::OK);
+    plane.revoke_the_signing_key().await;
     plane.trust(2).await;
     assert_eq!(plane.status().await["in_force"], "1.2");
     let (status, drift) = plane.call("GET", "/internal/policies/drift", Value::Null).await;
