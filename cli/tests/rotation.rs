@@ -42,7 +42,8 @@ async fn no_valid_token_is_refused_and_no_ended_key_accepted_whatever_fails_duri
         Turn::Crashes,
         Turn::Revocation,
         Turn::CrashAfterCommit,
-        Turn::Stopped(Duration::from_secs(2)),
+        // Longer than N and S together: what it knew is wrong when it wakes.
+        Turn::Stopped(Duration::from_secs(4)),
         Turn::DatabaseRestart,
         Turn::Reinstatement,
         Turn::UnknownKeys(1_000, Duration::from_secs(2)),

@@ -100,6 +100,7 @@ pub(crate) struct Metrics {
     pub(crate) revocations_seq: IntGauge,
     pub(crate) revocations_heard_seconds: IntGauge,
     pub(crate) fleet_connected: IntGauge,
+    pub(crate) standstills: IntCounter,
     pub(crate) fleet_heard_seconds: IntGauge,
     pub(crate) fleet_state_ok: IntGauge,
     pub(crate) fleet_seq: IntGaugeVec,
@@ -320,6 +321,10 @@ impl Metrics {
             fleet_connected: gauge(
                 "portico_fleet_connected",
                 "1 while the control plane's stream of pointers is open.",
+            ),
+            standstills: counter(
+                "portico_standstills_total",
+                "Times that the process stood still, and asked the control plane before it went on.",
             ),
             fleet_heard_seconds: gauge(
                 "portico_fleet_age_seconds",

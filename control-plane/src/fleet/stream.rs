@@ -37,8 +37,8 @@ pub(super) struct StreamQuery {
     have: String,
 }
 
-/// Tells pointers to everything that the gateway should hold and does not, then each change as it comes, and that nothing
-/// has changed every five seconds; the latter only while that is known.
+/// Tells pointers to everything that the gateway should hold and does not, then a comment: that was all. Then each change as
+/// it comes, and that nothing has changed every five seconds. Comments come only while it is known what there is to tell.
 ///
 /// It ends when the gateway is evicted, when it opens two others, when the trust document changes (who dials in fetches
 /// it), and when the process stops. 503 when all streams are taken.
@@ -126,6 +126,8 @@ impl Telling {
             }
             let shutdown = self.state.shutdown.clone();
             tokio::select! {
+                // A comment says that everything was told, so what there is to tell comes before it.
+                biased;
                 () = shutdown.cancelled() => return None,
                 () = self.place.ended.cancelled() => return None,
                 changed = self.board.changed() => {

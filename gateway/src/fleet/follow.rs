@@ -32,6 +32,8 @@ pub(super) async fn follow(fleet: Arc<Fleet>, pointers: Pointers, stop: Cancella
         let mut was_heard = false;
         let ended = tokio::select! {
             () = stop.cancelled() => return,
+            // Its connection may be dead, and what still comes out of it is old.
+            () = fleet.standstill.begins() => continue,
             ended = fleet.listen(&pointers, &mut was_heard) => ended,
         };
         METRICS.fleet_connected.set(0);
@@ -47,6 +49,7 @@ pub(super) async fn follow(fleet: Arc<Fleet>, pointers: Pointers, stop: Cancella
         tokio::select! {
             () = stop.cancelled() => return,
             () = fleet.keys.news_wanted() => {}
+            () = fleet.standstill.begins() => {}
             () = pause(shortened(backoff)) => {}
         }
         backoff = backoff.saturating_mul(2).min(BACKOFF.1);
@@ -66,6 +69,7 @@ fn shortened(time: Duration) -> Duration {
 
 impl Fleet {
     async fn listen(&self, pointers: &Pointers, was_heard: &mut bool) -> anyhow::Result<()> {
+        let standstills = self.standstill.number();
         let mut link = self.dialler.control_plane().await?;
         if let Err(error) = self.renew_trust(&mut link).await {
             // What is trusted already goes on; what it does not cover is refused by itself.
@@ -94,6 +98,10 @@ impl Fleet {
             if let Some(bytes) = frame.data_ref() {
                 events.read(bytes, |heard| {
                     *was_heard = true;
+                    if heard == Heard::Comment {
+                        // It comes after every pointer.
+                        self.standstill.told(standstills);
+                    }
                     self.hear(heard, pointers);
                 })?;
             }
@@ -150,13 +158,18 @@ impl Fleet {
             let told = lock(&self.told).get(&stream).map(|pointer| pointer.digest);
             told.is_none_or(|digest| self.in_force(stream).is_some_and(|it| it.digest == digest))
         };
-        if self.gateway.follows(Stream::Keyset) && is_current(Stream::Keyset) {
+        let follows = |stream: &Stream| self.gateway.follows(*stream);
+        let has_keys = is_current(Stream::Keyset);
+        if follows(&Stream::Keyset) && has_keys {
             self.keys.heard();
         }
-        let follows = |stream| self.gateway.follows(stream);
-        let lists = [Stream::Revocations, Stream::Blocks];
-        if follows(Stream::Revocations) && lists.into_iter().filter(|it| follows(*it)).all(is_current) {
+        let mut lists = [Stream::Revocations, Stream::Blocks].into_iter().filter(follows);
+        let has_lists = lists.all(is_current);
+        if follows(&Stream::Revocations) && has_lists {
             self.revocations.heard();
+        }
+        if has_keys && has_lists {
+            self.standstill.is_current();
         }
     }
 }

@@ -53,6 +53,7 @@ use crate::metrics::METRICS;
 use crate::policy_source::PolicySource;
 use crate::revocations::Revocations;
 use crate::settings::Settings;
+use crate::standstill::Standstill;
 use crate::tls::TlsFiles;
 
 /// What this build can do beyond the first version.
@@ -78,6 +79,7 @@ pub(crate) struct Fleet {
     revocations: Arc<Revocations>,
     traffic: Arc<Traffic>,
     shadow: Arc<ShadowSlot>,
+    standstill: Arc<Standstill>,
     policies: watch::Sender<Option<Arc<PolicySource>>>,
     outbox: Outbox,
     heard: LastHeard,
@@ -103,6 +105,7 @@ pub(crate) struct Parts {
     pub(crate) revocations: Arc<Revocations>,
     pub(crate) traffic: Arc<Traffic>,
     pub(crate) shadow: Arc<ShadowSlot>,
+    pub(crate) standstill: Arc<Standstill>,
 }
 
 impl Fleet {
@@ -138,6 +141,7 @@ impl Fleet {
             revocations: parts.revocations,
             traffic: parts.traffic,
             shadow: parts.shadow,
+            standstill: parts.standstill,
             policies: watch::Sender::new(None),
             outbox: Outbox::default(),
             heard: LastHeard::never(),
@@ -160,6 +164,8 @@ impl Fleet {
             pointers.insert(stream, sender);
             shutdown.spawn(take::follow(self.clone(), receiver, shutdown.child()));
         }
+        let (standstill, stop) = (self.standstill.clone(), shutdown.child());
+        shutdown.spawn(async move { standstill.watch(stop).await });
         shutdown.spawn(follow::follow(self.clone(), pointers, shutdown.child()));
         shutdown.spawn(report::report(self.clone(), handed_over.clone()));
         shutdown.spawn(policy_stream::watch_trial(self.clone(), handed_over.clone()));

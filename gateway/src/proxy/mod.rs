@@ -82,6 +82,10 @@ impl Gateway {
                 .map(|()| true);
         }
         ctx.charged = Instant::now();
+        if self.shared.standstill.is_in_doubt(ctx.charged) {
+            Box::pin(self.shared.standstill.over()).await;
+            ctx.charged = Instant::now();
+        }
         let mut outcome = request::evaluate(&self.shared, session, ctx).await?;
         let evaluated = Instant::now();
         ctx.phases.evaluate = Some(evaluated.duration_since(ctx.charged));

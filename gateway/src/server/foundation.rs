@@ -20,6 +20,7 @@ use crate::keys::{KeyFiles, KeySources, KeyStore, KeyUrls};
 use crate::policy_source::PolicySource;
 use crate::revocations::Revocations;
 use crate::settings::Settings;
+use crate::standstill::Standstill;
 use crate::tls::TlsFiles;
 
 /// What is there before any policy.
@@ -30,6 +31,7 @@ pub(super) struct Foundation {
     pub(super) revocations: Arc<Revocations>,
     pub(super) traffic: Arc<Traffic>,
     pub(super) shadow: Arc<ShadowSlot>,
+    pub(super) standstill: Arc<Standstill>,
 }
 
 impl Foundation {
@@ -50,6 +52,7 @@ impl Foundation {
             revocations: Arc::new(Revocations::none_yet()),
             traffic: Arc::default(),
             shadow: Arc::default(),
+            standstill: Arc::new(Standstill::unwatched()),
         }
     }
 
@@ -73,6 +76,7 @@ impl Foundation {
             revocations: self.revocations.clone(),
             traffic: self.traffic.clone(),
             shadow: self.shadow.clone(),
+            standstill: self.standstill.clone(),
         };
         let fleet = Fleet::open(settings, fleet, time_and_place, shutdown, parts, is_start)?;
         Ok(Some(fleet))

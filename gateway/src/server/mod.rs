@@ -43,6 +43,7 @@ use crate::keys::{self, KeyStore};
 use crate::policy_source::{self, PolicySource, Reload};
 use crate::rate_limit::{Handshakes, LimitStore, RateLimiter};
 use crate::settings::{ConnectionSettings, Settings};
+use crate::standstill::Standstill;
 use crate::tls::TlsFiles;
 use crate::tokens::Tokens;
 use entrance::Opening;
@@ -62,6 +63,7 @@ pub(crate) struct Shared {
     /// A policy that is only tried.
     pub(crate) shadow: Arc<ShadowSlot>,
     pub(crate) traffic: Arc<Traffic>,
+    pub(crate) standstill: Arc<Standstill>,
     pub(crate) challenges: Challenges,
     pub(crate) cache: Arc<Cache>,
     pub(crate) connections: ConnectionSettings,
@@ -166,6 +168,7 @@ impl Prepared {
             tokens: Tokens::new(base.sources, base.revocations, settings.token_cache.max_tokens),
             shadow: base.shadow,
             traffic: base.traffic,
+            standstill: base.standstill,
             challenges: Challenges::default(),
             cache: Arc::new(Cache::new(settings.cache.max_mib.saturating_mul(1024 * 1024))),
             limiter: RateLimiter::new(settings.rate_limit.max_keys, store.clone()),

@@ -1,0 +1,236 @@
+//! A process that stood still (SIGSTOP, a frozen container, a machine without processor time) wakes with old knowledge: what
+//! was revoked or retired meanwhile is not known yet. It decides nothing until the control plane has spoken again, and waits
+//! no longer than a moment for that.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::Notify;
+use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio_util::sync::CancellationToken;
+
+use crate::metrics::METRICS;
+
+/// Between two signs of life.
+const TICK: Duration = Duration::from_millis(250);
+/// A longer time without a sign of life is a standstill: less than an issuer may go on with an old key.
+const LONGEST: Duration = Duration::from_secs(1);
+/// The control plane may be away: after this time the gateway goes on with what it knows, as it does whenever nobody answers.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// In place of the last sign of life, while nobody watches.
+const UNWATCHED: u64 = u64::MAX;
+
+/// Whether this process stood still, and has not heard the control plane since.
+#[derive(Debug)]
+pub(crate) struct Standstill {
+    started: Instant,
+    /// Milliseconds from `started` to the last sign of life.
+    alive_ms: AtomicU64,
+    is_in_doubt: AtomicBool,
+    doubt: Mutex<Doubt>,
+    begun: Notify,
+    settled: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Doubt {
+    /// How many there have been.
+    number: u64,
+    /// The one after which the control plane was dialled and has said everything.
+    told: u64,
+    since: Option<Instant>,
+}
+
+impl Standstill {
+    /// Nobody watches yet, so nothing is in doubt.
+    pub(crate) fn unwatched() -> Self {
+        Self {
+            started: Instant::now(),
+            alive_ms: AtomicU64::new(UNWATCHED),
+            is_in_doubt: AtomicBool::new(false),
+            doubt: Mutex::default(),
+            begun: Notify::new(),
+            settled: Notify::new(),
+        }
+    }
+
+    /// Gives signs of life until `stop`.
+    pub(crate) async fn watch(&self, stop: CancellationToken) {
+        let mut ticks = interval(TICK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => break,
+                _ = ticks.tick() => self.look(Instant::now()),
+            }
+        }
+        self.alive_ms.store(UNWATCHED, Ordering::Relaxed);
+        self.settle(&mut self.lock());
+    }
+
+    /// Whether what is known at `now` may be old.
+    pub(crate) fn is_in_doubt(&self, now: Instant) -> bool {
+        self.is_in_doubt.load(Ordering::Relaxed) || self.has_stood_still(now)
+    }
+
+    /// Waits until it is not; a second at most.
+    pub(crate) async fn over(&self) {
+        let settled = self.settled.notified();
+        self.look(Instant::now());
+        if self.is_in_doubt.load(Ordering::Relaxed) {
+            // Elapsed only when not even the watch runs in time.
+            drop(timeout(PATIENCE, settled).await);
+        }
+    }
+
+    /// Completes after each standstill: the connection to the control plane may be dead, and what comes out of it old.
+    pub(crate) async fn begins(&self) {
+        self.begun.notified().await;
+    }
+
+    /// How many standstills there were: what is said on connections that are dialled after the last of them is new.
+    pub(crate) fn number(&self) -> u64 {
+        self.lock().number
+    }
+
+    /// The control plane has said everything on a connection that was dialled after so many standstills.
+    pub(crate) fn told(&self, number: u64) {
+        self.lock().told = number;
+    }
+
+    /// What the control plane has named is in force.
+    pub(crate) fn is_current(&self) {
+        if !self.is_in_doubt.load(Ordering::Relaxed) {
+            return;
+        }
+        let mut doubt = self.lock();
+        if doubt.told == doubt.number {
+            self.settle(&mut doubt);
+        }
+    }
+
+    fn has_stood_still(&self, now: Instant) -> bool {
+        let alive = Duration::from_millis(self.alive_ms.load(Ordering::Relaxed));
+        now.duration_since(self.started).saturating_sub(alive) > LONGEST
+    }
+
+    /// A sign of life; whoever wakes first notices the standstill.
+    fn look(&self, now: Instant) {
+        if self.has_stood_still(now) {
+            let mut doubt = self.lock();
+            // Another one may have noticed it meanwhile.
+            if self.has_stood_still(now) {
+                tracing::warn!("this process stood still: it asks the control plane before it goes on");
+                METRICS.standstills.inc();
+                doubt.number = doubt.number.saturating_add(1);
+                doubt.since = Some(now);
+                self.is_in_doubt.store(true, Ordering::Relaxed);
+                self.begun.notify_one();
+                self.live(now);
+            }
+            return;
+        }
+        self.live(now);
+        if self.is_in_doubt.load(Ordering::Relaxed) {
+            let mut doubt = self.lock();
+            if doubt
+                .since
+                .is_some_and(|since| now.duration_since(since) >= PATIENCE)
+            {
+                tracing::warn!("the control plane does not answer: what is known stays");
+                self.settle(&mut doubt);
+            }
+        }
+    }
+
+    fn live(&self, now: Instant) {
+        let alive = now.duration_since(self.started).as_millis();
+        self.alive_ms
+            .store(u64::try_from(alive).unwrap_or(UNWATCHED), Ordering::Relaxed);
+    }
+
+    fn settle(&self, doubt: &mut Doubt) {
+        doubt.since = None;
+        self.is_in_doubt.store(false, Ordering::Relaxed);
+        self.settled.notify_waiters();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Doubt> {
+        self.doubt.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+    use std::task::{Context, Poll, Waker};
+
+    use super::*;
+
+    fn is_over(over: &mut std::pin::Pin<&mut impl Future<Output = ()>>) -> bool {
+        over.as_mut().poll(&mut Context::from_waker(Waker::noop())) == Poll::Ready(())
+    }
+
+    /// Watched, and alive until `started`.
+    fn watched() -> Standstill {
+        let standstill = Standstill::unwatched();
+        standstill.look(standstill.started);
+        standstill
+    }
+
+    #[test]
+    fn nothing_is_in_doubt_while_nobody_watches_or_signs_of_life_come_in_time() {
+        let unwatched = Standstill::unwatched();
+        assert!(!unwatched.is_in_doubt(unwatched.started + 100 * LONGEST));
+        let watched = watched();
+        for tick in 1..20_u32 {
+            assert!(!watched.is_in_doubt(watched.started + tick * LONGEST));
+            watched.look(watched.started + tick * LONGEST);
+        }
+        assert_eq!(watched.number(), 0);
+    }
+
+    #[tokio::test]
+    async fn what_is_known_is_in_doubt_until_the_control_plane_has_said_everything_anew() {
+        let standstill = watched();
+        let woken = standstill.started + 2 * LONGEST;
+        assert!(standstill.is_in_doubt(woken), "before anybody has noticed it");
+        standstill.look(woken);
+        assert!(standstill.is_in_doubt(woken));
+        standstill.begins().await;
+
+        let mut over = pin!(standstill.over());
+        assert!(!is_over(&mut over));
+        standstill.told(0);
+        standstill.is_current();
+        assert!(!is_over(&mut over), "that was said on an old connection");
+        standstill.told(standstill.number());
+        assert!(!is_over(&mut over), "what was said is not in force yet");
+        standstill.is_current();
+        assert!(is_over(&mut over));
+        assert!(!standstill.is_in_doubt(Instant::now()));
+    }
+
+    #[test]
+    fn a_control_plane_that_is_away_is_not_waited_for() {
+        let standstill = watched();
+        let woken = standstill.started + 2 * LONGEST;
+        standstill.look(woken);
+        let almost = woken + PATIENCE - Duration::from_millis(1);
+        standstill.look(almost);
+        assert!(standstill.is_in_doubt(almost));
+        standstill.look(woken + PATIENCE);
+        assert!(!standstill.is_in_doubt(woken + PATIENCE));
+    }
+
+    #[tokio::test]
+    async fn a_gateway_that_stops_watching_leaves_nobody_waiting() {
+        let standstill = watched();
+        standstill.look(standstill.started + 2 * LONGEST);
+        let stop = CancellationToken::new();
+        stop.cancel();
+        standstill.watch(stop).await;
+        assert!(!standstill.is_in_doubt(standstill.started + 100 * LONGEST));
+    }
+}
