@@ -108,7 +108,7 @@ pub(super) struct Latest {
     pub(super) statement: Option<LatestStatement>,
 }
 
-/// The newest statement of a stream.
+/// The newest statement of a stream, or the one in force.
 #[derive(Debug, Clone)]
 pub(super) struct LatestStatement {
     pub(super) epoch: i64,
@@ -523,6 +523,34 @@ pub(super) async fn latest(conn: &mut PgConnection, stream: &str) -> sqlx::Resul
          LIMIT 1
         "#,
         stream
+    )
+    .fetch_optional(&mut *conn)
+    .await?;
+    let now = database_time(conn).await?;
+    Ok(Latest {
+        epoch,
+        now,
+        statement,
+    })
+}
+
+/// Where a stream stands for those who have its statement at this position in force.
+pub(super) async fn standing_at(
+    conn: &mut PgConnection,
+    stream: &str,
+    (of_epoch, seq): (i64, i64),
+) -> sqlx::Result<Latest> {
+    let epoch = epoch(conn).await?;
+    let statement = sqlx::query_as!(
+        LatestStatement,
+        r#"
+        SELECT epoch, seq, digest, source_seq, keyid, created_at, expires_at
+          FROM control.statement
+         WHERE stream = $1 AND epoch = $2 AND seq = $3
+        "#,
+        stream,
+        of_epoch,
+        seq,
     )
     .fetch_optional(&mut *conn)
     .await?;
