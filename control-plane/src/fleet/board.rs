@@ -163,7 +163,15 @@ async fn round(
         denials::sweep(&mut conn).await?;
         store::prune(&mut conn).await?;
         drop(conn);
-        metrics::show(&nodes::view(state).await?);
+        let fleet = nodes::view(state).await?;
+        metrics::show(&fleet);
+        for (node, why) in fleet.conflicts() {
+            tracing::error!(
+                node,
+                why,
+                "TWO GATEWAYS HAVE ONE NAME: rotations wait for both, and roll-outs leave them out"
+            );
+        }
     }
     published.map(drop)
 }

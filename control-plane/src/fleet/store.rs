@@ -2,6 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use fleet::{Digest, Position, Stream};
+use serde::Serialize;
 use serde_json::Value;
 use sqlx::PgConnection;
 
@@ -51,6 +52,30 @@ pub(super) struct NodeRecord {
     pub(super) last_heartbeat_at: Option<DateTime<Utc>>,
     pub(super) clock_offset_ms: Option<i64>,
     pub(super) evicted_at: Option<DateTime<Utc>>,
+    /// Sides of listeners that are not open as its policy says.
+    pub(super) waiting: Vec<String>,
+    /// Since when two processes speak as it.
+    pub(super) conflict_since: Option<DateTime<Utc>>,
+}
+
+/// A process that speaks as a gateway, as operators see it.
+#[derive(Debug, Clone, Serialize)]
+pub(super) struct ProcessRow {
+    #[serde(skip)]
+    pub(super) node: String,
+    boot_id: String,
+    first_heard_at: DateTime<Utc>,
+    last_heard_at: DateTime<Utc>,
+}
+
+/// What a heartbeat says of the process that sends it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct LifeRow<'a> {
+    pub(super) version: &'a str,
+    pub(super) boot_id: &'a str,
+    /// Its clock, Unix milliseconds.
+    pub(super) clock_unix_ms: i64,
+    pub(super) waiting: &'a [String],
 }
 
 /// A stream of a gateway as operators see it.
@@ -354,25 +379,75 @@ pub(super) async fn note_stage(
     Ok(())
 }
 
-/// Notes that a gateway lives; its clock in Unix milliseconds.
-pub(super) async fn note_life(
-    conn: &mut PgConnection,
-    node: &str,
-    version: &str,
-    boot_id: &str,
-    clock_unix_ms: i64,
-) -> sqlx::Result<()> {
+/// Notes that a gateway lives.
+pub(super) async fn note_life(conn: &mut PgConnection, node: &str, life: LifeRow<'_>) -> sqlx::Result<()> {
     sqlx::query!(
         r#"
         UPDATE control.node
-           SET version = $2, boot_id = $3, last_heartbeat_at = clock_timestamp(),
+           SET version = $2, boot_id = $3, last_heartbeat_at = clock_timestamp(), waiting = $5,
                clock_offset_ms = least(greatest($4::bigint - floor(extract(epoch FROM clock_timestamp()) * 1000), -9e15), 9e15)
          WHERE name = $1
         "#,
         node,
-        version,
+        life.version,
+        life.boot_id,
+        life.clock_unix_ms,
+        life.waiting,
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Notes that a process speaks as a gateway, and which key set it holds. Those that fell silent are forgotten, and of very many
+/// the oldest: a name has one process at a time, and two while somebody makes a mistake.
+pub(super) async fn note_process(
+    conn: &mut PgConnection,
+    node: &str,
+    boot_id: &str,
+    keyset: Option<(i64, i64)>,
+    follows_keyset: bool,
+) -> sqlx::Result<()> {
+    sqlx::query!(
+        r#"
+        WITH forgotten AS (
+            DELETE FROM control.node_process
+             WHERE node = $1 AND boot_id <> $2
+               AND (last_heard_at < clock_timestamp() - interval '1 minute'
+                    OR boot_id IN (SELECT boot_id FROM control.node_process WHERE node = $1 ORDER BY last_heard_at DESC OFFSET 7)))
+        INSERT INTO control.node_process AS known (node, boot_id, keyset_epoch, keyset_seq, follows_keyset)
+        VALUES ($1, $2, $3, $4, $5)
+        ON CONFLICT (node, boot_id) DO UPDATE
+           SET last_heard_at = clock_timestamp(), keyset_epoch = excluded.keyset_epoch, keyset_seq = excluded.keyset_seq,
+               follows_keyset = excluded.follows_keyset
+        "#,
+        node,
         boot_id,
-        clock_unix_ms,
+        keyset.map(|(epoch, _)| epoch),
+        keyset.map(|(_, seq)| seq),
+        follows_keyset,
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Notes that a process has a key set in force, before its next heartbeat says so.
+pub(super) async fn note_keyset(
+    conn: &mut PgConnection,
+    node: &str,
+    boot_id: &str,
+    (epoch, seq): (i64, i64),
+) -> sqlx::Result<()> {
+    sqlx::query!(
+        r#"
+        UPDATE control.node_process SET keyset_epoch = $3, keyset_seq = $4
+         WHERE node = $1 AND boot_id = $2 AND (keyset_epoch IS NULL OR (keyset_epoch, keyset_seq) < ($3, $4))
+        "#,
+        node,
+        boot_id,
+        epoch,
+        seq,
     )
     .execute(conn)
     .await?;
@@ -647,9 +722,25 @@ pub(super) async fn nodes(conn: &mut PgConnection) -> sqlx::Result<Vec<NodeRecor
     sqlx::query_as!(
         NodeRecord,
         r#"
-        SELECT name, version, boot_id, first_seen_at, last_heartbeat_at, clock_offset_ms, evicted_at
+        SELECT name, version, boot_id, first_seen_at, last_heartbeat_at, clock_offset_ms, evicted_at, waiting,
+               since AS "conflict_since?"
           FROM control.node
+          LEFT JOIN control.node_conflict USING (name)
          ORDER BY name
+        "#
+    )
+    .fetch_all(conn)
+    .await
+}
+
+/// The processes that may live of every gateway, in the order in which they began to speak.
+pub(super) async fn processes(conn: &mut PgConnection) -> sqlx::Result<Vec<ProcessRow>> {
+    sqlx::query_as!(
+        ProcessRow,
+        r#"
+        SELECT node AS "node!", boot_id AS "boot_id!", first_heard_at AS "first_heard_at!", last_heard_at AS "last_heard_at!"
+          FROM control.live_process
+         ORDER BY node, first_heard_at
         "#
     )
     .fetch_all(conn)
