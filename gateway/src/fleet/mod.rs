@@ -184,7 +184,9 @@ impl Fleet {
 
     /// The listeners are open. What a policy adds, moves or removes from now on waits for another process.
     pub(crate) fn listens(&self, sides: OpenSides) {
-        drop(self.open_sides.set(sides));
+        if self.open_sides.set(sides).is_ok() {
+            self.tell_stage();
+        }
     }
 
     /// Sides of listeners that are not open as the policy in force says.

@@ -328,8 +328,32 @@ impl Fleet {
                 },
             );
         }
-        tracing::info!(position = %pointer.position, "the policy is proven");
-        self.tell(pointer, Stage::Healthy);
+        let waiting = self.waiting();
+        tracing::info!(position = %pointer.position, ?waiting, "the policy is proven");
+        if waiting.is_empty() {
+            self.tell(pointer, Stage::Healthy);
+        }
+    }
+
+    /// Tells again how far the policy that the control plane wants is: its listeners were opened.
+    pub(super) fn tell_stage(&self) {
+        let told = lock(&self.told).get(&Stream::Policy).cloned();
+        let in_force = self.in_force(Stream::Policy).filter(|it| it.is_proven);
+        if let (Some(told), Some(in_force)) = (told, in_force)
+            && told.digest == in_force.digest
+            && !told.shadow
+        {
+            self.tell(&told, self.stage_of(in_force));
+        }
+    }
+
+    /// How far a policy in force is: nothing is healthy of which a listener is not open, whatever a restart begins with.
+    pub(super) fn stage_of(&self, in_force: InForce) -> Stage {
+        if in_force.is_proven && self.waiting().is_empty() {
+            Stage::Healthy
+        } else {
+            Stage::Active
+        }
     }
 
     /// Goes back to the last policy that was proven. Without one there is nothing to go back to.

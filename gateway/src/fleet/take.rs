@@ -112,12 +112,7 @@ impl Fleet {
         if pointer.stream == Stream::Policy && !pointer.shadow {
             self.shadow.end();
         }
-        let stage = if in_force.is_proven {
-            Stage::Healthy
-        } else {
-            Stage::Active
-        };
-        self.tell(pointer, stage);
+        self.tell(pointer, self.stage_of(in_force));
     }
 
     async fn obtain(&self, pointer: &Pointer) -> Result<Obtained, Failure> {
