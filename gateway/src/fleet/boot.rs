@@ -3,9 +3,10 @@
 use fleet::{Digest, Objection, Statement, Stream, readmit};
 
 use super::blobs::objection;
+use super::compiled::compile;
 use super::disk::{Begun, GivenUp, Slot};
 use super::lists::List;
-use super::{Fleet, InForce, lock, policy_stream};
+use super::{Fleet, InForce, lock};
 
 /// Starts in a row that may fail with one statement before the one before it is taken, and trials of one.
 pub(super) const MAX_TIMES: u32 = 3;
@@ -124,7 +125,7 @@ impl Fleet {
     }
 
     fn begin_with(&self, slot: Slot, held: &Held, is_start: bool) -> bool {
-        let compiled = policy_stream::compile(&held.statement, self.environment, &self.gateway);
+        let compiled = compile(&held.statement, self.environment, &self.gateway);
         let mut can_listen = true;
         let begun = compiled.and_then(|compiled| {
             can_listen = lock(&self.tls_files).lacks(&compiled.plan).is_empty();

@@ -9,6 +9,7 @@ mod address;
 mod begin;
 mod blobs;
 mod boot;
+mod compiled;
 mod disk;
 mod events;
 mod follow;
