@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use chrono::{DateTime, Utc};
 use http::Method;
-use secrets::SourceStatus;
+use secrets::{Resolved, SourceStatus};
 use serde_json::json;
 use service_runtime::clock::Clock;
 use service_runtime::settings::load_secrets;
@@ -34,6 +34,7 @@ fn check(arguments: &SecretsCheckArguments) -> anyhow::Result<Outcome> {
     let resolved = load_secrets(&arguments.service, &arguments.settings)?;
     let found: Vec<SourceStatus> = resolved.sources().map(|source| source.status()).collect();
     let missing: Vec<&str> = resolved.faults().map(|(_, why)| why).collect();
+    give_back(&resolved)?;
     match arguments.format {
         Format::Json => output::line(&serde_json::to_string_pretty(&json!({
             "found": found, "missing": missing,
@@ -57,6 +58,24 @@ fn check(arguments: &SecretsCheckArguments) -> anyhow::Result<Outcome> {
     } else {
         Outcome::Findings
     })
+}
+
+/// A login that was lent to see whether it can be is of no use to anybody.
+fn give_back(resolved: &Resolved) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(async {
+        for source in resolved.sources() {
+            if let Err(fault) = source.give_back().await {
+                let reference = source.reference();
+                output::fault(&format!(
+                    "{reference}: what was lent ends with its lease, as it cannot be given back: {fault}"
+                ));
+            }
+        }
+    });
+    Ok(())
 }
 
 fn status(arguments: &SecretsStatusArguments) -> anyhow::Result<Outcome> {

@@ -29,6 +29,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use service_runtime::clock::Clock;
+use service_runtime::secrets::ServiceSecrets;
 use service_runtime::settings::{Environment, SettingsError};
 use service_runtime::shutdown::Shutdown;
 use service_runtime::{crypto, http, private, telemetry};
@@ -65,10 +66,17 @@ pub fn run(settings: Settings, environment: Environment) -> anyhow::Result<()> {
         .block_on(async { serve(settings, Shutdown::on_signals()?).await })
 }
 
-/// Serves until `shutdown`, then ends what is under way.
+/// Serves until `shutdown`, then gives back what was lent; also when it cannot serve.
 async fn serve(settings: Settings, shutdown: Shutdown) -> anyhow::Result<()> {
-    let db = database::Pool::connect(&settings.database, SERVICE).await?;
     let secrets = settings.secrets();
+    let served = serve_with(settings, secrets.clone(), shutdown).await;
+    secrets.give_back().await;
+    served
+}
+
+/// Serves until `shutdown`, then ends what is under way.
+async fn serve_with(settings: Settings, secrets: ServiceSecrets, shutdown: Shutdown) -> anyhow::Result<()> {
+    let db = database::Pool::connect(&settings.database, SERVICE).await?;
     secrets.keep_fresh(&Clock::system(), &shutdown);
     shutdown.spawn(db.clone().follow(shutdown.clone()));
     let state = AppState::new(&settings, db.clone(), shutdown.clone())?;

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use database::DatabaseSettings;
 use serde_json::Value;
-use service_runtime::settings::{Secret, WrappingKey};
+use service_runtime::settings::{Secret, WrappingKey, load};
+use sqlx::{AssertSqlSafe, Executor as _, PgPool, Row as _};
+use stand_ins::{Fake, Leases, TOKEN, Terms, Vault};
 use test_support::TestDatabase;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpStream, UnixStream};
@@ -159,4 +161,85 @@ async fn a_wrong_key_encryption_key_is_seen_before_work_is_taken() {
         !report.is_ready() && report.checks["database"] == "ok",
         "{report:?}"
     );
+}
+
+/// Settings whose login to the database Vault lends, for an hour and once more for a short time.
+async fn lent(database: &TestDatabase, dir: &Path, fake: &Fake) -> Settings {
+    let token = dir.join("token");
+    std::fs::write(&token, TOKEN).unwrap();
+    let address = database.url_as("nobody").replace("user=nobody", "");
+    let text = format!(
+        "secrets: {{vault: {{address: '{}', ca_file: '{}', auth: {{token_file: '{}'}}}}}}
+database: {{url: 'vault-lease://database/creds/{}', address: '{address}', role: portico_control, acquire_timeout_ms: 60000}}
+",
+        fake.url(),
+        fake.ca.path().display(),
+        token.display(),
+        database.name(),
+    );
+    let file = dir.join("settings.yaml");
+    std::fs::write(&file, text).unwrap();
+    let read = tokio::task::spawn_blocking(move || load::<Settings>("control-plane", Some(&file)).unwrap());
+    Settings {
+        database: read.await.unwrap().database,
+        ..settings(database, dir)
+    }
+}
+
+/// Who listens for announcements.
+async fn listeners(owner: &PgPool) -> Vec<String> {
+    let listening = "SELECT usename::text FROM pg_stat_activity
+                      WHERE datname = current_database() AND pid <> pg_backend_pid() AND query LIKE 'LISTEN %'";
+    let rows = owner.fetch_all(listening).await.unwrap();
+    rows.iter().map(|row| row.get(0)).collect()
+}
+
+/// Vault ends a user of the database with its lease, and not the connections that were opened with it.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_listens_changes_over_to_the_login_of_today_which_is_given_back_in_the_end() {
+    let database = TestDatabase::create().await;
+    let owner = database.owner_pool();
+    let users = [0, 1].map(|number| Leases::login(database.name(), number));
+    for (user, password) in &users {
+        let made = format!("CREATE ROLE \"{user}\" LOGIN PASSWORD '{password}' IN ROLE portico_control");
+        owner.execute(sqlx::raw_sql(AssertSqlSafe(made))).await.unwrap();
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let (vault, fake) = Vault::start().await;
+    vault.leases.set(Terms {
+        seconds: 3_600,
+        is_renewable: true,
+        renewed: Some(600),
+    });
+    let settings = lent(&database, dir.path(), &fake).await;
+    let source = settings.database.url.source().unwrap().clone();
+    let shutdown = Shutdown::new();
+    let mut process = tokio::task::JoinSet::new();
+    process.spawn(serve(settings, shutdown.clone()));
+    let listens = async |user: &String| {
+        while listeners(&owner).await != [user.clone()] {
+            tokio::task::yield_now().await;
+        }
+    };
+    let listening = tokio::time::timeout(DEADLINE, listens(&users[0].0)).await;
+    listening.expect("it listens");
+
+    while !source.status().is_followed {
+        tokio::task::yield_now().await;
+    }
+    let later = Clock::system().now() + chrono::TimeDelta::seconds(1_300);
+    assert_eq!(source.refresh(later).await, Ok(true));
+    let listening = tokio::time::timeout(DEADLINE, listens(&users[1].0)).await;
+    listening.expect("it listens with the login of today");
+
+    shutdown.trigger();
+    let ended = tokio::time::timeout(DEADLINE, process.join_next()).await.unwrap();
+    ended.unwrap().unwrap().unwrap();
+    let given_back: Vec<_> = vault
+        .leases
+        .lent()
+        .iter()
+        .map(|lent| lent.is_given_back)
+        .collect();
+    assert_eq!(given_back, [false, true], "the first ends by itself");
 }

@@ -37,21 +37,27 @@ pub fn run(settings: Settings, environment: Environment) -> anyhow::Result<()> {
     runtime.block_on(serve(settings, environment))
 }
 
+/// Serves, then gives back what was lent; also when it cannot serve.
 async fn serve(settings: Settings, environment: Environment) -> anyhow::Result<()> {
     let _telemetry = telemetry::init(&settings.telemetry, SERVICE, environment)?;
-    let shutdown = Shutdown::on_signals()?;
+    let served = serve_until_told(&settings, Shutdown::on_signals()?).await;
+    settings.secrets().give_back().await;
+    tracing::info!("core-api has stopped");
+    served
+}
+
+async fn serve_until_told(settings: &Settings, shutdown: Shutdown) -> anyhow::Result<()> {
     let db = Pool::connect(&settings.database, SERVICE)
         .await
         .context("cannot connect to the database")?;
-    let state = state(&settings, db.clone(), Clock::system(), &shutdown)?;
-    let served = serve_state(&settings, state, &shutdown).await;
+    let state = state(settings, db.clone(), Clock::system(), &shutdown)?;
+    let served = serve_state(settings, state, &shutdown).await;
     // Also after an error: whatever is still under way is finished or given back before the pool goes.
     shutdown.trigger();
     if !shutdown.wait_for_tasks(GRACE).await {
         tracing::warn!("some background tasks did not end in time");
     }
     db.close().await;
-    tracing::info!("core-api has stopped");
     served
 }
 

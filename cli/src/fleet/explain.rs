@@ -33,6 +33,24 @@ fn page(node: &Value, now: i64) -> String {
             moment(node, "evicted_at")
         ));
     }
+    let waiting = list(node, "waiting").iter().filter_map(Value::as_str);
+    let waiting: Vec<_> = waiting.collect();
+    if !waiting.is_empty() {
+        lines.push(format!(
+            "not open as its policy says until it is restarted or upgraded: {}",
+            waiting.join(", ")
+        ));
+    }
+    let processes = list(node, "processes");
+    // One is as it should be.
+    for process in processes.iter().filter(|_| processes.len() > 1) {
+        lines.push(format!(
+            "process {}: heard first {}, last {}",
+            text(process, "boot_id"),
+            moment(process, "first_heard_at"),
+            moment(process, "last_heard_at"),
+        ));
+    }
     for stream in list(node, "streams") {
         let since = stream.get("since").and_then(Value::as_i64).unwrap_or(now);
         lines.push(format!(
@@ -105,6 +123,19 @@ mod tests {
                  "told": "1.9", "told_digest": "ee55", "active": "1.9", "active_digest": "ee55", "fingerprint": "beef",
                  "stage": null, "objection": null},
             ],
+        });
+        insta::assert_snapshot!(page(&node, 1_795_687_200));
+    }
+
+    #[test]
+    fn two_processes_and_a_listener_that_waits_are_named() {
+        let process = |boot_id: &str, first: &str| json!({"boot_id": boot_id, "first_heard_at": first, "last_heard_at": "2026-11-26T09:59:58.123Z"});
+        let node = json!({
+            "name": "edge-1", "version": "0.1.0", "first_seen_at": "2026-11-01T08:00:00Z",
+            "last_heartbeat_at": "2026-11-26T09:59:58.123Z", "clock_offset_ms": -12, "evicted_at": null,
+            "waiting": ["public.http", "public.https"],
+            "processes": [process("4f00c2", "2026-11-20T07:00:00Z"), process("b19d03", "2026-11-26T09:40:00Z")],
+            "streams": [],
         });
         insta::assert_snapshot!(page(&node, 1_795_687_200));
     }

@@ -5,13 +5,12 @@ use std::time::Duration;
 
 use fleet::{Digest, Pointer, Position, Stream};
 use sqlx::PgConnection;
-use sqlx::postgres::PgListener;
 use tokio::time::{Instant, MissedTickBehavior, sleep_until};
 
 use super::error::FleetError;
 use super::store::{HeadRow, NodeRow};
 use super::{denials, metrics, nodes, publish, store};
-use crate::announcements;
+use crate::announcements::{self, Listener};
 use crate::state::AppState;
 
 /// The channels on which the database announces what is to be published or told.
@@ -113,7 +112,7 @@ impl Board {
 pub(crate) async fn follow(state: AppState) {
     let mut ticks = tokio::time::interval(POLL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut listener: Option<PgListener> = None;
+    let mut listener: Option<Listener> = None;
     let mut was_well = true;
     let mut upkeep_at = Instant::now();
     let mut not_before = Instant::now();
@@ -143,11 +142,11 @@ pub(crate) async fn follow(state: AppState) {
 /// The board is read whether or not all could be stated; it is fresh only when it was.
 async fn round(
     state: &AppState,
-    listener: &mut Option<PgListener>,
+    listener: &mut Option<Listener>,
     is_upkeep_due: bool,
 ) -> Result<(), FleetError> {
-    if listener.is_none() {
-        *listener = Some(announcements::listen(&state.db, &CHANNELS).await?);
+    if !listener.as_ref().is_some_and(|open| open.is_current(&state.db)) {
+        *listener = Some(Listener::open(&state.db, &CHANNELS).await?);
     }
     let published = publish::publish_due(state).await;
     let mut board = read(&mut *state.db.acquire().await?).await?;
@@ -163,7 +162,15 @@ async fn round(
         denials::sweep(&mut conn).await?;
         store::prune(&mut conn).await?;
         drop(conn);
-        metrics::show(&nodes::view(state).await?);
+        let fleet = nodes::view(state).await?;
+        metrics::show(&fleet);
+        for (node, why) in fleet.conflicts() {
+            tracing::error!(
+                node,
+                why,
+                "TWO GATEWAYS HAVE ONE NAME: rotations wait for both, and roll-outs leave them out"
+            );
+        }
     }
     published.map(drop)
 }

@@ -1,5 +1,7 @@
 //! Who is speaking: a gateway, by the DNS name in its certificate, or by `x-node` on the unix socket.
 
+use std::convert::Infallible;
+
 use axum::extract::FromRequestParts;
 use http::request::Parts;
 use problem::Problem;
@@ -11,6 +13,8 @@ use crate::state::AppState;
 
 /// The header that names a gateway on the unix socket, whose mode is the authorisation.
 const NODE: &str = "x-node";
+/// The header of an acknowledgement that names the process, as its heartbeats do.
+const BOOT: &str = "x-boot";
 /// Longest name.
 const MAX_NAME_BYTES: usize = 63;
 
@@ -41,6 +45,19 @@ impl FromRequestParts<AppState> for Member {
             return Err(FleetError::Evicted.into());
         }
         Ok(Self(name))
+    }
+}
+
+/// Which process of a gateway is speaking; none where it does not say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Boot(pub(super) Option<String>);
+
+impl<S: Sync> FromRequestParts<S> for Boot {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        let boot_id = parts.headers.get(BOOT).and_then(|boot_id| boot_id.to_str().ok());
+        Ok(Self(boot_id.map(str::to_owned)))
     }
 }
 

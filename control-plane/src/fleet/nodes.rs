@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::error::FleetError;
 use super::store;
-use super::store::{NodeRecord, StatementRow, StreamRow};
+use super::store::{NodeRecord, ProcessRow, StatementRow, StreamRow};
 use crate::extract::{Actor, Json, Path};
 use crate::state::AppState;
 
@@ -54,6 +54,10 @@ struct NodeView {
     /// Its clock minus the database's.
     clock_offset_ms: Option<i64>,
     evicted_at: Option<DateTime<Utc>>,
+    /// Sides of listeners that are not open as its policy says: it must be restarted or upgraded for them.
+    waiting: Vec<String>,
+    /// Those that may live and speak as it: two in conflict, and for a moment two while one follows another.
+    processes: Vec<ProcessRow>,
     streams: Vec<NodeStreamView>,
 }
 
@@ -84,6 +88,15 @@ impl FleetView {
         self.nodes.iter().filter_map(|node| node.standing)
     }
 
+    /// Whoever has two processes that speak as one gateway, and why that is said.
+    pub(super) fn conflicts(&self) -> impl Iterator<Item = (&str, &str)> {
+        let in_conflict = |node: &&NodeView| node.standing == Some(Standing::Conflict);
+        self.nodes
+            .iter()
+            .filter(in_conflict)
+            .map(|node| (node.name.as_str(), node.reason.as_deref().unwrap_or_default()))
+    }
+
     /// The version of the trust document in force.
     pub(super) const fn trust_version(&self) -> i64 {
         self.trust_version
@@ -103,6 +116,7 @@ pub(super) async fn view(state: &AppState) -> Result<FleetView, FleetError> {
     let statements = store::newest(&mut tx).await?;
     let rows = store::node_streams(&mut tx).await?;
     let nodes = store::nodes(&mut tx).await?;
+    let processes = store::processes(&mut tx).await?;
     let now = store::database_time(&mut tx).await?;
     drop(tx);
 
@@ -117,7 +131,9 @@ pub(super) async fn view(state: &AppState) -> Result<FleetView, FleetError> {
         .into_iter()
         .map(|node| {
             let seen = of_node.remove(&node.name).unwrap_or_default();
-            node_view(node, &seen, &heads, &expected, now)
+            let of_process = processes.iter().filter(|process| process.node == node.name);
+            let processes = of_process.cloned().collect();
+            node_view(node, processes, &seen, &heads, &expected, now)
         })
         .collect();
     let settings = state.fleet.settings.as_ref();
@@ -218,6 +234,7 @@ fn statement(row: &StatementRow) -> Result<StatementView, FleetError> {
 
 fn node_view(
     node: NodeRecord,
+    processes: Vec<ProcessRow>,
     seen: &[Seen],
     heads: &[StatementView],
     expected: &HashMap<(Stream, Digest), String>,
@@ -230,9 +247,11 @@ fn node_view(
             stream_view(&node, stream, seen, heads, expected, now)
         })
         .collect();
+    let conflict = conflict(&node, &processes);
     let worst = streams
         .iter()
         .map(|stream| &stream.verdict)
+        .chain(&conflict)
         .max_by_key(|verdict| (verdict.standing, std::cmp::Reverse(verdict.since)))
         .filter(|_| node.evicted_at.is_none())
         .cloned();
@@ -248,8 +267,23 @@ fn node_view(
         last_heartbeat_at: node.last_heartbeat_at,
         clock_offset_ms: node.clock_offset_ms,
         evicted_at: node.evicted_at,
+        waiting: node.waiting,
+        processes,
         streams,
     }
+}
+
+/// What is wrong when two processes speak as one gateway.
+fn conflict(node: &NodeRecord, processes: &[ProcessRow]) -> Option<Verdict> {
+    let since = node.conflict_since?;
+    Some(Verdict {
+        standing: Standing::Conflict,
+        since: since.timestamp(),
+        reason: format!(
+            "{} processes speak as it, each with a name and a certificate that should be one's own",
+            processes.len()
+        ),
+    })
 }
 
 fn stream_view(
@@ -271,6 +305,11 @@ fn stream_view(
             .map(|seen| Active {
                 statement: active,
                 fingerprint: seen.row.fingerprint.clone(),
+                waiting: if stream == Stream::Policy {
+                    node.waiting.clone()
+                } else {
+                    Vec::new()
+                },
                 since: seen.row.active_at.unwrap_or(node.first_seen_at).timestamp(),
             }),
         refused: seen.and_then(Seen::refused),

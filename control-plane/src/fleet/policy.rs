@@ -96,21 +96,25 @@ pub(crate) async fn recall_policy(
     serde_json::from_str(statement.content.get()).map_err(|error| refused(error.to_string()))
 }
 
-/// Whether the newest policy must be stated again, because it is half-way to its expiry, of an earlier epoch, signed by a key
-/// that gateways no longer believe, or by one that was revoked: as long as they believe that one still, what it signed can be
-/// told from what a thief signs.
+/// Whether the policy in force must be stated again, because its statement is half-way to its expiry, of an earlier epoch,
+/// signed by a key that gateways no longer believe, or by one that was revoked: as long as they believe that one still, what it
+/// signed can be told from what a thief signs. A newer statement that was halted in shadow says nothing of it.
 ///
 /// # Errors
 ///
 /// When the database does not answer.
-pub(crate) async fn is_policy_due(state: &AppState, conn: &mut PgConnection) -> Result<bool, FleetError> {
+pub(crate) async fn is_policy_due(
+    state: &AppState,
+    conn: &mut PgConnection,
+    in_force: (i64, i64),
+) -> Result<bool, FleetError> {
     let Some(trust) = trust::in_force(state, conn).await? else {
         return Ok(false);
     };
-    let latest = store::latest(conn, Stream::Policy.as_str()).await?;
-    let now = latest.now.timestamp();
+    let stands = store::standing_at(conn, Stream::Policy.as_str(), in_force).await?;
+    let now = stands.now.timestamp();
     let revoked = store::revoked_bundle_keys(conn).await?;
     let is_believed =
         |keyid: &str| trust::covers(&trust, keyid, now) && revoked.iter().all(|revoked| revoked != keyid);
-    Ok(latest.statement.is_some() && is_due(&latest, 0, is_believed))
+    Ok(is_due(&stands, 0, is_believed))
 }

@@ -7,14 +7,16 @@ use fleet::{Acknowledgement, Heartbeat, LATENCY_BOUNDS_US, Stage, Stream};
 use http::StatusCode;
 
 use super::error::FleetError;
-use super::member::Member;
+use super::member::{Boot, Member};
 use super::store;
-use super::store::{ActiveRows, StageRow};
+use super::store::{ActiveRows, LifeRow, StageRow};
 use crate::extract::Json;
 use crate::state::AppState;
 
 /// Longest word that a gateway says, in bytes: a boot, a fingerprint, the code of an objection.
 const MAX_WORD_BYTES: usize = 128;
+/// Most sides of listeners that a gateway names.
+const MAX_SIDES: usize = 256;
 /// Longest text of an objection, in bytes.
 const MAX_TEXT_BYTES: usize = 8 * 1024;
 
@@ -22,6 +24,7 @@ const MAX_TEXT_BYTES: usize = 8 * 1024;
 pub(super) async fn take_acknowledgement(
     State(state): State<AppState>,
     Member(node): Member,
+    Boot(boot_id): Boot,
     Json(said): Json<Acknowledgement>,
 ) -> Result<StatusCode, FleetError> {
     check_acknowledgement(&said)?;
@@ -56,6 +59,11 @@ pub(super) async fn take_acknowledgement(
         objection,
     };
     store::note_stage(&mut conn, &node, said.stream.as_str(), &row).await?;
+    if let (Stream::Keyset, Stage::Active | Stage::Healthy, Some(boot_id)) =
+        (said.stream, said.stage, boot_id)
+    {
+        store::note_keyset(&mut conn, &node, &boot_id, (epoch, seq)).await?;
+    }
     if let Some(objection) = &said.objection {
         tracing::warn!(
             node,
@@ -111,7 +119,16 @@ pub(super) async fn take_heartbeat(
         .map_err(inconsistent)?;
     let mut tx = state.db.begin().await?;
     let version = said.version.to_string();
-    store::note_life(&mut tx, &node, &version, &said.boot_id, said.clock_unix_ms).await?;
+    let life = LifeRow {
+        version: &version,
+        boot_id: &said.boot_id,
+        clock_unix_ms: said.clock_unix_ms,
+        waiting: &said.waiting,
+    };
+    store::note_life(&mut tx, &node, life).await?;
+    let keyset = keyset(&said)?;
+    let follows_keyset = said.follows.contains(&Stream::Keyset);
+    store::note_process(&mut tx, &node, &said.boot_id, keyset, follows_keyset).await?;
     store::note_traffic(&mut tx, &node, &traffic, shadow.as_ref()).await?;
     store::note_active(&mut tx, &node, &active).await?;
     tx.commit().await?;
@@ -143,12 +160,27 @@ fn check_heartbeat(said: &Heartbeat) -> Result<(), FleetError> {
             "boot_id and fingerprints have 1 to 128 bytes",
         ));
     }
+    let is_side = |side: &String| (1..=MAX_WORD_BYTES).contains(&side.len());
+    if said.waiting.len() > MAX_SIDES || !said.waiting.iter().all(is_side) {
+        return Err(FleetError::Invalid(
+            "`waiting` names at most 256 sides of listeners, of 1 to 128 bytes",
+        ));
+    }
     if said.traffic.latency.len() > LATENCY_BOUNDS_US.len() + 1 {
         return Err(FleetError::Invalid(
             "latency has one count for each bound, and one for the rest",
         ));
     }
     Ok(())
+}
+
+/// The key set in the memory of the process that speaks.
+fn keyset(said: &Heartbeat) -> Result<Option<(i64, i64)>, FleetError> {
+    let active = said.active.iter().find(|active| active.stream == Stream::Keyset);
+    active
+        .and_then(|active| active.position)
+        .map(store::numbers)
+        .transpose()
 }
 
 /// One row for each stream: what is not named is not in force.

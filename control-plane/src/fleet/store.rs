@@ -2,6 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use fleet::{Digest, Position, Stream};
+use serde::Serialize;
 use serde_json::Value;
 use sqlx::PgConnection;
 
@@ -51,6 +52,30 @@ pub(super) struct NodeRecord {
     pub(super) last_heartbeat_at: Option<DateTime<Utc>>,
     pub(super) clock_offset_ms: Option<i64>,
     pub(super) evicted_at: Option<DateTime<Utc>>,
+    /// Sides of listeners that are not open as its policy says.
+    pub(super) waiting: Vec<String>,
+    /// Since when two processes speak as it.
+    pub(super) conflict_since: Option<DateTime<Utc>>,
+}
+
+/// A process that speaks as a gateway, as operators see it.
+#[derive(Debug, Clone, Serialize)]
+pub(super) struct ProcessRow {
+    #[serde(skip)]
+    pub(super) node: String,
+    boot_id: String,
+    first_heard_at: DateTime<Utc>,
+    last_heard_at: DateTime<Utc>,
+}
+
+/// What a heartbeat says of the process that sends it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct LifeRow<'a> {
+    pub(super) version: &'a str,
+    pub(super) boot_id: &'a str,
+    /// Its clock, Unix milliseconds.
+    pub(super) clock_unix_ms: i64,
+    pub(super) waiting: &'a [String],
 }
 
 /// A stream of a gateway as operators see it.
@@ -108,7 +133,7 @@ pub(super) struct Latest {
     pub(super) statement: Option<LatestStatement>,
 }
 
-/// The newest statement of a stream.
+/// The newest statement of a stream, or the one in force.
 #[derive(Debug, Clone)]
 pub(super) struct LatestStatement {
     pub(super) epoch: i64,
@@ -354,25 +379,75 @@ pub(super) async fn note_stage(
     Ok(())
 }
 
-/// Notes that a gateway lives; its clock in Unix milliseconds.
-pub(super) async fn note_life(
-    conn: &mut PgConnection,
-    node: &str,
-    version: &str,
-    boot_id: &str,
-    clock_unix_ms: i64,
-) -> sqlx::Result<()> {
+/// Notes that a gateway lives.
+pub(super) async fn note_life(conn: &mut PgConnection, node: &str, life: LifeRow<'_>) -> sqlx::Result<()> {
     sqlx::query!(
         r#"
         UPDATE control.node
-           SET version = $2, boot_id = $3, last_heartbeat_at = clock_timestamp(),
+           SET version = $2, boot_id = $3, last_heartbeat_at = clock_timestamp(), waiting = $5,
                clock_offset_ms = least(greatest($4::bigint - floor(extract(epoch FROM clock_timestamp()) * 1000), -9e15), 9e15)
          WHERE name = $1
         "#,
         node,
-        version,
+        life.version,
+        life.boot_id,
+        life.clock_unix_ms,
+        life.waiting,
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Notes that a process speaks as a gateway, and which key set it holds. Those that fell silent are forgotten, and of very many
+/// the oldest: a name has one process at a time, and two while somebody makes a mistake.
+pub(super) async fn note_process(
+    conn: &mut PgConnection,
+    node: &str,
+    boot_id: &str,
+    keyset: Option<(i64, i64)>,
+    follows_keyset: bool,
+) -> sqlx::Result<()> {
+    sqlx::query!(
+        r#"
+        WITH forgotten AS (
+            DELETE FROM control.node_process
+             WHERE node = $1 AND boot_id <> $2
+               AND (last_heard_at < clock_timestamp() - interval '1 minute'
+                    OR boot_id IN (SELECT boot_id FROM control.node_process WHERE node = $1 ORDER BY last_heard_at DESC OFFSET 7)))
+        INSERT INTO control.node_process AS known (node, boot_id, keyset_epoch, keyset_seq, follows_keyset)
+        VALUES ($1, $2, $3, $4, $5)
+        ON CONFLICT (node, boot_id) DO UPDATE
+           SET last_heard_at = clock_timestamp(), keyset_epoch = excluded.keyset_epoch, keyset_seq = excluded.keyset_seq,
+               follows_keyset = excluded.follows_keyset
+        "#,
+        node,
         boot_id,
-        clock_unix_ms,
+        keyset.map(|(epoch, _)| epoch),
+        keyset.map(|(_, seq)| seq),
+        follows_keyset,
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Notes that a process has a key set in force, before its next heartbeat says so.
+pub(super) async fn note_keyset(
+    conn: &mut PgConnection,
+    node: &str,
+    boot_id: &str,
+    (epoch, seq): (i64, i64),
+) -> sqlx::Result<()> {
+    sqlx::query!(
+        r#"
+        UPDATE control.node_process SET keyset_epoch = $3, keyset_seq = $4
+         WHERE node = $1 AND boot_id = $2 AND (keyset_epoch IS NULL OR (keyset_epoch, keyset_seq) < ($3, $4))
+        "#,
+        node,
+        boot_id,
+        epoch,
+        seq,
     )
     .execute(conn)
     .await?;
@@ -534,6 +609,34 @@ pub(super) async fn latest(conn: &mut PgConnection, stream: &str) -> sqlx::Resul
     })
 }
 
+/// Where a stream stands for those who have its statement at this position in force.
+pub(super) async fn standing_at(
+    conn: &mut PgConnection,
+    stream: &str,
+    (of_epoch, seq): (i64, i64),
+) -> sqlx::Result<Latest> {
+    let epoch = epoch(conn).await?;
+    let statement = sqlx::query_as!(
+        LatestStatement,
+        r#"
+        SELECT epoch, seq, digest, source_seq, keyid, created_at, expires_at
+          FROM control.statement
+         WHERE stream = $1 AND epoch = $2 AND seq = $3
+        "#,
+        stream,
+        of_epoch,
+        seq,
+    )
+    .fetch_optional(&mut *conn)
+    .await?;
+    let now = database_time(conn).await?;
+    Ok(Latest {
+        epoch,
+        now,
+        statement,
+    })
+}
+
 /// The epoch of the fleet.
 pub(super) async fn epoch(conn: &mut PgConnection) -> sqlx::Result<i64> {
     sqlx::query_scalar!("SELECT epoch FROM control.fleet")
@@ -554,14 +657,15 @@ pub(super) async fn raise_epoch(conn: &mut PgConnection) -> sqlx::Result<i64> {
     .await
 }
 
-/// Writes a statement down; false when its position was given already.
+/// Writes a statement down; false when its position was given already. Two control planes that state the same within one second
+/// write the same bytes, so whichever constraint is the first to see it must not be an error.
 pub(super) async fn insert_statement(conn: &mut PgConnection, new: &NewStatement) -> sqlx::Result<bool> {
     let done = sqlx::query!(
         r#"
         INSERT INTO control.statement
                (stream, epoch, seq, digest, source_seq, keyid, envelope, change_id, author, approvers, created_at, expires_at)
         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
-        ON CONFLICT (stream, epoch, seq) DO NOTHING
+        ON CONFLICT DO NOTHING
         "#,
         new.stream,
         new.epoch,
@@ -618,9 +722,25 @@ pub(super) async fn nodes(conn: &mut PgConnection) -> sqlx::Result<Vec<NodeRecor
     sqlx::query_as!(
         NodeRecord,
         r#"
-        SELECT name, version, boot_id, first_seen_at, last_heartbeat_at, clock_offset_ms, evicted_at
+        SELECT name, version, boot_id, first_seen_at, last_heartbeat_at, clock_offset_ms, evicted_at, waiting,
+               since AS "conflict_since?"
           FROM control.node
+          LEFT JOIN control.node_conflict USING (name)
          ORDER BY name
+        "#
+    )
+    .fetch_all(conn)
+    .await
+}
+
+/// The processes that may live of every gateway, in the order in which they began to speak.
+pub(super) async fn processes(conn: &mut PgConnection) -> sqlx::Result<Vec<ProcessRow>> {
+    sqlx::query_as!(
+        ProcessRow,
+        r#"
+        SELECT node AS "node!", boot_id AS "boot_id!", first_heard_at AS "first_heard_at!", last_heard_at AS "last_heard_at!"
+          FROM control.live_process
+         ORDER BY node, first_heard_at
         "#
     )
     .fetch_all(conn)

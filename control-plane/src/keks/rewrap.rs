@@ -44,7 +44,7 @@ pub(crate) struct Batch {
     next: Option<String>,
 }
 
-/// Wraps the data keys of one batch anew; private parts stay sealed. Nothing is locked while that is done, and what is kept is
+/// Wraps the data keys of one batch anew; private parts stay sealed. Nothing is locked until that is done, and what is kept is
 /// told from the rows: after a kill the work goes on where it stopped, whoever begins it again, and two at once do no harm.
 ///
 /// 503 `keys-unavailable` when nobody answers who has a version; what was done until then is kept.
@@ -82,12 +82,14 @@ async fn rewrap(state: &AppState, query: &RewrapQuery) -> Result<Batch, KekError
             }
         }
     }
-    let mut conn = state.db.acquire().await?;
-    let rewrapped = store::keep(&mut conn, version, &done).await?;
+    let mut tx = state.db.begin().await?;
+    store::lock_rings(&mut tx).await?;
+    let rewrapped = store::keep(&mut tx, version, &done).await?;
+    tx.commit().await?;
     if let Some(error) = unavailable {
         return Err(error.into());
     }
-    let remaining = store::sealed_under_older(&mut conn, version).await?;
+    let remaining = store::sealed_under_older(&mut *state.db.acquire().await?, version).await?;
     Ok(Batch {
         version,
         rewrapped,

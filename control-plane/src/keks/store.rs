@@ -175,7 +175,17 @@ pub(super) async fn sealed_under_others(
     .await
 }
 
-/// Keeps rewrapped keys, but for those that another did meanwhile, and those whose private part was destroyed. Gives the number.
+/// Locks every ring for the rest of the transaction, always in the same order. Whoever turns a ring has its lock before it takes
+/// a key, one after the other; who takes keys of all rings at once must not hold one while it waits for another.
+pub(super) async fn lock_rings(conn: &mut PgConnection) -> sqlx::Result<()> {
+    sqlx::query!("SELECT ring FROM control.key_ring ORDER BY ring FOR NO KEY UPDATE")
+        .fetch_all(conn)
+        .await?;
+    Ok(())
+}
+
+/// Keeps rewrapped keys under the lock of the rings, but for those that another did meanwhile, and those whose private part was
+/// destroyed. Gives the number.
 pub(super) async fn keep(conn: &mut PgConnection, version: i32, done: &Rewrapped) -> sqlx::Result<u64> {
     let kept = sqlx::query!(
         r#"

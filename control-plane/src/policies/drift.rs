@@ -43,7 +43,7 @@ struct MemoryView {
 enum Memory {
     /// What was told is in memory.
     Same,
-    /// Something else is.
+    /// Something else is, or only a part of it: `portico fleet explain` says which.
     Drifted,
     /// It has not said that it took over what it was told.
     Pending,
@@ -110,7 +110,9 @@ fn compare(row: MemoryRow, expected: &HashMap<(i64, i64), Option<String>>) -> Me
         Memory::OwnDirectory
     } else if has_refused {
         Memory::Refused
-    } else if active > told || (active == told && row.fingerprint.is_some() && row.fingerprint != expected) {
+    } else if active > told
+        || (active == told && row.fingerprint.is_some() && (row.fingerprint != expected || !row.is_whole))
+    {
         Memory::Drifted
     } else if active < told || row.fingerprint.is_none() && told.is_some() {
         Memory::Pending
@@ -136,6 +138,7 @@ mod tests {
         MemoryRow {
             node: "edge-1".to_owned(),
             is_live: true,
+            is_whole: true,
             told_epoch: Some(1),
             told_seq: Some(5),
             active_epoch: Some(1),
@@ -161,6 +164,7 @@ mod tests {
             Memory::Drifted
         );
         assert_eq!(state(&|row| row.active_seq = Some(6)), Memory::Drifted);
+        assert_eq!(state(&|row| row.is_whole = false), Memory::Drifted);
         assert_eq!(state(&|row| row.active_seq = Some(4)), Memory::Pending);
         assert_eq!(state(&|row| row.fingerprint = None), Memory::Pending);
         assert_eq!(state(&|row| row.is_live = false), Memory::Unknown);

@@ -92,7 +92,7 @@ async fn state_again(state: &AppState, conn: &mut sqlx::PgConnection) -> Result<
     let Some(in_force) = store::in_force(conn).await? else {
         return Ok(());
     };
-    if !is_policy_due(state, conn).await? {
+    if !is_policy_due(state, conn, in_force).await? {
         return Ok(());
     }
     let content = bundle::stated(state, conn, in_force).await?;

@@ -83,6 +83,8 @@ fn gateway(
     let stage = row.stage.filter(|_| is_ours);
     let word = stage.as_deref().unwrap_or_default();
     let is_healthy = match phase {
+        // What one of two processes says is not true of the other.
+        _ if row.is_twofold => false,
         Phase::Shadow => row.stage_shadow && matches!(word, "active" | "healthy"),
         _ => !row.stage_shadow && word == "healthy",
     };
@@ -92,7 +94,8 @@ fn gateway(
         .map(read::<Objection>)
         .transpose()?;
     let reading = match (row.boot_id, row.traffic) {
-        (Some(boot_id), Some(traffic)) => Some(Reading {
+        // Each would be counted whole whenever it follows the other.
+        (Some(boot_id), Some(traffic)) if !row.is_twofold => Some(Reading {
             boot_id,
             traffic: read(traffic)?,
         }),

@@ -61,6 +61,8 @@ pub(super) struct GatewayRow {
     pub(super) shadow: Option<Value>,
     pub(super) heard_at: Option<DateTime<Utc>>,
     pub(super) is_live: bool,
+    /// Whether two processes speak as it.
+    pub(super) is_twofold: bool,
     pub(super) stage: Option<String>,
     pub(super) stage_epoch: Option<i64>,
     pub(super) stage_seq: Option<i64>,
@@ -87,6 +89,8 @@ pub(super) struct ServedRows {
 pub(super) struct MemoryRow {
     pub(super) node: String,
     pub(super) is_live: bool,
+    /// Whether all of its policy is in force in one process that speaks: no listener waits, and no other process speaks as it.
+    pub(super) is_whole: bool,
     pub(super) told_epoch: Option<i64>,
     pub(super) told_seq: Option<i64>,
     pub(super) active_epoch: Option<i64>,
@@ -331,12 +335,14 @@ pub(super) async fn gateways(conn: &mut PgConnection, change_id: &str) -> sqlx::
     sqlx::query_as!(
         GatewayRow,
         r#"
-        SELECT node.name, node.boot_id, traffic, shadow, node.last_heartbeat_at AS heard_at,
-               live_node.name IS NOT NULL AS "is_live!", stage AS "stage?", stage_epoch AS "stage_epoch?",
+        SELECT node.name, node.boot_id, traffic, shadow,
+               node.last_heartbeat_at AS heard_at, live_node.name IS NOT NULL AND node_conflict.name IS NULL AS "is_live!",
+               node_conflict.name IS NOT NULL AS "is_twofold!", stage AS "stage?", stage_epoch AS "stage_epoch?",
                stage_seq AS "stage_seq?", coalesce(stage_shadow, false) AS "stage_shadow!", objection AS "objection?",
                in_group AS "in_group?", served AS "served?", counted AS "counted?", rollout_node.boot_id AS "counted_boot_id?"
           FROM control.node
           LEFT JOIN control.live_node USING (name)
+          LEFT JOIN control.node_conflict USING (name)
           LEFT JOIN control.node_stream ON node_stream.node = node.name AND stream = 'policy'
           LEFT JOIN control.rollout_node ON rollout_node.node = node.name AND change_id = $1
          WHERE evicted_at IS NULL AND (fingerprint IS NULL OR active_epoch IS NOT NULL)
@@ -428,12 +434,14 @@ pub(super) async fn memories(conn: &mut PgConnection) -> sqlx::Result<Vec<Memory
     sqlx::query_as!(
         MemoryRow,
         r#"
-        SELECT node.name AS node, live_node.name IS NOT NULL AS "is_live!", told.epoch AS "told_epoch?", told.seq AS "told_seq?",
+        SELECT node.name AS node, live_node.name IS NOT NULL AS "is_live!",
+               waiting = '{}' AND node_conflict.name IS NULL AS "is_whole!", told.epoch AS "told_epoch?", told.seq AS "told_seq?",
                active_epoch AS "active_epoch?", active_seq AS "active_seq?",
                fingerprint AS "fingerprint?", stage AS "stage?", stage_epoch AS "stage_epoch?", stage_seq AS "stage_seq?"
           FROM control.node
          CROSS JOIN control.fleet
           LEFT JOIN control.live_node USING (name)
+          LEFT JOIN control.node_conflict USING (name)
           LEFT JOIN control.node_stream ON node_stream.node = node.name AND node_stream.stream = 'policy'
           LEFT JOIN control.statement told
             ON told.stream = 'policy'

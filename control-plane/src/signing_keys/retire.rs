@@ -124,7 +124,11 @@ async fn settle(state: &AppState, ring: RingName, fence: Option<&Fence>) -> Resu
 
 /// Rotates a ring whose active key has signed long enough, or to which a key was called back; the same rotation as by hand.
 /// Gives the kid that signs now.
-async fn turn(state: &AppState, ring: RingName, fence: Option<&Fence>) -> Result<Option<String>, KeyError> {
+pub(super) async fn turn(
+    state: &AppState,
+    ring: RingName,
+    fence: Option<&Fence>,
+) -> Result<Option<String>, KeyError> {
     let every_s = state.schedule.rotate_every_s;
     let is_due = store::is_due(&mut *state.db.acquire().await?, ring, every_s).await?;
     if !is_due {

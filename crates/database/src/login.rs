@@ -124,6 +124,15 @@ impl Pool {
         Transaction::begin(self.acquire().await?, None).await
     }
 
+    /// How often the login was replaced. Who keeps a connection of his own leaves it when this has grown: its user will soon be
+    /// gone.
+    #[must_use]
+    pub fn generation(&self) -> u64 {
+        self.login
+            .as_ref()
+            .map_or(0, |login| login.generation.load(Ordering::Acquire))
+    }
+
     /// The pool below, for what needs sqlx's own type; a refused login is an error there.
     #[must_use]
     pub const fn inner(&self) -> &PgPool {

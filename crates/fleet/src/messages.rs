@@ -9,6 +9,9 @@
 //! POST /fleet/v1/acknowledgements                         one Acknowledgement
 //! POST /fleet/v1/heartbeats                               one Heartbeat, every three seconds
 //! ```
+//!
+//! With an acknowledgement goes a header `x-boot`, the `boot_id` of the heartbeats: of two processes with one name, each
+//! speaks for itself.
 
 use serde::{Deserialize, Serialize};
 
@@ -119,6 +122,10 @@ pub struct Heartbeat {
     pub follows: Vec<Stream>,
     /// What is in force in its memory; a stream without an entry has nothing.
     pub active: Vec<ActiveStatement>,
+    /// Sides of listeners, like `public.https`, that are not open as the policy in its memory says: it must be restarted or
+    /// upgraded for them. Left out when there are none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub waiting: Vec<String>,
     /// What it has served since its start.
     pub traffic: Traffic,
     /// What a policy in shadow would have done since it was put there; none when there is none.

@@ -28,11 +28,13 @@ pub enum Standing {
     Incompatible,
     /// It has not been heard of.
     Unreachable,
+    /// Two processes speak as this gateway at the same time: what one of them says is not true of the other.
+    Conflict,
 }
 
 impl Standing {
     /// Every standing, from good to bad.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::InSync,
         Self::Pending,
         Self::Stale,
@@ -40,6 +42,7 @@ impl Standing {
         Self::Refused,
         Self::Incompatible,
         Self::Unreachable,
+        Self::Conflict,
     ];
 
     /// The word in tables and messages.
@@ -53,6 +56,7 @@ impl Standing {
             Self::Refused => "REFUSED",
             Self::Incompatible => "INCOMPATIBLE",
             Self::Unreachable => "UNREACHABLE",
+            Self::Conflict => "CONFLICT",
         }
     }
 }
@@ -92,6 +96,8 @@ pub struct Active {
     pub statement: Option<(Position, Digest)>,
     /// Made from memory; none until a heartbeat has told it.
     pub fingerprint: Option<String>,
+    /// Sides of listeners that are not open as this policy says.
+    pub waiting: Vec<String>,
     /// Since when.
     pub since: i64,
 }
@@ -142,6 +148,7 @@ pub fn judge(stream: Stream, seen: &Observation, now: i64) -> Verdict {
         return waiting(told, "it has nothing in force", now);
     };
     match active.statement {
+        None if stream == Stream::Policy && !active.waiting.is_empty() => half_in_force(active),
         None if stream == Stream::Policy => {
             let reason = "it takes its policy from a directory of its own".to_owned();
             Verdict::new(Standing::InSync, active.since, reason)
@@ -214,6 +221,9 @@ fn held(
     if digest != told.digest {
         return drifted(format!("it has another statement at {position} in force"));
     }
+    if !active.waiting.is_empty() {
+        return half_in_force(active);
+    }
     match (active.fingerprint.as_deref(), expected) {
         (Some(found), Some(expected)) if found != expected => drifted(format!(
             "in its memory is {found}, and in most others' {expected}, of the same statement"
@@ -226,8 +236,23 @@ fn held(
     }
 }
 
+/// Sockets are opened once: a listener that a policy adds, moves or removes waits for another process.
+fn half_in_force(active: &Active) -> Verdict {
+    let reason = format!(
+        "{} not as its policy says until it is restarted or upgraded",
+        match active.waiting.as_slice() {
+            [one] => format!("the side {one} of a listener is"),
+            sides => format!("the sides {} of listeners are", sides.join(", ")),
+        }
+    );
+    Verdict::new(Standing::Drifted, active.since, reason)
+}
+
 /// Nothing was stated in this stream.
 fn untold(stream: Stream, seen: &Observation) -> Verdict {
+    if let Some(active) = seen.active.as_ref().filter(|active| !active.waiting.is_empty()) {
+        return half_in_force(active);
+    }
     let held = seen.active.as_ref().filter(|active| active.statement.is_some());
     match held {
         Some(active) => Verdict {
@@ -286,6 +311,7 @@ mod tests {
             active: Some(Active {
                 statement: Some((position(7), digest(7))),
                 fingerprint: Some("f".to_owned()),
+                waiting: Vec::new(),
                 since: NOW - 99,
             }),
             refused: None,
@@ -326,6 +352,9 @@ mod tests {
             Standing::Drifted
         );
         assert_eq!(standing(|seen| seen.told = None), Standing::Drifted);
+        let half_open =
+            |seen: &mut Observation| seen.active.as_mut().unwrap().waiting = vec!["public.http".to_owned()];
+        assert_eq!(standing(half_open), Standing::Drifted);
         for (code, expected) in [
             ("compile", Standing::Refused),
             ("unsupported", Standing::Incompatible),
@@ -348,13 +377,21 @@ mod tests {
         seen.active.as_mut().unwrap().statement = None;
         assert_eq!(judge(Stream::Policy, &seen, NOW).standing, Standing::InSync);
         assert_eq!(judge(Stream::Keyset, &seen, NOW).standing, Standing::Stale);
+        seen.active.as_mut().unwrap().waiting = vec!["public.http".to_owned(), "public.https".to_owned()];
+        let waits = judge(Stream::Policy, &seen, NOW);
+        assert_eq!(waits.standing, Standing::Drifted);
+        assert_eq!(
+            waits.reason,
+            "the sides public.http, public.https of listeners are not as its policy says until it is restarted or upgraded"
+        );
     }
 
     prop_compose! {
         fn observations()(
             heard_at in prop::option::of(NOW - 40..NOW + 5),
             told in prop::option::of((0..3_u64, 0..2_u8, NOW - 120..NOW + 5)),
-            active in prop::option::of((prop::option::of((0..3_u64, 0..2_u8)), prop::option::of("[fg]"), NOW - 120..NOW)),
+            active in prop::option::of((prop::option::of((0..3_u64, 0..2_u8)), prop::option::of("[fg]"),
+                                        prop::collection::vec("[a-z]{1,4}[.]http", 0..2), NOW - 120..NOW)),
             refused in prop::option::of((0..3_u64, prop::sample::select(vec!["compile", "unsupported"]), NOW - 120..NOW)),
             expected_fingerprint in prop::option::of("[fg]"),
         ) -> Observation {
@@ -362,9 +399,10 @@ mod tests {
                 heard_at,
                 first_seen_at: NOW - 500,
                 told: told.map(|(seq, byte, since)| Told { position: position(seq), digest: digest(byte), since }),
-                active: active.map(|(statement, fingerprint, since)| Active {
+                active: active.map(|(statement, fingerprint, waiting, since)| Active {
                     statement: statement.map(|(seq, byte)| (position(seq), digest(byte))),
                     fingerprint,
+                    waiting,
                     since,
                 }),
                 refused: refused.map(|(seq, code, at)| Refused {
@@ -396,6 +434,8 @@ mod tests {
         fn in_sync_means_that_it_holds_what_it_was_told(seen in observations()) {
             if judge(Stream::Keyset, &seen, NOW).standing == Standing::InSync {
                 let held = seen.active.as_ref().and_then(|active| active.statement);
+                let is_whole = seen.active.as_ref().is_none_or(|active| active.waiting.is_empty());
+                prop_assert!(held.is_none() || is_whole);
                 prop_assert_eq!(held, seen.told.map(|told| (told.position, told.digest)));
             }
         }

@@ -106,6 +106,14 @@ impl Providers {
         self.vault()?.renew_lease(lease).await
     }
 
+    /// Gives back what was lent.
+    ///
+    /// # Errors
+    /// See [`Fault`].
+    pub(crate) async fn end(&self, lease: &Lease) -> Result<(), Fault> {
+        self.vault()?.end_lease(lease).await
+    }
+
     /// Other values that may work while a secret is being rotated: the one that comes next, and the one before.
     pub async fn neighbours(&self, reference: &Reference, version: Option<&str>) -> Vec<Fetched> {
         let mut found = Vec::new();

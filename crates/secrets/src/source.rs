@@ -215,6 +215,18 @@ impl Source {
         is_old && self.fetch_again(now).await.is_ok()
     }
 
+    /// Gives back what was lent, once: its value is good for nothing then. Whether there was anything to give back.
+    ///
+    /// # Errors
+    /// What the provider said; the lease ends by itself then.
+    pub async fn give_back(&self) -> Result<bool, Fault> {
+        let held = self.lock().held.take();
+        match held {
+            Some(held) => self.providers.end(&held.lease).await.map(|()| true),
+            None => Ok(false),
+        }
+    }
+
     async fn fetch_again(&self, now: DateTime<Utc>) -> Result<bool, Fault> {
         let fetched = self.providers.get(&self.reference).await;
         let mut known = self.lock();

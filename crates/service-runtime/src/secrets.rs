@@ -6,9 +6,14 @@ use std::time::Duration;
 use prometheus::{IntCounterVec, IntGaugeVec, Opts};
 use secrets::{Secret, Source, SourceStatus, WrappingKey};
 
+use futures::future::join_all;
+
 use crate::clock::Clock;
 use crate::metrics::registry;
 use crate::shutdown::Shutdown;
+
+/// How long a service that ends waits for providers to take back what they have lent.
+const GIVING_BACK: Duration = Duration::from_secs(3);
 
 /// The secrets of one service, each once.
 #[derive(Debug, Clone, Default)]
@@ -48,6 +53,26 @@ impl ServiceSecrets {
     pub fn keep_fresh(&self, clock: &Clock, shutdown: &Shutdown) {
         for source in &self.0 {
             shutdown.spawn(keep_one_fresh(source.clone(), clock.clone(), shutdown.clone()));
+        }
+    }
+
+    /// Gives back what was lent, when nothing uses it any more: a service that ends leaves no user in the database. It waits
+    /// for three seconds; what was not taken back ends with its lease.
+    pub async fn give_back(&self) {
+        let all = join_all(self.0.iter().map(|source| give_one_back(source)));
+        if tokio::time::timeout(GIVING_BACK, all).await.is_err() {
+            tracing::warn!("what was lent was not taken back in time; it ends with its lease");
+        }
+    }
+}
+
+async fn give_one_back(source: &Source) {
+    let reference = source.reference();
+    match source.give_back().await {
+        Ok(true) => tracing::info!(%reference, "what was lent was given back"),
+        Ok(false) => {}
+        Err(fault) => {
+            tracing::warn!(%reference, %fault, "what was lent was not taken back; it ends with its lease");
         }
     }
 }

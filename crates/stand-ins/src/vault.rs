@@ -45,6 +45,8 @@ pub struct Lent {
     pub user: String,
     /// How often it was renewed.
     pub renewals: usize,
+    /// Whether it was given back.
+    pub is_given_back: bool,
 }
 
 impl Vault {
@@ -76,6 +78,7 @@ impl Vault {
             ("GET", Some(role)) => self.leases.lend(role),
             (_, Some(_)) => said_no(405, "unsupported operation"),
             ("POST", None) if target == "/v1/sys/leases/renew" => self.leases.renew(&seen.json()),
+            ("POST", None) if target == "/v1/sys/leases/revoke" => self.leases.take_back(&seen.json()),
             _ => self.transit.answer(seen),
         }
     }
@@ -123,8 +126,20 @@ impl Leases {
             id,
             user,
             renewals: 0,
+            is_given_back: false,
         });
         (200, answer.to_string())
+    }
+
+    fn take_back(&self, body: &Value) -> (u16, String) {
+        let mut lent = self.lent.lock().unwrap();
+        match lent.iter_mut().find(|lent| lent.id == text(body, "lease_id")) {
+            Some(lent) => {
+                lent.is_given_back = true;
+                (204, String::new())
+            }
+            None => said_no(400, "lease not found"),
+        }
     }
 
     fn renew(&self, body: &Value) -> (u16, String) {

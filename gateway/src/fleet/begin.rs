@@ -67,6 +67,7 @@ impl Fleet {
             bytes: u64::try_from(bytes.len()).unwrap_or(u64::MAX),
             shadow: false,
         };
+        self.refuse_given_up(&pointer)?;
         if stream != Stream::Policy {
             return self.take_list(&pointer, bytes, &statement);
         }

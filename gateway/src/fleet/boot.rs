@@ -3,9 +3,10 @@
 use fleet::{Digest, Objection, Statement, Stream, readmit};
 
 use super::blobs::objection;
+use super::compiled::compile;
 use super::disk::{Begun, GivenUp, Slot};
 use super::lists::List;
-use super::{Fleet, InForce, lock, policy_stream};
+use super::{Fleet, InForce, lock};
 
 /// Starts in a row that may fail with one statement before the one before it is taken, and trials of one.
 pub(super) const MAX_TIMES: u32 = 3;
@@ -70,7 +71,8 @@ impl Fleet {
         }
     }
 
-    /// Only what was proven is begun with; a first policy, before which there was none, is tried again.
+    /// Only what was proven is begun with; a first policy, before which there was none, is tried again, until it has failed too
+    /// often. What was given up is begun with no more, unless nothing else is there that was proven.
     fn boot_policy(&self, is_start: bool) {
         let begins = |slot: Slot| {
             let held = self.held_at_start(Stream::Policy, slot);
@@ -80,32 +82,50 @@ impl Fleet {
         if let Some(healthy) = healthy.filter(|healthy| self.has_failed(healthy))
             && begins(Slot::Previous)
         {
-            return self.give_up_start(&healthy);
+            self.give_up_start(&healthy, "the one before it is in force");
+            return self.disk.go_back(Stream::Policy);
         }
-        if !begins(Slot::Healthy) && !begins(Slot::Previous) && begins(Slot::Probation) {
+        if begins(Slot::Healthy) || begins(Slot::Previous) {
+            return;
+        }
+        let first = self.held_at_start(Stream::Policy, Slot::Probation);
+        if let Some(first) = first.filter(|first| self.has_failed(first)) {
+            self.give_up_start(&first, "there is none before it, and another one is waited for");
+            self.disk.end_probation(Stream::Policy);
+        } else if begins(Slot::Probation) {
             self.begin_trial();
         }
     }
 
-    /// Whether the gateway has failed to start with it too often.
+    /// Whether the gateway has failed to start with it too often, or has given it up before.
     fn has_failed(&self, held: &Held) -> bool {
-        let starts = self.disk.stream(Stream::Policy).starts;
-        Begun::times(starts, held.digest) >= MAX_TIMES
+        let state = self.disk.stream(Stream::Policy);
+        let is_given_up = state
+            .given_up
+            .is_some_and(|given_up| given_up.digest == held.digest);
+        is_given_up || Begun::times(state.starts, held.digest) >= MAX_TIMES
     }
 
-    fn give_up_start(&self, held: &Held) {
+    fn give_up_start(&self, held: &Held, instead: &str) {
         let message = format!("the gateway failed {MAX_TIMES} times after it had started with it");
         let position = held.statement.position;
-        tracing::error!(%position, "THE POLICY IS GIVEN UP: {message}; the one before it is in force");
-        let given_up = GivenUp {
-            digest: held.digest,
-            objection: objection("failed_starts", message),
-        };
-        self.remember(|state| state.given_up = Some(given_up));
+        tracing::error!(%position, "THE POLICY IS GIVEN UP: {message}; {instead}");
+        self.remember(|state| {
+            if state
+                .given_up
+                .as_ref()
+                .is_none_or(|known| known.digest != held.digest)
+            {
+                state.given_up = Some(GivenUp {
+                    digest: held.digest,
+                    objection: objection("failed_starts", message),
+                });
+            }
+        });
     }
 
     fn begin_with(&self, slot: Slot, held: &Held, is_start: bool) -> bool {
-        let compiled = policy_stream::compile(&held.statement, self.environment, &self.gateway);
+        let compiled = compile(&held.statement, self.environment, &self.gateway);
         let mut can_listen = true;
         let begun = compiled.and_then(|compiled| {
             can_listen = lock(&self.tls_files).lacks(&compiled.plan).is_empty();

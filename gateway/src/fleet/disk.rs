@@ -297,6 +297,23 @@ impl Disk {
         proven().with_context(|| format!("{} is proven", probation.display()))
     }
 
+    /// The envelope that was proven last was given up: a restart begins with the one before it, and what is proven next keeps
+    /// that one as the one before. At no moment is there none.
+    pub(super) fn go_back(&self, stream: Stream) {
+        if !self.is_ours() {
+            return;
+        }
+        let [previous, healthy] = [Slot::Previous, Slot::Healthy].map(|slot| self.file(stream, slot));
+        let gone_back = || -> std::io::Result<()> {
+            fs::rename(&previous, &healthy)?;
+            File::open(self.folder.join(stream.as_str()))?.sync_all()
+        };
+        // What was given up is remembered, so the next start does the same again.
+        if let Err(error) = gone_back() {
+            tracing::error!(%error, "what was given up stays on the disk");
+        }
+    }
+
     fn file(&self, stream: Stream, slot: Slot) -> PathBuf {
         self.folder.join(stream.as_str()).join(slot.file())
     }

@@ -37,6 +37,8 @@ const MAX_HEAD_BYTES: usize = 16 * 1024;
 const MAX_PEM_BYTES: u64 = 256 * 1024;
 /// The name of a gateway on the socket, where no certificate tells it.
 const NODE: &str = "x-node";
+/// The process that speaks, as its heartbeats name it: an acknowledgement is true of it alone.
+const BOOT: &str = "x-boot";
 
 trait Transport: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Transport for T {}
@@ -46,6 +48,7 @@ pub(super) struct Dialler {
     settings: FleetSettings,
     clock: Clock,
     shutdown: Shutdown,
+    boot_id: String,
 }
 
 /// One connection; requests go one after the other.
@@ -53,14 +56,21 @@ pub(super) struct Link {
     sender: SendRequest<Full<Bytes>>,
     authority: HeaderValue,
     node: Option<HeaderValue>,
+    boot_id: HeaderValue,
 }
 
 impl Dialler {
-    pub(super) const fn new(settings: FleetSettings, clock: Clock, shutdown: Shutdown) -> Self {
+    pub(super) const fn new(
+        settings: FleetSettings,
+        clock: Clock,
+        shutdown: Shutdown,
+        boot_id: String,
+    ) -> Self {
         Self {
             settings,
             clock,
             shutdown,
+            boot_id,
         }
     }
 
@@ -108,6 +118,7 @@ impl Dialler {
             sender,
             authority: HeaderValue::from_str(&address.authority())?,
             node,
+            boot_id: HeaderValue::from_str(&self.boot_id)?,
         })
     }
 
@@ -213,7 +224,8 @@ impl Link {
     ) -> anyhow::Result<Request<Full<Bytes>>> {
         request = request
             .header(header::HOST, self.authority.clone())
-            .header(header::USER_AGENT, "portico");
+            .header(header::USER_AGENT, "portico")
+            .header(BOOT, self.boot_id.clone());
         if let Some(node) = &self.node {
             request = request.header(NODE, node.clone());
         }

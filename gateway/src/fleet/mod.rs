@@ -9,6 +9,7 @@ mod address;
 mod begin;
 mod blobs;
 mod boot;
+mod compiled;
 mod disk;
 mod events;
 mod follow;
@@ -30,7 +31,7 @@ pub(crate) use shadow::ShadowSlot;
 pub(crate) use traffic::{Answered, Traffic};
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use anyhow::Context as _;
 use arc_swap::ArcSwapOption;
@@ -52,6 +53,7 @@ use crate::last_heard::LastHeard;
 use crate::metrics::METRICS;
 use crate::policy_source::PolicySource;
 use crate::revocations::Revocations;
+use crate::server::OpenSides;
 use crate::settings::Settings;
 use crate::standstill::Standstill;
 use crate::tls::TlsFiles;
@@ -81,6 +83,8 @@ pub(crate) struct Fleet {
     shadow: Arc<ShadowSlot>,
     standstill: Arc<Standstill>,
     policies: watch::Sender<Option<Arc<PolicySource>>>,
+    /// The listeners, once they are open.
+    open_sides: OnceLock<OpenSides>,
     outbox: Outbox,
     heard: LastHeard,
     told: Mutex<BTreeMap<Stream, Pointer>>,
@@ -124,6 +128,7 @@ impl Fleet {
     ) -> anyhow::Result<Arc<Self>> {
         let disk = Disk::open(&gateway.state_dir)?;
         METRICS.fleet_state_ok.set(i64::from(disk.is_good()));
+        let boot_id = boot_id()?;
         let fleet = Self {
             gateway: gateway.clone(),
             settings: settings.clone(),
@@ -131,9 +136,9 @@ impl Fleet {
             roots: settings.roots()?,
             trust: ArcSwapOption::empty(),
             version: env!("CARGO_PKG_VERSION").parse().map_err(anyhow::Error::msg)?,
-            boot_id: boot_id()?,
             disk,
-            dialler: Dialler::new(settings.clone(), clock.clone(), shutdown.clone()),
+            dialler: Dialler::new(settings.clone(), clock.clone(), shutdown.clone(), boot_id.clone()),
+            boot_id,
             clock,
             keys: parts.sources.portico.clone(),
             sources: parts.sources,
@@ -143,6 +148,7 @@ impl Fleet {
             shadow: parts.shadow,
             standstill: parts.standstill,
             policies: watch::Sender::new(None),
+            open_sides: OnceLock::new(),
             outbox: Outbox::default(),
             heard: LastHeard::never(),
             told: Mutex::default(),
@@ -181,6 +187,26 @@ impl Fleet {
     /// A policy of a directory is in force: the heartbeats say so.
     pub(crate) fn runs(&self, policies: &Arc<PolicySource>) {
         self.policies.send_replace(Some(policies.clone()));
+    }
+
+    /// The listeners are open. What a policy adds, moves or removes from now on waits for another process.
+    pub(crate) fn listens(&self, sides: OpenSides) {
+        if self.open_sides.set(sides).is_ok() {
+            self.tell_stage();
+        }
+    }
+
+    /// Sides of listeners that are not open as the policy in force says.
+    fn waiting(&self) -> Vec<String> {
+        let Some(policies) = self.policies() else {
+            return Vec::new();
+        };
+        let plan = &policies.current().plan;
+        let waiting = match self.open_sides.get() {
+            Some(open) => open.waiting(plan),
+            None => OpenSides::default().waiting(plan),
+        };
+        waiting.into_iter().collect()
     }
 
     /// The policies, where there are any yet.

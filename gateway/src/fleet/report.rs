@@ -97,6 +97,7 @@ impl Fleet {
                 .into_iter()
                 .filter_map(|stream| self.active(stream))
                 .collect(),
+            waiting: self.waiting(),
             traffic: self.traffic.told(),
             shadow: self.shadow.counts(),
         }

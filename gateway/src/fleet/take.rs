@@ -112,12 +112,7 @@ impl Fleet {
         if pointer.stream == Stream::Policy && !pointer.shadow {
             self.shadow.end();
         }
-        let stage = if in_force.is_proven {
-            Stage::Healthy
-        } else {
-            Stage::Active
-        };
-        self.tell(pointer, stage);
+        self.tell(pointer, self.stage_of(in_force));
     }
 
     async fn obtain(&self, pointer: &Pointer) -> Result<Obtained, Failure> {
@@ -125,13 +120,7 @@ impl Fleet {
             let message = "the state of this gateway is damaged: remove its folder `fleet` and restart it";
             return Err(objection("state_damaged", message).into());
         }
-        let state = self.disk.stream(pointer.stream);
-        if let Some(given_up) = state
-            .given_up
-            .filter(|given_up| given_up.digest == pointer.digest)
-        {
-            return Err(given_up.objection.into());
-        }
+        self.refuse_given_up(pointer)?;
         if let Some(held) = self.obtained_before(pointer)? {
             return Ok(held);
         }
@@ -156,6 +145,15 @@ impl Fleet {
             bytes: bytes.to_vec(),
             statement,
         })
+    }
+
+    /// What was given up here is not tried again.
+    pub(super) fn refuse_given_up(&self, pointer: &Pointer) -> Result<(), Objection> {
+        let given_up = self.disk.stream(pointer.stream).given_up;
+        match given_up.filter(|given_up| given_up.digest == pointer.digest) {
+            Some(given_up) => Err(given_up.objection),
+            None => Ok(()),
+        }
     }
 
     /// What was on probation, or proven, before a restart or a lost trust document: taken over once, so no replay.

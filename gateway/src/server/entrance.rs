@@ -126,7 +126,7 @@ pub(super) fn after_look(plan: &Plan, files: &mut TlsFiles, entrances: &[Arc<Ent
             refresh_tls(entrance, listener, files);
         }
     }
-    let waiting = waiting_for_restart(plan, entrances);
+    let waiting = OpenSides::of(entrances).waiting(plan);
     METRICS
         .listeners_waiting
         .set(i64::try_from(waiting.len()).unwrap_or(i64::MAX));
@@ -140,25 +140,37 @@ pub(super) fn after_look(plan: &Plan, files: &mut TlsFiles, entrances: &[Arc<Ent
     }
 }
 
-/// Sides of listeners that are not open where the policy says: sockets are opened once.
-fn waiting_for_restart(plan: &Plan, entrances: &[Arc<Entrance>]) -> BTreeSet<String> {
-    let open: BTreeSet<(String, SocketAddr)> = entrances
-        .iter()
-        .map(|entrance| (entrance.label.clone(), entrance.bind))
-        .collect();
-    let wanted: BTreeSet<(String, SocketAddr)> = plan
-        .listeners()
-        .iter()
-        .flat_map(|listener| {
-            let https = (format!("{}.https", listener.name), listener.https.bind);
-            let http = listener.http.as_ref();
-            let http = http.map(|http| (format!("{}.http", listener.name), http.bind));
-            std::iter::once(https).chain(http)
-        })
-        .collect();
-    open.symmetric_difference(&wanted)
-        .map(|(label, _)| label.clone())
-        .collect()
+/// The sides of listeners that are open, each with the address that the policy gave it then: sockets are opened once.
+#[derive(Debug, Default)]
+pub(crate) struct OpenSides(BTreeSet<(String, SocketAddr)>);
+
+impl OpenSides {
+    pub(super) fn of<'e>(entrances: impl IntoIterator<Item = &'e Arc<Entrance>>) -> Self {
+        let entrances = entrances.into_iter();
+        Self(
+            entrances
+                .map(|entrance| (entrance.label.clone(), entrance.bind))
+                .collect(),
+        )
+    }
+
+    /// Those that are not as a policy says, or not there: they wait for a restart.
+    pub(crate) fn waiting(&self, plan: &Plan) -> BTreeSet<String> {
+        let wanted: BTreeSet<(String, SocketAddr)> = plan
+            .listeners()
+            .iter()
+            .flat_map(|listener| {
+                let https = (format!("{}.https", listener.name), listener.https.bind);
+                let http = listener.http.as_ref();
+                let http = http.map(|http| (format!("{}.http", listener.name), http.bind));
+                std::iter::once(https).chain(http)
+            })
+            .collect();
+        self.0
+            .symmetric_difference(&wanted)
+            .map(|(label, _)| label.clone())
+            .collect()
+    }
 }
 
 fn refresh_tls(entrance: &Entrance, listener: &Listener, files: &TlsFiles) {

@@ -10,7 +10,7 @@ pub(crate) mod systemd;
 mod worker;
 
 pub(crate) use drain::Drain;
-pub(crate) use entrance::Entrance;
+pub(crate) use entrance::{Entrance, OpenSides};
 pub(crate) use worker::Worker;
 
 use std::collections::BTreeMap;
@@ -159,6 +159,9 @@ impl Prepared {
             let mut files = base.tls_files.lock().unwrap_or_else(PoisonError::into_inner);
             entrance::open_all(settings, plan, &mut files, &mut inherited)?
         };
+        if let Some(fleet) = &fleet {
+            fleet.listens(OpenSides::of(openings.iter().map(|opening| &opening.entrance)));
+        }
         let store = LimitStore::open(&settings.limit_store)?;
         keep_sockets(&drain, &openings, &private)?;
         let shared = Arc::new(Shared {

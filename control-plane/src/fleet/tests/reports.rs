@@ -1,11 +1,12 @@
 //! What gateways say: kept as it comes, about themselves alone, and a refusal is never shown as applied.
 
+use axum::body::Body;
 use fleet::Stream;
-use http::StatusCode;
+use http::{Request, StatusCode};
 use serde_json::{Value, json};
 
 use super::super::publish::publish_due;
-use super::Plane;
+use super::{Plane, send};
 
 pub(super) fn heartbeat() -> Value {
     json!({
@@ -169,10 +170,110 @@ async fn memory_that_differs_from_most_others_is_drift() {
     }
     assert_eq!(standing(&plane, "edge-1", "").await.0, "IN_SYNC");
     assert_eq!(standing(&plane, "edge-3", "").await.0, "DRIFTED");
+    let mut half_open = in_force(&plane, "f").await;
+    half_open["waiting"] = json!(["public.http"]);
+    beat(&plane, "edge-1", half_open).await;
+    let (found, reason) = standing(&plane, "edge-1", "").await;
+    assert_eq!(found, "DRIFTED");
+    assert!(reason.contains("public.http of a listener"), "{reason}");
     let mut other = in_force(&plane, "f").await;
     other["active"][0]["digest"] = "0".repeat(64).into();
     beat(&plane, "edge-2", other).await;
     assert_eq!(standing(&plane, "edge-2", "keyset").await.0, "DRIFTED");
+}
+
+/// A heartbeat of a process that has the newest statements in force.
+async fn alive(plane: &Plane, boot_id: &str) {
+    let mut said = in_force(plane, "f").await;
+    said["boot_id"] = boot_id.into();
+    beat(plane, "edge-1", said).await;
+}
+
+/// Time passes in which nothing is heard of a process.
+async fn silent_for(plane: &Plane, boot_id: &str, seconds: u8) {
+    plane
+        .run(&format!(
+            "UPDATE control.node_process SET first_heard_at = first_heard_at - interval '{seconds} s',
+                    last_heard_at = last_heard_at - interval '{seconds} s' WHERE boot_id = '{boot_id}'"
+        ))
+        .await;
+}
+
+#[tokio::test]
+async fn two_gateways_with_one_name_are_a_conflict_and_one_that_was_restarted_is_none() {
+    let plane = Plane::start().await;
+    publish_due(&plane.state).await.unwrap();
+    for boot_id in ["a", "a", "b", "b"] {
+        alive(&plane, boot_id).await;
+        assert_eq!(standing(&plane, "edge-1", "").await.0, "IN_SYNC", "{boot_id}");
+    }
+    alive(&plane, "a").await;
+    let (found, reason) = standing(&plane, "edge-1", "").await;
+    assert_eq!(found, "CONFLICT");
+    assert!(reason.starts_with("2 processes speak as it"), "{reason}");
+    let (_, fleet) = plane.call("GET", "/internal/fleet", None).await;
+    let processes = fleet["nodes"][0]["processes"].as_array().unwrap();
+    let boots: Vec<_> = processes.iter().map(|process| &process["boot_id"]).collect();
+    assert_eq!(boots, ["a", "b"]);
+
+    // One of them is stopped, and nobody needs to say so.
+    silent_for(&plane, "a", 16).await;
+    assert_eq!(standing(&plane, "edge-1", "").await.0, "IN_SYNC");
+    // One that names itself anew in each heartbeat takes no more room than this.
+    for number in 0..20 {
+        alive(&plane, &format!("c{number}")).await;
+    }
+    assert_eq!(plane.number("SELECT count(*) FROM control.node_process").await, 8);
+}
+
+/// T-K: a key that one of two processes does not know must not sign, whatever the other one has acknowledged.
+#[tokio::test]
+async fn a_rotation_waits_for_each_of_two_gateways_with_one_name() {
+    let plane = Plane::start().await;
+    let rotate = async || {
+        plane
+            .run("UPDATE control.signing_key SET published_at = published_at - interval '1 day' WHERE state = 'published'")
+            .await;
+        let path = "/internal/keys/rotate?ring=access";
+        let rotated = plane.call("POST", path, None).await;
+        publish_due(&plane.state).await.unwrap();
+        rotated
+    };
+    let acknowledge = async |boot_id: &str| {
+        let (position, digest) = newest(&plane, Stream::Keyset).await;
+        let said = json!({"stream": "keyset", "position": position, "digest": digest, "stage": "active"})
+            .to_string();
+        let request = Request::post("/fleet/v1/acknowledgements")
+            .header("x-node", "edge-1")
+            .header("x-boot", boot_id)
+            .body(Body::from(said))
+            .unwrap();
+        assert_eq!(send(plane.router(), request).await.0, StatusCode::NO_CONTENT);
+    };
+    publish_due(&plane.state).await.unwrap();
+    for boot_id in ["a", "b", "a"] {
+        alive(&plane, boot_id).await;
+    }
+    assert_eq!(rotate().await.0, StatusCode::OK);
+    acknowledge("a").await;
+    let (status, said) = rotate().await;
+    assert_eq!(
+        (status, &said["gateways"]),
+        (StatusCode::CONFLICT, &json!(["edge-1"])),
+        "{said}"
+    );
+    alive(&plane, "a").await;
+    assert_eq!(rotate().await.0, StatusCode::CONFLICT);
+    acknowledge("b").await;
+    assert_eq!(rotate().await.0, StatusCode::OK);
+
+    // In the place of a process that ended comes another one: the old one is waited for until it has missed two heartbeats.
+    silent_for(&plane, "a", 16).await;
+    silent_for(&plane, "b", 5).await;
+    alive(&plane, "c").await;
+    assert_eq!(rotate().await.0, StatusCode::CONFLICT);
+    silent_for(&plane, "b", 2).await;
+    assert_eq!(rotate().await.0, StatusCode::OK);
 }
 
 #[tokio::test]
@@ -200,6 +301,8 @@ async fn a_gateway_speaks_of_itself_alone_and_within_bounds() {
                 json!([{"stream": "keyset", "position": "1.1", "digest": null, "fingerprint": "f"}]);
         }),
         wrong(&|said| said["traffic"]["latency"] = vec![1; 17].into()),
+        wrong(&|said| said["waiting"] = json!([""])),
+        wrong(&|said| said["waiting"] = vec!["public.http"; 257].into()),
         wrong(&|said| said["boot_id"] = "b".repeat(70_000).into()),
     ] {
         let (status, body) = plane

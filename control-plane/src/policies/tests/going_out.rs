@@ -275,17 +275,51 @@ async fn the_policy_in_force_is_signed_anew_before_it_expires() {
     plane.first().await;
     plane.step().await;
     assert_eq!(plane.status().await["in_force"], "1.1");
-    // As if half of its time had passed: statements cannot be changed, so the validity of this one is chosen to be over.
-    plane
-        .run(
-            "ALTER TABLE control.statement DISABLE TRIGGER statement_no_change;
-             UPDATE control.statement SET created_at = created_at - interval '4 days', expires_at = expires_at - interval '4 days';
-             ALTER TABLE control.statement ENABLE ALWAYS TRIGGER statement_no_change;",
-        )
-        .await;
+    plane.half_of_its_time_passes(1).await;
     plane.step().await;
     assert_eq!(plane.status().await["in_force"], "1.2");
     assert_eq!(plane.content(2).await, plane.content(1).await);
     plane.step().await;
     assert_eq!(plane.status().await["in_force"], "1.2", "once");
+}
+
+impl Plane {
+    /// Statements cannot be changed, so the validity of this one is moved as the database's owner.
+    async fn half_of_its_time_passes(&self, seq: i64) {
+        self.run(&format!(
+            "ALTER TABLE control.statement DISABLE TRIGGER statement_no_change;
+             UPDATE control.statement SET created_at = created_at - interval '4 days', expires_at = expires_at - interval '4 days'
+              WHERE seq = {seq};
+             ALTER TABLE control.statement ENABLE ALWAYS TRIGGER statement_no_change;"
+        ))
+        .await;
+    }
+}
+
+/// What was halted in shadow is the newest that was stated, and in force nowhere.
+#[tokio::test]
+async fn the_age_of_the_policy_in_force_counts_and_not_that_of_a_newer_one_that_was_halted() {
+    let plane = Plane::start().await;
+    plane.join(&["edge-1"]).await;
+    plane.first().await;
+    plane
+        .publish(publication("tighter", &bundle("90/min"), &["shadow", "all"]))
+        .await;
+    let halt = json!({"reason": "to see"});
+    let (status, halted) = plane.call("POST", "/internal/policies/halt", halt).await;
+    assert_eq!(status, StatusCode::OK, "{halted}");
+    plane.half_of_its_time_passes(2).await;
+    plane.step().await;
+    assert_eq!(
+        plane.status().await["in_force"],
+        "1.1",
+        "it is as young as it was"
+    );
+
+    plane.half_of_its_time_passes(1).await;
+    plane.step().await;
+    assert_eq!(plane.status().await["in_force"], "1.3");
+    assert_eq!(plane.content(3).await, plane.content(1).await);
+    plane.step().await;
+    assert_eq!(plane.status().await["in_force"], "1.3", "once");
 }

@@ -127,6 +127,33 @@ async fn a_canary_that_answers_slower_than_the_others_halts_it() {
     is_taken_back(&plane, &canary, "one request in a hundred takes").await;
 }
 
+/// What one of them says is not true of the other, so nothing that is said in this name counts.
+#[tokio::test]
+async fn two_gateways_with_one_name_prove_nothing_and_get_nothing_new() {
+    let plane = Plane::start().await;
+    plane.join(&["edge-1"]).await;
+    plane.first().await;
+    let new = publication("tighter", &bundle("90/min"), &["canary", "all"]);
+    plane.publish(new).await;
+    plane.heal().await;
+    for boot_id in ["boot-2", "boot-1"] {
+        plane.beat("edge-1", boot_id, [1_000, 0, 0]).await;
+    }
+    plane.step().await;
+    let status = plane.status().await;
+    assert_eq!(status["rollout"]["phase"], "canary");
+    assert_eq!(status["rollout"]["why"], "edge-1 is not healthy yet", "{status}");
+
+    plane
+        .run(
+            "UPDATE control.node_process SET first_heard_at = first_heard_at - interval '1 minute',
+                     last_heard_at = last_heard_at - interval '1 minute' WHERE boot_id = 'boot-2'",
+        )
+        .await;
+    plane.step().await;
+    assert_eq!(plane.phase().await, "all", "one is left, and it is healthy");
+}
+
 #[tokio::test]
 async fn counters_go_on_when_a_gateway_starts_anew() {
     let plane = Plane::start().await;

@@ -1,13 +1,17 @@
 //! A rotation waits for the gateways that would refuse its tokens, and for no others.
 
+use std::time::Duration;
+
 use http::StatusCode;
 use keyring::RingName;
 use serde_json::json;
 use sqlx::{AssertSqlSafe, Executor as _};
 
 use super::Plane;
+use crate::lease::Lease;
 use crate::signing_keys::complete;
-use crate::signing_keys::retire::{Maintenance, maintain_once};
+use crate::signing_keys::error::KeyError;
+use crate::signing_keys::retire::{Maintenance, maintain_once, turn};
 
 const POSTPONED: &str = "urn:portico:problem:rotation-postponed";
 
@@ -112,6 +116,34 @@ async fn the_calendar_turns_a_ring_as_an_operator_would_and_waits_as_he_does() {
             .await,
         2
     );
+}
+
+/// What a process decides to do while it has the lease, it does while it has it, or not at all.
+#[tokio::test]
+async fn who_slept_through_the_end_of_the_lease_settles_and_turns_nothing() {
+    let mut plane = Plane::start().await;
+    plane.state.schedule.rotate_every_s = 1_000;
+    plane.pass(330).await;
+    assert_eq!(plane.rotate().await.0, StatusCode::OK);
+    // One key is to retire, and the ring to turn.
+    plane.pass(1_000).await;
+    let mut lease = Lease::new("signing-keys", Duration::from_secs(3_600));
+    let fence = lease.hold(&plane.state.db).await.unwrap().unwrap();
+    plane
+        .run("UPDATE control.lease SET expires_at = clock_timestamp()")
+        .await;
+    let before = plane.picture().await;
+    let settled = maintain_once(&plane.state, RingName::Access, Some(&fence)).await;
+    assert!(matches!(settled, Err(KeyError::LeaseLost)), "{settled:?}");
+    let turned = turn(&plane.state, RingName::Access, Some(&fence)).await;
+    assert!(matches!(turned, Err(KeyError::LeaseLost)), "{turned:?}");
+    assert_eq!(plane.picture().await, before);
+
+    let fence = lease.hold(&plane.state.db).await.unwrap().unwrap();
+    let done = maintain_once(&plane.state, RingName::Access, Some(&fence))
+        .await
+        .unwrap();
+    assert!(done.activated.is_some() && done.retired.len() == 1, "{done:?}");
 }
 
 #[tokio::test]

@@ -175,6 +175,40 @@ async fn rewrapping_at_once_and_under_rotations_loses_no_key() {
     assert_eq!(plane.verify(&token, claims.iat).await, Ok(claims));
 }
 
+/// A turn of a ring takes its keys one after the other, a rewrap takes those of all rings: in whichever order they meet, one
+/// waits for the other, and never both.
+#[tokio::test]
+async fn a_rewrap_and_a_turn_of_a_ring_never_wait_for_each_other_in_a_circle() {
+    for (first, second) in [("active", "published"), ("published", "active")] {
+        let plane = Plane::with_two_keks().await;
+        assert_eq!(plane.kek("rotate").await.0, StatusCode::OK);
+        let control = plane.database.pool_as("portico_control");
+        let mut turn = control.begin().await.unwrap();
+        let take = |state: &str| {
+            AssertSqlSafe(format!(
+                "UPDATE control.signing_key SET state = state WHERE ring = 'access' AND state = '{state}'"
+            ))
+        };
+        turn.execute("SELECT FROM control.key_ring WHERE ring = 'access' FOR UPDATE")
+            .await
+            .unwrap();
+        turn.execute(sqlx::raw_sql(take(first))).await.unwrap();
+        let goes_on = async {
+            let start = Instant::now();
+            let waiting = "SELECT count(*) FROM pg_stat_activity
+                            WHERE datname = current_database() AND wait_event_type = 'Lock'";
+            while plane.number(waiting).await == 0 {
+                assert!(start.elapsed() < DEADLINE, "the rewrap does not wait");
+            }
+            turn.execute(sqlx::raw_sql(take(second))).await.unwrap();
+            turn.commit().await.unwrap();
+        };
+        let (rewrapped, ()) = tokio::join!(plane.kek("rewrap"), goes_on);
+        assert_eq!(rewrapped.0, StatusCode::OK, "{first} first: {}", rewrapped.1);
+        assert_eq!(plane.sealed_under(1).await, 0, "{first} first");
+    }
+}
+
 #[tokio::test]
 async fn a_rewrap_that_dies_at_any_statement_is_done_by_the_next() {
     let plane = Plane::with_two_keks().await;

@@ -45,6 +45,16 @@ impl Vault {
         }
         lease_of(&answer.json()?).ok_or_else(|| Fault::Malformed("the answer has no lease".to_owned()))
     }
+
+    /// Gives a lease back: what was lent is good for nothing more.
+    pub(crate) async fn end_lease(&self, lease: &Lease) -> Result<(), Fault> {
+        let body = json!({"lease_id": lease.id});
+        let answer = self.ask(Method::POST, "sys/leases/revoke", Some(&body)).await?;
+        match answer.status {
+            StatusCode::OK | StatusCode::NO_CONTENT => Ok(()),
+            _ => Err(said_no(&answer)),
+        }
+    }
 }
 
 /// The lease of an answer; none where it has no end.

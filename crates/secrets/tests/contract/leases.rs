@@ -139,6 +139,35 @@ async fn while_vault_is_down_the_login_stays_and_it_is_asked_for_again_soon() {
     assert_eq!(source.status().fault, None);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_lent_is_given_back_once() {
+    let lender = Lender::start(terms(true, Some(3_600))).await;
+    let source = lender.source();
+    lender.fake.seen();
+    assert_eq!(source.give_back().await, Ok(true));
+    let asked = lender.fake.seen();
+    assert_eq!(
+        (
+            asked[0].method.as_str(),
+            asked[0].target.as_str(),
+            asked[0].json()
+        ),
+        (
+            "POST",
+            "/v1/sys/leases/revoke",
+            json!({"lease_id": "database/creds/core/0"})
+        )
+    );
+    assert!(lender.vault.leases.lent()[0].is_given_back);
+    assert_eq!(source.give_back().await, Ok(false));
+    assert_eq!(lender.fake.seen().len(), 0);
+
+    let lender = Lender::start(terms(true, Some(3_600))).await;
+    lender.fake.set_down(true);
+    let fault = lender.source().give_back().await.unwrap_err();
+    assert!(fault.is_transient(), "{fault}");
+}
+
 /// Each login that is lent is a user of the database: not every refusal brings another one.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_login_that_is_refused_before_its_lease_ends_is_replaced_once_in_a_while() {

@@ -241,6 +241,54 @@ async fn after_three_starts_that_failed_the_policy_before_is_in_force_and_the_la
     assert_eq!(fleet.refused(&last).await, "failed_starts");
     let beat = fleet.beats("the policy before", |_| true).await;
     assert_eq!(position(&beat, Stream::Policy).as_deref(), Some("1.1"));
+
+    // It stays given up after an end in order, and is not what a later policy falls back to.
+    fleet.kill();
+    gateway.restart().await.unwrap();
+    assert_eq!(rates(&gateway).await, 200, "the policy before, again");
+    gateway.change_settings(|settings| settings.fleet.as_mut().unwrap().probation_ms = 50);
+    fleet.revive();
+    gateway.restart().await.unwrap();
+    let later = fleet.state_policy(&format!("# later\n{}", stricter()));
+    fleet.told(&later, Stage::Healthy).await;
+    with_a_long_probation(&mut gateway);
+    fleet.kill();
+    for start in 1..=3 {
+        gateway.restart().await.unwrap();
+        assert_eq!(rates(&gateway).await, 401, "start {start}");
+        killed(&mut gateway, &folder).await;
+    }
+    gateway.restart().await.unwrap();
+    assert_eq!(rates(&gateway).await, 200, "the last one that did well");
+}
+
+/// There is none to go back to: it must live, to be told of a better one.
+#[tokio::test]
+async fn a_first_policy_with_which_three_starts_failed_is_given_up_and_the_gateway_waits_for_another() {
+    let mut fleet = ControlPlane::empty();
+    let now = now().timestamp();
+    fleet.trust(&[TrustedKey::new(fleet.bundle.public(), now - DAY, now + DAY)]);
+    fleet.state(Stream::Keyset, &fleet.key_set());
+    let first = fleet.state_policy(POLICY);
+    let mut gateway = member(&fleet, LONG).await;
+    let folder = state(&gateway, "");
+    fleet.kill();
+    for start in 1..=3 {
+        killed(&mut gateway, &folder).await;
+        gateway.restart().await.unwrap();
+        assert_eq!(rates(&gateway).await, 200, "start {start}");
+    }
+    killed(&mut gateway, &folder).await;
+    fleet.forget_acknowledgements();
+    fleet.revive();
+    let better = async {
+        assert_eq!(fleet.refused(&first).await, "failed_starts");
+        fleet.state_policy(&stricter())
+    };
+    let (started, better) = tokio::join!(gateway.restart(), better);
+    started.unwrap();
+    fleet.told(&better, Stage::Active).await;
+    assert_eq!(rates(&gateway).await, 401);
 }
 
 #[tokio::test]

@@ -112,6 +112,35 @@ async fn restarted_with_a_long_probation(
     gateway
 }
 
+/// Sockets are opened once, and what is not in force is never told as healthy; a restart begins with it all the same.
+#[tokio::test]
+async fn a_listener_that_a_policy_moves_waits_for_a_restart_and_until_then_the_gateway_says_so() {
+    let fleet = ControlPlane::start(POLICY).await;
+    let mut gateway = member(&fleet, SHORT).await;
+    let beat = fleet.beats("the first policy", |_| true).await;
+    assert_eq!(beat.waiting, Vec::<String>::new());
+    let moved = fleet.state_policy(&stricter().replace("127.0.0.1:8080", "127.0.0.1:8081"));
+    let is_proven = gateway.directory.path().join("state/fleet/policy/probation.json");
+    fleet.told(&moved, Stage::Active).await;
+    patiently(
+        || "a restart begins with it".to_owned(),
+        || std::future::ready(!is_proven.exists()),
+    )
+    .await;
+    assert_eq!(rates(&gateway).await, 401, "its routes are in force");
+    for _ in 0..2 {
+        let beat = fleet.beats("the listener waits", |_| true).await;
+        assert_eq!(beat.waiting, ["public.http"]);
+        assert_eq!(position(&beat, Stream::Policy).as_deref(), Some("1.2"));
+    }
+    assert!(!fleet.stages(&moved).contains(&Stage::Healthy));
+
+    gateway.restart().await.unwrap();
+    fleet.told(&moved, Stage::Healthy).await;
+    let beat = fleet.beats("it is open", |beat| beat.waiting.is_empty()).await;
+    assert_eq!(position(&beat, Stream::Policy).as_deref(), Some("1.2"));
+}
+
 #[tokio::test]
 async fn a_newer_policy_ends_the_trial_of_an_older_one_and_a_bad_one_does_not() {
     let fleet = ControlPlane::start(POLICY).await;
