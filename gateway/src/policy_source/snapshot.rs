@@ -14,7 +14,7 @@ use crate::upstreams::Pool;
 pub(crate) struct Snapshot {
     /// The policy.
     pub(crate) plan: Plan,
-    token_rules: HashMap<String, TokenRules>,
+    token_rules: HashMap<String, Arc<TokenRules>>,
     pools: HashMap<String, Arc<Pool>>,
 }
 
@@ -30,7 +30,7 @@ impl Snapshot {
             .iter()
             .map(|provider| {
                 let rules = TokenRules::new(provider, expectations(provider));
-                (provider.name.clone(), rules)
+                (provider.name.clone(), Arc::new(rules))
             })
             .collect();
         let pools = plan
@@ -50,7 +50,7 @@ impl Snapshot {
     }
 
     /// What a token of this provider must be.
-    pub(crate) fn token_rules(&self, provider: &IdentityProvider) -> Option<&TokenRules> {
+    pub(crate) fn token_rules(&self, provider: &IdentityProvider) -> Option<&Arc<TokenRules>> {
         self.token_rules.get(&provider.name)
     }
 

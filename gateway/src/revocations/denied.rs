@@ -7,14 +7,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use keyring::{Revocation, RevocationList, masked};
 
 /// By what a token is recognised.
-#[derive(Debug)]
-pub(crate) struct Marks {
-    pub(crate) issuer: String,
-    pub(crate) jti: Option<String>,
-    pub(crate) sid: Option<String>,
-    pub(crate) sub: String,
-    pub(crate) client_id: Option<String>,
-    pub(crate) kid: String,
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Marks<'t> {
+    pub(crate) issuer: &'t str,
+    pub(crate) jti: Option<&'t str>,
+    pub(crate) sid: Option<&'t str>,
+    pub(crate) sub: &'t str,
+    pub(crate) client_id: Option<&'t str>,
+    pub(crate) kid: &'t str,
     /// Unix seconds.
     pub(crate) issued_at: i64,
 }
@@ -142,25 +142,23 @@ impl Denied {
         i64::try_from(self.count).unwrap_or(i64::MAX)
     }
 
-    pub(super) fn token(&self, marks: &Marks) -> Option<Revoked> {
-        let issuer = self.issuers.get(&marks.issuer)?;
+    pub(super) fn token(&self, marks: Marks<'_>) -> Option<Revoked> {
+        let issuer = self.issuers.get(marks.issuer)?;
         let covers = |map: &HashMap<String, i64>, name: &str| {
             map.get(name)
                 .is_some_and(|issued_until| marks.issued_at <= *issued_until)
         };
-        let is_in =
-            |set: &HashSet<String>, name: Option<&String>| name.is_some_and(|name| set.contains(name));
-        if issuer.keys.contains(&marks.kid) {
+        let is_in = |set: &HashSet<String>, name: Option<&str>| name.is_some_and(|name| set.contains(name));
+        if issuer.keys.contains(marks.kid) {
             Some(Revoked::Key)
-        } else if is_in(&issuer.tokens, marks.jti.as_ref()) {
+        } else if is_in(&issuer.tokens, marks.jti) {
             Some(Revoked::Token)
-        } else if is_in(&issuer.sessions, marks.sid.as_ref()) {
+        } else if is_in(&issuer.sessions, marks.sid) {
             Some(Revoked::Session)
-        } else if covers(&issuer.subjects, &marks.sub) {
+        } else if covers(&issuer.subjects, marks.sub) {
             Some(Revoked::Subject)
         } else if marks
             .client_id
-            .as_ref()
             .is_some_and(|client| covers(&issuer.clients, client))
         {
             Some(Revoked::Client)

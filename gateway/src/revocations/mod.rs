@@ -102,7 +102,7 @@ impl Revocations {
     }
 
     /// By what a token is revoked, if it is.
-    pub(crate) fn denies(&self, marks: &Marks) -> Option<Revoked> {
+    pub(crate) fn denies(&self, marks: Marks<'_>) -> Option<Revoked> {
         self.denied.load().token(marks)
     }
 

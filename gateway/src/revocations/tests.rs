@@ -16,14 +16,14 @@ fn token(jti: &str) -> Revocation {
     }
 }
 
-fn marks(jti: &str) -> Marks {
+const fn marks(jti: &str) -> Marks<'_> {
     Marks {
-        issuer: "https://a.example".to_owned(),
-        jti: Some(jti.to_owned()),
+        issuer: "https://a.example",
+        jti: Some(jti),
         sid: None,
-        sub: "usr_1".to_owned(),
+        sub: "usr_1",
         client_id: None,
-        kid: "k".to_owned(),
+        kid: "k",
         issued_at: 1,
     }
 }
@@ -46,15 +46,15 @@ fn j41_two_lists_are_in_force_together_and_each_is_replaced_whole() {
     revocations
         .take_over(Part::Blocks, list(2, vec![network("203.0.113.0", 24, 100)]))
         .unwrap();
-    assert_eq!(revocations.denies(&marks("a")), Some(Revoked::Token));
+    assert_eq!(revocations.denies(marks("a")), Some(Revoked::Token));
     assert!(revocations.blocks("203.0.113.9".parse().unwrap(), 100));
 
     // The position of the statement is what counts, not the number in the list.
     revocations
         .take_over(Part::Revocations, list(1, vec![token("b")]))
         .unwrap();
-    assert_eq!(revocations.denies(&marks("a")), None, "taken back");
-    assert_eq!(revocations.denies(&marks("b")), Some(Revoked::Token));
+    assert_eq!(revocations.denies(marks("a")), None, "taken back");
+    assert_eq!(revocations.denies(marks("b")), Some(Revoked::Token));
     assert!(revocations.blocks("203.0.113.9".parse().unwrap(), 100));
 
     assert_eq!(
@@ -73,7 +73,7 @@ fn j41_a_wrong_list_changes_nothing() {
     revocations.take_over(Part::Revocations, good).unwrap();
     let wrong = list(2, vec![token("")]);
     assert!(revocations.take_over(Part::Revocations, wrong).is_err());
-    assert_eq!(revocations.denies(&marks("a")), Some(Revoked::Token));
+    assert_eq!(revocations.denies(marks("a")), Some(Revoked::Token));
 }
 
 #[test]

@@ -30,8 +30,15 @@ impl TokenHash {
     }
 }
 
+struct Entry {
+    hash: TokenHash,
+    /// When the token ends, Unix seconds. Here as well, so that nothing else is read of those that stay.
+    end: i64,
+    token: Arc<AcceptedToken>,
+}
+
 /// In the order in which they came.
-type Set = [Option<(TokenHash, Arc<AcceptedToken>)>; WAYS];
+type Set = [Option<Entry>; WAYS];
 
 /// A table of fixed size; each of its sets has a lock of its own, which is held for a few comparisons.
 pub(super) struct TokenCache {
@@ -56,39 +63,38 @@ impl TokenCache {
 
     pub(super) fn get(&self, hash: &TokenHash) -> Option<Arc<AcceptedToken>> {
         self.with_set(hash, |set| {
-            let found = set.iter().flatten().find(|(known, _)| known == hash);
-            found.map(|(_, token)| Arc::clone(token))
+            let found = set.iter().flatten().find(|entry| entry.hash == *hash);
+            found.map(|entry| Arc::clone(&entry.token))
         })?
     }
 
     /// Keeps a token; in a full set, the one that ends first makes room, and of several the one that came first.
     pub(super) fn insert(&self, hash: TokenHash, token: Arc<AcceptedToken>) {
-        self.with_set(&hash, |set| {
-            let same = set
-                .iter()
-                .position(|slot| matches!(slot, Some((known, _)) if *known == hash));
-            let ends = |slot: &Option<(_, Arc<AcceptedToken>)>| {
-                slot.as_ref().map_or(i64::MIN, |(_, token)| token.good.end)
-            };
+        let end = token.good.end;
+        let old = self.with_set(&hash, |set| {
+            let same = set.iter().position(|slot| is_of(slot, &hash));
+            let ends = |slot: &Option<Entry>| slot.as_ref().map_or(i64::MIN, |entry| entry.end);
             let first = || (0..WAYS).min_by_key(|index| set.get(*index).map(ends));
             let index = same.or_else(first).unwrap_or(0);
-            if let Some(later) = set.get_mut(index..)
-                && let Some(slot) = later.first_mut()
-            {
-                *slot = Some((hash, token));
-                later.rotate_left(1);
-            }
+            let later = set.get_mut(index..)?;
+            let old = later.first_mut()?.replace(Entry { hash, end, token });
+            later.rotate_left(1);
+            old
         });
+        // Without the lock: it takes longer than all of the above.
+        drop(old);
     }
 
     /// Forgets a token that is good no longer.
     pub(super) fn remove(&self, hash: &TokenHash) {
         self.with_set(hash, |set| {
-            for slot in set.iter_mut() {
-                if matches!(slot, Some((known, _)) if known == hash) {
-                    *slot = None;
-                }
+            for slot in set.iter_mut().filter(|slot| is_of(slot, hash)) {
+                *slot = None;
             }
         });
     }
+}
+
+fn is_of(slot: &Option<Entry>, hash: &TokenHash) -> bool {
+    slot.as_ref().is_some_and(|entry| entry.hash == *hash)
 }

@@ -29,14 +29,11 @@ use crate::revocations::{Marks, Revocations};
 pub(crate) struct TokenRules {
     expectations: Expectations,
     keys: KeySource,
-    /// A number that no other rules of this process have.
-    generation: u64,
     accepted: IntCounter,
 }
 
 impl TokenRules {
     pub(crate) fn new(provider: &IdentityProvider, expectations: Expectations) -> Self {
-        static NEXT: AtomicU64 = AtomicU64::new(1);
         for word in words() {
             // An alert on a rate needs the counter to be there before the first failure.
             METRICS.token(&provider.name, word);
@@ -44,7 +41,6 @@ impl TokenRules {
         Self {
             expectations,
             keys: provider.keys.clone(),
-            generation: NEXT.fetch_add(1, Ordering::Relaxed),
             accepted: METRICS
                 .tokens
                 .with_label_values(&[provider.name.as_str(), "accepted", "none"]),
@@ -52,16 +48,18 @@ impl TokenRules {
     }
 }
 
-/// A token that is good, and until when.
-#[derive(Debug)]
+/// A token that is good, and until when. What many have in common stands in their rules: tens of thousands are remembered.
 pub(crate) struct AcceptedToken {
     pub(crate) principal: Arc<Principal>,
-    marks: Marks,
-    keys: KeySource,
+    rules: Arc<TokenRules>,
+    jti: Option<String>,
+    client_id: Option<String>,
+    kid: Arc<str>,
+    /// Unix seconds.
+    issued_at: i64,
     /// Unix seconds; clock allowance included.
     good: Range<i64>,
     keys_generation: u64,
-    rules_generation: u64,
     /// The list of revocations that it was last compared with.
     compared_with: AtomicU64,
 }
@@ -98,7 +96,7 @@ impl Tokens {
     /// Why it is not good, or cannot be known to be.
     pub(crate) fn check(
         &self,
-        rules: &TokenRules,
+        rules: &Arc<TokenRules>,
         token: &str,
         now_unix: i64,
     ) -> Result<Arc<AcceptedToken>, Reason> {
@@ -109,7 +107,7 @@ impl Tokens {
         let hash = TokenHash::of(token);
         let remembered = self.cache.get(&hash).filter(|known| {
             known.keys_generation == keys
-                && known.rules_generation == rules.generation
+                && Arc::ptr_eq(&known.rules, rules)
                 && known.good.contains(&now_unix)
         });
         let accepted = match remembered {
@@ -141,7 +139,7 @@ impl Tokens {
         if token.compared_with.load(Ordering::Relaxed) == generation {
             return Ok(());
         }
-        if let Some(revoked) = self.revocations.denies(&token.marks) {
+        if let Some(revoked) = self.revocations.denies(token.marks()) {
             return Err(Reason::Revoked(revoked));
         }
         token.compared_with.store(generation, Ordering::Relaxed);
@@ -155,8 +153,8 @@ impl Tokens {
         loop {
             changes.mark_unchanged();
             let now = clock.now().timestamp();
-            if self.revocations.denies(&token.marks).is_some()
-                || !self.keys.knows(&token.keys, &token.marks.kid, now)
+            if self.revocations.denies(token.marks()).is_some()
+                || !self.keys.knows(&token.rules.keys, &token.kid, now)
             {
                 return Ending::Revoked;
             }
@@ -170,30 +168,37 @@ impl Tokens {
 }
 
 impl AcceptedToken {
-    fn new(examined: Examined, rules: &TokenRules) -> Self {
+    fn new(examined: Examined, rules: &Arc<TokenRules>) -> Self {
         let Examined { token, generation } = examined;
         let claims = token.claims;
         Self {
-            marks: Marks {
-                issuer: claims.iss,
-                jti: claims.jti,
-                sid: claims.sid.clone(),
-                sub: claims.sub.clone(),
-                client_id: claims.client_id,
-                kid: token.kid,
-                issued_at: claims.iat,
-            },
             principal: Arc::new(Principal {
                 subject: claims.sub,
                 session: claims.sid,
                 tenant: claims.tid,
                 scopes: claims.scope,
             }),
-            keys: rules.keys.clone(),
+            rules: rules.clone(),
+            jti: claims.jti,
+            client_id: claims.client_id,
+            kid: token.kid,
+            issued_at: claims.iat,
             good: token.good,
             keys_generation: generation,
-            rules_generation: rules.generation,
             compared_with: AtomicU64::new(0),
+        }
+    }
+
+    fn marks(&self) -> Marks<'_> {
+        Marks {
+            // The exact one, or the token had been refused (J28).
+            issuer: &self.rules.expectations.issuer,
+            jti: self.jti.as_deref(),
+            sid: self.principal.session.as_deref(),
+            sub: &self.principal.subject,
+            client_id: self.client_id.as_deref(),
+            kid: &self.kid,
+            issued_at: self.issued_at,
         }
     }
 }

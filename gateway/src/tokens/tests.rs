@@ -35,10 +35,10 @@ routes:
     policy::compile(&[SourceFile::new("policy.yaml", text)], "production").unwrap()
 }
 
-fn rules(audience: &str, leeway: &str) -> TokenRules {
+fn rules(audience: &str, leeway: &str) -> Arc<TokenRules> {
     let plan = plan(audience, leeway);
     let provider = plan.identity_providers().first().unwrap();
-    TokenRules::new(provider, expectations(provider))
+    Arc::new(TokenRules::new(provider, expectations(provider)))
 }
 
 fn token(key: &SigningKey, changes: &Value) -> String {
@@ -96,7 +96,7 @@ impl Pair {
     }
 
     /// The answer of both, which must be one.
-    fn check(&self, rules: &TokenRules, token: &str, now: i64) -> Result<Principal, Reason> {
+    fn check(&self, rules: &Arc<TokenRules>, token: &str, now: i64) -> Result<Principal, Reason> {
         let principal =
             |accepted: Arc<AcceptedToken>| (accepted.principal.as_ref().clone(), accepted.good.clone());
         let remembered = self.remembering.check(rules, token, now).map(principal);
@@ -351,7 +351,7 @@ fn measure_checks() {
         let provider = plan.identity_providers().first().unwrap();
         let mut expected = expectations(provider);
         expected.algorithms = vec![algorithm.into()];
-        let rules = TokenRules::new(provider, expected);
+        let rules = Arc::new(TokenRules::new(provider, expected));
         pair.publish(1, &[&key], &[]);
         let token = token(&key, &json!({}));
         let per_check = |tokens: &Tokens, rounds: u32| {

@@ -10,6 +10,7 @@ pub use unverified::UnverifiedToken;
 
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
+use std::sync::Arc;
 
 use aws_lc_rs::signature::ParsedPublicKey;
 
@@ -51,8 +52,8 @@ pub struct Expectations {
 pub struct VerifiedToken {
     /// What it says.
     pub claims: Claims,
-    /// The key that signed it.
-    pub kid: String,
+    /// The key that signed it, as the verifier holds it.
+    pub kid: Arc<str>,
     /// The Unix seconds at which the same key set gives the same answer: clock allowance and the end of the key included.
     pub good: Range<i64>,
 }
@@ -60,7 +61,7 @@ pub struct VerifiedToken {
 /// A key set made ready for verification. Immutable; a new set makes a new verifier.
 #[derive(Debug)]
 pub struct Verifier {
-    keys: HashMap<String, VerificationKey>,
+    keys: HashMap<Arc<str>, VerificationKey>,
     revoked: HashSet<String>,
     seq: u64,
 }
@@ -104,7 +105,7 @@ impl Verifier {
                     sign_until: key.sign_until,
                     verify_until: key.verify_until,
                 };
-                Ok((key.kid, ready))
+                Ok((key.kid.into(), ready))
             })
             .collect::<Result<_, KeySetError>>()?;
         Ok(Self {
@@ -124,7 +125,11 @@ impl Verifier {
     pub fn from_jwks(document: &[u8]) -> Result<(Self, Vec<String>), KeySetError> {
         let jwks = Jwks::parse(document)?;
         let verifier = Self {
-            keys: jwks.keys.into_iter().collect(),
+            keys: jwks
+                .keys
+                .into_iter()
+                .map(|(kid, key)| (kid.into(), key))
+                .collect(),
             revoked: HashSet::new(),
             seq: 0,
         };
@@ -179,7 +184,7 @@ impl Verifier {
         let leeway = i64::from(expectations.leeway_s.min(MAX_LEEWAY_S));
         let compact = Compact::parse(token)?;
         let algorithm = accepted_algorithm(&compact.header, expectations)?;
-        let key = self.key(&compact.header, algorithm, now_unix)?;
+        let (kid, key) = self.key(&compact.header, algorithm, now_unix)?;
         key.parsed
             .verify_sig(compact.signing_input.as_bytes(), &compact.signature(algorithm)?)
             .map_err(|_| TokenRefusal::Signature)?;
@@ -196,7 +201,7 @@ impl Verifier {
         check_times(&claims, expectations, leeway, now_unix)?;
         let until = claims.exp.saturating_add(leeway);
         Ok(VerifiedToken {
-            kid: kid(&compact.header)?.to_owned(),
+            kid: kid.clone(),
             good: claims.nbf.unwrap_or(0).max(claims.iat).saturating_sub(leeway)
                 ..key
                     .verify_until
@@ -211,12 +216,12 @@ impl Verifier {
         header: &Object,
         algorithm: TokenAlgorithm,
         now_unix: i64,
-    ) -> Result<&VerificationKey, TokenRefusal> {
+    ) -> Result<(&Arc<str>, &VerificationKey), TokenRefusal> {
         let kid = kid(header)?;
         if self.revoked.contains(kid) {
             return Err(TokenRefusal::RevokedKey);
         }
-        let key = self.keys.get(kid).ok_or(TokenRefusal::UnknownKey)?;
+        let (name, key) = self.keys.get_key_value(kid).ok_or(TokenRefusal::UnknownKey)?;
         if key.algorithm != algorithm {
             return Err(TokenRefusal::Algorithm);
         }
@@ -226,7 +231,7 @@ impl Verifier {
         {
             return Err(TokenRefusal::RetiredKey);
         }
-        Ok(key)
+        Ok((name, key))
     }
 }
 

@@ -712,7 +712,7 @@ fn j45_an_answer_says_how_long_it_holds() {
         let verifier = verifier_of(vec![published]);
         let verified = verifier.examine(&token, &expectations(), NOW).unwrap();
         assert_eq!(
-            (verified.good.clone(), verified.kid.as_str()),
+            (verified.good.clone(), verified.kid.as_ref()),
             (good.clone(), key.kid())
         );
         for (now, is_good) in [

@@ -25,9 +25,8 @@ fn holds(keys: &Value, jws: &str) -> Result<(), String> {
         let compact = Compact::parse(jws)?;
         check_members(&compact.header)?;
         let algorithm = named_algorithm(&compact.header, &ALL)?;
-        verifier
-            .key(&compact.header, algorithm, 0)?
-            .parsed
+        let (_, key) = verifier.key(&compact.header, algorithm, 0)?;
+        key.parsed
             .verify_sig(compact.signing_input.as_bytes(), &compact.signature(algorithm)?)
             .map_err(|_| TokenRefusal::Signature)
     };
