@@ -463,6 +463,9 @@ impl AsyncWrite for EdgeStream {
         match Pin::new(&mut self.io).poll_flush(cx) {
             Poll::Ready(result) => {
                 self.stalled = None;
+                if self.frames.is_some() {
+                    self.connection.places.written(cx.waker());
+                }
                 Poll::Ready(result)
             }
             Poll::Pending => self.poll_stall(cx),
