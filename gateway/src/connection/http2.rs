@@ -1,5 +1,7 @@
 //! The streams of one HTTP/2 connection (RFC 9113).
 
+use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -62,7 +64,7 @@ pub(super) async fn serve(worker: &Arc<Worker>, connection: Arc<Connection>, str
                 leaving = true;
                 continue;
             }
-            accepted = HttpSession::from_h2_conn(&mut h2, digest.clone()) => accepted,
+            accepted = noting(&connection, HttpSession::from_h2_conn(&mut h2, digest.clone())) => accepted,
             () = sleep_until(now.checked_add(wait).unwrap_or(now)) => {
                 if streams.load(Ordering::Relaxed) == 0 {
                     if leaving {
@@ -100,6 +102,17 @@ pub(super) async fn serve(worker: &Arc<Worker>, connection: Arc<Connection>, str
             Ok(None) | Err(_) => return,
         }
     }
+}
+
+/// Polls the library, which writes what it can each time, and sees to it that what has left holds no place.
+async fn noting<F: Future>(connection: &Connection, accepting: F) -> F::Output {
+    let mut accepting = pin!(accepting);
+    poll_fn(|cx| {
+        let accepted = accepting.as_mut().poll(cx);
+        connection.places.written(cx.waker());
+        accepted
+    })
+    .await
 }
 
 /// Whether a stream is served.

@@ -4,7 +4,7 @@
 //! all of its connections, whatever is spoken on them.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::Waker;
 
 use futures::task::AtomicWaker;
@@ -22,7 +22,9 @@ pub(super) struct Places {
     permit: ConnectionPermit,
     /// Streams that are answered, whose last bytes may still wait here for the client to read on.
     leaving: AtomicUsize,
-    /// Who writes those bytes.
+    /// Whether bytes wait for the client to read on.
+    is_stalled: AtomicBool,
+    /// Who writes them.
     writer: AtomicWaker,
 }
 
@@ -38,6 +40,7 @@ impl Places {
         Self {
             permit,
             leaving: AtomicUsize::new(0),
+            is_stalled: AtomicBool::new(false),
             writer: AtomicWaker::new(),
         }
     }
@@ -66,10 +69,17 @@ impl Places {
         })
     }
 
-    /// Everything that was there to be written has left: so have the answers of streams that have ended.
+    /// Whether a write waits for the client, or all of it has left.
+    pub(super) fn stalls(&self, is_stalled: bool) {
+        self.is_stalled.store(is_stalled, Ordering::Relaxed);
+    }
+
+    /// The library has written what it could. If nothing waits, the answers of streams that have ended have left.
+    ///
+    /// After a flush alone that would be too early: the library flushes behind each frame.
     pub(super) fn written(&self, writer: &Waker) {
         self.writer.register(writer);
-        if self.leaving.load(Ordering::Relaxed) > 0 {
+        if !self.is_stalled.load(Ordering::Relaxed) && self.leaving.load(Ordering::Relaxed) > 0 {
             self.permit.end_requests(self.leaving.swap(0, Ordering::Relaxed));
         }
     }
@@ -162,6 +172,10 @@ mod tests {
         drop(places.of_stream().unwrap());
         let last = places.of_stream().unwrap();
         assert!(places.of_stream().is_err());
+        places.stalls(true);
+        places.written(Waker::noop());
+        assert!(places.of_stream().is_err(), "the client does not read");
+        places.stalls(false);
         places.written(Waker::noop());
         let again = places.of_stream().unwrap();
         drop((last, again));
