@@ -31,6 +31,10 @@ async fn speaking(
     let mut config = gateway.tls_config();
     config.alpn_protocols = vec![protocol.to_vec()];
     let socket = TcpSocket::new_v4()?;
+    if protocol == b"h2" {
+        // What the kernel takes for a client that does not read is kept small.
+        socket.set_recv_buffer_size(4_096)?;
+    }
     socket.bind(SocketAddr::new(address.parse().unwrap(), 0))?;
     let stream = socket.connect(gateway.https).await?;
     let name = ServerName::try_from("localhost").unwrap();
@@ -147,7 +151,10 @@ impl Streams {
         let mut left = self.next / 2;
         while left > 0 {
             match take_frame(&mut self.unread) {
-                Some(event) if event.kind == kind::DATA => left -= u32::from(event.flags & flag::END_STREAM),
+                Some(event) if event.kind == kind::RST_STREAM => left -= 1,
+                Some(event) if matches!(event.kind, kind::DATA | kind::HEADERS) => {
+                    left -= u32::from(event.flags & flag::END_STREAM);
+                }
                 Some(_) => {}
                 None => assert_ne!(self.stream.read_buf(&mut self.unread).await.unwrap(), 0),
             }
@@ -199,7 +206,6 @@ async fn an_address_has_no_more_under_way_over_all_its_connections_and_others_ar
     assert!(http1.0.contains("retry-after: 1\r\n"), "{http1:?}");
     assert_eq!(gateway.metric(refused).await, Some(3));
 
-    assert_eq!(ask(&gateway, "127.0.0.6", "/api/v1/rates/a").await.status(), 200);
     let mut other = Streams::open(&gateway, "127.0.0.6").await;
     other.begin(2, large).await;
     assert_eq!(other.statuses(2).await, [200; 2]);
@@ -217,31 +223,25 @@ async fn an_address_has_no_more_under_way_over_all_its_connections_and_others_ar
 
 #[tokio::test]
 async fn answers_that_are_not_read_keep_their_place_though_they_are_whole() {
-    let gateway = GatewayProcess::with_connections(in_flight(2_000, 250)).await;
+    let gateway = GatewayProcess::with_connections(in_flight(2_000, 40)).await;
     let decided = async || {
         let served = r#"portico_requests_total{method="GET",route="show_rates",status="200"}"#;
         let refused = r#"portico_refused_heads_total{rule="connections.max_in_flight_per_address"}"#;
         let (served, refused) = (gateway.metric(served).await, gateway.metric(refused).await);
         served.unwrap_or_default() + refused.unwrap_or_default()
     };
-    let mut unread = Vec::new();
+    let mut streams = Streams::open(&gateway, "127.0.0.5").await;
+    // The kernel takes the first megabytes; each answer is whole in what the library keeps.
     while ask(&gateway, "127.0.0.5", "/health/live").await.status() == 200 {
-        assert!(unread.len() < 9, "the client may go on for ever");
+        assert!(streams.next < 2_000, "the client may go on for ever");
         let before = decided().await;
-        let mut streams = Streams::open(&gateway, "127.0.0.5").await;
-        // More than the kernel takes; what comes behind it is whole, and waits.
-        streams.begin(1, "/api/v1/rates/a?size=12000000").await;
-        assert_eq!(streams.statuses(1).await, [200]);
-        streams.begin(99, "/api/v1/rates/a?size=15000").await;
+        streams.begin(50, "/api/v1/rates/a?size=15000").await;
         eventually("nothing of the requests is left", || async {
-            decided().await >= before + 99
+            decided().await >= before + 50
         })
         .await;
-        unread.push(streams);
     }
-    for streams in &mut unread {
-        streams.read_all().await;
-    }
+    streams.read_all().await;
     eventually("what is read is gone", || async {
         ask(&gateway, "127.0.0.5", "/health/live").await.status() == 200
     })
