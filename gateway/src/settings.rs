@@ -113,6 +113,10 @@ pub struct ConnectionSettings {
     pub max: usize,
     /// Open connections of one client address (an IPv6 client is its /64).
     pub max_per_address: usize,
+    /// Requests under way in the whole process, from their heads until their answers have left; WebSockets are some.
+    pub max_in_flight: usize,
+    /// Requests under way of one client address, over all its connections (an IPv6 client is its /64).
+    pub max_in_flight_per_address: usize,
     /// TLS handshakes that one client address may begin in a second, and at once after a rest as many as it may have open
     /// connections (TLS-7); 0 for no limit.
     pub handshakes_per_second: u32,
@@ -129,6 +133,8 @@ impl Default for ConnectionSettings {
         Self {
             max: 10_000,
             max_per_address: 512,
+            max_in_flight: 10_000,
+            max_in_flight_per_address: 512,
             handshakes_per_second: 50,
             handshake_timeout_ms: 5_000,
             idle_timeout_ms: 60_000,
@@ -350,6 +356,11 @@ impl Settings {
             (
                 "connections.max_per_address",
                 self.connections.max_per_address == 0,
+            ),
+            ("connections.max_in_flight", self.connections.max_in_flight == 0),
+            (
+                "connections.max_in_flight_per_address",
+                self.connections.max_in_flight_per_address == 0,
             ),
             (
                 "connections.handshake_timeout_ms",

@@ -17,6 +17,22 @@ use std::{
 
 const ROUNDS: u32 = 200_000;
 const TURNS: usize = 9;
+/// What a body of many transfers is long in: about 32 KiB.
+const MANY: usize = 200;
+
+/// A route for many transfers at once, and what the document says of it.
+const BATCH: &str = r#"version: 1
+routes:
+  create_batch:
+    match: { method: POST, path: /api/v1/batches }
+    auth: customers
+    scopes: ["transfers:write"]
+    limits: { body: 64KiB }
+    cors: application
+    upstream: core
+"#;
+const BATCH_DESCRIBED: &str = r##""/api/v1/batches": { "post": { "requestBody": { "required": true, "content": { "application/json": {
+    "schema": { "type": "array", "maxItems": 500, "items": { "$ref": "#/components/schemas/NewTransfer" } } } } } } },"##;
 
 const TRANSFER: &[u8] = br#"{"from_account_id":"acc_01kafpwz0zfmx9tpr6z5qgyf0h","to_account_id":"acc_01kafpx3vgfd5t8y2w5m0c9b7e","amount":2500,"currency":"EUR","reference":"Rent, May"}"#;
 
@@ -44,17 +60,20 @@ impl Evidence for Fine {
     }
 }
 
-/// The shipped policies; with the document that describes the requests of the core, or without it.
+/// The shipped policies and the route for batches; with the document that describes the requests of the core, or without
+/// it.
 fn shipped(is_described: bool) -> Option<Plan> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../policies");
-    let mut files = Vec::new();
+    let mut files = vec![SourceFile::new("routes/batch.yaml", BATCH)];
     for folder in ["", "routes", "environments"] {
         for entry in fs::read_dir(root.join(folder)).ok()? {
             let path = entry.ok()?.path();
             let name = path.strip_prefix(&root).ok()?.to_str()?.to_owned();
             let is_policy = path.extension().is_some_and(|extension| extension == "yaml");
-            if is_policy || SourceFile::is_api_document(&name) {
+            if is_policy || (is_described && SourceFile::is_api_document(&name)) {
                 let text = fs::read_to_string(&path).ok()?;
+                let paths = format!("\"paths\": {{ {BATCH_DESCRIBED}");
+                let text = text.replacen("\"paths\": {", &paths, 1);
                 let lines = text.lines();
                 let kept = lines.filter(|line| is_described || !line.starts_with("    openapi:"));
                 files.push(SourceFile::new(name, kept.collect::<Vec<_>>().join("\n") + "\n"));
@@ -89,21 +108,7 @@ fn main() -> std::io::Result<()> {
         "idempotency-key",
         HeaderValue::from_static("b7c0a9d2-5a52-4c0e-9d0e-6f1f7f0e8a31"),
     );
-    let entries = "/api/v1/accounts/acc_01jdx3v9k2e8m7q4t6y1w5z0ab/entries?limit=50";
-    let transfers = "/api/v1/transfers";
-    for (what, plan, method, target, body) in [
-        ("", &plan, "GET", "/api/v1/me", None),
-        ("", &plan, "GET", entries, None),
-        ("with its body", &plan, "POST", transfers, Some(TRANSFER)),
-        (
-            "with its body, no OpenAPI",
-            &undescribed,
-            "POST",
-            transfers,
-            Some(TRANSFER),
-        ),
-        ("", &plan, "GET", "/no/such/path", None),
-    ] {
+    for (what, plan, method, target, body) in rows(&plan, &undescribed) {
         let head = RequestHead {
             listener: "public",
             scheme: Scheme::Https,
@@ -112,7 +117,7 @@ fn main() -> std::io::Result<()> {
             host: "api.bank.example",
             headers: &headers,
             client: IpAddr::from([203, 0, 113, 7]),
-            body,
+            body: body.as_deref(),
             https_port: 443,
         };
         let (middle, is_permitted) = measure(plan, &head, &evidence);
@@ -122,15 +127,53 @@ fn main() -> std::io::Result<()> {
     Ok(())
 }
 
+/// What it is, the policies, and the request with its body.
+type Row<'p> = (
+    &'static str,
+    &'p Plan,
+    &'static str,
+    &'static str,
+    Option<Vec<u8>>,
+);
+
+fn rows<'p>(plan: &'p Plan, undescribed: &'p Plan) -> Vec<Row<'p>> {
+    let entries = "/api/v1/accounts/acc_01jdx3v9k2e8m7q4t6y1w5z0ab/entries?limit=50";
+    let (transfers, batches) = ("/api/v1/transfers", "/api/v1/batches");
+    let good = String::from_utf8_lossy(TRANSFER).into_owned();
+    let negative = good.replace("2500", "-2500");
+    let batch = |one: &str| vec![one; MANY].join(",");
+    let many = format!("[{}]", batch(&good));
+    let late = format!("[{},{negative}]", batch(&good));
+    let wrong = format!("[{}]", batch(&negative));
+    let post = |what, plan, target, body: &String| -> Row<'p> {
+        (what, plan, "POST", target, Some(body.clone().into_bytes()))
+    };
+    vec![
+        ("", plan, "GET", "/api/v1/me", None),
+        ("", plan, "GET", entries, None),
+        post("with its body", plan, transfers, &good),
+        post("with its body, no OpenAPI", undescribed, transfers, &good),
+        post("with a negative amount", plan, transfers, &negative),
+        post("with 200 transfers", plan, batches, &many),
+        post("with 200 transfers, no OpenAPI", undescribed, batches, &many),
+        post("with 200 and a negative one", plan, batches, &late),
+        post("with 200 negative ones", plan, batches, &wrong),
+        ("", plan, "GET", "/no/such/path", None),
+    ]
+}
+
 /// Nanoseconds of the turn in the middle, and whether the request is permitted.
 fn measure(plan: &Plan, head: &RequestHead<'_>, evidence: &Fine) -> (u128, bool) {
+    // A body is read in every round: a long one in fewer of them.
+    let size = head.body.map_or(0, <[u8]>::len);
+    let rounds = ROUNDS / u32::try_from(size / 256).map_or(1, |part| part.max(1));
     let mut turns: Vec<u128> = (0..TURNS)
         .map(|_| {
             let started = Instant::now();
-            for _ in 0..ROUNDS {
+            for _ in 0..rounds {
                 black_box(plan.evaluate(black_box(head), evidence));
             }
-            started.elapsed().as_nanos() / u128::from(ROUNDS)
+            started.elapsed().as_nanos() / u128::from(rounds)
         })
         .collect();
     turns.sort_unstable();

@@ -9,6 +9,7 @@ pub mod documents;
 pub mod graph;
 pub mod machine_paths;
 pub mod manifests;
+pub mod rules;
 pub mod rust_source;
 pub mod tree;
 

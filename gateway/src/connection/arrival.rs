@@ -23,6 +23,7 @@ pub(crate) struct Admitted {
 /// Whose a connection is.
 pub(super) struct Client {
     pub(super) address: IpAddr,
+    pub(super) permit: ConnectionPermit,
     /// Set where its requests say which client they are of.
     pub(super) relays: Option<TrustedProxies>,
 }
@@ -91,13 +92,14 @@ impl Admitted {
     /// # Errors
     /// When that is not said in time, or the client has no connection left.
     pub(super) async fn client(
-        mut self,
+        self,
         shared: &Shared,
         entrance: &Entrance,
         socket: &mut TcpStream,
-    ) -> Result<(Client, ConnectionPermit), Refused> {
+    ) -> Result<Client, Refused> {
         let mut client = Client {
             address: self.peer,
+            permit: self.permit,
             relays: self.proxies,
         };
         if client
@@ -110,13 +112,13 @@ impl Admitted {
             match timeout(limit, announced::read(socket)).await {
                 Ok(Ok(Announced::Client(address))) => {
                     client.address = address.to_canonical();
-                    count(shared, entrance, &mut self.permit, client.address)?;
+                    count(shared, entrance, &mut client.permit, client.address)?;
                 }
                 Ok(Ok(Announced::Itself)) => {}
                 Ok(Err(_)) | Err(_) => return Err(Refused::Unannounced),
             }
         }
-        Ok((client, self.permit))
+        Ok(client)
     }
 }
 

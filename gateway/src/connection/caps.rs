@@ -1,24 +1,35 @@
-//! How many connections may be open: in all, and from one client address.
+//! How many connections may be open, and how many requests under way on them: in all, and from one client address.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Counts open connections.
+use crate::settings::ConnectionSettings;
+
+/// Counts open connections, and requests under way.
 #[derive(Debug)]
 pub(crate) struct ConnectionCaps {
-    max: usize,
-    max_per_address: usize,
+    bounds: ConnectionSettings,
     open: Mutex<Open>,
+    in_flight: AtomicUsize,
 }
 
 #[derive(Debug, Default)]
 struct Open {
     total: usize,
-    by_address: HashMap<IpAddr, usize>,
+    by_address: HashMap<IpAddr, Arc<Held>>,
 }
 
-/// Why a connection is closed at once.
+/// What one client holds.
+#[derive(Debug, Default)]
+struct Held {
+    /// Changed under the lock of all of them alone.
+    connections: AtomicUsize,
+    in_flight: AtomicUsize,
+}
+
+/// Why a connection is closed, or a request refused, at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum TooMany {
     InAll,
@@ -43,15 +54,15 @@ impl TooMany {
 pub(crate) struct ConnectionPermit {
     caps: Arc<ConnectionCaps>,
     /// Whose it is, once that is known.
-    address: Option<IpAddr>,
+    client: Option<(IpAddr, Arc<Held>)>,
 }
 
 impl ConnectionCaps {
-    pub(crate) fn new(max: usize, max_per_address: usize) -> Arc<Self> {
+    pub(crate) fn new(bounds: ConnectionSettings) -> Arc<Self> {
         Arc::new(Self {
-            max,
-            max_per_address,
+            bounds,
             open: Mutex::default(),
+            in_flight: AtomicUsize::new(0),
         })
     }
 
@@ -61,14 +72,14 @@ impl ConnectionCaps {
     /// When none is left.
     pub(crate) fn admit(self: &Arc<Self>) -> Result<ConnectionPermit, TooMany> {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        if open.total >= self.max {
+        if open.total >= self.bounds.max {
             return Err(TooMany::InAll);
         }
         open.total = open.total.saturating_add(1);
         drop(open);
         Ok(ConnectionPermit {
             caps: self.clone(),
-            address: None,
+            client: None,
         })
     }
 }
@@ -81,26 +92,62 @@ impl ConnectionPermit {
     pub(crate) fn count_for(&mut self, client: IpAddr) -> Result<(), TooMany> {
         let address = network(client);
         let mut open = self.caps.open.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = open.by_address.entry(address).or_insert(0);
-        if *count >= self.caps.max_per_address {
+        let held = open.by_address.entry(address).or_default();
+        if !take(&held.connections, self.caps.bounds.max_per_address) {
             return Err(TooMany::FromOneAddress);
         }
-        *count = count.saturating_add(1);
-        self.address = Some(address);
+        self.client = Some((address, held.clone()));
         Ok(())
     }
+
+    /// Takes a place for a request on this connection: two additions, and nothing to look up.
+    ///
+    /// # Errors
+    /// When none is left, in all or to this client.
+    pub(super) fn begin_request(&self) -> Result<(), TooMany> {
+        let ConnectionCaps {
+            bounds, in_flight, ..
+        } = &*self.caps;
+        if let Some((_, held)) = &self.client
+            && !take(&held.in_flight, bounds.max_in_flight_per_address)
+        {
+            return Err(TooMany::FromOneAddress);
+        }
+        if !take(in_flight, bounds.max_in_flight) {
+            if let Some((_, held)) = &self.client {
+                held.in_flight.fetch_sub(1, Ordering::Relaxed);
+            }
+            return Err(TooMany::InAll);
+        }
+        Ok(())
+    }
+
+    /// Gives back so many places.
+    pub(super) fn end_requests(&self, count: usize) {
+        self.caps.in_flight.fetch_sub(count, Ordering::Relaxed);
+        if let Some((_, held)) = &self.client {
+            held.in_flight.fetch_sub(count, Ordering::Relaxed);
+        }
+    }
+}
+
+/// One more, if that is not too many. What is taken beyond the bound is given back at once, and never used.
+fn take(count: &AtomicUsize, most: usize) -> bool {
+    let is_left = count.fetch_add(1, Ordering::Relaxed) < most;
+    if !is_left {
+        count.fetch_sub(1, Ordering::Relaxed);
+    }
+    is_left
 }
 
 impl Drop for ConnectionPermit {
     fn drop(&mut self) {
         let mut open = self.caps.open.lock().unwrap_or_else(PoisonError::into_inner);
         open.total = open.total.saturating_sub(1);
-        let Some(address) = self.address else { return };
-        if let Some(count) = open.by_address.get_mut(&address) {
-            *count = count.saturating_sub(1);
-            if *count == 0 {
-                open.by_address.remove(&address);
-            }
+        if let Some((address, held)) = &self.client
+            && held.connections.fetch_sub(1, Ordering::Relaxed) == 1
+        {
+            open.by_address.remove(address);
         }
     }
 }
@@ -117,6 +164,16 @@ pub(super) fn network(client: IpAddr) -> IpAddr {
 mod tests {
     use super::*;
 
+    fn caps(max: usize, max_per_address: usize) -> Arc<ConnectionCaps> {
+        ConnectionCaps::new(ConnectionSettings {
+            max,
+            max_per_address,
+            max_in_flight: max,
+            max_in_flight_per_address: max_per_address,
+            ..ConnectionSettings::default()
+        })
+    }
+
     fn admit(caps: &Arc<ConnectionCaps>, client: &str) -> Result<ConnectionPermit, TooMany> {
         let mut permit = caps.admit()?;
         permit.count_for(client.parse().unwrap())?;
@@ -125,7 +182,7 @@ mod tests {
 
     #[test]
     fn one_address_cannot_take_everything() {
-        let caps = ConnectionCaps::new(3, 2);
+        let caps = caps(3, 2);
         let (greedy, other) = ("192.0.2.1", "192.0.2.2");
         let first = admit(&caps, greedy).unwrap();
         let _second = admit(&caps, greedy).unwrap();
@@ -139,7 +196,7 @@ mod tests {
 
     #[test]
     fn an_ipv6_client_is_its_network() {
-        let caps = ConnectionCaps::new(9, 1);
+        let caps = caps(9, 1);
         let _held = admit(&caps, "2001:db8::1").unwrap();
         assert_eq!(
             admit(&caps, "2001:db8::ffff:2").unwrap_err(),
@@ -150,7 +207,7 @@ mod tests {
 
     #[test]
     fn nothing_is_left_behind() {
-        let caps = ConnectionCaps::new(9, 9);
+        let caps = caps(9, 9);
         drop(admit(&caps, "192.0.2.1").unwrap());
         drop(caps.admit().unwrap());
         let open = caps.open.lock().unwrap();

@@ -10,6 +10,9 @@ use crate::proxy::problem_type;
 /// `Expect` asks for something that we do not do (RFC 9110 §10.1.1).
 pub(crate) const EXPECTATION_FAILED: ProblemType =
     ProblemType::new("expectation-failed", 417, "The expectation cannot be met");
+/// The client has more requests under way than one may have.
+pub(crate) const TOO_MANY_AT_ONCE: ProblemType =
+    ProblemType::new("too-many-at-once", 429, "Too many requests at once");
 /// A version of HTTP that is not served here.
 pub(crate) const VERSION_NOT_SUPPORTED: ProblemType = ProblemType::new(
     "http-version-not-supported",

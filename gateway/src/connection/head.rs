@@ -253,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn every_framing_rule_refuses_what_it_names() {
+    fn fr1_fr2_fr3_fr4_fr5_fr10_each_rule_refuses_what_it_names() {
         let cases: [(&str, &str); 24] = [
             ("Content-Length: 3\r\nTransfer-Encoding: chunked\r\n", "FR-1"),
             ("Transfer-Encoding: chunked\r\nContent-Length: 3\r\n", "FR-1"),
@@ -317,7 +317,7 @@ mod tests {
     }
 
     #[test]
-    fn request_lines_are_read_to_the_letter() {
+    fn fr9_request_lines_are_read_to_the_letter() {
         let cases: [(&[u8], (u16, &str)); 13] = [
             (b"GET  / HTTP/1.1\r\n\r\n", (400, "FR-4")),
             (b"GET /a b HTTP/1.1\r\n\r\n", (400, "FR-4")),

@@ -40,9 +40,14 @@ pub(super) async fn serve(worker: &Worker, connection: Arc<Connection>, stream: 
             Poll::Ready(()) => Poll::Ready(()),
             Poll::Pending => farewell.as_mut().poll(cx),
         });
-        match stream.next_head(limits, deadline, patience).await {
+        let place = match stream.next_head(limits, deadline, patience).await {
             Arrival::Closed => return,
-            Arrival::Refused(refusal) => {
+            Arrival::Refused(refusal) => Err(refusal),
+            Arrival::Head => connection.places.of_connection(),
+        };
+        let place = match place {
+            Ok(place) => place,
+            Err(refusal) => {
                 let refusal = charged(&worker.shared, &connection, refusal);
                 let page = Page::new(&worker.shared, &connection, refusal);
                 page.record(&connection);
@@ -50,8 +55,7 @@ pub(super) async fn serve(worker: &Worker, connection: Arc<Connection>, stream: 
                 stream.finish_with(&page).await;
                 return;
             }
-            Arrival::Head => {}
-        }
+        };
         let mut session = ServerSession::new_http1(stream);
         // The head is there already; for the body there is another one.
         session.set_read_timeout(None);
@@ -59,6 +63,7 @@ pub(super) async fn serve(worker: &Worker, connection: Arc<Connection>, stream: 
         let Some(reusable) = CONNECTION.scope(connection.clone(), exchange).await else {
             return;
         };
+        drop(place);
         if connection.intercepted.load(Ordering::Relaxed) || connection.has_broken_body() {
             return;
         }

@@ -1,9 +1,12 @@
 //! The streams of one HTTP/2 connection (RFC 9113).
 
+use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use futures::FutureExt as _;
 use pingora::apps::HttpServerApp as _;
 use pingora::protocols::http::ServerSession;
 use pingora::protocols::http::v2::server::{H2Accept, H2Options, HttpSession, default_h2_options, handshake};
@@ -12,6 +15,7 @@ use policy::framing::check_method;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::framing::Refusal;
+use super::places::Place;
 use super::refusal::{Page, charged};
 use super::stream::{EdgeStream, Io};
 use super::{CONNECTION, Connection};
@@ -23,9 +27,9 @@ const MAX_MALFORMED: u32 = 32;
 /// How long a connection that was told to go away may take, when nothing else limits it.
 const GOODBYE: Duration = Duration::from_secs(5);
 
-/// Bytes of a stream's answer that wait here for a client that reads slowly. The library keeps 400 KiB, which a hundred
-/// streams of one connection make 40 MiB of.
-const SEND_BUFFER: usize = 64 * 1024;
+/// Bytes of a stream's answer that wait here for a client that reads slowly, as many as are written at a time. The library
+/// keeps 400 KiB, which a hundred streams of one connection make 40 MiB of.
+const SEND_BUFFER: usize = 16 * 1024;
 
 fn options() -> H2Options {
     let mut options = default_h2_options();
@@ -60,7 +64,7 @@ pub(super) async fn serve(worker: &Arc<Worker>, connection: Arc<Connection>, str
                 leaving = true;
                 continue;
             }
-            accepted = HttpSession::from_h2_conn(&mut h2, digest.clone()) => accepted,
+            accepted = noting(&connection, HttpSession::from_h2_conn(&mut h2, digest.clone())) => accepted,
             () = sleep_until(now.checked_add(wait).unwrap_or(now)) => {
                 if streams.load(Ordering::Relaxed) == 0 {
                     if leaving {
@@ -79,9 +83,14 @@ pub(super) async fn serve(worker: &Arc<Worker>, connection: Arc<Connection>, str
                     h2.graceful_shutdown();
                     leaving = true;
                 }
-                let guard = StreamGuard::new(&streams, worker);
-                let serving = serve_stream(worker.clone(), connection.clone(), session, guard);
-                worker.shared.drain.spawn(serving);
+                match begin(&connection, &session) {
+                    Ok(place) => {
+                        let guard = StreamGuard::new(&streams, worker, place);
+                        let serving = serve_stream(worker.clone(), connection.clone(), session, guard);
+                        worker.shared.drain.spawn(serving);
+                    }
+                    Err(refusal) => refuse(worker, &connection, session, refusal),
+                }
             }
             // `EdgeStream` has seen the answer.
             Ok(Some(H2Accept::Rejected)) => {
@@ -95,41 +104,73 @@ pub(super) async fn serve(worker: &Arc<Worker>, connection: Arc<Connection>, str
     }
 }
 
+/// Polls the library, which writes what it can each time, and sees to it that what has left holds no place.
+async fn noting<F: Future>(connection: &Connection, accepting: F) -> F::Output {
+    let mut accepting = pin!(accepting);
+    poll_fn(|cx| {
+        let accepted = accepting.as_mut().poll(cx);
+        connection.places.written(cx.waker());
+        accepted
+    })
+    .await
+}
+
+/// Whether a stream is served.
+///
+/// # Errors
+/// When its client has too many requests under way, and for CONNECT, which pingora would answer by itself.
+fn begin(connection: &Connection, session: &HttpSession) -> Result<Place, Refusal> {
+    check_method(session.req_header().method.as_str().as_bytes())?;
+    connection.places.of_stream()
+}
+
+/// Answers without waiting for anything, so that what is refused holds nothing: a client that leaves no room for the
+/// whole answer gets its head.
+fn refuse(worker: &Worker, connection: &Connection, session: HttpSession, refusal: Refusal) {
+    let refusal = charged(&worker.shared, connection, refusal);
+    let page = Page::new(&worker.shared, connection, refusal);
+    page.record(connection);
+    // What has left of it is in the log already.
+    let _ = page
+        .write_to(&mut ServerSession::new_http2(session))
+        .now_or_never();
+}
+
 async fn serve_stream(
     worker: Arc<Worker>,
     connection: Arc<Connection>,
     session: HttpSession,
     guard: StreamGuard,
 ) {
-    let mut session = ServerSession::new_http2(session);
-    // Pingora would answer CONNECT by itself.
-    if let Err(fault) = check_method(session.req_header().method.as_str().as_bytes()) {
-        let refusal = charged(&worker.shared, &connection, fault.into());
-        let page = Page::new(&worker.shared, &connection, refusal);
-        page.record(&connection);
-        page.write_to(&mut session).await;
-    } else {
-        let exchange = worker.proxy.process_new_http(session, &worker.stopping);
-        CONNECTION.scope(connection, exchange).await;
-    }
+    let session = ServerSession::new_http2(session);
+    let exchange = worker.proxy.process_new_http(session, &worker.stopping);
+    CONNECTION.scope(connection, exchange).await;
     drop(guard);
 }
 
 /// Counts a stream for as long as it is served.
-struct StreamGuard(Arc<AtomicU32>, Arc<Traffic>);
+struct StreamGuard {
+    streams: Arc<AtomicU32>,
+    traffic: Arc<Traffic>,
+    _place: Place,
+}
 
 impl StreamGuard {
-    fn new(streams: &Arc<AtomicU32>, worker: &Worker) -> Self {
+    fn new(streams: &Arc<AtomicU32>, worker: &Worker, place: Place) -> Self {
         streams.fetch_add(1, Ordering::Relaxed);
-        Self(streams.clone(), worker.shared.traffic.clone())
+        Self {
+            streams: streams.clone(),
+            traffic: worker.shared.traffic.clone(),
+            _place: place,
+        }
     }
 }
 
 impl Drop for StreamGuard {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        self.streams.fetch_sub(1, Ordering::Relaxed);
         if std::thread::panicking() {
-            self.1.panicked();
+            self.traffic.panicked();
         }
     }
 }

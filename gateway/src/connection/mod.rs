@@ -12,6 +12,7 @@ pub(crate) mod framing;
 pub(crate) mod head;
 mod http1;
 mod http2;
+mod places;
 pub(crate) mod refusal;
 mod stream;
 
@@ -34,6 +35,7 @@ use crate::server::{Entrance, Worker};
 use crate::tls::{Greeting, HTTP_2, Served, VerifiedClient, greet};
 pub(crate) use arrival::Admitted;
 use arrival::Client;
+use places::Places;
 
 tokio::task_local! {
     /// The connection that the request at hand came in on. Set around every call into pingora's proxy.
@@ -51,6 +53,8 @@ pub(crate) struct Connection {
     pub(crate) client_field: HeaderValue,
     /// The trust in the peer, where its requests say which client they are of (AD-2).
     pub(crate) relays: Option<TrustedProxies>,
+    /// What its requests hold.
+    places: Arc<Places>,
     /// What its handshake came to; `None` in clear.
     pub(crate) tls: Option<Secured>,
     /// Whether the proxy has accepted the request at hand; until then, what pingora writes is an answer of its own.
@@ -84,12 +88,17 @@ impl Secured {
 
 impl Connection {
     fn new(entrance: Arc<Entrance>, client: Client, tls: Option<Secured>) -> Arc<Self> {
-        let Client { address, relays } = client;
+        let Client {
+            address,
+            permit,
+            relays,
+        } = client;
         Arc::new(Self {
             entrance,
             client: address,
             client_field: field_of(address),
             relays,
+            places: Arc::new(Places::new(permit)),
             tls,
             admitted: AtomicBool::new(false),
             intercepted: AtomicBool::new(false),
@@ -169,7 +178,7 @@ pub(crate) async fn serve(
     admitted: Admitted,
 ) {
     let open = OpenConnection::new(&entrance, &worker);
-    let (client, permit) = match admitted.client(&worker.shared, &entrance, &mut socket).await {
+    let client = match admitted.client(&worker.shared, &entrance, &mut socket).await {
         Ok(known) => known,
         Err(refused) => return refused.count(),
     };
@@ -183,7 +192,7 @@ pub(crate) async fn serve(
         }
         Some(_) => serve_tls(&worker, entrance, socket, client).await,
     }
-    drop((open, permit));
+    drop(open);
 }
 
 /// Counts a connection for as long as it lives, also when serving it panics.

@@ -224,6 +224,7 @@ impl EdgeStream {
 
     /// Pending until the client has taken nothing for [`STALL`]; then an error.
     fn poll_stall(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.connection.places.stalls(true);
         let stalled = self.stalled.get_or_insert_with(|| {
             let end = Instant::now().checked_add(STALL).unwrap_or_else(Instant::now);
             Box::pin(sleep_until(end))
@@ -463,6 +464,7 @@ impl AsyncWrite for EdgeStream {
         match Pin::new(&mut self.io).poll_flush(cx) {
             Poll::Ready(result) => {
                 self.stalled = None;
+                self.connection.places.stalls(false);
                 Poll::Ready(result)
             }
             Poll::Pending => self.poll_stall(cx),

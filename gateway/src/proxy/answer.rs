@@ -324,7 +324,7 @@ fn left_alone(ctx: &RequestContext) -> Problem {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::connection::framing::VERSION_NOT_SUPPORTED;
+    use crate::connection::framing::{TOO_MANY_AT_ONCE, VERSION_NOT_SUPPORTED};
     use crate::proxy::websocket::UPGRADE_REQUIRED;
 
     #[test]
@@ -333,7 +333,12 @@ mod tests {
         let page = std::fs::read_to_string(page).unwrap();
         let missing: Vec<_> = catalogue::ALL
             .into_iter()
-            .chain([EXPECTATION_FAILED, UPGRADE_REQUIRED, VERSION_NOT_SUPPORTED])
+            .chain([
+                EXPECTATION_FAILED,
+                TOO_MANY_AT_ONCE,
+                UPGRADE_REQUIRED,
+                VERSION_NOT_SUPPORTED,
+            ])
             .map(|kind| format!("| `{}` | {} |", kind.slug(), kind.status().as_u16()))
             .filter(|row| !page.contains(row))
             .collect();

@@ -40,7 +40,7 @@ pub(super) fn start(
     openings: Vec<Opening>,
     finished: &CancellationToken,
 ) -> anyhow::Result<Vec<JoinHandle<()>>> {
-    let caps = ConnectionCaps::new(settings.connections.max, settings.connections.max_per_address);
+    let caps = ConnectionCaps::new(settings.connections);
     let (stop, stopping) = watch::channel(false);
     let drain = shared.drain.clone();
     shared.shutdown.spawn(async move {

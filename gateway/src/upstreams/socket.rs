@@ -4,10 +4,14 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
+
+/// Most bytes of one read. Pingora keeps up to nine reads of an answer for a client that is slower than the upstream, and
+/// would read 64 KiB at a time.
+const READ: usize = 16 * 1024;
 
 /// Where to connect.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,10 +56,15 @@ impl Socket {
 
 impl AsyncRead for Socket {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Unix(stream) => Pin::new(stream).poll_read(cx, buf),
-            Self::Tcp(stream) => Pin::new(stream).poll_read(cx, buf),
-        }
+        let most = buf.remaining().min(READ);
+        let mut part = ReadBuf::new(buf.initialize_unfilled_to(most));
+        ready!(match self.get_mut() {
+            Self::Unix(stream) => Pin::new(stream).poll_read(cx, &mut part),
+            Self::Tcp(stream) => Pin::new(stream).poll_read(cx, &mut part),
+        })?;
+        let read = part.filled().len();
+        buf.advance(read);
+        Poll::Ready(Ok(()))
     }
 }
 

@@ -306,6 +306,13 @@ async fn stapled(gateway: &GatewayProcess) -> Vec<u8> {
     verifier.0.lock().unwrap().clone()
 }
 
+/// The byte behind these.
+fn behind<'b>(bytes: &'b mut [u8], these: &[u8]) -> &'b mut u8 {
+    let mut windows = bytes.windows(these.len());
+    let place = windows.position(|window| window == these).unwrap();
+    &mut bytes[place + these.len()]
+}
+
 #[tokio::test]
 async fn tls9_what_the_authority_says_is_shown_as_long_as_it_holds_and_helps() {
     let gateway = GatewayProcess::start().await;
@@ -324,6 +331,10 @@ async fn tls9_what_the_authority_says_is_shown_as_long_as_it_holds_and_helps() {
     let good = staple(77, 0x80, since, Some(until));
     let mut longer = good.clone();
     longer.push(0);
+    let (mut refused, mut unheard) = (good.clone(), good.clone());
+    // The status of the answer, `successful`, and the last number of its kind.
+    *behind(&mut refused, &[0x0a, 1]) = 3;
+    *behind(&mut unheard, &[0x2b, 6, 1, 5, 5, 7, 0x30, 1]) = 2;
     for (what, wrong) in [
         ("another certificate", staple(78, 0x80, since, Some(until))),
         ("revoked", staple(77, 0xa1, since, Some(until))),
@@ -333,6 +344,8 @@ async fn tls9_what_the_authority_says_is_shown_as_long_as_it_holds_and_helps() {
         ("without an end", staple(77, 0x80, since, None)),
         ("longer than it says", longer),
         ("no answer", vec![0x30, 3, 10, 1, 3]),
+        ("no answer, and one", refused),
+        ("another kind", unheard),
         ("no DER", b"-----BEGIN".to_vec()),
         ("cut short", good[..good.len() - 1].to_vec()),
     ] {

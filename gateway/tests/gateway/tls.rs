@@ -1,8 +1,10 @@
 //! The TLS side of the listener.
 
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use gateway::Settings;
 use gateway::settings::ConnectionSettings;
 use rustls::{ClientConfig, NamedGroup, ProtocolVersion, version};
 use rustls_pki_types::ServerName;
@@ -10,14 +12,22 @@ use tokio::io::AsyncReadExt as _;
 use tokio::net::{TcpSocket, TcpStream};
 use tokio_rustls::TlsConnector;
 
-use crate::gateway_process::{GatewayProcess, eventually};
+use crate::gateway_process::{GatewayProcess, POLICY, eventually};
 
 async fn connect(
     gateway: &GatewayProcess,
     config: ClientConfig,
     name: &str,
 ) -> std::io::Result<(ProtocolVersion, NamedGroup)> {
-    let socket = TcpStream::connect(gateway.https).await?;
+    connect_to(gateway.https, config, name).await
+}
+
+async fn connect_to(
+    address: SocketAddr,
+    config: ClientConfig,
+    name: &str,
+) -> std::io::Result<(ProtocolVersion, NamedGroup)> {
+    let socket = TcpStream::connect(address).await?;
     let name = ServerName::try_from(name.to_owned()).unwrap();
     let stream = TlsConnector::from(Arc::new(config)).connect(name, socket).await?;
     let session = stream.get_ref().1;
@@ -37,22 +47,30 @@ async fn tls1_the_newest_version_and_the_hybrid_exchange_are_preferred() {
 
 #[tokio::test]
 async fn tls2_only_names_of_the_certificate_are_answered() {
-    let gateway = GatewayProcess::start().await;
+    let everywhere = |settings: &mut Settings| {
+        let any = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
+        settings.listen.insert("public.https".to_owned(), any);
+    };
+    let gateway = GatewayProcess::with(POLICY, everywhere).await;
     assert!(
         connect(&gateway, gateway.tls_config(), "api.bank.example")
             .await
             .is_ok()
     );
-    // A client that addresses an IP sends no name.
+    // A client that addresses an IP sends no name: the one that it reached counts.
     assert!(connect(&gateway, gateway.tls_config(), "127.0.0.1").await.is_ok());
-    let stranger = connect(&gateway, gateway.tls_config(), "evil.example")
-        .await
-        .unwrap_err();
-    assert!(stranger.to_string().contains("UnrecognisedName"), "{stranger}");
+    let other = SocketAddr::from(([127, 0, 0, 2], gateway.https.port()));
+    for (address, name) in [(gateway.https, "evil.example"), (other, "127.0.0.1")] {
+        let stranger = connect_to(address, gateway.tls_config(), name).await.unwrap_err();
+        assert!(
+            stranger.to_string().contains("UnrecognisedName"),
+            "{name} at {address}: {stranger}"
+        );
+    }
     let counted = gateway
         .metric(r#"portico_tls_handshakes_total{outcome="unrecognized_name"}"#)
         .await;
-    assert_eq!(counted, Some(1));
+    assert_eq!(counted, Some(2));
 }
 
 fn tls12_only(gateway: &GatewayProcess) -> ClientConfig {
@@ -74,7 +92,7 @@ async fn the_lowest_version_is_policy_and_follows_it_live() {
         .unwrap();
     assert_eq!(version, ProtocolVersion::TLSv1_2);
 
-    let stricter = crate::gateway_process::POLICY.replace(r#"min: "1.2""#, r#"min: "1.3""#);
+    let stricter = POLICY.replace(r#"min: "1.2""#, r#"min: "1.3""#);
     gateway.policy_file("base.yaml", &stricter);
     eventually("TLS 1.2 is refused", || async {
         connect(&gateway, tls12_only(&gateway), "localhost")

@@ -170,7 +170,7 @@ async fn ad5_connections_are_counted_by_client_and_never_for_a_proxy() {
 }
 
 #[tokio::test]
-async fn ad2_a_proxy_of_ours_is_believed_about_the_client_and_about_nothing_else() {
+async fn ad2_ad3_a_proxy_of_ours_is_believed_about_the_client_and_about_nothing_else() {
     let gateway = behind_a_proxy().await;
     let socket = connect(&gateway, "x_forwarded_for", PROXY).await;
     let mut stream = secure(&gateway, socket).await.unwrap();

@@ -3,7 +3,7 @@
 use crate::{Plan, Route, framing, plan::Rule};
 
 /// Rules of the language that some decision names, beside those of [`framing`]. A test finds one that is missing.
-const OF_LANGUAGE: [&str; 14] = [
+const OF_LANGUAGE: [&str; 15] = [
     "language: address AD-1",
     "language: body length FR-2",
     "language: hosts",
@@ -16,6 +16,7 @@ const OF_LANGUAGE: [&str; 14] = [
     "language: path PA-1",
     "language: path PA-2",
     "language: path PA-3",
+    "language: path PA-6",
     "language: redirect RD-1",
     "language: routes",
 ];

@@ -247,7 +247,7 @@ fn members_are_closed_through_every_combination() {
 
 #[test]
 #[expect(clippy::too_many_lines, reason = "one row for each case")]
-fn parameters_are_known_once_and_of_their_type() {
+fn pa6_parameters_are_known_once_and_of_their_type() {
     let operation = compiled(&with_parameters(&[
         json!({ "name": "limit", "in": "query", "schema": { "type": "integer", "minimum": 1, "maximum": 100 } }),
         json!({ "name": "all", "in": "query", "required": true, "schema": { "type": "boolean" } }),

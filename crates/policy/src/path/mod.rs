@@ -3,6 +3,9 @@
 //! **Invariant:** a path that is not already canonical is refused (PA-1, PA-2), so the gateway and the service
 //! behind it can never read it differently.
 
+/// Most parameters of a query (PA-6): servers make a table of them before anybody looks at one.
+const MOST_PARAMETERS: usize = 128;
+
 /// A request target in canonical form.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Target<'a> {
@@ -126,6 +129,12 @@ fn check_query(query: &str) -> Result<(), Fault> {
                 detail: "the query has a character that must be escaped",
             });
         }
+    }
+    if query.split('&').nth(MOST_PARAMETERS).is_some() {
+        return Err(Fault {
+            rule: "language: path PA-6",
+            detail: "the query has too many parameters",
+        });
     }
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! Tests of the canonical path rules.
 
-use super::{check_path, is_plain, is_unreserved, target, with_ascii_unescaped};
+use super::{MOST_PARAMETERS, check_path, is_plain, is_unreserved, target, with_ascii_unescaped};
 use proptest::prelude::*;
 
 #[test]
@@ -94,6 +94,15 @@ fn the_query_is_split_off_and_checked() {
     ] {
         assert!(target(query).is_err(), "{query}");
     }
+}
+
+#[test]
+fn pa6_a_query_has_so_many_parameters_and_no_more() {
+    let with = |count: usize| format!("/a?{}", vec!["b=c"; count].join("&"));
+    assert!(target(&with(MOST_PARAMETERS)).is_ok());
+    let fault = target(&with(MOST_PARAMETERS + 1)).expect_err("one too many");
+    assert_eq!(fault.rule, "language: path PA-6");
+    assert!(target(&format!("/a?{}", "&".repeat(MOST_PARAMETERS))).is_err());
 }
 
 /// The normal form of RFC 3986 §6.2.2, and single slashes: another way to the same answer.

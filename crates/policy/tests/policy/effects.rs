@@ -705,7 +705,7 @@ const ON_THE_WIRE: &[(&str, &str)] = &[
     ),
     (
         "listeners.*.trusted_proxies.client",
-        "gateway/tests/gateway/trusted_proxies.rs::ad2_a_proxy_of_ours_is_believed_about_the_client_and_about_nothing_else",
+        "gateway/tests/gateway/trusted_proxies.rs::ad2_ad3_a_proxy_of_ours_is_believed_about_the_client_and_about_nothing_else",
     ),
     (
         "listeners.*.trusted_proxies.from",

@@ -1,4 +1,4 @@
-//! Request targets: PA-1 to PA-3. What is matched is what arrives.
+//! Request targets: PA-1 to PA-3, PA-6, FR-13. What is matched is what arrives.
 
 use super::{Arrival, Case, passed, refused, shown};
 
@@ -87,6 +87,9 @@ pub(super) fn cases() -> Vec<Case> {
     ]
     .into_iter()
     .map(|target| refused("PA-2", target, &get(target.as_bytes())).legal());
+    let parameters = |count: usize| format!("/v1/items/a?{}", vec!["b=c"; count].join("&"));
+    let (most, more) = (parameters(128), parameters(129));
+    let many = refused("PA-6", "129 parameters", &get(more.as_bytes())).legal();
     let good = [
         "/v1/items/a",
         "/v1/items/a?b=c",
@@ -98,11 +101,17 @@ pub(super) fn cases() -> Vec<Case> {
         "/v1/items/a!$&'()*+,=:@b",
         "/v1/items/%20",
         "/v1/items/%C3%A9",
+        "/v1/items/a?b=%0D%0AX-Injected:%20c",
+        most.as_str(),
     ]
-    .into_iter()
     .map(|target| {
         let head = format!("GET {target} HTTP/1.1\r\nHost: localhost\r\n\r\n");
         passed("PA-1", target, &head, Arrival::new("GET", target, b""))
     });
-    illegal.chain(spellings).chain(absolute).chain(good).collect()
+    illegal
+        .chain(spellings)
+        .chain(absolute)
+        .chain([many])
+        .chain(good)
+        .collect()
 }

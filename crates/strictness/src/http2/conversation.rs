@@ -111,7 +111,8 @@ impl Ending {
 }
 
 /// The first frame, once it is whole.
-fn take_frame(buffer: &mut Vec<u8>) -> Option<Event> {
+#[must_use]
+pub fn take_frame(buffer: &mut Vec<u8>) -> Option<Event> {
     let (head, rest) = buffer.split_first_chunk::<9>()?;
     let [high, middle, low, kind, flags, stream @ ..] = *head;
     let length = usize::try_from(u32::from_be_bytes([0, high, middle, low])).ok()?;

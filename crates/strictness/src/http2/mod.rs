@@ -7,7 +7,7 @@ mod conversation;
 pub mod frame;
 mod requests;
 
-pub use conversation::{Ending, Event};
+pub use conversation::{Ending, Event, take_frame};
 
 /// Frames, and what is right to do with them.
 #[derive(Debug, Clone)]

@@ -1,5 +1,5 @@
 //! The heads of WebSocket frames (RFC 6455 §5.2): where a frame ends, and whether it is one that may come. What is in it
-//! is not read, and reserved bits are left to extensions.
+//! is not read, and reserved bits are left to extensions, where both sides have agreed on any.
 
 /// Who sends frames.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,6 +15,8 @@ pub(super) enum Side {
 pub(super) struct Frames {
     side: Side,
     most: u64,
+    /// Whether reserved bits may be set.
+    is_extended: bool,
     /// Whether a message has begun and not ended.
     in_message: bool,
     /// Bytes of the header that is being read: two, the rest of the length, the mask.
@@ -33,10 +35,11 @@ pub(super) enum Fault {
 }
 
 impl Frames {
-    pub(super) const fn new(side: Side, most: u64) -> Self {
+    pub(super) const fn new(side: Side, most: u64, is_extended: bool) -> Self {
         Self {
             side,
             most,
+            is_extended,
             in_message: false,
             header: [0; 14],
             read: 0,
@@ -128,6 +131,7 @@ impl Frames {
             _ => 0,
         };
         let is_masked = self.second() & 0x80 != 0;
+        let fits = fits && (self.is_extended || first & 0x70 == 0);
         if fits && self.payload_left >= least && is_masked == (self.side == Side::Client) {
             Ok(())
         } else {
@@ -231,14 +235,14 @@ mod tests {
                 })
                 .collect();
             let bytes = frames.concat();
-            let mut follower = Frames::new(side(is_masked), 1 << 20);
+            let mut follower = Frames::new(side(is_masked), 1 << 20, false);
             let (mut at, mut cuts) = (0, cuts.iter().cycle());
             while at < bytes.len() {
                 let to = (at + cuts.next().unwrap()).min(bytes.len());
                 follower.advance(&bytes[at..to]).unwrap();
                 prop_assert_eq!(follower.is_at_boundary(), ends.contains(&to), "at {}", to);
                 // From here to the end of the frame at hand.
-                let mut finisher = Frames::new(side(is_masked), 1 << 20);
+                let mut finisher = Frames::new(side(is_masked), 1 << 20, false);
                 finisher.advance(&bytes[..to]).unwrap();
                 let taken = finisher.finish(&bytes[to..]).unwrap();
                 prop_assert!(ends.contains(&(to + taken)));
@@ -252,8 +256,8 @@ mod tests {
             let frame = frame(length, is_masked);
             let header = frame.len() - length;
             let most = u64::try_from(length).unwrap();
-            prop_assert_eq!(Frames::new(side(is_masked), most).advance(&frame), Ok(()));
-            prop_assert_eq!(Frames::new(side(is_masked), most - 1).advance(&frame[..header]), Err(Fault::TooLarge));
+            prop_assert_eq!(Frames::new(side(is_masked), most, false).advance(&frame), Ok(()));
+            prop_assert_eq!(Frames::new(side(is_masked), most - 1, false).advance(&frame[..header]), Err(Fault::TooLarge));
         }
     }
 
@@ -261,13 +265,13 @@ mod tests {
     fn a_length_that_no_frame_can_have_is_too_large() {
         let huge = [0x82, 127, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff];
         assert_eq!(
-            Frames::new(Side::Upstream, 1 << 24).advance(&huge),
+            Frames::new(Side::Upstream, 1 << 24, false).advance(&huge),
             Err(Fault::TooLarge)
         );
     }
 
     /// Frames of an upstream, of which the last may not come, and those before may.
-    const MALFORMED: [(&str, &[&[u8]]); 12] = [
+    const MALFORMED: [(&str, &[&[u8]]); 11] = [
         ("masked", &[&[0x81, 0x80, 1, 2, 3, 4]]),
         ("reserved data", &[&[0x83, 0]]),
         ("reserved control", &[&[0x8b, 0]]),
@@ -285,21 +289,34 @@ mod tests {
         ("two bytes of length for one", &[&[0x81, 126, 0, 125]]),
         ("eight for one", &[&[0x81, 127, 0, 0, 0, 0, 0, 0, 0, 1]]),
         ("eight for two", &[&[0x81, 127, 0, 0, 0, 0, 0, 0, 0xff, 0xff]]),
-        ("a reserved bit does not help", &[&[0xf3, 0]]),
     ];
 
     #[test]
     fn a_head_that_is_none_of_the_protocol_is_malformed() {
         for (name, frames) in MALFORMED {
-            let mut follower = Frames::new(Side::Upstream, 1 << 24);
+            let mut follower = Frames::new(Side::Upstream, 1 << 24, false);
             let (last, before) = frames.split_last().unwrap();
             for frame in before {
                 assert_eq!(follower.advance(frame), Ok(()), "{name}");
             }
             assert_eq!(follower.advance(last), Err(Fault::Malformed), "{name}");
         }
-        let unmasked = Frames::new(Side::Client, 9).advance(b"\x81\x02hi");
+        let unmasked = Frames::new(Side::Client, 9, false).advance(b"\x81\x02hi");
         assert_eq!(unmasked, Err(Fault::Malformed));
+    }
+
+    #[test]
+    fn reserved_bits_are_for_extensions() {
+        for bit in [0x40, 0x20, 0x10] {
+            for opcode in [0x81, 0x82, 0x89] {
+                let frame = [opcode | bit, 0];
+                let follow = |is_extended| Frames::new(Side::Upstream, 9, is_extended).advance(&frame);
+                assert_eq!(follow(false), Err(Fault::Malformed), "{bit:x} {opcode:x}");
+                assert_eq!(follow(true), Ok(()), "{bit:x} {opcode:x}");
+            }
+        }
+        let reserved = Frames::new(Side::Upstream, 9, true).advance(&[0xf3, 0]);
+        assert_eq!(reserved, Err(Fault::Malformed), "a reserved opcode stays one");
     }
 
     #[test]

@@ -93,7 +93,8 @@ pub(super) async fn serve(
         Answered::Agreed(head, socket) => {
             upstream::note_answer(ctx, head.status());
             agree(session, ctx, &head).await?;
-            let tunnel = Tunnel::new(websocket);
+            let is_extended = head.headers().contains_key(header::SEC_WEBSOCKET_EXTENSIONS);
+            let tunnel = Tunnel::new(websocket, is_extended);
             let end = tunnel.run(session, socket, Rights::of(ctx).end(shared)).await?;
             ctx.reason = Some(end.as_str());
             Ok(())

@@ -107,11 +107,12 @@ fn after(time: Duration) -> Instant {
 }
 
 impl Tunnel {
-    pub(super) fn new(websocket: WebSocket) -> Self {
+    /// With extensions, reserved bits are theirs (RFC 6455 §5.2).
+    pub(super) fn new(websocket: WebSocket, is_extended: bool) -> Self {
         Self {
             idle: websocket.idle_timeout,
-            from_client: Frames::new(Side::Client, websocket.max_frame),
-            from_upstream: Frames::new(Side::Upstream, websocket.max_frame),
+            from_client: Frames::new(Side::Client, websocket.max_frame, is_extended),
+            from_upstream: Frames::new(Side::Upstream, websocket.max_frame, is_extended),
             pending: Bytes::new(),
             is_client_open: true,
             ending: None,

@@ -84,7 +84,7 @@ const CASES: [(&str, &str, u16, Option<&str>); 13] = [
 ];
 
 #[tokio::test]
-async fn rd_what_comes_in_clear_is_redirected_to_a_name_of_ours_or_refused() {
+async fn rd1_rd2_rd3_rd4_rd5_rd6_what_comes_in_clear_is_redirected_to_a_name_of_ours_or_refused() {
     let gateway = GatewayProcess::start().await;
     for (name, head, status, path) in CASES {
         let mut stream = TcpStream::connect(gateway.http).await.unwrap();

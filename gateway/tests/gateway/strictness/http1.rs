@@ -91,7 +91,7 @@ async fn fr_and_pa_what_is_malformed_ambiguous_or_too_much_is_refused_and_nothin
 }
 
 #[tokio::test]
-async fn fr_pa_and_ad_what_is_legal_arrives_once_in_one_framing_and_without_what_is_ours_to_say() {
+async fn fr13_pa1_pa5_what_is_legal_arrives_once_as_it_was_sent_and_without_what_is_ours_to_say() {
     let edge = Edge::start().await;
     let server = edge.server(b"http/1.1");
     edge.upstream.take();

@@ -117,12 +117,11 @@ async fn a_frame_that_breaks_the_protocol_ends_the_socket_whoever_sends_it() {
         .unwrap();
     assert_eq!(rest(&mut open.client).await, malformed);
     assert_eq!(unmasked_close(&rest(&mut open.server).await).0, 1002);
-    let mut open = sockets.open().await;
-    open.server
-        .write_all(&frame(0x81, b"masked", MASK))
-        .await
-        .unwrap();
-    assert_eq!(rest(&mut open.client).await, malformed);
+    for frame in [frame(0x81, b"masked", MASK), frame(0xc1, b"not agreed", None)] {
+        let mut open = sockets.open().await;
+        open.server.write_all(&frame).await.unwrap();
+        assert_eq!(rest(&mut open.client).await, malformed);
+    }
 }
 
 #[tokio::test]

@@ -28,7 +28,7 @@ fn every_kind(mask: Option<[u8; 4]>) -> Vec<u8> {
 #[tokio::test]
 async fn frames_of_every_kind_go_through_as_they_are() {
     let sockets = Sockets::start("{ idle_timeout: 1min, max_frame: 64KiB }").await;
-    let mut open = sockets.open().await;
+    let mut open = sockets.open_extended().await;
     let (up, down) = (every_kind(MASK), every_kind(None));
     for _ in 0..2 {
         open.client.write_all(&up).await.unwrap();

@@ -76,6 +76,13 @@ impl Sockets {
         self.open_with(&self.handshake(""), AGREED).await
     }
 
+    /// With an extension, which reserved bits are for.
+    pub(super) async fn open_extended(&self) -> Open {
+        let field = "Sec-WebSocket-Extensions: permessage-deflate\r\n";
+        let agreed = AGREED.replacen("\r\n\r\n", &format!("\r\n{field}\r\n"), 1);
+        self.open_with(&self.handshake(field), &agreed).await
+    }
+
     pub(super) async fn open_with(&self, handshake: &str, agreed: &str) -> Open {
         let serving = async {
             let (mut server, _) = self.upstream.accept().await.unwrap();
