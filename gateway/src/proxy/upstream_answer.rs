@@ -6,7 +6,8 @@ use pingora::{Error, ErrorType, Result};
 
 /// Refuses a head that frames its body in no way or in two, and a switch of protocols, which is never asked for here.
 ///
-/// Pingora has taken `Content-Length` away where `Transfer-Encoding` came with it, so that the client reads one framing.
+/// Both framings at once are seen before, by `upstreams::answer_head`. Over TLS, where nobody stands between to read another one,
+/// pingora has taken `Content-Length` away, so that the client reads one framing (RFC 9112 §6.3).
 ///
 /// # Errors
 /// `InvalidHTTPHeader` of the upstream: 502.

@@ -1,5 +1,6 @@
 //! The services behind the gateway at run time: which of their addresses can serve, and which one gets a request.
 
+mod answer_head;
 mod breaker;
 mod budget;
 mod endpoint;

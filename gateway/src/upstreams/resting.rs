@@ -12,7 +12,7 @@ use std::io;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
@@ -25,6 +25,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use super::Endpoint;
+use super::answer_head::AnswerHead;
 use super::socket::Socket;
 
 /// A connection is closed after this long without a request, before the upstream would.
@@ -147,18 +148,20 @@ impl L4Connect for Connect {
         let lent = Lent {
             socket: Some(socket),
             way: self.0.clone(),
+            head: AnswerHead::default(),
             is_left: false,
         };
         Ok(Stream::from(VirtualSocketStream::new(Box::new(lent))))
     }
 }
 
-/// A connection in the hands of pingora.
+/// A connection in the hands of pingora, for one exchange.
 #[derive(Debug)]
 struct Lent {
     /// Always there.
     socket: Option<Socket>,
     way: Arc<Way>,
+    head: AnswerHead,
     is_left: bool,
 }
 
@@ -193,7 +196,16 @@ impl AsyncRead for Lent {
             self.is_left = self.socket()?.is_silent();
             return Poll::Ready(Ok(()));
         }
-        self.socket()?.poll_read(cx, buf)
+        let before = buf.filled().len();
+        ready!(self.socket()?.poll_read(cx, buf))?;
+        let read = buf.filled().get(before..).unwrap_or_default();
+        if self.head.is_framed_twice(read) {
+            return Poll::Ready(Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "an answer with a length and a transfer coding",
+            )));
+        }
+        Poll::Ready(Ok(()))
     }
 }
 
