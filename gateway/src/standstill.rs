@@ -2,12 +2,14 @@
 //! was revoked or retired meanwhile is not known yet. It decides nothing until the control plane has spoken again, and waits
 //! no longer than a moment for that.
 
+use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::metrics::METRICS;
@@ -55,16 +57,26 @@ impl Standstill {
         }
     }
 
-    /// Gives signs of life until `stop`.
-    pub(crate) async fn watch(&self, stop: CancellationToken) {
-        let mut ticks = interval(TICK);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        loop {
-            tokio::select! {
-                () = stop.cancelled() => break,
-                _ = ticks.tick() => self.look(Instant::now()),
+    /// Gives signs of life until `stop`, from a thread of its own: one that compiles a policy or waits for a disk does not
+    /// stand for all.
+    ///
+    /// # Errors
+    /// When there can be no thread; nothing is ever in doubt then.
+    pub(crate) fn watch(self: Arc<Self>, stop: CancellationToken) -> io::Result<()> {
+        let watching = move || {
+            while !stop.is_cancelled() {
+                self.look(Instant::now());
+                thread::park_timeout(TICK);
             }
-        }
+            self.unwatch();
+        };
+        thread::Builder::new()
+            .name("standstill".to_owned())
+            .spawn(watching)
+            .map(drop)
+    }
+
+    fn unwatch(&self) {
         self.alive_ms.store(UNWATCHED, Ordering::Relaxed);
         self.settle(&mut self.lock());
     }
@@ -224,13 +236,11 @@ mod tests {
         assert!(!standstill.is_in_doubt(woken + PATIENCE));
     }
 
-    #[tokio::test]
-    async fn a_gateway_that_stops_watching_leaves_nobody_waiting() {
+    #[test]
+    fn a_gateway_that_stops_watching_leaves_nobody_waiting() {
         let standstill = watched();
         standstill.look(standstill.started + 2 * LONGEST);
-        let stop = CancellationToken::new();
-        stop.cancel();
-        standstill.watch(stop).await;
+        standstill.unwatch();
         assert!(!standstill.is_in_doubt(standstill.started + 100 * LONGEST));
     }
 }

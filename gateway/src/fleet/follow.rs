@@ -33,7 +33,10 @@ pub(super) async fn follow(fleet: Arc<Fleet>, pointers: Pointers, stop: Cancella
         let ended = tokio::select! {
             () = stop.cancelled() => return,
             // Its connection may be dead, and what still comes out of it is old.
-            () = fleet.standstill.begins() => continue,
+            () = fleet.standstill.begins() => {
+                METRICS.fleet_connected.set(0);
+                continue;
+            }
             ended = fleet.listen(&pointers, &mut was_heard) => ended,
         };
         METRICS.fleet_connected.set(0);

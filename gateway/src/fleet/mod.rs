@@ -170,8 +170,9 @@ impl Fleet {
             pointers.insert(stream, sender);
             shutdown.spawn(take::follow(self.clone(), receiver, shutdown.child()));
         }
-        let (standstill, stop) = (self.standstill.clone(), shutdown.child());
-        shutdown.spawn(async move { standstill.watch(stop).await });
+        if let Err(error) = self.standstill.clone().watch(shutdown.child()) {
+            tracing::error!(%error, "a standstill of this process will not be noticed");
+        }
         shutdown.spawn(follow::follow(self.clone(), pointers, shutdown.child()));
         shutdown.spawn(report::report(self.clone(), handed_over.clone()));
         shutdown.spawn(policy_stream::watch_trial(self.clone(), handed_over.clone()));

@@ -82,10 +82,6 @@ impl Gateway {
                 .map(|()| true);
         }
         ctx.charged = Instant::now();
-        if self.shared.standstill.is_in_doubt(ctx.charged) {
-            Box::pin(self.shared.standstill.over()).await;
-            ctx.charged = Instant::now();
-        }
         let mut outcome = request::evaluate(&self.shared, session, ctx).await?;
         let evaluated = Instant::now();
         ctx.phases.evaluate = Some(evaluated.duration_since(ctx.charged));
@@ -177,6 +173,9 @@ impl ProxyHttp for Gateway {
     }
 
     async fn request_filter(&self, session: &mut Session, ctx: &mut Box<RequestContext>) -> Result<bool> {
+        if self.shared.standstill.is_in_doubt(Instant::now()) {
+            Box::pin(self.shared.standstill.over()).await;
+        }
         let checked = request::check(session, ctx).and_then(|()| request::check_client(&self.shared, ctx));
         let identity = ctx.identity().clone();
         // By reference: each wrapper around a future would copy all of it.
