@@ -145,6 +145,8 @@ impl Stage {
         ];
         let mut superuser = PgConnection::connect(&cluster.owner_url()).await?;
         store::begin_with_the_first_kek(&mut superuser).await?;
+        // Before anybody works with the tables: a trigger wants their locks in an order of its own.
+        store::install_failpoints(&mut superuser).await?;
 
         let root = trust::make_root(&setting.binary, directory.path()).await?;
         let control_planes = processes::start_control_planes(setting, directory.path(), &root).await?;
@@ -186,7 +188,6 @@ impl Stage {
             let gateway = stage.start_gateway(setting, number).await?;
             stage.gateways.push(gateway);
         }
-        store::install_failpoints(&mut superuser).await?;
         if setting.lag {
             store::forget_that_gateways_live(&mut superuser).await?;
         }

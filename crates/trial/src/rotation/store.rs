@@ -92,13 +92,6 @@ pub(super) async fn snapshot(auditor: &mut PgConnection) -> sqlx::Result<Vec<Sna
     .await
 }
 
-/// The `seq` of the ring `access`.
-pub(super) async fn seq(auditor: &mut PgConnection) -> sqlx::Result<i64> {
-    sqlx::query_scalar!("SELECT seq FROM control.key_ring WHERE ring = 'access'")
-        .fetch_one(auditor)
-        .await
-}
-
 /// The active key of the ring `access` with its sealed private part, which only the superuser may see.
 pub(super) async fn active_key(superuser: &mut PgConnection) -> sqlx::Result<SealedRow> {
     sqlx::query_as!(
@@ -216,6 +209,12 @@ pub(super) async fn begin_with_the_first_kek(superuser: &mut PgConnection) -> sq
         .execute(superuser)
         .await
         .map(drop)
+}
+
+/// Waits until no transition of the ring `access` is under way.
+pub(super) async fn wait_for_the_ring(superuser: &mut PgConnection) -> sqlx::Result<()> {
+    let statement = "SELECT seq FROM control.key_ring WHERE ring = 'access' FOR UPDATE";
+    superuser.execute(sqlx::raw_sql(statement)).await.map(drop)
 }
 
 /// Makes a ring that no control plane knows: no key of it is published, signs, or is retired.
