@@ -58,7 +58,10 @@ impl RateLimiter {
         let shared: Vec<&Charge> = charges.iter().filter(|charge| charge.limit.is_shared()).collect();
         let sent_ns = self.table.now_ns();
         let answer = match &self.store {
-            Some(store) => store.charge(&shared).await.ok(),
+            Some(store) => {
+                let known_ns = shared.iter().map(|charge| self.table.known_ns(charge));
+                store.charge(&shared, &known_ns.collect::<Vec<_>>()).await.ok()
+            }
             None => None,
         };
         let reserved = match answer {

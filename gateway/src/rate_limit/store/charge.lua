@@ -1,15 +1,15 @@
 -- Charges every limit of a request, or none: the generic cell rate algorithm on the clock of the store.
 --
--- KEYS: one for each limit. ARGV, four for each: microseconds for one unit, burst, units asked for, 1 when the limit
--- refuses (0: shadow). A value is the theoretical arrival time and when this life of the key began, both in microseconds.
+-- KEYS: one for each limit. ARGV, five for each: microseconds for one unit, burst, units asked for, 1 when the limit
+-- refuses (0: shadow), and the backlog that the gateway knows of, for a store that has lost its data. A value is the theoretical arrival time and when this life of the key began, both in microseconds.
 -- Answers whether the units were taken, the time, and for each limit the backlog before and the life of the key.
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
 local asked, refused = {}, 0
 for i, key in ipairs(KEYS) do
-  local at = i * 4
-  local interval, burst = tonumber(ARGV[at - 3]), tonumber(ARGV[at - 2])
-  local cost, enforced = tonumber(ARGV[at - 1]), ARGV[at] == '1'
+  local at = i * 5
+  local interval, burst = tonumber(ARGV[at - 4]), tonumber(ARGV[at - 3])
+  local cost, enforced, known = tonumber(ARGV[at - 2]), ARGV[at - 1] == '1', tonumber(ARGV[at])
   local backlog, born = 0, now
   local kept = redis.call('GET', key)
   if kept then
@@ -18,6 +18,7 @@ for i, key in ipairs(KEYS) do
     backlog = math.min(math.max(arrival - now, 0), interval * burst)
     if backlog > 0 then born = tonumber(since) end
   end
+  backlog = math.max(backlog, math.min(known, interval * burst))
   local wanted = backlog + interval * cost
   local granted = wanted <= interval * burst
   if enforced and not granted then refused = 1 end

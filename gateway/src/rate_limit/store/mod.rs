@@ -80,11 +80,16 @@ impl LimitStore {
         })))
     }
 
-    /// Charges all, or none when one refuses; one answer for each, in the same order.
+    /// Charges all, or none when one refuses; one answer for each, in the same order. `known_ns` is the backlog of each that
+    /// the caller knows of: a store that has lost its data goes on from there.
     ///
     /// # Errors
     /// When that cannot be known. Units may have been taken all the same: they come back by themselves.
-    pub(super) async fn charge(&self, charges: &[&Charge]) -> Result<Vec<Charged>, Unavailable> {
+    pub(super) async fn charge(
+        &self,
+        charges: &[&Charge],
+        known_ns: &[u64],
+    ) -> Result<Vec<Charged>, Unavailable> {
         let mut groups: Vec<(String, Vec<usize>)> = Vec::new();
         for (index, charge) in charges.iter().enumerate() {
             let group = if self.settings.cluster {
@@ -98,11 +103,10 @@ impl LimitStore {
             }
         }
         let calls = groups.iter().map(|(_, members)| {
-            let members: Vec<&Charge> = members
+            let members = members
                 .iter()
-                .filter_map(|index| charges.get(*index).copied())
-                .collect();
-            self.charge_together(members)
+                .filter_map(|index| Some((*charges.get(*index)?, *known_ns.get(*index)?)));
+            self.charge_together(members.collect())
         });
         let answers = futures::future::join_all(calls).await;
         let answers: Vec<_> = answers.into_iter().collect::<Result<_, _>>()?;
@@ -127,20 +131,34 @@ impl LimitStore {
     }
 
     /// One call: whether the units were taken, and what is said of each limit.
-    async fn charge_together(&self, charges: Vec<&Charge>) -> Result<(bool, Vec<Charged>), Unavailable> {
+    async fn charge_together(
+        &self,
+        charges: Vec<(&Charge, u64)>,
+    ) -> Result<(bool, Vec<Charged>), Unavailable> {
         let mut call = self.charge.prepare_invoke();
-        for charge in &charges {
+        for (charge, known_ns) in &charges {
             call.key(self.keys.of(charge));
             call.arg(interval_us(charge));
             call.arg(charge.limit.burst);
             call.arg(charge.cost);
             call.arg(u8::from(charge.limit.mode == Mode::Enforce));
+            call.arg(self.certain_us(*known_ns));
         }
         let answer: Vec<i64> = self.ask(&call).await?;
+        let charges: Vec<&Charge> = charges.iter().map(|(charge, _)| *charge).collect();
         decode(&answer, &charges).ok_or_else(|| {
             tracing::error!("the limit store gave an answer that is none");
             Unavailable
         })
+    }
+
+    /// What is known of a backlog, less what a call may take: of a store that has all its data nothing may be beyond that. In
+    /// a cluster nothing is certain, as another gateway may have given back what was counted in.
+    fn certain_us(&self, known_ns: u64) -> u64 {
+        if self.settings.cluster {
+            return 0;
+        }
+        (known_ns / 1_000).saturating_sub(self.settings.timeout_ms.saturating_mul(1_000))
     }
 
     /// Gives back what was reserved; whatever of it is lost comes back by itself.
@@ -272,7 +290,7 @@ impl LimitStore {
         let mut call = self.charge.prepare_invoke();
         call.key(self.keys.probe());
         // A unit of a millisecond, which refuses nobody.
-        call.arg(1_000).arg(1).arg(1).arg(0);
+        call.arg(1_000).arg(1).arg(1).arg(0).arg(0);
         let charged = timeout(limit, connection.invoke::<Vec<i64>>(&call)).await;
         match charged {
             Ok(Ok(_)) => Ok(()),

@@ -205,6 +205,18 @@ impl Table {
         }
     }
 
+    /// The backlog of a shared limit that this gateway knows of, in nanoseconds; zero for failures, which others may have
+    /// given back.
+    pub(super) fn known_ns(&self, charge: &Charge) -> u64 {
+        if charge.limit.count == Count::Failures {
+            return 0;
+        }
+        let (place, now_ns) = (self.place(&charge.key), self.now_ns());
+        let shard = self.lock(place.shard);
+        let tat_ns = shard.arrivals.get(&place.key);
+        tat_ns.map_or(0, |tat_ns| tat_ns.saturating_sub(now_ns))
+    }
+
     fn refund_unit(&self, unit: Unit<'_>, held_ns: u64) {
         let units = (unit.gcra, unit.cost);
         if !self.refund_at(self.place(unit.key), units, held_ns) {

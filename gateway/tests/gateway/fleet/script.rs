@@ -75,7 +75,7 @@ fn charge(redis: &mut Connection, name: &str, limits: &[Limit; 3], asked: &[Aske
         call.arg(limit.interval_ns() / 1_000)
             .arg(limit.burst())
             .arg(*cost);
-        call.arg(u8::from(*is_enforced));
+        call.arg(u8::from(*is_enforced)).arg(0);
     }
     call.invoke(redis).unwrap()
 }
@@ -263,4 +263,27 @@ async fn a_reservation_of_another_life_of_the_key_gives_nothing_back() {
     let answer = charge(&mut connection, "life", &limits, &asked);
     let hours = (answer[2] + 1_800_000_000) / 3_600_000_000;
     assert_eq!(hours, 1, "one of this life is given back");
+}
+
+#[tokio::test]
+async fn a_key_goes_on_from_the_larger_of_what_the_store_has_and_the_gateway_knows() {
+    const HOUR_US: u64 = 3_600_000_000;
+    let redis = RedisServer::start().await;
+    let mut connection = redis.connection();
+    let script = Script::new(CHARGE);
+    // Of a burst of seven, by the hour: what is known, and the whole hours of backlog that are answered.
+    let mut charge = |known_us: u64| {
+        let mut call = script.prepare_invoke();
+        call.key("known").arg(HOUR_US).arg(7).arg(1).arg(1).arg(known_us);
+        let answer: Vec<u64> = call.invoke(&mut connection).unwrap();
+        (answer[0], answer[2].div_ceil(HOUR_US))
+    };
+    assert_eq!(charge(3 * HOUR_US), (1, 3), "the store has nothing");
+    assert_eq!(charge(2 * HOUR_US), (1, 4), "the store has more");
+    assert_eq!(charge(6 * HOUR_US), (1, 6), "the gateway knows more");
+    assert_eq!(
+        charge(99 * HOUR_US),
+        (0, 7),
+        "nobody is locked out for longer than the burst"
+    );
 }

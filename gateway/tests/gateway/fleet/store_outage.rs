@@ -75,9 +75,10 @@ async fn the_store_is_killed_and_comes_back_under_load_and_nobody_sees_a_500() {
     for gateway in &fleet.gateways {
         wait_for_store(gateway, true).await;
     }
-    // It is empty: the whole burst is there again, and not one more.
-    let after = flood(&fleet, "/exact", 60).await;
-    assert_eq!((count(&after, 200), count(&after, 429)), (60, 120));
+    // It is empty, and goes on from what gateways know: 30 of 60 are used. Of what comes before the one that knows most has
+    // spoken, a unit of each other gateway may count for nothing.
+    let after = count(&flood(&fleet, "/exact", 60).await, 200);
+    assert!((30..=32).contains(&after), "{after}");
 }
 
 #[tokio::test]
