@@ -246,7 +246,7 @@ impl ProxyHttp for Gateway {
     ) -> Result<()> {
         upstream_answer::check(upstream_response)?;
         if upstream_response.status.is_informational() {
-            return Ok(());
+            return upstream::check_total_time(ctx);
         }
         upstream::answered(session, ctx, upstream_response.status)?;
         kept::examine(&self.shared, session, ctx, upstream_response);

@@ -84,7 +84,8 @@ pub(super) async fn peer(ctx: &mut RequestContext) -> Result<Box<HttpPeer>> {
     let Some(attempt) = &ctx.attempt else {
         return Err(Error::new_in(ErrorType::InternalError));
     };
-    let Some((mut peer, way)) = attempt.endpoint().peer(timeouts.connect) else {
+    let deadline = Instant::now().checked_add(timeouts.total);
+    let Some((mut peer, way)) = attempt.endpoint().peer(timeouts.connect, deadline) else {
         fail_attempt(ctx);
         return Err(Error::explain(UPSTREAM_TLS, NO_IDENTITY).into_up());
     };
@@ -194,6 +195,14 @@ pub(super) fn decide_retry(
     if *error.etype() == TRY_ANOTHER {
         error.set_retry(true);
         return error;
+    }
+    if *error.esource() == ErrorSource::Upstream
+        && *error.etype() == ErrorType::ReadError
+        && check_total_time(ctx).is_err()
+    {
+        // Its connection was cut because of that (`upstreams::resting`), and may as well have been.
+        error.etype = ErrorType::ReadTimedout;
+        error.set_retry(false);
     }
     if !is_of_upstream(session, &error) {
         error.set_retry(false);

@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use pingora::upstreams::peer::{HttpPeer, HttpUpstreamRequestPolicy};
@@ -145,8 +145,12 @@ impl Endpoint {
     }
 
     /// The peer, and the way to it where that is in clear; `None` while the gateway has nothing to verify it with. Connecting
-    /// may take so long.
-    pub(crate) fn peer(self: &Arc<Self>, patience: Duration) -> Option<(Box<HttpPeer>, Option<Arc<Way>>)> {
+    /// may take so long, and the whole exchange until `deadline`.
+    pub(crate) fn peer(
+        self: &Arc<Self>,
+        patience: Duration,
+        deadline: Option<Instant>,
+    ) -> Option<(Box<HttpPeer>, Option<Arc<Way>>)> {
         let mut peer = Box::new(self.peer.clone());
         if let Some(tls) = &self.tls {
             tls.current()?.dress(&mut peer);
@@ -155,7 +159,7 @@ impl Endpoint {
             return Some((peer, None));
         }
         // Its own way keeps the time: pingora would copy the future of connecting, and with it that of TLS.
-        let way = Way::to(self, patience);
+        let way = Way::to(self, patience, deadline);
         peer.options.custom_l4 = Some(Arc::new(Connect(way.clone())));
         Some((peer, Some(way)))
     }

@@ -94,19 +94,26 @@ pub(crate) struct Way {
     endpoint: Arc<Endpoint>,
     /// How long connecting may take.
     patience: Duration,
+    /// When the answer must be there whole.
+    deadline: Option<Instant>,
     has_rested: AtomicBool,
     /// The connection once pingora has let go of it, if it would have kept it.
     left: Mutex<Option<Socket>>,
 }
 
 impl Way {
-    pub(super) fn to(endpoint: &Arc<Endpoint>, patience: Duration) -> Arc<Self> {
+    pub(super) fn to(endpoint: &Arc<Endpoint>, patience: Duration, deadline: Option<Instant>) -> Arc<Self> {
         Arc::new(Self {
             endpoint: endpoint.clone(),
             patience,
+            deadline,
             has_rested: AtomicBool::new(false),
             left: Mutex::default(),
         })
+    }
+
+    fn is_late(&self) -> bool {
+        self.deadline.is_some_and(|deadline| Instant::now() > deadline)
     }
 
     async fn connect(&self) -> pingora::Result<Socket> {
@@ -198,6 +205,10 @@ impl AsyncRead for Lent {
         }
         let before = buf.filled().len();
         ready!(self.socket()?.poll_read(cx, buf))?;
+        if self.way.is_late() {
+            // An answer that comes byte by byte would never be over: pingora waits anew for each.
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        }
         let read = buf.filled().get(before..).unwrap_or_default();
         if self.head.is_framed_twice(read) {
             return Poll::Ready(Err(io::Error::new(
