@@ -30,6 +30,10 @@ pub(super) enum End {
     Expired,
     /// The token that opened it was revoked.
     Revoked,
+    /// There are no keys any more that could say whether the token is good.
+    NoKeys,
+    /// Nobody has said for too long what is revoked.
+    StaleRevocations,
     /// The address of the client was blocked.
     Blocked,
     /// The client certificate that opened it is good no longer.
@@ -54,6 +58,8 @@ impl End {
             Self::Upstream => "closed_by_upstream",
             Self::Expired => "token_expired",
             Self::Revoked => "token_revoked",
+            Self::NoKeys => "no_keys",
+            Self::StaleRevocations => "stale_revocations",
             Self::Blocked => "address_blocked",
             Self::Uncertified => "client_certificate",
             Self::Idle => "idle",
@@ -70,6 +76,10 @@ impl End {
             Self::Client | Self::Upstream => None,
             Self::Expired => Some((1008, "the token has expired")),
             Self::Revoked => Some((1008, "the token was revoked")),
+            // Try Again Later, in the IANA registry.
+            Self::NoKeys | Self::StaleRevocations => {
+                Some((1013, "whether the token is good cannot be known now"))
+            }
             Self::Blocked => Some((1008, "nothing is taken from this address")),
             Self::Uncertified => Some((1008, "the client certificate is good no longer")),
             Self::Idle => Some((1001, "idle")),

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 use keyring::Revocation;
-use tokio::io::{AsyncWriteExt as _, split};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, split};
+use tokio::time::timeout;
 
 use super::{Open, Sockets, expect, frame, rest, unmasked_close};
 use crate::gateway_process::{eventually, now};
@@ -64,6 +65,23 @@ async fn j41_a_socket_ends_when_the_address_of_its_client_is_blocked() {
     assert_eq!(
         unmasked_close(&rest(&mut open.server).await),
         (1008, told.to_owned())
+    );
+}
+
+#[tokio::test]
+async fn j41_a_socket_ends_when_nobody_says_any_more_what_is_revoked() {
+    let strict = format!("{LIMITS}\n    revocations_within: 5s");
+    let mut sockets = Sockets::start(&strict).await;
+    let mut open = sockets.open().await;
+    sockets.gateway.keys.kill();
+    let told = "whether the token is good cannot be known now";
+    let mut seen = Vec::new();
+    let ended = timeout(Duration::from_secs(60), open.client.read_to_end(&mut seen)).await;
+    ended.expect("the silence is too long").unwrap();
+    assert_eq!(seen, close(1013, told));
+    assert_eq!(
+        unmasked_close(&rest(&mut open.server).await),
+        (1013, told.to_owned())
     );
 }
 
