@@ -8,6 +8,7 @@ const STATUS: usize = b"HTTP/1.1 ".len();
 
 /// What has been seen of the head of one answer.
 #[derive(Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is seen by itself")]
 pub(super) struct AnswerHead {
     /// The line at hand, lower case, up to its colon and up to the longest name.
     line: [u8; LONGEST],
