@@ -208,10 +208,9 @@ impl ProxyHttp for Gateway {
         reused: bool,
         _peer: &HttpPeer,
         _fd: std::os::fd::RawFd,
-        digest: Option<&Digest>,
+        _digest: Option<&Digest>,
         ctx: &mut Box<RequestContext>,
     ) -> Result<()> {
-        upstream::check_connection(ctx, digest)?;
         if !reused && !upstream::has_rested(ctx) {
             ctx.phases.connected();
         }

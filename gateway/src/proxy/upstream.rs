@@ -3,7 +3,6 @@
 use std::time::{Duration, Instant};
 
 use http::{Method, StatusCode};
-use pingora::protocols::Digest;
 use pingora::proxy::Session;
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorSource, ErrorType, Result, RetryType};
@@ -91,7 +90,7 @@ pub(super) async fn peer(ctx: &mut RequestContext) -> Result<Box<HttpPeer>> {
     };
     peer.options.read_timeout = Some(timeouts.read);
     peer.options.write_timeout = Some(timeouts.read);
-    ctx.way = way;
+    ctx.way = Some(way);
     Ok(peer)
 }
 
@@ -241,19 +240,6 @@ fn note_tls_failure(ctx: &mut RequestContext, error: &Error) {
     if endpoint.is_some_and(|endpoint| endpoint.note_tls_failure(&error.to_string())) {
         ctx.upstream_tls_failed = true;
     }
-}
-
-/// A connection that pingora has made is one that the policy allows.
-///
-/// # Errors
-/// When it speaks a version of TLS that is too old. Nothing was sent.
-pub(super) fn check_connection(ctx: &RequestContext, digest: Option<&Digest>) -> Result<()> {
-    let version = digest.and_then(|digest| Some(digest.ssl_digest.as_ref()?.version.as_ref()));
-    let endpoint = ctx.attempt.as_ref().map(Attempt::endpoint);
-    if endpoint.is_some_and(|endpoint| endpoint.allows(version)) {
-        return Ok(());
-    }
-    Err(Error::explain(UPSTREAM_TLS, "ProtocolVersion: older than the policy allows").into_up())
 }
 
 /// Whether the service failed, and not the client: one that waits for a body is not the one that is slow.
