@@ -37,8 +37,7 @@ impl Evidence for LiveEvidence<'_> {
     }
 
     fn knows_revocations(&self, within: Duration) -> bool {
-        let silence = self.shared.tokens.revocations.silence();
-        silence.is_some_and(|silence| silence <= within)
+        self.shared.tokens.revocations.are_known(within)
     }
 
     fn client_certificate(&self) -> Result<Arc<ClientCertificate>, &'static str> {

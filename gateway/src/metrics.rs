@@ -247,7 +247,7 @@ impl Metrics {
             ),
             acme_waiting: gauges(
                 "portico_acme_waiting",
-                "1 while a certificate is not asked for because an attempt has failed.",
+                "1 while a certificate is not asked for because the last attempt was of no use.",
                 &["certificate"],
             ),
             client_authority_ok: gauges(

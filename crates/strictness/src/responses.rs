@@ -34,7 +34,7 @@ const fn case(name: &'static str, bytes: &'static [u8], expected: Expected) -> C
 
 /// Every case.
 #[rustfmt::skip]
-pub const CASES: [Case; 38] = [
+pub const CASES: [Case; 42] = [
     case("a good answer", b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", Body("ok")),
     case("chunks", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n", Body("ok")),
     case("until the end of the connection", b"HTTP/1.1 200 OK\r\n\r\nok", Body("ok")),
@@ -47,6 +47,10 @@ pub const CASES: [Case; 38] = [
     case("bytes behind the chunks", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nstolen", Body("ok")),
     case("CL.TE", b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n", BadGateway),
     case("TE.CL", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Length: 2\r\n\r\n2\r\nok\r\n0\r\n\r\n", BadGateway),
+    case("CL.TE, a space before the colon", b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nTransfer-Encoding : chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n", BadGateway),
+    case("CL.TE, a tab before the colon", b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nTransfer-Encoding\t: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n", BadGateway),
+    case("TE.CL, blanks before the colons", b"HTTP/1.1 200 OK\r\nTransfer-Encoding \t : chunked\r\nContent-Length \t : 2\r\n\r\n2\r\nok\r\n0\r\n\r\n", BadGateway),
+    case("a name that only begins like one", b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nTransfer-Encoding-X: chunked\r\n\r\nok", Body("ok")),
     case("two lengths", b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\nokk", BadGateway),
     case("one length twice", b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 2\r\n\r\nok", BadGateway),
     case("a list of lengths", b"HTTP/1.1 200 OK\r\nContent-Length: 2, 2\r\n\r\nok", BadGateway),

@@ -1,4 +1,4 @@
-//! How often fetching a certificate was begun without an end, and when it may be begun again; on disk, since a gateway
+//! How often fetching a certificate was begun without a good end, and when it may be begun again; on disk, since a gateway
 //! that is restarted in a loop must not ask in a loop.
 
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ const FIRST_WAIT: TimeDelta = TimeDelta::minutes(1);
 /// The longest wait.
 const LONGEST_WAIT: TimeDelta = TimeDelta::hours(6);
 
-/// The unfinished attempts for one certificate.
+/// The attempts for one certificate that were of no use.
 pub(super) struct Attempts {
     file: PathBuf,
     known: Known,
@@ -59,6 +59,20 @@ impl Attempts {
                 .timestamp()
                 .saturating_add(doubled.min(LONGEST_WAIT.num_seconds())),
         };
+        self.write(known)
+    }
+
+    /// It has ended, and what it brought is due again: the next one has the longest wait.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub(super) fn hold(&self, now: DateTime<Utc>) -> anyhow::Result<()> {
+        let not_before = now.timestamp().saturating_add(LONGEST_WAIT.num_seconds());
+        let begun = self.known.begun.saturating_add(1);
+        self.write(Known { begun, not_before })
+    }
+
+    fn write(&self, known: Known) -> anyhow::Result<()> {
         write_atomically(&self.file, &serde_json::to_vec(&known)?)
     }
 

@@ -3,7 +3,7 @@
 //!
 //! **Invariant:** whatever the authority must not see twice is on disk before it is sent: the account's key before the
 //! account, an order's key with the order, an attempt before the first request of it. So a gateway that is killed at
-//! any moment goes on where it was, and never asks in a loop.
+//! any moment goes on where it was, and never asks in a loop: neither when it fails, nor when what it gets is due again.
 
 mod account;
 mod attempts;
@@ -92,8 +92,7 @@ impl Fetcher {
         }
     }
 
-    /// Whether the certificate is missing, is not for its names any more, or is to be renewed, and no failure is too
-    /// fresh.
+    /// Whether the certificate is wanted, and the last attempt is not too fresh.
     async fn is_due(&mut self, certificate: &Certificate) -> bool {
         let now = self.shared.clock.now();
         let may_begin = Attempts::read(&self.directory, &certificate.name).may_begin(now);
@@ -101,9 +100,12 @@ impl Fetcher {
             .acme_waiting
             .with_label_values(&[certificate.name.as_str()])
             .set(i64::from(!may_begin));
-        if !may_begin {
-            return false;
-        }
+        may_begin && self.is_wanted(certificate).await
+    }
+
+    /// Whether the certificate is missing, is not for its names any more, or is to be renewed.
+    async fn is_wanted(&mut self, certificate: &Certificate) -> bool {
+        let now = self.shared.clock.now();
         let Ok(pair) = read_bounded(&pair_file(&self.directory, &certificate.name), MAX_BYTES) else {
             return true;
         };
@@ -161,7 +163,14 @@ impl Fetcher {
         let pair = order::fetch(self, &account, certificate).await?;
         write_atomically(&pair_file(&self.directory, &certificate.name), pair.as_bytes())?;
         order::forget(&self.directory, &certificate.name)?;
-        attempts.forget()
+        if !self.is_wanted(certificate).await {
+            return attempts.forget();
+        }
+        tracing::error!(
+            certificate = certificate.name,
+            "what the authority has issued is due again at once: is the clock right? the next one is fetched later"
+        );
+        attempts.hold(self.shared.clock.now())
     }
 
     async fn account(&mut self) -> anyhow::Result<Account> {

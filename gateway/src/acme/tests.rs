@@ -31,6 +31,21 @@ fn failures_wait_for_longer_and_longer_and_never_for_more_than_six_hours() {
     assert!(read().may_begin(now));
 }
 
+#[test]
+fn what_is_due_again_at_once_has_the_longest_wait_too() {
+    let directory = tempfile::tempdir().unwrap();
+    let read = || Attempts::read(directory.path(), "gateway");
+    let now = at(1_000_000);
+    read().begin(now).unwrap();
+    read().hold(now).unwrap();
+    let due = now + TimeDelta::hours(6);
+    assert!(!read().may_begin(due - TimeDelta::seconds(1)) && read().may_begin(due));
+    assert!(
+        read().may_begin(now - TimeDelta::days(1_800)),
+        "the clock is right again"
+    );
+}
+
 /// A certificate of 90 days from the first of 2027.
 fn held(names: &[&str], wanted: &str) -> Option<Held> {
     let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();

@@ -24,7 +24,7 @@ pub(crate) fn charged(shared: &Shared, connection: &Connection, refusal: Refusal
         .current()
         .plan
         .charges_of_malformed(connection.client);
-    let states = shared.limiter.charge(&charges);
+    let states = shared.limiter.charge_here(&charges);
     let refusing = states.iter().filter(|state| state.refuses());
     match refusing.map(policy::LimitState::retry_after_seconds).max() {
         Some(seconds) => Refusal {

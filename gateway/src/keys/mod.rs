@@ -160,10 +160,9 @@ impl KeyStore {
         Some(self.current.load().as_ref()?.verifier.generation())
     }
 
-    /// Whether tokens of this key are good.
-    pub(crate) fn knows(&self, kid: &str) -> bool {
-        let current = self.current.load();
-        current.as_ref().is_some_and(|keys| keys.verifier.knows(kid))
+    /// Whether tokens of this key are good; `None` when there are no keys.
+    pub(crate) fn knows(&self, kid: &str) -> Option<bool> {
+        Some(self.current.load().as_ref()?.verifier.knows(kid))
     }
 
     /// Why nothing can be verified; `None` when it can.

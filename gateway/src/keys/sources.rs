@@ -51,8 +51,8 @@ impl KeySources {
         }
     }
 
-    /// Whether a token of this key would still be verified.
-    pub(crate) fn knows(&self, source: &KeySource, kid: &str, now_unix: i64) -> bool {
+    /// Whether a token of this key would still be verified; `None` when there are no keys that count.
+    pub(crate) fn knows(&self, source: &KeySource, kid: &str, now_unix: i64) -> Option<bool> {
         match source {
             KeySource::Portico => self.portico.knows(kid),
             KeySource::File(name) => self.files.knows(name, kid),

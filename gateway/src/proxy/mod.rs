@@ -207,10 +207,9 @@ impl ProxyHttp for Gateway {
         reused: bool,
         _peer: &HttpPeer,
         _fd: std::os::fd::RawFd,
-        digest: Option<&Digest>,
+        _digest: Option<&Digest>,
         ctx: &mut Box<RequestContext>,
     ) -> Result<()> {
-        upstream::check_connection(ctx, digest)?;
         if !reused && !upstream::has_rested(ctx) {
             ctx.phases.connected();
         }
@@ -245,7 +244,7 @@ impl ProxyHttp for Gateway {
     ) -> Result<()> {
         upstream_answer::check(upstream_response)?;
         if upstream_response.status.is_informational() {
-            return Ok(());
+            return upstream::check_total_time(ctx);
         }
         upstream::answered(session, ctx, upstream_response.status)?;
         kept::examine(&self.shared, session, ctx, upstream_response);

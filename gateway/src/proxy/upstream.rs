@@ -3,7 +3,6 @@
 use std::time::{Duration, Instant};
 
 use http::{Method, StatusCode};
-use pingora::protocols::Digest;
 use pingora::proxy::Session;
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorSource, ErrorType, Result, RetryType};
@@ -84,13 +83,14 @@ pub(super) async fn peer(ctx: &mut RequestContext) -> Result<Box<HttpPeer>> {
     let Some(attempt) = &ctx.attempt else {
         return Err(Error::new_in(ErrorType::InternalError));
     };
-    let Some((mut peer, way)) = attempt.endpoint().peer(timeouts.connect) else {
+    let deadline = Instant::now().checked_add(timeouts.total);
+    let Some((mut peer, way)) = attempt.endpoint().peer(timeouts.connect, deadline) else {
         fail_attempt(ctx);
         return Err(Error::explain(UPSTREAM_TLS, NO_IDENTITY).into_up());
     };
     peer.options.read_timeout = Some(timeouts.read);
     peer.options.write_timeout = Some(timeouts.read);
-    ctx.way = way;
+    ctx.way = Some(way);
     Ok(peer)
 }
 
@@ -195,6 +195,14 @@ pub(super) fn decide_retry(
         error.set_retry(true);
         return error;
     }
+    if *error.esource() == ErrorSource::Upstream
+        && *error.etype() == ErrorType::ReadError
+        && check_total_time(ctx).is_err()
+    {
+        // Its connection was cut because of that (`upstreams::resting`), and may as well have been.
+        error.etype = ErrorType::ReadTimedout;
+        error.set_retry(false);
+    }
     if !is_of_upstream(session, &error) {
         error.set_retry(false);
         return error;
@@ -232,19 +240,6 @@ fn note_tls_failure(ctx: &mut RequestContext, error: &Error) {
     if endpoint.is_some_and(|endpoint| endpoint.note_tls_failure(&error.to_string())) {
         ctx.upstream_tls_failed = true;
     }
-}
-
-/// A connection that pingora has made is one that the policy allows.
-///
-/// # Errors
-/// When it speaks a version of TLS that is too old. Nothing was sent.
-pub(super) fn check_connection(ctx: &RequestContext, digest: Option<&Digest>) -> Result<()> {
-    let version = digest.and_then(|digest| Some(digest.ssl_digest.as_ref()?.version.as_ref()));
-    let endpoint = ctx.attempt.as_ref().map(Attempt::endpoint);
-    if endpoint.is_some_and(|endpoint| endpoint.allows(version)) {
-        return Ok(());
-    }
-    Err(Error::explain(UPSTREAM_TLS, "ProtocolVersion: older than the policy allows").into_up())
 }
 
 /// Whether the service failed, and not the client: one that waits for a body is not the one that is slow.

@@ -6,8 +6,7 @@ use pingora::{Error, ErrorType, Result};
 
 /// Refuses a head that frames its body in no way or in two, and a switch of protocols, which is never asked for here.
 ///
-/// Both framings at once are seen before, by `upstreams::answer_head`. Over TLS, where nobody stands between to read another one,
-/// pingora has taken `Content-Length` away, so that the client reads one framing (RFC 9112 §6.3).
+/// Both framings at once are seen before, by `upstreams::answer_head`: pingora takes `Content-Length` away.
 ///
 /// # Errors
 /// `InvalidHTTPHeader` of the upstream: 502.

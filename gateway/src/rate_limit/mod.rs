@@ -48,6 +48,11 @@ impl RateLimiter {
         self.table.charge(charges)
     }
 
+    /// Charges all of it here, what the store counts too: for requests that are not worth a question to the store.
+    pub(crate) fn charge_here(&self, charges: &[Charge]) -> LimitStates {
+        self.table.charge_here(charges)
+    }
+
     /// Makes the outcome of a request final: asks the store for all of its shared limits in one call, or does what the
     /// policy says without it. `charged` is when the others were charged.
     pub(crate) async fn confirm(&self, outcome: &mut Outcome, charged: Instant) -> Reserved {

@@ -126,6 +126,11 @@ impl Revocations {
         self.last_heard.silence()
     }
 
+    /// Whether the control plane has said within this time what is revoked.
+    pub(crate) fn are_known(&self, within: Duration) -> bool {
+        self.silence().is_some_and(|silence| silence <= within)
+    }
+
     /// Sets the metric of [`Revocations::silence`].
     pub(crate) fn report_age(&self) {
         self.last_heard.report(&METRICS.revocations_heard_seconds);

@@ -20,7 +20,7 @@ pub(crate) use client_authority::VerifiedClient;
 pub(crate) use files::TlsFiles;
 pub(crate) use hello::{Greeting, greet};
 pub(crate) use listener::{HTTP_2, Served, TlsEntrance};
-pub(crate) use upstream::{UpstreamTlsSlot, failure as upstream_failure};
+pub(crate) use upstream::{UpstreamIdentity, UpstreamTlsSlot, failure as upstream_failure};
 pub use upstream_files::check_upstream_files;
 pub(crate) use upstream_files::{UpstreamTlsFiles, Wanted as WantedUpstreamTls};
 

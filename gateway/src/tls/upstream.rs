@@ -1,7 +1,7 @@
 //! Who an upstream must be and who the gateway is to it (TLS-8): one consistent set, made from files that were checked.
 //!
-//! **Invariant:** no connection is used for another set than the one it was made with: every set has a number of its own
-//! in the key of the connection pool, and no session is resumed.
+//! **Invariant:** no connection is used for another set than the one it was made with: every set has a number of its own,
+//! by which connections rest, and no session is resumed.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,9 +9,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use anyhow::{Context as _, bail};
 use arc_swap::ArcSwapOption;
 use chrono::{DateTime, Utc};
-use pingora::protocols::tls::CaType;
-use pingora::upstreams::peer::HttpPeer;
-use pingora::utils::tls::{CertKey, WrappedX509, parse_x509};
 use policy::{TlsVersion, UpstreamTls};
 use rustls::client::Resumption;
 use rustls::{ClientConfig, RootCertStore};
@@ -25,8 +22,6 @@ use super::versions;
 
 /// HTTP/2 is not spoken with upstreams.
 const ALPN: &[u8] = b"http/1.1";
-/// What pingora calls TLS 1.3.
-const TLS_1_3: &str = "TLSv1_3";
 
 /// The set in force for one upstream; nothing while its files are wrong and never were right, or have ended.
 #[derive(Debug, Default)]
@@ -125,17 +120,16 @@ impl ClientPair {
 /// What one upstream is shown, and what it must show.
 pub(crate) struct UpstreamIdentity {
     made_of: MadeOf,
-    generation: u64,
-    min: TlsVersion,
-    authorities: Arc<CaType>,
-    client: Option<Arc<CertKey>>,
+    number: u64,
+    /// How many of the authorities had not ended.
+    authorities: usize,
     server_name: ServerName<'static>,
     connector: TlsConnector,
 }
 
 impl std::fmt::Debug for UpstreamIdentity {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "UpstreamIdentity({})", self.generation)
+        write!(f, "UpstreamIdentity({})", self.number)
     }
 }
 
@@ -182,7 +176,7 @@ impl UpstreamIdentity {
         };
         is_same_client
             && Arc::ptr_eq(&self.made_of.authority, &made_of.authority)
-            && self.authorities.len() == authorities
+            && self.authorities == authorities
     }
 
     fn new(
@@ -191,46 +185,28 @@ impl UpstreamIdentity {
         roots: Vec<CertificateDer<'static>>,
         clock: &Clock,
     ) -> anyhow::Result<Self> {
-        static GENERATION: AtomicU64 = AtomicU64::new(1);
+        static NEXT: AtomicU64 = AtomicU64::new(1);
 
-        let wrapped = |certificate: &CertificateDer<'_>| WrappedX509::new(certificate.to_vec(), parse_x509);
-        let client = made_of.client.as_ref().map(|client| {
-            let chain = client.chain.iter().map(|certificate| certificate.to_vec());
-            Arc::new(CertKey::new(chain.collect(), client.key.secret_der().to_vec()))
-        });
-        let authorities: Arc<CaType> = roots.iter().map(wrapped).collect();
+        let authorities = roots.len();
         let connector = Arc::new(config(tls.min, roots, made_of.client.as_deref(), clock)?).into();
-        // With an empty name, pingora would verify nobody.
         let server_name = ServerName::try_from(tls.server_name.clone()).context("server_name")?;
         Ok(Self {
             made_of,
-            generation: GENERATION.fetch_add(1, Ordering::Relaxed),
-            min: tls.min,
+            number: NEXT.fetch_add(1, Ordering::Relaxed),
             authorities,
-            client,
             server_name,
             connector,
         })
     }
 
-    /// Makes a peer one of this set: what it is shown, who vouches for it, and with whom it shares connections.
-    pub(crate) fn dress(&self, peer: &mut HttpPeer) {
-        peer.group_key = self.generation;
-        peer.client_cert_key.clone_from(&self.client);
-        peer.options.ca = Some(self.authorities.clone());
+    /// A number that no other set of this process has.
+    pub(crate) const fn number(&self) -> u64 {
+        self.number
     }
 
-    /// For connections that the gateway makes by itself: WebSockets and health checks.
+    /// What connections are made with.
     pub(crate) const fn connector(&self) -> (&TlsConnector, &ServerName<'static>) {
         (&self.connector, &self.server_name)
-    }
-
-    /// Whether a version, as pingora calls it, is high enough: pingora itself takes TLS 1.2 too.
-    pub(crate) fn allows(&self, version: &str) -> bool {
-        match self.min {
-            TlsVersion::Tls12 => true,
-            TlsVersion::Tls13 => version == TLS_1_3,
-        }
     }
 }
 

@@ -78,6 +78,8 @@ pub(crate) enum Ending {
     Expired,
     /// It, or what it belongs to, was revoked, its key included.
     Revoked,
+    /// There are no keys that count: whether it is good cannot be known (J38).
+    NoKeys,
 }
 
 impl Tokens {
@@ -153,13 +155,15 @@ impl Tokens {
         loop {
             changes.mark_unchanged();
             let now = clock.now().timestamp();
-            if self.revocations.denies(token.marks()).is_some()
-                || !self.keys.knows(&token.rules.keys, &token.kid, now)
-            {
+            let is_known = self.keys.knows(&token.rules.keys, &token.kid, now);
+            if self.revocations.denies(token.marks()).is_some() || is_known == Some(false) {
                 return Ending::Revoked;
             }
             if !token.good.contains(&now) {
                 return Ending::Expired;
+            }
+            if is_known.is_none() {
+                return Ending::NoKeys;
             }
             // Also elapsed when the sender is gone, which it never is before us.
             drop(timeout(Duration::from_secs(1), changes.changed()).await);

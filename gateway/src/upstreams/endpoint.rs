@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use pingora::upstreams::peer::{HttpPeer, HttpUpstreamRequestPolicy};
@@ -92,9 +92,8 @@ impl Endpoint {
         location: Location,
         tls: Option<&PoolTls>,
     ) -> anyhow::Result<Self> {
-        let server_name = tls.map(|tls| tls.rule.server_name.as_str());
         static NEXT: AtomicU64 = AtomicU64::new(0);
-        let peer = peer(&location, server_name).with_context(|| format!("upstream {upstream}"))?;
+        let peer = peer(&location).with_context(|| format!("upstream {upstream}"))?;
         let label = match (written, &location) {
             (UpstreamAddress::Name { host, .. }, Location::Tcp(address)) => format!("{host}/{address}"),
             _ => written.to_string(),
@@ -134,39 +133,28 @@ impl Endpoint {
         let Some(identity) = identity else {
             return Ok(Box::new(socket));
         };
-        let (connector, name) = identity.connector();
-        let stream = connector
-            .connect(name.clone(), socket)
-            .await
-            .inspect_err(|error| {
-                self.note_tls_failure(&error.to_string());
-            })?;
-        Ok(Box::new(stream))
+        let secured = socket.secure(&identity).await.inspect_err(|error| {
+            self.note_tls_failure(&error.to_string());
+        })?;
+        Ok(Box::new(secured))
     }
 
-    /// The peer, and the way to it where that is in clear; `None` while the gateway has nothing to verify it with. Connecting
-    /// may take so long.
-    pub(crate) fn peer(self: &Arc<Self>, patience: Duration) -> Option<(Box<HttpPeer>, Option<Arc<Way>>)> {
+    /// The peer, and the way to it; `None` while the gateway has nothing to verify it with. Connecting
+    /// may take so long, and the whole exchange until `deadline`.
+    pub(crate) fn peer(
+        self: &Arc<Self>,
+        patience: Duration,
+        deadline: Option<Instant>,
+    ) -> Option<(Box<HttpPeer>, Arc<Way>)> {
+        let identity = match &self.tls {
+            Some(tls) => Some(tls.current()?),
+            None => None,
+        };
         let mut peer = Box::new(self.peer.clone());
-        if let Some(tls) = &self.tls {
-            tls.current()?.dress(&mut peer);
-            peer.options.connection_timeout = Some(patience);
-            peer.options.total_connection_timeout = Some(patience);
-            return Some((peer, None));
-        }
-        // Its own way keeps the time: pingora would copy the future of connecting, and with it that of TLS.
-        let way = Way::to(self, patience);
+        // Its own way keeps the time, and speaks TLS: pingora would copy the futures of both.
+        let way = Way::to(self, identity, patience, deadline);
         peer.options.custom_l4 = Some(Arc::new(Connect(way.clone())));
-        Some((peer, Some(way)))
-    }
-
-    /// Whether a version of TLS, as pingora calls it, may be spoken with it.
-    pub(crate) fn allows(&self, version: Option<&str>) -> bool {
-        self.tls.as_ref().is_none_or(|tls| {
-            tls.current()
-                .zip(version)
-                .is_some_and(|(identity, version)| identity.allows(version))
-        })
+        Some((peer, way))
     }
 
     /// Counts and tells what went wrong if that was TLS; whether it was.
@@ -305,12 +293,10 @@ impl Drop for Endpoint {
     }
 }
 
-fn peer(location: &Location, server_name: Option<&str>) -> anyhow::Result<HttpPeer> {
+/// As pingora knows it, which is in clear: TLS is spoken below.
+fn peer(location: &Location) -> anyhow::Result<HttpPeer> {
     let mut peer = match location {
-        Location::Tcp(address) => {
-            let name = server_name.unwrap_or_default().to_owned();
-            HttpPeer::new(address, server_name.is_some(), name)
-        }
+        Location::Tcp(address) => HttpPeer::new(address, false, String::new()),
         Location::Unix(path) => {
             let text = path.to_str().context("the path is not UTF-8")?;
             HttpPeer::new_uds(text, false, String::new())

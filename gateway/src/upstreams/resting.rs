@@ -1,10 +1,11 @@
-//! Connections in clear to upstreams, which rest on their thread between two requests.
+//! Connections to upstreams, which rest on their thread between two requests.
 //!
 //! Pingora's own pool has a task that watches each connection at rest, and a timer for it: for every request both are
 //! made anew, and the kernel is asked who the peer is. Here a connection at rest is an entry in a list, which is looked
-//! at when a request wants one, and every few seconds. Connections over TLS rest in pingora's pool.
+//! at when a request wants one, and every few seconds.
 //!
-//! **Invariant:** a connection rests only after an exchange without an error, at whose end pingora would have kept it.
+//! **Invariant:** a connection rests only after an exchange without an error, at whose end pingora would have kept it. Over
+//! TLS it is used for no other identity than the one that it was made with.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -27,6 +28,7 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 use super::Endpoint;
 use super::answer_head::AnswerHead;
 use super::socket::Socket;
+use crate::tls::UpstreamIdentity;
 
 /// A connection is closed after this long without a request, before the upstream would.
 pub(super) const IDLE: Duration = Duration::from_secs(30);
@@ -42,9 +44,12 @@ thread_local! {
 
 struct Resting {
     socket: Socket,
-    endpoint: u64,
+    owner: Owner,
     since: Instant,
 }
+
+/// Whose connection it is: the address, and the number of the identity, where there is one.
+type Owner = (u64, Option<u64>);
 
 impl Resting {
     fn is_good(&self) -> bool {
@@ -63,9 +68,9 @@ pub(crate) async fn look_after() {
 }
 
 /// The one that came to rest last, if it is still good.
-fn take(endpoint: u64) -> Option<Socket> {
+fn take(owner: Owner) -> Option<Socket> {
     AT_REST.with_borrow_mut(|resting| {
-        while let Some(index) = resting.iter().rposition(|resting| resting.endpoint == endpoint) {
+        while let Some(index) = resting.iter().rposition(|resting| resting.owner == owner) {
             let last = resting.remove(index)?;
             if last.is_good() {
                 return Some(last.socket);
@@ -75,16 +80,12 @@ fn take(endpoint: u64) -> Option<Socket> {
     })
 }
 
-fn put(socket: Socket, endpoint: u64, since: Instant) {
+fn put(socket: Socket, owner: Owner, since: Instant) {
     AT_REST.with_borrow_mut(|resting| {
         if resting.len() >= MOST {
             resting.pop_front();
         }
-        resting.push_back(Resting {
-            socket,
-            endpoint,
-            since,
-        });
+        resting.push_back(Resting { socket, owner, since });
     });
 }
 
@@ -92,27 +93,58 @@ fn put(socket: Socket, endpoint: u64, since: Instant) {
 #[derive(Debug)]
 pub(crate) struct Way {
     endpoint: Arc<Endpoint>,
+    /// Who it must be, and who the gateway is to it, over TLS.
+    identity: Option<Arc<UpstreamIdentity>>,
     /// How long connecting may take.
     patience: Duration,
+    /// When the answer must be there whole.
+    deadline: Option<Instant>,
     has_rested: AtomicBool,
     /// The connection once pingora has let go of it, if it would have kept it.
     left: Mutex<Option<Socket>>,
 }
 
 impl Way {
-    pub(super) fn to(endpoint: &Arc<Endpoint>, patience: Duration) -> Arc<Self> {
+    pub(super) fn to(
+        endpoint: &Arc<Endpoint>,
+        identity: Option<Arc<UpstreamIdentity>>,
+        patience: Duration,
+        deadline: Option<Instant>,
+    ) -> Arc<Self> {
         Arc::new(Self {
             endpoint: endpoint.clone(),
+            identity,
             patience,
+            deadline,
             has_rested: AtomicBool::new(false),
             left: Mutex::default(),
         })
     }
 
+    fn is_late(&self) -> bool {
+        self.deadline.is_some_and(|deadline| Instant::now() > deadline)
+    }
+
+    fn owner(&self) -> Owner {
+        let identity = self.identity.as_ref().map(|identity| identity.number());
+        (self.endpoint.id, identity)
+    }
+
     async fn connect(&self) -> pingora::Result<Socket> {
         let what = "connecting to the upstream";
-        match timeout(self.patience, Socket::connect(&self.endpoint.location)).await {
-            Ok(connected) => connected.or_err(ErrorType::ConnectError, what),
+        let connecting = async {
+            let socket = Socket::connect(&self.endpoint.location).await;
+            let socket = socket.or_err(ErrorType::ConnectError, what)?;
+            match &self.identity {
+                Some(identity) => {
+                    let secured = socket.secure(identity).await;
+                    secured.or_err(ErrorType::TLSHandshakeFailure, what)
+                }
+                None => Ok(socket),
+            }
+        };
+        match timeout(self.patience, connecting).await {
+            Ok(connected) => connected,
             Err(_) => Err(Error::explain(ErrorType::ConnectTimedout, what)),
         }
     }
@@ -126,7 +158,7 @@ impl Way {
     pub(crate) fn rest(&self, now: Instant) {
         let left = self.left.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(socket) = left {
-            put(socket, self.endpoint.id, now);
+            put(socket, self.owner(), now);
         }
     }
 }
@@ -138,8 +170,7 @@ pub(super) struct Connect(pub(super) Arc<Way>);
 #[async_trait]
 impl L4Connect for Connect {
     async fn connect(&self, _address: &SocketAddr) -> pingora::Result<Stream> {
-        let endpoint = &self.0.endpoint;
-        let rested = take(endpoint.id);
+        let rested = take(self.0.owner());
         self.0.has_rested.store(rested.is_some(), Ordering::Relaxed);
         let socket = match rested {
             Some(socket) => socket,
@@ -198,6 +229,10 @@ impl AsyncRead for Lent {
         }
         let before = buf.filled().len();
         ready!(self.socket()?.poll_read(cx, buf))?;
+        if self.way.is_late() {
+            // An answer that comes byte by byte would never be over: pingora waits anew for each.
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        }
         let read = buf.filled().get(before..).unwrap_or_default();
         if self.head.is_framed_twice(read) {
             return Poll::Ready(Err(io::Error::new(

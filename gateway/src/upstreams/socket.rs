@@ -8,6 +8,9 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
+use tokio_rustls::client::TlsStream;
+
+use crate::tls::UpstreamIdentity;
 
 /// Most bytes of one read. Pingora keeps up to nine reads of an answer for a client that is slower than the upstream, and
 /// would read 64 KiB at a time.
@@ -25,6 +28,8 @@ pub(super) enum Location {
 pub(super) enum Socket {
     Unix(UnixStream),
     Tcp(TcpStream),
+    /// Over one of the others.
+    Tls(Box<TlsStream<Socket>>),
 }
 
 impl Socket {
@@ -43,12 +48,27 @@ impl Socket {
         })
     }
 
+    /// Speaks TLS over it from now on.
+    ///
+    /// # Errors
+    /// When the other side is not who it must be, or does not take the gateway for who it is.
+    pub(super) async fn secure(self, identity: &UpstreamIdentity) -> io::Result<Self> {
+        let (connector, name) = identity.connector();
+        let stream = connector.connect(name.clone(), self).await?;
+        Ok(Self::Tls(Box::new(stream)))
+    }
+
     /// Whether it is open, and nothing has come that was not read. Does not wait.
     pub(super) fn is_silent(&self) -> bool {
         let mut byte = [0];
         let read = match self {
             Self::Unix(stream) => stream.try_read(&mut byte),
             Self::Tcp(stream) => stream.try_read(&mut byte),
+            Self::Tls(stream) => {
+                let (socket, session) = stream.get_ref();
+                // Without anything left of what was decrypted.
+                return session.wants_read() && socket.is_silent();
+            }
         };
         read.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
     }
@@ -61,6 +81,7 @@ impl AsyncRead for Socket {
         ready!(match self.get_mut() {
             Self::Unix(stream) => Pin::new(stream).poll_read(cx, &mut part),
             Self::Tcp(stream) => Pin::new(stream).poll_read(cx, &mut part),
+            Self::Tls(stream) => Pin::new(&mut **stream).poll_read(cx, &mut part),
         })?;
         let read = part.filled().len();
         buf.advance(read);
@@ -73,6 +94,7 @@ impl AsyncWrite for Socket {
         match self.get_mut() {
             Self::Unix(stream) => Pin::new(stream).poll_write(cx, buf),
             Self::Tcp(stream) => Pin::new(stream).poll_write(cx, buf),
+            Self::Tls(stream) => Pin::new(&mut **stream).poll_write(cx, buf),
         }
     }
 
@@ -80,6 +102,7 @@ impl AsyncWrite for Socket {
         match self.get_mut() {
             Self::Unix(stream) => Pin::new(stream).poll_flush(cx),
             Self::Tcp(stream) => Pin::new(stream).poll_flush(cx),
+            Self::Tls(stream) => Pin::new(&mut **stream).poll_flush(cx),
         }
     }
 
@@ -87,6 +110,7 @@ impl AsyncWrite for Socket {
         match self.get_mut() {
             Self::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
             Self::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Tls(stream) => Pin::new(&mut **stream).poll_shutdown(cx),
         }
     }
 }

@@ -207,6 +207,18 @@ async fn http_01_fetches_a_certificate_and_renews_it_after_two_thirds_of_its_lif
         shown(&gateway, &issuer).await.is_some_and(|now| now != first)
     })
     .await;
+
+    // Pebble goes by another clock: the new one is due as well.
+    let waiting = r#"portico_acme_waiting{certificate="fetched"}"#;
+    let fetched = r#"portico_acme_attempts_total{certificate="fetched",outcome="fetched"}"#;
+    gateway.counts(waiting, 1).await;
+    assert_eq!(
+        gateway.metric(fetched).await,
+        Some(2),
+        "the authority is left alone"
+    );
+    gateway.clock.advance(TimeDelta::hours(6));
+    gateway.counts(fetched, 3).await;
 }
 
 #[tokio::test]

@@ -98,11 +98,9 @@ impl KeyFiles {
         Some(self.files.load().get(name)?.keys.as_ref()?.generation())
     }
 
-    /// Whether tokens of this key are good.
-    pub(crate) fn knows(&self, name: &str, kid: &str) -> bool {
-        let files = self.files.load();
-        let keys = files.get(name).and_then(|file| file.keys.as_ref());
-        keys.is_some_and(|keys| keys.knows(kid))
+    /// Whether tokens of this key are good; `None` when there are none.
+    pub(crate) fn knows(&self, name: &str, kid: &str) -> Option<bool> {
+        Some(self.files.load().get(name)?.keys.as_ref()?.knows(kid))
     }
 
     /// Verifies a token with the keys of one file, at `now_unix` (Unix seconds).

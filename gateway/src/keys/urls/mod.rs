@@ -122,9 +122,9 @@ impl KeyUrls {
         self.set(url)?.with_keys(now_unix, IssuerKeys::generation)
     }
 
-    pub(crate) fn knows(&self, url: &Arc<KeyUrl>, kid: &str, now_unix: i64) -> bool {
-        let knows = |set: Arc<RemoteSet>| set.with_keys(now_unix, |keys| keys.knows(kid));
-        self.set(url).and_then(knows).unwrap_or(false)
+    /// Whether tokens of this key are good; `None` without a set that counts.
+    pub(crate) fn knows(&self, url: &Arc<KeyUrl>, kid: &str, now_unix: i64) -> Option<bool> {
+        self.set(url)?.with_keys(now_unix, |keys| keys.knows(kid))
     }
 
     /// Verifies a token with the keys of one issuer, at `now_unix` (Unix seconds).

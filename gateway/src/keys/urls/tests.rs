@@ -99,6 +99,22 @@ fn j38_a_set_counts_until_it_is_stale_and_its_copy_no_longer() {
 }
 
 #[test]
+fn j38_whether_a_key_is_good_is_not_known_with_a_stale_set() {
+    let folder = tempfile::tempdir().unwrap();
+    let set = Arc::new(set(folder.path()));
+    fetched(&set, NOW);
+    let urls = KeyUrls::new(folder.path(), folder.path(), Clock::system());
+    assert_eq!(
+        urls.knows(&set.url, "another", NOW),
+        None,
+        "an issuer that was never named"
+    );
+    urls.sets.store(Arc::new(vec![set.clone()]));
+    assert_eq!(urls.knows(&set.url, "another", NOW + 3_600), Some(false));
+    assert_eq!(urls.knows(&set.url, "another", NOW + 3_601), None);
+}
+
+#[test]
 fn j16_a_wrong_document_changes_nothing_and_the_same_one_is_no_other_set() {
     let folder = tempfile::tempdir().unwrap();
     let set = set(folder.path());

@@ -3,6 +3,7 @@
 //! The gateway connects by itself instead of letting pingora upgrade: it must end sockets with a close frame when a token
 //! expires or the process stops, and pingora has no place for that in its loop.
 
+mod agreement;
 mod frames;
 mod rights;
 mod tunnel;
@@ -77,6 +78,7 @@ pub(super) async fn serve(
     }
     let (stream, timeouts) = connect(session, ctx).await?;
     let request = request(session, ctx)?;
+    let offer = request.headers().clone();
     let asked = timeout(timeouts.read.min(timeouts.total), ask(stream, request)).await;
     let answered = match asked {
         Ok(Ok(answered)) => answered,
@@ -91,6 +93,10 @@ pub(super) async fn serve(
     };
     match answered {
         Answered::Agreed(head, socket) => {
+            if let Some(fault) = agreement::fault(&offer, head.headers()) {
+                // What was offered is for the client: it must not be able to take the service away from others.
+                return Err(Error::explain(ErrorType::InvalidHTTPHeader, fault).into_up());
+            }
             upstream::note_answer(ctx, head.status());
             agree(session, ctx, &head).await?;
             let is_extended = head.headers().contains_key(header::SEC_WEBSOCKET_EXTENSIONS);

@@ -12,12 +12,14 @@ use crate::proxy::context::RequestContext;
 use crate::server::Shared;
 use crate::tokens::{AcceptedToken, Ending};
 
-/// How often it is looked whether a client certificate still stands.
+/// How often it is looked at what nobody tells of.
 const LOOK: Duration = Duration::from_secs(1);
 
 /// What a socket was opened with.
 pub(super) struct Rights {
     token: Option<Arc<AcceptedToken>>,
+    /// How old the word of what is revoked may be, where the route asks for that (J41).
+    revocations_within: Option<Duration>,
     client: Option<IpAddr>,
     /// The connection, where its client certificate was asked for.
     certified: Option<Arc<Connection>>,
@@ -29,6 +31,7 @@ impl Rights {
         let is_certified = permit.is_some_and(|permit| permit.client_name().is_some());
         Self {
             token: ctx.token.get().cloned(),
+            revocations_within: permit.and_then(|permit| permit.route().revocations_within),
             client: ctx.client(),
             certified: ctx.connection.clone().filter(|_| is_certified),
         }
@@ -42,6 +45,7 @@ impl Rights {
                 false => End::Stopping,
             },
             end = self.token_ends(shared) => end,
+            () = self.revocations_are_stale(shared) => End::StaleRevocations,
             () = self.is_blocked(shared) => End::Blocked,
             () = self.certificate_falls() => End::Uncertified,
         }
@@ -54,6 +58,18 @@ impl Rights {
         match shared.tokens.ended(token, &shared.clock).await {
             Ending::Expired => End::Expired,
             Ending::Revoked => End::Revoked,
+            Ending::NoKeys => End::NoKeys,
+        }
+    }
+
+    /// What a request would be refused for with 503.
+    async fn revocations_are_stale(&self, shared: &Shared) {
+        let Some(within) = self.revocations_within else {
+            return std::future::pending().await;
+        };
+        let mut ticks = interval(LOOK);
+        while shared.tokens.revocations.are_known(within) {
+            ticks.tick().await;
         }
     }
 

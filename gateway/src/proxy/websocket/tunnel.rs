@@ -1,5 +1,7 @@
 //! An open WebSocket: bytes go through as they are, and it ends with a close frame.
 
+use std::io;
+use std::pin::{Pin, pin};
 use std::time::Duration;
 
 use bytes::{Buf as _, Bytes, BytesMut};
@@ -7,7 +9,7 @@ use pingora::Result;
 use pingora::proxy::Session;
 use policy::WebSocket;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, ReadHalf, WriteHalf, split};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, Sleep, sleep_until, timeout};
 
 use super::frames::{self, Fault, Frames, Side};
 use crate::upstreams::Io;
@@ -28,6 +30,10 @@ pub(super) enum End {
     Expired,
     /// The token that opened it was revoked.
     Revoked,
+    /// There are no keys any more that could say whether the token is good.
+    NoKeys,
+    /// Nobody has said for too long what is revoked.
+    StaleRevocations,
     /// The address of the client was blocked.
     Blocked,
     /// The client certificate that opened it is good no longer.
@@ -52,6 +58,8 @@ impl End {
             Self::Upstream => "closed_by_upstream",
             Self::Expired => "token_expired",
             Self::Revoked => "token_revoked",
+            Self::NoKeys => "no_keys",
+            Self::StaleRevocations => "stale_revocations",
             Self::Blocked => "address_blocked",
             Self::Uncertified => "client_certificate",
             Self::Idle => "idle",
@@ -68,6 +76,10 @@ impl End {
             Self::Client | Self::Upstream => None,
             Self::Expired => Some((1008, "the token has expired")),
             Self::Revoked => Some((1008, "the token was revoked")),
+            // Try Again Later, in the IANA registry.
+            Self::NoKeys | Self::StaleRevocations => {
+                Some((1013, "whether the token is good cannot be known now"))
+            }
             Self::Blocked => Some((1008, "nothing is taken from this address")),
             Self::Uncertified => Some((1008, "the client certificate is good no longer")),
             Self::Idle => Some((1001, "idle")),
@@ -89,13 +101,47 @@ impl From<Fault> for End {
     }
 }
 
+/// What is still to be done towards the upstream, which may take nothing for as long as it likes. Each step can be left
+/// for something more urgent, and begun again.
+#[derive(Default)]
+struct Outgoing {
+    /// Read from the client, and not yet sent.
+    bytes: Bytes,
+    wants_flush: bool,
+    /// The client has said everything.
+    wants_shutdown: bool,
+}
+
+impl Outgoing {
+    const fn is_done(&self) -> bool {
+        self.bytes.is_empty() && !self.wants_flush && !self.wants_shutdown
+    }
+
+    /// # Errors
+    /// When the upstream takes no bytes any more.
+    async fn step(&mut self, writer: &mut WriteHalf<Box<dyn Io>>) -> io::Result<()> {
+        if !self.bytes.is_empty() {
+            let count = writer.write(&self.bytes).await?;
+            self.bytes.advance(count);
+            self.wants_flush = true;
+        } else if self.wants_flush {
+            // Fails when the upstream is gone, which reading from it tells; so does the other one.
+            drop(writer.flush().await);
+            self.wants_flush = false;
+        } else {
+            drop(writer.shutdown().await);
+            self.wants_shutdown = false;
+        }
+        Ok(())
+    }
+}
+
 /// What has gone through.
 pub(super) struct Tunnel {
     idle: Duration,
     from_client: Frames,
     from_upstream: Frames,
-    /// Read from the client, and not yet sent.
-    pending: Bytes,
+    outgoing: Outgoing,
     is_client_open: bool,
     /// Set when the gateway ends the socket, as soon as no frame is cut by that.
     ending: Option<End>,
@@ -113,7 +159,7 @@ impl Tunnel {
             idle: websocket.idle_timeout,
             from_client: Frames::new(Side::Client, websocket.max_frame, is_extended),
             from_upstream: Frames::new(Side::Upstream, websocket.max_frame, is_extended),
-            pending: Bytes::new(),
+            outgoing: Outgoing::default(),
             is_client_open: true,
             ending: None,
         }
@@ -152,33 +198,30 @@ impl Tunnel {
                         timer.as_mut().reset(after(FAREWELL));
                     }
                 },
-                written = writer.write(&self.pending), if !self.pending.is_empty() => {
-                    let Ok(count) = written else { break End::Upstream };
-                    self.pending.advance(count);
-                    if self.pending.is_empty() {
-                        // Fails when the upstream is gone, which reading from it tells.
-                        let _ = writer.flush().await;
+                sent = self.outgoing.step(&mut writer), if !self.outgoing.is_done() => {
+                    if sent.is_err() {
+                        break End::Upstream;
                     }
                 }
                 read = session.read_request_body(), if self.reads_client() => {
-                    timer.as_mut().reset(after(self.idle));
-                    if !self.take_from_client(read.ok().flatten()) {
-                        timer.as_mut().reset(after(FAREWELL));
-                    }
-                    if !self.is_client_open {
-                        // Half of it is closed: what the upstream still says goes through.
-                        let _ = writer.shutdown().await;
-                    }
+                    self.take_from_client(read.ok().flatten());
+                    timer.as_mut().reset(after(self.patience()));
                 }
                 read = reader.read_buf(&mut buffer) => {
                     if !matches!(read, Ok(count) if count > 0) {
                         break if self.is_client_open { End::Upstream } else { End::Client };
                     }
-                    if self.ending.is_none() {
-                        timer.as_mut().reset(after(self.idle));
+                    let was_ending = self.ending.is_some();
+                    if let Some(bytes) = self.take_from_upstream(&mut buffer)
+                        && let Some(end) = self.give(session, bytes, right_ends.as_mut(), timer.as_mut()).await?
+                    {
+                        if let Some((code, reason)) = end.close() {
+                            self.say_goodbye(writer, code, reason).await;
+                        }
+                        return Ok(end);
                     }
-                    if let Some(bytes) = self.take_from_upstream(&mut buffer) {
-                        session.write_response_body(Some(bytes), false).await?;
+                    if !was_ending {
+                        timer.as_mut().reset(after(self.patience()));
                     }
                 }
             }
@@ -186,28 +229,60 @@ impl Tunnel {
         if let Some((code, reason)) = end.close() {
             self.say_goodbye(writer, code, reason).await;
             let farewell = Bytes::from(frames::close(code, reason, None));
-            session.write_response_body(Some(farewell), false).await?;
+            // One that does not listen any more is dropped.
+            let told = timeout(FAREWELL, session.write_response_body(Some(farewell), false)).await;
+            told.unwrap_or(Ok(()))?;
         }
         drop::<ReadHalf<_>>(reader);
         Ok(end)
     }
 
-    fn reads_client(&self) -> bool {
-        self.is_client_open && self.pending.is_empty() && self.ending.is_none()
+    /// Writes to the client. How the socket ends, when the client does not take it in time then: it is in the middle of a
+    /// frame, and hears no more.
+    async fn give(
+        &mut self,
+        session: &mut Session,
+        bytes: Bytes,
+        mut right_ends: Pin<&mut impl Future<Output = End>>,
+        mut timer: Pin<&mut Sleep>,
+    ) -> Result<Option<End>> {
+        let mut writing = pin!(session.write_response_body(Some(bytes), false));
+        loop {
+            tokio::select! {
+                biased;
+                written = &mut writing => return written.map(|()| None),
+                end = &mut right_ends, if self.ending.is_none() => {
+                    self.ending = Some(end);
+                    timer.as_mut().reset(after(FAREWELL));
+                }
+                () = &mut timer, if self.ending.is_some() => return Ok(self.ending),
+            }
+        }
     }
 
-    /// Whether the socket goes on.
-    fn take_from_client(&mut self, read: Option<Bytes>) -> bool {
-        let Some(bytes) = read else {
-            self.is_client_open = false;
-            return true;
-        };
-        if let Err(fault) = self.from_client.advance_whole(&bytes) {
-            self.ending = Some(fault.into());
-            return false;
+    /// How long nothing may come.
+    const fn patience(&self) -> Duration {
+        match self.ending {
+            None => self.idle,
+            Some(_) => FAREWELL,
         }
-        self.pending = bytes;
-        true
+    }
+
+    const fn reads_client(&self) -> bool {
+        self.is_client_open && self.outgoing.is_done() && self.ending.is_none()
+    }
+
+    fn take_from_client(&mut self, read: Option<Bytes>) {
+        let Some(bytes) = read else {
+            // Half of it is closed: what the upstream still says goes through.
+            self.is_client_open = false;
+            self.outgoing.wants_shutdown = true;
+            return;
+        };
+        match self.from_client.advance_whole(&bytes) {
+            Ok(()) => self.outgoing.bytes = bytes,
+            Err(fault) => self.ending = Some(fault.into()),
+        }
     }
 
     /// What goes to the client: everything, or only the rest of a frame when the socket ends.
@@ -233,12 +308,12 @@ impl Tunnel {
         }
         let goodbye = frames::close(code, reason, Some(mask));
         let saying = async {
-            if self.pending.is_empty() && self.from_client.is_at_boundary() {
+            if self.outgoing.bytes.is_empty() && self.from_client.is_at_boundary() {
                 writer.write_all(&goodbye).await?;
             }
             writer.shutdown().await
         };
         // One that does not listen any more is dropped.
-        let _ = tokio::time::timeout(FAREWELL, saying).await;
+        let _ = timeout(FAREWELL, saying).await;
     }
 }

@@ -146,7 +146,7 @@ impl Table {
         self.charge_units(charges, Unit::of)
     }
 
-    /// The same, with shared limits counted here: there is no store.
+    /// The same, with shared limits counted here: the store is away, or not asked.
     pub(super) fn charge_here(&self, charges: &[Charge]) -> LimitStates {
         self.charge_units(charges, Unit::counted_here)
     }

@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::{Fleet, RedisServer, count, flood, member, patient, sign_in};
 use crate::clients::problem;
-use crate::gateway_process::eventually;
+use crate::gateway_process::{POLICY, eventually};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn three_gateways_together_let_through_exactly_the_burst() {
@@ -82,6 +82,35 @@ async fn an_exhausted_limit_is_refused_without_asking_the_store() {
     let before = gateway.metric(denied).await.unwrap_or(0);
     assert_eq!(count(&flood(&fleet, "/exact", 20).await, 429), 20);
     assert_eq!(gateway.metric(denied).await, Some(before + 20));
+}
+
+#[tokio::test]
+async fn malformed_requests_are_counted_here_where_the_store_counts_the_others() {
+    let redis = RedisServer::start().await;
+    let gateway = member(&patient(&redis)).await;
+    let floor = "per-address: { limit: 6000/min, burst: 6000, key: [address] }";
+    let shared =
+        "per-address: { limit: 1/h, burst: 5, key: [address], count_in: store, on_store_down: deny }";
+    assert!(POLICY.contains(floor));
+    let loaded = r#"portico_policy_reloads_total{outcome="loaded"}"#;
+    let before = gateway.metric(loaded).await;
+    gateway.policy_file("base.yaml", &POLICY.replace(floor, shared));
+    eventually("the edit takes effect", || async {
+        gateway.metric(loaded).await > before
+    })
+    .await;
+    let mut statuses = Vec::new();
+    for _ in 0..6 {
+        statuses.push(
+            gateway
+                .raw(b"GET / HTTP/1.1\nHost: localhost\r\n\r\n")
+                .await
+                .status(),
+        );
+    }
+    assert_eq!(statuses, [400, 400, 400, 400, 400, 429]);
+    let good = gateway.get("/api/v1/rates/a").await;
+    assert_eq!(good.status(), 429, "of the same client");
 }
 
 #[tokio::test]

@@ -9,7 +9,13 @@ use super::Edge;
 
 #[tokio::test]
 async fn fr12_answers_of_the_upstream_that_two_readers_would_read_differently_end_as_502() {
-    let edge = Edge::start().await;
+    for edge in [Edge::start().await, Edge::over_tls().await] {
+        assert_eq!(wrong_answers(&edge).await, Vec::<String>::new());
+    }
+}
+
+/// What comes out that should not.
+async fn wrong_answers(edge: &Edge) -> Vec<String> {
     let server = edge.server(b"http/1.1");
     let request = b"GET /v1/items/a HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
     let patience = Patience {
@@ -43,7 +49,7 @@ async fn fr12_answers_of_the_upstream_that_two_readers_would_read_differently_en
             ));
         }
     }
-    assert_eq!(wrong, Vec::<String>::new());
+    wrong
 }
 
 /// A small body without its framing.

@@ -7,11 +7,18 @@ mod http1;
 mod http2;
 mod slow;
 
+use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 
 use strictness::{Recorder, Server};
+use tokio::io::copy_bidirectional;
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsAcceptor;
 
+use crate::authority::Authority;
 use crate::gateway_process::{GatewayProcess, POLICY};
+use crate::tls_upstream::met_with;
 
 /// A gateway in front of a recorder.
 struct Edge {
@@ -22,12 +29,27 @@ struct Edge {
 impl Edge {
     async fn start() -> Self {
         let upstream = Recorder::start().await.unwrap();
+        let address = format!("    address: http://{}\n", upstream.address);
+        Self::reaching(upstream, &address, |_| ()).await
+    }
+
+    /// The recorder is reached over TLS.
+    async fn over_tls() -> Self {
+        service_runtime::crypto::install_provider();
+        let authority = Authority::new("authority of the core");
+        let upstream = Recorder::start().await.unwrap();
+        let address = before(upstream.address, &authority).await;
+        let tls = "{ min: \"1.3\", authority: core, server_name: core.bank.internal }";
+        let address = format!("    address: \"https://{address}\"\n    tls: {tls}\n");
+        let write =
+            |directory: &Path| std::fs::write(directory.join("core.ca.pem"), authority.pem()).unwrap();
+        Self::reaching(upstream, &address, write).await
+    }
+
+    async fn reaching(upstream: Recorder, address: &str, prepare: impl FnOnce(&Path)) -> Self {
         let core = "    address: unix:core.sock\n    authorization: forward\n";
         assert!(POLICY.contains(core));
-        let address = format!(
-            "    address: http://{}\n    authorization: strip\n",
-            upstream.address
-        );
+        let address = format!("{address}    authorization: strip\n");
         let routes: String = [("GET", "/v1/items/{id}"), ("DELETE", "/v1/items/{id}"), ("POST", "/v1/items")]
             .into_iter()
             .map(|(method, path)| {
@@ -38,7 +60,7 @@ impl Edge {
             })
             .collect();
         let policy = format!("{}{routes}", POLICY.replace(core, &address));
-        let gateway = GatewayProcess::with(&policy, |_| ()).await;
+        let gateway = GatewayProcess::with_policy(&policy, prepare).await;
         Self { gateway, upstream }
     }
 
@@ -50,4 +72,25 @@ impl Edge {
             tls: Arc::new(tls),
         }
     }
+}
+
+/// TLS in front of a server in clear.
+async fn before(server: SocketAddr, authority: &Authority) -> SocketAddr {
+    let acceptor = TlsAcceptor::from(Arc::new(met_with(
+        &authority.issue(&["core.bank.internal"]),
+        None,
+    )));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((client, _)) = listener.accept().await {
+            let acceptor = acceptor.clone();
+            tokio::spawn(async move {
+                let mut client = acceptor.accept(client).await?;
+                let mut server = TcpStream::connect(server).await?;
+                copy_bidirectional(&mut client, &mut server).await
+            });
+        }
+    });
+    address
 }

@@ -2,6 +2,7 @@
 
 mod addresses;
 mod breaker;
+mod dripping;
 mod health;
 mod killed;
 mod resting;

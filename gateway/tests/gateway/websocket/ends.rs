@@ -1,12 +1,15 @@
 //! How a socket ends when neither side ends it.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use chrono::TimeDelta;
 use keyring::Revocation;
-use tokio::io::AsyncWriteExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, split};
+use tokio::time::timeout;
 
-use super::{Sockets, expect, frame, rest, unmasked_close};
+use super::{Open, Sockets, expect, frame, rest, unmasked_close};
 use crate::gateway_process::{eventually, now};
 use crate::revocations::lock_out;
 
@@ -66,6 +69,23 @@ async fn j41_a_socket_ends_when_the_address_of_its_client_is_blocked() {
 }
 
 #[tokio::test]
+async fn j41_a_socket_ends_when_nobody_says_any_more_what_is_revoked() {
+    let strict = format!("{LIMITS}\n    revocations_within: 5s");
+    let mut sockets = Sockets::start(&strict).await;
+    let mut open = sockets.open().await;
+    sockets.gateway.keys.kill();
+    let told = "whether the token is good cannot be known now";
+    let mut seen = Vec::new();
+    let ended = timeout(Duration::from_secs(60), open.client.read_to_end(&mut seen)).await;
+    ended.expect("the silence is too long").unwrap();
+    assert_eq!(seen, close(1013, told));
+    assert_eq!(
+        unmasked_close(&rest(&mut open.server).await),
+        (1013, told.to_owned())
+    );
+}
+
+#[tokio::test]
 async fn the_close_frame_never_stands_inside_of_another_frame() {
     let sockets = Sockets::start(LIMITS).await;
     let mut open = sockets.open().await;
@@ -90,6 +110,33 @@ async fn a_side_that_does_not_end_its_frame_is_cut_off() {
     expect(&mut open.client, &long[..10_000]).await;
     sockets.gateway.clock.advance(TimeDelta::seconds(600));
     assert_eq!(rest(&mut open.client).await, b"");
+}
+
+#[tokio::test]
+async fn j47_a_socket_ends_although_its_client_reads_nothing() {
+    let sockets = Sockets::start(LIMITS).await;
+    let Open { client, server, .. } = sockets.open().await;
+    let (mut reader, mut writer) = split(server);
+    let sent = Arc::new(AtomicUsize::new(0));
+    let counted = sent.clone();
+    tokio::spawn(async move {
+        let bytes = frame(0x82, &[5; 65_000], None);
+        while writer.write_all(&bytes).await.is_ok() {
+            counted.fetch_add(1, Ordering::Relaxed);
+        }
+    });
+    let mut before = 0;
+    let mut same = 0;
+    eventually("nothing goes through any more", || {
+        let now = sent.load(Ordering::Relaxed);
+        same = if now == before { same + 1 } else { 0 };
+        before = now;
+        std::future::ready(now > 0 && same > 20)
+    })
+    .await;
+    sockets.gateway.clock.advance(TimeDelta::seconds(600));
+    assert_eq!(unmasked_close(&rest(&mut reader).await).0, 1008);
+    drop(client);
 }
 
 #[tokio::test]

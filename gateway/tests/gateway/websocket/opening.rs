@@ -3,7 +3,7 @@
 use serde_json::json;
 use tokio::io::AsyncWriteExt as _;
 
-use super::{KEY, Sockets, expect, frame};
+use super::{AGREED, KEY, Sockets, expect, frame};
 use crate::clients::problem;
 use crate::raw_upstream::read_message;
 
@@ -122,6 +122,35 @@ async fn an_upstream_that_does_not_agree_is_heard_and_one_that_is_away_is_503() 
     client.write_all(handshake.as_bytes()).await.unwrap();
     let answer = super::read_head(&mut client).await;
     assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
+}
+
+#[tokio::test]
+async fn an_upstream_that_agrees_to_something_else_opens_nothing() {
+    let sockets = Sockets::start(LIMITS).await;
+    let handshake = sockets.handshake("");
+    for (old, new) in [
+        ("s3pPLMBiTxaQ9kYGzzhZRbK+xOo=", "s3pPLMBiTxaQ9kYGzzhZRbK+xOp="),
+        ("Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n", ""),
+        ("Upgrade: websocket", "Upgrade: h2c"),
+        (
+            "\r\n\r\n",
+            "\r\nSec-WebSocket-Extensions: permessage-deflate\r\n\r\n",
+        ),
+        ("\r\n\r\n", "\r\nSec-WebSocket-Protocol: chat\r\n\r\n"),
+    ] {
+        let agreed = AGREED.replacen(old, new, 1);
+        assert_ne!(agreed, AGREED);
+        let agreeing = async {
+            let (mut server, _) = sockets.upstream.accept().await.unwrap();
+            read_message(&mut server, &mut Vec::new()).await.unwrap();
+            server.write_all(agreed.as_bytes()).await.unwrap();
+            server
+        };
+        let ((_, answer), _server) = tokio::join!(sockets.ask(&handshake), agreeing);
+        assert!(answer.starts_with("HTTP/1.1 502 "), "{agreed}\n{answer}");
+        let answer = answer.to_ascii_lowercase();
+        assert!(!answer.contains("sec-websocket"), "{answer}");
+    }
 }
 
 #[tokio::test]
