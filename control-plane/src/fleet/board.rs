@@ -63,7 +63,7 @@ pub(super) struct Board {
     policy: Option<Head>,
     nodes: HashMap<String, Assigned>,
     /// When all of this was stated and read last; none while something could not be stated.
-    read_at: Option<Instant>,
+    pub(super) read_at: Option<Instant>,
 }
 
 impl Board {
