@@ -108,7 +108,7 @@ pub struct Rules {
     pub bake_s: u32,
     /// How long a gateway that has the policy may be silent, seconds.
     pub silence_s: u32,
-    /// How long a gateway may take from the pointer to `healthy`, seconds.
+    /// How long a gateway may take from the pointer to `healthy`, and may be without it later, seconds.
     pub patience_s: u32,
     /// Fewer requests than these prove nothing.
     pub least_requests: u64,
@@ -146,6 +146,8 @@ pub struct RolloutNode {
     pub silent_s: i64,
     /// Whether it said that the policy is healthy; in shadow, that it is tried.
     pub is_healthy: bool,
+    /// Seconds since it was healthy last, or since it was given the policy; only while somebody watched.
+    pub unhealthy_s: i64,
     /// Why it did not take the policy over.
     pub objection: Option<Objection>,
     /// What it has served since this phase began.
@@ -179,7 +181,7 @@ pub fn step(
     if phase.is_over() {
         return Next::Wait(format!("the roll-out is {phase}"));
     }
-    if let Some(harm) = harm_of_nodes(since_s, group, rules) {
+    if let Some(harm) = harm_of_nodes(group, rules) {
         return Next::Halt(harm);
     }
     let served = sum(group.iter().map(|node| &node.traffic));
@@ -223,7 +225,7 @@ pub fn members<'n>(
     order.into_iter().take(size).map(|(_, name)| name).collect()
 }
 
-fn harm_of_nodes(since_s: i64, group: &[RolloutNode], rules: &Rules) -> Option<String> {
+fn harm_of_nodes(group: &[RolloutNode], rules: &Rules) -> Option<String> {
     for node in group {
         if let Some(objection) = &node.objection {
             return Some(format!("{} refuses it: {}", node.name, objection.message));
@@ -231,8 +233,11 @@ fn harm_of_nodes(since_s: i64, group: &[RolloutNode], rules: &Rules) -> Option<S
         if node.silent_s > i64::from(rules.silence_s) {
             return Some(format!("{} has been silent for {} s", node.name, node.silent_s));
         }
-        if !node.is_healthy && since_s > i64::from(rules.patience_s) {
-            return Some(format!("{} is not healthy after {since_s} s", node.name));
+        if !node.is_healthy && node.unhealthy_s > i64::from(rules.patience_s) {
+            return Some(format!(
+                "{} has not been healthy for {} s",
+                node.name, node.unhealthy_s
+            ));
         }
     }
     None

@@ -30,6 +30,7 @@ pub(super) fn node(name: &str, traffic: Traffic) -> RolloutNode {
         name: name.to_owned(),
         silent_s: 1,
         is_healthy: true,
+        unhealthy_s: 0,
         objection: None,
         traffic,
         shadow: None,
@@ -59,11 +60,18 @@ fn a_healthy_group_advances_when_it_was_watched_long_enough() {
     assert_eq!(after(60, &late, &rest), waits);
     let behind = [node("c", traffic(2, 30, 3)), late[0].clone()];
     assert_eq!(after(60, &behind, &rest), waits, "whichever of the group it is");
-    assert_eq!(after(120, &late, &rest), waits, "its patience is not over");
+    late[0].unhealthy_s = 120;
+    assert_eq!(after(900, &late, &rest), waits, "the patience is not over");
     let short = Rules { bake_s: 60, ..RULES };
     let later = step(Phase::Canary, 100, &late, &rest, &Traffic::default(), &short);
     assert_eq!(later, waits, "the time is over, and it is not healthy");
-    assert!(halts(&after(121, &late, &rest), "not healthy after 121 s"));
+    late[0].unhealthy_s = 121;
+    assert!(halts(
+        &after(121, &late, &rest),
+        "a has not been healthy for 121 s"
+    ));
+    late[0].is_healthy = true;
+    assert_eq!(after(300, &late, &rest), Next::Advance(Phase::Quarter));
 }
 
 #[test]
