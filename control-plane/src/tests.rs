@@ -103,6 +103,7 @@ async fn the_process_serves_its_socket_says_when_it_is_ready_and_stops_in_order(
         r#"portico_signing_key_rotations_total{ring="access"} 0"#,
         r#"portico_keyset_seq{ring="access"} 1"#,
         r#"portico_fleet_nodes{standing="IN_SYNC"} 0"#,
+        "portico_fleet_clocks_off 0",
         "portico_fleet_trust_version 0",
     ];
     let shown = async {

@@ -171,6 +171,13 @@ async fn round(
                 "TWO GATEWAYS HAVE ONE NAME: rotations wait for both, and roll-outs leave them out"
             );
         }
+        for (node, offset_ms) in fleet.clocks_off() {
+            tracing::error!(
+                node,
+                offset_ms,
+                "THE CLOCK OF A GATEWAY IS WRONG: beyond 30 s it judges tokens wrongly"
+            );
+        }
     }
     published.map(drop)
 }
