@@ -22,6 +22,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::messages::{LATENCY_BOUNDS_US, Objection, ShadowCounts, Traffic};
 
+/// From so many requests on it is no chance that half of them fail, where too few for a comparison were served.
+const FEW_REQUESTS: u64 = 20;
+/// That half, in thousandths.
+const MANIFEST_FAILURES: u64 = 500;
+
 /// How far a roll-out is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -193,7 +198,8 @@ pub fn step(
     };
     let harm = match phase {
         Phase::Shadow => harm_in_shadow(group, rules),
-        _ => harm_of_traffic(&served, baseline, rules),
+        _ => harm_of_traffic(&served, baseline, rules)
+            .or_else(|| manifest_harm(&served, &others, before, rules)),
     };
     if let Some(harm) = harm {
         return Next::Halt(harm);
@@ -289,6 +295,24 @@ fn harm_of_traffic(served: &Traffic, baseline: &Traffic, rules: &Rules) -> Optio
     let most = slowest_before.saturating_mul(rules.latency_percent.into()) / 100;
     (slowest > most)
         .then(|| format!("one request in a hundred takes {slowest} µs or more, {slowest_before} µs before"))
+}
+
+/// Half or more of a few requests fail, and not of those before them: not to be waited out until there are enough of them to
+/// compare.
+fn manifest_harm(served: &Traffic, others: &Traffic, before: &Traffic, rules: &Rules) -> Option<String> {
+    let share = |traffic: &Traffic| match traffic.requests >= FEW_REQUESTS {
+        true => thousandths(traffic.failures, traffic.requests),
+        false => 0,
+    };
+    let baseline = if others.requests >= FEW_REQUESTS {
+        others
+    } else {
+        before
+    };
+    let (failures, failures_before) = (share(served), share(baseline));
+    let is_worse = failures > failures_before.saturating_add(rules.failures_rise.into());
+    (failures >= MANIFEST_FAILURES && is_worse)
+        .then(|| format!("{} of {} requests fail", served.failures, served.requests))
 }
 
 /// Rounded down: a share is above a bound only when it really is.
