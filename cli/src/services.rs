@@ -49,6 +49,7 @@ pub(crate) fn control_plane(arguments: &ServiceArguments) -> anyhow::Result<Outc
         |settings: &control_plane::Settings| settings.faults(environment),
     )?;
     if arguments.check_settings {
+        settings.secrets().give_back_now();
         return Ok(settings_are_good("control-plane", environment));
     }
     control_plane::run(settings, environment)?;
@@ -64,6 +65,7 @@ pub(crate) fn core_api(arguments: &ServiceArguments) -> anyhow::Result<Outcome> 
         |settings: &core_api::Settings| settings.faults(environment),
     )?;
     if arguments.check_settings {
+        settings.secrets().give_back_now();
         return Ok(settings_are_good("core-api", environment));
     }
     core_api::run(settings, environment)?;

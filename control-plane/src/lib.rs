@@ -53,6 +53,14 @@ const DRAIN: Duration = Duration::from_secs(5);
 /// under, or a listener cannot be made. A database that is down is no
 /// error: the process waits for it and says so in its readiness.
 pub fn run(settings: Settings, environment: Environment) -> anyhow::Result<()> {
+    let secrets = settings.secrets();
+    let ran = run_with(settings, environment);
+    // Where it could not begin, nobody has.
+    secrets.give_back_now();
+    ran
+}
+
+fn run_with(settings: Settings, environment: Environment) -> anyhow::Result<()> {
     let faults = settings.faults(environment);
     if !faults.is_empty() {
         return Err(SettingsError(faults).into());

@@ -155,7 +155,7 @@ impl RotationSettings {
 impl Settings {
     /// Every secret of these settings.
     #[must_use]
-    pub(crate) fn secrets(&self) -> ServiceSecrets {
+    pub fn secrets(&self) -> ServiceSecrets {
         let secrets = ServiceSecrets::default()
             .with(&self.database.url)
             .with_key(&self.kek);

@@ -1,7 +1,7 @@
 //! The whole process, but for its signals: real sockets, a real database, readiness, and an orderly end.
 
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use database::DatabaseSettings;
@@ -103,6 +103,7 @@ async fn the_process_serves_its_socket_says_when_it_is_ready_and_stops_in_order(
         r#"portico_signing_key_rotations_total{ring="access"} 0"#,
         r#"portico_keyset_seq{ring="access"} 1"#,
         r#"portico_fleet_nodes{standing="IN_SYNC"} 0"#,
+        "portico_fleet_clocks_off 0",
         "portico_fleet_trust_version 0",
     ];
     let shown = async {
@@ -163,15 +164,15 @@ async fn a_wrong_key_encryption_key_is_seen_before_work_is_taken() {
     );
 }
 
-/// Settings whose login to the database Vault lends, for an hour and once more for a short time.
-async fn lent(database: &TestDatabase, dir: &Path, fake: &Fake) -> Settings {
+/// A file of settings whose login to the database Vault lends, and of which this is the rest.
+fn lends(database: &TestDatabase, dir: &Path, fake: &Fake, rest: &str) -> PathBuf {
     let token = dir.join("token");
     std::fs::write(&token, TOKEN).unwrap();
     let address = database.url_as("nobody").replace("user=nobody", "");
     let text = format!(
         "secrets: {{vault: {{address: '{}', ca_file: '{}', auth: {{token_file: '{}'}}}}}}
 database: {{url: 'vault-lease://database/creds/{}', address: '{address}', role: portico_control, acquire_timeout_ms: 60000}}
-",
+{rest}",
         fake.url(),
         fake.ca.path().display(),
         token.display(),
@@ -179,6 +180,12 @@ database: {{url: 'vault-lease://database/creds/{}', address: '{address}', role: 
     );
     let file = dir.join("settings.yaml");
     std::fs::write(&file, text).unwrap();
+    file
+}
+
+/// Settings whose login to the database Vault lends, for an hour and once more for a short time.
+async fn lent(database: &TestDatabase, dir: &Path, fake: &Fake) -> Settings {
+    let file = lends(database, dir, fake, "");
     let read = tokio::task::spawn_blocking(move || load::<Settings>("control-plane", Some(&file)).unwrap());
     Settings {
         database: read.await.unwrap().database,
@@ -235,11 +242,45 @@ async fn what_listens_changes_over_to_the_login_of_today_which_is_given_back_in_
     shutdown.trigger();
     let ended = tokio::time::timeout(DEADLINE, process.join_next()).await.unwrap();
     ended.unwrap().unwrap().unwrap();
-    let given_back: Vec<_> = vault
+    assert_eq!(given_back(&vault), [false, true], "the first ends by itself");
+}
+
+/// Of everything that was lent.
+fn given_back(vault: &Vault) -> Vec<bool> {
+    vault
         .leases
         .lent()
         .iter()
         .map(|lent| lent.is_given_back)
-        .collect();
-    assert_eq!(given_back, [false, true], "the first ends by itself");
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_lent_for_a_start_that_fails_is_given_back() {
+    let database = TestDatabase::create().await;
+    let dir = tempfile::tempdir().unwrap();
+    let (vault, fake) = Vault::start().await;
+    vault.leases.set(Terms {
+        seconds: 3_600,
+        is_renewable: true,
+        renewed: None,
+    });
+    let file = lends(&database, dir.path(), &fake, "kek: env:PORTICO_NOT_SET\n");
+    let read =
+        tokio::task::spawn_blocking(move || load::<Settings>("control-plane", Some(&file)).unwrap_err());
+    let refused = read.await.unwrap().to_string();
+    assert!(refused.contains("PORTICO_NOT_SET: is not set"), "{refused}");
+    assert_eq!(given_back(&vault), [true], "another secret is missing");
+
+    let wrong = Settings {
+        kek: WrappingKey::default(),
+        ..lent(&database, dir.path(), &fake).await
+    };
+    let ran = tokio::task::spawn_blocking(|| run(wrong, Environment::Test));
+    assert!(ran.await.unwrap().is_err());
+    assert_eq!(
+        given_back(&vault),
+        [true, true],
+        "the settings are wrong together"
+    );
 }

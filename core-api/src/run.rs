@@ -29,6 +29,14 @@ const GRACE: Duration = Duration::from_secs(10);
 /// # Errors
 /// When the settings are wrong (all faults in one error), or something that serving needs cannot be had.
 pub fn run(settings: Settings, environment: Environment) -> anyhow::Result<()> {
+    let secrets = settings.secrets();
+    let ran = run_with(settings, environment);
+    // Where it could not begin, nobody has.
+    secrets.give_back_now();
+    ran
+}
+
+fn run_with(settings: Settings, environment: Environment) -> anyhow::Result<()> {
     let faults = settings.faults(environment);
     if !faults.is_empty() {
         return Err(SettingsError(faults).into());

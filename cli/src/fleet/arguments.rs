@@ -17,8 +17,8 @@ Examples:
   portico fleet export > begin.json       what a new gateway can begin with while the control plane is away
 
 Standings, from good to bad: IN_SYNC; PENDING (told less than a minute ago); STALE (longer); DRIFTED (its memory is not
-what it says it took over, or a listener waits for a restart); REFUSED; INCOMPATIBLE; UNREACHABLE (no heartbeat for
-15 s); CONFLICT (two processes speak as it).")]
+what it says it took over, a listener waits for a restart, or its clock is wrong); REFUSED; INCOMPATIBLE; UNREACHABLE (no
+heartbeat for 15 s); CONFLICT (two processes speak as it).")]
 pub(crate) enum FleetCommand {
     /// Show every gateway with its standing; exit 1 when one is worse than PENDING.
     Status(AskArguments),

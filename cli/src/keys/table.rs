@@ -110,7 +110,10 @@ pub(super) fn ended(ended: &Value) -> String {
         if is_new { "is" } else { "was already" },
         text(ended, "state"),
         text(ended, "active"),
-        text(ended, "standby"),
+        match ended.get("standby").and_then(Value::as_str) {
+            Some(standby) => standby,
+            None => "no key yet: one is made as soon as what keeps the key-encryption key answers",
+        },
     )
 }
 
@@ -210,5 +213,7 @@ mod tests {
         };
         assert!(said(true).starts_with("k1 of ring access is revoked\n"));
         assert!(said(false).starts_with("k1 of ring access was already revoked\n"));
+        let alone = ended(&json!({"ring": "access", "kid": "k1", "active": "k2", "standby": null}));
+        assert!(alone.contains("signs next    no key yet"), "{alone}");
     }
 }

@@ -63,7 +63,7 @@ pub(super) struct Board {
     policy: Option<Head>,
     nodes: HashMap<String, Assigned>,
     /// When all of this was stated and read last; none while something could not be stated.
-    read_at: Option<Instant>,
+    pub(super) read_at: Option<Instant>,
 }
 
 impl Board {
@@ -169,6 +169,13 @@ async fn round(
                 node,
                 why,
                 "TWO GATEWAYS HAVE ONE NAME: rotations wait for both, and roll-outs leave them out"
+            );
+        }
+        for (node, offset_ms) in fleet.clocks_off() {
+            tracing::error!(
+                node,
+                offset_ms,
+                "THE CLOCK OF A GATEWAY IS WRONG: beyond 30 s it judges tokens wrongly"
             );
         }
     }

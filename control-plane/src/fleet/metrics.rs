@@ -10,6 +10,7 @@ use super::nodes::FleetView;
 
 struct FleetMetrics {
     nodes: IntGaugeVec,
+    clocks_off: IntGauge,
     trust_version: IntGauge,
 }
 
@@ -29,13 +30,22 @@ fn register() -> prometheus::Result<FleetMetrics> {
         ),
         &["standing"],
     )?;
+    let clocks_off = IntGauge::new(
+        "portico_fleet_clocks_off",
+        "Gateways whose clock differs from the database's by more than five seconds.",
+    )?;
     let trust_version = IntGauge::new(
         "portico_fleet_trust_version",
         "Version of the trust document in force; 0 before there is one.",
     )?;
     registry().register(Box::new(nodes.clone()))?;
+    registry().register(Box::new(clocks_off.clone()))?;
     registry().register(Box::new(trust_version.clone()))?;
-    Ok(FleetMetrics { nodes, trust_version })
+    Ok(FleetMetrics {
+        nodes,
+        clocks_off,
+        trust_version,
+    })
 }
 
 /// Shows the fleet as it stands.
@@ -48,5 +58,9 @@ pub(super) fn show(fleet: &FleetView) {
         let count = i64::try_from(count).unwrap_or(i64::MAX);
         metrics.nodes.with_label_values(&[standing.as_str()]).set(count);
     }
+    let clocks_off = fleet.clocks_off().count();
+    metrics
+        .clocks_off
+        .set(i64::try_from(clocks_off).unwrap_or(i64::MAX));
     metrics.trust_version.set(fleet.trust_version());
 }

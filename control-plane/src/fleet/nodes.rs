@@ -14,6 +14,11 @@ use super::store::{NodeRecord, ProcessRow, StatementRow, StreamRow};
 use crate::extract::{Actor, Json, Path};
 use crate::state::AppState;
 
+/// A clock that is off by more than this, milliseconds, is an alarm.
+const CLOCK_ALARM_MS: i64 = 5_000;
+/// How far the clock of a gateway may be off (S), whole seconds: it allows for that when it judges tokens, and for no more.
+const CLOCK_ALLOWANCE_S: i64 = 30;
+
 /// The fleet as it stands.
 #[derive(Debug, Serialize)]
 pub(crate) struct FleetView {
@@ -95,6 +100,21 @@ impl FleetView {
             .iter()
             .filter(in_conflict)
             .map(|node| (node.name.as_str(), node.reason.as_deref().unwrap_or_default()))
+    }
+
+    /// Whoever lives with a clock that is off by more than five seconds, and by how many milliseconds.
+    pub(super) fn clocks_off(&self) -> impl Iterator<Item = (&str, i64)> {
+        let is_heard = |node: &&NodeView| {
+            node.standing
+                .is_some_and(|standing| standing != Standing::Unreachable)
+        };
+        let heard = self.nodes.iter().filter(is_heard);
+        heard.filter_map(|node| {
+            let offset_ms = node
+                .clock_offset_ms
+                .filter(|ms| ms.saturating_abs() > CLOCK_ALARM_MS)?;
+            Some((node.name.as_str(), offset_ms))
+        })
     }
 
     /// The version of the trust document in force.
@@ -248,10 +268,12 @@ fn node_view(
         })
         .collect();
     let conflict = conflict(&node, &processes);
+    let clock = wrong_clock(&node);
     let worst = streams
         .iter()
         .map(|stream| &stream.verdict)
         .chain(&conflict)
+        .chain(&clock)
         .max_by_key(|verdict| (verdict.standing, std::cmp::Reverse(verdict.since)))
         .filter(|_| node.evicted_at.is_none())
         .cloned();
@@ -282,6 +304,21 @@ fn conflict(node: &NodeRecord, processes: &[ProcessRow]) -> Option<Verdict> {
         reason: format!(
             "{} processes speak as it, each with a name and a certificate that should be one's own",
             processes.len()
+        ),
+    })
+}
+
+/// What is wrong when the clock of a gateway is off by more than it allows for: every fresh token is one of a time to come to
+/// it, or what has expired is good.
+fn wrong_clock(node: &NodeRecord) -> Option<Verdict> {
+    let offset_s = node.clock_offset_ms?.checked_div(1_000)?;
+    let side = if offset_s < 0 { "behind" } else { "ahead of" };
+    (offset_s.saturating_abs() > CLOCK_ALLOWANCE_S).then(|| Verdict {
+        standing: Standing::Drifted,
+        since: node.last_heartbeat_at.unwrap_or(node.first_seen_at).timestamp(),
+        reason: format!(
+            "its clock is {} s {side} the database's, so it judges tokens wrongly: set its clock",
+            offset_s.saturating_abs()
         ),
     })
 }

@@ -23,6 +23,9 @@ const ATTEMPTS: usize = 8;
 /// Several control planes do this at once: the position of a statement is given once, and who comes second looks again.
 /// Nothing is published where there is no fleet, or before the roots have signed a trust document: no gateway would believe
 /// it. False then.
+///
+/// # Errors
+/// The first of them; every stream is tried, for the keys of an emergency must not wait for a list that cannot be read.
 pub(super) async fn publish_due(state: &AppState) -> Result<bool, FleetError> {
     let Some(settings) = state.fleet.settings.clone() else {
         return Ok(false);
@@ -30,14 +33,26 @@ pub(super) async fn publish_due(state: &AppState) -> Result<bool, FleetError> {
     let Some(trust) = trust::in_force(state, &mut *state.db.acquire().await?).await? else {
         return Ok(false);
     };
+    let mut outcome = Ok(true);
     for stream in FOLLOWING {
-        for _ in 0..ATTEMPTS {
-            if publish_if_due(state, &settings, &trust, stream).await? {
-                break;
-            }
+        let stated = publish_stream(state, &settings, &trust, stream).await;
+        outcome = outcome.and(stated.map(|()| true));
+    }
+    outcome
+}
+
+async fn publish_stream(
+    state: &AppState,
+    settings: &FleetSettings,
+    trust: &Trust,
+    stream: Stream,
+) -> Result<(), FleetError> {
+    for _ in 0..ATTEMPTS {
+        if publish_if_due(state, settings, trust, stream).await? {
+            break;
         }
     }
-    Ok(true)
+    Ok(())
 }
 
 /// Publishes the content of the database in one stream if it is due; false when another was quicker.

@@ -12,7 +12,7 @@ use fleet::{Digest, Pointer, Position, Stream};
 use futures::stream;
 use serde::Deserialize;
 use tokio::sync::watch;
-use tokio::time::{Interval, MissedTickBehavior};
+use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::board::Board;
@@ -23,6 +23,8 @@ use crate::state::AppState;
 
 /// How often a stream that has nothing to tell says that it lives.
 const COMMENT: Duration = Duration::from_secs(5);
+/// How often it is looked whether it may be said, when it was due and could not be.
+const COMMENT_AGAIN: Duration = Duration::from_millis(200);
 /// Most gateways that are told at once.
 const MOST_GATEWAYS: usize = 1_024;
 /// Most streams of one gateway: while it is upgraded it has two processes.
@@ -51,8 +53,6 @@ pub(super) async fn open_stream(
     let mut board = state.fleet.board.subscribe();
     board.mark_changed();
     let trust = board.borrow().trust();
-    let mut ticks = tokio::time::interval(COMMENT);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let telling = Telling {
         place: Place::take(&state, &node)?,
         state,
@@ -62,7 +62,7 @@ pub(super) async fn open_stream(
         have,
         tries: Tries::Unknown,
         waiting: Vec::new(),
-        ticks,
+        comment_at: Instant::now(),
     };
     let events = stream::unfold(telling, |mut telling| async move {
         let event = telling.next().await?;
@@ -113,7 +113,7 @@ struct Telling {
     have: HashMap<Stream, Position>,
     tries: Tries,
     waiting: Vec<Pointer>,
-    ticks: Interval,
+    comment_at: Instant,
 }
 
 impl Telling {
@@ -134,8 +134,10 @@ impl Telling {
                     changed.ok()?;
                     self.look()?;
                 }
-                _ = self.ticks.tick() => {
-                    if self.board.borrow().is_fresh() {
+                () = sleep_until(self.comment_at) => {
+                    let is_fresh = self.board.borrow().is_fresh();
+                    self.comment_at = Instant::now() + if is_fresh { COMMENT } else { COMMENT_AGAIN };
+                    if is_fresh {
                         return Some(Event::default().comment(""));
                     }
                 }

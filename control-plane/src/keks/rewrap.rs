@@ -60,7 +60,7 @@ async fn rewrap(state: &AppState, query: &RewrapQuery) -> Result<Batch, KekError
     let mut conn = state.db.acquire().await?;
     let version = sealing_version(&mut conn, state.vault.keks()).await?;
     let after = query.after.as_deref().unwrap_or_default();
-    let rows = store::sealed_under_others(&mut conn, version, after, batch).await?;
+    let rows = store::next_sealed_under_older(&mut conn, version, after, batch).await?;
     drop(conn);
     let next = rows.last().map(|row| row.kid.clone());
     let outcomes: Vec<_> = stream::iter(rows)

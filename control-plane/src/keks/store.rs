@@ -138,12 +138,13 @@ pub(super) async fn sealed_under(conn: &mut PgConnection, version: i32) -> sqlx:
     .await
 }
 
-/// How many private keys are sealed under other versions, or without a data key.
+/// How many private keys are sealed under older versions, or without a data key.
 pub(super) async fn sealed_under_older(conn: &mut PgConnection, version: i32) -> sqlx::Result<i64> {
     sqlx::query_scalar!(
         r#"
         SELECT count(*) AS "sealed!" FROM control.signing_key
-         WHERE sealed_private_key IS NOT NULL AND (kek_version <> $1 OR wrapped_data_key IS NULL)
+         WHERE sealed_private_key IS NOT NULL
+           AND (kek_version < $1 OR (kek_version = $1 AND wrapped_data_key IS NULL))
         "#,
         version,
     )
@@ -151,8 +152,8 @@ pub(super) async fn sealed_under_older(conn: &mut PgConnection, version: i32) ->
     .await
 }
 
-/// The next keys that are sealed under other versions, or without a data key.
-pub(super) async fn sealed_under_others(
+/// The next keys that are sealed under older versions, or without a data key.
+pub(super) async fn next_sealed_under_older(
     conn: &mut PgConnection,
     version: i32,
     after: &str,
@@ -163,7 +164,8 @@ pub(super) async fn sealed_under_others(
         r#"
         SELECT kid, ring, algorithm, kek_version, wrapped_data_key, sealed_private_key AS "sealed_private_key!"
           FROM control.signing_key
-         WHERE sealed_private_key IS NOT NULL AND (kek_version <> $1 OR wrapped_data_key IS NULL) AND kid > $2
+         WHERE sealed_private_key IS NOT NULL AND kid > $2
+           AND (kek_version < $1 OR (kek_version = $1 AND wrapped_data_key IS NULL))
          ORDER BY kid
          LIMIT $3
         "#,
@@ -185,7 +187,8 @@ pub(super) async fn lock_rings(conn: &mut PgConnection) -> sqlx::Result<()> {
 }
 
 /// Keeps rewrapped keys under the lock of the rings, but for those that another did meanwhile, and those whose private part was
-/// destroyed. Gives the number.
+/// destroyed; none when another version seals by now: whoever stood still must take nothing back to the one before. Gives the
+/// number.
 pub(super) async fn keep(conn: &mut PgConnection, version: i32, done: &Rewrapped) -> sqlx::Result<u64> {
     let kept = sqlx::query!(
         r#"
@@ -193,7 +196,8 @@ pub(super) async fn keep(conn: &mut PgConnection, version: i32, done: &Rewrapped
            SET kek_version = $1, wrapped_data_key = done.wrapped, sealed_private_key = done.sealed
           FROM unnest($2::text[], $3::bytea[], $4::bytea[]) AS done (kid, wrapped, sealed)
          WHERE signing_key.kid = done.kid AND sealed_private_key IS NOT NULL
-           AND (kek_version <> $1 OR wrapped_data_key IS NULL)
+           AND (kek_version < $1 OR (kek_version = $1 AND wrapped_data_key IS NULL))
+           AND EXISTS (SELECT FROM control.kek WHERE version = $1 AND state = 'active')
         "#,
         version,
         &done.kids,

@@ -24,6 +24,8 @@ pub(super) struct Gateway {
     pub(super) is_live: bool,
     /// Whether it has the policy in this phase; none when the roll-out has not met it yet.
     pub(super) in_group: Option<bool>,
+    /// How long the phase had been watched when it was healthy last, or was given the policy.
+    healthy_ms: i64,
     /// How far it is with the policy of the roll-out, in its own words.
     pub(super) stage: Option<String>,
     pub(super) reading: Option<Reading>,
@@ -49,12 +51,16 @@ pub(super) async fn observe(conn: &mut PgConnection, row: &RolloutRow) -> Result
     let passed = (now - row.looked_at).max(TimeDelta::zero());
     let is_watched = passed <= GAP;
     let watching_since = if is_watched { row.watching_since } else { now };
-    let watched = row.watched_ms.saturating_add(passed.min(GAP).num_milliseconds());
+    let watched_ms = if is_watched {
+        row.watched_ms.saturating_add(passed.num_milliseconds())
+    } else {
+        row.watched_ms
+    };
     let phase = phase(&row.phase)?;
     let position = (row.epoch, row.seq);
     let gateways = rows
         .into_iter()
-        .map(|row| gateway(row, position, phase, now, watching_since))
+        .map(|row| gateway(row, position, phase, (now, watching_since), watched_ms))
         .collect::<Result<_, _>>()?;
     Ok(Observed {
         phase,
@@ -67,7 +73,7 @@ pub(super) async fn observe(conn: &mut PgConnection, row: &RolloutRow) -> Result
         before: read(row.before.clone())?,
         gateways,
         now,
-        watched_ms: if is_watched { watched } else { row.watched_ms },
+        watched_ms,
         watching_since,
     })
 }
@@ -76,8 +82,8 @@ fn gateway(
     row: GatewayRow,
     (epoch, seq): (i64, i64),
     phase: Phase,
-    now: DateTime<Utc>,
-    watching_since: DateTime<Utc>,
+    (now, watching_since): (DateTime<Utc>, DateTime<Utc>),
+    watched_ms: i64,
 ) -> Result<Gateway, PolicyError> {
     let is_ours = (row.stage_epoch, row.stage_seq) == (Some(epoch), Some(seq));
     let stage = row.stage.filter(|_| is_ours);
@@ -88,6 +94,11 @@ fn gateway(
         Phase::Shadow => row.stage_shadow && matches!(word, "active" | "healthy"),
         _ => !row.stage_shadow && word == "healthy",
     };
+    let healthy_ms = match (row.in_group, row.healthy_ms) {
+        (Some(true), Some(healthy_ms)) if !is_healthy => healthy_ms,
+        _ => watched_ms,
+    };
+    let unhealthy_ms = watched_ms.saturating_sub(healthy_ms);
     let objection = row
         .objection
         .filter(|_| is_ours)
@@ -121,12 +132,14 @@ fn gateway(
             name: row.name,
             silent_s: (now - heard_at).num_seconds(),
             is_healthy,
+            unhealthy_s: unhealthy_ms.checked_div(1_000).unwrap_or(0),
             objection,
             traffic: served,
             shadow,
         },
         is_live: row.is_live,
         in_group: row.in_group,
+        healthy_ms,
         stage,
         reading,
     })
@@ -197,6 +210,7 @@ impl Observed {
             };
             rows.nodes.push(gateway.node.name.clone());
             rows.in_group.push(group(gateway));
+            rows.healthy_ms.push(if begins { 0 } else { gateway.healthy_ms });
             rows.served.push(json(&served));
             rows.counted.push(reading.map(|reading| json(&reading.traffic)));
             rows.boot_ids.push(reading.map(|reading| reading.boot_id.clone()));

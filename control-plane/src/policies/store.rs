@@ -69,6 +69,7 @@ pub(super) struct GatewayRow {
     pub(super) stage_shadow: bool,
     pub(super) objection: Option<Value>,
     pub(super) in_group: Option<bool>,
+    pub(super) healthy_ms: Option<i64>,
     pub(super) served: Option<Value>,
     pub(super) counted: Option<Value>,
     pub(super) counted_boot_id: Option<String>,
@@ -79,6 +80,7 @@ pub(super) struct GatewayRow {
 pub(super) struct ServedRows {
     pub(super) nodes: Vec<String>,
     pub(super) in_group: Vec<bool>,
+    pub(super) healthy_ms: Vec<i64>,
     pub(super) served: Vec<Value>,
     pub(super) counted: Vec<Option<Value>>,
     pub(super) boot_ids: Vec<Option<String>>,
@@ -339,7 +341,7 @@ pub(super) async fn gateways(conn: &mut PgConnection, change_id: &str) -> sqlx::
                node.last_heartbeat_at AS heard_at, live_node.name IS NOT NULL AND node_conflict.name IS NULL AS "is_live!",
                node_conflict.name IS NOT NULL AS "is_twofold!", stage AS "stage?", stage_epoch AS "stage_epoch?",
                stage_seq AS "stage_seq?", coalesce(stage_shadow, false) AS "stage_shadow!", objection AS "objection?",
-               in_group AS "in_group?", served AS "served?", counted AS "counted?", rollout_node.boot_id AS "counted_boot_id?"
+               in_group AS "in_group?", healthy_ms AS "healthy_ms?", served AS "served?", counted AS "counted?", rollout_node.boot_id AS "counted_boot_id?"
           FROM control.node
           LEFT JOIN control.live_node USING (name)
           LEFT JOIN control.node_conflict USING (name)
@@ -354,7 +356,7 @@ pub(super) async fn gateways(conn: &mut PgConnection, change_id: &str) -> sqlx::
     .await
 }
 
-/// Notes what gateways have served.
+/// Notes what gateways have served, and when they were healthy last.
 pub(super) async fn note_served(
     conn: &mut PgConnection,
     change_id: &str,
@@ -362,12 +364,13 @@ pub(super) async fn note_served(
 ) -> sqlx::Result<()> {
     sqlx::query!(
         r#"
-        INSERT INTO control.rollout_node (change_id, node, in_group, served, counted, boot_id)
-        SELECT $1, node, in_group, served, counted, boot_id
-          FROM unnest($2::text[], $3::boolean[], $4::jsonb[], $5::jsonb[], $6::text[])
-               AS said (node, in_group, served, counted, boot_id)
+        INSERT INTO control.rollout_node (change_id, node, in_group, served, counted, boot_id, healthy_ms)
+        SELECT $1, node, in_group, served, counted, boot_id, healthy_ms
+          FROM unnest($2::text[], $3::boolean[], $4::jsonb[], $5::jsonb[], $6::text[], $7::bigint[])
+               AS said (node, in_group, served, counted, boot_id, healthy_ms)
         ON CONFLICT (change_id, node) DO UPDATE
-           SET in_group = excluded.in_group, served = excluded.served, counted = excluded.counted, boot_id = excluded.boot_id
+           SET in_group = excluded.in_group, served = excluded.served, counted = excluded.counted, boot_id = excluded.boot_id,
+               healthy_ms = excluded.healthy_ms
         "#,
         change_id,
         &rows.nodes,
@@ -375,6 +378,7 @@ pub(super) async fn note_served(
         &rows.served,
         &rows.counted as _,
         &rows.boot_ids as _,
+        &rows.healthy_ms,
     )
     .execute(conn)
     .await?;

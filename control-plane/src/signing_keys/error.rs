@@ -83,6 +83,18 @@ pub(crate) enum KeyError {
     Database(#[from] sqlx::Error),
 }
 
+impl KeyError {
+    /// Whether nobody answered who keeps keys, or has the key-encryption key.
+    pub(super) const fn is_unavailable(&self) -> bool {
+        match self {
+            Self::Vault(error) | Self::StandbyUnusable(error) => error.is_unavailable(),
+            Self::Kek(KekError::Custody(error)) => error.is_unavailable(),
+            Self::Kek(KekError::NotInSettings { .. }) => true,
+            _ => false,
+        }
+    }
+}
+
 impl From<KeyError> for Problem {
     fn from(error: KeyError) -> Self {
         match error {
@@ -107,7 +119,7 @@ impl From<KeyError> for Problem {
             KeyError::StandbyUntrusted => Self::new(STANDBY_UNTRUSTED)
                 .detail("sign a document that names it with `portico trust sign`; nothing was changed"),
             KeyError::NotInitialised => Self::new(catalogue::UNAVAILABLE)
-                .detail("the key ring has no keys yet")
+                .detail("the key ring has no key that signs, or none that could sign next: it is made as soon as it can be")
                 .retry_after(1),
             KeyError::Kek(error) => error.into(),
             KeyError::Database(source) => database_problem::of(source),

@@ -5,6 +5,7 @@ use keyring::{KeyState, RingName};
 use sqlx::PgConnection;
 
 use super::error::KeyError;
+use super::vault::SealedKey;
 use super::{Vault, store};
 use crate::extract::Actor;
 use crate::keks;
@@ -64,6 +65,20 @@ pub(super) async fn complete_ring(
     Ok(locked)
 }
 
+/// The spare key of this process, unless it has a row: a transaction that fails uses up nothing.
+pub(super) async fn unused_spare(
+    conn: &mut PgConnection,
+    vault: &Vault,
+    ring: RingName,
+    kek_version: i32,
+) -> Result<Option<SealedKey>, KeyError> {
+    let Some(spare) = vault.spare(ring, kek_version) else {
+        return Ok(None);
+    };
+    let known = store::standing(conn, ring, &spare.kid).await?;
+    Ok(known.is_none().then_some(spare))
+}
+
 /// Makes a key, and publishes it once the row as the database holds it has been proved: opened, it signs, and the signature
 /// verifies (guard G1). Gives its kid.
 pub(super) async fn publish_standby(
@@ -75,7 +90,10 @@ pub(super) async fn publish_standby(
     let Locked { ring, next_seq, now } = *locked;
     let kid = {
         let version = keks::sealing_version(conn, vault.keks()).await?;
-        let key = vault.make(ring, version).await?;
+        let key = match unused_spare(conn, vault, ring, version).await? {
+            Some(spare) => spare,
+            None => vault.make(ring, version).await?,
+        };
         store::insert_generated(conn, ring, &key, now).await?;
         key.kid
     };

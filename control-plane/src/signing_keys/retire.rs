@@ -7,7 +7,7 @@ use keyring::RingName;
 use tokio::time::MissedTickBehavior;
 
 use super::error::KeyError;
-use super::initialise::complete_ring;
+use super::initialise::{complete_ring, unused_spare};
 use super::{metrics, rotate, store};
 use crate::extract::Actor;
 use crate::keks;
@@ -63,6 +63,10 @@ pub(super) async fn hold_ready(state: &AppState, ring: RingName) -> Result<(), K
     let mut conn = state.db.acquire().await?;
     let sealing = keks::active_version(&mut conn).await?;
     let rows = store::sealed_keys(&mut conn, ring).await?;
+    let spare = match sealing {
+        Some(version) => unused_spare(&mut conn, &state.vault, ring, version).await?,
+        None => None,
+    };
     drop(conn);
     for row in rows
         .iter()
@@ -71,8 +75,8 @@ pub(super) async fn hold_ready(state: &AppState, ring: RingName) -> Result<(), K
         state.vault.open(ring, row).await?;
     }
     match sealing {
-        Some(version) => Ok(state.vault.make_spare(ring, version).await?),
-        None => Ok(()),
+        Some(version) if spare.is_none() => Ok(state.vault.make_spare(ring, version).await?),
+        Some(_) | None => Ok(()),
     }
 }
 

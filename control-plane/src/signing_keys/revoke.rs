@@ -5,7 +5,7 @@ use chrono::{DateTime, Utc};
 use keyring::{KeyState, RingName};
 use problem::Problem;
 use serde::Serialize;
-use sqlx::PgConnection;
+use sqlx::{Connection as _, PgConnection};
 
 use super::error::KeyError;
 use super::initialise::{Locked, activate_at_once, lock, publish_standby};
@@ -28,16 +28,17 @@ pub(crate) struct Ended {
     seq: i64,
     /// Kid of the key that signs.
     active: String,
-    /// Kid of the key that will sign next.
-    standby: String,
+    /// Kid of the key that will sign next; null until one can be made.
+    standby: Option<String>,
     /// The database's time.
     at: DateTime<Utc>,
 }
 
 /// Revokes a key at once and for ever. In the place of the active key the standby signs from now on, and a new standby is
-/// published, in one transaction; no gateway is waited for. Doing it twice changes nothing.
+/// published, in one transaction; no gateway is waited for, nor anybody who keeps keys: a standby that cannot be made now is
+/// made later. Doing it twice changes nothing.
 ///
-/// 404 for a kid that the ring does not have, 409 `key-finished` for one that verifies nothing any more, 409
+/// 503 when no standby is there to sign in the place of the active key, so that nobody could say what is revoked any more. 404 for a kid that the ring does not have, 409 `key-finished` for one that verifies nothing any more, 409
 /// `standby-unusable` when the standby that should sign cannot be opened, 409 `standby-untrusted` when it should sign for
 /// gateways and the trust document in force does not name it.
 pub(crate) async fn revoke_key(
@@ -108,10 +109,32 @@ async fn revoke(
         hand_over_to_standby(conn, state, actor, &locked).await?;
     }
     if from == KeyState::Active || (from == KeyState::Published && !is_called_back) {
-        publish_standby(conn, &state.vault, actor, &locked).await?;
+        publish_standby_if_possible(conn, state, actor, &locked).await?;
     }
     store::raise_seq(conn, key.ring, locked.now).await?;
     ended(conn, key, &locked, KeyState::Revoked, true).await
+}
+
+/// A stolen key goes whether or not another one can be made; the next round of maintenance makes the one that is missing.
+async fn publish_standby_if_possible(
+    conn: &mut PgConnection,
+    state: &AppState,
+    actor: &Actor,
+    locked: &Locked,
+) -> Result<(), KeyError> {
+    let mut attempt = conn.begin().await?;
+    match publish_standby(&mut attempt, &state.vault, actor, locked).await {
+        Ok(_) => Ok(attempt.commit().await?),
+        Err(error) if error.is_unavailable() => {
+            tracing::error!(
+                ring = locked.ring.as_str(),
+                %error,
+                "no key can be made to sign next: a key was revoked without one"
+            );
+            Ok(attempt.rollback().await?)
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// The standby signs, whatever its age: every verifier that is up to date knows it, and the key before it is stolen.
@@ -123,11 +146,13 @@ async fn hand_over_to_standby(
 ) -> Result<(), KeyError> {
     let standby = store::sealed_key(conn, locked.ring, KeyState::Published).await?;
     let standby = standby.ok_or(KeyError::NotInitialised)?;
-    state
-        .vault
-        .prove(locked.ring, &standby)
-        .await
-        .map_err(KeyError::StandbyUnusable)?;
+    match state.vault.prove(locked.ring, &standby).await {
+        // It was proved when it was published. Of `bundle` it must sign at once, here: what is revoked is told by it.
+        Err(error) if error.is_unavailable() && locked.ring != RingName::Bundle => {
+            tracing::error!(ring = locked.ring.as_str(), %error, "the standby signs unproved, in the place of a revoked key");
+        }
+        proved => proved.map_err(KeyError::StandbyUnusable)?,
+    }
     refuse_untrusted(state, conn, locked.ring, &standby).await?;
     activate_at_once(conn, actor, locked, &standby.kid).await
 }
@@ -187,7 +212,7 @@ async fn ended(
         changed,
         seq: store::seq(conn, key.ring).await?.unwrap_or(0),
         active: active.ok_or(KeyError::NotInitialised)?.kid,
-        standby: standby.ok_or(KeyError::NotInitialised)?.kid,
+        standby: standby.map(|standby| standby.kid),
         at: locked.now,
     })
 }

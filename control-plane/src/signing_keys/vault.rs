@@ -99,21 +99,17 @@ impl Vault {
         &self.keks
     }
 
-    /// A new key for a ring, sealed under this version: the spare one, or one that is made now. It is published only once
-    /// its row has been proved.
-    pub(super) async fn make(&self, ring: RingName, kek_version: i32) -> Result<SealedKey, VaultError> {
-        let spare = self.spares().remove(&ring);
-        match spare.filter(|spare| spare.kek_version == kek_version) {
-            Some(spare) => Ok(spare),
-            None => self.make_now(ring, kek_version).await,
-        }
+    /// The spare key of a ring, if there is one that is sealed under this version. It stays the spare one until another is
+    /// made: whether it was used up, the database knows.
+    pub(super) fn spare(&self, ring: RingName, kek_version: i32) -> Option<SealedKey> {
+        let spare = self.spares().get(&ring).cloned();
+        spare.filter(|spare| spare.kek_version == kek_version)
     }
 
     /// Makes the spare key of a ring, where the version that seals is not in this process and may be out of reach later.
     pub(super) async fn make_spare(&self, ring: RingName, kek_version: i32) -> Result<(), VaultError> {
-        let is_there = (self.spares().get(&ring)).is_some_and(|spare| spare.kek_version == kek_version);
-        if !is_there && self.keks.is_remote(kek_version) {
-            let spare = self.make_now(ring, kek_version).await?;
+        if self.keks.is_remote(kek_version) {
+            let spare = self.make(ring, kek_version).await?;
             self.spares().insert(ring, spare);
         }
         Ok(())
@@ -123,7 +119,8 @@ impl Vault {
         self.spares.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn make_now(&self, ring: RingName, kek_version: i32) -> Result<SealedKey, VaultError> {
+    /// A new key for a ring, sealed under this version. It is published only once its row has been proved.
+    pub(super) async fn make(&self, ring: RingName, kek_version: i32) -> Result<SealedKey, VaultError> {
         let place = self.places.get(&ring);
         let algorithm = place.map_or(self.algorithm, |place| algorithm_of(place.algorithm()));
         let key = PrivateKey::make(ring.algorithm(algorithm), place).await?;

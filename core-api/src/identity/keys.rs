@@ -64,6 +64,8 @@ pub(crate) struct Keys {
     verifier: RwLock<Option<Arc<Verifier>>>,
     signers: RwLock<HashMap<String, Arc<PrivateKey>>>,
     last_read: tokio::sync::Mutex<Option<Instant>>,
+    /// When the read of the ring that counts began.
+    reload_began: tokio::sync::Mutex<Option<Instant>>,
 }
 
 impl Keys {
@@ -77,6 +79,7 @@ impl Keys {
             verifier: RwLock::new(None),
             signers: RwLock::new(HashMap::new()),
             last_read: tokio::sync::Mutex::new(None),
+            reload_began: tokio::sync::Mutex::new(None),
         }
     }
 
@@ -91,8 +94,22 @@ impl Keys {
         Ok(())
     }
 
-    /// Reads the ring again.
+    /// Reads the ring again, one read after the other: an answer that comes late must not take the place of a newer one. The
+    /// `seq` of the ring would not do, for it goes back with a restored database. Whoever waited for a read that began after
+    /// it asked has what it wants.
     pub(crate) async fn reload(&self) -> Result<(), KeyError> {
+        let asked = Instant::now();
+        let mut reload_began = self.reload_began.lock().await;
+        if reload_began.is_some_and(|began| began >= asked) {
+            return Ok(());
+        }
+        let began = Instant::now();
+        self.read_ring().await?;
+        *reload_began = Some(began);
+        Ok(())
+    }
+
+    async fn read_ring(&self) -> Result<(), KeyError> {
         let seq = store::ring_seq(&self.db).await?.unwrap_or_default();
         let mut set = KeySet {
             seq: seq.unsigned_abs(),
@@ -247,5 +264,63 @@ fn refusal(outcome: Result<(), CustodyError>) -> Result<(), KeyError> {
     match outcome {
         Err(error) if !error.is_unavailable() => Err(error.into()),
         Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tests::bank::{TestBank, keks};
+    use crate::tests::store;
+
+    #[tokio::test]
+    async fn an_answer_that_comes_late_does_not_take_the_place_of_a_newer_one() {
+        let bank = TestBank::new().await;
+        let keys = Keys::new(bank.db.pool_as("portico_core").into(), keks(), Arc::default());
+        // Whoever reads the keys first hears what it has seen when the lock is free.
+        for sql in [
+            "CREATE SEQUENCE control.reads",
+            "CREATE FUNCTION control.is_read() RETURNS boolean LANGUAGE plpgsql SECURITY DEFINER AS $$
+             BEGIN
+                 IF nextval('control.reads') = 1 THEN PERFORM pg_advisory_xact_lock_shared(1); END IF;
+                 RETURN true;
+             END $$",
+            "GRANT EXECUTE ON FUNCTION control.is_read() TO portico_core",
+            "CREATE POLICY slow ON control.signing_key USING (control.is_read())",
+            "ALTER TABLE control.signing_key ENABLE ROW LEVEL SECURITY",
+        ] {
+            store::execute(&bank.owner, sql).await.unwrap();
+        }
+        let mut held = bank.owner.acquire().await.unwrap();
+        store::execute_on(&mut held, "SELECT pg_advisory_lock(1)")
+            .await
+            .unwrap();
+        let goes_on = async {
+            let waiting = "SELECT count(*) FROM pg_stat_activity
+                            WHERE datname = current_database() AND wait_event = 'advisory'";
+            while store::number(&bank.owner, waiting).await == 0 {}
+            let turn = "UPDATE control.key_ring SET seq = seq + 1 WHERE ring = 'access'";
+            store::execute(&bank.owner, turn).await.unwrap();
+            let newer = keys.reload();
+            tokio::pin!(newer);
+            // Time for it to pass the other one, where it could.
+            let passed = tokio::time::timeout(Duration::from_millis(300), &mut newer).await;
+            store::execute_on(&mut held, "SELECT pg_advisory_unlock(1)")
+                .await
+                .unwrap();
+            match passed {
+                Ok(read) => read,
+                Err(_) => newer.await,
+            }
+        };
+        let (older, newer) = tokio::join!(keys.reload(), goes_on);
+        older.and(newer).unwrap();
+        let held = keys.verifier.read().unwrap().as_ref().unwrap().seq();
+        let seq = store::number(
+            &bank.owner,
+            "SELECT seq FROM control.key_ring WHERE ring = 'access'",
+        )
+        .await;
+        assert_eq!(i64::try_from(held).unwrap(), seq);
     }
 }

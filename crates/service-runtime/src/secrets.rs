@@ -4,7 +4,7 @@ use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use prometheus::{IntCounterVec, IntGaugeVec, Opts};
-use secrets::{Secret, Source, SourceStatus, WrappingKey};
+use secrets::{Resolved, Secret, Source, SourceStatus, WrappingKey};
 
 use futures::future::join_all;
 
@@ -35,6 +35,11 @@ impl ServiceSecrets {
         }
     }
 
+    /// All that was resolved, whatever it is for.
+    pub(crate) fn resolved(resolved: &Resolved) -> Self {
+        Self(resolved.sources().cloned().collect())
+    }
+
     fn with_source(mut self, source: Option<&Arc<Source>>) -> Self {
         let is_known = |source: &Arc<Source>| self.0.iter().any(|known| Arc::ptr_eq(known, source));
         if let Some(source) = source.filter(|source| !is_known(source)) {
@@ -62,6 +67,31 @@ impl ServiceSecrets {
         let all = join_all(self.0.iter().map(|source| give_one_back(source)));
         if tokio::time::timeout(GIVING_BACK, all).await.is_err() {
             tracing::warn!("what was lent was not taken back in time; it ends with its lease");
+        }
+    }
+}
+
+impl ServiceSecrets {
+    /// [`ServiceSecrets::give_back`] for whoever is on no runtime, as when nothing could begin: a start that fails again and
+    /// again would leave a user in the database each time. What was given back before is not given back again.
+    pub fn give_back_now(&self) {
+        let lent = |source: &Arc<Source>| source.status().lent_until.is_some();
+        if !self.0.iter().any(lent) {
+            return;
+        }
+        // On a thread of its own: whoever reads settings may be on a runtime nevertheless.
+        let given_back = std::thread::scope(|scope| {
+            let all = scope.spawn(|| {
+                let runtime = tokio::runtime::Builder::new_current_thread()
+                    .enable_all()
+                    .build()?;
+                runtime.block_on(self.give_back());
+                Ok::<_, std::io::Error>(())
+            });
+            all.join()
+        });
+        if !matches!(given_back, Ok(Ok(()))) {
+            tracing::warn!("what was lent cannot be given back; it ends with its lease");
         }
     }
 }

@@ -14,6 +14,7 @@ use serde_path_to_error::Segment;
 use serde_yaml::{Mapping, Value};
 
 use crate::clock::Clock;
+use crate::secrets::ServiceSecrets;
 
 /// Which world this process runs in: it selects overlays of policies and refuses development settings in production.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -104,7 +105,8 @@ pub fn load<T: DeserializeOwned>(service: &str, file: Option<&Path>) -> Result<T
     load_checked(service, file, |_| Vec::new())
 }
 
-/// [`load`], with a check of rules between settings whose findings join the same report.
+/// [`load`], with a check of rules between settings whose findings join the same report. What was lent for settings that are
+/// wrong is given back.
 ///
 /// # Errors
 /// All that is wrong, at once.
@@ -117,14 +119,14 @@ pub fn load_checked<T: DeserializeOwned>(
     let origin = origin(file);
     let (providers, mut faults) = take_providers(&mut value, &overrides, &origin);
     let resolved = resolve(&value, service, &providers);
+    let lent = ServiceSecrets::resolved(&resolved);
     match resolved.within(|| parse_all(value, &overrides, &origin, &check)) {
-        Ok(settings) if faults.is_empty() => Ok(settings),
-        Ok(_) => Err(SettingsError(faults)),
-        Err(SettingsError(more)) => {
-            faults.extend(more);
-            Err(SettingsError(faults))
-        }
+        Ok(settings) if faults.is_empty() => return Ok(settings),
+        Ok(_) => {}
+        Err(SettingsError(more)) => faults.extend(more),
     }
+    lent.give_back_now();
+    Err(SettingsError(faults))
 }
 
 /// Resolves what a settings file refers to, and nothing else: for looking at secrets without starting a service. The

@@ -89,6 +89,8 @@ pub(crate) struct Fleet {
     heard: LastHeard,
     told: Mutex<BTreeMap<Stream, Pointer>>,
     in_force: Mutex<BTreeMap<Stream, InForce>>,
+    /// Locked while a list or key set is written down, one after the other.
+    writing: Mutex<()>,
     /// The policy that is not proven yet. Locked while a policy is put in force or given up.
     trial: Mutex<Option<Trial>>,
 }
@@ -153,6 +155,7 @@ impl Fleet {
             heard: LastHeard::never(),
             told: Mutex::default(),
             in_force: Mutex::default(),
+            writing: Mutex::default(),
             trial: Mutex::default(),
         };
         fleet.read_trust();

@@ -282,5 +282,7 @@ pub(super) async fn watch_trial(fleet: Arc<Fleet>, handed_over: CancellationToke
         }
     }
     fleet.has_started();
+    let writing = lock(&fleet.writing);
     fleet.disk.hand_over();
+    drop(writing);
 }

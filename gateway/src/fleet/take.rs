@@ -1,4 +1,4 @@
-//! Taking over what a pointer names, one stream after its own pace: fetched, checked, on the disk, in force.
+//! Taking over what a pointer names, each stream at its own pace: fetched, checked, in force, on the disk.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::blobs::{self, Missing, objection};
 use super::disk::Slot;
 use super::lists::List;
-use super::{Fleet, InForce};
+use super::{Fleet, InForce, lock};
 use crate::pause::pause;
 
 /// First and longest wait before bytes that were not there are asked for again.
@@ -102,8 +102,14 @@ impl Fleet {
         if stream == Stream::Policy {
             return Ok(self.take_policy(pointer, bytes, statement).await?);
         }
-        self.take_list(pointer, &bytes, &statement)?;
+        self.put_list(pointer, &statement)?;
         self.confirm_lists();
+        // Beside all else that is heard: a disk may hang. A newer pointer does not wait for it either.
+        let (fleet, pointer) = (self.clone(), pointer.clone());
+        let written = tokio::task::spawn_blocking(move || fleet.write_list(&pointer, &bytes));
+        if let Err(error) = written.await {
+            tracing::error!(%error, "a statement was not written to disk");
+        }
         Ok(())
     }
 
@@ -172,11 +178,11 @@ impl Fleet {
         Ok(None)
     }
 
-    /// What a position must be beyond: the highest that was reached. That one itself is taken again by a gateway which has
-    /// lost it, and runs something older or nothing.
+    /// What a position must be beyond: the highest that was reached, which is in force before it is written. That one itself
+    /// is taken again by a gateway which has lost it, and runs something older or nothing.
     fn floor(&self, stream: Stream) -> Option<Position> {
-        let reached = self.disk.stream(stream).reached?;
         let in_force = self.in_force(stream).map(|it| it.position);
+        let reached = self.disk.stream(stream).reached.max(in_force)?;
         let is_lost = in_force < Some(reached);
         Some(Position {
             seq: reached.seq.saturating_sub(u64::from(is_lost)),
@@ -215,31 +221,26 @@ impl Fleet {
         admit(bytes, stream, &trust, &self.member(), floor, self.now()).map_err(|refusal| refused(&refusal))
     }
 
-    /// On the disk first, then in force: there is nothing to try out.
+    /// Takes over a list or key set, and writes it down.
     pub(super) fn take_list(
         &self,
         pointer: &Pointer,
         bytes: &[u8],
         statement: &Statement,
     ) -> Result<(), Objection> {
+        self.put_list(pointer, statement)?;
+        self.write_list(pointer, bytes);
+        Ok(())
+    }
+
+    /// In force first, then on the disk: what is revoked waits for no disk, not even for one that hangs. Whoever is killed in
+    /// between starts with what it held before, as one that had not heard of this yet, and takes it over again.
+    fn put_list(&self, pointer: &Pointer, statement: &Statement) -> Result<(), Objection> {
         let list = List::read(statement)?;
         self.tell(pointer, Stage::Verified);
-        let stream = pointer.stream;
-        let written = self
-            .disk
-            .begin_probation(stream, bytes)
-            .and_then(|()| self.disk.prove(stream))
-            .and_then(|()| self.disk.change(stream, |state| state.reach(pointer.position)));
-        if let Err(error) = written {
-            // What is revoked is not to wait for a disk: only a restart would miss it.
-            tracing::error!(
-                error = format!("{error:#}"),
-                "a statement cannot be written to disk"
-            );
-        }
         list.put(self)?;
         self.is_in_force(
-            stream,
+            pointer.stream,
             InForce {
                 position: pointer.position,
                 digest: pointer.digest,
@@ -247,8 +248,34 @@ impl Fleet {
             },
         );
         self.tell(pointer, Stage::Active);
-        self.tell(pointer, Stage::Healthy);
         Ok(())
+    }
+
+    /// Writes down what is in force, unless something newer is by now; it is told as healthy then.
+    fn write_list(&self, pointer: &Pointer, bytes: &[u8]) {
+        let writing = lock(&self.writing);
+        let stream = pointer.stream;
+        if self.in_force(stream).map(|it| it.digest) != Some(pointer.digest) {
+            return;
+        }
+        if stream == Stream::Keyset {
+            // Before the statement: the next one may not say any more what this one has revoked.
+            self.keys.write_down();
+        }
+        let written = self
+            .disk
+            .begin_probation(stream, bytes)
+            .and_then(|()| self.disk.prove(stream))
+            .and_then(|()| self.disk.change(stream, |state| state.reach(pointer.position)));
+        drop(writing);
+        if let Err(error) = written {
+            // Only a restart would miss it.
+            tracing::error!(
+                error = format!("{error:#}"),
+                "a statement cannot be written to disk"
+            );
+        }
+        self.tell(pointer, Stage::Healthy);
     }
 }
 

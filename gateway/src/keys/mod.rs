@@ -130,7 +130,8 @@ impl KeyStore {
         self.current.load_full()
     }
 
-    /// Takes over the key set of a signed statement, and writes it down. What was revoked stays so.
+    /// Takes over the key set of a signed statement. What was revoked stays so, over a restart when it was
+    /// [written down](Self::write_down).
     ///
     /// # Errors
     /// When the set is not valid; the old one stays (J16).
@@ -140,19 +141,24 @@ impl KeyStore {
             set.remember_revoked(old.set.revoked_kids.iter().cloned());
         }
         let keys = Keys::new(set)?;
-        if let Err(error) = state_file::write_key_set(&self.file, &keys.set) {
-            // Serving goes on, and the statement is on the disk as well.
-            tracing::error!(
-                error = format!("{error:#}"),
-                "which keys are revoked cannot be written to disk"
-            );
-        }
         tracing::info!(seq = keys.set.seq, keys = keys.set.keys.len(), "key set in force");
         METRICS
             .keyset_seq
             .set(i64::try_from(keys.set.seq).unwrap_or(i64::MAX));
         self.current.store(Some(Arc::new(keys)));
         Ok(())
+    }
+
+    /// Writes down the key set in force, for the keys that were ever revoked. A disk that fails is reported: serving goes on,
+    /// and the statement is on the disk as well.
+    pub(crate) fn write_down(&self) {
+        let Some(keys) = self.current() else { return };
+        if let Err(error) = state_file::write_key_set(&self.file, &keys.set) {
+            tracing::error!(
+                error = format!("{error:#}"),
+                "which keys are revoked cannot be written to disk"
+            );
+        }
     }
 
     /// The number of the keys in force; `None` when there are none.

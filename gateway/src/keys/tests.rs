@@ -46,6 +46,7 @@ fn the_copy_on_disk_is_signed_by_nobody_and_only_what_it_revokes_counts() {
     let (stolen, other) = (key(), key());
     let before = KeyStore::open(dir.path());
     before.take_over(set(3, &[&other], &[stolen.kid()])).unwrap();
+    before.write_down();
 
     let restarted = KeyStore::open(dir.path());
     assert!(restarted.current().is_none());
@@ -61,9 +62,9 @@ fn the_copy_on_disk_is_signed_by_nobody_and_only_what_it_revokes_counts() {
 fn the_copy_is_readable_by_its_owner_only() {
     use std::os::unix::fs::PermissionsExt as _;
     let dir = tempfile::tempdir().unwrap();
-    KeyStore::open(dir.path())
-        .take_over(set(1, &[&key()], &[]))
-        .unwrap();
+    let store = KeyStore::open(dir.path());
+    store.take_over(set(1, &[&key()], &[])).unwrap();
+    store.write_down();
     let mode = std::fs::metadata(dir.path().join("keyset.json"))
         .unwrap()
         .permissions()

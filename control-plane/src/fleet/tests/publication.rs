@@ -56,6 +56,23 @@ async fn every_following_stream_is_stated_once_and_again_when_its_source_goes_on
     assert_eq!(plane.newest(Stream::Blocks).await.position.to_string(), "2.1");
 }
 
+#[tokio::test]
+async fn a_stream_that_cannot_be_stated_keeps_no_other_back() {
+    let plane = Plane::start().await;
+    plane
+        .run("ALTER TABLE control.revocation RENAME TO revocation_elsewhere")
+        .await;
+    assert!(publish_due(&plane.state).await.is_err(), "nothing is fresh by it");
+    for (stream, stated) in [(Stream::Revocations, 0), (Stream::Blocks, 1), (Stream::Keyset, 1)] {
+        assert_eq!(statements(&plane, stream).await, stated, "{stream}");
+    }
+    plane
+        .run("ALTER TABLE control.revocation_elsewhere RENAME TO revocation")
+        .await;
+    publish_due(&plane.state).await.unwrap();
+    assert_eq!(statements(&plane, Stream::Revocations).await, 1);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn several_control_planes_state_no_position_twice_and_never_go_back() {
     let plane = Plane::start().await;

@@ -4,13 +4,16 @@ use axum::body::Body;
 use fleet::Stream;
 use http::{Request, StatusCode};
 use serde_json::{Value, json};
+use service_runtime::clock::Clock;
 
+use super::super::nodes::view;
 use super::super::publish::publish_due;
 use super::{Plane, send};
 
 pub(super) fn heartbeat() -> Value {
+    let now = Clock::system().now().timestamp_millis();
     json!({
-        "version": "0.1.0", "boot_id": "b1", "clock_unix_ms": 0, "active": [],
+        "version": "0.1.0", "boot_id": "b1", "clock_unix_ms": now, "active": [],
         "traffic": {"requests": 5, "failures": 0, "denied": 1, "latency": [5]}, "shadow": null,
     })
 }
@@ -110,8 +113,35 @@ async fn a_gateway_that_holds_what_it_should_is_in_sync_and_one_that_is_silent_u
         .await;
     assert_eq!(standing(&plane, "edge-1", "").await.0, "UNREACHABLE");
     assert_eq!(plane.number("SELECT count(*) FROM control.live_node").await, 0);
-    let offset = plane.number("SELECT clock_offset_ms FROM control.node").await;
-    assert!(offset < -1_000_000_000_000, "its clock stood at 1970: {offset}");
+}
+
+/// The allowance is 30 s on each side: a gateway that is further off refuses what is fresh, or takes what has expired.
+#[tokio::test]
+async fn a_gateway_whose_clock_is_wrong_is_named_and_is_not_in_order_beyond_what_it_allows_for() {
+    let plane = Plane::start().await;
+    publish_due(&plane.state).await.unwrap();
+    for (off_s, expected, is_alarm) in [
+        (0, "IN_SYNC", false),
+        (-20, "IN_SYNC", true),
+        (20, "IN_SYNC", true),
+        (-60, "DRIFTED", true),
+        (60, "DRIFTED", true),
+    ] {
+        let mut said = in_force(&plane, "f").await;
+        said["clock_unix_ms"] = json!(Clock::system().now().timestamp_millis() + off_s * 1_000);
+        beat(&plane, "edge-1", said).await;
+        let (found, reason) = standing(&plane, "edge-1", "").await;
+        assert_eq!(found, expected, "{off_s}: {reason}");
+        assert_eq!(reason.contains("its clock is"), found == "DRIFTED", "{reason}");
+        let fleet = view(&plane.state).await.unwrap();
+        let named: Vec<_> = fleet.clocks_off().collect();
+        assert_eq!(named.len(), usize::from(is_alarm), "{off_s}: {named:?}");
+    }
+    // Nobody knows what the clock of one shows that is not heard of.
+    plane
+        .run("UPDATE control.node SET last_heartbeat_at = last_heartbeat_at - interval '20 s'")
+        .await;
+    assert_eq!(view(&plane.state).await.unwrap().clocks_off().count(), 0);
 }
 
 #[tokio::test]

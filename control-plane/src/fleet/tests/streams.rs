@@ -1,10 +1,13 @@
 //! What a gateway is told: what it lacks, then each change at once, and nothing when it was let out.
 
+use std::time::Duration;
+
 use axum::body::Body;
 use fleet::{Digest, Pointer, Stream};
 use http::{Request, StatusCode, header};
 use http_body_util::BodyExt as _;
 use serde_json::json;
+use tokio::time::Instant;
 use tower::ServiceExt as _;
 
 use super::super::publish::publish_due;
@@ -269,6 +272,32 @@ async fn who_cannot_know_what_is_new_does_not_say_that_nothing_is() {
         () = super::until("two comments were due", { let begun = std::time::Instant::now(); async move || begun.elapsed().as_secs() >= 6 }) => None,
     };
     assert_eq!(said, None);
+}
+
+/// A gateway that dials in while the control plane starts must not stay stale for five seconds more. The time stands still
+/// but for what is waited for.
+#[tokio::test]
+async fn the_first_comment_comes_as_soon_as_it_may_be_said() {
+    let plane = Plane::start().await;
+    let mut heard = Heard::open(&plane.state, "edge-1", "").await;
+    tokio::time::pause();
+    let begun = Instant::now();
+    let early = tokio::time::timeout(Duration::from_secs(1), heard.read()).await;
+    assert!(early.is_err(), "nobody has read the database yet: {early:?}");
+    plane.state.fleet.board.send_if_modified(|board| {
+        board.read_at = Some(Instant::now());
+        false
+    });
+    assert_eq!(heard.next().await, Event::Comment);
+    assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+    assert_eq!(
+        tokio::time::timeout(Duration::from_secs(3), heard.read())
+            .await
+            .ok(),
+        None,
+        "one every five seconds"
+    );
+    tokio::time::resume();
 }
 
 #[tokio::test(flavor = "multi_thread")]

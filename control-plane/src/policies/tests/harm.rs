@@ -154,6 +154,45 @@ async fn two_gateways_with_one_name_prove_nothing_and_get_nothing_new() {
     assert_eq!(plane.phase().await, "all", "one is left, and it is healthy");
 }
 
+/// It is ill while another gateway speaks in its name.
+#[tokio::test]
+async fn the_patience_with_a_gateway_begins_when_it_stopped_being_healthy() {
+    let plane = Plane::start().await;
+    let canary = canary(&plane, change()).await;
+    plane
+        .run("UPDATE control.rollout SET rules = jsonb_set(rules, '{bake_s}', '1000') WHERE phase = 'canary'")
+        .await;
+    let later = async |seconds: u32, boot_ids: &[&str]| {
+        for boot_id in boot_ids {
+            plane.beat(&canary, boot_id, [0, 0, 0]).await;
+        }
+        let sql = format!(
+            "UPDATE control.rollout SET watched_ms = watched_ms + {seconds}000 WHERE phase = 'canary'"
+        );
+        plane.run(&sql).await;
+        plane.step().await;
+    };
+    let alone = "UPDATE control.node_process SET first_heard_at = first_heard_at - interval '1 minute',
+                        last_heard_at = last_heard_at - interval '1 minute' WHERE boot_id = 'boot-2'";
+    let ill = ["boot-2", "boot-1"];
+    plane.acknowledge(&canary, "healthy").await;
+    later(500, &["boot-1"]).await;
+    later(0, &ill).await;
+    let status = plane.status().await;
+    assert_eq!(
+        (&status["rollout"]["phase"], &status["rollout"]["why"]),
+        (&json!("canary"), &json!(format!("{canary} is not healthy yet"))),
+        "late in the phase, and for a moment only: {status}"
+    );
+    later(100, &ill).await;
+    plane.run(alone).await;
+    later(100, &["boot-1"]).await;
+    later(100, &ill).await;
+    assert_eq!(plane.phase().await, "canary", "it counts anew each time");
+    later(100, &ill).await;
+    is_taken_back(&plane, &canary, "has not been healthy for 20").await;
+}
+
 #[tokio::test]
 async fn counters_go_on_when_a_gateway_starts_anew() {
     let plane = Plane::start().await;

@@ -231,6 +231,39 @@ async fn a_rewrap_that_dies_at_any_statement_is_done_by_the_next() {
     assert_eq!(plane.sealed_under(2).await, 10);
 }
 
+/// The second case is the first one half a second later: what sealed is itself on its way out.
+#[tokio::test]
+async fn a_rewrap_that_stood_still_takes_nothing_back_to_an_older_version() {
+    let turn = "UPDATE control.kek SET state = 'retiring', retiring_at = now() WHERE version = 2;
+                INSERT INTO control.kek (version, state, check_value) VALUES (3, 'active', 'x')";
+    for (meanwhile, done) in [("", 9), (turn, 0)] {
+        let plane = Plane::with_two_keks().await;
+        assert_eq!(plane.kek("rotate").await.0, StatusCode::OK);
+        let control = plane.database.pool_as("portico_control");
+        let mut tx = control.begin().await.unwrap();
+        tx.execute("SELECT FROM control.key_ring FOR UPDATE")
+            .await
+            .unwrap();
+        let kid = plane.kid("published").await;
+        let goes_on = async {
+            let start = Instant::now();
+            let waiting = "SELECT count(*) FROM pg_stat_activity
+                            WHERE datname = current_database() AND wait_event_type = 'Lock'";
+            while plane.number(waiting).await == 0 {
+                assert!(start.elapsed() < DEADLINE, "the rewrap does not wait");
+            }
+            let newer =
+                format!("UPDATE control.signing_key SET kek_version = 3 WHERE kid = '{kid}'; {meanwhile}");
+            tx.execute(sqlx::raw_sql(AssertSqlSafe(newer))).await.unwrap();
+            tx.commit().await.unwrap();
+        };
+        let (rewrapped, ()) = tokio::join!(plane.kek("rewrap"), goes_on);
+        assert_eq!(rewrapped.1["rewrapped"], done, "{}", rewrapped.1);
+        assert_eq!(plane.sealed_under(3).await, 1, "{meanwhile}");
+        assert_eq!(plane.sealed_under(2).await, done, "{meanwhile}");
+    }
+}
+
 #[tokio::test]
 async fn rows_of_before_data_keys_open_and_get_one() {
     let plane = Plane::start().await;

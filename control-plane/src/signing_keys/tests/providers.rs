@@ -8,6 +8,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::StatusCode;
 use keyring::{Algorithm, RingName};
+use serde_json::Value;
 use service_runtime::settings;
 use stand_ins::{Fake, KEY_ID, Kms, SECRET, TOKEN, Transit};
 use tempfile::TempDir;
@@ -19,6 +20,12 @@ use crate::signing_keys::{complete, list, readiness, refuse_wrong_kek, sign};
 use crate::state::AppState;
 
 const UNAVAILABLE: &str = "urn:portico:problem:keys-unavailable";
+
+/// A transaction that has made and published a key fails.
+const FAILS_LATE: &str = "
+    CREATE FUNCTION control.fail() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'late'; END $$;
+    CREATE TRIGGER fails_late BEFORE INSERT ON control.audit_event FOR EACH ROW
+        WHEN (NEW.action = 'signing_key.published') EXECUTE FUNCTION control.fail()";
 
 /// Who keeps keys.
 struct Provider {
@@ -176,22 +183,28 @@ async fn what_is_held_works_on_while_nobody_answers_and_nothing_is_begun_that_ot
         );
         assert_eq!(plane.picture().await, before);
 
-        // A stolen key goes at once, with the spare key as the next standby; the second one has none.
-        let stolen = plane.kid("active").await;
-        let (status, _, body) = plane
-            .call("POST", &format!("/internal/keys/revoke?kid={stolen}"))
-            .await;
+        // A stolen key goes at once, with the spare key as the next standby: also at the second try, when the first one died.
+        let revoke = async || {
+            let stolen = plane.kid("active").await;
+            let path = format!("/internal/keys/revoke?kid={stolen}");
+            let (status, _, body) = plane.call("POST", &path).await;
+            (status, body)
+        };
+        plane.run(FAILS_LATE).await;
+        assert!(revoke().await.0.is_server_error());
+        plane.run("DROP TRIGGER fails_late ON control.audit_event").await;
+        let (status, body) = revoke().await;
         assert_eq!(status, StatusCode::OK, "{body}");
         all_open(&plane.state).await;
-        let before = plane.picture().await;
-        let next = plane.kid("active").await;
-        let (status, _, body) = plane
-            .call("POST", &format!("/internal/keys/revoke?kid={next}"))
-            .await;
+        // The second one as well: who signs next comes later. Only a third has nobody left to sign in its place.
+        let next = plane.kid("published").await;
+        let (status, body) = revoke().await;
         assert_eq!(
-            (status, body["type"].as_str()),
-            (StatusCode::SERVICE_UNAVAILABLE, Some(UNAVAILABLE))
+            (status, &body["active"], &body["standby"]),
+            (StatusCode::OK, &next.into(), &Value::Null)
         );
+        let before = plane.picture().await;
+        assert_eq!(revoke().await.0, StatusCode::SERVICE_UNAVAILABLE);
         assert_eq!(plane.picture().await, before);
 
         // Who starts now waits, and is ready when it answers again.
@@ -199,7 +212,10 @@ async fn what_is_held_works_on_while_nobody_answers_and_nothing_is_begun_that_ot
         refuse_wrong_kek(&started).await.unwrap();
         assert!(!readiness(&started).report().await.is_ready());
         provider.fake.set_down(false);
+        plane.state.schedule.rotate_every_s = local().rotation.rotate_every_s.into();
+        maintain_once(&plane.state, RingName::Access, None).await.unwrap();
         assert!(readiness(&started).report().await.is_ready());
+        hold_all_ready(&plane.state).await;
         plane.pass(330).await;
         let (status, _, body) = call(plane.router(), "POST", "/internal/keys/rotate", None).await;
         assert_eq!(status, StatusCode::OK, "{body}");

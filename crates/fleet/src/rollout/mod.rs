@@ -22,6 +22,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::messages::{LATENCY_BOUNDS_US, Objection, ShadowCounts, Traffic};
 
+/// From so many requests on it is no chance that half of them fail, where too few for a comparison were served.
+const FEW_REQUESTS: u64 = 20;
+/// That half, in thousandths.
+const MANIFEST_FAILURES: u64 = 500;
+
 /// How far a roll-out is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -108,7 +113,7 @@ pub struct Rules {
     pub bake_s: u32,
     /// How long a gateway that has the policy may be silent, seconds.
     pub silence_s: u32,
-    /// How long a gateway may take from the pointer to `healthy`, seconds.
+    /// How long a gateway may take from the pointer to `healthy`, and may be without it later, seconds.
     pub patience_s: u32,
     /// Fewer requests than these prove nothing.
     pub least_requests: u64,
@@ -146,6 +151,8 @@ pub struct RolloutNode {
     pub silent_s: i64,
     /// Whether it said that the policy is healthy; in shadow, that it is tried.
     pub is_healthy: bool,
+    /// Seconds since it was healthy last, or since it was given the policy; only while somebody watched.
+    pub unhealthy_s: i64,
     /// Why it did not take the policy over.
     pub objection: Option<Objection>,
     /// What it has served since this phase began.
@@ -179,7 +186,7 @@ pub fn step(
     if phase.is_over() {
         return Next::Wait(format!("the roll-out is {phase}"));
     }
-    if let Some(harm) = harm_of_nodes(since_s, group, rules) {
+    if let Some(harm) = harm_of_nodes(group, rules) {
         return Next::Halt(harm);
     }
     let served = sum(group.iter().map(|node| &node.traffic));
@@ -191,7 +198,8 @@ pub fn step(
     };
     let harm = match phase {
         Phase::Shadow => harm_in_shadow(group, rules),
-        _ => harm_of_traffic(&served, baseline, rules),
+        _ => harm_of_traffic(&served, baseline, rules)
+            .or_else(|| manifest_harm(&served, &others, before, rules)),
     };
     if let Some(harm) = harm {
         return Next::Halt(harm);
@@ -223,7 +231,7 @@ pub fn members<'n>(
     order.into_iter().take(size).map(|(_, name)| name).collect()
 }
 
-fn harm_of_nodes(since_s: i64, group: &[RolloutNode], rules: &Rules) -> Option<String> {
+fn harm_of_nodes(group: &[RolloutNode], rules: &Rules) -> Option<String> {
     for node in group {
         if let Some(objection) = &node.objection {
             return Some(format!("{} refuses it: {}", node.name, objection.message));
@@ -231,8 +239,11 @@ fn harm_of_nodes(since_s: i64, group: &[RolloutNode], rules: &Rules) -> Option<S
         if node.silent_s > i64::from(rules.silence_s) {
             return Some(format!("{} has been silent for {} s", node.name, node.silent_s));
         }
-        if !node.is_healthy && since_s > i64::from(rules.patience_s) {
-            return Some(format!("{} is not healthy after {since_s} s", node.name));
+        if !node.is_healthy && node.unhealthy_s > i64::from(rules.patience_s) {
+            return Some(format!(
+                "{} has not been healthy for {} s",
+                node.name, node.unhealthy_s
+            ));
         }
     }
     None
@@ -284,6 +295,24 @@ fn harm_of_traffic(served: &Traffic, baseline: &Traffic, rules: &Rules) -> Optio
     let most = slowest_before.saturating_mul(rules.latency_percent.into()) / 100;
     (slowest > most)
         .then(|| format!("one request in a hundred takes {slowest} µs or more, {slowest_before} µs before"))
+}
+
+/// Half or more of a few requests fail, and not of those before them: not to be waited out until there are enough of them to
+/// compare.
+fn manifest_harm(served: &Traffic, others: &Traffic, before: &Traffic, rules: &Rules) -> Option<String> {
+    let share = |traffic: &Traffic| match traffic.requests >= FEW_REQUESTS {
+        true => thousandths(traffic.failures, traffic.requests),
+        false => 0,
+    };
+    let baseline = if others.requests >= FEW_REQUESTS {
+        others
+    } else {
+        before
+    };
+    let (failures, failures_before) = (share(served), share(baseline));
+    let is_worse = failures > failures_before.saturating_add(rules.failures_rise.into());
+    (failures >= MANIFEST_FAILURES && is_worse)
+        .then(|| format!("{} of {} requests fail", served.failures, served.requests))
 }
 
 /// Rounded down: a share is above a bound only when it really is.

@@ -30,6 +30,7 @@ pub(super) fn node(name: &str, traffic: Traffic) -> RolloutNode {
         name: name.to_owned(),
         silent_s: 1,
         is_healthy: true,
+        unhealthy_s: 0,
         objection: None,
         traffic,
         shadow: None,
@@ -59,11 +60,18 @@ fn a_healthy_group_advances_when_it_was_watched_long_enough() {
     assert_eq!(after(60, &late, &rest), waits);
     let behind = [node("c", traffic(2, 30, 3)), late[0].clone()];
     assert_eq!(after(60, &behind, &rest), waits, "whichever of the group it is");
-    assert_eq!(after(120, &late, &rest), waits, "its patience is not over");
+    late[0].unhealthy_s = 120;
+    assert_eq!(after(900, &late, &rest), waits, "the patience is not over");
     let short = Rules { bake_s: 60, ..RULES };
     let later = step(Phase::Canary, 100, &late, &rest, &Traffic::default(), &short);
     assert_eq!(later, waits, "the time is over, and it is not healthy");
-    assert!(halts(&after(121, &late, &rest), "not healthy after 121 s"));
+    late[0].unhealthy_s = 121;
+    assert!(halts(
+        &after(121, &late, &rest),
+        "a has not been healthy for 121 s"
+    ));
+    late[0].is_healthy = true;
+    assert_eq!(after(300, &late, &rest), Next::Advance(Phase::Quarter));
 }
 
 #[test]
@@ -263,22 +271,71 @@ fn who_has_the_old_policy_is_the_measure_while_that_is_enough_and_the_time_befor
     );
     assert!(halts(&next(&of(199, true), &of(200, false)), "fail"));
     assert_eq!(
-        next(&of(199, false), &of(200, true)),
+        next(&of(19, false), &of(200, true)),
         Next::Advance(Phase::Quarter)
+    );
+    assert!(halts(
+        &next(&of(199, false), &of(200, true)),
+        "1000 of 1000 requests fail"
+    ));
+    assert!(halts(&next(&of(200, false), &of(1_000, true)), "fail"));
+}
+
+/// So many failures of so many requests.
+fn failing(failures: u64, requests: u64) -> Traffic {
+    Traffic {
+        failures,
+        ..of(requests, false)
+    }
+}
+
+#[test]
+fn when_half_of_a_few_requests_fail_no_comparison_is_waited_for() {
+    let nobody = Traffic::default();
+    let next = |served: Traffic, others: Traffic, before: &Traffic| {
+        let (group, rest) = ([node("a", served)], [node("b", others)]);
+        step(Phase::Canary, 300, &group, &rest, before, &RULES)
+    };
+    let goes_on = Next::Advance(Phase::Quarter);
+    assert!(halts(
+        &next(of(199, true), of(1_000, false), &nobody),
+        "199 of 199 requests fail"
+    ));
+    assert!(halts(
+        &next(failing(10, 20), nobody.clone(), &nobody),
+        "10 of 20 requests fail"
+    ));
+    assert_eq!(
+        next(failing(9, 20), nobody.clone(), &nobody),
+        goes_on,
+        "fewer than half"
     );
     assert_eq!(
-        next(&of(199, false), &of(199, false)),
-        Next::Advance(Phase::Quarter)
+        next(of(19, true), nobody.clone(), &nobody),
+        goes_on,
+        "too few of them"
     );
-    assert!(halts(&next(&of(200, false), &of(1_000, true)), "fail"));
+    // The service behind is ill: for the others now, or for all before.
+    assert_eq!(next(of(30, true), of(20, true), &of(500, false)), goes_on);
+    assert_eq!(next(of(30, true), of(19, false), &of(500, true)), goes_on);
+    assert!(halts(
+        &next(of(30, true), of(19, true), &nobody),
+        "30 of 30 requests fail"
+    ));
 }
 
 #[test]
 fn a_group_is_judged_from_its_two_hundredth_request_on_and_as_a_whole() {
     let rest = [node("c", of(1_000, false))];
-    let next = |one, other| after(1, &[node("a", of(one, true)), node("b", of(other, true))], &rest);
+    let next = |one, other| {
+        let group = [
+            node("a", failing(one / 3, one)),
+            node("b", failing(other / 3, other)),
+        ];
+        after(1, &group, &rest)
+    };
     assert!(matches!(next(100, 99), Next::Wait(_)));
-    assert!(halts(&next(100, 100), "1000 of 1,000 requests fail, 0 before"));
+    assert!(halts(&next(100, 100), "330 of 1,000 requests fail, 0 before"));
     // Well beside ill: 5 of 1,000 are borne, 6 are not.
     let next = |ill| {
         after(
