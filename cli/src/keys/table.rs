@@ -110,10 +110,10 @@ pub(super) fn ended(ended: &Value) -> String {
         if is_new { "is" } else { "was already" },
         text(ended, "state"),
         text(ended, "active"),
-        match ended.get("standby").and_then(Value::as_str) {
-            Some(standby) => standby,
-            None => "no key yet: one is made as soon as what keeps the key-encryption key answers",
-        },
+        ended
+            .get("standby")
+            .and_then(Value::as_str)
+            .unwrap_or("no key yet: one is made as soon as what keeps the key-encryption key answers"),
     )
 }
 

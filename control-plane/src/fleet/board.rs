@@ -8,6 +8,7 @@ use sqlx::PgConnection;
 use tokio::time::{Instant, MissedTickBehavior, sleep_until};
 
 use super::error::FleetError;
+use super::nodes::FleetView;
 use super::store::{HeadRow, NodeRow};
 use super::{denials, metrics, nodes, publish, store};
 use crate::announcements::{self, Listener};
@@ -164,22 +165,27 @@ async fn round(
         drop(conn);
         let fleet = nodes::view(state).await?;
         metrics::show(&fleet);
-        for (node, why) in fleet.conflicts() {
-            tracing::error!(
-                node,
-                why,
-                "TWO GATEWAYS HAVE ONE NAME: rotations wait for both, and roll-outs leave them out"
-            );
-        }
-        for (node, offset_ms) in fleet.clocks_off() {
-            tracing::error!(
-                node,
-                offset_ms,
-                "THE CLOCK OF A GATEWAY IS WRONG: beyond 30 s it judges tokens wrongly"
-            );
-        }
+        warn(&fleet);
     }
     published.map(drop)
+}
+
+/// Says what somebody must look at, every time.
+fn warn(fleet: &FleetView) {
+    for (node, why) in fleet.conflicts() {
+        tracing::error!(
+            node,
+            why,
+            "TWO GATEWAYS HAVE ONE NAME: rotations wait for both, and roll-outs leave them out"
+        );
+    }
+    for (node, offset_ms) in fleet.clocks_off() {
+        tracing::error!(
+            node,
+            offset_ms,
+            "THE CLOCK OF A GATEWAY IS WRONG: beyond 30 s it judges tokens wrongly"
+        );
+    }
 }
 
 /// Says once when it fails, not every second, and once when it is well again.

@@ -209,29 +209,18 @@ pub(super) async fn halt(
     store::halt(conn, &row.change_id, why, back).await?;
     let subject = subject(&row.change_id, (row.epoch, row.seq));
     record(conn, actor, "policy.halted", &subject).await?;
-    let (change, gateways) = (&row.change_id, observed.group().len());
-    match (back, observed.phase) {
-        (Some(_), _) => tracing::error!(
-            change,
-            why,
-            gateways,
-            "A ROLL-OUT IS HALTED, and its gateways go back"
-        ),
-        (None, Phase::Shadow) => {
-            tracing::error!(
-                change,
-                why,
-                gateways,
-                "A ROLL-OUT IS HALTED, and its gateways try the policy no more"
-            );
-        }
-        (None, _) => tracing::error!(
-            change,
-            why,
-            gateways,
-            "A ROLL-OUT IS HALTED, and there is none to go back to: its gateways keep the policy, and nobody else gets it"
-        ),
-    }
+    let outcome = match (back, observed.phase) {
+        (Some(_), _) => "its gateways go back",
+        (None, Phase::Shadow) => "its gateways try the policy no more",
+        (None, _) => "there is none to go back to: its gateways keep the policy, and nobody else gets it",
+    };
+    tracing::error!(
+        change = row.change_id,
+        why,
+        gateways = observed.group().len(),
+        outcome,
+        "A ROLL-OUT IS HALTED"
+    );
     Ok(())
 }
 
