@@ -587,7 +587,6 @@ pub(super) async fn source_seq(conn: &mut PgConnection, stream: &str) -> sqlx::R
 
 /// Where a stream stands.
 pub(super) async fn latest(conn: &mut PgConnection, stream: &str) -> sqlx::Result<Latest> {
-    let epoch = epoch(conn).await?;
     let statement = sqlx::query_as!(
         LatestStatement,
         r#"
@@ -601,12 +600,7 @@ pub(super) async fn latest(conn: &mut PgConnection, stream: &str) -> sqlx::Resul
     )
     .fetch_optional(&mut *conn)
     .await?;
-    let now = database_time(conn).await?;
-    Ok(Latest {
-        epoch,
-        now,
-        statement,
-    })
+    with_statement(conn, statement).await
 }
 
 /// Where a stream stands for those who have its statement at this position in force.
@@ -615,7 +609,6 @@ pub(super) async fn standing_at(
     stream: &str,
     (of_epoch, seq): (i64, i64),
 ) -> sqlx::Result<Latest> {
-    let epoch = epoch(conn).await?;
     let statement = sqlx::query_as!(
         LatestStatement,
         r#"
@@ -629,10 +622,13 @@ pub(super) async fn standing_at(
     )
     .fetch_optional(&mut *conn)
     .await?;
-    let now = database_time(conn).await?;
+    with_statement(conn, statement).await
+}
+
+async fn with_statement(conn: &mut PgConnection, statement: Option<LatestStatement>) -> sqlx::Result<Latest> {
     Ok(Latest {
-        epoch,
-        now,
+        epoch: epoch(conn).await?,
+        now: database_time(conn).await?,
         statement,
     })
 }

@@ -1,4 +1,4 @@
-//! A socket to an upstream, of either kind.
+//! A socket to an upstream, in clear or over TLS.
 
 use std::io;
 use std::net::SocketAddr;

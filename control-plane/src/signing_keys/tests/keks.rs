@@ -194,12 +194,7 @@ async fn a_rewrap_and_a_turn_of_a_ring_never_wait_for_each_other_in_a_circle() {
             .unwrap();
         turn.execute(sqlx::raw_sql(take(first))).await.unwrap();
         let goes_on = async {
-            let start = Instant::now();
-            let waiting = "SELECT count(*) FROM pg_stat_activity
-                            WHERE datname = current_database() AND wait_event_type = 'Lock'";
-            while plane.number(waiting).await == 0 {
-                assert!(start.elapsed() < DEADLINE, "the rewrap does not wait");
-            }
+            plane.wait_for("wait_event_type = 'Lock'").await;
             turn.execute(sqlx::raw_sql(take(second))).await.unwrap();
             turn.commit().await.unwrap();
         };
@@ -246,12 +241,7 @@ async fn a_rewrap_that_stood_still_takes_nothing_back_to_an_older_version() {
             .unwrap();
         let kid = plane.kid("published").await;
         let goes_on = async {
-            let start = Instant::now();
-            let waiting = "SELECT count(*) FROM pg_stat_activity
-                            WHERE datname = current_database() AND wait_event_type = 'Lock'";
-            while plane.number(waiting).await == 0 {
-                assert!(start.elapsed() < DEADLINE, "the rewrap does not wait");
-            }
+            plane.wait_for("wait_event_type = 'Lock'").await;
             let newer =
                 format!("UPDATE control.signing_key SET kek_version = 3 WHERE kid = '{kid}'; {meanwhile}");
             tx.execute(sqlx::raw_sql(AssertSqlSafe(newer))).await.unwrap();

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use secrets::{ProviderSettings, Resolved, Source, resolve};
-use serde_json::json;
+use serde_json::{Value, json};
 use stand_ins::{Fake, Terms, Vault};
 use tempfile::TempDir;
 
@@ -55,6 +55,14 @@ impl Lender {
         }
     }
 
+    /// Of all that was asked since the last look, this came first.
+    fn was_asked(&self, target: &str, body: &Value) {
+        let asked = self.fake.seen();
+        let first = asked.first().expect("nothing was asked");
+        assert_eq!((first.method.as_str(), first.target.as_str()), ("POST", target));
+        assert_eq!(&first.json(), body);
+    }
+
     fn source(&self) -> &Arc<Source> {
         self.resolved.sources().next().unwrap()
     }
@@ -80,18 +88,9 @@ async fn a_lease_is_renewed_after_a_third_of_it_and_another_login_is_lent_when_i
     assert_eq!(source.refresh(after(1_199)).await, Ok(false));
     assert_eq!(lender.fake.seen().len(), 0, "it is left alone");
     assert_eq!(source.refresh(after(1_200)).await, Ok(false));
-    let asked = lender.fake.seen();
-    assert_eq!(
-        (
-            asked[0].method.as_str(),
-            asked[0].target.as_str(),
-            asked[0].json()
-        ),
-        (
-            "POST",
-            "/v1/sys/leases/renew",
-            json!({"lease_id": "database/creds/core/0", "increment": 3_600})
-        )
+    lender.was_asked(
+        "/v1/sys/leases/renew",
+        &json!({"lease_id": "database/creds/core/0", "increment": 3_600}),
     );
     assert_eq!(lender.last(), ("v-core-0".to_owned(), 1));
     assert_eq!(source.status().lent_until, Some(after(4_800)));
@@ -145,18 +144,9 @@ async fn what_was_lent_is_given_back_once() {
     let source = lender.source();
     lender.fake.seen();
     assert_eq!(source.give_back().await, Ok(true));
-    let asked = lender.fake.seen();
-    assert_eq!(
-        (
-            asked[0].method.as_str(),
-            asked[0].target.as_str(),
-            asked[0].json()
-        ),
-        (
-            "POST",
-            "/v1/sys/leases/revoke",
-            json!({"lease_id": "database/creds/core/0"})
-        )
+    lender.was_asked(
+        "/v1/sys/leases/revoke",
+        &json!({"lease_id": "database/creds/core/0"}),
     );
     assert!(lender.vault.leases.lent()[0].is_given_back);
     assert_eq!(source.give_back().await, Ok(false));
