@@ -3,7 +3,9 @@
 #![cfg(test)]
 
 mod browser;
+mod canary;
 mod chaos;
+mod collector;
 mod customers;
 mod fleet;
 mod member;
