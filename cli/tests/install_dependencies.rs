@@ -187,7 +187,15 @@ fn tests_want_a_compiler_for_cpp_a_browser_redis_iproute2_faketime_python_and_an
         "{said}"
     );
 
-    for name in ["c++", "chromedriver", "redis-server", "ip", "faketime", "python3", "pebble"] {
+    for name in [
+        "c++",
+        "chromedriver",
+        "redis-server",
+        "ip",
+        "faketime",
+        "python3",
+        "pebble",
+    ] {
         machine.program(name, "exit 0");
     }
     assert_eq!(machine.run_with(&["--tests"]), (Some(0), String::new()));
@@ -198,7 +206,16 @@ fn the_redis_server_of_the_tests_does_not_start_with_the_machine() {
     let machine = Machine::new(0);
     machine.package_manager("apt-get");
     machine.has_postgresql();
-    for name in ["cmake", "cc", "c++", "chromedriver", "ip", "faketime", "python3", "pebble"] {
+    for name in [
+        "cmake",
+        "cc",
+        "c++",
+        "chromedriver",
+        "ip",
+        "faketime",
+        "python3",
+        "pebble",
+    ] {
         machine.program(name, "exit 0");
     }
     let log = machine.at("log");
