@@ -13,6 +13,7 @@ mod authentication;
 mod authority;
 mod cache;
 mod certificates;
+mod client_authorities;
 mod client_certificates;
 mod clients;
 mod compression;
