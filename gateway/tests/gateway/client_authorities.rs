@@ -2,6 +2,7 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 use rcgen::{DnType, ExtendedKeyUsagePurpose, SanType, SerialNumber, date_time_ymd};
+use serde_json::json;
 
 use crate::access_log::Log;
 use crate::authority::{Authority, Issued};
@@ -226,4 +227,43 @@ async fn tls6_a_client_is_known_by_its_uri_and_dns_names_and_by_nothing_else() {
         let mut connected = partners.connect(Some(&by(wrong))).await;
         assert_eq!(reason(log, &mut connected).await, "another_client_name", "{what}");
     }
+}
+
+#[tokio::test]
+async fn j33_tls6_who_was_let_in_by_another_authority_is_no_holder_of_a_bound_token() {
+    let partners = Partners::start().await;
+    let client = partners.authority.issue_to_client(PAYROLL, 1);
+    let (chain, _) = client.der();
+    let hash = keyring::CertificateHash::of(&chain[0]).to_string();
+    let token = partners
+        .gateway
+        .keys
+        .token_with(&json!({"cnf": {"x5t#S256": hash}}));
+    let fields = format!("authorization: Bearer {token}\r\n");
+    let mut open = partners.connect(Some(&client)).await;
+    let mut me = async || open.get_as("/api/v1/me", "localhost", &fields).await.unwrap().0;
+    assert_eq!(me().await, 200);
+
+    // The same authority by another name: what was shown to the one was not shown to the other.
+    partners.write("others.ca.pem", &partners.authority.pem());
+    partners.write("others.crl.pem", &partners.authority.revoke(&[], in_days(30)));
+    let base = partners.gateway.directory.path().join("policies/base.yaml");
+    let text = std::fs::read_to_string(base).unwrap();
+    let renamed = text
+        .replace("client_authority: partners", "client_authority: others")
+        .replace("authority: partners", "authority: others");
+    partners.gateway.policy_file("base.yaml", &renamed);
+    eventually("new connections are asked by the other one", || async {
+        let mut new = partners.connect(Some(&client)).await;
+        new.get_as(PATH, "localhost", "")
+            .await
+            .is_ok_and(|(status, _)| status == 200)
+            && partners
+                .gateway
+                .metric(r#"portico_client_authority_ok{authority="others"}"#)
+                .await
+                == Some(1)
+    })
+    .await;
+    assert_eq!(me().await, 401);
 }

@@ -11,6 +11,7 @@ mod access_log;
 mod acme;
 mod authentication;
 mod authority;
+mod bound_tokens;
 mod cache;
 mod certificates;
 mod client_authorities;

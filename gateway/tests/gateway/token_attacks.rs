@@ -280,7 +280,11 @@ fn contents(forge: &Forge) -> Vec<Attack> {
         ("J30", "a long subject", with(json!({"sub": "u".repeat(256)})), "claims"),
         ("J31", "no jti", with(json!({"jti": null})), "claims"),
         ("J32", "scopes as a list", with(json!({"scope": ["transfers:write"]})), "claims"),
-        ("J33", "bound to a key of DPoP", with(json!({"cnf": {"jkt": "x"}})), "claims"),
+        ("J33", "bound to a key of DPoP", with(json!({"cnf": {"jkt": "x"}})), "binding"),
+        ("J33", "bound in two ways", with(json!({"cnf": {"jkt": "x", "x5t#S256": "A".repeat(43)}})), "binding"),
+        ("J33", "bound to no hash", with(json!({"cnf": {"x5t#S256": "A"}})), "binding"),
+        ("J33", "bound to nothing", with(json!({"cnf": {}})), "binding"),
+        ("J33", "bound to a certificate that nobody shows", with(json!({"cnf": {"x5t#S256": "A".repeat(43)}})), "unproven"),
         ("J33", "two clients", with(json!({"client_id": "app", "azp": "other"})), "claims"),
     ]
 }
