@@ -65,6 +65,7 @@ pub(crate) struct Metrics {
     pub(crate) limit_decisions: IntCounterVec,
     pub(crate) limit_keys: IntGauge,
     pub(crate) limit_store_up: IntGauge,
+    pub(crate) limit_store_gateways: IntGauge,
     pub(crate) limit_store_seconds: Histogram,
     pub(crate) limit_refunds_lost: IntCounter,
     pub(crate) refused_heads: IntCounterVec,
@@ -159,6 +160,10 @@ impl Metrics {
             limit_store_up: gauge(
                 "portico_limit_store_up",
                 "1 when the store of shared limits answers, 0 when it is down or there is none.",
+            ),
+            limit_store_gateways: gauge(
+                "portico_limit_store_gateways",
+                "How many gateways count in the store of shared limits, as this one has heard.",
             ),
             limit_store_seconds: registered(built(Histogram::with_opts(
                 HistogramOpts::new(

@@ -503,6 +503,12 @@ pub(crate) static PROVIDER: &[Key] = &[
         "false",
         "Whether a token of another issuer must have an id of its own; without it, `true`.",
     ),
+    may(
+        "require_cnf",
+        Form::Boolean,
+        "true",
+        "Whether a token of another issuer must be bound to the certificate of its client (RFC 8705); without it, `false`.",
+    ),
     must(
         "keys",
         Form::TextOr(Text::KeySource, PROVIDER_KEYS),

@@ -105,26 +105,31 @@ fn places(issuer: &Issuer) -> Result<Vec<Attack>, Unspecified> {
 
 fn persons(issuer: &Issuer) -> Result<Vec<Attack>, Unspecified> {
     let tried = [
-        ("J30", "no subject", json!({"sub": null})),
+        ("J30", "no subject", json!({"sub": null}), "claims"),
         (
             "J30",
             "a subject that ends a header",
             json!({"sub": "a\r\nx-auth-subject: root"}),
+            "claims",
         ),
-        ("J30", "a long subject", json!({"sub": "u".repeat(256)})),
-        ("J31", "no jti", json!({"jti": null})),
-        ("J32", "scopes as a list", json!({"scope": ["transfers:write"]})),
-        ("J33", "bound to a key of DPoP", json!({"cnf": {"jkt": "x"}})),
-        ("J33", "two clients", json!({"client_id": "app", "azp": "other"})),
+        ("J30", "a long subject", json!({"sub": "u".repeat(256)}), "claims"),
+        ("J31", "no jti", json!({"jti": null}), "claims"),
+        ("J32", "scopes as a list", json!({"scope": ["transfers:write"]}), "claims"),
+        ("J33", "bound to a key of DPoP", json!({"cnf": {"jkt": "x"}}), "binding"),
+        ("J33", "bound in two ways", json!({"cnf": {"jkt": "x", "x5t#S256": "A".repeat(43)}}), "binding"),
+        ("J33", "bound to no hash", json!({"cnf": {"x5t#S256": "A"}}), "binding"),
+        ("J33", "bound to nothing", json!({"cnf": {}}), "binding"),
+        ("J33", "bound to a certificate that nobody shows", json!({"cnf": {"x5t#S256": "A".repeat(43)}}), "unproven"),
+        ("J33", "two clients", json!({"client_id": "app", "azp": "other"}), "claims"),
     ];
     tried
         .into_iter()
-        .map(|(rule, name, changes)| {
+        .map(|(rule, name, changes, reason)| {
             Ok(Attack::by_issuer(
                 rule,
                 name,
                 issuer.claiming(&changes)?,
-                "claims",
+                reason,
             ))
         })
         .collect()
