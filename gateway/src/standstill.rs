@@ -1,6 +1,6 @@
 //! A process that stood still (SIGSTOP, a frozen container, a machine without processor time) wakes with old knowledge: what
-//! was revoked or retired meanwhile is not known yet. It decides nothing until the control plane has spoken again, and waits
-//! no longer than a moment for that.
+//! was revoked or retired meanwhile is not known yet. So does one that starts with what is on the disk. It decides nothing
+//! until the control plane has spoken, and waits no longer than a moment for that.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -20,6 +20,8 @@ const TICK: Duration = Duration::from_millis(250);
 const LONGEST: Duration = Duration::from_secs(1);
 /// The control plane may be away: after this time the gateway goes on with what it knows, as it does whenever nobody answers.
 const PATIENCE: Duration = Duration::from_secs(1);
+/// The same at a start, which is to take no more than a second in all.
+const PATIENCE_AT_START: Duration = Duration::from_millis(700);
 /// In place of the last sign of life, while nobody watches.
 const UNWATCHED: u64 = u64::MAX;
 
@@ -41,7 +43,9 @@ struct Doubt {
     number: u64,
     /// The one after which the control plane was dialled and has said everything.
     told: u64,
-    since: Option<Instant>,
+    /// When it ends by itself.
+    until: Option<Instant>,
+    is_of_start: bool,
 }
 
 impl Standstill {
@@ -54,6 +58,24 @@ impl Standstill {
             doubt: Mutex::default(),
             begun: Notify::new(),
             settled: Notify::new(),
+        }
+    }
+
+    /// What is known is of before this start, however short ago that was.
+    pub(crate) fn starts(&self) {
+        let mut doubt = self.lock();
+        doubt.number = doubt.number.saturating_add(1);
+        doubt.until = Some(Instant::now() + PATIENCE_AT_START);
+        doubt.is_of_start = true;
+        self.is_in_doubt.store(true, Ordering::Relaxed);
+    }
+
+    /// The control plane does not answer: a start goes on with what it knows. Whoever wakes dials again, for its first connection
+    /// may be one that had died.
+    pub(crate) fn is_alone(&self) {
+        let mut doubt = self.lock();
+        if doubt.is_of_start {
+            self.settle(&mut doubt);
         }
     }
 
@@ -89,10 +111,12 @@ impl Standstill {
     /// Waits until it is not; a second at most.
     pub(crate) async fn over(&self) {
         let settled = self.settled.notified();
-        self.look(Instant::now());
+        let now = Instant::now();
+        self.look(now);
         if self.is_in_doubt.load(Ordering::Relaxed) {
-            // Elapsed only when not even the watch runs in time.
-            drop(timeout(PATIENCE, settled).await);
+            let until = self.lock().until.unwrap_or(now);
+            // Elapsed when nobody answers, and the watch has not noticed yet.
+            drop(timeout(until.saturating_duration_since(now), settled).await);
         }
     }
 
@@ -136,7 +160,8 @@ impl Standstill {
                 tracing::warn!("this process stood still: it asks the control plane before it goes on");
                 METRICS.standstills.inc();
                 doubt.number = doubt.number.saturating_add(1);
-                doubt.since = Some(now);
+                doubt.until = Some(now + PATIENCE);
+                doubt.is_of_start = false;
                 self.is_in_doubt.store(true, Ordering::Relaxed);
                 self.begun.notify_one();
                 self.live(now);
@@ -146,10 +171,7 @@ impl Standstill {
         self.live(now);
         if self.is_in_doubt.load(Ordering::Relaxed) {
             let mut doubt = self.lock();
-            if doubt
-                .since
-                .is_some_and(|since| now.duration_since(since) >= PATIENCE)
-            {
+            if doubt.until.is_some_and(|until| now >= until) {
                 tracing::warn!("the control plane does not answer: what is known stays");
                 self.settle(&mut doubt);
             }
@@ -163,7 +185,8 @@ impl Standstill {
     }
 
     fn settle(&self, doubt: &mut Doubt) {
-        doubt.since = None;
+        doubt.until = None;
+        doubt.is_of_start = false;
         self.is_in_doubt.store(false, Ordering::Relaxed);
         self.settled.notify_waiters();
     }
@@ -234,6 +257,45 @@ mod tests {
         assert!(standstill.is_in_doubt(almost));
         standstill.look(woken + PATIENCE);
         assert!(!standstill.is_in_doubt(woken + PATIENCE));
+    }
+
+    #[tokio::test]
+    async fn what_a_process_starts_with_is_in_doubt_until_the_control_plane_has_said_everything() {
+        let standstill = watched();
+        standstill.starts();
+        let mut over = pin!(standstill.over());
+        assert!(!is_over(&mut over));
+        standstill.told(standstill.number());
+        assert!(!is_over(&mut over), "what was said is not in force yet");
+        standstill.is_current();
+        assert!(is_over(&mut over));
+    }
+
+    #[test]
+    fn a_start_waits_for_nobody_who_does_not_answer() {
+        let refused = watched();
+        refused.starts();
+        refused.is_alone();
+        assert!(!refused.is_in_doubt(Instant::now()));
+
+        let silent = watched();
+        let before = Instant::now();
+        silent.starts();
+        let after = Instant::now();
+        silent.look(before + PATIENCE_AT_START - Duration::from_millis(1));
+        assert!(silent.is_in_doubt(before));
+        silent.look(after + PATIENCE_AT_START);
+        assert!(!silent.is_in_doubt(after));
+    }
+
+    #[test]
+    fn a_standstill_is_not_over_because_one_connection_has_died() {
+        let standstill = watched();
+        standstill.starts();
+        let woken = Instant::now() + 2 * LONGEST;
+        standstill.look(woken);
+        standstill.is_alone();
+        assert!(standstill.is_in_doubt(woken));
     }
 
     #[test]

@@ -2,7 +2,8 @@
 
 use axum::extract::State;
 use axum::response::Response;
-use problem::{FieldError, Problem};
+use database::Failure;
+use problem::{FieldError, Problem, catalogue};
 use serde::Deserialize;
 use utoipa::ToSchema;
 
@@ -98,7 +99,10 @@ pub(super) async fn open_account(
     };
     let opened = store::open(&state.db, new, &caller.request_id)
         .await
-        .map_err(database_problem)?;
+        .map_err(|error| match (&key, Failure::of(&error)) {
+            (None, Failure::Lost) => unknown_outcome(error),
+            _ => database_problem(error),
+        })?;
     let location = format!("/api/v1/accounts/{id}");
     match (opened.outcome.as_str(), opened.body) {
         ("opened", Some(body)) => Ok(KeptAnswer {
@@ -126,6 +130,14 @@ pub(super) async fn open_account(
             "opening an account came out as {outcome}"
         ))),
     }
+}
+
+/// Without a key, the same request again would open a second account: nobody is invited to repeat it.
+fn unknown_outcome(error: sqlx::Error) -> Problem {
+    tracing::warn!(%error, "nobody knows whether an account was opened");
+    Problem::new(catalogue::UNAVAILABLE).detail(
+        "whether the account was opened is not known: look at your accounts before you ask again, with an Idempotency-Key",
+    )
 }
 
 /// A name as it is kept, or what is wrong with it.

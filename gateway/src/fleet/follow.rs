@@ -43,11 +43,14 @@ pub(super) async fn follow(fleet: Arc<Fleet>, pointers: Pointers, stop: Cancella
         if was_heard {
             (backoff, is_failing) = (BACKOFF.0, false);
         }
-        if let Err(error) = ended
-            && !std::mem::replace(&mut is_failing, true)
-        {
-            let error = format!("{error:#}");
-            tracing::warn!(error, "the control plane is away: what is in force stays");
+        if let Err(error) = ended {
+            if !was_heard {
+                fleet.standstill.is_alone();
+            }
+            if !std::mem::replace(&mut is_failing, true) {
+                let error = format!("{error:#}");
+                tracing::warn!(error, "the control plane is away: what is in force stays");
+            }
         }
         tokio::select! {
             () = stop.cancelled() => return,

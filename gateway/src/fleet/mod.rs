@@ -173,6 +173,7 @@ impl Fleet {
             pointers.insert(stream, sender);
             shutdown.spawn(take::follow(self.clone(), receiver, shutdown.child()));
         }
+        self.standstill.starts();
         if let Err(error) = self.standstill.clone().watch(shutdown.child()) {
             tracing::error!(%error, "a standstill of this process will not be noticed");
         }
