@@ -1,4 +1,4 @@
-//! A process that stood still (SIGSTOP, a frozen container, a machine without processor time) wakes with old knowledge: what
+//! A process that stood still (SIGSTOP, a frozen container, a machine without processor time or one that was suspended) wakes with old knowledge: what
 //! was revoked or retired meanwhile is not known yet. It decides nothing until the control plane has spoken again, and waits
 //! no longer than a moment for that.
 
@@ -6,13 +6,14 @@ use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::metrics::METRICS;
+use crate::since_boot::since_boot;
 
 /// Between two signs of life.
 const TICK: Duration = Duration::from_millis(250);
@@ -26,8 +27,7 @@ const UNWATCHED: u64 = u64::MAX;
 /// Whether this process stood still, and has not heard the control plane since.
 #[derive(Debug)]
 pub(crate) struct Standstill {
-    started: Instant,
-    /// Milliseconds from `started` to the last sign of life.
+    /// Milliseconds from the boot of the machine to the last sign of life.
     alive_ms: AtomicU64,
     is_in_doubt: AtomicBool,
     doubt: Mutex<Doubt>,
@@ -41,14 +41,14 @@ struct Doubt {
     number: u64,
     /// The one after which the control plane was dialled and has said everything.
     told: u64,
-    since: Option<Instant>,
+    /// Since the boot of the machine.
+    since: Option<Duration>,
 }
 
 impl Standstill {
     /// Nobody watches yet, so nothing is in doubt.
     pub(crate) fn unwatched() -> Self {
         Self {
-            started: Instant::now(),
             alive_ms: AtomicU64::new(UNWATCHED),
             is_in_doubt: AtomicBool::new(false),
             doubt: Mutex::default(),
@@ -65,7 +65,7 @@ impl Standstill {
     pub(crate) fn watch(self: Arc<Self>, stop: CancellationToken) -> io::Result<()> {
         let watching = move || {
             while !stop.is_cancelled() {
-                self.look(Instant::now());
+                self.look(since_boot());
                 thread::park_timeout(TICK);
             }
             self.unwatch();
@@ -81,15 +81,15 @@ impl Standstill {
         self.settle(&mut self.lock());
     }
 
-    /// Whether what is known at `now` may be old.
-    pub(crate) fn is_in_doubt(&self, now: Instant) -> bool {
+    /// Whether what is known may be old, so long after the boot of the machine.
+    pub(crate) fn is_in_doubt(&self, now: Duration) -> bool {
         self.is_in_doubt.load(Ordering::Relaxed) || self.has_stood_still(now)
     }
 
     /// Waits until it is not; a second at most.
     pub(crate) async fn over(&self) {
         let settled = self.settled.notified();
-        self.look(Instant::now());
+        self.look(since_boot());
         if self.is_in_doubt.load(Ordering::Relaxed) {
             // Elapsed only when not even the watch runs in time.
             drop(timeout(PATIENCE, settled).await);
@@ -122,13 +122,13 @@ impl Standstill {
         }
     }
 
-    fn has_stood_still(&self, now: Instant) -> bool {
+    fn has_stood_still(&self, now: Duration) -> bool {
         let alive = Duration::from_millis(self.alive_ms.load(Ordering::Relaxed));
-        now.duration_since(self.started).saturating_sub(alive) > LONGEST
+        now.saturating_sub(alive) > LONGEST
     }
 
     /// A sign of life; whoever wakes first notices the standstill.
-    fn look(&self, now: Instant) {
+    fn look(&self, now: Duration) {
         if self.has_stood_still(now) {
             let mut doubt = self.lock();
             // Another one may have noticed it meanwhile.
@@ -148,7 +148,7 @@ impl Standstill {
             let mut doubt = self.lock();
             if doubt
                 .since
-                .is_some_and(|since| now.duration_since(since) >= PATIENCE)
+                .is_some_and(|since| now.saturating_sub(since) >= PATIENCE)
             {
                 tracing::warn!("the control plane does not answer: what is known stays");
                 self.settle(&mut doubt);
@@ -156,10 +156,9 @@ impl Standstill {
         }
     }
 
-    fn live(&self, now: Instant) {
-        let alive = now.duration_since(self.started).as_millis();
-        self.alive_ms
-            .store(u64::try_from(alive).unwrap_or(UNWATCHED), Ordering::Relaxed);
+    fn live(&self, now: Duration) {
+        let alive = u64::try_from(now.as_millis()).unwrap_or(UNWATCHED);
+        self.alive_ms.store(alive, Ordering::Relaxed);
     }
 
     fn settle(&self, doubt: &mut Doubt) {
@@ -184,21 +183,24 @@ mod tests {
         over.as_mut().poll(&mut Context::from_waker(Waker::noop())) == Poll::Ready(())
     }
 
-    /// Watched, and alive until `started`.
+    /// Later than any look of the code itself.
+    const STARTED: Duration = Duration::from_secs(1 << 33);
+
+    /// Watched, and alive until [`STARTED`].
     fn watched() -> Standstill {
         let standstill = Standstill::unwatched();
-        standstill.look(standstill.started);
+        standstill.look(STARTED);
         standstill
     }
 
     #[test]
     fn nothing_is_in_doubt_while_nobody_watches_or_signs_of_life_come_in_time() {
         let unwatched = Standstill::unwatched();
-        assert!(!unwatched.is_in_doubt(unwatched.started + 100 * LONGEST));
+        assert!(!unwatched.is_in_doubt(STARTED + 100 * LONGEST));
         let watched = watched();
         for tick in 1..20_u32 {
-            assert!(!watched.is_in_doubt(watched.started + tick * LONGEST));
-            watched.look(watched.started + tick * LONGEST);
+            assert!(!watched.is_in_doubt(STARTED + tick * LONGEST));
+            watched.look(STARTED + tick * LONGEST);
         }
         assert_eq!(watched.number(), 0);
     }
@@ -206,7 +208,7 @@ mod tests {
     #[tokio::test]
     async fn what_is_known_is_in_doubt_until_the_control_plane_has_said_everything_anew() {
         let standstill = watched();
-        let woken = standstill.started + 2 * LONGEST;
+        let woken = STARTED + 2 * LONGEST;
         assert!(standstill.is_in_doubt(woken), "before anybody has noticed it");
         standstill.look(woken);
         assert!(standstill.is_in_doubt(woken));
@@ -221,13 +223,13 @@ mod tests {
         assert!(!is_over(&mut over), "what was said is not in force yet");
         standstill.is_current();
         assert!(is_over(&mut over));
-        assert!(!standstill.is_in_doubt(Instant::now()));
+        assert!(!standstill.is_in_doubt(since_boot()));
     }
 
     #[test]
     fn a_control_plane_that_is_away_is_not_waited_for() {
         let standstill = watched();
-        let woken = standstill.started + 2 * LONGEST;
+        let woken = STARTED + 2 * LONGEST;
         standstill.look(woken);
         let almost = woken + PATIENCE - Duration::from_millis(1);
         standstill.look(almost);
@@ -239,8 +241,8 @@ mod tests {
     #[test]
     fn a_gateway_that_stops_watching_leaves_nobody_waiting() {
         let standstill = watched();
-        standstill.look(standstill.started + 2 * LONGEST);
+        standstill.look(STARTED + 2 * LONGEST);
         standstill.unwatch();
-        assert!(!standstill.is_in_doubt(standstill.started + 100 * LONGEST));
+        assert!(!standstill.is_in_doubt(STARTED + 100 * LONGEST));
     }
 }
