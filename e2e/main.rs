@@ -16,6 +16,7 @@ mod rollouts;
 mod secrets;
 mod stage;
 mod supervisor;
+mod time;
 mod told;
 mod tour;
 mod without_control_plane;

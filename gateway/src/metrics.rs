@@ -102,6 +102,7 @@ pub(crate) struct Metrics {
     pub(crate) revocations_heard_seconds: IntGauge,
     pub(crate) fleet_connected: IntGauge,
     pub(crate) standstills: IntCounter,
+    pub(crate) clock_offset: IntGauge,
     pub(crate) fleet_heard_seconds: IntGauge,
     pub(crate) fleet_state_ok: IntGauge,
     pub(crate) fleet_seq: IntGaugeVec,
@@ -330,6 +331,10 @@ impl Metrics {
             standstills: counter(
                 "portico_standstills_total",
                 "Times that the process stood still, and asked the control plane before it went on.",
+            ),
+            clock_offset: gauge(
+                "portico_clock_offset_ms",
+                "How far this clock is ahead of the control plane's, in milliseconds, at the least; beyond 30 s not ready.",
             ),
             fleet_heard_seconds: gauge(
                 "portico_fleet_age_seconds",

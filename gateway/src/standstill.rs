@@ -1,18 +1,19 @@
-//! A process that stood still (SIGSTOP, a frozen container, a machine without processor time) wakes with old knowledge: what
-//! was revoked or retired meanwhile is not known yet. So does one that starts with what is on the disk. It decides nothing
-//! until the control plane has spoken, and waits no longer than a moment for that.
+//! A process that stood still (SIGSTOP, a frozen container, a machine without processor time or one that was suspended)
+//! wakes with old knowledge: what was revoked or retired meanwhile is not known yet. So does one that starts with what is on
+//! the disk. It decides nothing until the control plane has spoken, and waits no longer than a moment for that.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::metrics::METRICS;
+use crate::since_boot::since_boot;
 
 /// Between two signs of life.
 const TICK: Duration = Duration::from_millis(250);
@@ -28,8 +29,7 @@ const UNWATCHED: u64 = u64::MAX;
 /// Whether this process stood still, and has not heard the control plane since.
 #[derive(Debug)]
 pub(crate) struct Standstill {
-    started: Instant,
-    /// Milliseconds from `started` to the last sign of life.
+    /// Milliseconds from the boot of the machine to the last sign of life.
     alive_ms: AtomicU64,
     is_in_doubt: AtomicBool,
     doubt: Mutex<Doubt>,
@@ -43,8 +43,8 @@ struct Doubt {
     number: u64,
     /// The one after which the control plane was dialled and has said everything.
     told: u64,
-    /// When it ends by itself.
-    until: Option<Instant>,
+    /// When it ends by itself, since the boot of the machine.
+    until: Option<Duration>,
     is_of_start: bool,
 }
 
@@ -52,7 +52,6 @@ impl Standstill {
     /// Nobody watches yet, so nothing is in doubt.
     pub(crate) fn unwatched() -> Self {
         Self {
-            started: Instant::now(),
             alive_ms: AtomicU64::new(UNWATCHED),
             is_in_doubt: AtomicBool::new(false),
             doubt: Mutex::default(),
@@ -65,7 +64,7 @@ impl Standstill {
     pub(crate) fn starts(&self) {
         let mut doubt = self.lock();
         doubt.number = doubt.number.saturating_add(1);
-        doubt.until = Some(Instant::now() + PATIENCE_AT_START);
+        doubt.until = Some(since_boot() + PATIENCE_AT_START);
         doubt.is_of_start = true;
         self.is_in_doubt.store(true, Ordering::Relaxed);
     }
@@ -87,7 +86,7 @@ impl Standstill {
     pub(crate) fn watch(self: Arc<Self>, stop: CancellationToken) -> io::Result<()> {
         let watching = move || {
             while !stop.is_cancelled() {
-                self.look(Instant::now());
+                self.look(since_boot());
                 thread::park_timeout(TICK);
             }
             self.unwatch();
@@ -103,20 +102,20 @@ impl Standstill {
         self.settle(&mut self.lock());
     }
 
-    /// Whether what is known at `now` may be old.
-    pub(crate) fn is_in_doubt(&self, now: Instant) -> bool {
+    /// Whether what is known may be old, so long after the boot of the machine.
+    pub(crate) fn is_in_doubt(&self, now: Duration) -> bool {
         self.is_in_doubt.load(Ordering::Relaxed) || self.has_stood_still(now)
     }
 
     /// Waits until it is not; a second at most.
     pub(crate) async fn over(&self) {
         let settled = self.settled.notified();
-        let now = Instant::now();
+        let now = since_boot();
         self.look(now);
         if self.is_in_doubt.load(Ordering::Relaxed) {
             let until = self.lock().until.unwrap_or(now);
             // Elapsed when nobody answers, and the watch has not noticed yet.
-            drop(timeout(until.saturating_duration_since(now), settled).await);
+            drop(timeout(until.saturating_sub(now), settled).await);
         }
     }
 
@@ -146,13 +145,13 @@ impl Standstill {
         }
     }
 
-    fn has_stood_still(&self, now: Instant) -> bool {
+    fn has_stood_still(&self, now: Duration) -> bool {
         let alive = Duration::from_millis(self.alive_ms.load(Ordering::Relaxed));
-        now.duration_since(self.started).saturating_sub(alive) > LONGEST
+        now.saturating_sub(alive) > LONGEST
     }
 
     /// A sign of life; whoever wakes first notices the standstill.
-    fn look(&self, now: Instant) {
+    fn look(&self, now: Duration) {
         if self.has_stood_still(now) {
             let mut doubt = self.lock();
             // Another one may have noticed it meanwhile.
@@ -178,10 +177,9 @@ impl Standstill {
         }
     }
 
-    fn live(&self, now: Instant) {
-        let alive = now.duration_since(self.started).as_millis();
-        self.alive_ms
-            .store(u64::try_from(alive).unwrap_or(UNWATCHED), Ordering::Relaxed);
+    fn live(&self, now: Duration) {
+        let alive = u64::try_from(now.as_millis()).unwrap_or(UNWATCHED);
+        self.alive_ms.store(alive, Ordering::Relaxed);
     }
 
     fn settle(&self, doubt: &mut Doubt) {
@@ -207,21 +205,24 @@ mod tests {
         over.as_mut().poll(&mut Context::from_waker(Waker::noop())) == Poll::Ready(())
     }
 
-    /// Watched, and alive until `started`.
+    /// Later than any look of the code itself.
+    const STARTED: Duration = Duration::from_secs(1 << 33);
+
+    /// Watched, and alive until [`STARTED`].
     fn watched() -> Standstill {
         let standstill = Standstill::unwatched();
-        standstill.look(standstill.started);
+        standstill.look(STARTED);
         standstill
     }
 
     #[test]
     fn nothing_is_in_doubt_while_nobody_watches_or_signs_of_life_come_in_time() {
         let unwatched = Standstill::unwatched();
-        assert!(!unwatched.is_in_doubt(unwatched.started + 100 * LONGEST));
+        assert!(!unwatched.is_in_doubt(STARTED + 100 * LONGEST));
         let watched = watched();
         for tick in 1..20_u32 {
-            assert!(!watched.is_in_doubt(watched.started + tick * LONGEST));
-            watched.look(watched.started + tick * LONGEST);
+            assert!(!watched.is_in_doubt(STARTED + tick * LONGEST));
+            watched.look(STARTED + tick * LONGEST);
         }
         assert_eq!(watched.number(), 0);
     }
@@ -229,7 +230,7 @@ mod tests {
     #[tokio::test]
     async fn what_is_known_is_in_doubt_until_the_control_plane_has_said_everything_anew() {
         let standstill = watched();
-        let woken = standstill.started + 2 * LONGEST;
+        let woken = STARTED + 2 * LONGEST;
         assert!(standstill.is_in_doubt(woken), "before anybody has noticed it");
         standstill.look(woken);
         assert!(standstill.is_in_doubt(woken));
@@ -244,13 +245,13 @@ mod tests {
         assert!(!is_over(&mut over), "what was said is not in force yet");
         standstill.is_current();
         assert!(is_over(&mut over));
-        assert!(!standstill.is_in_doubt(Instant::now()));
+        assert!(!standstill.is_in_doubt(since_boot()));
     }
 
     #[test]
     fn a_control_plane_that_is_away_is_not_waited_for() {
         let standstill = watched();
-        let woken = standstill.started + 2 * LONGEST;
+        let woken = STARTED + 2 * LONGEST;
         standstill.look(woken);
         let almost = woken + PATIENCE - Duration::from_millis(1);
         standstill.look(almost);
@@ -276,12 +277,12 @@ mod tests {
         let refused = watched();
         refused.starts();
         refused.is_alone();
-        assert!(!refused.is_in_doubt(Instant::now()));
+        assert!(!refused.is_in_doubt(since_boot()));
 
         let silent = watched();
-        let before = Instant::now();
+        let before = since_boot();
         silent.starts();
-        let after = Instant::now();
+        let after = since_boot();
         silent.look(before + PATIENCE_AT_START - Duration::from_millis(1));
         assert!(silent.is_in_doubt(before));
         silent.look(after + PATIENCE_AT_START);
@@ -292,7 +293,7 @@ mod tests {
     fn a_standstill_is_not_over_because_one_connection_has_died() {
         let standstill = watched();
         standstill.starts();
-        let woken = Instant::now() + 2 * LONGEST;
+        let woken = STARTED + 2 * LONGEST;
         standstill.look(woken);
         standstill.is_alone();
         assert!(standstill.is_in_doubt(woken));
@@ -301,8 +302,8 @@ mod tests {
     #[test]
     fn a_gateway_that_stops_watching_leaves_nobody_waiting() {
         let standstill = watched();
-        standstill.look(standstill.started + 2 * LONGEST);
+        standstill.look(STARTED + 2 * LONGEST);
         standstill.unwatch();
-        assert!(!standstill.is_in_doubt(standstill.started + 100 * LONGEST));
+        assert!(!standstill.is_in_doubt(STARTED + 100 * LONGEST));
     }
 }

@@ -67,7 +67,7 @@ impl Server {
     ///
     /// # Errors
     /// When the server cannot be reached.
-    pub async fn converse(&self, requests: &[&[u8]], patience: Patience) -> anyhow::Result<Vec<Answers>> {
+    pub async fn ask_in_turn(&self, requests: &[&[u8]], patience: Patience) -> anyhow::Result<Vec<Answers>> {
         let mut stream = self.connect().await?;
         let mut all: Vec<Answers> = Vec::new();
         for request in requests {

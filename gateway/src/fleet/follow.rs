@@ -74,7 +74,7 @@ fn shortened(time: Duration) -> Duration {
 }
 
 impl Fleet {
-    async fn listen(&self, pointers: &Pointers, was_heard: &mut bool) -> anyhow::Result<()> {
+    async fn listen(self: &Arc<Self>, pointers: &Pointers, was_heard: &mut bool) -> anyhow::Result<()> {
         let standstills = self.standstill.number();
         let mut link = self.dialler.control_plane().await?;
         if let Err(error) = self.renew_trust(&mut link).await {

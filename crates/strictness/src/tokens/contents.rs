@@ -114,23 +114,48 @@ fn persons(issuer: &Issuer) -> Result<Vec<Attack>, Unspecified> {
         ),
         ("J30", "a long subject", json!({"sub": "u".repeat(256)}), "claims"),
         ("J31", "no jti", json!({"jti": null}), "claims"),
-        ("J32", "scopes as a list", json!({"scope": ["transfers:write"]}), "claims"),
-        ("J33", "bound to a key of DPoP", json!({"cnf": {"jkt": "x"}}), "binding"),
-        ("J33", "bound in two ways", json!({"cnf": {"jkt": "x", "x5t#S256": "A".repeat(43)}}), "binding"),
-        ("J33", "bound to no hash", json!({"cnf": {"x5t#S256": "A"}}), "binding"),
+        (
+            "J32",
+            "scopes as a list",
+            json!({"scope": ["transfers:write"]}),
+            "claims",
+        ),
+        (
+            "J33",
+            "bound to a key of DPoP",
+            json!({"cnf": {"jkt": "x"}}),
+            "binding",
+        ),
+        (
+            "J33",
+            "bound in two ways",
+            json!({"cnf": {"jkt": "x", "x5t#S256": "A".repeat(43)}}),
+            "binding",
+        ),
+        (
+            "J33",
+            "bound to no hash",
+            json!({"cnf": {"x5t#S256": "A"}}),
+            "binding",
+        ),
         ("J33", "bound to nothing", json!({"cnf": {}}), "binding"),
-        ("J33", "bound to a certificate that nobody shows", json!({"cnf": {"x5t#S256": "A".repeat(43)}}), "unproven"),
-        ("J33", "two clients", json!({"client_id": "app", "azp": "other"}), "claims"),
+        (
+            "J33",
+            "bound to a certificate that nobody shows",
+            json!({"cnf": {"x5t#S256": "A".repeat(43)}}),
+            "unproven",
+        ),
+        (
+            "J33",
+            "two clients",
+            json!({"client_id": "app", "azp": "other"}),
+            "claims",
+        ),
     ];
     tried
         .into_iter()
         .map(|(rule, name, changes, reason)| {
-            Ok(Attack::by_issuer(
-                rule,
-                name,
-                issuer.claiming(&changes)?,
-                reason,
-            ))
+            Ok(Attack::by_issuer(rule, name, issuer.claiming(&changes)?, reason))
         })
         .collect()
 }

@@ -92,7 +92,7 @@ async fn ask_twice(server: &Server, method: &str) -> [Answers; 2] {
         deadline: Duration::from_secs(20),
     };
     let answers = server
-        .converse(&[first.as_bytes(), next], patience)
+        .ask_in_turn(&[first.as_bytes(), next], patience)
         .await
         .unwrap();
     answers.try_into().unwrap()
