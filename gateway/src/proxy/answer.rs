@@ -72,6 +72,10 @@ fn set_policy_fields(fields: &mut HeaderMap, status: StatusCode, ctx: &RequestCo
     for (name, value) in rules.append {
         fields.append(name, value);
     }
+    if status == StatusCode::NO_CONTENT {
+        // Some readers would wait for a body (RFC 9110 §8.6).
+        fields.remove(header::CONTENT_LENGTH);
+    }
     fields.insert(REQUEST_ID, of_one_answer(identity.names.request_id_field()));
     fields.insert(TRACE_RESPONSE, of_one_answer(identity.names.call_field()));
     if let Some((limit, policy)) = &ctx.limit_fields

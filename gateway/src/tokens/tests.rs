@@ -224,13 +224,13 @@ fn j45_a_remembered_token_dies_with_its_time_its_keys_and_its_rules() {
     // Another policy: another audience.
     assert_eq!(
         pair.check(&rules("payroll", "30s"), &token, NOW).map(drop),
-        Err(Reason::Refused(keyring::TokenRefusal::Audience))
+        Err(Reason::Refused(TokenRefusal::Audience))
     );
     assert!(pair.check(&first, &token, NOW).is_ok());
     pair.publish(2, &[&successor], &[&key]);
     assert_eq!(
         pair.check(&first, &token, NOW).map(drop),
-        Err(Reason::Refused(keyring::TokenRefusal::RevokedKey))
+        Err(Reason::Refused(TokenRefusal::RevokedKey))
     );
 }
 

@@ -129,8 +129,7 @@ impl Run {
     ) -> anyhow::Result<String> {
         let (from, began) = (now(), Instant::now());
         self.stage.gateway(gateway)?.signal(Signal::KILL)?;
-        self.rotate(control_plane).await?;
-        self.thief.steal().await?;
+        // First what waits for nobody: later the key that takes over is so young that others may not hold it yet.
         self.revoke(control_plane).await?;
         self.thief.steal().await?;
         let is_postponed = |outcome: &Outcome| matches!(outcome, Outcome::Refused(reason) if reason.contains("rotation-postponed"));
@@ -152,6 +151,8 @@ impl Run {
             "a gateway that was dead was waited for after {} ms",
             waited.as_millis()
         );
+        self.thief.steal().await?;
+        self.rotate(control_plane).await?;
         self.return_gateway(gateway, from).await?;
         Ok(format!(
             "gateway {gateway} was killed, and waited for until {} ms after its death; the ring turned three times without it",

@@ -115,7 +115,7 @@ async fn fr12_what_is_left_of_a_tls_record_is_never_the_answer_to_the_next_reque
             );
             assert!(
                 is_right(&next, Expected::Body("{}")),
-                "{}",
+                "{whole} and {surplus:?}: {}",
                 found("next", Expected::Body("{}"), &next)
             );
         }
