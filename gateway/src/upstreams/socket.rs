@@ -2,10 +2,13 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::{AsFd as _, BorrowedFd};
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
+use rustix::io::Errno;
+use rustix::net::RecvFlags;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::client::TlsStream;
@@ -62,7 +65,21 @@ impl Socket {
         Ok(Self::Tls(Box::new(stream)))
     }
 
-    /// Whether it is open, and nothing has come that was not read. Does not wait.
+    /// The same as [`Self::is_silent`] by the word of the kernel: what has come since the runtime looked last is seen, too.
+    pub(super) fn is_silent_now(&self) -> bool {
+        let waiting = |socket: BorrowedFd<'_>| {
+            let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
+            rustix::net::recv(socket, &mut [0_u8; 1], flags).map(drop)
+        };
+        let found = match self {
+            Self::Unix(stream) => waiting(stream.as_fd()),
+            Self::Tcp(stream) => waiting(stream.as_fd()),
+            Self::Tls(stream) => return self.is_silent() && stream.get_ref().0.socket.is_silent_now(),
+        };
+        found == Err(Errno::AGAIN)
+    }
+
+    /// Whether it is open, and nothing has come that was not read, as far as the runtime knows. Does not wait.
     pub(super) fn is_silent(&self) -> bool {
         let mut byte = [0];
         let read = match self {

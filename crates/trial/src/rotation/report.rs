@@ -304,15 +304,16 @@ fn p99(issued: &[&Request], span: Span) -> Micros {
     latencies.get(rank.saturating_sub(1)).copied().unwrap_or_default()
 }
 
+fn list(counts: &BTreeMap<u16, usize>) -> String {
+    let counts = counts.iter().map(|(status, count)| match status {
+        0 => format!("{count} without an answer"),
+        status => format!("{count} × {status}"),
+    });
+    counts.collect::<Vec<_>>().join(", ")
+}
+
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let list = |counts: &BTreeMap<u16, usize>| {
-            let counts = counts.iter().map(|(status, count)| match status {
-                0 => format!("{count} without an answer"),
-                status => format!("{count} × {status}"),
-            });
-            counts.collect::<Vec<_>>().join(", ")
-        };
         writeln!(f, "| what | count |\n| --- | --- |")?;
         writeln!(f, "| rotations, revocations among them | {} |", self.rotations)?;
         writeln!(

@@ -12,7 +12,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use strictness::{Recorder, Server};
-use tokio::io::copy_bidirectional;
+use tokio::io::copy_bidirectional_with_sizes;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 
@@ -74,6 +74,9 @@ impl Edge {
     }
 }
 
+/// An answer and what is behind it go on together: bytes that come once the next request is under way are a broken answer.
+const RELAYED: usize = 64 * 1024;
+
 /// TLS in front of a server in clear.
 async fn before(server: SocketAddr, authority: &Authority) -> SocketAddr {
     let acceptor = TlsAcceptor::from(Arc::new(met_with(
@@ -88,7 +91,7 @@ async fn before(server: SocketAddr, authority: &Authority) -> SocketAddr {
             tokio::spawn(async move {
                 let mut client = acceptor.accept(client).await?;
                 let mut server = TcpStream::connect(server).await?;
-                copy_bidirectional(&mut client, &mut server).await
+                copy_bidirectional_with_sizes(&mut client, &mut server, RELAYED, RELAYED).await
             });
         }
     });
