@@ -23,16 +23,15 @@ pub(crate) fn since_boot() -> Duration {
 mod tests {
     use super::*;
 
-    /// What the kernel says of itself, which counts suspensions.
-    fn uptime() -> Duration {
-        let text = std::fs::read_to_string("/proc/uptime").unwrap();
-        let (seconds, hundredths) = text.split(' ').next().unwrap().split_once('.').unwrap();
-        Duration::from_secs(seconds.parse().unwrap())
-            + Duration::from_millis(10 * hundredths.parse::<u64>().unwrap())
-    }
-
     #[test]
     fn it_is_the_uptime_of_the_machine() {
+        // What the kernel says of itself, which counts suspensions.
+        let uptime = || {
+            let text = std::fs::read_to_string("/proc/uptime").unwrap();
+            let (seconds, hundredths) = text.split(' ').next().unwrap().split_once('.').unwrap();
+            Duration::from_secs(seconds.parse().unwrap())
+                + Duration::from_millis(10 * hundredths.parse::<u64>().unwrap())
+        };
         let before = uptime();
         let found = since_boot();
         let after = uptime() + Duration::from_millis(10);

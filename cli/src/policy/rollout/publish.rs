@@ -199,17 +199,7 @@ fn page(plan: &Value) -> String {
             names(gateways)
         ));
     }
-    let too_old = list(plan, "too_old").iter();
-    let too_old: Vec<_> = too_old
-        .map(|old| format!("{} ({})", text(old, "name"), text(old, "version")))
-        .collect();
-    if !too_old.is_empty() {
-        lines.push(format!(
-            "it would be refused now: it has a key that came with {}, and these gateways are older: {}",
-            text(plan, "min_version"),
-            too_old.join(", ")
-        ));
-    }
+    lines.extend(too_old(plan));
     if let Some(change) = plan.get("under_way").and_then(Value::as_str) {
         lines.push(format!(
             "it would be refused now: the roll-out of {change} is under way"
@@ -225,6 +215,21 @@ fn page(plan: &Value) -> String {
         })
         .collect::<Vec<_>>()
         .join("\n")
+}
+
+/// Gateways that do not know a key of the policy.
+fn too_old(plan: &Value) -> Option<String> {
+    let too_old = list(plan, "too_old").iter();
+    let too_old: Vec<_> = too_old
+        .map(|old| format!("{} ({})", text(old, "name"), text(old, "version")))
+        .collect();
+    (!too_old.is_empty()).then(|| {
+        format!(
+            "it would be refused now: it has a key that came with {}, and these gateways are older: {}",
+            text(plan, "min_version"),
+            too_old.join(", ")
+        )
+    })
 }
 
 fn names(names: &[Value]) -> String {

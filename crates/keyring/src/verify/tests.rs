@@ -1092,7 +1092,7 @@ fn j33_a_token_bound_in_a_way_that_nobody_here_checks_is_refused() {
         json!({"x5t#S256": format!("{HASH}=")}),
         // One unused bit is set: another spelling of the same hash.
         json!({"x5t#S256": "ungWv48Bz-pBQUDeXa4iI7ADYaOWF3qctBD_YfIAFa1"}),
-        json!({"x5t#S256": &HASH[..40]}),
+        json!({"x5t#S256": HASH.get(..40)}),
         json!({"x5t#S256": format!("{HASH}AAAA")}),
         json!(HASH),
         json!(true),

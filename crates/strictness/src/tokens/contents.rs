@@ -49,8 +49,8 @@ fn times(issuer: &Issuer) -> Result<Vec<Attack>, Unspecified> {
 }
 
 fn places(issuer: &Issuer) -> Result<Vec<Attack>, Unspecified> {
-    let named = issuer.claims["iss"].as_str().unwrap_or_default();
-    let audience = issuer.claims["aud"].as_str().unwrap_or_default();
+    let named = issuer.claim("iss").as_str().unwrap_or_default();
+    let audience = issuer.claim("aud").as_str().unwrap_or_default();
     let look_alike = named.replacen("example", "ex\u{430}mple", 1);
     let tried = [
         (

@@ -152,6 +152,11 @@ pub struct Issuer {
 }
 
 impl Issuer {
+    /// One of the claims of a good token; null when there is no such.
+    pub(super) fn claim(&self, name: &str) -> &Value {
+        self.claims.get(name).unwrap_or(&Value::Null)
+    }
+
     /// With the claims of a good token, and the Unix time at which it is one.
     #[must_use]
     pub const fn new(key: Key, kid: String, claims: Value, now: i64) -> Self {

@@ -19,7 +19,7 @@ pub(super) fn attacks(issuer: &Issuer) -> Result<Vec<Attack>, Unspecified> {
     let header_text = issuer.header().to_string();
     let heading = |member: &str| issuer.signed(&header_text.replacen('{', &format!("{{{member},"), 1), text.as_bytes());
     let utf16: Vec<u8> = text.encode_utf16().flat_map(u16::to_le_bytes).collect();
-    let expiry = issuer.claims["exp"].to_string();
+    let expiry = issuer.claim("exp").to_string();
     let not_utf8 = text.replacen("\"sub\":\"", "\"sub\":\"\u{1}", 1).into_bytes().into_iter()
         .map(|byte| if byte == 1 { 0xff } else { byte }).collect::<Vec<u8>>();
     let deep = format!("\"deep\":{}{}", "[".repeat(64), "]".repeat(64));
