@@ -53,7 +53,7 @@ type Owner = (u64, Option<u64>);
 
 impl Resting {
     fn is_good(&self) -> bool {
-        self.since.elapsed() < IDLE && self.socket.is_silent_now()
+        self.since.elapsed() < IDLE && self.socket.is_silent()
     }
 }
 

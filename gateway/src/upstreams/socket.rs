@@ -65,8 +65,9 @@ impl Socket {
         Ok(Self::Tls(Box::new(stream)))
     }
 
-    /// The same as [`Self::is_silent`] by the word of the kernel: what has come since the runtime looked last is seen, too.
-    pub(super) fn is_silent_now(&self) -> bool {
+    /// Whether it is open, and nothing has come that was not read. The kernel is asked, and does not wait: the runtime knows of
+    /// bytes only once it has looked.
+    pub(super) fn is_silent(&self) -> bool {
         let waiting = |socket: BorrowedFd<'_>| {
             let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
             rustix::net::recv(socket, &mut [0_u8; 1], flags).map(drop)
@@ -74,24 +75,13 @@ impl Socket {
         let found = match self {
             Self::Unix(stream) => waiting(stream.as_fd()),
             Self::Tcp(stream) => waiting(stream.as_fd()),
-            Self::Tls(stream) => return self.is_silent() && stream.get_ref().0.socket.is_silent_now(),
-        };
-        found == Err(Errno::AGAIN)
-    }
-
-    /// Whether it is open, and nothing has come that was not read, as far as the runtime knows. Does not wait.
-    pub(super) fn is_silent(&self) -> bool {
-        let mut byte = [0];
-        let read = match self {
-            Self::Unix(stream) => stream.try_read(&mut byte),
-            Self::Tcp(stream) => stream.try_read(&mut byte),
             Self::Tls(stream) => {
                 let (carrier, session) = stream.get_ref();
                 // Without anything left of what was decrypted, or waiting for the rest of its record to be.
                 return session.wants_read() && !carrier.records.is_within() && carrier.socket.is_silent();
             }
         };
-        read.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+        found == Err(Errno::AGAIN)
     }
 }
 

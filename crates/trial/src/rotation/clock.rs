@@ -46,7 +46,7 @@ impl Offset {
 pub struct ClockFile(PathBuf);
 
 impl ClockFile {
-    /// One that is right for now.
+    /// A clock that is right until it is set.
     pub(crate) fn right(file: PathBuf) -> std::io::Result<Self> {
         let clock = Self(file);
         clock.set(0)?;

@@ -14,11 +14,10 @@ use std::sync::Arc;
 use strictness::{Recorder, Server};
 use tokio::io::copy_bidirectional_with_sizes;
 use tokio::net::{TcpListener, TcpStream};
-use tokio_rustls::TlsAcceptor;
 
 use crate::authority::Authority;
 use crate::gateway_process::{GatewayProcess, POLICY};
-use crate::tls_upstream::met_with;
+use crate::tls_upstream::acceptor;
 
 /// A gateway in front of a recorder.
 struct Edge {
@@ -79,10 +78,7 @@ const RELAYED: usize = 64 * 1024;
 
 /// TLS in front of a server in clear.
 async fn before(server: SocketAddr, authority: &Authority) -> SocketAddr {
-    let acceptor = TlsAcceptor::from(Arc::new(met_with(
-        &authority.issue(&["core.bank.internal"]),
-        None,
-    )));
+    let acceptor = acceptor(authority);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move {

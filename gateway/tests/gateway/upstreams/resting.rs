@@ -14,7 +14,7 @@ use super::{RATES, in_front_of};
 use crate::authority::Authority;
 use crate::gateway_process::{GatewayProcess, POLICY, eventually};
 use crate::raw_upstream::{Manner, RawUpstream, read_message};
-use crate::tls_upstream::met_with;
+use crate::tls_upstream::acceptor;
 
 async fn ask(gateway: &GatewayProcess, client: &Client) -> (u16, String) {
     let answer = client.get(gateway.url(RATES)).send().await.unwrap();
@@ -72,10 +72,7 @@ async fn a_connection_that_was_cut_or_closed_serves_nobody_else() {
 /// A service over TLS that sends half a record behind its first answer, and the other half once it is asked again on that
 /// connection: in it is an answer to nothing. On other connections it answers well.
 async fn halving(authority: &Authority) -> SocketAddr {
-    let acceptor = TlsAcceptor::from(Arc::new(met_with(
-        &authority.issue(&["core.bank.internal"]),
-        None,
-    )));
+    let acceptor = acceptor(authority);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move {
