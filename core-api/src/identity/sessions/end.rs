@@ -67,7 +67,7 @@ pub(super) struct Ended {
 #[utoipa::path(
     delete, path = "/api/v1/me/sessions", tag = "identity", operation_id = "end_sessions",
     security(("bearer" = [])),
-    params(("keep" = Option<KeepSession>, Query, nullable = false, description = "`current` spares the session of this request")),
+    params(("keep" = inline(Option<KeepSession>), Query, nullable = false, description = "`current` spares the session of this request")),
     responses((status = OK, description = "They have ended", body = Ended))
 )]
 pub(super) async fn end_sessions(
