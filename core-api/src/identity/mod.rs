@@ -15,6 +15,7 @@ mod profile;
 mod refresh;
 mod register;
 mod secret_text;
+mod sessions;
 mod store;
 #[cfg(test)]
 mod tests;
@@ -152,4 +153,5 @@ pub(crate) fn routes() -> OpenApiRouter<AppState> {
         .routes(routes!(refresh::refresh))
         .routes(routes!(logout::logout))
         .routes(routes!(me::show_me))
+        .merge(sessions::routes())
 }
