@@ -43,31 +43,49 @@ BEGIN
     RETURN FOUND;
 END $$;
 
--- Ends live sessions of the user whom the transaction is bound to: the one named in p_only, or all but p_except.
--- Gives those that have ended now and were used within p_used_s, whose access tokens may still be good.
-CREATE FUNCTION core.end_own_sessions(p_only uuid, p_except uuid, p_used_s int, p_request_id text)
+-- Ends live sessions of a user: the one named in p_only, or all but p_except. Gives those that have ended now; of those that
+-- were used within p_used_s access tokens may still be good. For other functions: nobody else may execute it.
+CREATE FUNCTION core.end_sessions(p_user uuid, p_only uuid, p_except uuid, p_reason text, p_used_s int, p_request_id text)
 RETURNS TABLE (session_id uuid, has_tokens boolean)
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 DECLARE
-    v_now timestamptz := clock_timestamp();
+    v_tenant bigint;
+    v_now timestamptz;
     v_ended record;
 BEGIN
+    -- Those who end sessions of one user take turns, and log-ins of his wait.
+    SELECT u.tenant_id INTO v_tenant FROM core.user u WHERE u.user_id = p_user FOR NO KEY UPDATE;
+    -- Tokens before sessions, as a refresh does. One that is under way ends first, and its use of the session is seen below;
+    -- one that has to wait finds its token expired before it came.
+    UPDATE core.refresh_token r SET expires_at = r.issued_at FROM core.session s
+     WHERE s.user_id = p_user AND s.revoked_at IS NULL AND s.absolute_expires_at > clock_timestamp()
+       AND (p_only IS NULL OR s.session_id = p_only) AND (p_except IS NULL OR s.session_id <> p_except)
+       AND r.session_id = s.session_id AND r.consumed_at IS NULL;
+    v_now := clock_timestamp();
     FOR v_ended IN
-        UPDATE core.session s SET revoked_at = v_now, revoked_reason = 'ended_by_owner' FROM core.user u
-         WHERE u.user_id = nullif(current_setting('app.user_id', true), '')::uuid AND s.user_id = u.user_id
-           AND s.revoked_at IS NULL AND s.absolute_expires_at > v_now
+        UPDATE core.session s SET revoked_at = v_now, revoked_reason = p_reason
+         WHERE s.user_id = p_user AND s.revoked_at IS NULL AND s.absolute_expires_at > v_now
            AND (p_only IS NULL OR s.session_id = p_only) AND (p_except IS NULL OR s.session_id <> p_except)
-        RETURNING s.session_id, s.user_id, s.last_used_at, u.tenant_id
+        RETURNING s.session_id, s.last_used_at
     LOOP
         INSERT INTO core.outbox_event (tenant_id, kind, subject_id, payload)
-        VALUES (v_ended.tenant_id, 'session.revoked', v_ended.session_id,
-                jsonb_build_object('user_id', v_ended.user_id, 'reason', 'ended_by_owner'));
-        PERFORM core.record_audit(v_ended.tenant_id, v_ended.user_id, v_ended.session_id, 'session.revoked', v_ended.session_id,
-                                  'ended_by_owner', p_request_id);
+        VALUES (v_tenant, 'session.revoked', v_ended.session_id, jsonb_build_object('user_id', p_user, 'reason', p_reason));
+        PERFORM core.record_audit(v_tenant, p_user, v_ended.session_id, 'session.revoked', v_ended.session_id, p_reason,
+                                  p_request_id);
         RETURN QUERY SELECT v_ended.session_id, v_ended.last_used_at > v_now - make_interval(secs => p_used_s);
     END LOOP;
 END $$;
 
-REVOKE ALL ON FUNCTION core.describe_session, core.own_sessions, core.name_own_session, core.end_own_sessions FROM PUBLIC;
+-- The same for the user whom the transaction is bound to, who wants it so.
+CREATE FUNCTION core.end_own_sessions(p_only uuid, p_except uuid, p_used_s int, p_request_id text)
+RETURNS TABLE (session_id uuid, has_tokens boolean)
+LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+    SELECT e.session_id, e.has_tokens
+      FROM core.end_sessions(nullif(current_setting('app.user_id', true), '')::uuid, p_only, p_except, 'ended_by_owner',
+                             p_used_s, p_request_id) e
+$$;
+
+REVOKE ALL ON FUNCTION core.describe_session, core.own_sessions, core.name_own_session, core.end_sessions,
+    core.end_own_sessions FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION core.describe_session, core.own_sessions, core.name_own_session, core.end_own_sessions TO portico_core;

@@ -53,9 +53,11 @@ const MISSED_READS: u64 = 3;
 const COUNT_EVERY: Duration = Duration::from_secs(15);
 
 /// What every customer's token allows.
-const CUSTOMER_SCOPES: [&str; 4] = [
+const CUSTOMER_SCOPES: [&str; 6] = [
     "accounts:read",
     "accounts:write",
+    "sessions:read",
+    "sessions:write",
     "transfers:read",
     "transfers:write",
 ];

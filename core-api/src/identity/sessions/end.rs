@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::{SESSION_NOT_FOUND, SessionErrors, store, tell_gateways};
 use crate::database_problem;
 use crate::extract::{Json, Path, Query, QueryParameters, parameter_error};
-use crate::identity::caller::{AnyScope, Caller};
+use crate::identity::caller::{Caller, SessionsWrite};
 use crate::ids::SessionId;
 use crate::state::AppState;
 
@@ -66,13 +66,13 @@ pub(super) struct Ended {
 /// Ends all of the caller's sessions, that of this request too unless `keep=current`. Their tokens are refused from then on.
 #[utoipa::path(
     delete, path = "/api/v1/me/sessions", tag = "identity", operation_id = "end_sessions",
-    security(("bearer" = [])),
+    security(("bearer" = ["sessions:write"])),
     params(("keep" = inline(Option<KeepSession>), Query, nullable = false, description = "`current` spares the session of this request")),
     responses((status = OK, description = "They have ended", body = Ended))
 )]
 pub(super) async fn end_sessions(
     State(state): State<AppState>,
-    caller: Caller<AnyScope>,
+    caller: Caller<SessionsWrite>,
     Query(query): Query<EndQuery>,
 ) -> Result<Json<Ended>, Problem> {
     let spared = query.keep.map(|KeepSession::Current| caller.session.uuid());
@@ -85,13 +85,13 @@ pub(super) async fn end_sessions(
 /// Ends one of the caller's sessions. Its tokens are refused from then on.
 #[utoipa::path(
     delete, path = "/api/v1/me/sessions/{id}", tag = "identity", operation_id = "end_session",
-    security(("bearer" = [])),
+    security(("bearer" = ["sessions:write"])),
     params(("id" = SessionId, Path, description = "The session")),
     responses((status = NO_CONTENT, description = "It has ended"), SessionErrors)
 )]
 pub(super) async fn end_session(
     State(state): State<AppState>,
-    caller: Caller<AnyScope>,
+    caller: Caller<SessionsWrite>,
     Path(id): Path<SessionId>,
 ) -> Result<StatusCode, Problem> {
     match end(&state, &caller, Some(id.uuid()), None).await? {
@@ -103,7 +103,7 @@ pub(super) async fn end_session(
 /// Ends sessions, and tells gateways, or neither; gives how many.
 async fn end(
     state: &AppState,
-    caller: &Caller<AnyScope>,
+    caller: &Caller<SessionsWrite>,
     only: Option<Uuid>,
     spared: Option<Uuid>,
 ) -> Result<usize, Problem> {

@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 use super::store;
 use crate::database_problem;
 use crate::extract::Json;
-use crate::identity::caller::{AnyScope, Caller};
+use crate::identity::caller::{Caller, SessionsRead};
 use crate::ids::SessionId;
 use crate::state::AppState;
 
@@ -44,7 +44,7 @@ pub(super) struct SessionView {
 #[derive(Serialize, ToSchema)]
 pub(super) struct SessionsView {
     /// At most 100, the last used first.
-    items: Vec<SessionView>,
+    data: Vec<SessionView>,
 }
 
 /// List sessions
@@ -52,12 +52,12 @@ pub(super) struct SessionsView {
 /// The caller's live sessions, the last used first: where one is logged in.
 #[utoipa::path(
     get, path = "/api/v1/me/sessions", tag = "identity", operation_id = "list_sessions",
-    security(("bearer" = [])),
+    security(("bearer" = ["sessions:read"])),
     responses((status = OK, description = "The live sessions", body = SessionsView))
 )]
 pub(super) async fn list_sessions(
     State(state): State<AppState>,
-    caller: Caller<AnyScope>,
+    caller: Caller<SessionsRead>,
 ) -> Result<Json<SessionsView>, Problem> {
     let mut tx = caller.begin_read(&state.db).await?;
     let rows = store::live(&mut tx, MOST_SHOWN).await.map_err(database_problem)?;
@@ -75,6 +75,6 @@ pub(super) async fn list_sessions(
         }
     };
     Ok(Json(SessionsView {
-        items: rows.into_iter().map(view).collect(),
+        data: rows.into_iter().map(view).collect(),
     }))
 }

@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 use super::{SESSION_NOT_FOUND, SessionErrors, store};
 use crate::database_problem;
 use crate::extract::{Json, Path, invalid};
-use crate::identity::caller::{AnyScope, Caller};
+use crate::identity::caller::{Caller, SessionsWrite};
 use crate::ids::SessionId;
 use crate::state::AppState;
 
@@ -30,14 +30,14 @@ pub(super) struct SessionName {
 /// Gives one of the caller's live sessions a name that the list shows.
 #[utoipa::path(
     patch, path = "/api/v1/me/sessions/{id}", tag = "identity", operation_id = "name_session",
-    security(("bearer" = [])),
+    security(("bearer" = ["sessions:write"])),
     params(("id" = SessionId, Path, description = "The session")),
     request_body = SessionName,
     responses((status = NO_CONTENT, description = "Named"), SessionErrors)
 )]
 pub(super) async fn name_session(
     State(state): State<AppState>,
-    caller: Caller<AnyScope>,
+    caller: Caller<SessionsWrite>,
     Path(id): Path<SessionId>,
     Json(order): Json<SessionName>,
 ) -> Result<StatusCode, Problem> {

@@ -1,5 +1,7 @@
 //! Sessions through the router: what a person sees of his own, and how they end.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use crate::tests::bank::{Answer, Customer, PASSWORD, TestBank};
@@ -26,10 +28,7 @@ async fn log_in_from(bank: &TestBank, customer: &Customer, agent: &str, address:
 
 async fn list(bank: &TestBank, customer: &Customer) -> Vec<Value> {
     let answer = bank.get("/api/v1/me/sessions").by(customer).send().await;
-    answer.assert_status(200).json["items"]
-        .as_array()
-        .unwrap()
-        .clone()
+    answer.assert_status(200).json["data"].as_array().unwrap().clone()
 }
 
 async fn end(bank: &TestBank, customer: &Customer, which: &str) -> Answer {
@@ -219,6 +218,42 @@ async fn gateways_are_told_only_of_sessions_that_have_tokens() {
     let laptop = log_in_from(&bank, &alice, AGENT, "192.0.2.77").await;
     assert_eq!(end(&bank, &laptop, "").await.json, json!({"ended": 2}));
     assert_eq!(told_to_gateways(&bank).await, [id(&bank, &laptop)]);
+}
+
+/// Whichever of the two comes first: no access token is left that gateways were not told of.
+#[tokio::test]
+async fn a_refresh_of_a_session_that_ends_is_too_late_or_told_to_gateways() {
+    let bank = TestBank::new().await;
+    let phone = bank.customer("alice").await;
+    let laptop = log_in_from(&bank, &phone, AGENT, "192.0.2.77").await;
+    let unused = "UPDATE core.session SET last_used_at = now() - interval '601 s'";
+    store::execute(&bank.owner, unused).await.unwrap();
+    let mut held = bank.owner.begin().await.unwrap();
+    store::execute_on(&mut held, "SELECT FROM core.refresh_token FOR UPDATE")
+        .await
+        .unwrap();
+    let body = json!({"refresh_token": laptop.refresh});
+    let refresh = bank.post("/api/v1/auth/refresh").json(&body).send();
+    let ends = async {
+        let waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+        while store::number(&bank.owner, waiting).await == 0 {
+            tokio::task::yield_now().await;
+        }
+        let ending = end(&bank, &phone, "?keep=current");
+        tokio::pin!(ending);
+        // Time for it to pass the refresh, where it could.
+        let passed = tokio::time::timeout(Duration::from_millis(300), &mut ending).await;
+        held.rollback().await.unwrap();
+        match passed {
+            Ok(ended) => ended,
+            Err(_) => ending.await,
+        }
+    };
+    let (refreshed, ended) = tokio::join!(refresh, ends);
+    assert_eq!(ended.json, json!({"ended": 1}));
+    let was_told = told_to_gateways(&bank).await == [id(&bank, &laptop)];
+    assert!(was_told || refreshed.status == 401, "{}", refreshed.status);
+    assert_eq!(works(&bank, &laptop).await, (false, false));
 }
 
 #[tokio::test]
