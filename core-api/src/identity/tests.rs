@@ -143,11 +143,13 @@ async fn every_fault_of_a_registration_is_told_at_once() {
         ("/full_name", "invalid_value"),
         ("/password", "too_short"),
         ("/password", "low_diversity"),
+        ("/password", "too_guessable"),
     ];
     assert_eq!(
         answer.faults(),
         wanted.map(|(pointer, code)| (pointer.to_owned(), code.to_owned()))
     );
+    assert_eq!(answer.json["errors"][2]["params"], json!({"min": 15}));
 
     let named = json!({"email": "carol@example.com", "full_name": "Carol", "password": "my name is Carol!"});
     let answer = bank.post("/api/v1/auth/register").json(&named).send().await;

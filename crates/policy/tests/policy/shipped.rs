@@ -15,12 +15,19 @@ type Expected = (
     &'static str,
 );
 
-const ROUTES: [Expected; 24] = [
+const ROUTES: [Expected; 25] = [
     ("register", "POST", "/api/v1/auth/register", None, "core"),
     ("login", "POST", "/api/v1/auth/login", None, "core"),
     ("refresh", "POST", "/api/v1/auth/refresh", None, "core"),
     ("logout", "POST", "/api/v1/auth/logout", Some(&[]), "core"),
     ("me", "GET", "/api/v1/me", Some(&[]), "core"),
+    (
+        "change_password",
+        "POST",
+        "/api/v1/me/password",
+        Some(&[]),
+        "core",
+    ),
     (
         "list_accounts",
         "GET",
@@ -105,6 +112,10 @@ fn described(name: &str, method: &str, path: &str) -> Request {
             r#"{"email":"a@b.example","password":"correct horse battery","full_name":"Alice"}"#.to_owned()
         }
         "refresh" => r#"{"refresh_token":"rt_1"}"#.to_owned(),
+        "change_password" => {
+            r#"{"current_password":"correct horse battery","new_password":"a quartz lagoon at noon"}"#
+                .to_owned()
+        }
         "open_account" => r#"{"product":"savings","currency":"EUR"}"#.to_owned(),
         "deposit" | "withdraw" => r#"{"amount":1,"currency":"EUR"}"#.to_owned(),
         "create_transfer" => format!(
