@@ -84,6 +84,14 @@ impl System {
     /// # Errors
     /// When it does not get ready; what it printed is part of the error.
     pub async fn start(launch: Launch) -> anyhow::Result<Self> {
+        Self::start_with(launch, &[]).await
+    }
+
+    /// The same with settings of services as variables, such as `CORE_API__TELEMETRY__LEVEL`.
+    ///
+    /// # Errors
+    /// When it does not get ready; what it printed is part of the error.
+    pub async fn start_with(launch: Launch, settings: &[(&str, &str)]) -> anyhow::Result<Self> {
         service_runtime::crypto::install_provider();
         let endpoints_file = launch.data_dir.join("endpoints.json");
         std::fs::create_dir_all(&launch.data_dir)?;
@@ -105,6 +113,7 @@ impl System {
             .arg(&launch.policies)
             .env("APP_ENV", launch.environment)
             .env_remove("DATABASE_URL")
+            .envs(settings.iter().copied())
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)
