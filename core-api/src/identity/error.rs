@@ -97,9 +97,8 @@ fn password_responses(pointer: &str, kinds: &[ProblemType]) -> BTreeMap<String, 
     if let Some(RefOr::T(response)) = responses.get_mut("422")
         && let Some(RefOr::T(content)) = response.content.get_mut(problem::CONTENT_TYPE)
     {
-        content
-            .examples
-            .insert("password-rules".to_owned(), example.into());
+        let name = catalogue::VALIDATION_FAILED.slug().to_owned();
+        content.examples.insert(name, example.into());
     }
     responses
 }

@@ -655,8 +655,8 @@ async fn too_many_logins_at_once_are_told_to_come_back() {
     let busy: Vec<_> = answers.iter().filter(|answer| answer.status != 200).collect();
     assert!(!busy.is_empty() && busy.len() < 30, "{}", busy.len());
     for answer in busy {
-        answer.assert_problem(503, "unavailable");
-        assert_eq!(answer.headers["retry-after"], "1");
+        answer.assert_problem(503, "auth-busy");
+        assert_eq!(answer.headers["retry-after"], "2");
     }
     // Others are not kept waiting by it.
     assert_eq!(me(&bank, &alice.access).await, 200);
