@@ -181,6 +181,15 @@ rollout-drill: dependencies ## policies go out to ten gateways under load, forge
 	$(or $(CARGO_TARGET_DIR),target)/release/rollout --binary $(or $(CARGO_TARGET_DIR),target)/release/portico \
 		--out $(or $(CARGO_TARGET_DIR),target)/rollout-drill.md $(ROLLOUT)
 
+# What `make login-flood` passes on: make login-flood FLOOD="--turns 3 --seconds 5"
+FLOOD ?=
+
+.PHONY: login-flood
+login-flood: dependencies ## 500 log-ins a second of strangers: customers must not notice
+	$(CARGO) build --release --locked --package portico --package bench
+	$(or $(CARGO_TARGET_DIR),target)/release/login-flood --binary $(or $(CARGO_TARGET_DIR),target)/release/portico \
+		--out $(or $(CARGO_TARGET_DIR),target)/login-flood.md $(FLOOD)
+
 # What these pass on, such as make bench-strictness STRICTNESS=--details; --binary names another gateway than the one built here.
 STRICTNESS ?=
 STRICTNESS_BENCH = $(or $(CARGO_TARGET_DIR),target)/release/strictness-bench \

@@ -126,6 +126,12 @@ async fn sessions_ended_from_another_device_are_refused_by_the_core_at_once_and_
         let refreshed = door.post("/api/v1/auth/refresh", &body).await.unwrap();
         assert_eq!(refreshed.status, 401, "{}", refreshed.body);
     }
+    let laptop = again(&second).await;
+    let form = json!({"current_password": phone.password, "new_password": "a quartz lagoon at noon"});
+    let changed = phone.post("/api/v1/me/password", None, &form).await.unwrap();
+    changed.expect(204).unwrap();
+    assert_eq!(me(&second, &laptop).await.unwrap().0, 401);
+    tokio::join!(gone(&door, &laptop), gone(&second, &laptop));
     for door in [&door, &second] {
         assert_eq!(me(door, &phone).await.unwrap().0, 200);
     }

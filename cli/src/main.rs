@@ -3,7 +3,9 @@
 //!
 //! `main` is synchronous: each service builds its own runtime, and `up` starts child processes, never threads.
 
+mod argon2;
 mod arguments;
+mod breach;
 mod control_plane;
 mod data_directory;
 mod denials;
@@ -104,6 +106,8 @@ fn run(command: Command) -> anyhow::Result<Outcome> {
         Command::Revoke(command) => denials::revoke(&command),
         Command::Block(command) => denials::block(&command),
         Command::Secrets(command) => secrets::run(&command),
+        Command::Breach(command) => breach::run(&command),
+        Command::Argon2(command) => argon2::run(&command),
         Command::Openapi => openapi::run(),
         Command::Doctor(arguments) => doctor::run(&arguments),
         Command::Prove(arguments) => prove::run(&arguments),

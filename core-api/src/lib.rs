@@ -28,6 +28,7 @@ mod state;
 mod tests;
 mod transfers;
 
+pub use identity::{Calibration, calibrate};
 pub use run::run;
 pub use settings::Settings;
 

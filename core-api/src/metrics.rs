@@ -16,7 +16,12 @@ struct Metrics {
     batch_retries: IntCounter,
     queue_refusals: IntCounter,
     hash_queue_depth: IntGauge,
-    hash_shed: IntCounter,
+    hash_inflight: IntGauge,
+    hash_wait_seconds: Histogram,
+    hash_seconds: Histogram,
+    hash_shed: IntCounterVec,
+    breach_entries: IntGauge,
+    breach_loads: IntCounterVec,
     purged: IntCounter,
 }
 
@@ -73,9 +78,34 @@ fn register() -> prometheus::Result<Metrics> {
             "portico_hash_queue_depth",
             "Requests that wait for a password hash.",
         )?,
-        hash_shed: IntCounter::new(
+        hash_inflight: IntGauge::new(
+            "portico_hash_inflight",
+            "Passwords that are being hashed or compared.",
+        )?,
+        hash_wait_seconds: Histogram::with_opts(
+            HistogramOpts::new(
+                "portico_hash_wait_seconds",
+                "Time from a place in the queue to a thread.",
+            )
+            .buckets(service_runtime::metrics::LATENCY_SECONDS.to_vec()),
+        )?,
+        hash_seconds: Histogram::with_opts(
+            HistogramOpts::new("portico_hash_seconds", "Time of a thread for one password.")
+                .buckets(service_runtime::metrics::LATENCY_SECONDS.to_vec()),
+        )?,
+        hash_shed: counters(
             "portico_hash_shed_total",
-            "Requests refused because password hashing was full.",
+            "Requests that got no password hash, by reason.",
+            &["reason"],
+        )?,
+        breach_entries: IntGauge::new(
+            "portico_breach_filter_entries",
+            "Breached passwords that are known; 0 without a file.",
+        )?,
+        breach_loads: counters(
+            "portico_breach_filter_loads_total",
+            "Files of breached passwords that were read, by outcome.",
+            &["outcome"],
         )?,
         purged: IntCounter::new(
             "portico_idempotency_purged_total",
@@ -93,7 +123,12 @@ fn register() -> prometheus::Result<Metrics> {
     registry.register(Box::new(metrics.batch_retries.clone()))?;
     registry.register(Box::new(metrics.queue_refusals.clone()))?;
     registry.register(Box::new(metrics.hash_queue_depth.clone()))?;
+    registry.register(Box::new(metrics.hash_inflight.clone()))?;
+    registry.register(Box::new(metrics.hash_wait_seconds.clone()))?;
+    registry.register(Box::new(metrics.hash_seconds.clone()))?;
     registry.register(Box::new(metrics.hash_shed.clone()))?;
+    registry.register(Box::new(metrics.breach_entries.clone()))?;
+    registry.register(Box::new(metrics.breach_loads.clone()))?;
     registry.register(Box::new(metrics.purged.clone()))?;
     Ok(metrics)
 }
@@ -148,12 +183,37 @@ pub(crate) fn queue_refusal() {
     with(|metrics| metrics.queue_refusals.inc());
 }
 
-pub(crate) fn hash_queue_depth(depth: i64) {
-    with(|metrics| metrics.hash_queue_depth.set(depth));
+pub(crate) fn hash_places(waiting: usize, running: usize) {
+    let count = |places: usize| i64::try_from(places).unwrap_or(i64::MAX);
+    with(|metrics| {
+        metrics.hash_queue_depth.set(count(waiting));
+        metrics.hash_inflight.set(count(running));
+    });
 }
 
-pub(crate) fn hash_shed() {
-    with(|metrics| metrics.hash_shed.inc());
+pub(crate) fn hash_waited(waited: std::time::Duration) {
+    with(|metrics| metrics.hash_wait_seconds.observe(waited.as_secs_f64()));
+}
+
+pub(crate) fn hash_took(took: std::time::Duration) {
+    with(|metrics| metrics.hash_seconds.observe(took.as_secs_f64()));
+}
+
+pub(crate) fn hash_shed(reason: &'static str) {
+    with(|metrics| metrics.hash_shed.with_label_values(&[reason]).inc());
+}
+
+pub(crate) fn breached_file_loaded(entries: u64) {
+    with(|metrics| {
+        metrics
+            .breach_entries
+            .set(i64::try_from(entries).unwrap_or(i64::MAX));
+        metrics.breach_loads.with_label_values(&["loaded"]).inc();
+    });
+}
+
+pub(crate) fn breached_file_refused() {
+    with(|metrics| metrics.breach_loads.with_label_values(&["refused"]).inc());
 }
 
 pub(crate) fn purged(count: u64) {

@@ -131,6 +131,7 @@ fn start_jobs(settings: &Settings, state: &AppState, shutdown: &Shutdown) {
         keys_every,
         shutdown.clone(),
     ));
+    shutdown.spawn(identity::follow_breached_file(state.clone(), shutdown.clone()));
     shutdown.spawn(identity::count_active_users(state.db.clone(), shutdown.clone()));
     shutdown.spawn(idempotency::purge_expired(
         state.db.clone(),

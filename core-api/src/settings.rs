@@ -7,6 +7,7 @@ use std::sync::Arc;
 use custody::{Keks, VersionedKey};
 use database::DatabaseSettings;
 use keyring::SealError;
+use passwords::Profile;
 use serde::Deserialize;
 use service_runtime::secrets::ServiceSecrets;
 use service_runtime::settings::{Environment, Providers, Secret, WrappingKey, providers_at_hand};
@@ -132,14 +133,24 @@ pub struct PasswordSettings {
     pub iterations: u32,
     /// A secret that is mixed into every hash and is not in the database.
     pub pepper: Secret,
+    /// Further peppers: hashes made with one of them are understood, and renewed after a log-in.
+    pub peppers: Vec<Secret>,
     /// How many hashes run at once; 0 is one fewer than the cores, at least one and at most four.
     pub max_parallel: usize,
     /// How many requests may wait for a hash; more are answered 503.
     pub queue: usize,
+    /// How many of them may be of one client address (an IPv6 client is a /64), running ones included.
+    pub max_per_address: usize,
     /// How long a request waits for its hash, milliseconds; then 503.
     pub deadline_ms: u64,
-    /// Fewest characters of a new password.
+    /// What is asked of a new password.
+    pub profile: Profile,
+    /// Fewest characters of a new password, when more than the profile asks for.
     pub min_length: usize,
+    /// Words that no new password may contain, such as the bank's name.
+    pub context_words: Vec<String>,
+    /// The file of breached passwords that `portico breach build` has made. The profile `pci_staff` needs it.
+    pub breach_filter: Option<PathBuf>,
 }
 
 impl Default for PasswordSettings {
@@ -148,10 +159,15 @@ impl Default for PasswordSettings {
             memory_kib: 47_104,
             iterations: 2,
             pepper: Secret::default(),
+            peppers: Vec::new(),
             max_parallel: 0,
             queue: 32,
-            deadline_ms: 8_000,
-            min_length: 12,
+            max_per_address: 2,
+            deadline_ms: 2_000,
+            profile: Profile::Nist,
+            min_length: Profile::Nist.min_chars(),
+            context_words: vec!["portico".to_owned()],
+            breach_filter: None,
         }
     }
 }
@@ -254,6 +270,7 @@ impl Settings {
             .with(&self.database.url)
             .with_key(&self.kek)
             .with(&self.password.pepper);
+        let secrets = (self.password.peppers.iter()).fold(secrets, ServiceSecrets::with);
         let secrets = (self.keks.iter()).fold(secrets, |secrets, kek| secrets.with_key(&kek.secret));
         match &self.telemetry.sentry_dsn {
             Some(dsn) => secrets.with(dsn),
@@ -342,8 +359,23 @@ impl PasswordSettings {
             (self.queue == 0, "password.queue: must be above 0"),
             (self.deadline_ms == 0, "password.deadline_ms: must be above 0"),
             (
-                !(12..=64).contains(&self.min_length),
-                "password.min_length: must be between 12 and 64",
+                self.max_per_address == 0,
+                "password.max_per_address: must be above 0",
+            ),
+            (
+                self.peppers.iter().any(|pepper| pepper.expose().len() < 16),
+                "password.peppers: at least 16 characters each",
+            ),
+            (self.min_length > 64, "password.min_length: must be at most 64"),
+            (
+                self.context_words
+                    .iter()
+                    .any(|word| word.trim().chars().count() < 3),
+                "password.context_words: at least 3 characters each",
+            ),
+            (
+                self.profile.needs_filter() && self.breach_filter.is_none(),
+                "password.breach_filter: the profile pci_staff needs a file of breached passwords (portico breach build)",
             ),
         ])
     }
@@ -436,6 +468,30 @@ mod tests {
                 "{memory_kib} {iterations}"
             );
         }
+    }
+
+    #[test]
+    fn staff_need_a_file_of_breached_passwords() {
+        let mut settings = good();
+        settings.password.profile = Profile::PciStaff;
+        let faults = settings.faults(Environment::Development);
+        assert!(
+            faults.len() == 1 && faults[0].contains("breach_filter"),
+            "{faults:?}"
+        );
+        settings.password.breach_filter = Some(PathBuf::from("breached.bf16"));
+        assert_eq!(settings.faults(Environment::Production), Vec::<String>::new());
+    }
+
+    #[test]
+    fn bounds_of_passwords_are_checked() {
+        let mut settings = good();
+        let password = &mut settings.password;
+        password.max_per_address = 0;
+        password.min_length = 65;
+        password.peppers = vec![Secret::from("short".to_owned())];
+        password.context_words = vec!["ab".to_owned()];
+        assert_eq!(settings.faults(Environment::Development).len(), 4);
     }
 
     #[test]

@@ -152,10 +152,10 @@ fn account_name(name: Option<String>) -> Result<Option<String>, FieldError> {
     if good {
         Ok(Some(name))
     } else {
-        Err(FieldError {
-            pointer: "/name".to_owned(),
-            code: "invalid_value".to_owned(),
-            detail: "must have 1 to 100 characters and no control characters".to_owned(),
-        })
+        Err(FieldError::new(
+            "/name",
+            "invalid_value",
+            "must have 1 to 100 characters and no control characters",
+        ))
     }
 }

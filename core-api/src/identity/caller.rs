@@ -56,6 +56,8 @@ scopes! {
     SessionsRead = Some("sessions:read");
     /// Naming and ending one's sessions.
     SessionsWrite = Some("sessions:write");
+    /// Changing one's password.
+    PasswordWrite = Some("password:write");
     /// Deposits and withdrawals.
     CashWrite = Some("cash:write");
 }

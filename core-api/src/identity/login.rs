@@ -11,10 +11,13 @@ use uuid::Uuid;
 use zeroize::Zeroizing;
 
 use super::caller;
+use super::client_network::ClientNetwork;
 use super::error::{
     INVALID_CREDENTIALS, LoginErrors, crypto_failure, hashing_busy, no_signing_key, not_signed,
 };
-use super::profile::{Email, normal_password};
+use super::hash_pool::PoolError;
+use super::hash_queue::Priority;
+use super::profile::Email;
 use super::sessions::OpenedFrom;
 use super::store::{self, NewSession};
 use super::tokens::{AccessGrant, RefreshToken, TokenPair};
@@ -55,6 +58,11 @@ pub(super) async fn login(
     Json(credentials): Json<Credentials>,
 ) -> Result<Response, Problem> {
     let request_id = caller::request_id(&parts);
+    let turn = state
+        .identity
+        .passwords
+        .take(Priority::LogIn, ClientNetwork::of(&parts.headers))
+        .map_err(unavailable)?;
     let email = Email::parse(&credentials.email);
     let candidate = match &email {
         Some(email) => store::login_candidate(&state.db, email.as_str())
@@ -63,28 +71,20 @@ pub(super) async fn login(
         None => None,
     };
     let password = if credentials.password.len() <= MAX_PASSWORD_BYTES {
-        normal_password(&credentials.password)
+        credentials.password
     } else {
         Zeroizing::new(String::new()) // no stored password is empty
     };
     let stored = candidate
         .as_ref()
         .map(|candidate| candidate.password_hash.clone());
-    let comparison = state
-        .identity
-        .passwords
-        .compare(password, stored)
-        .await
-        .map_err(|error| {
-            metrics::login("unavailable");
-            hashing_busy(error)
-        })?;
+    let comparison = turn.compare(password, stored).await.map_err(unavailable)?;
     let user_id = candidate.as_ref().map(|candidate| candidate.user_id);
     match candidate {
         Some(candidate) if comparison.matches && candidate.status == "active" => {
             open(
                 &state,
-                candidate.user_id,
+                (candidate.user_id, candidate.password_version),
                 comparison.renewed.as_deref(),
                 &OpenedFrom::read(&parts.headers),
                 &request_id,
@@ -93,6 +93,11 @@ pub(super) async fn login(
         }
         _ => refuse(&state, user_id, &request_id).await,
     }
+}
+
+fn unavailable(error: PoolError) -> Problem {
+    metrics::login("unavailable");
+    hashing_busy(error)
 }
 
 async fn refuse(state: &AppState, user_id: Option<Uuid>, request_id: &str) -> Result<Response, Problem> {
@@ -106,7 +111,7 @@ async fn refuse(state: &AppState, user_id: Option<Uuid>, request_id: &str) -> Re
 
 async fn open(
     state: &AppState,
-    user_id: Uuid,
+    (user_id, password_version): (Uuid, i32),
     rehashed: Option<&str>,
     from: &OpenedFrom,
     request_id: &str,
@@ -127,11 +132,21 @@ async fn open(
         user_agent: from.user_agent.as_deref(),
         address: address.as_deref(),
     };
-    let opened = store::open_session(&state.db, new_session, request_id)
+    let mut tx = state.db.begin().await.map_err(database_problem)?;
+    let is_held = store::hold_password(&mut *tx, user_id, password_version)
         .await
         .map_err(database_problem)?;
+    let opened = if is_held {
+        store::open_session(&mut *tx, new_session, request_id)
+            .await
+            .map_err(database_problem)?
+    } else {
+        None
+    };
+    tx.commit().await.map_err(database_problem)?;
     let Some(opened) = opened else {
-        return refuse(state, Some(user_id), request_id).await; // deactivated while we hashed
+        // Deactivated while we hashed, or the password was changed.
+        return refuse(state, Some(user_id), request_id).await;
     };
     let kid = opened.kid.ok_or_else(no_signing_key)?;
     let grant = AccessGrant {

@@ -3,14 +3,23 @@
 //! **Invariant:** the database decides whether a session is live, in the statement that acts on it. A valid signature
 //! alone reads and moves nothing.
 
+mod bcrypt_hash;
+mod breached_file;
+mod calibrate;
 mod caller;
+mod change_password;
+mod client_network;
 mod error;
 mod hash_pool;
+mod hash_queue;
 mod keys;
 mod login;
 mod logout;
 mod me;
 mod password_hash;
+#[cfg(test)]
+mod password_tests;
+mod passwords;
 mod profile;
 mod refresh;
 mod register;
@@ -29,13 +38,14 @@ use service_runtime::shutdown::Shutdown;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+pub(crate) use self::breached_file::follow_breached_file;
+pub use self::calibrate::{Calibration, calibrate};
 pub(crate) use self::caller::{
     AccountsRead, AccountsWrite, Caller, CashWrite, SESSION_ENDED, TransfersRead, TransfersWrite,
     session_ended,
 };
-use self::hash_pool::HashPool;
 use self::keys::Keys;
-use self::password_hash::Recipe;
+use self::passwords::Passwords;
 use self::tokens::TokenTerms;
 use crate::metrics;
 use crate::settings::Settings;
@@ -53,9 +63,10 @@ const MISSED_READS: u64 = 3;
 const COUNT_EVERY: Duration = Duration::from_secs(15);
 
 /// What every customer's token allows.
-const CUSTOMER_SCOPES: [&str; 6] = [
+const CUSTOMER_SCOPES: [&str; 7] = [
     "accounts:read",
     "accounts:write",
+    "password:write",
     "sessions:read",
     "sessions:write",
     "transfers:read",
@@ -68,27 +79,19 @@ pub(crate) struct Identity {
     pub(crate) keys: Keys,
     expectations: Expectations,
     terms: TokenTerms,
-    passwords: HashPool,
-    min_password_length: usize,
+    passwords: Passwords,
     auto_activate: bool,
     idle_s: i32,
     absolute_s: i32,
 }
 
 impl Identity {
-    /// Starts the hashing threads; reads no key yet.
+    /// Reads the file of breached passwords and starts the hashing threads; reads no key yet.
     pub(crate) fn start(settings: &Settings, db: Pool) -> anyhow::Result<Self> {
         let mut scopes: Vec<String> = CUSTOMER_SCOPES.map(str::to_owned).to_vec();
         if settings.self_service_cash {
             scopes.push("cash:write".to_owned());
         }
-        let password = &settings.password;
-        let recipe = Recipe::new(
-            password.memory_kib,
-            password.iterations,
-            password.pepper.expose().as_bytes(),
-        );
-        let deadline = Duration::from_millis(password.deadline_ms);
         Ok(Self {
             keys: Keys::new(db, settings.key_encryption_keys()?, settings.providers.clone()),
             expectations: Expectations {
@@ -106,8 +109,7 @@ impl Identity {
                 lifetime_s: settings.tokens.lifetime_s,
                 scopes,
             },
-            passwords: HashPool::start(&recipe, password.max_parallel, password.queue, deadline)?,
-            min_password_length: password.min_length,
+            passwords: Passwords::start(&settings.password)?,
             auto_activate: settings.auto_activate,
             idle_s: i32::try_from(settings.sessions.idle_s)?,
             absolute_s: i32::try_from(settings.sessions.absolute_s)?,
@@ -155,5 +157,6 @@ pub(crate) fn routes() -> OpenApiRouter<AppState> {
         .routes(routes!(refresh::refresh))
         .routes(routes!(logout::logout))
         .routes(routes!(me::show_me))
+        .routes(routes!(change_password::change_password))
         .merge(sessions::routes())
 }

@@ -40,17 +40,113 @@ pub(super) struct Candidate {
     pub(super) user_id: Uuid,
     pub(super) status: String,
     pub(super) password_hash: String,
+    /// Which of the user's passwords it is a hash of.
+    pub(super) password_version: i32,
 }
 
 pub(super) async fn login_candidate(db: impl PgExecutor<'_>, email: &str) -> sqlx::Result<Option<Candidate>> {
     sqlx::query_as!(
         Candidate,
-        r#"SELECT user_id AS "user_id!", status AS "status!", password_hash AS "password_hash!"
+        r#"SELECT user_id AS "user_id!", status AS "status!", password_hash AS "password_hash!",
+                  core.password_version(user_id) AS "password_version!"
              FROM core.login_candidate($1)"#,
         email,
     )
     .fetch_optional(db)
     .await
+}
+
+/// Whether a user still has that password; it stays until the transaction ends.
+pub(super) async fn hold_password(
+    db: impl PgExecutor<'_>,
+    user_id: Uuid,
+    password_version: i32,
+) -> sqlx::Result<bool> {
+    sqlx::query_scalar!(
+        r#"SELECT core.hold_password($1, $2) AS "is_held!""#,
+        user_id,
+        password_version
+    )
+    .fetch_one(db)
+    .await
+}
+
+/// What the change of a password needs to know of its owner.
+pub(super) struct OwnPassword {
+    pub(super) email: String,
+    pub(super) full_name: String,
+    pub(super) password_hash: String,
+    pub(super) password_version: i32,
+}
+
+/// Reads the password of the user whom the transaction is bound to.
+pub(super) async fn own_password(conn: &mut PgConnection) -> sqlx::Result<OwnPassword> {
+    sqlx::query_as!(
+        OwnPassword,
+        r#"SELECT email AS "email!", full_name AS "full_name!", password_hash AS "password_hash!",
+                  password_version AS "password_version!"
+             FROM core.own_password()"#
+    )
+    .fetch_one(conn)
+    .await
+}
+
+/// Leaves the audit row of a change whose old password was wrong.
+pub(super) async fn refuse_password_change(
+    conn: &mut PgConnection,
+    session_id: Uuid,
+    request_id: &str,
+) -> sqlx::Result<()> {
+    sqlx::query!(
+        "SELECT core.refuse_password_change($1, $2)",
+        session_id,
+        request_id
+    )
+    .fetch_one(conn)
+    .await
+    .map(drop)
+}
+
+/// The hash of a new password, in place of that version of it.
+pub(super) struct NewHash<'a> {
+    pub(super) version: i32,
+    pub(super) hash: &'a str,
+}
+
+/// What became of a change.
+pub(super) enum Changed {
+    /// It is the password now. These sessions have ended, whose access tokens may still be good.
+    Done(Vec<Uuid>),
+    /// Another request has changed it.
+    Meanwhile,
+    /// The session that asked is over.
+    SessionEnded,
+}
+
+/// Changes the password of the user whom the transaction is bound to, and ends the other sessions. Those that were used
+/// within `used_s` seconds are given back.
+pub(super) async fn change_password(
+    conn: &mut PgConnection,
+    session_id: Uuid,
+    hash: NewHash<'_>,
+    used_s: u32,
+    request_id: &str,
+) -> sqlx::Result<Changed> {
+    let row = sqlx::query!(
+        r#"SELECT outcome AS "outcome!", ended AS "ended!" FROM core.change_password($1, $2, $3, $4, $5)"#,
+        session_id,
+        hash.version,
+        hash.hash,
+        i32::try_from(used_s).unwrap_or(i32::MAX),
+        request_id
+    )
+    .fetch_one(conn)
+    .await?;
+    Ok(match row.outcome.as_str() {
+        "done" => Changed::Done(row.ended),
+        "meanwhile" => Changed::Meanwhile,
+        _ => Changed::SessionEnded,
+    })
 }
 
 /// Leaves the audit row of a refused log-in.
@@ -194,6 +290,25 @@ pub(super) async fn revoke_ended_session(
     )
     .fetch_one(db)
     .await
+}
+
+/// Tells gateways that these sessions have ended, for as long as a token lives; of those that the list has no room for it
+/// says nothing.
+pub(super) async fn revoke_ended_sessions(
+    conn: &mut PgConnection,
+    issuer: &str,
+    sessions: &[String],
+    for_s: u32,
+) -> sqlx::Result<()> {
+    sqlx::query!(
+        "SELECT control.revoke_ended_session($1, name, $3) FROM unnest($2::text[]) AS name",
+        issuer,
+        sessions,
+        i64::from(for_s)
+    )
+    .fetch_all(conn)
+    .await
+    .map(drop)
 }
 
 /// Checks a session and binds the transaction to its tenant and user; false when it is over.

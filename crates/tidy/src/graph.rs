@@ -19,6 +19,7 @@ pub const ALLOWED: [(&str, &[&str]); 19] = [
             "fleet",
             "gateway",
             "keyring",
+            "passwords",
             "policy",
             "secrets",
             "service-runtime",
@@ -58,12 +59,14 @@ pub const ALLOWED: [(&str, &[&str]); 19] = [
             "custody",
             "database",
             "keyring",
+            "passwords",
             "problem",
             "service-runtime",
             "stand-ins",
             "test-support",
         ],
     ),
+    ("passwords", &[]),
     ("policy", &[]),
     ("problem", &[]),
     ("keyring", &[]),
@@ -82,7 +85,7 @@ pub const ALLOWED: [(&str, &[&str]); 19] = [
 ];
 
 /// Foreign crates that only some of ours may name.
-pub const RESERVED: [(&str, &[&str]); 3] = [
+pub const RESERVED: [(&str, &[&str]); 6] = [
     ("pingora", &["gateway", "bench"]),
     (
         "sqlx",
@@ -96,11 +99,14 @@ pub const RESERVED: [(&str, &[&str]); 3] = [
         ],
     ),
     ("argon2", &["core-api"]),
+    ("bcrypt", &["core-api"]),
+    ("xorf", &["passwords"]),
+    ("zxcvbn", &["passwords"]),
 ];
 
 /// Crates of ours that are pure, and the beginnings of crate names that must not be reachable from them: no runtime,
 /// no sockets, no database, no clock.
-pub const PURE: [(&str, &[&str]); 3] = [
+pub const PURE: [(&str, &[&str]); 4] = [
     (
         "policy",
         &[
@@ -115,6 +121,12 @@ pub const PURE: [(&str, &[&str]); 3] = [
     ),
     (
         "keyring",
+        &[
+            "tokio", "axum", "hyper", "pingora", "sqlx", "reqwest", "chrono", "async-",
+        ],
+    ),
+    (
+        "passwords",
         &[
             "tokio", "axum", "hyper", "pingora", "sqlx", "reqwest", "chrono", "async-",
         ],

@@ -112,11 +112,10 @@ async fn end(
     let ended = store::end(&mut tx, only, spared, used_s, &caller.request_id)
         .await
         .map_err(database_problem)?;
-    for session in ended.iter().filter(|ended| ended.has_tokens) {
-        tell_gateways(state, &mut tx, SessionId::from_uuid(session.session_id))
-            .await
-            .map_err(database_problem)?;
-    }
+    let with_tokens = ended.iter().filter(|ended| ended.has_tokens);
+    tell_gateways(state, &mut tx, with_tokens.map(|ended| ended.session_id))
+        .await
+        .map_err(database_problem)?;
     tx.commit().await.map_err(database_problem)?;
     Ok(ended.len())
 }

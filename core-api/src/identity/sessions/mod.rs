@@ -15,6 +15,7 @@ pub(super) use self::opened_from::OpenedFrom;
 use problem::ProblemType;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
+use uuid::Uuid;
 
 use crate::documentation::problems;
 use crate::ids::SessionId;
@@ -35,13 +36,16 @@ pub(super) fn routes() -> OpenApiRouter<AppState> {
         .routes(routes!(name::name_session, end::end_session))
 }
 
-/// Tells gateways of a session that has ended, in the transaction that ends it.
-async fn tell_gateways(
+/// Tells gateways of sessions that have ended, in the transaction that ends them.
+pub(super) async fn tell_gateways(
     state: &AppState,
     tx: &mut sqlx::PgConnection,
-    session: SessionId,
+    ended: impl IntoIterator<Item = Uuid>,
 ) -> sqlx::Result<()> {
     let terms = &state.identity.terms;
-    super::store::revoke_ended_session(tx, &terms.issuer, &session.to_string(), terms.lifetime_s).await?;
-    Ok(())
+    let names: Vec<String> = ended
+        .into_iter()
+        .map(|session| SessionId::from_uuid(session).to_string())
+        .collect();
+    super::store::revoke_ended_sessions(tx, &terms.issuer, &names, terms.lifetime_s).await
 }

@@ -43,11 +43,11 @@ pub(super) async fn name_session(
 ) -> Result<StatusCode, Problem> {
     let name = order.name.trim();
     if !(1..=MAX_NAME_CHARS).contains(&name.chars().count()) || name.chars().any(char::is_control) {
-        return Err(invalid(vec![FieldError {
-            pointer: "/name".to_owned(),
-            code: "invalid_value".to_owned(),
-            detail: format!("must have 1 to {MAX_NAME_CHARS} characters, none of them a control character"),
-        }]));
+        return Err(invalid(vec![FieldError::new(
+            "/name",
+            "invalid_value",
+            format!("must have 1 to {MAX_NAME_CHARS} characters, none of them a control character"),
+        )]));
     }
     let mut tx = caller.begin_read(&state.db).await?;
     let named = store::name(&mut tx, id.uuid(), name)

@@ -15,7 +15,7 @@ type Expected = (
     &'static str,
 );
 
-const ROUTES: [Expected; 28] = [
+const ROUTES: [Expected; 29] = [
     ("register", "POST", "/api/v1/auth/register", None, "core"),
     ("login", "POST", "/api/v1/auth/login", None, "core"),
     ("refresh", "POST", "/api/v1/auth/refresh", None, "core"),
@@ -47,6 +47,13 @@ const ROUTES: [Expected; 28] = [
         "DELETE",
         "/api/v1/me/sessions/ses_01kafpwz0zfmx9tprc5xqgyf0h",
         Some(&["sessions:write"]),
+        "core",
+    ),
+    (
+        "change_password",
+        "POST",
+        "/api/v1/me/password",
+        Some(&["password:write"]),
         "core",
     ),
     (
@@ -134,6 +141,10 @@ fn described(name: &str, method: &str, path: &str) -> Request {
         }
         "refresh" => r#"{"refresh_token":"rt_1"}"#.to_owned(),
         "name_session" => r#"{"name":"My phone"}"#.to_owned(),
+        "change_password" => {
+            r#"{"current_password":"correct horse battery","new_password":"a quartz lagoon at noon"}"#
+                .to_owned()
+        }
         "open_account" => r#"{"product":"savings","currency":"EUR"}"#.to_owned(),
         "deposit" | "withdraw" => r#"{"amount":1,"currency":"EUR"}"#.to_owned(),
         "create_transfer" => format!(

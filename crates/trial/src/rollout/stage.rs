@@ -338,7 +338,8 @@ async fn start_issuer(members: &Members, directory: &Path) -> anyhow::Result<Ser
         "kek": secret(directory, "kek"),
         "tokens": { "keys_refresh_s": 1 },
         // The harness tries the fleet, not passwords.
-        "password": { "pepper": secret(directory, "pepper"), "memory_kib": 64, "iterations": 1, "max_parallel": 2 },
+        "password": { "pepper": secret(directory, "pepper"), "memory_kib": 64, "iterations": 1, "max_parallel": 2,
+            "max_per_address": 32, "deadline_ms": 10_000 },
         "auto_activate": true,
     }))?;
     Service::start(start).await
