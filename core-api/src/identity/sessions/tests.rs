@@ -170,10 +170,10 @@ async fn one_session_ends_and_the_others_go_on() {
     end(&bank, &phone, &format!("/{stolen}")).await.assert_status(204);
     assert_eq!(works(&bank, &laptop).await, (false, false));
     assert_eq!(works(&bank, &phone).await, (true, true));
-    assert_eq!(told_to_gateways(&bank).await, [stolen.clone()]);
     end(&bank, &phone, &format!("/{stolen}"))
         .await
         .assert_problem(404, "session-not-found");
+    assert_eq!(told_to_gateways(&bank).await, [stolen]);
     let trail = "SELECT outcome FROM core.audit_event WHERE action = 'session.revoked'";
     assert_eq!(store::texts(&bank.owner, trail).await, ["ended_by_owner"]);
 }

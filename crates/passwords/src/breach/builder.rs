@@ -285,14 +285,15 @@ mod tests {
     fn every_bad_line_is_told_with_its_number() {
         let good = line("a", 1);
         let long = "A".repeat(1_000);
+        let part = |from: usize, length: usize| good.chars().skip(from).take(length).collect::<String>();
         let bad = format!(
             "{good}{good}{}\nG{}\n{long}\n\n{}:\n{}:-1\n{}x3\n0{}",
-            &good[..20],
-            &good[1..40],
+            part(0, 20),
+            part(1, 39),
             "FE".repeat(20),
             "FE".repeat(20),
             "FE".repeat(20),
-            &good[1..],
+            part(1, good.len()),
         );
         let Err(BuildError::Lines { first, count }) = file(&bad, 1) else {
             panic!("accepted");
