@@ -15,6 +15,7 @@ mod profile;
 mod refresh;
 mod register;
 mod secret_text;
+mod sessions;
 mod store;
 #[cfg(test)]
 mod tests;
@@ -52,9 +53,11 @@ const MISSED_READS: u64 = 3;
 const COUNT_EVERY: Duration = Duration::from_secs(15);
 
 /// What every customer's token allows.
-const CUSTOMER_SCOPES: [&str; 4] = [
+const CUSTOMER_SCOPES: [&str; 6] = [
     "accounts:read",
     "accounts:write",
+    "sessions:read",
+    "sessions:write",
     "transfers:read",
     "transfers:write",
 ];
@@ -152,4 +155,5 @@ pub(crate) fn routes() -> OpenApiRouter<AppState> {
         .routes(routes!(refresh::refresh))
         .routes(routes!(logout::logout))
         .routes(routes!(me::show_me))
+        .merge(sessions::routes())
 }
