@@ -150,12 +150,15 @@ impl<'a> System<'a> {
 
     fn write_settings(&self) -> anyhow::Result<()> {
         let prepared = self.prepared;
+        let app_url = self.gateway_https();
         settings::write(&Inputs {
+            app_url: &app_url,
             directory: &prepared.directory,
             environment: prepared.environment,
             secrets: &prepared.secrets,
             socket_directory: &prepared.socket_directory,
             policies: &prepared.policies,
+            data: prepared.directory.root(),
             listen: &prepared.listen,
             members: prepared.members,
             private: &self.private,
@@ -197,10 +200,14 @@ impl<'a> System<'a> {
         }
     }
 
+    fn gateway_https(&self) -> String {
+        format!("https://localhost:{}", self.prepared.https.port())
+    }
+
     /// Says where everything is: in `endpoints.json`, in a few lines, and in the tour.
     pub(super) fn announce(&self, after: Duration) -> anyhow::Result<()> {
         let prepared = self.prepared;
-        let https = format!("https://localhost:{}", prepared.https.port());
+        let https = self.gateway_https();
         let endpoints = Endpoints {
             gateway_https: https.clone(),
             gateway_http: prepared
