@@ -3,7 +3,9 @@
 #![cfg(test)]
 
 mod browser;
+mod canary;
 mod chaos;
+mod collector;
 mod customers;
 mod fleet;
 mod member;
@@ -14,6 +16,7 @@ mod rollouts;
 mod secrets;
 mod stage;
 mod supervisor;
+mod time;
 mod told;
 mod tour;
 mod without_control_plane;

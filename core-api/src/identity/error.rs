@@ -5,6 +5,7 @@ use problem::{Problem, ProblemType, catalogue};
 use super::hash_pool::PoolError;
 use super::keys::KeyError;
 use super::tokens::CryptoFailure;
+use crate::database_problem;
 use crate::documentation::problems;
 
 /// The address or the password is wrong, or the user is not active: which one, nobody is told.
@@ -66,9 +67,17 @@ pub(super) fn no_signing_key() -> Problem {
         .retry_after(1)
 }
 
-/// A token cannot be signed: 503 while nobody answers who has the key-encryption key.
+/// A token cannot be signed: 503 while nobody answers who has the key-encryption key or the key ring, and when the ring has
+/// turned since the database named the key. What was written for the token is of use to nobody, so all of it may be repeated.
 pub(super) fn not_signed(error: KeyError) -> Problem {
     match error {
+        KeyError::Database(error) => database_problem(error),
+        KeyError::NoActive => {
+            tracing::warn!("the ring `access` turned before a token was signed");
+            Problem::new(catalogue::UNAVAILABLE)
+                .detail("tokens cannot be issued now")
+                .retry_after(1)
+        }
         KeyError::Custody(error) if error.is_unavailable() => {
             tracing::error!(%error, "the active signing key cannot be opened");
             Problem::new(catalogue::UNAVAILABLE)

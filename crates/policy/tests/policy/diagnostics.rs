@@ -567,7 +567,7 @@ const TOGETHER: &[Slip] = &[
         "claims that tokens of Portico do not write so",
         "identity.yaml",
         "keys: portico",
-        "keys: portico\n    scopes_claim: roles\n    require_jti: false",
+        "keys: portico\n    scopes_claim: roles\n    require_jti: false\n    require_cnf: true",
     ),
     Slip(
         "everybody may say which client it is",
