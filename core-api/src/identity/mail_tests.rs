@@ -1,7 +1,9 @@
 //! What mails are for, through the router and the mailbox: verification, a new password, another address.
 
 use std::path::Path;
+use std::time::Instant;
 
+use bytes::Bytes;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -104,6 +106,13 @@ impl Office {
     }
 }
 
+/// All that an answer tells, but for what names it.
+fn told(answer: &Answer) -> (u16, Vec<(String, String)>, Bytes) {
+    let headers = answer.headers.iter().filter(|(name, _)| *name != "x-request-id");
+    let headers = headers.map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned()));
+    (answer.status, headers.collect(), answer.bytes.clone())
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_account_is_ready_once_its_address_is_verified_and_a_ticket_is_used_once() {
     let office = Office::open().await;
@@ -137,6 +146,135 @@ async fn of_many_who_use_a_ticket_at_once_one_does() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn of_many_who_set_a_password_with_one_ticket_at_once_one_does() {
+    let office = Office::open().await;
+    let alice = office.customer("alice").await;
+    let ask = json!({"email": alice.email});
+    office.post("password/forgot", &ask).await.assert_status(202);
+    let token = token_in(&office.newest(&alice.email).await);
+    let passwords: Vec<_> = (0..8).map(|number| format!("{NEW_PASSWORD} {number}")).collect();
+    let bodies: Vec<_> = passwords
+        .iter()
+        .map(|password| json!({"token": token, "password": password}))
+        .collect();
+    let answers = bodies.iter().map(|body| office.post("password/reset", body));
+    let answers = futures::future::join_all(answers).await;
+    let mut good = Vec::new();
+    for (answer, password) in answers.iter().zip(&passwords) {
+        if answer.status == 204 {
+            good.push(password);
+        } else {
+            answer.assert_problem(403, "invalid-ticket");
+        }
+    }
+    assert_eq!(good.len(), 1);
+    for password in &passwords {
+        let status = office.bank.login(&alice.email, password).await.status;
+        assert_eq!(status == 200, password == good[0], "{password}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_ticket_for_a_password_is_over_after_an_hour() {
+    let office = Office::open().await;
+    let alice = office.customer("alice").await;
+    let ask = json!({"email": alice.email});
+    office.post("password/forgot", &ask).await.assert_status(202);
+    let token = token_in(&office.newest(&alice.email).await);
+    let later = "UPDATE core.ticket SET expires_at = expires_at - interval '1 hour'";
+    store::execute(&office.bank.owner, later).await.unwrap();
+    let reset = json!({"token": token, "password": NEW_PASSWORD});
+    let answer = office.post("password/reset", &reset).await;
+    answer.assert_problem(403, "invalid-ticket");
+    office.bank.login(&alice.email, PASSWORD).await.assert_status(200);
+    office.me(&alice).await.assert_status(200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_link_leads_where_the_settings_say_whatever_host_a_request_names() {
+    let office = Office::open().await;
+    let alice = office.customer("alice").await;
+    let ask = office
+        .bank
+        .post("/api/v1/auth/password/forgot")
+        .header("host", "evil.example")
+        .header("x-forwarded-host", "evil.example")
+        .header("forwarded", "host=evil.example;proto=http")
+        .header("origin", "https://evil.example");
+    let ask = ask.json(&json!({"email": alice.email})).send().await;
+    ask.assert_status(202);
+    let mail = office.newest(&alice.email).await;
+    let body = plain_body(&mail);
+    assert!(body.contains("https://bank.example/reset-password#"), "{body}");
+    assert!(!mail.contains("evil"), "{mail}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn neither_tokens_nor_addresses_are_in_the_database_where_an_auditor_or_the_service_looks() {
+    let office = Office::open().await;
+    let alice = office.customer("alice").await;
+    let ask = json!({"email": alice.email});
+    office.post("password/forgot", &ask).await.assert_status(202);
+    let token = token_in(&office.newest(&alice.email).await);
+    let everything = "SELECT row_to_json(t)::text FROM core.ticket t
+        UNION ALL SELECT row_to_json(j)::text FROM core.mail_job j
+        UNION ALL SELECT row_to_json(a)::text FROM core.audit_event a
+        UNION ALL SELECT row_to_json(o)::text FROM core.outbox_event o";
+    let rows = store::texts(&office.bank.owner, everything).await;
+    assert!(rows.len() > 6, "{rows:?}");
+    assert!(rows.iter().all(|row| !row.contains(&token)), "{rows:?}");
+    for role in ["portico_core", "portico_auditor"] {
+        let pool = office.bank.db.pool_as(role);
+        for secret in ["token_hash", "email"] {
+            let look = format!("SELECT {secret}::text FROM core.ticket");
+            let refused = store::execute(&pool, &look).await.unwrap_err();
+            assert!(
+                refused.to_string().contains("permission denied"),
+                "{role}: {refused}"
+            );
+        }
+        for secret in ["sealed", "recipient_key"] {
+            let look = format!("SELECT {secret}::text FROM core.mail_job");
+            let refused = store::execute(&pool, &look).await.unwrap_err();
+            assert!(
+                refused.to_string().contains("permission denied"),
+                "{role}: {refused}"
+            );
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn asking_for_a_mail_takes_no_longer_for_an_address_that_has_an_account() {
+    const OF_EACH: usize = 400;
+    let bank = TestBank::new().await;
+    bank.register("alice@example.com").await.assert_status(202);
+    let known = format!(
+        "INSERT INTO core.user (user_id, tenant_id, email, full_name, password_hash, status, created_at)
+         SELECT gen_random_uuid(), tenant_id, 'known' || number || '@example.com', full_name, password_hash, status, created_at
+           FROM core.user, generate_series(1, {OF_EACH}) number"
+    );
+    store::execute(&bank.owner, &known).await.unwrap();
+    for path in ["/api/v1/auth/password/forgot", "/api/v1/auth/email/resend"] {
+        let (mut known, mut unknown) = (Vec::new(), Vec::new());
+        for number in 1..=OF_EACH {
+            for (times, whose) in [(&mut known, "known"), (&mut unknown, "never")] {
+                let ask = json!({"email": format!("{whose}{number}@example.com")});
+                let begin = Instant::now();
+                bank.post(path).json(&ask).send().await.assert_status(202);
+                times.push(begin.elapsed());
+            }
+        }
+        // How often an account takes longer: half of the time, when its time tells nothing (10 % is five standard deviations).
+        let longer = known
+            .iter()
+            .flat_map(|time| unknown.iter().map(move |other| time > other));
+        let per_mille = longer.filter(|is_longer| *is_longer).count() * 1_000 / (OF_EACH * OF_EACH);
+        assert!((400..=600).contains(&per_mille), "{path}: {per_mille} of 1000");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_ticket_ends_by_itself() {
     let office = Office::open().await;
     office.bank.register("alice@example.com").await.assert_status(202);
@@ -154,7 +292,7 @@ async fn who_has_an_account_is_told_by_mail_and_the_answer_tells_nobody() {
     let alice = office.customer("alice").await;
     let known = office.bank.register(&alice.email).await;
     let unknown = office.bank.register("nobody@example.com").await;
-    assert_eq!((known.status, &known.bytes), (unknown.status, &unknown.bytes));
+    assert_eq!(told(&known), told(&unknown));
     let told = office.newest(&alice.email).await;
     assert!(told.contains("Subject: You already have an account"), "{told}");
     assert!(!plain_body(&told).contains('#'), "{told}");
@@ -195,7 +333,7 @@ async fn the_verification_is_sent_again_in_place_of_the_first_to_whoever_waits_f
     let mut answers = Vec::new();
     for email in [alice.email.as_str(), "bob@example.com", "nobody@example.com"] {
         let answer = office.post("email/resend", &json!({"email": email})).await;
-        answers.push((answer.status, answer.bytes));
+        answers.push(told(&answer));
     }
     assert!(
         answers
@@ -217,7 +355,7 @@ async fn a_new_password_ends_every_session_is_told_to_the_owner_and_can_be_set_o
     let mut answers = Vec::new();
     for email in [alice.email.as_str(), "nobody@example.com"] {
         let answer = office.post("password/forgot", &json!({"email": email})).await;
-        answers.push((answer.status, answer.bytes));
+        answers.push(told(&answer));
     }
     assert_eq!(answers[0], answers[1]);
     let token = token_in(&office.newest(&alice.email).await);
@@ -413,7 +551,7 @@ async fn nobody_takes_the_address_of_another_and_an_unverified_one_does_not_stan
         .assert_status(202);
     let free = office.change(&alice, "free@example.com", PASSWORD).await;
     let taken = office.change(&alice, &bob.email, PASSWORD).await;
-    assert_eq!((free.status, free.bytes), (taken.status, taken.bytes));
+    assert_eq!(told(&free), told(&taken));
     office
         .verify(&token_in(&office.newest(&bob.email).await))
         .await

@@ -16,7 +16,7 @@ pub struct MailSettings {
     pub app_url: String,
     /// The mail server that takes every mail.
     pub smtp: Option<SmtpSettings>,
-    /// Writes every mail into this directory instead, one `.eml` file each. Production refuses it.
+    /// Without `smtp`, writes every mail into this directory, one `.eml` file each. Production refuses it.
     pub directory: Option<PathBuf>,
     /// How many mails are sent at once.
     pub parallel: usize,
@@ -52,7 +52,7 @@ impl Default for MailSettings {
 pub struct SmtpSettings {
     /// Its name, which its certificate must be for.
     pub host: String,
-    /// Its port; without one 587 with STARTTLS, 465 with TLS from the first byte, 25 in clear.
+    /// Its port; without one 465 with TLS from the first byte, 587 with STARTTLS, 25 in clear.
     pub port: Option<u16>,
     /// How the connection is protected.
     pub tls: SmtpTls,
@@ -68,11 +68,11 @@ pub struct SmtpSettings {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SmtpTls {
-    /// STARTTLS, without which nothing is sent (RFC 3207).
+    /// TLS from the first byte, as RFC 8314 wants it.
     #[default]
-    Starttls,
-    /// TLS from the first byte (RFC 8314).
     Implicit,
+    /// STARTTLS, without which nothing is sent (RFC 3207).
+    Starttls,
     /// None at all. Production refuses it.
     Clear,
 }
@@ -89,10 +89,6 @@ impl MailSettings {
             (
                 !is_base_url(&self.app_url, is_production),
                 "mail.app_url: must be an https:// address without a query and a fragment",
-            ),
-            (
-                self.smtp.is_some() && self.directory.is_some(),
-                "mail: `smtp` and `directory` exclude each other",
             ),
             (
                 is_production && self.directory.is_some(),
@@ -198,7 +194,6 @@ mod tests {
         let mut settings = good();
         settings.from = "nobody".to_owned();
         settings.app_url = "https://bank.example/#x".to_owned();
-        settings.directory = Some(PathBuf::from("mail"));
         settings.parallel = 0;
         settings.poll_ms = 0;
         settings.max_tries = 0;
@@ -207,6 +202,6 @@ mod tests {
         let smtp = settings.smtp.as_mut().unwrap();
         smtp.host = String::new();
         smtp.username = "bank".to_owned();
-        assert_eq!(settings.faults(Environment::Test).len(), 10);
+        assert_eq!(settings.faults(Environment::Test).len(), 9);
     }
 }

@@ -1,18 +1,16 @@
 //! The queue on real PostgreSQL, and mails to a real mail server (aiosmtpd).
 
 use std::collections::BTreeSet;
-use std::io::{BufRead as _, BufReader};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::path::Path;
 use std::time::Duration;
 
 use chrono::DateTime;
 use database::Pool;
 use futures::future::join_all;
 use service_runtime::clock::Clock;
-use service_runtime::settings::{Secret, variable};
+use service_runtime::settings::Secret;
 use service_runtime::shutdown::Shutdown;
-use tempfile::TempDir;
+use stand_ins::{MailCertificate, MailServer, Protection};
 use uuid::Uuid;
 
 use super::*;
@@ -100,105 +98,19 @@ pub(crate) fn token_in(content: &str) -> String {
     token.lines().next().unwrap().trim().to_owned()
 }
 
-/// A mail server in a process of its own, gone when this is dropped.
-struct MailServer {
-    child: Child,
-    port: u16,
-    directory: TempDir,
-}
-
-/// A certificate for localhost with its key.
-struct Certificate {
-    directory: TempDir,
-}
-
-impl Certificate {
-    fn new() -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
-        std::fs::write(directory.path().join("cert.pem"), made.cert.pem()).unwrap();
-        std::fs::write(directory.path().join("key.pem"), made.signing_key.serialize_pem()).unwrap();
-        Self { directory }
-    }
-
-    fn file(&self, name: &str) -> PathBuf {
-        self.directory.path().join(name)
-    }
-}
-
-/// The Python that aiosmtpd is installed for: the one that its own program names.
-fn python() -> String {
-    let path = variable("PATH").unwrap();
-    let mut programs = path
-        .split(':')
-        .map(|directory| Path::new(directory).join("aiosmtpd"));
-    let program = programs.find(|program| program.exists());
-    let program = program.expect("aiosmtpd is installed (scripts/install-dependencies --tests)");
-    let text = std::fs::read_to_string(program).unwrap();
-    text.lines()
-        .next()
-        .unwrap()
-        .trim_start_matches("#!")
-        .trim()
-        .to_owned()
-}
-
-impl MailServer {
-    fn start(tls: SmtpTls, certificate: &Certificate) -> Self {
-        Self::start_at(0, tls, certificate)
-    }
-
-    fn start_at(port: u16, tls: SmtpTls, certificate: &Certificate) -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        let protection = match tls {
-            SmtpTls::Clear => "clear",
-            SmtpTls::Starttls => "starttls",
-            SmtpTls::Implicit => "implicit",
-        };
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/mail/tests/mail_server.py");
-        let mut child = Command::new(python())
-            .arg(script)
-            .arg(directory.path())
-            .args([&port.to_string(), protection])
-            .args([certificate.file("cert.pem"), certificate.file("key.pem")])
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap())
-            .read_line(&mut line)
-            .unwrap();
-        let port = line.trim().parse().expect("the mail server says its port");
-        Self {
-            child,
-            port,
-            directory,
-        }
-    }
-
-    /// What it has read, in order.
-    fn mails(&self) -> Vec<serde_json::Value> {
-        let text = std::fs::read_to_string(self.directory.path().join("mails")).unwrap_or_default();
-        text.lines()
-            .map(|line| serde_json::from_str(line).unwrap())
-            .collect()
-    }
-}
-
-impl Drop for MailServer {
-    fn drop(&mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
-    }
-}
-
-fn smtp(port: u16, tls: SmtpTls, authority: &Certificate) -> MailSettings {
+/// Sends to a server at this port.
+fn smtp(port: u16, protection: Protection, authority: &MailCertificate) -> MailSettings {
+    let tls = match protection {
+        Protection::Clear => SmtpTls::Clear,
+        Protection::Starttls => SmtpTls::Starttls,
+        Protection::Implicit => SmtpTls::Implicit,
+    };
     MailSettings {
         smtp: Some(SmtpSettings {
             host: "localhost".to_owned(),
             port: Some(port),
             tls,
-            ca_file: Some(authority.file("cert.pem")),
+            ca_file: Some(authority.file()),
             ..SmtpSettings::default()
         }),
         ..hurried()
@@ -227,15 +139,15 @@ async fn jobs(bank: &TestBank) -> Vec<String> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_mail_goes_over_tls_to_a_server_that_was_checked_after_a_log_in() {
-    for tls in [SmtpTls::Starttls, SmtpTls::Implicit] {
-        let certificate = Certificate::new();
+    for tls in [Protection::Starttls, Protection::Implicit] {
+        let certificate = MailCertificate::generate();
         let server = MailServer::start(tls, &certificate);
         let bank = TestBank::new().await;
         let job = queue_for(&bank, "alice").await;
-        let mut settings = smtp(server.port, tls, &certificate);
+        let mut settings = smtp(server.port(), tls, &certificate);
         let account = settings.smtp.as_mut().unwrap();
         account.username = "bank".to_owned();
-        account.password = Secret::from("a secret of the tests".to_owned());
+        account.password = Secret::from(MailServer::PASSWORD.to_owned());
         let _sending = Sending::begin(&bank, &settings);
         until_settled(&bank).await;
         assert_eq!(jobs(&bank).await, ["sent 1 -"], "{tls:?}");
@@ -260,14 +172,20 @@ async fn a_mail_goes_over_tls_to_a_server_that_was_checked_after_a_log_in() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_goes_to_a_server_that_cannot_be_checked_or_has_no_tls_or_refuses_the_log_in() {
-    let (certificate, other) = (Certificate::new(), Certificate::new());
+    let (certificate, other) = (MailCertificate::generate(), MailCertificate::generate());
     for (server_tls, tls, authority, password, fault) in [
-        (SmtpTls::Starttls, SmtpTls::Starttls, &other, "", "tls"),
-        (SmtpTls::Implicit, SmtpTls::Implicit, &other, "", "tls"),
-        (SmtpTls::Clear, SmtpTls::Starttls, &certificate, "", "protocol"),
+        (Protection::Starttls, Protection::Starttls, &other, "", "tls"),
+        (Protection::Implicit, Protection::Implicit, &other, "", "tls"),
         (
-            SmtpTls::Starttls,
-            SmtpTls::Starttls,
+            Protection::Clear,
+            Protection::Starttls,
+            &certificate,
+            "",
+            "protocol",
+        ),
+        (
+            Protection::Starttls,
+            Protection::Starttls,
             &certificate,
             "wrong",
             "smtp_535",
@@ -276,7 +194,7 @@ async fn nothing_goes_to_a_server_that_cannot_be_checked_or_has_no_tls_or_refuse
         let server = MailServer::start(server_tls, &certificate);
         let bank = TestBank::new().await;
         queue_for(&bank, "alice").await;
-        let mut settings = smtp(server.port, tls, authority);
+        let mut settings = smtp(server.port(), tls, authority);
         settings.max_tries = 2;
         let account = settings.smtp.as_mut().unwrap();
         account.password = Secret::from(password.to_owned());
@@ -294,13 +212,13 @@ async fn nothing_goes_to_a_server_that_cannot_be_checked_or_has_no_tls_or_refuse
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_says_later_is_asked_again_and_one_that_says_never_is_not() {
-    let certificate = Certificate::new();
-    let server = MailServer::start(SmtpTls::Starttls, &certificate);
+    let certificate = MailCertificate::generate();
+    let server = MailServer::start(Protection::Starttls, &certificate);
     let bank = TestBank::new().await;
     for local in ["later2.alice", "never.bob"] {
         queue_for(&bank, local).await;
     }
-    let _sending = Sending::begin(&bank, &smtp(server.port, SmtpTls::Starttls, &certificate));
+    let _sending = Sending::begin(&bank, &smtp(server.port(), Protection::Starttls, &certificate));
     until_settled(&bank).await;
     assert_eq!(jobs(&bank).await, ["sent 3 -", "dead 1 smtp_550"]);
     assert_eq!(server.mails().len(), 1);
@@ -310,17 +228,88 @@ async fn a_server_that_says_later_is_asked_again_and_one_that_says_never_is_not(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn mails_wait_for_a_server_that_is_away() {
-    let certificate = Certificate::new();
-    let port = MailServer::start(SmtpTls::Starttls, &certificate).port; // gone at once
+async fn a_server_that_takes_nothing_from_anybody_loses_no_mail() {
+    let certificate = MailCertificate::generate();
+    let server = MailServer::start(Protection::Implicit, &certificate);
+    server.close_the_door(true);
     let bank = TestBank::new().await;
     queue_for(&bank, "alice").await;
-    let mut settings = smtp(port, SmtpTls::Starttls, &certificate);
+    let mut settings = smtp(server.port(), Protection::Implicit, &certificate);
+    settings.max_tries = 100;
+    settings.backoff_ms = 1;
+    let _sending = Sending::begin(&bank, &settings);
+    until(&bank, "tries >= 3 AND fault = 'smtp_554'").await;
+    server.close_the_door(false);
+    let now = "UPDATE core.mail_job SET due_at = now() WHERE lease IS NULL";
+    db::execute(&bank.owner, now).await.unwrap();
+    until(&bank, "state = 'sent'").await;
+    assert_eq!(server.mails().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mail_that_was_taken_is_sent_also_when_the_server_says_no_goodbye() {
+    let certificate = MailCertificate::generate();
+    let server = MailServer::start(Protection::Implicit, &certificate);
+    let bank = TestBank::new().await;
+    queue_for(&bank, "mute.alice").await;
+    let mut settings = smtp(server.port(), Protection::Implicit, &certificate);
+    settings.deadline_s = 2;
+    let _sending = Sending::begin(&bank, &settings);
+    until_settled(&bank).await;
+    assert_eq!(jobs(&bank).await, ["sent 1 -"]);
+    assert_eq!(server.mails().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_nobody_can_send_is_a_dead_letter_and_holds_up_no_other() {
+    let certificate = MailCertificate::generate();
+    let server = MailServer::start(Protection::Implicit, &certificate);
+    let bank = TestBank::new().await;
+    for local in ["alice", "bob", "carol"] {
+        queue_for(&bank, local).await;
+    }
+    // Sealed under a secret that is gone, and put there by another version.
+    let poison = [
+        "UPDATE core.mail_job SET sealed = set_byte(sealed, 20, get_byte(sealed, 20) # 1)
+          WHERE mail_job_id = (SELECT mail_job_id FROM core.mail_job ORDER BY created_at LIMIT 1)",
+        "UPDATE core.mail_job SET kind = 'telegram'
+          WHERE mail_job_id = (SELECT mail_job_id FROM core.mail_job ORDER BY created_at LIMIT 1 OFFSET 1)",
+    ];
+    for change in poison {
+        db::execute(&bank.owner, change).await.unwrap();
+    }
+    let mut settings = smtp(server.port(), Protection::Implicit, &certificate);
+    settings.max_tries = 2;
+    settings.parallel = 1;
+    let _sending = Sending::begin(&bank, &settings);
+    until_settled(&bank).await;
+    assert_eq!(
+        jobs(&bank).await,
+        ["dead 2 sealed", "dead 2 unknown_kind", "sent 1 -"]
+    );
+    assert_eq!(server.recipients(), ["carol@example.com"]);
+    // Once the cause is mended, the owner of the database lets them be tried again.
+    let mend = "UPDATE core.mail_job SET kind = 'password_reset' WHERE kind = 'telegram'";
+    db::execute(&bank.owner, mend).await.unwrap();
+    let again = "SELECT core.retry_dead_mail(interval '1 hour')";
+    assert_eq!(db::number(&bank.owner, again).await, 2);
+    until_settled(&bank).await;
+    assert_eq!(jobs(&bank).await, ["dead 2 sealed", "sent 1 -", "sent 1 -"]);
+    assert_eq!(server.recipients(), ["carol@example.com", "bob@example.com"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn mails_wait_for_a_server_that_is_away() {
+    let certificate = MailCertificate::generate();
+    let port = MailServer::start(Protection::Starttls, &certificate).port(); // gone at once
+    let bank = TestBank::new().await;
+    queue_for(&bank, "alice").await;
+    let mut settings = smtp(port, Protection::Starttls, &certificate);
     settings.max_tries = 100;
     settings.backoff_ms = 1;
     let _sending = Sending::begin(&bank, &settings);
     until(&bank, "tries >= 3 AND fault = 'network'").await;
-    let server = MailServer::start_at(port, SmtpTls::Starttls, &certificate);
+    let server = MailServer::start_at(port, Protection::Starttls, &certificate);
     db::execute(
         &bank.owner,
         "UPDATE core.mail_job SET due_at = now() WHERE lease IS NULL",
@@ -333,13 +322,13 @@ async fn mails_wait_for_a_server_that_is_away() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_does_not_answer_holds_up_one_mail_and_no_other() {
-    let certificate = Certificate::new();
-    let server = MailServer::start(SmtpTls::Starttls, &certificate);
+    let certificate = MailCertificate::generate();
+    let server = MailServer::start(Protection::Starttls, &certificate);
     let bank = TestBank::new().await;
     for local in ["slow.alice", "bob"] {
         queue_for(&bank, local).await;
     }
-    let mut settings = smtp(server.port, SmtpTls::Starttls, &certificate);
+    let mut settings = smtp(server.port(), Protection::Starttls, &certificate);
     settings.deadline_s = 1;
     settings.max_tries = 1;
     settings.parallel = 2;
@@ -351,11 +340,11 @@ async fn a_server_that_does_not_answer_holds_up_one_mail_and_no_other() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_mail_whose_acceptance_was_lost_comes_twice_as_the_same() {
-    let certificate = Certificate::new();
-    let server = MailServer::start(SmtpTls::Starttls, &certificate);
+    let certificate = MailCertificate::generate();
+    let server = MailServer::start(Protection::Starttls, &certificate);
     let bank = TestBank::new().await;
     let job = queue_for(&bank, "lost.alice").await;
-    let _sending = Sending::begin(&bank, &smtp(server.port, SmtpTls::Starttls, &certificate));
+    let _sending = Sending::begin(&bank, &smtp(server.port(), Protection::Starttls, &certificate));
     until(&bank, "state = 'sent' AND tries = 2").await;
     let mails = server.mails();
     assert_eq!(mails.len(), 2);

@@ -24,6 +24,7 @@ CREATE TABLE core.mail_job (
 CREATE INDEX mail_job_due ON core.mail_job (due_at) WHERE state = 'waiting';
 CREATE INDEX mail_job_of_recipient ON core.mail_job (recipient_key, kind, created_at);
 CREATE INDEX mail_job_settled ON core.mail_job (settled_at) WHERE state <> 'waiting';
+CREATE INDEX mail_job_dead ON core.mail_job (created_at) WHERE state = 'dead';
 
 -- Puts a mail into the queue. False, and nothing happens, when the address had one of this kind less than p_gap_s ago, or
 -- p_per_day within a day. NULL: no limit.
@@ -33,8 +34,11 @@ RETURNS boolean LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, 
 DECLARE
     v_now timestamptz;
 BEGIN
-    -- One at a time for each address, or two would both find room.
-    PERFORM pg_advisory_xact_lock(('x' || encode(substring(p_recipient_key FROM 1 FOR 8), 'hex'))::bit(64)::bigint);
+    -- One at a time for each address and kind, or two would both find room. What has no limit waits for nobody: it is put
+    -- into the queue by transactions that hold a user already.
+    IF p_gap_s IS NOT NULL OR p_per_day IS NOT NULL THEN
+        PERFORM pg_advisory_xact_lock(hashtextextended(p_kind || encode(p_recipient_key, 'hex'), 0));
+    END IF;
     v_now := clock_timestamp();
     IF EXISTS (SELECT FROM core.mail_job j
                 WHERE j.recipient_key = p_recipient_key AND j.kind = p_kind AND j.created_at > v_now - make_interval(secs => p_gap_s))
@@ -94,10 +98,9 @@ END $$;
 CREATE FUNCTION core.mail_backlog()
 RETURNS TABLE (waiting bigint, oldest_s bigint, dead bigint)
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-    SELECT count(*) FILTER (WHERE j.state = 'waiting'),
-           coalesce(extract(epoch FROM clock_timestamp() - min(j.created_at) FILTER (WHERE j.state = 'waiting')), 0)::bigint,
-           count(*) FILTER (WHERE j.state = 'dead')
-      FROM core.mail_job j WHERE j.state IN ('waiting', 'dead')
+    SELECT w.waiting, coalesce(extract(epoch FROM clock_timestamp() - w.oldest), 0)::bigint,
+           (SELECT count(*) FROM core.mail_job d WHERE d.state = 'dead')
+      FROM (SELECT count(*) AS waiting, min(j.created_at) AS oldest FROM core.mail_job j WHERE j.state = 'waiting') w
 $$;
 
 -- Removes what was settled more than seven days ago, dead letters with it, at most p_limit rows.

@@ -1,10 +1,17 @@
 """A mail server for the tests, on aiosmtpd: keeps what it takes, and does to some recipients what mail servers do.
 
-usage: mail_server.py DIRECTORY PORT clear|starttls|implicit [CERTIFICATE KEY]
+usage: server.py DIRECTORY PORT clear|starttls|implicit [CERTIFICATE KEY]
 
-Prints its port. Each mail it has read becomes a line of JSON in DIRECTORY/mails. The local part of a recipient says what
-happens: `later2.x` is refused with 451 twice, `never.x` with 550 always; `slow.x` gets no answer to the mail, and
-`lost.x` gets none the first time although it was taken.
+Prints its port. Each recipient becomes a line of DIRECTORY/recipients, and each mail it has read a line of JSON in
+DIRECTORY/mails. While there is a file DIRECTORY/closed, whoever greets it is sent away with 554. The local part of a
+recipient says what happens:
+
+    later2.x  refused with 451 twice
+    never.x   refused with 550 always
+    deaf.x    no answer to the recipient, the first time
+    slow.x    no answer to the mail, which it has read, the first time
+    lost.x    the connection ends instead of the answer to the mail, which it has read, the first time
+    mute.x    no answer to the goodbye
 """
 
 import asyncio
@@ -17,17 +24,40 @@ import sys
 from aiosmtpd.smtp import SMTP, AuthResult
 
 directory, port, protection = pathlib.Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
-refused, lost = {}, set()
+seen, refused = set(), {}
+
+
+def is_first(recipient):
+    is_new = recipient not in seen
+    seen.add(recipient)
+    return is_new
+
+
+def note(file, line):
+    with open(directory / file, "a", encoding="ascii") as lines:
+        lines.write(line + "\n")
+
+
+async def hang():
+    await asyncio.get_running_loop().create_future()
 
 
 class Mailboxes:
+    async def handle_EHLO(self, server, session, envelope, hostname, responses):
+        session.host_name = hostname
+        return ["554 5.3.2 no mail from here today"] if (directory / "closed").exists() else responses
+
     async def handle_RCPT(self, server, session, envelope, address, options):
+        note("recipients", address)
         if address.startswith("never."):
             return f"550 5.1.1 {address} is not here"
         later = re.match(r"later(\d)\.", address)
         if later and refused.get(address, 0) < int(later[1]):
             refused[address] = refused.get(address, 0) + 1
             return "451 4.7.1 come back later"
+        if address.startswith("deaf.") and is_first(address):
+            await hang()
+        session.is_mute = address.startswith("mute.")
         envelope.rcpt_tos.append(address)
         return "250 OK"
 
@@ -40,15 +70,18 @@ class Mailboxes:
             "is_logged_in": bool(session.authenticated),
             "content": envelope.content.decode("ascii"),
         }
-        with open(directory / "mails", "a", encoding="ascii") as mails:
-            mails.write(json.dumps(mail) + "\n")
+        note("mails", json.dumps(mail))
         recipient = envelope.rcpt_tos[0]
-        if recipient.startswith("slow."):
-            await asyncio.sleep(3600)
-        if recipient.startswith("lost.") and recipient not in lost:
-            lost.add(recipient)
+        if recipient.startswith("slow.") and is_first(recipient):
+            await hang()
+        if recipient.startswith("lost.") and is_first(recipient):
             server.transport.abort()
         return "250 taken"
+
+    async def handle_QUIT(self, server, session, envelope):
+        if getattr(session, "is_mute", False):
+            await hang()
+        return "221 goodbye"
 
 
 def authenticate(server, session, envelope, mechanism, data):

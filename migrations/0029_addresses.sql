@@ -54,14 +54,22 @@ END $$;
 -- Uses a ticket up. No row: there is no such ticket, or it was used, replaced or is over.
 CREATE FUNCTION core.use_ticket(p_kind text, p_token_hash bytea)
 RETURNS TABLE (user_id uuid, email text)
-LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+BEGIN
+    -- The user before the ticket, as everywhere: two that take them in turns would wait for each other.
+    PERFORM FROM core.user u
+      WHERE u.user_id = (SELECT t.user_id FROM core.ticket t WHERE t.kind = p_kind AND t.token_hash = p_token_hash)
+      FOR NO KEY UPDATE;
+    RETURN QUERY
     UPDATE core.ticket t SET consumed_at = clock_timestamp()
      WHERE t.kind = p_kind AND t.token_hash = p_token_hash AND t.consumed_at IS NULL AND t.expires_at > clock_timestamp()
-    RETURNING t.user_id, t.email
-$$;
+    RETURNING t.user_id, t.email;
+END $$;
 
 -- When a mail with a ticket for an address is about to be sent: who it is for, or no row when there is nobody to send it to
--- any more. `is_known`: the address is verified already, so there is no ticket to verify it.
+-- any more, or its own ticket was used: a copy of it. `is_known`: the address is verified already, so there is no ticket to
+-- verify it.
 CREATE FUNCTION core.ticket_by_mail(
     p_email text, p_kind text, p_token_hash bytea, p_requested_at timestamptz, p_for_s int)
 RETURNS TABLE (full_name text, language text, is_known boolean)
@@ -70,9 +78,12 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     v_user core.user;
 BEGIN
-    SELECT u.* INTO v_user FROM core.user u WHERE u.email = p_email AND u.status <> 'disabled' FOR UPDATE;
+    SELECT u.* INTO v_user FROM core.user u WHERE u.email = p_email AND u.status <> 'disabled' FOR NO KEY UPDATE;
     -- After a day nobody waits for it, and whether its ticket was used is not known any more.
-    IF NOT FOUND OR p_requested_at < clock_timestamp() - interval '1 day' THEN RETURN; END IF;
+    IF NOT FOUND OR p_requested_at < clock_timestamp() - interval '1 day'
+       OR EXISTS (SELECT FROM core.ticket t WHERE t.token_hash = p_token_hash AND t.consumed_at IS NOT NULL) THEN
+        RETURN;
+    END IF;
     IF p_kind = 'verify_email' AND v_user.email_verified_at IS NOT NULL THEN
         RETURN QUERY SELECT v_user.full_name, v_user.language, true;
     ELSIF core.give_ticket(v_user.user_id, p_kind, p_email, p_token_hash, p_requested_at, p_for_s) THEN
@@ -116,7 +127,7 @@ DECLARE
     v_outcome text := 'known_address';
 BEGIN
     SELECT t.tenant_id INTO STRICT v_tenant FROM core.tenant t WHERE t.slug = 'default';
-    SELECT u.* INTO v_known FROM core.user u WHERE u.email = p_email FOR UPDATE;
+    SELECT u.* INTO v_known FROM core.user u WHERE u.email = p_email FOR NO KEY UPDATE;
     IF NOT p_is_queued THEN
         v_outcome := 'limited';
     ELSIF v_known.status = 'pending' AND v_known.email_verified_at IS NULL THEN
@@ -183,10 +194,14 @@ BEGIN
     END IF;
     SELECT t.user_id, t.email INTO v_ticket FROM core.use_ticket('change_email', p_token_hash) t;
     IF NOT FOUND OR NOT core.make_room_for_address(v_ticket.email, v_ticket.user_id) THEN RETURN NULL; END IF;
-    UPDATE core.user u SET email = v_ticket.email, email_verified_at = clock_timestamp()
-     WHERE u.user_id = v_ticket.user_id AND u.status = 'active'
-    RETURNING u.tenant_id INTO v_tenant;
-    IF NOT FOUND THEN RETURN NULL; END IF;
+    BEGIN
+        UPDATE core.user u SET email = v_ticket.email, email_verified_at = clock_timestamp()
+         WHERE u.user_id = v_ticket.user_id AND u.status = 'active'
+        RETURNING u.tenant_id INTO v_tenant;
+        IF NOT FOUND THEN RETURN NULL; END IF;
+    EXCEPTION WHEN unique_violation THEN -- somebody registered with it this very moment
+        RETURN NULL;
+    END;
     -- What was sent to the old address opens nothing any more.
     DELETE FROM core.ticket t WHERE t.user_id = v_ticket.user_id AND t.kind NOT IN ('keep_email', 'change_email');
     INSERT INTO core.outbox_event (tenant_id, kind, subject_id, payload)
@@ -242,7 +257,7 @@ DECLARE
     v_old text;
 BEGIN
     IF v_tenant IS NULL THEN RETURN NULL; END IF;
-    SELECT u.email INTO STRICT v_old FROM core.user u WHERE u.user_id = p_user FOR UPDATE;
+    SELECT u.email INTO STRICT v_old FROM core.user u WHERE u.user_id = p_user FOR NO KEY UPDATE;
     DELETE FROM core.ticket t WHERE t.user_id = p_user AND t.kind = 'change_email';
     PERFORM core.give_ticket(p_user, 'change_email', p_email, p_change_hash, v_now, p_change_s),
             core.give_ticket(p_user, 'keep_email', v_old, p_keep_hash, v_now, p_keep_s),
@@ -263,10 +278,12 @@ DECLARE
 BEGIN
     SELECT t.user_id, t.email INTO v_ticket FROM core.use_ticket('keep_email', p_token_hash) t;
     IF NOT FOUND OR NOT core.make_room_for_address(v_ticket.email, v_ticket.user_id) THEN RETURN; END IF;
-    UPDATE core.user u SET email = v_ticket.email WHERE u.user_id = v_ticket.user_id RETURNING u.tenant_id INTO v_tenant;
-    DELETE FROM core.ticket t WHERE t.user_id = v_ticket.user_id AND t.consumed_at IS NULL;
+    SELECT u.tenant_id INTO STRICT v_tenant FROM core.user u WHERE u.user_id = v_ticket.user_id;
+    -- Before the address: a session that is refreshed looks at its user, which a change of the key would keep it from.
     SELECT coalesce(array_agg(e), '{}') INTO v_ended
       FROM core.end_sessions_of(v_ticket.user_id, v_tenant, 'email_kept', p_request_id) e;
+    UPDATE core.user u SET email = v_ticket.email WHERE u.user_id = v_ticket.user_id;
+    DELETE FROM core.ticket t WHERE t.user_id = v_ticket.user_id AND t.consumed_at IS NULL;
     INSERT INTO core.outbox_event (tenant_id, kind, subject_id, payload)
     VALUES (v_tenant, 'user.email_kept', v_ticket.user_id, '{}');
     PERFORM core.record_audit(v_tenant, v_ticket.user_id, NULL, 'user.email_kept', v_ticket.user_id, 'done', p_request_id);
