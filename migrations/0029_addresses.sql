@@ -152,27 +152,6 @@ BEGIN
     PERFORM core.record_audit(v_tenant, v_user, NULL, 'user.registered', v_user, v_outcome, p_request_id);
 END $$;
 
--- Ends every session of a user. Gives those whose access tokens may still be good, for gateways to be told.
-CREATE FUNCTION core.end_sessions_of(p_user uuid, p_tenant bigint, p_reason text, p_request_id text)
-RETURNS SETOF uuid LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-DECLARE
-    v_session record;
-BEGIN
-    FOR v_session IN
-        UPDATE core.session s SET revoked_at = clock_timestamp(), revoked_reason = p_reason
-         WHERE s.user_id = p_user AND s.revoked_at IS NULL AND s.absolute_expires_at > clock_timestamp()
-        RETURNING s.session_id, s.last_used_at
-    LOOP
-        INSERT INTO core.outbox_event (tenant_id, kind, subject_id, payload)
-        VALUES (p_tenant, 'session.revoked', v_session.session_id, jsonb_build_object('user_id', p_user, 'reason', p_reason));
-        PERFORM core.record_audit(p_tenant, p_user, v_session.session_id, 'session.revoked', v_session.session_id, p_reason, p_request_id);
-        -- No access token lives for longer than 15 minutes.
-        IF v_session.last_used_at > clock_timestamp() - interval '16 minutes' THEN
-            RETURN NEXT v_session.session_id;
-        END IF;
-    END LOOP;
-END $$;
-
 -- An address is its owner's: of a registration, or the new one of a change. NULL: the ticket is not good.
 CREATE FUNCTION core.verify_email(p_token_hash bytea, p_request_id text)
 RETURNS text LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -237,8 +216,8 @@ BEGIN
     RETURNING u.tenant_id INTO v_tenant;
     IF NOT FOUND THEN RETURN; END IF;
     DELETE FROM core.ticket t WHERE t.user_id = v_ticket.user_id AND t.kind IN ('verify_email', 'change_email');
-    SELECT coalesce(array_agg(e), '{}') INTO v_ended
-      FROM core.end_sessions_of(v_ticket.user_id, v_tenant, 'password_reset', p_request_id) e;
+    SELECT coalesce(array_agg(e.session_id) FILTER (WHERE e.has_tokens), '{}') INTO v_ended
+      FROM core.end_sessions(v_ticket.user_id, NULL, NULL, 'password_reset', 960, p_request_id) e; -- no access token lives for 16 minutes
     INSERT INTO core.outbox_event (tenant_id, kind, subject_id, payload)
     VALUES (v_tenant, 'user.password_reset', v_ticket.user_id, '{}');
     PERFORM core.record_audit(v_tenant, v_ticket.user_id, NULL, 'user.password_reset', v_ticket.user_id, 'done', p_request_id);
@@ -280,8 +259,8 @@ BEGIN
     IF NOT FOUND OR NOT core.make_room_for_address(v_ticket.email, v_ticket.user_id) THEN RETURN; END IF;
     SELECT u.tenant_id INTO STRICT v_tenant FROM core.user u WHERE u.user_id = v_ticket.user_id;
     -- Before the address: a session that is refreshed looks at its user, which a change of the key would keep it from.
-    SELECT coalesce(array_agg(e), '{}') INTO v_ended
-      FROM core.end_sessions_of(v_ticket.user_id, v_tenant, 'email_kept', p_request_id) e;
+    SELECT coalesce(array_agg(e.session_id) FILTER (WHERE e.has_tokens), '{}') INTO v_ended
+      FROM core.end_sessions(v_ticket.user_id, NULL, NULL, 'email_kept', 960, p_request_id) e; -- no access token lives for 16 minutes
     UPDATE core.user u SET email = v_ticket.email WHERE u.user_id = v_ticket.user_id;
     DELETE FROM core.ticket t WHERE t.user_id = v_ticket.user_id AND t.consumed_at IS NULL;
     INSERT INTO core.outbox_event (tenant_id, kind, subject_id, payload)
@@ -303,7 +282,7 @@ BEGIN
 END $$;
 
 REVOKE ALL ON FUNCTION core.give_ticket, core.use_ticket, core.ticket_by_mail, core.mail_addressee, core.make_room_for_address,
-    core.register_applicant, core.end_sessions_of, core.verify_email, core.password_reset_candidate, core.reset_password,
+    core.register_applicant, core.verify_email, core.password_reset_candidate, core.reset_password,
     core.request_email_change, core.keep_email, core.purge_tickets FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION core.ticket_by_mail, core.mail_addressee, core.register_applicant, core.verify_email,
     core.password_reset_candidate, core.reset_password, core.request_email_change, core.keep_email, core.purge_tickets TO portico_core;

@@ -52,6 +52,10 @@ scopes! {
     TransfersRead = Some("transfers:read");
     /// Making transfers.
     TransfersWrite = Some("transfers:write");
+    /// Seeing where one is logged in.
+    SessionsRead = Some("sessions:read");
+    /// Naming and ending one's sessions.
+    SessionsWrite = Some("sessions:write");
     /// Deposits and withdrawals.
     CashWrite = Some("cash:write");
 }

@@ -15,6 +15,7 @@ use super::error::{
     INVALID_CREDENTIALS, LoginErrors, crypto_failure, hashing_busy, no_signing_key, not_signed,
 };
 use super::profile::{Email, normal_password};
+use super::sessions::OpenedFrom;
 use super::store::{self, NewSession};
 use super::tokens::{AccessGrant, RefreshToken, TokenPair};
 use crate::extract::Json;
@@ -85,6 +86,7 @@ pub(super) async fn login(
                 &state,
                 candidate.user_id,
                 comparison.renewed.as_deref(),
+                &OpenedFrom::read(&parts.headers),
                 &request_id,
             )
             .await
@@ -106,11 +108,13 @@ async fn open(
     state: &AppState,
     user_id: Uuid,
     rehashed: Option<&str>,
+    from: &OpenedFrom,
     request_id: &str,
 ) -> Result<Response, Problem> {
     let now = state.now();
     let refresh = RefreshToken::generate(now).map_err(crypto_failure)?;
     let (session, token) = (SessionId::new(now), TokenId::new(now));
+    let address = from.address.map(|address| address.to_string());
     let new_session = NewSession {
         user_id,
         session_id: session.uuid(),
@@ -120,6 +124,8 @@ async fn open(
         idle_s: state.identity.idle_s,
         absolute_s: state.identity.absolute_s,
         rehashed,
+        user_agent: from.user_agent.as_deref(),
+        address: address.as_deref(),
     };
     let opened = store::open_session(&state.db, new_session, request_id)
         .await

@@ -19,6 +19,7 @@ mod profile;
 mod refresh;
 mod register;
 mod secret_text;
+mod sessions;
 mod store;
 #[cfg(test)]
 mod tests;
@@ -58,9 +59,11 @@ const MISSED_READS: u64 = 3;
 const COUNT_EVERY: Duration = Duration::from_secs(15);
 
 /// What every customer's token allows.
-const CUSTOMER_SCOPES: [&str; 4] = [
+const CUSTOMER_SCOPES: [&str; 6] = [
     "accounts:read",
     "accounts:write",
+    "sessions:read",
+    "sessions:write",
     "transfers:read",
     "transfers:write",
 ];
@@ -164,4 +167,5 @@ pub(crate) fn routes() -> OpenApiRouter<AppState> {
         .routes(routes!(me::show_me))
         .routes(routes!(email_change::change_email))
         .routes(routes!(email_change::keep_email))
+        .merge(sessions::routes())
 }

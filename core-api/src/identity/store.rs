@@ -188,6 +188,8 @@ pub(super) struct NewSession<'a> {
     pub(super) idle_s: i32,
     pub(super) absolute_s: i32,
     pub(super) rehashed: Option<&'a str>,
+    pub(super) user_agent: Option<&'a str>,
+    pub(super) address: Option<&'a str>,
 }
 
 /// What the issuer stamps on the access token of a new session.
@@ -206,8 +208,9 @@ pub(super) async fn open_session(
 ) -> sqlx::Result<Option<Opened>> {
     sqlx::query_as!(
         Opened,
-        r#"SELECT tenant_public_id AS "tenant_id!", kid, issued_at AS "issued_at!"
-             FROM core.open_session($1, $2, $3, $4, $5, $6, $7, $8, $9)"#,
+        r#"SELECT o.tenant_public_id AS "tenant_id!", o.kid, o.issued_at AS "issued_at!"
+             FROM core.open_session($1, $2, $3, $4, $5, $6, $7, $8, $9) o,
+                  LATERAL core.describe_session(CASE WHEN o.kid IS NOT NULL THEN $2 END, $10, $11)"#,
         session.user_id,
         session.session_id,
         session.refresh_id,
@@ -217,6 +220,8 @@ pub(super) async fn open_session(
         session.absolute_s,
         session.rehashed as _,
         request_id,
+        session.user_agent as _,
+        session.address as _,
     )
     .fetch_optional(db)
     .await

@@ -588,6 +588,18 @@ async fn a_token_without_the_scope_is_forbidden_before_anything_is_read() {
             "/api/v1/transfers/txn_01kafpwz0zfmx9tpr6z5qgyf0h",
             "transfers:read",
         ),
+        ("GET", "/api/v1/me/sessions", "sessions:read"),
+        ("DELETE", "/api/v1/me/sessions", "sessions:write"),
+        (
+            "PATCH",
+            "/api/v1/me/sessions/ses_01kafpwz0zfmx9tpr6z5qgyf0h",
+            "sessions:write",
+        ),
+        (
+            "DELETE",
+            "/api/v1/me/sessions/ses_01kafpwz0zfmx9tpr6z5qgyf0h",
+            "sessions:write",
+        ),
     ];
     for (method, path, scope) in calls {
         let answer = bank

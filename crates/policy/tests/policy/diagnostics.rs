@@ -517,8 +517,8 @@ const TOGETHER: &[Slip] = &[
     Slip(
         "cors without the method",
         "cors.yaml",
-        "methods: [GET, POST]",
-        "methods: [POST]",
+        "methods: [GET, POST, PATCH, DELETE]",
+        "methods: [POST, PATCH, DELETE]",
     ),
     Slip(
         "limit defined twice",
