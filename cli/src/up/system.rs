@@ -158,7 +158,6 @@ impl<'a> System<'a> {
             secrets: &prepared.secrets,
             socket_directory: &prepared.socket_directory,
             policies: &prepared.policies,
-            data: prepared.directory.root(),
             listen: &prepared.listen,
             members: prepared.members,
             private: &self.private,
@@ -233,6 +232,7 @@ impl<'a> System<'a> {
             ca: &prepared.ca_cert,
             program: &self.program,
             policies: &prepared.policies,
+            data: prepared.directory.root(),
             environment: prepared.environment.as_str(),
         }
         .script();

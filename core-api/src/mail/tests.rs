@@ -542,6 +542,38 @@ async fn an_address_gets_no_more_than_it_may_also_when_it_is_asked_for_at_once()
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn two_that_ask_for_one_address_at_once_take_turns() {
+    let bank = TestBank::new().await;
+    let post = Post::new(settings().derivation_secrets());
+    let mail = Mail {
+        kind: Kind::PasswordReset,
+        to: "alice@example.com".to_owned(),
+        addressee: Addressee::Address,
+        language: Language::English,
+        token: MailToken::generate(),
+        new_address: None,
+    };
+    let mut first = pool(&bank).begin().await.unwrap();
+    assert!(
+        post.enqueue(&mut first, &mail, Clock::system().now())
+            .await
+            .unwrap()
+    );
+    let second = bank
+        .post("/api/v1/auth/password/forgot")
+        .json(&serde_json::json!({"email": mail.to}));
+    let first_ends = async {
+        let second_waits = "EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted
+                                     AND database = (SELECT oid FROM pg_database WHERE datname = current_database()))";
+        until_true(&bank, second_waits).await;
+        first.commit().await.unwrap();
+    };
+    let (answer, ()) = tokio::join!(second.send(), first_ends);
+    answer.assert_status(202);
+    assert_eq!(jobs(&bank).await.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_is_over_is_removed_and_what_waits_is_not() {
     let bank = TestBank::new().await;
     queue_for(&bank, "alice").await;
