@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::denials::{BlockCommand, RevokeCommand};
 use crate::fleet::FleetCommand;
 use crate::keys::{KekCommand, KeysCommand};
+use crate::mail::MailCommand;
 use crate::policy::{
     PolicyApproveArguments, PolicyHaltArguments, PolicyPublishArguments, PolicyRollbackArguments,
     RolloutArguments,
@@ -74,6 +75,9 @@ pub(crate) enum Command {
     /// See where secrets are, how old they are, and whether they can be had. Never a value.
     #[command(subcommand)]
     Secrets(SecretsCommand),
+    /// Read what a system in development would have sent.
+    #[command(subcommand)]
+    Mail(MailCommand),
     /// Print the OpenAPI document of the core API.
     Openapi,
     /// Look for what is wrong on this machine, and say how to mend it.

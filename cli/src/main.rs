@@ -12,6 +12,7 @@ mod durable_file;
 mod fleet;
 mod http_client;
 mod keys;
+mod mail;
 mod migrate;
 mod openapi;
 mod output;
@@ -104,6 +105,7 @@ fn run(command: Command) -> anyhow::Result<Outcome> {
         Command::Revoke(command) => denials::revoke(&command),
         Command::Block(command) => denials::block(&command),
         Command::Secrets(command) => secrets::run(&command),
+        Command::Mail(command) => mail::run(&command),
         Command::Openapi => openapi::run(),
         Command::Doctor(arguments) => doctor::run(&arguments),
         Command::Prove(arguments) => prove::run(&arguments),

@@ -30,7 +30,18 @@ pub(super) const REFRESH_REUSED: ProblemType = ProblemType::new(
     "The refresh token was used before; the session has been ended",
 );
 
+/// The ticket of a mail is none, was used, was replaced by a later one, or is over.
+pub(super) const INVALID_TICKET: ProblemType =
+    ProblemType::new("invalid-ticket", 403, "The link is not valid, or not any more");
+/// The password of the caller is another.
+pub(super) const WRONG_PASSWORD: ProblemType =
+    ProblemType::new("wrong-password", 403, "The password is wrong");
+
 problems! {
+    /// What the use of a ticket may be refused with.
+    TicketErrors: INVALID_TICKET;
+    /// What a change of the address may be refused with.
+    EmailChangeErrors: WRONG_PASSWORD, super::caller::SESSION_ENDED;
     /// What a log-in may be refused with.
     LoginErrors: INVALID_CREDENTIALS;
     /// What a refresh may be refused with.

@@ -5,7 +5,7 @@ use axum::http::request::Parts;
 use http::StatusCode;
 use problem::FieldError;
 use problem::Problem;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use utoipa::ToSchema;
 use zeroize::Zeroizing;
 
@@ -13,9 +13,11 @@ use super::caller;
 use super::error::hashing_busy;
 use super::profile::{Email, full_name, normal_password, password_faults};
 use super::store::{self, NewUser};
+use super::tickets::{self, Accepted, TicketMail};
 use crate::database_problem;
 use crate::extract::{Json, invalid};
 use crate::ids::UserId;
+use crate::mail::{Kind, Language};
 use crate::state::AppState;
 
 /// Somebody who wants to become a customer.
@@ -35,28 +37,21 @@ pub(super) struct Registration {
     password: Zeroizing<String>,
 }
 
-/// What everybody is told who registers.
-#[derive(Serialize, ToSchema)]
-pub(super) struct RegistrationAccepted {
-    /// Always `accepted`.
-    #[schema(example = "accepted")]
-    status: &'static str,
-}
-
 /// Register
 ///
-/// The answer is the same whether the address is new or known, so that nobody can find out who has an account here. All
-/// faults of the request are told at once.
+/// The answer is the same whether the address is new or known, so that nobody can find out who has an account here: a mail
+/// says the rest. A new account can be used once its address is verified with the token of that mail. All faults of the
+/// request are told at once.
 #[utoipa::path(
     post, path = "/api/v1/auth/register", tag = "identity", operation_id = "register",
     request_body = Registration,
-    responses((status = ACCEPTED, description = "Accepted", body = RegistrationAccepted, example = json!({"status": "accepted"})))
+    responses((status = ACCEPTED, description = "Accepted", body = Accepted, example = json!({"status": "accepted"})))
 )]
 pub(super) async fn register(
     State(state): State<AppState>,
     parts: Parts,
     Json(registration): Json<Registration>,
-) -> Result<(StatusCode, Json<RegistrationAccepted>), Problem> {
+) -> Result<(StatusCode, Json<Accepted>), Problem> {
     let applicant = Applicant::parse(&registration, state.identity.min_password_length).map_err(invalid)?;
     // Hashed whether or not the address is known: the answer takes the same time.
     let hash = state
@@ -66,6 +61,8 @@ pub(super) async fn register(
         .await
         .map_err(hashing_busy)?;
     let now = state.now();
+    let mail = TicketMail::new(&parts, Kind::Registration, applicant.email.as_str())?;
+    let mut tx = state.db.begin().await.map_err(database_problem)?;
     let user = NewUser {
         user_id: UserId::new(now).uuid(),
         email: applicant.email.as_str(),
@@ -73,14 +70,15 @@ pub(super) async fn register(
         password_hash: &hash,
         active: state.identity.auto_activate,
         created_at: now,
+        language: Language::asked_for(&parts.headers).map(Language::as_str),
+        is_queued: state.post.enqueue(&mut tx, mail.as_mail(), now).await?,
     };
-    store::register(&state.db, user, &caller::request_id(&parts))
+    store::register(&mut *tx, user, mail.as_ticket(), &caller::request_id(&parts))
         .await
         .map_err(database_problem)?;
-    Ok((
-        StatusCode::ACCEPTED,
-        Json(RegistrationAccepted { status: "accepted" }),
-    ))
+    tx.commit().await.map_err(database_problem)?;
+    state.post.wake();
+    Ok(tickets::accepted())
 }
 
 struct Applicant {
