@@ -126,8 +126,8 @@ advisories: ## known vulnerabilities (fetches their database: needs the network)
 	$(CARGO) deny --workspace --all-features check advisories
 
 .PHONY: dist
-dist: dependencies ## the binary to ship, fully optimised: target/dist/portico
-	$(CARGO) build --locked --profile dist --package portico
+dist: dependencies ## the binary to ship, optimised by counts of a run: target/dist/portico (needs llvm-profdata, nginx, wrk and h2load)
+	CARGO="$(CARGO)" scripts/build-dist
 
 .PHONY: bench
 bench: dependencies ## what the gateway adds to a request

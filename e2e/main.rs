@@ -8,6 +8,7 @@ mod chaos;
 mod collector;
 mod customers;
 mod fleet;
+mod mail;
 mod member;
 mod operators;
 mod platform;

@@ -10,6 +10,7 @@ use crate::breach::BreachCommand;
 use crate::denials::{BlockCommand, RevokeCommand};
 use crate::fleet::FleetCommand;
 use crate::keys::{KekCommand, KeysCommand};
+use crate::mail::MailCommand;
 use crate::policy::{
     PolicyApproveArguments, PolicyHaltArguments, PolicyPublishArguments, PolicyRollbackArguments,
     RolloutArguments,
@@ -82,6 +83,9 @@ pub(crate) enum Command {
     /// Find out what hashing a password may cost here.
     #[command(subcommand)]
     Argon2(Argon2Command),
+    /// Read what a system in development would have sent.
+    #[command(subcommand)]
+    Mail(MailCommand),
     /// Print the OpenAPI document of the core API.
     Openapi,
     /// Look for what is wrong on this machine, and say how to mend it.

@@ -14,6 +14,7 @@ mod durable_file;
 mod fleet;
 mod http_client;
 mod keys;
+mod mail;
 mod migrate;
 mod openapi;
 mod output;
@@ -108,6 +109,7 @@ fn run(command: Command) -> anyhow::Result<Outcome> {
         Command::Secrets(command) => secrets::run(&command),
         Command::Breach(command) => breach::run(&command),
         Command::Argon2(command) => argon2::run(&command),
+        Command::Mail(command) => mail::run(&command),
         Command::Openapi => openapi::run(),
         Command::Doctor(arguments) => doctor::run(&arguments),
         Command::Prove(arguments) => prove::run(&arguments),

@@ -16,6 +16,7 @@ mod idempotency;
 mod identity;
 mod ids;
 mod ledger;
+mod mail;
 mod metrics;
 mod money;
 mod page;

@@ -17,6 +17,10 @@ struct Metrics {
     queue_refusals: IntCounter,
     passwords: PasswordMetrics,
     purged: IntCounter,
+    mails: IntCounterVec,
+    mails_waiting: IntGauge,
+    mail_oldest_seconds: IntGauge,
+    mails_dead: IntGauge,
 }
 
 /// What is counted of passwords.
@@ -81,6 +85,17 @@ fn register() -> prometheus::Result<Metrics> {
             "portico_idempotency_purged_total",
             "Expired idempotency records removed.",
         )?,
+        mails: counters(
+            "portico_mails_total",
+            "Tries to send a mail by result: sent, dropped, failed, dead.",
+            &["result"],
+        )?,
+        mails_waiting: IntGauge::new("portico_mails_waiting", "Mails in the queue.")?,
+        mail_oldest_seconds: IntGauge::new(
+            "portico_mail_oldest_seconds",
+            "For how long the oldest mail in the queue has waited.",
+        )?,
+        mails_dead: IntGauge::new("portico_mails_dead", "Mails that nobody tries to send any more.")?,
     };
     let registry = registry();
     registry.register(Box::new(metrics.active_users.clone()))?;
@@ -93,6 +108,10 @@ fn register() -> prometheus::Result<Metrics> {
     registry.register(Box::new(metrics.batch_retries.clone()))?;
     registry.register(Box::new(metrics.queue_refusals.clone()))?;
     registry.register(Box::new(metrics.purged.clone()))?;
+    registry.register(Box::new(metrics.mails.clone()))?;
+    registry.register(Box::new(metrics.mails_waiting.clone()))?;
+    registry.register(Box::new(metrics.mail_oldest_seconds.clone()))?;
+    registry.register(Box::new(metrics.mails_dead.clone()))?;
     Ok(metrics)
 }
 
@@ -240,4 +259,16 @@ pub(crate) fn breached_file_refused() {
 
 pub(crate) fn purged(count: u64) {
     with(|metrics| metrics.purged.inc_by(count));
+}
+
+pub(crate) fn mail(result: &'static str) {
+    with(|metrics| metrics.mails.with_label_values(&[result]).inc());
+}
+
+pub(crate) fn mail_backlog(waiting: i64, oldest_s: i64, dead: i64) {
+    with(|metrics| {
+        metrics.mails_waiting.set(waiting);
+        metrics.mail_oldest_seconds.set(oldest_s);
+        metrics.mails_dead.set(dead);
+    });
 }

@@ -14,6 +14,8 @@ use service_runtime::settings::{Environment, Providers, Secret, WrappingKey, pro
 use service_runtime::telemetry::TelemetrySettings;
 use service_runtime::tls::TlsSettings;
 
+pub use crate::mail::{MailSettings, SmtpSettings, SmtpTls};
+
 /// Settings of core-api.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -43,6 +45,8 @@ pub struct Settings {
     pub sessions: SessionSettings,
     /// How passwords are hashed.
     pub password: PasswordSettings,
+    /// How mails leave.
+    pub mail: MailSettings,
     /// How movements of money are batched.
     pub posting: PostingSettings,
     /// How long answers are kept for repetition.
@@ -70,6 +74,7 @@ impl Default for Settings {
             tokens: TokenSettings::default(),
             sessions: SessionSettings::default(),
             password: PasswordSettings::default(),
+            mail: MailSettings::default(),
             posting: PostingSettings::default(),
             idempotency: IdempotencySettings::default(),
             telemetry: TelemetrySettings::default(),
@@ -246,9 +251,9 @@ impl Settings {
         Keks::new((self.kek_version, &self.kek), &self.keks)
     }
 
-    /// The secrets from which cursors are authenticated, the one that makes new ones first: the newest key-encryption key, or
-    /// the pepper where a version of that stays elsewhere.
-    pub(crate) fn cursor_secrets(&self) -> Vec<&[u8]> {
+    /// The secrets that keys of this service are derived from, for cursors and for mails in the queue; the one for what is
+    /// new first: the newest key-encryption key, or the pepper where a version of that stays elsewhere.
+    pub(crate) fn derivation_secrets(&self) -> Vec<&[u8]> {
         let listed = self.keks.iter().map(|kek| (kek.version, &kek.secret));
         let mut keks: Vec<_> = std::iter::once((self.kek_version, &self.kek))
             .chain(listed)
@@ -271,6 +276,10 @@ impl Settings {
             .with_key(&self.kek)
             .with(&self.password.pepper);
         let secrets = (self.password.peppers.iter()).fold(secrets, ServiceSecrets::with);
+        let secrets = match &self.mail.smtp {
+            Some(smtp) => secrets.with(&smtp.password),
+            None => secrets,
+        };
         let secrets = (self.keks.iter()).fold(secrets, |secrets, kek| secrets.with_key(&kek.secret));
         match &self.telemetry.sentry_dsn {
             Some(dsn) => secrets.with(dsn),
@@ -291,6 +300,7 @@ impl Settings {
         faults.extend(self.tokens.faults());
         faults.extend(self.sessions.faults());
         faults.extend(self.password.faults());
+        faults.extend(self.mail.faults(environment));
         faults.extend(self.posting.faults());
         faults.extend(self.idempotency.faults());
         if environment == Environment::Production {
@@ -430,13 +440,17 @@ mod tests {
         };
         settings.database.url = Secret::from("postgres://localhost/portico".to_owned());
         settings.password.pepper = Secret::from("0123456789abcdef".to_owned());
+        settings.mail.smtp = Some(SmtpSettings {
+            host: "smtp.bank.example".to_owned(),
+            ..SmtpSettings::default()
+        });
         settings
     }
 
     #[test]
     fn the_defaults_are_fit_for_production_once_the_secrets_are_there() {
         assert_eq!(good().faults(Environment::Production), Vec::<String>::new());
-        assert_eq!(Settings::default().faults(Environment::Production).len(), 3);
+        assert_eq!(Settings::default().faults(Environment::Production).len(), 4);
     }
 
     #[test]

@@ -25,6 +25,8 @@ pub(super) struct Inputs<'a> {
     pub(super) listen: &'a BTreeMap<String, SocketAddr>,
     /// Where the control plane tells its gateway what is stated.
     pub(super) members: SocketAddr,
+    /// What links in mails begin with.
+    pub(super) app_url: &'a str,
     /// Private addresses; port 0 until a service has picked one.
     pub(super) private: &'a BTreeMap<&'static str, SocketAddr>,
 }
@@ -76,6 +78,12 @@ fn core_api(inputs: &Inputs<'_>) -> Value {
         password.insert("max_per_address".to_owned(), 32.into());
         password.insert("deadline_ms".to_owned(), 10_000.into());
     }
+    // Production names its mail server in variables: CORE_API__MAIL__SMTP__HOST.
+    let mail = if is_relaxed {
+        json!({"directory": inputs.directory.mail(), "app_url": inputs.app_url})
+    } else {
+        json!({})
+    };
     json!({
         "socket": inputs.socket_directory.join("core-api.sock"),
         "private_listen": private(inputs, "core-api"),
@@ -84,6 +92,7 @@ fn core_api(inputs: &Inputs<'_>) -> Value {
         "kek": secret(&inputs.secrets.kek),
         "keks": newer_keks(inputs),
         "password": password,
+        "mail": mail,
         "self_service_cash": is_relaxed,
         "auto_activate": is_relaxed,
     })

@@ -17,6 +17,7 @@ use super::sessions;
 use super::store::{self, NewHash};
 use crate::database_problem;
 use crate::extract::{Json, invalid};
+use crate::mail::{Addressee, Kind, Language, Mail};
 use crate::state::AppState;
 
 /// The password in use, and the one to use from now on.
@@ -36,7 +37,8 @@ pub(super) struct PasswordChange {
 
 /// Change the password
 ///
-/// Every other session of the caller ends at once; the one that asks goes on. A wrong current password is 403, and changes
+/// Every other session of the caller ends at once; the one that asks goes on. The owner is told by mail, and a change of the
+/// address that waits is forgotten. A wrong current password is 403, and changes
 /// nothing.
 #[utoipa::path(
     post, path = "/api/v1/me/password", tag = "identity", operation_id = "change_password",
@@ -58,7 +60,7 @@ pub(super) async fn change_password(
     let owner = store::own_password(&mut tx).await.map_err(database_problem)?;
     tx.commit().await.map_err(database_problem)?;
     let person = Person {
-        email: owner.email,
+        email: owner.email.clone(),
         full_name: owner.full_name,
     };
     let old = (change.current_password, owner.password_hash);
@@ -86,16 +88,25 @@ pub(super) async fn change_password(
                 version: owner.password_version,
                 hash: &hash,
             };
-            put(&state, &caller, hash).await
+            let notice = Mail {
+                kind: Kind::PasswordChanged,
+                to: owner.email,
+                addressee: Addressee::User(caller.user.uuid()),
+                language: Language::asked_for(&parts.headers).unwrap_or_default(),
+                token: None,
+                new_address: None,
+            };
+            put(&state, &caller, hash, &notice).await
         }
     }
 }
 
-/// Changes the password, ends the other sessions and tells gateways, or nothing of it.
+/// Changes the password, ends the other sessions, and tells gateways and the owner, or nothing of it.
 async fn put(
     state: &AppState,
     caller: &Caller<PasswordWrite>,
     hash: NewHash<'_>,
+    notice: &Mail,
 ) -> Result<StatusCode, Problem> {
     let mut tx = caller.begin_read(&state.db).await?;
     let changed = store::change_password(
@@ -112,7 +123,9 @@ async fn put(
             sessions::tell_gateways(state, &mut tx, ended)
                 .await
                 .map_err(database_problem)?;
+            state.post.enqueue(&mut tx, notice, state.now()).await?;
             tx.commit().await.map_err(database_problem)?;
+            state.post.wake();
             Ok(StatusCode::NO_CONTENT)
         }
         store::Changed::Meanwhile => Err(Problem::new(PASSWORD_CHANGED)),

@@ -41,17 +41,24 @@ pub(super) const REFRESH_REUSED: ProblemType = ProblemType::new(
 /// As many passwords are checked as can be.
 pub(super) const AUTH_BUSY: ProblemType =
     ProblemType::new("auth-busy", 503, "Too many passwords are being checked");
-/// The password that was given as the current one is another.
-pub(super) const WRONG_PASSWORD: ProblemType =
-    ProblemType::new("wrong-password", 403, "The current password is wrong");
 /// Two changes of a password at once: the other one was first.
 pub(super) const PASSWORD_CHANGED: ProblemType = ProblemType::new(
     "password-changed",
     409,
     "Another request has changed the password",
 );
+/// The ticket of a mail is none, was used, was replaced by a later one, or is over.
+pub(super) const INVALID_TICKET: ProblemType =
+    ProblemType::new("invalid-ticket", 403, "The link is not valid, or not any more");
+/// The password of the caller is another.
+pub(super) const WRONG_PASSWORD: ProblemType =
+    ProblemType::new("wrong-password", 403, "The password is wrong");
 
 problems! {
+    /// What the use of a ticket may be refused with.
+    TicketErrors: INVALID_TICKET;
+    /// What a change of the address may be refused with.
+    EmailChangeErrors: WRONG_PASSWORD, AUTH_BUSY, super::caller::SESSION_ENDED;
     /// What a log-in may be refused with.
     LoginErrors: INVALID_CREDENTIALS, AUTH_BUSY;
     /// What a refresh may be refused with.
@@ -65,6 +72,15 @@ pub(super) struct RegistrationErrors;
 impl IntoResponses for RegistrationErrors {
     fn responses() -> BTreeMap<String, RefOr<Response>> {
         password_responses("/password", &[AUTH_BUSY, catalogue::VALIDATION_FAILED])
+    }
+}
+
+/// What a new password by the ticket of a mail may be refused with.
+pub(super) struct ResetErrors;
+
+impl IntoResponses for ResetErrors {
+    fn responses() -> BTreeMap<String, RefOr<Response>> {
+        password_responses("/password", &[INVALID_TICKET, AUTH_BUSY, catalogue::VALIDATION_FAILED])
     }
 }
 

@@ -9,17 +9,21 @@ mod calibrate;
 mod caller;
 mod change_password;
 mod client_network;
+mod email_change;
 mod error;
 mod hash_pool;
 mod hash_queue;
 mod keys;
 mod login;
 mod logout;
+#[cfg(test)]
+mod mail_tests;
 mod me;
 mod password_hash;
 #[cfg(test)]
 mod password_tests;
 mod passwords;
+mod password_reset;
 mod profile;
 mod refresh;
 mod register;
@@ -28,7 +32,9 @@ mod sessions;
 mod store;
 #[cfg(test)]
 mod tests;
+mod tickets;
 mod tokens;
+mod verify_email;
 
 use std::time::Duration;
 
@@ -156,7 +162,13 @@ pub(crate) fn routes() -> OpenApiRouter<AppState> {
         .routes(routes!(login::login))
         .routes(routes!(refresh::refresh))
         .routes(routes!(logout::logout))
+        .routes(routes!(verify_email::verify_email))
+        .routes(routes!(verify_email::resend_verification))
+        .routes(routes!(password_reset::forgot_password))
+        .routes(routes!(password_reset::reset_password))
         .routes(routes!(me::show_me))
         .routes(routes!(change_password::change_password))
+        .routes(routes!(email_change::change_email))
+        .routes(routes!(email_change::keep_email))
         .merge(sessions::routes())
 }

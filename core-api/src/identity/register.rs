@@ -5,7 +5,7 @@ use axum::http::request::Parts;
 use http::StatusCode;
 use problem::FieldError;
 use problem::Problem;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use utoipa::ToSchema;
 use zeroize::Zeroizing;
 
@@ -16,9 +16,11 @@ use super::hash_queue::Priority;
 use super::passwords::{NewPassword, Person, fault};
 use super::profile::{Email, full_name};
 use super::store::{self, NewUser};
+use super::tickets::{self, Accepted, TicketMail};
 use crate::database_problem;
 use crate::extract::{Json, invalid};
 use crate::ids::UserId;
+use crate::mail::{Kind, Language};
 use crate::state::AppState;
 
 /// Somebody who wants to become a customer.
@@ -39,28 +41,21 @@ pub(super) struct Registration {
     password: Zeroizing<String>,
 }
 
-/// What everybody is told who registers.
-#[derive(Serialize, ToSchema)]
-pub(super) struct RegistrationAccepted {
-    /// Always `accepted`.
-    #[schema(example = "accepted")]
-    status: &'static str,
-}
-
 /// Register
 ///
-/// The answer is the same whether the address is new or known, so that nobody can find out who has an account here. All
-/// faults of the request are told at once.
+/// The answer is the same whether the address is new or known, so that nobody can find out who has an account here: a mail
+/// says the rest. A new account can be used once its address is verified with the token of that mail. All faults of the
+/// request are told at once.
 #[utoipa::path(
     post, path = "/api/v1/auth/register", tag = "identity", operation_id = "register",
     request_body = Registration,
-    responses((status = ACCEPTED, description = "Accepted", body = RegistrationAccepted, example = json!({"status": "accepted"})), RegistrationErrors)
+    responses((status = ACCEPTED, description = "Accepted", body = Accepted, example = json!({"status": "accepted"})), RegistrationErrors)
 )]
 pub(super) async fn register(
     State(state): State<AppState>,
     parts: Parts,
     Json(registration): Json<Registration>,
-) -> Result<(StatusCode, Json<RegistrationAccepted>), Problem> {
+) -> Result<(StatusCode, Json<Accepted>), Problem> {
     let passwords = &state.identity.passwords;
     let turn = passwords
         .take(Priority::Registration, ClientNetwork::of(&parts.headers))
@@ -80,6 +75,8 @@ pub(super) async fn register(
         (applicant, judged) => return Err(invalid(faults(applicant.err(), &judged))),
     };
     let now = state.now();
+    let mail = TicketMail::new(&parts, Kind::Registration, applicant.email.as_str())?;
+    let mut tx = state.db.begin().await.map_err(database_problem)?;
     let user = NewUser {
         user_id: UserId::new(now).uuid(),
         email: applicant.email.as_str(),
@@ -87,14 +84,15 @@ pub(super) async fn register(
         password_hash: &hash,
         active: state.identity.auto_activate,
         created_at: now,
+        language: Language::asked_for(&parts.headers).map(Language::as_str),
+        is_queued: state.post.enqueue(&mut tx, mail.as_mail(), now).await?,
     };
-    store::register(&state.db, user, &caller::request_id(&parts))
+    store::register(&mut *tx, user, mail.as_ticket(), &caller::request_id(&parts))
         .await
         .map_err(database_problem)?;
-    Ok((
-        StatusCode::ACCEPTED,
-        Json(RegistrationAccepted { status: "accepted" }),
-    ))
+    tx.commit().await.map_err(database_problem)?;
+    state.post.wake();
+    Ok(tickets::accepted())
 }
 
 /// Everything that is wrong with a registration.

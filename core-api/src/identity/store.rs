@@ -5,6 +5,8 @@ use keyring::SealedPrivateKey;
 use sqlx::{PgConnection, PgExecutor};
 use uuid::Uuid;
 
+use super::passwords::Person;
+
 /// A user who wants to register.
 pub(super) struct NewUser<'a> {
     pub(super) user_id: Uuid,
@@ -13,25 +15,142 @@ pub(super) struct NewUser<'a> {
     pub(super) password_hash: &'a str,
     pub(super) active: bool,
     pub(super) created_at: DateTime<Utc>,
+    pub(super) language: Option<&'a str>,
+    /// Whether the mail is in the queue; without it nothing happens.
+    pub(super) is_queued: bool,
 }
 
-/// Registers a user; false when the address is known already.
+/// Registers a user, whose address the mail is to verify. What happened to a known address, nobody is told.
 pub(super) async fn register(
     db: impl PgExecutor<'_>,
     user: NewUser<'_>,
+    ticket: TicketOf<'_>,
     request_id: &str,
-) -> sqlx::Result<bool> {
-    sqlx::query_scalar!(
-        r#"SELECT core.register_user($1, $2, $3, $4, $5, $6, $7) AS "created!""#,
+) -> sqlx::Result<()> {
+    sqlx::query!(
+        "SELECT core.register_applicant($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
         user.user_id,
         user.email,
         user.full_name,
         user.password_hash,
         user.active,
         user.created_at,
+        user.language as _,
+        ticket.token_hash,
+        ticket.lifetime_s,
+        user.is_queued,
+        request_id,
+    )
+    .execute(db)
+    .await
+    .map(drop)
+}
+
+/// A ticket by what the database knows of it.
+#[derive(Clone, Copy)]
+pub(super) struct TicketOf<'a> {
+    pub(super) token_hash: &'a [u8],
+    /// From now, seconds.
+    pub(super) lifetime_s: i32,
+}
+
+/// Uses the ticket of a registration or of a new address; false when it is not good.
+pub(super) async fn verify_email(
+    db: impl PgExecutor<'_>,
+    token_hash: &[u8],
+    request_id: &str,
+) -> sqlx::Result<bool> {
+    sqlx::query_scalar!("SELECT core.verify_email($1, $2)", token_hash, request_id)
+        .fetch_one(db)
+        .await
+        .map(|outcome| outcome.is_some())
+}
+
+/// The address whose password a ticket would reset; None when it is not good. Uses nothing up.
+pub(super) async fn password_reset_candidate(
+    db: impl PgExecutor<'_>,
+    token_hash: &[u8],
+) -> sqlx::Result<Option<Person>> {
+    sqlx::query_as!(
+        Person,
+        r#"SELECT email AS "email!", full_name AS "full_name!" FROM core.password_reset_candidate($1)"#,
+        token_hash
+    )
+    .fetch_optional(db)
+    .await
+}
+
+/// A user whose sessions have all ended.
+pub(super) struct Secured {
+    pub(super) user_id: Uuid,
+    pub(super) email: String,
+    /// The sessions whose access tokens may still be good.
+    pub(super) ended: Vec<Uuid>,
+}
+
+/// Sets a new password; None when the ticket is not good.
+pub(super) async fn reset_password(
+    db: impl PgExecutor<'_>,
+    token_hash: &[u8],
+    password_hash: &str,
+    request_id: &str,
+) -> sqlx::Result<Option<Secured>> {
+    sqlx::query_as!(
+        Secured,
+        r#"SELECT user_id AS "user_id!", email AS "email!", ended AS "ended!" FROM core.reset_password($1, $2, $3)"#,
+        token_hash,
+        password_hash,
+        request_id,
+    )
+    .fetch_optional(db)
+    .await
+}
+
+/// Who wants which address.
+pub(super) struct EmailChange<'a> {
+    pub(super) session_id: Uuid,
+    pub(super) user_id: Uuid,
+    pub(super) tenant_id: Uuid,
+    pub(super) email: &'a str,
+    pub(super) change: TicketOf<'a>,
+    pub(super) keep: TicketOf<'a>,
+}
+
+/// Notes a change of the address; gives the old one, or None when the session is over.
+pub(super) async fn request_email_change(
+    db: impl PgExecutor<'_>,
+    change: EmailChange<'_>,
+    request_id: &str,
+) -> sqlx::Result<Option<String>> {
+    sqlx::query_scalar!(
+        "SELECT core.request_email_change($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+        change.session_id,
+        change.user_id,
+        change.tenant_id,
+        change.email,
+        change.change.token_hash,
+        change.change.lifetime_s,
+        change.keep.token_hash,
+        change.keep.lifetime_s,
         request_id,
     )
     .fetch_one(db)
+    .await
+}
+
+/// Gives a user his old address back; None when the ticket is not good.
+pub(super) async fn keep_email(
+    db: impl PgExecutor<'_>,
+    token_hash: &[u8],
+    request_id: &str,
+) -> sqlx::Result<Option<Secured>> {
+    sqlx::query_as!(
+        Secured,
+        r#"SELECT user_id AS "user_id!", email AS "email!", ended AS "ended!" FROM core.keep_email($1, $2)"#,
+        token_hash,
+        request_id,
+    )
+    .fetch_optional(db)
     .await
 }
 

@@ -75,13 +75,20 @@ impl Socket {
         let found = match self {
             Self::Unix(stream) => waiting(stream.as_fd()),
             Self::Tcp(stream) => waiting(stream.as_fd()),
-            Self::Tls(stream) => {
-                let (carrier, session) = stream.get_ref();
-                // Without anything left of what was decrypted, or waiting for the rest of its record to be.
-                return session.wants_read() && !carrier.records.is_within() && carrier.socket.is_silent();
-            }
+            Self::Tls(stream) => return self.is_read_up() && stream.get_ref().0.socket.is_silent(),
         };
         found == Err(Errno::AGAIN)
+    }
+
+    /// Whether nothing is left of what was read: nothing that was decrypted, or waits for the rest of its record to be.
+    pub(super) fn is_read_up(&self) -> bool {
+        match self {
+            Self::Unix(_) | Self::Tcp(_) => true,
+            Self::Tls(stream) => {
+                let (carrier, session) = stream.get_ref();
+                session.wants_read() && !carrier.records.is_within()
+            }
+        }
     }
 }
 

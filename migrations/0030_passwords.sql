@@ -5,14 +5,7 @@
 ALTER TABLE core.user
     DROP CONSTRAINT user_password_hash_form,
     ADD CONSTRAINT user_password_hash_form CHECK (
-        password_hash LIKE '$argon2id$%' OR password_hash ~ '^\$2[aby]\$(0[4-9]|1[0-4])\$[./A-Za-z0-9]{53}$'),
-    -- Counts changes of the password; a hash that is renewed is the same password.
-    ADD COLUMN password_version int NOT NULL DEFAULT 1;
-
-ALTER TABLE core.session
-    DROP CONSTRAINT session_revoked_reason_known,
-    ADD CONSTRAINT session_revoked_reason_known CHECK (
-        revoked_reason IN ('logout', 'refresh_reused', 'ended_by_owner', 'password_changed'));
+        password_hash LIKE '$argon2id$%' OR password_hash ~ '^\$2[aby]\$(0[4-9]|1[0-4])\$[./A-Za-z0-9]{53}$');
 
 -- Which password a user has. Read beside the hash, in the same statement.
 CREATE FUNCTION core.password_version(p_user uuid)
@@ -44,8 +37,8 @@ RETURNS void LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
       FROM core.user u WHERE u.user_id = nullif(current_setting('app.user_id', true), '')::uuid
 $$;
 
--- Changes the password of the user whom the transaction is bound to, from this version on, and ends every session but the
--- one that asks. Outcomes:
+-- Changes the password of the user whom the transaction is bound to, from this version on, ends every session but the one
+-- that asks, and forgets links for a new password and a change of address that waits: it may be a thief's. Outcomes:
 --   done           the sessions that have ended and were used within p_used_s, whose access tokens may still be good
 --   meanwhile      another request has changed it
 --   session_ended  the session that asks is over; nothing was written
@@ -72,6 +65,7 @@ BEGIN
         RETURN;
     END IF;
     UPDATE core.user u SET password_hash = p_password_hash, password_version = p_version + 1 WHERE u.user_id = v_user;
+    DELETE FROM core.ticket t WHERE t.user_id = v_user AND t.kind IN ('reset_password', 'change_email');
     SELECT coalesce(array_agg(e.session_id) FILTER (WHERE e.has_tokens), '{}') INTO v_ended
       FROM core.end_sessions(v_user, NULL, p_session, 'password_changed', p_used_s, p_request_id) e;
     INSERT INTO core.outbox_event (tenant_id, kind, subject_id, payload) VALUES (v_tenant, 'password.changed', v_user, '{}');
