@@ -33,7 +33,8 @@ ALTER TABLE core.ticket FORCE ROW LEVEL SECURITY;
 CREATE POLICY ticket_definer ON core.ticket TO portico_owner USING (true) WITH CHECK (true);
 REVOKE ALL ON core.ticket FROM PUBLIC;
 GRANT SELECT (user_id, kind, requested_at, expires_at, consumed_at) ON core.ticket TO portico_auditor;
-GRANT SELECT (email_verified_at, language) ON core.user TO portico_core, portico_auditor;
+GRANT SELECT (email_verified_at, language) ON core.user TO portico_core;
+GRANT SELECT (language) ON core.user TO portico_auditor;
 
 -- Gives a user a ticket in place of the last of its kind. False when a later request gave him another, or when this very
 -- ticket has been used: a mail that is sent once more makes no used ticket good again.
