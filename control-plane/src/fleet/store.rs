@@ -295,11 +295,59 @@ pub(super) async fn assigned(conn: &mut PgConnection) -> sqlx::Result<Vec<NodeRo
     .await
 }
 
-/// The bytes of a statement.
-pub(super) async fn envelope(conn: &mut PgConnection, digest: &[u8]) -> sqlx::Result<Option<Vec<u8>>> {
-    sqlx::query_scalar!("SELECT envelope FROM control.statement WHERE digest = $1", digest)
-        .fetch_optional(conn)
-        .await
+/// The bytes of a statement, or of a page that one names.
+pub(super) async fn blob(conn: &mut PgConnection, digest: &[u8]) -> sqlx::Result<Option<Vec<u8>>> {
+    sqlx::query_scalar!(
+        r#"
+        SELECT envelope AS "bytes!" FROM control.statement WHERE digest = $1
+         UNION ALL
+        SELECT content FROM control.list_page WHERE digest = $1
+         LIMIT 1
+        "#,
+        digest
+    )
+    .fetch_optional(conn)
+    .await
+}
+
+/// Has the pages that are there already belong to another statement; their digests.
+pub(super) async fn carry_pages(
+    conn: &mut PgConnection,
+    statement: &NewStatement,
+    digests: &[Vec<u8>],
+) -> sqlx::Result<Vec<Vec<u8>>> {
+    sqlx::query_scalar!(
+        "UPDATE control.list_page SET epoch = $2, seq = $3 WHERE stream = $1 AND digest = ANY($4) RETURNING digest",
+        statement.stream,
+        statement.epoch,
+        statement.seq,
+        digests,
+    )
+    .fetch_all(conn)
+    .await
+}
+
+/// Writes a page down.
+pub(super) async fn insert_page(
+    conn: &mut PgConnection,
+    statement: &NewStatement,
+    digest: &[u8],
+    content: &[u8],
+) -> sqlx::Result<()> {
+    sqlx::query!(
+        r#"
+        INSERT INTO control.list_page (stream, digest, content, epoch, seq) VALUES ($1, $2, $3, $4, $5)
+        ON CONFLICT (digest, stream) DO UPDATE SET epoch = excluded.epoch, seq = excluded.seq
+        "#,
+        statement.stream,
+        digest,
+        content,
+        statement.epoch,
+        statement.seq,
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
 }
 
 /// Whether a stream stood at this position with this digest; none when that is so old that nobody knows.

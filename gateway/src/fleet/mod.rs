@@ -16,6 +16,7 @@ mod follow;
 mod link;
 mod lists;
 mod outbox;
+mod pages;
 mod policy_stream;
 mod report;
 mod settings;
@@ -38,7 +39,8 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use anyhow::Context as _;
 use arc_swap::ArcSwapOption;
 use fleet::{
-    Acknowledgement, Digest, Member, Objection, Pointer, Position, Roots, Stage, Stream, Trust, Version,
+    Acknowledgement, Digest, Member, Objection, Pointer, Position, Roots, Stage, StatedList, Stream, Trust,
+    Version,
 };
 use service_runtime::clock::Clock;
 use service_runtime::settings::Environment;
@@ -49,6 +51,7 @@ use tokio_util::sync::CancellationToken;
 use self::disk::Disk;
 use self::link::Dialler;
 use self::outbox::Outbox;
+use self::pages::Pages;
 use self::policy_stream::Trial;
 use crate::keys::{KeySources, KeyStore};
 use crate::last_heard::LastHeard;
@@ -61,7 +64,7 @@ use crate::standstill::Standstill;
 use crate::tls::TlsFiles;
 
 /// What this build can do beyond the first version.
-const FEATURES: &[&str] = &["shadow"];
+const FEATURES: &[&str] = &["shadow", StatedList::FEATURE];
 /// Most of an objection that the control plane is told, in bytes.
 const MAX_MESSAGE_BYTES: usize = 4 * 1024;
 
@@ -92,6 +95,7 @@ pub(crate) struct Fleet {
     heard: LastHeard,
     told: Mutex<BTreeMap<Stream, Pointer>>,
     in_force: Mutex<BTreeMap<Stream, InForce>>,
+    pages: Pages,
     /// Locked while a list, a key set or a trust document is written down, one after the other.
     writing: Mutex<()>,
     /// The policy that is not proven yet. Locked while a policy is put in force or given up, on the disk as well.
@@ -160,6 +164,7 @@ impl Fleet {
             heard: LastHeard::never(),
             told: Mutex::default(),
             in_force: Mutex::default(),
+            pages: Pages::default(),
             writing: Mutex::default(),
             trial: Mutex::default(),
         };

@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::blobs::{self, Missing, objection};
 use super::disk::Slot;
 use super::lists::List;
+use super::pages::{self, HeldPage};
 use super::{Fleet, InForce, lock};
 use crate::pause::pause;
 
@@ -102,11 +103,14 @@ impl Fleet {
         if stream == Stream::Policy {
             return Ok(self.take_policy(pointer, bytes, statement).await?);
         }
+        let names = pages::names(&statement)?;
+        self.fetch_pages(stream, &names).await?;
         self.put_list(pointer, &statement)?;
         self.confirm_lists();
+        let pages = self.pages.named(stream, &names)?;
         // A newer pointer does not wait for it.
         let pointer = pointer.clone();
-        let written = self.beside(move |fleet| fleet.write_list(&pointer, &bytes));
+        let written = self.beside(move |fleet| fleet.write_list(&pointer, &bytes, &pages));
         if let Err(error) = written.await {
             tracing::error!(
                 error = format!("{error:#}"),
@@ -143,7 +147,8 @@ impl Fleet {
             };
             return Err(refused(&refusal).into());
         }
-        let bytes = blobs::fetch(&self.dialler, &self.settings.mirrors, pointer).await?;
+        let mut source = blobs::Source::new(&self.dialler, &self.settings.mirrors);
+        let bytes = source.fetch(pointer.digest, pointer.bytes).await?;
         self.tell(pointer, Stage::Received);
         let statement = self.admitted(pointer, &bytes).await?;
         if statement.position != pointer.position {
@@ -244,14 +249,15 @@ impl Fleet {
         statement: &Statement,
     ) -> Result<(), Objection> {
         self.put_list(pointer, statement)?;
-        self.write_list(pointer, bytes);
+        let pages = self.pages.named(pointer.stream, &pages::names(statement)?)?;
+        self.write_list(pointer, bytes, &pages);
         Ok(())
     }
 
     /// In force first, then on the disk: what is revoked waits for no disk, not even for one that hangs. Whoever is killed in
     /// between starts with what it held before, as one that had not heard of this yet, and takes it over again.
     fn put_list(&self, pointer: &Pointer, statement: &Statement) -> Result<(), Objection> {
-        let list = List::read(statement)?;
+        let list = List::read(statement, &self.pages)?;
         self.tell(pointer, Stage::Verified);
         list.put(self)?;
         self.is_in_force(
@@ -267,7 +273,7 @@ impl Fleet {
     }
 
     /// Writes down what is in force, unless something newer is by now; it is told as healthy then.
-    fn write_list(&self, pointer: &Pointer, bytes: &[u8]) {
+    fn write_list(&self, pointer: &Pointer, bytes: &[u8], pages: &[HeldPage]) {
         let writing = lock(&self.writing);
         let stream = pointer.stream;
         if self.in_force(stream).map(|it| it.digest) != Some(pointer.digest) {
@@ -277,11 +283,14 @@ impl Fleet {
             // Before the statement: the next one may not say any more what this one has revoked.
             self.keys.write_down();
         }
+        // The pages before the statement that names them; what no statement names any more goes last.
         let written = self
             .disk
-            .begin_probation(stream, bytes)
+            .write_pages(stream, pages)
+            .and_then(|()| self.disk.begin_probation(stream, bytes))
             .and_then(|()| self.disk.prove(stream))
-            .and_then(|()| self.disk.change(stream, |state| state.reach(pointer.position)));
+            .and_then(|()| self.disk.change(stream, |state| state.reach(pointer.position)))
+            .and_then(|()| self.disk.sweep_pages(stream));
         drop(writing);
         if let Err(error) = written {
             // Only a restart would miss it.

@@ -2,6 +2,7 @@
 
 mod denials;
 mod doors;
+mod pages;
 mod publication;
 mod reports;
 mod streams;
@@ -195,7 +196,7 @@ fn member() -> Member<'static> {
         environment: "test",
         name: "edge-1",
         version: Version(0, 1, 0),
-        features: &[],
+        features: &[fleet::StatedList::FEATURE],
     }
 }
 

@@ -232,6 +232,7 @@ impl ControlPlane {
         Exported {
             trust: text(script.trust.as_ref().unwrap()),
             statements: statements.collect(),
+            pages: Vec::new(),
         }
     }
 
@@ -344,6 +345,16 @@ impl ControlPlane {
         script.pointers.insert(pointer.stream, pointer.clone());
         let text = event(pointer);
         script.streams.retain(|stream| stream.send(text.clone()).is_ok());
+    }
+
+    /// Answers with this blob when it is asked for.
+    pub(crate) fn hand_out(&self, digest: Digest, blob: Blob) {
+        self.script.lock().unwrap().blobs.insert(digest.to_string(), blob);
+    }
+
+    /// Has nothing of this name any more.
+    pub(crate) fn withhold(&self, digest: Digest) {
+        self.script.lock().unwrap().blobs.remove(&digest.to_string());
     }
 
     /// Sends any text over the streams that are open.

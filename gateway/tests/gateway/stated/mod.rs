@@ -7,6 +7,7 @@ mod disks;
 mod files;
 mod link;
 mod lists;
+mod pages;
 mod refusals;
 mod shadow;
 mod trial;
