@@ -124,12 +124,12 @@ async fn a_list_with_a_page_that_cannot_be_had_or_is_another_is_not_in_force_and
     let (good, _) = state(&fleet, list(600, &["usr_alice"]));
     fleet.told(&good, Stage::Healthy).await;
 
-    // Its first page says something else.
-    let (statement, pages) = paged(&fleet, list(900, &[]));
+    // Its pages say something else.
+    let (statement, pages) = paged(&fleet, list(2_000, &[]));
     let bent = |page: &Page| {
         String::from_utf8(page.bytes.clone())
             .unwrap()
-            .replacen("tok_0", "tok_1", 1)
+            .replacen("tok_", "tik_", 1)
     };
     for page in &pages {
         fleet.hand_out(page.name.digest, Blob::Whole(bent(page).into_bytes()));
@@ -139,7 +139,7 @@ async fn a_list_with_a_page_that_cannot_be_had_or_is_another_is_not_in_force_and
     assert_eq!(me(&gateway, &alice).await, 401);
 
     // Nobody has its last page; when somebody has it, the list is in force.
-    let (statement, pages) = paged(&fleet, list(950, &[]));
+    let (statement, pages) = paged(&fleet, list(4_000, &[]));
     let (lost, others) = pages.split_last().unwrap();
     for page in others {
         fleet.hand_out(page.name.digest, Blob::Whole(page.bytes.clone()));
