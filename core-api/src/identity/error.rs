@@ -80,7 +80,10 @@ pub(super) struct ResetErrors;
 
 impl IntoResponses for ResetErrors {
     fn responses() -> BTreeMap<String, RefOr<Response>> {
-        password_responses("/password", &[INVALID_TICKET, AUTH_BUSY, catalogue::VALIDATION_FAILED])
+        password_responses(
+            "/password",
+            &[INVALID_TICKET, AUTH_BUSY, catalogue::VALIDATION_FAILED],
+        )
     }
 }
 

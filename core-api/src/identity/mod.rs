@@ -20,10 +20,10 @@ mod logout;
 mod mail_tests;
 mod me;
 mod password_hash;
+mod password_reset;
 #[cfg(test)]
 mod password_tests;
 mod passwords;
-mod password_reset;
 mod profile;
 mod refresh;
 mod register;
