@@ -12,6 +12,7 @@ use super::caller::{self, AccountsWrite, Caller, session_ended};
 use super::client_network::ClientNetwork;
 use super::error::{EmailChangeErrors, TicketErrors, WRONG_PASSWORD, hashing_busy};
 use super::hash_queue::Priority;
+use super::profile::Email;
 use super::sessions;
 use super::store::{self, EmailChange};
 use super::tickets::{self, Accepted, TicketMail, TicketUse};
@@ -50,7 +51,7 @@ pub(super) async fn change_email(
     parts: Parts,
     Json(request): Json<NewEmail>,
 ) -> Result<(StatusCode, Json<Accepted>), Problem> {
-    let email = tickets::address_of(&request.email)?;
+    let email = Email::parse(&request.email).ok_or_else(tickets::no_address)?;
     let turn = state
         .identity
         .passwords
@@ -72,13 +73,15 @@ pub(super) async fn change_email(
         return Err(Problem::new(WRONG_PASSWORD));
     }
     let user = caller.user.uuid();
-    let change =
-        TicketMail::new(&parts, Kind::EmailChange, email.as_str())?.about_address(user, email.as_str());
+    let change = TicketMail::new(&parts, Kind::EmailChange, email.as_str())
+        .ok_or_else(tickets::no_ticket)?
+        .about_address(user, email.as_str());
     let mut tx = state.db.begin().await.map_err(database_problem)?;
     // Without a mail to the new address nothing happens: the notice to the old one would warn of nothing.
     if state.post.enqueue(&mut tx, change.as_mail(), state.now()).await? {
-        let keep =
-            TicketMail::new(&parts, Kind::EmailChangeNotice, &old)?.about_address(user, email.as_str());
+        let keep = TicketMail::new(&parts, Kind::EmailChangeNotice, &old)
+            .ok_or_else(tickets::no_ticket)?
+            .about_address(user, email.as_str());
         let wanted = EmailChange {
             session_id: caller.session.uuid(),
             user_id: user,
@@ -115,7 +118,7 @@ pub(super) async fn keep_email(
     parts: Parts,
     Json(ticket): Json<TicketUse>,
 ) -> Result<StatusCode, Problem> {
-    let hash = tickets::hash_of(&ticket.token)?;
+    let hash = tickets::hash_of(&ticket.token).ok_or_else(tickets::not_good)?;
     let mut tx = state.db.begin().await.map_err(database_problem)?;
     let kept = store::keep_email(&mut *tx, &hash, &caller::request_id(&parts))
         .await
@@ -125,7 +128,7 @@ pub(super) async fn keep_email(
         .await
         .map_err(database_problem)?;
     // Whoever asked for the change knew the password.
-    let mail = TicketMail::new(&parts, Kind::PasswordReset, &kept.email)?;
+    let mail = TicketMail::new(&parts, Kind::PasswordReset, &kept.email).ok_or_else(tickets::no_ticket)?;
     state.post.enqueue(&mut tx, mail.as_mail(), state.now()).await?;
     tx.commit().await.map_err(database_problem)?;
     state.post.wake();

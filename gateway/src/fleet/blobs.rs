@@ -81,14 +81,14 @@ impl<'f> Source<'f> {
                 }
             }
         }
-        let found = self.from_control_plane(digest, length).await;
+        let found = self.ask_control_plane(digest, length).await;
         let found = found.map_err(|error| Missing::Unavailable(format!("{error:#}")))?;
         let found =
             found.ok_or_else(|| Missing::Unavailable("the control plane does not have it".to_owned()))?;
         check(found, digest, length)
     }
 
-    async fn from_control_plane(&mut self, digest: Digest, max: usize) -> anyhow::Result<Option<Bytes>> {
+    async fn ask_control_plane(&mut self, digest: Digest, max: usize) -> anyhow::Result<Option<Bytes>> {
         let mut link = match self.link.take() {
             Some(link) => link,
             None => self.dialler.control_plane().await?,
