@@ -338,6 +338,7 @@ pub(super) async fn insert_page(
         r#"
         INSERT INTO control.list_page (stream, digest, content, epoch, seq) VALUES ($1, $2, $3, $4, $5)
         ON CONFLICT (digest, stream) DO UPDATE SET epoch = excluded.epoch, seq = excluded.seq
+         WHERE (list_page.epoch, list_page.seq) < (excluded.epoch, excluded.seq)
         "#,
         statement.stream,
         digest,
@@ -701,14 +702,16 @@ pub(super) async fn raise_epoch(conn: &mut PgConnection) -> sqlx::Result<i64> {
     .await
 }
 
-/// Writes a statement down; false when its position was given already. Two control planes that state the same within one second
+/// Writes a statement down; false when its position was given already, or one behind it: whoever signed and then stood still
+/// says what is over, and would take pages away from the newest. Two control planes that state the same within one second
 /// write the same bytes, so whichever constraint is the first to see it must not be an error.
 pub(super) async fn insert_statement(conn: &mut PgConnection, new: &NewStatement) -> sqlx::Result<bool> {
     let done = sqlx::query!(
         r#"
         INSERT INTO control.statement
                (stream, epoch, seq, digest, source_seq, keyid, envelope, change_id, author, approvers, created_at, expires_at)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
+        SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12
+         WHERE NOT EXISTS (SELECT FROM control.statement newer WHERE newer.stream = $1 AND (newer.epoch, newer.seq) > ($2, $3))
         ON CONFLICT DO NOTHING
         "#,
         new.stream,

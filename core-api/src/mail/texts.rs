@@ -20,6 +20,7 @@ pub(super) enum Template {
     VerifyEmail,
     AlreadyRegistered,
     PasswordReset,
+    PasswordNeeded,
     PasswordChanged,
     EmailChange,
     EmailChangeNotice,
@@ -27,10 +28,11 @@ pub(super) enum Template {
 
 impl Template {
     #[cfg(test)]
-    const ALL: [Self; 6] = [
+    const ALL: [Self; 7] = [
         Self::VerifyEmail,
         Self::AlreadyRegistered,
         Self::PasswordReset,
+        Self::PasswordNeeded,
         Self::PasswordChanged,
         Self::EmailChange,
         Self::EmailChangeNotice,

@@ -213,16 +213,19 @@ impl Worker {
         let reader = match (&mail.addressee, mail.kind.ticket(), &mail.token) {
             (Addressee::User(user), ..) => store::addressee(&self.db, *user).await?,
             (Addressee::Address, Some(ticket), Some(token)) => {
+                let ticket = (ticket, mail.kind == Kind::Verification);
                 store::ticket_by_mail(&self.db, &mail.to, ticket, &token.hash(), job.created_at).await?
             }
             (Addressee::Address, ..) => None,
         };
         let Some(reader) = reader else { return Ok(None) };
         let template = match (mail.kind, reader.is_known) {
+            _ if reader.is_contested => Template::PasswordNeeded,
             (Kind::Registration, true) => Template::AlreadyRegistered,
             (Kind::Verification, true) => return Ok(None),
             (Kind::Registration | Kind::Verification, false) => Template::VerifyEmail,
             (Kind::PasswordReset, _) => Template::PasswordReset,
+            (Kind::PasswordEnded, _) => Template::PasswordNeeded,
             (Kind::PasswordChanged, _) => Template::PasswordChanged,
             (Kind::EmailChange, _) => Template::EmailChange,
             (Kind::EmailChangeNotice, _) => Template::EmailChangeNotice,

@@ -1,7 +1,10 @@
 //! Fetching envelopes and pages by their digest: from mirrors first, from the control plane else. Who hands it on need not be
 //! trusted.
 
+use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use bytes::Bytes;
@@ -9,6 +12,7 @@ use fleet::{Digest, MAX_ENVELOPE_BYTES, Objection};
 
 use super::address::Mirror;
 use super::link::{Dialler, Link};
+use super::lock;
 use crate::durable_file::read_bounded;
 
 /// Why there are no bytes.
@@ -38,19 +42,40 @@ pub(super) fn objection(code: &str, message: impl Into<String>) -> Objection {
     }
 }
 
-/// Where bytes come from.
+/// How long a mirror that could not be asked is left alone: finding out again costs as long as a dial may take.
+const REST: Duration = Duration::from_secs(30);
+
+/// Until when mirrors are left alone.
+#[derive(Debug, Default)]
+pub(super) struct Resting(Mutex<BTreeMap<String, Instant>>);
+
+impl Resting {
+    fn is(&self, mirror: &str) -> bool {
+        lock(&self.0)
+            .get(mirror)
+            .is_some_and(|until| Instant::now() < *until)
+    }
+
+    fn begin(&self, mirror: &str) {
+        lock(&self.0).insert(mirror.to_owned(), Instant::now() + REST);
+    }
+}
+
+/// Where bytes come from: one for all that is fetched in one go.
 pub(super) struct Source<'f> {
     dialler: &'f Dialler,
     mirrors: &'f [String],
+    resting: &'f Resting,
     /// The connection to the control plane, once there is one.
     link: Option<Link>,
 }
 
 impl<'f> Source<'f> {
-    pub(super) const fn new(dialler: &'f Dialler, mirrors: &'f [String]) -> Self {
+    pub(super) const fn new(dialler: &'f Dialler, mirrors: &'f [String], resting: &'f Resting) -> Self {
         Self {
             dialler,
             mirrors,
+            resting,
             link: None,
         }
     }
@@ -65,7 +90,7 @@ impl<'f> Source<'f> {
             let message = format!("at most {MAX_ENVELOPE_BYTES} bytes are fetched, this has {length}");
             return Err(Missing::Wrong(objection("too_large", message)));
         }
-        for mirror in self.mirrors {
+        for mirror in self.mirrors.iter().filter(|mirror| !self.resting.is(mirror)) {
             match from_mirror(self.dialler, mirror, &digest, length).await {
                 Ok(Some(found)) => match check(found, digest, length) {
                     Ok(found) => return Ok(found),
@@ -78,6 +103,7 @@ impl<'f> Source<'f> {
                 Err(error) => {
                     let error = format!("{error:#}");
                     tracing::debug!(mirror, error, "a mirror cannot be asked");
+                    self.resting.begin(mirror);
                 }
             }
         }

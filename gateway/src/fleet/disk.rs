@@ -121,6 +121,8 @@ pub(super) struct Disk {
     state: Mutex<Option<State>>,
     /// Locked while the state is written, one after the other.
     writes: Mutex<()>,
+    /// The pages that were written by this process, or read and found good.
+    good_pages: Mutex<BTreeSet<(Stream, Digest)>>,
 }
 
 impl StreamState {
@@ -151,6 +153,7 @@ impl Disk {
         Ok(Self {
             state: Mutex::new(known_state(&folder)),
             writes: Mutex::default(),
+            good_pages: Mutex::default(),
             owner: Mutex::new(owner),
             lock,
             folder,
@@ -172,6 +175,8 @@ impl Disk {
         let writing = lock(&self.writes);
         if self.is_anothers() && self.lock.try_lock().is_ok() {
             self.read_again();
+            // The process before may have taken some away.
+            lock(&self.good_pages).clear();
             *lock(&self.owner) = Owner::This;
         }
         drop(writing);
@@ -350,10 +355,11 @@ impl Disk {
             }
             bail!("{} is not what was written", file.display());
         }
+        lock(&self.good_pages).insert((stream, digest));
         Ok(Some(bytes))
     }
 
-    /// Writes the pages that are not there yet.
+    /// Writes the pages that are not known to be there and good.
     ///
     /// # Errors
     /// When one cannot be written.
@@ -364,9 +370,11 @@ impl Disk {
         let folder = self.pages_of(stream);
         fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
         for (digest, bytes) in pages {
-            let file = folder.join(digest.to_string());
-            if !file.exists() {
-                write_atomically(&file, bytes)?;
+            if !lock(&self.good_pages).contains(&(stream, *digest))
+                && self.page(stream, *digest).ok().flatten().is_none()
+            {
+                write_atomically(&folder.join(digest.to_string()), bytes)?;
+                lock(&self.good_pages).insert((stream, *digest));
             }
         }
         Ok(())
@@ -392,12 +400,10 @@ impl Disk {
         }
         for entry in fs::read_dir(&folder)? {
             let entry = entry?;
-            if !entry
-                .file_name()
-                .to_str()
-                .is_some_and(|name| named.contains(name))
-            {
+            let name = entry.file_name().into_string().unwrap_or_default();
+            if !named.contains(&name) {
                 remove(&entry.path())?;
+                lock(&self.good_pages).retain(|(of, good)| *of != stream || good.to_string() != name);
             }
         }
         Ok(())

@@ -48,6 +48,7 @@ use service_runtime::shutdown::Shutdown;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use self::blobs::Resting;
 use self::disk::Disk;
 use self::link::Dialler;
 use self::outbox::Outbox;
@@ -96,6 +97,7 @@ pub(crate) struct Fleet {
     told: Mutex<BTreeMap<Stream, Pointer>>,
     in_force: Mutex<BTreeMap<Stream, InForce>>,
     pages: Pages,
+    resting_mirrors: Resting,
     /// Locked while a list, a key set or a trust document is written down, one after the other.
     writing: Mutex<()>,
     /// The policy that is not proven yet. Locked while a policy is put in force or given up, on the disk as well.
@@ -165,6 +167,7 @@ impl Fleet {
             told: Mutex::default(),
             in_force: Mutex::default(),
             pages: Pages::default(),
+            resting_mirrors: Resting::default(),
             writing: Mutex::default(),
             trial: Mutex::default(),
         };
@@ -251,7 +254,7 @@ impl Fleet {
     /// Whether this process speaks for the gateway. It does from the moment on in which the one before it has handed over.
     async fn speaks(self: &Arc<Self>) -> bool {
         if self.disk.is_anothers()
-            && let Err(error) = self.beside(|fleet| fleet.disk.claim()).await
+            && let Err(error) = self.beside(|fleet| fleet.claim_disk()).await
         {
             tracing::error!(
                 error = format!("{error:#}"),
@@ -259,6 +262,13 @@ impl Fleet {
             );
         }
         self.disk.is_ours()
+    }
+
+    /// Not while something is written down: half of it would be left to the process before this one.
+    fn claim_disk(&self) {
+        let writing = lock(&self.writing);
+        self.disk.claim();
+        drop(writing);
     }
 
     fn member(&self) -> Member<'_> {

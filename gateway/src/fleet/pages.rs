@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use bytes::Bytes;
 use fleet::{Digest, Objection, PageName, StatedList, Statement, Stream};
 
-use super::blobs::{self, Missing, objection};
+use super::blobs::{Missing, Source, objection};
 use super::lists::content;
 use super::{Fleet, lock};
 
@@ -66,10 +66,13 @@ pub(super) fn names(statement: &Statement) -> Result<Vec<PageName>, Objection> {
 impl Fleet {
     /// Fetches the pages that are missing. What came is kept, also when this ends half-way: the next statement names most of
     /// the same.
-    pub(super) async fn fetch_pages(&self, stream: Stream, names: &[PageName]) -> Result<(), Missing> {
-        let missing = self.pages.keep_only(stream, names);
-        let mut source = blobs::Source::new(&self.dialler, &self.settings.mirrors);
-        for name in missing {
+    pub(super) async fn fetch_pages(
+        &self,
+        source: &mut Source<'_>,
+        stream: Stream,
+        names: &[PageName],
+    ) -> Result<(), Missing> {
+        for name in self.pages.keep_only(stream, names) {
             let bytes = source.fetch(name.digest, name.bytes).await?;
             self.pages.put(stream, name.digest, bytes);
         }

@@ -7,7 +7,7 @@ use fleet::{Digest, Objection, Pointer, Position, Refusal, Stage, Statement, Str
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::blobs::{self, Missing, objection};
+use super::blobs::{Missing, Source, objection};
 use super::disk::Slot;
 use super::lists::List;
 use super::pages::{self, HeldPage};
@@ -99,12 +99,13 @@ impl Fleet {
             self.has_already(pointer, in_force);
             return Ok(());
         }
-        let Obtained { bytes, statement } = self.obtain(pointer).await?;
+        let mut source = Source::new(&self.dialler, &self.settings.mirrors, &self.resting_mirrors);
+        let Obtained { bytes, statement } = self.obtain(&mut source, pointer).await?;
         if stream == Stream::Policy {
             return Ok(self.take_policy(pointer, bytes, statement).await?);
         }
         let names = pages::names(&statement)?;
-        self.fetch_pages(stream, &names).await?;
+        self.fetch_pages(&mut source, stream, &names).await?;
         self.put_list(pointer, &statement)?;
         self.confirm_lists();
         let pages = self.pages.named(stream, &names)?;
@@ -128,7 +129,11 @@ impl Fleet {
         self.tell(pointer, self.stage_of(in_force));
     }
 
-    async fn obtain(self: &Arc<Self>, pointer: &Pointer) -> Result<Obtained, Failure> {
+    async fn obtain(
+        self: &Arc<Self>,
+        source: &mut Source<'_>,
+        pointer: &Pointer,
+    ) -> Result<Obtained, Failure> {
         if !self.disk.is_good() {
             let message = "the state of this gateway is damaged: remove its folder `fleet` and restart it";
             return Err(objection("state_damaged", message).into());
@@ -147,7 +152,6 @@ impl Fleet {
             };
             return Err(refused(&refusal).into());
         }
-        let mut source = blobs::Source::new(&self.dialler, &self.settings.mirrors);
         let bytes = source.fetch(pointer.digest, pointer.bytes).await?;
         self.tell(pointer, Stage::Received);
         let statement = self.admitted(pointer, &bytes).await?;
