@@ -375,6 +375,15 @@ impl ControlPlane {
         self.script.lock().unwrap().is_silent = is_silent;
     }
 
+    /// Ends the silence with everything that it has to say.
+    pub(crate) fn speak(&self) {
+        let mut script = self.script.lock().unwrap();
+        script.is_silent = false;
+        let pointers: String = script.pointers.values().map(event).collect();
+        let all = format!("{pointers}: here\n\n");
+        script.streams.retain(|stream| stream.send(all.clone()).is_ok());
+    }
+
     /// What the streams were opened with.
     pub(crate) fn opened(&self) -> Vec<String> {
         self.script.lock().unwrap().opened.clone()

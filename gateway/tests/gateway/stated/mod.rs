@@ -4,6 +4,7 @@ mod boots;
 mod clock;
 mod control_plane;
 mod disks;
+mod doubts;
 mod files;
 mod link;
 mod lists;
