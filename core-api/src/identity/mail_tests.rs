@@ -607,10 +607,7 @@ async fn a_mailbox_that_was_the_owners_earlier_outranks_that_of_a_thief() {
         .await
         .assert_status(204);
     let addresses = "SELECT email FROM core.user";
-    assert_eq!(
-        store::texts(&office.bank.owner, addresses).await,
-        [thief.email.clone()]
-    );
+    assert_eq!(store::texts(&office.bank.owner, addresses).await, [thief.email]);
     // What was sent to his mailbox sets no password any more.
     let lost = token_in(&office.newest(first).await);
     office
