@@ -26,7 +26,7 @@ pub struct DatabaseSettings {
     pub address: Option<String>,
     /// Role to act as after connecting, where the address names another user.
     pub role: Option<String>,
-    /// Most connections at once.
+    /// Most connections of the pool at once; the control plane listens on one more.
     pub max_connections: u32,
     /// How long a request waits for a connection, milliseconds.
     pub acquire_timeout_ms: u64,
