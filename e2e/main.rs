@@ -6,6 +6,7 @@ mod browser;
 mod chaos;
 mod customers;
 mod fleet;
+mod lockouts;
 mod member;
 mod operators;
 mod platform;

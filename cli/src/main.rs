@@ -21,6 +21,7 @@ mod secrets;
 mod services;
 mod trust;
 mod up;
+mod user;
 
 use std::process::ExitCode;
 
@@ -103,6 +104,7 @@ fn run(command: Command) -> anyhow::Result<Outcome> {
         Command::Trust(command) => trust::run(&command),
         Command::Revoke(command) => denials::revoke(&command),
         Command::Block(command) => denials::block(&command),
+        Command::User(command) => user::run(&command),
         Command::Secrets(command) => secrets::run(&command),
         Command::Openapi => openapi::run(),
         Command::Doctor(arguments) => doctor::run(&arguments),

@@ -28,7 +28,8 @@ mod state;
 mod tests;
 mod transfers;
 
-pub use run::run;
+pub use identity::PolicyReader;
+pub use run::{run, unlock};
 pub use settings::Settings;
 
 use problem::{Problem, catalogue};

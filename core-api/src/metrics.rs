@@ -2,12 +2,15 @@
 
 use std::sync::LazyLock;
 
-use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts};
+use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts};
 use service_runtime::metrics::registry;
 
 struct Metrics {
     active_users: IntGauge,
     logins: IntCounterVec,
+    policy_info: IntGaugeVec,
+    lockouts: IntCounterVec,
+    throttled: IntCounterVec,
     refreshes: IntCounterVec,
     token_refusals: IntCounterVec,
     movements: IntCounterVec,
@@ -35,6 +38,23 @@ fn register() -> prometheus::Result<Metrics> {
             "Users with a live session that was used in the last 15 minutes.",
         )?,
         logins: counters("portico_logins_total", "Log-ins by result.", &["result"])?,
+        policy_info: IntGaugeVec::new(
+            Opts::new(
+                "portico_core_policy_info",
+                "1 for the hash of the policy whose rules for failed log-ins are in force.",
+            ),
+            &["hash"],
+        )?,
+        lockouts: counters(
+            "portico_lockouts_total",
+            "Names locked or shut, devices distrusted and networks blocked because of failed log-ins.",
+            &["what"],
+        )?,
+        throttled: counters(
+            "portico_logins_throttled_total",
+            "Log-ins refused without a look at the password, by cause.",
+            &["cause"],
+        )?,
         refreshes: counters(
             "portico_refreshes_total",
             "Refresh requests by outcome.",
@@ -85,6 +105,9 @@ fn register() -> prometheus::Result<Metrics> {
     let registry = registry();
     registry.register(Box::new(metrics.active_users.clone()))?;
     registry.register(Box::new(metrics.logins.clone()))?;
+    registry.register(Box::new(metrics.policy_info.clone()))?;
+    registry.register(Box::new(metrics.lockouts.clone()))?;
+    registry.register(Box::new(metrics.throttled.clone()))?;
     registry.register(Box::new(metrics.refreshes.clone()))?;
     registry.register(Box::new(metrics.token_refusals.clone()))?;
     registry.register(Box::new(metrics.movements.clone()))?;
@@ -114,6 +137,21 @@ pub(crate) fn active_users(count: i64) {
 
 pub(crate) fn login(result: &'static str) {
     with(|metrics| metrics.logins.with_label_values(&[result]).inc());
+}
+
+pub(crate) fn policy(hash: &str) {
+    with(|metrics| {
+        metrics.policy_info.reset();
+        metrics.policy_info.with_label_values(&[hash]).set(1);
+    });
+}
+
+pub(crate) fn lockout(what: &'static str) {
+    with(|metrics| metrics.lockouts.with_label_values(&[what]).inc());
+}
+
+pub(crate) fn throttled(cause: &'static str) {
+    with(|metrics| metrics.throttled.with_label_values(&[cause]).inc());
 }
 
 pub(crate) fn refresh(outcome: &'static str) {

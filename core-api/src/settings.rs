@@ -48,6 +48,8 @@ pub struct Settings {
     pub idempotency: IdempotencySettings,
     /// Logs, traces and errors.
     pub telemetry: TelemetrySettings,
+    /// The policy folder, of which `lockout` is carried out here. Without one, the rules that Portico ships are.
+    pub policies_dir: Option<PathBuf>,
     /// Grants customers `cash:write`, so that they deposit and withdraw themselves. Production refuses it.
     pub self_service_cash: bool,
     /// Makes new users active without the mailbox round trip. Production refuses it.
@@ -72,6 +74,7 @@ impl Default for Settings {
             posting: PostingSettings::default(),
             idempotency: IdempotencySettings::default(),
             telemetry: TelemetrySettings::default(),
+            policies_dir: None,
             self_service_cash: false,
             auto_activate: false,
         }
@@ -340,7 +343,11 @@ impl PasswordSettings {
                 "password.iterations: must be between 1 and 10",
             ),
             (self.queue == 0, "password.queue: must be above 0"),
-            (self.deadline_ms == 0, "password.deadline_ms: must be above 0"),
+            (
+                // Whoever waits longer has lost the place that was reserved for the attempt.
+                !(1..=9_000).contains(&self.deadline_ms),
+                "password.deadline_ms: must be between 1 and 9000",
+            ),
             (
                 !(12..=64).contains(&self.min_length),
                 "password.min_length: must be between 12 and 64",

@@ -78,6 +78,7 @@ fn core_api(inputs: &Inputs<'_>) -> Value {
         "kek": secret(&inputs.secrets.kek),
         "keks": newer_keks(inputs),
         "password": {"pepper": secret(&inputs.secrets.pepper)},
+        "policies_dir": inputs.policies,
         "self_service_cash": is_relaxed,
         "auto_activate": is_relaxed,
     })

@@ -52,6 +52,8 @@ scopes! {
     TransfersRead = Some("transfers:read");
     /// Making transfers.
     TransfersWrite = Some("transfers:write");
+    /// Removing devices that one signed in with.
+    DevicesWrite = Some("devices:write");
     /// Deposits and withdrawals.
     CashWrite = Some("cash:write");
 }

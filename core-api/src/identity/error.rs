@@ -31,7 +31,7 @@ pub(super) const REFRESH_REUSED: ProblemType = ProblemType::new(
 
 problems! {
     /// What a log-in may be refused with.
-    LoginErrors: INVALID_CREDENTIALS;
+    LoginErrors: INVALID_CREDENTIALS, catalogue::TOO_MANY_ATTEMPTS;
     /// What a refresh may be refused with.
     RefreshErrors: INVALID_REFRESH_TOKEN, REFRESH_SUPERSEDED, REFRESH_REUSED, super::caller::SESSION_ENDED,
         crate::idempotency::KEY_MALFORMED;

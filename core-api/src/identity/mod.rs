@@ -5,6 +5,7 @@
 
 mod caller;
 mod error;
+mod gate;
 mod hash_pool;
 mod keys;
 mod login;
@@ -32,6 +33,9 @@ pub(crate) use self::caller::{
     AccountsRead, AccountsWrite, Caller, CashWrite, SESSION_ENDED, TransfersRead, TransfersWrite,
     session_ended,
 };
+use self::gate::Gate;
+pub use self::gate::PolicyReader;
+pub(crate) use self::gate::{PolicyFolder, follow_policy, purge_gate, unlock};
 use self::hash_pool::HashPool;
 use self::keys::Keys;
 use self::password_hash::Recipe;
@@ -52,9 +56,10 @@ const MISSED_READS: u64 = 3;
 const COUNT_EVERY: Duration = Duration::from_secs(15);
 
 /// What every customer's token allows.
-const CUSTOMER_SCOPES: [&str; 4] = [
+const CUSTOMER_SCOPES: [&str; 5] = [
     "accounts:read",
     "accounts:write",
+    "devices:write",
     "transfers:read",
     "transfers:write",
 ];
@@ -65,6 +70,7 @@ pub(crate) struct Identity {
     pub(crate) keys: Keys,
     expectations: Expectations,
     terms: TokenTerms,
+    pub(crate) gate: Gate,
     passwords: HashPool,
     min_password_length: usize,
     auto_activate: bool,
@@ -103,6 +109,7 @@ impl Identity {
                 lifetime_s: settings.tokens.lifetime_s,
                 scopes,
             },
+            gate: Gate::new(password.pepper.expose().as_bytes()),
             passwords: HashPool::start(&recipe, password.max_parallel, password.queue, deadline)?,
             min_password_length: password.min_length,
             auto_activate: settings.auto_activate,
@@ -152,4 +159,5 @@ pub(crate) fn routes() -> OpenApiRouter<AppState> {
         .routes(routes!(refresh::refresh))
         .routes(routes!(logout::logout))
         .routes(routes!(me::show_me))
+        .merge(gate::routes())
 }

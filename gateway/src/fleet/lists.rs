@@ -30,7 +30,9 @@ impl List {
             Stream::Revocations | Stream::Blocks => {
                 let list: RevocationList = content(statement)?;
                 list.validate().map_err(|error| invalid(&error))?;
-                let is_network = |entry: &Revocation| matches!(entry, Revocation::Network { .. });
+                let is_network = |entry: &Revocation| {
+                    matches!(entry, Revocation::Network { .. } | Revocation::SignIn { .. })
+                };
                 if statement.stream == Stream::Revocations {
                     return Ok(Self::Revoked(Part::Revocations, list));
                 }

@@ -95,6 +95,11 @@ impl Gateway {
                 .await
                 .map(|()| true),
             Decision::Permit(permit) => {
+                if let Err(refusal) = request::check_sign_in(&self.shared, session, ctx, &permit) {
+                    return Box::pin(answer::refuse(session, ctx, refusal))
+                        .await
+                        .map(|()| true);
+                }
                 let served = match permit.action() {
                     Action::Serve(served) => Some(served),
                     Action::Upstream(_) => None,

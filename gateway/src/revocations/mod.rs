@@ -116,6 +116,11 @@ impl Revocations {
         self.denied.load().client(client, now_unix)
     }
 
+    /// For how many seconds clients with this address may not sign in; `None` when they may.
+    pub(crate) fn blocks_sign_in(&self, client: IpAddr, now_unix: i64) -> Option<u64> {
+        self.denied.load().sign_in(client, now_unix)
+    }
+
     /// Tells of every other list.
     pub(crate) fn changes(&self) -> watch::Receiver<u64> {
         self.changes.subscribe()

@@ -1,0 +1,288 @@
+//! The counters of one attempt: read, advanced by one step of `lockout`, and written, in one transaction with what that brings
+//! about.
+
+use database::Pool;
+use lockout::{
+    Client, Counters, DeviceCounter, Event, Happened, Kept, NameCounter, NetworkCounter, PairCounter, Rules,
+    Step, Verdict, next_state,
+};
+use problem::{Problem, catalogue};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::json;
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use super::super::profile::Email;
+use super::Gate;
+use super::keys::{Key, Keys};
+use super::store::{self, Distrust, Row};
+use crate::{database_problem, metrics};
+
+/// An attempt, and under which keys it is counted.
+#[derive(Debug)]
+pub(super) struct Attempt {
+    pub(super) keys: Keys,
+    pub(super) shown: Shown,
+    pub(super) id: u64,
+    /// None: what was typed can be nobody's name.
+    pub(super) email: Option<Email>,
+    pub(super) request_id: String,
+}
+
+/// The device that was shown.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Shown {
+    /// One that is trusted for this name, and the key of its counter.
+    Trusted(Uuid, Key),
+    /// None, or one that is not.
+    Nothing,
+}
+
+impl Shown {
+    pub(super) const fn client(self) -> Client {
+        match self {
+            Self::Trusted(..) => Client::Device,
+            Self::Nothing => Client::Untrusted,
+        }
+    }
+}
+
+/// Which counters an event changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Part {
+    /// Those of the name, and of the device.
+    Name,
+    /// Those of the address, too.
+    All,
+}
+
+impl Gate {
+    /// What a reservation would come to; changes nothing.
+    pub(super) async fn look(&self, db: &Pool, attempt: &Attempt) -> Result<Step, Problem> {
+        let keys: Vec<_> = attempt.counted(Part::All).map(|(_, key)| key.to_vec()).collect();
+        let rows = store::peek(db, &keys).await.map_err(database_problem)?;
+        let counters = attempt.read(&rows)?;
+        Ok(next_state(
+            &self.rules.load(),
+            counters,
+            attempt.reservation(),
+            now(&rows),
+        ))
+    }
+
+    /// Reserves a place, when there is one. The counters of the address are only looked at: what is under way elsewhere from
+    /// the same address is not held up for it.
+    pub(super) async fn reserve(&self, db: &Pool, attempt: &Attempt) -> Result<Verdict, Problem> {
+        let looked = self.look(db, attempt).await?;
+        if looked.verdict != Verdict::Verify {
+            return Ok(looked.verdict);
+        }
+        let mut tx = db.begin().await.map_err(database_problem)?;
+        let event = attempt.reservation();
+        let around = Some(looked.counters);
+        let step = self.advance(&mut tx, attempt, Part::Name, event, around).await?;
+        tx.commit().await.map_err(database_problem)?;
+        Ok(step.verdict)
+    }
+
+    pub(super) async fn settle(&self, db: &Pool, attempt: &Attempt, event: Event) -> Result<(), Problem> {
+        let part = match (event, attempt.shown) {
+            (Event::Fail { .. }, Shown::Nothing) => Part::All,
+            _ => Part::Name,
+        };
+        let mut tx = db.begin().await.map_err(database_problem)?;
+        let step = self.advance(&mut tx, attempt, part, event, None).await?;
+        for happened in &step.happened {
+            let brought = bring_about(&mut tx, attempt, *happened).await;
+            brought.map_err(database_problem)?;
+        }
+        tx.commit().await.map_err(database_problem)?;
+        step.happened.iter().for_each(|happened| tell(*happened));
+        if step.verdict == Verdict::Late {
+            tracing::warn!("a password took too long to verify: nobody is told how it ended");
+            return Err(Problem::new(catalogue::UNAVAILABLE)
+                .detail("too many passwords are being checked")
+                .retry_after(1));
+        }
+        Ok(())
+    }
+
+    /// Forgets the failures at a name.
+    pub(super) async fn forget(&self, tx: &mut PgConnection, attempt: &Attempt) -> Result<(), Problem> {
+        self.advance(tx, attempt, Part::Name, Event::Unlock, None)
+            .await
+            .map(drop)
+    }
+
+    /// One step of the counters of this part, which are locked until the transaction ends. The others are those of `around`.
+    async fn advance(
+        &self,
+        tx: &mut PgConnection,
+        attempt: &Attempt,
+        part: Part,
+        event: Event,
+        around: Option<Counters>,
+    ) -> Result<Step, Problem> {
+        let rules = self.rules.load_full();
+        let (kinds, keys): (Vec<_>, Vec<_>) = attempt
+            .counted(part)
+            .map(|(kind, key)| (kind.to_owned(), key.to_vec()))
+            .unzip();
+        let rows = store::hold(tx, &keys, &kinds).await.map_err(database_problem)?;
+        let mut counters = attempt.read(&rows)?;
+        if let Some(around) = around {
+            (counters.pair, counters.networks) = (around.pair, around.networks);
+        }
+        let step = next_state(&rules, counters, event, now(&rows));
+        let (states, kept_s): (Vec<_>, Vec<_>) =
+            attempt.written(part, &step.counters, &rules)?.into_iter().unzip();
+        store::keep(tx, &keys, &states, &kept_s)
+            .await
+            .map_err(database_problem)?;
+        Ok(step)
+    }
+}
+
+/// The time of the database, after every lock was had.
+fn now(rows: &[Row]) -> i64 {
+    rows.iter().map(|row| row.now_ms).max().unwrap_or_default()
+}
+
+impl Attempt {
+    const fn reservation(&self) -> Event {
+        Event::Reserve {
+            id: self.id,
+            client: self.shown.client(),
+        }
+    }
+
+    /// The kinds and keys of its counters.
+    fn counted(&self, part: Part) -> impl Iterator<Item = (&'static str, Key)> {
+        let device = match self.shown {
+            Shown::Trusted(_, key) => Some(("device", key)),
+            Shown::Nothing => None,
+        };
+        let networks = self.keys.networks.iter().map(|network| ("network", network.key));
+        let of_address = std::iter::once(("pair", self.keys.pair)).chain(networks);
+        std::iter::once(("name", self.keys.name))
+            .chain(device)
+            .chain(of_address.filter(move |_| part == Part::All))
+    }
+
+    fn read(&self, rows: &[Row]) -> Result<Counters, Problem> {
+        let networks = self.keys.networks.iter();
+        let networks =
+            networks.map(|network| Ok((network.times, read::<NetworkCounter>(rows, network.key)?)));
+        Ok(Counters {
+            name: read::<NameCounter>(rows, self.keys.name)?,
+            pair: read::<PairCounter>(rows, self.keys.pair)?,
+            device: match self.shown {
+                Shown::Trusted(_, key) => read::<DeviceCounter>(rows, key)?,
+                Shown::Nothing => DeviceCounter::default(),
+            },
+            networks: networks.collect::<Result<_, Problem>>()?,
+        })
+    }
+
+    /// What is to be kept of its counters, in the order of [`Attempt::counted`], and for how many seconds.
+    fn written(
+        &self,
+        part: Part,
+        counters: &Counters,
+        rules: &Rules,
+    ) -> Result<Vec<(Option<String>, i64)>, Problem> {
+        let mut written = vec![write(&counters.name, rules)?];
+        if let Shown::Trusted(..) = self.shown {
+            written.push(write(&counters.device, rules)?);
+        }
+        if part == Part::All {
+            written.push(write(&counters.pair, rules)?);
+            for (_, network) in &counters.networks {
+                written.push(write(network, rules)?);
+            }
+        }
+        Ok(written)
+    }
+}
+
+/// A counter that cannot be read stops the attempt: whoever could damage one must not get guesses for it.
+fn read<C: Kept + DeserializeOwned>(rows: &[Row], key: Key) -> Result<C, Problem> {
+    let row = rows.iter().find(|row| key.is(&row.key));
+    match row.and_then(|row| row.state.as_deref()) {
+        Some(state) => serde_json::from_str(state).map_err(Problem::internal),
+        None => Ok(C::default()),
+    }
+}
+
+fn write<C: Kept + Serialize>(counter: &C, rules: &Rules) -> Result<(Option<String>, i64), Problem> {
+    if counter.is_empty() {
+        return Ok((None, 0));
+    }
+    let state = serde_json::to_string(counter).map_err(Problem::internal)?;
+    Ok((Some(state), i64::from(counter.kept_s(rules))))
+}
+
+async fn bring_about(tx: &mut PgConnection, attempt: &Attempt, happened: Happened) -> sqlx::Result<()> {
+    let request_id = attempt.request_id.as_str();
+    match happened {
+        Happened::Locked { for_s } => {
+            let (email, until) = (attempt.email.as_ref().map(Email::as_str), json!({"for_s": for_s}));
+            store::record(tx, email, "account.locked", "failures", until, request_id).await?;
+        }
+        Happened::Shut => {
+            let email = attempt.email.as_ref().map(Email::as_str);
+            store::record(tx, email, "account.locked", "shut", json!({}), request_id).await?;
+        }
+        Happened::DeviceDistrusted => {
+            if let Shown::Trusted(device, _) = attempt.shown {
+                let distrust = Distrust {
+                    device,
+                    owner: None,
+                    outcome: "failures",
+                };
+                store::distrust_device(tx, &distrust, request_id).await?;
+            }
+        }
+        Happened::NetworkBlocked { network, for_s } => {
+            let network = attempt.keys.networks.get(network);
+            if let Some(network) = network.and_then(|network| network.network.as_deref()) {
+                store::block_sign_in(tx, network, i64::from(for_s), request_id).await?;
+            }
+        }
+        Happened::SucceededAfterFailures { .. } => {}
+    }
+    Ok(())
+}
+
+/// What is seen in the log and in the metrics; neither has a name or an address.
+fn tell(happened: Happened) {
+    match happened {
+        Happened::Locked { for_s } => {
+            metrics::lockout("locked");
+            tracing::warn!(event = "auth.account.locked", for_s, "a name is locked");
+        }
+        Happened::Shut => {
+            metrics::lockout("shut");
+            tracing::warn!(
+                event = "auth.account.locked",
+                "a name is shut until a reset or an unlock"
+            );
+        }
+        Happened::DeviceDistrusted => {
+            metrics::lockout("device_distrusted");
+            tracing::warn!(event = "auth.device.untrusted", "a device failed too often");
+        }
+        Happened::NetworkBlocked { for_s, .. } => {
+            metrics::lockout("network_blocked");
+            tracing::warn!(event = "auth.ip.blocked", for_s, "a network is blocked");
+        }
+        Happened::SucceededAfterFailures { failures } => {
+            tracing::info!(
+                event = "auth.login.succeeded_after_failures",
+                failures,
+                "signed in after failures"
+            );
+        }
+    }
+}
