@@ -34,7 +34,7 @@ dependencies: ## install what is missing: a C compiler, cmake, curl, PostgreSQL
 .PHONY: test
 test: ## install what the tests need and run all of them
 	@scripts/install-dependencies --tests
-	@scripts/install-tools cargo-nextest
+	@scripts/install-tools cargo-nextest sslyze
 	$(CARGO) build --locked --package portico
 	$(WITH_POSTGRES) $(CARGO) nextest run --locked --workspace $(TESTS)
 
@@ -126,13 +126,8 @@ advisories: ## known vulnerabilities (fetches their database: needs the network)
 	$(CARGO) deny --workspace --all-features check advisories
 
 .PHONY: dist
-dist: dependencies ## the binary to ship, fully optimised: target/dist/portico
-	$(CARGO) build --locked --profile dist --package portico
-
-.PHONY: tls-scan
-tls-scan: dependencies ## sslyze looks at a gateway with Mozilla's profiles (needs Python 3)
-	@scripts/install-tools cargo-nextest sslyze
-	SSLYZE=$(CURDIR)/.tools/sslyze/bin/sslyze $(CARGO) nextest run --locked --package gateway --run-ignored only sslyze
+dist: dependencies ## the binary to ship, optimised by counts of a run: target/dist/portico (needs llvm-profdata, nginx, wrk and h2load)
+	CARGO="$(CARGO)" scripts/build-dist
 
 .PHONY: bench
 bench: dependencies ## what the gateway adds to a request
@@ -186,10 +181,40 @@ rollout-drill: dependencies ## policies go out to ten gateways under load, forge
 	$(or $(CARGO_TARGET_DIR),target)/release/rollout --binary $(or $(CARGO_TARGET_DIR),target)/release/portico \
 		--out $(or $(CARGO_TARGET_DIR),target)/rollout-drill.md $(ROLLOUT)
 
-.PHONY: bench-strictness
-bench-strictness: dependencies ## how strictly the gateway, nginx and haproxy read HTTP (needs those two)
+# What `make login-flood` passes on: make login-flood FLOOD="--turns 3 --seconds 5"
+FLOOD ?=
+
+.PHONY: login-flood
+login-flood: dependencies ## 500 log-ins a second of strangers: customers must not notice
 	$(CARGO) build --release --locked --package portico --package bench
-	$(or $(CARGO_TARGET_DIR),target)/release/strictness-bench --binary $(or $(CARGO_TARGET_DIR),target)/release/portico $(STRICTNESS)
+	$(or $(CARGO_TARGET_DIR),target)/release/login-flood --binary $(or $(CARGO_TARGET_DIR),target)/release/portico \
+		--out $(or $(CARGO_TARGET_DIR),target)/login-flood.md $(FLOOD)
+
+# What these pass on, such as make bench-strictness STRICTNESS=--details; --binary names another gateway than the one built here.
+STRICTNESS ?=
+STRICTNESS_BENCH = $(or $(CARGO_TARGET_DIR),target)/release/strictness-bench \
+	--binary $(or $(CARGO_TARGET_DIR),target)/release/portico
+
+.PHONY: bench-strictness
+bench-strictness: strictness-programs ## how strictly the gateway, nginx and haproxy read HTTP (needs those two)
+	$(STRICTNESS_BENCH) http $(STRICTNESS)
+
+.PHONY: bench-conformance
+bench-conformance: strictness-programs ## h2spec asks the gateway, nginx and haproxy about HTTP/2 (needs all three)
+	$(STRICTNESS_BENCH) conformance $(STRICTNESS)
+
+.PHONY: bench-tokens
+bench-tokens: strictness-programs ## forged and misused tokens to the gateway and haproxy (needs the latter)
+	$(STRICTNESS_BENCH) tokens $(STRICTNESS)
+
+.PHONY: bench-tls
+bench-tls: strictness-programs ## sslyze and testssl.sh look at the gateway, nginx and haproxy (needs all but sslyze)
+	@scripts/install-tools sslyze
+	$(STRICTNESS_BENCH) tls --sslyze $(CURDIR)/.tools/sslyze/bin/sslyze $(STRICTNESS)
+
+.PHONY: strictness-programs
+strictness-programs: dependencies
+	$(CARGO) build --release --locked --package portico --package bench
 
 .PHONY: clean
 clean: ## remove what was built; data (.portico) and tools (.tools) stay

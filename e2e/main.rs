@@ -3,10 +3,13 @@
 #![cfg(test)]
 
 mod browser;
+mod canary;
 mod chaos;
+mod collector;
 mod customers;
 mod fleet;
 mod lockouts;
+mod mail;
 mod member;
 mod operators;
 mod platform;
@@ -15,6 +18,7 @@ mod rollouts;
 mod secrets;
 mod stage;
 mod supervisor;
+mod time;
 mod told;
 mod tour;
 mod without_control_plane;

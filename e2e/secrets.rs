@@ -1,102 +1,15 @@
 //! Secrets stay where they belong: after log-ins, refusals and a crash, no trace of one is anywhere else.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
-use regex::bytes::Regex;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use trial::{Service, System};
 
+use crate::canary::{Canary, hits, hits_below, key_files, made, private_key};
+use crate::collector::Collector;
 use crate::stage::Stage;
-
-/// A secret that must not be found.
-struct Canary {
-    name: String,
-    /// Itself, and what it becomes in hexadecimal and base64.
-    forms: Vec<Vec<u8>>,
-    pattern: Regex,
-}
-
-impl Canary {
-    fn new(name: &str, bytes: &[u8]) -> Self {
-        let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-        // The last characters of base64 depend on what follows.
-        let whole = bytes.len() / 3 * 3;
-        let forms = [
-            bytes.to_vec(),
-            hex.to_uppercase().into_bytes(),
-            hex.into_bytes(),
-            STANDARD_NO_PAD.encode(&bytes[..whole]).into_bytes(),
-            URL_SAFE_NO_PAD.encode(&bytes[..whole]).into_bytes(),
-        ];
-        assert!(bytes.len() >= 12, "{name} is too short to be found by accident");
-        let form = |form: &Vec<u8>| {
-            form.iter()
-                .map(|byte| format!("\\x{byte:02x}"))
-                .collect::<String>()
-        };
-        let either = forms.iter().map(form).collect::<Vec<_>>().join("|");
-        Self {
-            name: name.to_owned(),
-            forms: forms.into(),
-            pattern: Regex::new(&format!("(?s-u:{either})")).unwrap(),
-        }
-    }
-
-    fn is_in(&self, text: &[u8]) -> bool {
-        self.pattern.is_match(text)
-    }
-}
-
-/// Every place where one of them is.
-fn hits(canaries: &[Canary], place: &str, text: &[u8]) -> Vec<String> {
-    canaries
-        .iter()
-        .filter(|canary| canary.is_in(text))
-        .map(|canary| format!("{} in {place}", canary.name))
-        .collect()
-}
-
-fn files_below(folder: &Path) -> Vec<PathBuf> {
-    let mut files = Vec::new();
-    for entry in std::fs::read_dir(folder).unwrap().flatten() {
-        let kind = entry.file_type().unwrap();
-        if kind.is_dir() {
-            files.extend(files_below(&entry.path()));
-        } else if kind.is_file() {
-            files.push(entry.path());
-        }
-    }
-    files
-}
-
-fn hits_below(canaries: &[Canary], folder: &Path, but: &Path) -> Vec<String> {
-    files_below(folder)
-        .into_iter()
-        .filter(|file| !file.starts_with(but))
-        .flat_map(|file| match std::fs::read(&file) {
-            Ok(text) => hits(canaries, &file.display().to_string(), &text),
-            // Gone since it was listed, as PostgreSQL's files are now and then.
-            Err(_) => Vec::new(),
-        })
-        .collect()
-}
-
-/// The secrets that `portico up` made: each is in a file of this folder and in no other place.
-fn made(secrets: &Path) -> Vec<Canary> {
-    [
-        "kek",
-        "pepper",
-        "db_owner_password",
-        "db_core_password",
-        "db_control_password",
-    ]
-    .map(|name| Canary::new(name, &std::fs::read(secrets.join(name)).unwrap()))
-    .into()
-}
 
 async fn traffic(system: &System, door: &trial::FrontDoor) -> Vec<Canary> {
     let customer = door.sign_up().await.unwrap();
@@ -188,39 +101,135 @@ fn dump(secrets: &Path) -> Vec<u8> {
     output.stdout
 }
 
+/// What each command that looks at a running system prints.
+async fn hits_in_commands(system: &System, canaries: &[Canary]) -> Vec<String> {
+    let data = system.launch().data_dir.display().to_string();
+    let core = format!("{data}/settings/core-api.yaml");
+    let mut found = Vec::new();
+    for (command, shows) in [
+        ("doctor", "certificates"),
+        ("fleet status", "gateway"),
+        ("fleet explain gateway", "keyset"),
+        ("fleet diff gateway", "gateway"),
+        ("fleet export", "statements"),
+        ("keys status", "access"),
+        ("keys list", "active"),
+        ("keys history", "generated"),
+        ("kek status", "active"),
+        ("policy history", "position"),
+        ("policy drift", "gateway"),
+        ("revoke list", "revoked"),
+        ("block list", "blocked"),
+        ("secrets status", "core-api"),
+    ] {
+        let arguments: Vec<&str> = command.split(' ').chain(["--data-dir", &data]).collect();
+        found.extend(hits_in_command(system, canaries, &arguments, shows).await);
+    }
+    let check = ["secrets", "check", "--settings", &core, "--service", "core-api"];
+    found.extend(hits_in_command(system, canaries, &check, "database.url").await);
+    found
+}
+
+async fn hits_in_command(
+    system: &System,
+    canaries: &[Canary],
+    arguments: &[&str],
+    shows: &str,
+) -> Vec<String> {
+    let (code, said) = system.portico(arguments).await.unwrap();
+    assert_eq!(code, Some(0), "{arguments:?}: {said}");
+    assert!(said.contains(shows), "{arguments:?}: {said}");
+    hits(
+        canaries,
+        &format!("`portico {}`", arguments.join(" ")),
+        said.as_bytes(),
+    )
+}
+
+/// Somebody spoils the gateway's private key, and takes it back: an error line, and a report of it.
+async fn spoil_a_key(data: &Path, collector: &Collector) -> Canary {
+    let file = data.join("tls/gateway.key");
+    let right = std::fs::read_to_string(&file).unwrap();
+    let (label, wrong) = ("PRIVATE KEY", "canary-in-the-place-of-a-key");
+    std::fs::write(
+        &file,
+        format!("-----BEGIN {label}-----\n{wrong}\n-----END {label}-----\n"),
+    )
+    .unwrap();
+    until(async || collector.has("the new files are wrong: the old ones stay")).await;
+    std::fs::write(&file, right).unwrap();
+    Canary::new("what was in the place of a key", wrong.as_bytes())
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn no_secret_is_found_outside_its_store() {
     let stage = Stage::new();
-    let (system, door) = stage.start().await;
+    let collector = Collector::start();
+    let tracker = stage.path().join("tracker");
+    let dsn = "0123456789abcdef-canary-of-the-tracker";
+    std::fs::create_dir(&tracker).unwrap();
+    std::fs::write(
+        tracker.join("dsn"),
+        format!("http://{dsn}@{}/1", collector.address),
+    )
+    .unwrap();
+    let mut variables = Vec::new();
+    for (endpoint, tracked) in [
+        (
+            "GATEWAY__TELEMETRY__OTLP_ENDPOINT",
+            "GATEWAY__TELEMETRY__SENTRY_DSN",
+        ),
+        (
+            "CORE_API__TELEMETRY__OTLP_ENDPOINT",
+            "CORE_API__TELEMETRY__SENTRY_DSN",
+        ),
+        (
+            "CONTROL_PLANE__TELEMETRY__OTLP_ENDPOINT",
+            "CONTROL_PLANE__TELEMETRY__SENTRY_DSN",
+        ),
+    ] {
+        variables.push((endpoint, format!("http://{}", collector.address)));
+        variables.push((tracked, format!("file:{}", tracker.join("dsn").display())));
+    }
+    let (system, door) = stage.start_with(variables).await;
     let data = stage.data_dir();
     let secrets = data.join("secrets");
-    let mut canaries = made(&secrets);
+    let stored = made(&secrets);
+    let key_files = key_files(&data);
+    assert!(
+        key_files.len() >= 6,
+        "of two authorities, three members and the root: {key_files:?}"
+    );
+    let mut canaries: Vec<Canary> = key_files.iter().flat_map(|file| private_key(file)).collect();
+    canaries.extend(made(&secrets));
+    canaries.push(Canary::new("the key of the tracker", dsn.as_bytes()));
     canaries.extend(traffic(&system, &door).await);
-
-    let mut found = hits_in_processes(&system, &canaries).await;
+    let mut found = hits_in_commands(&system, &canaries).await;
+    canaries.push(spoil_a_key(&data, &collector).await);
+    found.extend(hits_in_processes(&system, &canaries).await);
+    let spans = ["POST login", "core-api", "control-plane"];
+    until(async || spans.iter().all(|span| collector.has(span))).await;
     found.extend(hits(&canaries, "pg_dump", &dump(&secrets)));
     found.extend(hits(
         &canaries,
         "what `up` printed",
         system.printed().unwrap().as_bytes(),
     ));
-    found.extend(hits_below(&canaries, stage.path(), &secrets));
+    let stores = [key_files.clone(), vec![secrets.clone(), tracker]].concat();
+    found.extend(hits_below(&canaries, stage.path(), &stores));
+    found.extend(hits(&canaries, "traces and error reports", &collector.kept()));
     assert_eq!(found, Vec::<String>::new());
 
     // The same search finds each where it is, and one that is planted in each of its forms.
-    let nowhere = stage.path().join("nowhere");
-    for canary in made(&secrets) {
-        assert!(
-            !hits_below(std::slice::from_ref(&canary), &secrets, &nowhere).is_empty(),
-            "{}",
-            canary.name
-        );
+    for canary in &stored {
+        let of_one = std::slice::from_ref(canary);
+        assert!(!hits_below(of_one, &secrets, &[]).is_empty(), "{}", canary.name);
     }
     for canary in &canaries {
         for form in &canary.forms {
             let planted = data.join("logs/planted.log");
             std::fs::write(&planted, [b"{\"message\":\"", form.as_slice(), b"\"}\n"].concat()).unwrap();
-            let found = hits_below(std::slice::from_ref(canary), &data.join("logs"), &secrets);
+            let found = hits_below(std::slice::from_ref(canary), &data.join("logs"), &stores);
             assert_eq!(found.len(), 1, "{}: {found:?}", canary.name);
         }
     }

@@ -37,11 +37,17 @@ impl Stage {
     }
 
     pub(crate) async fn start(&self) -> (System, FrontDoor) {
+        self.start_with(Vec::new()).await
+    }
+
+    /// Starts with settings of its services that differ.
+    pub(crate) async fn start_with(&self, variables: Vec<(&'static str, String)>) -> (System, FrontDoor) {
         let launch = Launch {
             binary: PORTICO.into(),
             data_dir: self.data_dir(),
             policies: self.policies(),
             environment: "development",
+            variables,
         };
         let system = System::start(launch).await.unwrap();
         let door = FrontDoor::of(system.endpoints()).unwrap();

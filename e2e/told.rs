@@ -1,5 +1,7 @@
 //! What the control plane states reaches the gateways, which are seen by operators.
 
+use std::time::{Duration, Instant};
+
 use reqwest::Method;
 use serde_json::{Value, json};
 use trial::edge::eventually;
@@ -79,6 +81,60 @@ async fn a_session_that_has_ended_is_refused_at_once_and_soon_by_the_gateway_its
         "{metrics}"
     );
     assert_eq!(me(&door, &stayer).await.unwrap().0, 200);
+    system.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sessions_ended_from_another_device_are_refused_by_the_core_at_once_and_by_every_gateway_soon() {
+    let stage = Stage::new();
+    let (system, door) = stage.start().await;
+    let (_gateway, second) = member::start(&stage, &system, "edge-2", json!({})).await;
+    let phone = door.sign_up().await.unwrap();
+    let again = async |door: &FrontDoor| door.log_in(&phone.email, &phone.password).await.unwrap();
+    let (laptop, tablet) = (again(&second).await, again(&door).await);
+    for device in [&phone, &laptop, &tablet] {
+        assert_eq!(me(&second, device).await.unwrap().0, 200);
+    }
+
+    let seen = phone
+        .get("/api/v1/me/sessions")
+        .await
+        .unwrap()
+        .expect(200)
+        .unwrap();
+    let seen = seen.body["data"].as_array().unwrap().clone();
+    let current: Vec<_> = seen.iter().map(|session| &session["current"]).collect();
+    assert_eq!(current, [false, false, true], "the last used first");
+    for session in &seen {
+        assert_eq!(session["network"], "127.0.0.0/24", "as the gateway says");
+    }
+
+    let laptops = format!("/{}", seen[1]["id"].as_str().unwrap());
+    for (ended, which) in [(&laptop, laptops.as_str()), (&tablet, "?keep=current")] {
+        let path = format!("/api/v1/me/sessions{which}");
+        let bearer = format!("Bearer {}", phone.tokens.access);
+        let headers = [("authorization", bearer.as_str())];
+        let answer = door.call(Method::DELETE, &path, &headers, None).await.unwrap();
+        let answered = Instant::now();
+        assert!(answer.status.is_success(), "{}", answer.body);
+        // Whoever is asked first: nothing is accepted behind the answer.
+        assert_eq!(me(&second, ended).await.unwrap().0, 401);
+        tokio::join!(gone(&door, ended), gone(&second, ended));
+        let took = answered.elapsed();
+        assert!(took < Duration::from_secs(1), "it took {took:?}");
+        let body = json!({"refresh_token": ended.tokens.refresh});
+        let refreshed = door.post("/api/v1/auth/refresh", &body).await.unwrap();
+        assert_eq!(refreshed.status, 401, "{}", refreshed.body);
+    }
+    let laptop = again(&second).await;
+    let form = json!({"current_password": phone.password, "new_password": "a quartz lagoon at noon"});
+    let changed = phone.post("/api/v1/me/password", None, &form).await.unwrap();
+    changed.expect(204).unwrap();
+    assert_eq!(me(&second, &laptop).await.unwrap().0, 401);
+    tokio::join!(gone(&door, &laptop), gone(&second, &laptop));
+    for door in [&door, &second] {
+        assert_eq!(me(door, &phone).await.unwrap().0, 200);
+    }
     system.stop().await.unwrap();
 }
 

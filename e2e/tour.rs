@@ -42,6 +42,8 @@ async fn the_printed_tour_runs_from_its_first_line_to_its_last() {
     for expected in [
         "\"status\":\"accepted\"",
         "\"access_token\":\"",
+        "Subject: Please confirm your e-mail address",
+        "\n204\n",
         "checking acc_",
         "\"kind\":\"deposit\"",
         "\"from_account_id\":\"acc_",

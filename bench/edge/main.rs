@@ -43,6 +43,9 @@ struct Arguments {
     /// Measure only rows whose name holds this
     #[arg(long, default_value = "")]
     only: String,
+    /// Leave out nginx, haproxy and pingora alone
+    #[arg(long)]
+    alone: bool,
 }
 
 fn main() -> anyhow::Result<()> {
@@ -51,11 +54,14 @@ fn main() -> anyhow::Result<()> {
     let site = Site::make(arguments.tokens)?;
     let _upstream = site.upstream()?;
     let mut out = std::io::stdout();
-    let mut candidates = vec![Candidate::nginx(&site)?, Candidate::haproxy(&site)?];
-    if arguments.bare.exists() {
-        candidates.push(Candidate::bare(&site, &arguments.bare)?);
-    } else {
-        writeln!(out, "no bare proxy at {}: left out\n", arguments.bare.display())?;
+    let mut candidates = Vec::new();
+    if !arguments.alone {
+        candidates.extend([Candidate::nginx(&site)?, Candidate::haproxy(&site)?]);
+        if arguments.bare.exists() {
+            candidates.push(Candidate::bare(&site, &arguments.bare)?);
+        } else {
+            writeln!(out, "no bare proxy at {}: left out\n", arguments.bare.display())?;
+        }
     }
     for features in Features::EACH {
         candidates.push(Candidate::portico(&site, &arguments.binary, features)?);

@@ -85,12 +85,12 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // nginx and haproxy end their children on SIGTERM; pingora would wait for minutes.
+        // All of them end at once on SIGINT, with their children; on SIGTERM pingora alone would wait for minutes.
         if let Some(id) = i32::try_from(self.0.id())
             .ok()
             .and_then(rustix::process::Pid::from_raw)
         {
-            let _ = rustix::process::kill_process(id, rustix::process::Signal::TERM);
+            let _ = rustix::process::kill_process(id, rustix::process::Signal::INT);
         }
         let deadline = Instant::now() + STOP_WITHIN;
         while matches!(self.0.try_wait(), Ok(None)) && Instant::now() < deadline {

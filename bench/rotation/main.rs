@@ -83,6 +83,9 @@ impl Arguments {
             Turn::CrashAfterCommit,
             Turn::Stopped(Duration::from_secs(15)),
             Turn::DatabaseRestart,
+            Turn::DatabaseCrash,
+            Turn::GatewayCrashes,
+            Turn::GatewayAway,
             Turn::Revocation,
             Turn::Reinstatement,
             Turn::UnknownKeys(self.unknown_keys, Duration::from_secs(20)),
@@ -102,7 +105,10 @@ impl Arguments {
             connections: 4,
             quiet: Duration::ZERO,
             every: Duration::from_secs(3),
-            turns: vec![Turn::Plain; 3],
+            turns: match control {
+                Control::Deaf => vec![Turn::GatewayAway],
+                _ => vec![Turn::Plain; 3],
+            },
             control: Some(control),
             ..self.rotations()
         };
@@ -143,12 +149,14 @@ async fn controls(
 ) -> anyhow::Result<String> {
     let lagging = arguments.control(Control::NoBarrier).await?;
     let short = arguments.control(Control::ShortVerification).await?;
+    let deaf = arguments.control(Control::Deaf).await?;
     let late = "no barrier, and a gateway that hears 10 s late";
     let mut rows = String::new();
     for (name, broken) in [
         (late, lagging.broken_at(LATE)),
         ("workers with key sets of their own", lagging.broken_at(WORKERS)),
         ("keys that retire before their tokens end", short.broken()),
+        ("a gateway that comes back with its disk alone", deaf.broken()),
     ] {
         if !broken.contains(&Invariant::NoValidTokenRefused) {
             faults.push(format!("control not seen: {name}"));

@@ -62,6 +62,7 @@ fn main() -> anyhow::Result<()> {
         data_dir: directory.path().join("data"),
         policies: std::path::absolute(&arguments.policies)?,
         environment: "development",
+        variables: Vec::new(),
     };
     let system = runtime.block_on(System::start(launch))?;
     let outcome = measure(&arguments, &runtime, &system);

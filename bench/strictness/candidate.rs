@@ -1,45 +1,68 @@
-//! The servers that are compared, each with its defaults and an upstream of its own.
+//! The servers that are compared, each with an upstream of its own.
 
 use std::fs;
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context as _, bail};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
+    KeyUsagePurpose,
+};
 use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
+use service_runtime::clock::Clock;
+use strictness::tokens::Algorithm;
 use strictness::{Recorder, Server};
 
 const START_WITHIN: Duration = Duration::from_secs(20);
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// A directory with a certificate for `localhost`.
+/// A directory with an authority and a certificate for `localhost`, as public servers have them.
 pub(crate) struct Site {
     directory: tempfile::TempDir,
-    certificate: String,
+    authority: String,
 }
 
 impl Site {
     pub(crate) fn make() -> anyhow::Result<Self> {
-        let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()])?;
+        let mut params = CertificateParams::new(Vec::<String>::new())?;
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        params.distinguished_name.push(DnType::CommonName, "Bench CA");
+        let authority = CertifiedIssuer::self_signed(params, KeyPair::generate()?)?;
+
+        let now = Clock::system().now();
+        let mut params = CertificateParams::new(vec!["localhost".to_owned()])?;
+        params.not_before = SystemTime::from(now - DAY).into();
+        params.not_after = SystemTime::from(now + 80 * DAY).into();
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        params.use_authority_key_identifier_extension = true;
+        let key = KeyPair::generate()?;
+        let certificate = params.signed_by(&key, &authority)?.pem();
+        let key = key.serialize_pem();
+
         let site = Self {
             directory: tempfile::tempdir()?,
-            certificate: made.cert.pem(),
+            authority: authority.pem(),
         };
-        let key = made.signing_key.serialize_pem();
-        site.write("tls/gateway.pem", &site.certificate)?;
+        site.write("authority.pem", &site.authority)?;
+        fs::create_dir_all(site.path("keys"))?;
+        site.write("tls/gateway.pem", &certificate)?;
         site.write("tls/gateway.key", &key)?;
-        site.write("both.pem", &format!("{}{key}", site.certificate))?;
+        site.write("both.pem", &format!("{certificate}{key}"))?;
         Ok(site)
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
     }
 
-    fn write(&self, name: &str, text: &str) -> anyhow::Result<PathBuf> {
+    pub(crate) fn write(&self, name: &str, text: &str) -> anyhow::Result<PathBuf> {
         let path = self.path(name);
         fs::create_dir_all(path.parent().unwrap_or_else(|| Path::new("/")))?;
         fs::write(&path, text)?;
@@ -51,8 +74,8 @@ impl Site {
 pub(crate) struct Candidate {
     pub(crate) name: &'static str,
     pub(crate) upstream: Recorder,
-    address: SocketAddr,
-    certificate: String,
+    pub(crate) port: u16,
+    authority: String,
     process: Child,
 }
 
@@ -75,7 +98,7 @@ impl Candidate {
         upstream: Recorder,
         command: &mut Command,
     ) -> anyhow::Result<Self> {
-        let log = fs::File::create(site.path(&format!("{name}.err")))?;
+        let log = fs::File::create(site.path(&format!("{port}.err")))?;
         let process = command
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -85,14 +108,14 @@ impl Candidate {
         let mut candidate = Self {
             name,
             upstream,
-            address: SocketAddr::from(([127, 0, 0, 1], port)),
-            certificate: site.certificate.clone(),
+            port,
+            authority: site.authority.clone(),
             process,
         };
         let deadline = Instant::now() + START_WITHIN;
-        while tokio::net::TcpStream::connect(candidate.address).await.is_err() {
+        while tokio::net::TcpStream::connect(candidate.address()).await.is_err() {
             if candidate.process.try_wait()?.is_some() || Instant::now() > deadline {
-                let said = fs::read_to_string(site.path(&format!("{name}.err")))?;
+                let said = fs::read_to_string(site.path(&format!("{port}.err")))?;
                 bail!("{name} does not listen: {said}");
             }
             tokio::task::yield_now().await;
@@ -100,31 +123,36 @@ impl Candidate {
         Ok(candidate)
     }
 
+    fn address(&self) -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], self.port))
+    }
+
     /// A client that speaks this protocol.
     pub(crate) fn server(&self, protocol: &[u8]) -> anyhow::Result<Server> {
         let mut roots = RootCertStore::empty();
-        roots.add(CertificateDer::from_pem_slice(self.certificate.as_bytes())?)?;
+        roots.add(CertificateDer::from_pem_slice(self.authority.as_bytes())?)?;
         let mut tls = ClientConfig::builder()
             .with_root_certificates(roots)
             .with_no_client_auth();
         tls.alpn_protocols = vec![protocol.to_vec()];
         Ok(Server {
-            address: self.address,
+            address: self.address(),
             tls: Arc::new(tls),
         })
     }
 
-    pub(crate) async fn nginx(site: &Site) -> anyhow::Result<Self> {
+    /// nginx with these lines about TLS in its server.
+    pub(crate) async fn nginx(name: &'static str, site: &Site, tls: &str) -> anyhow::Result<Self> {
         let (port, upstream) = (free_port()?, Recorder::start().await?);
         let text = format!(
-            "daemon off; pid {0}/nginx.pid; error_log stderr crit;
+            "daemon off; pid {0}/{port}.pid; error_log stderr crit;
 events {{ }}
 http {{
   access_log off; client_header_timeout 1s; client_body_timeout 1s;
   upstream core {{ server {1}; keepalive 8; }}
   server {{
     listen 127.0.0.1:{port} ssl http2; server_name localhost;
-    ssl_certificate {0}/tls/gateway.pem; ssl_certificate_key {0}/tls/gateway.key;
+    ssl_certificate {0}/tls/gateway.pem; ssl_certificate_key {0}/tls/gateway.key; {tls}
     location / {{ proxy_pass http://core; proxy_http_version 1.1; proxy_set_header Connection \"\"; proxy_set_header Host $host; }}
   }}
 }}
@@ -132,16 +160,24 @@ http {{
             site.directory.path().display(),
             upstream.address
         );
-        let file = site.write("nginx.conf", &text)?;
+        let file = site.write(&format!("{port}.conf"), &text)?;
         let mut command = Command::new("nginx");
         command.arg("-p").arg(site.directory.path()).arg("-c").arg(file);
-        Self::start("nginx", site, port, upstream, &mut command).await
+        Self::start(name, site, port, upstream, &mut command).await
     }
 
-    pub(crate) async fn haproxy(site: &Site) -> anyhow::Result<Self> {
+    /// haproxy with these lines in its global section, and these rules for each request.
+    pub(crate) async fn haproxy(
+        name: &'static str,
+        site: &Site,
+        global: &str,
+        rules: &str,
+    ) -> anyhow::Result<Self> {
         let (port, upstream) = (free_port()?, Recorder::start().await?);
         let text = format!(
-            "defaults
+            "global
+{global}
+defaults
   mode http
   timeout http-request 1s
   timeout client 2s
@@ -149,6 +185,7 @@ http {{
   timeout connect 1s
 frontend edge
   bind 127.0.0.1:{port} ssl crt {} alpn h2,http/1.1
+{rules}
   default_backend core
 backend core
   server core {}
@@ -156,50 +193,76 @@ backend core
             site.path("both.pem").display(),
             upstream.address
         );
-        let file = site.write("haproxy.cfg", &text)?;
+        let file = site.write(&format!("{port}.cfg"), &text)?;
         let mut command = Command::new("haproxy");
         command.arg("-db").arg("-q").arg("-f").arg(file);
-        Self::start("haproxy", site, port, upstream, &mut command).await
+        Self::start(name, site, port, upstream, &mut command).await
     }
 
-    pub(crate) async fn portico(site: &Site, binary: &Path) -> anyhow::Result<Self> {
+    /// The gateway, from this version of TLS on; with an algorithm, for tokens of an issuer whose keys are in a file of its
+    /// name.
+    pub(crate) async fn portico(
+        name: &'static str,
+        site: &Site,
+        binary: &Path,
+        min: &str,
+        tokens: Option<Algorithm>,
+    ) -> anyhow::Result<Self> {
         let (port, upstream) = (free_port()?, Recorder::start().await?);
-        site.write("policies/all.yaml", &policy(port, upstream.address))?;
+        let text = policy(port, upstream.address, min, tokens);
+        site.write(&format!("{port}/policies/all.yaml"), &text)?;
         let overlay = "version: 1\nenvironment: development\nhosts: [localhost]\n";
-        site.write("policies/environments/development.yaml", overlay)?;
+        site.write(&format!("{port}/policies/environments/development.yaml"), overlay)?;
         let settings = format!(
-            "policies_dir: {0}/policies\ncertificate_dir: {0}/tls\nstate_dir: {0}/state\nprivate_listen: 127.0.0.1:{1}\n",
+            "policies_dir: {0}/{port}/policies\ncertificate_dir: {0}/tls\nkey_dir: {0}/keys\nstate_dir: {0}/{port}/state\n\
+             private_listen: 127.0.0.1:{1}\nconnections: {{ handshakes_per_second: 0 }}\n",
             site.directory.path().display(),
             free_port()?
         );
-        let file = site.write("gateway.yaml", &settings)?;
+        let file = site.write(&format!("{port}/gateway.yaml"), &settings)?;
         let mut command = Command::new(binary);
         command
             .arg("gateway")
             .arg("--settings")
             .arg(file)
             .env("APP_ENV", "development");
-        Self::start("portico", site, port, upstream, &mut command).await
+        Self::start(name, site, port, upstream, &mut command).await
     }
 }
 
-fn policy(port: u16, upstream: SocketAddr) -> String {
-    let routes: String = [("GET", "/v1/items/{id}"), ("DELETE", "/v1/items/{id}"), ("POST", "/v1/items")]
-        .into_iter()
-        .map(|(method, path)| {
+fn policy(port: u16, upstream: SocketAddr, min: &str, tokens: Option<Algorithm>) -> String {
+    let (identity, auth) = match tokens.map(Algorithm::as_str) {
+        Some(name) => (
             format!(
-                "  {}_item: {{ match: {{ method: {method}, path: \"{path}\" }}, auth: none, because: \"HTTP is tried here\", upstream: core }}\n",
-                method.to_lowercase()
-            )
-        })
-        .collect();
+                "identity:
+  clients: {{ issuer: \"https://idp.example\", audiences: [bench], algorithms: [{name}], type: at+jwt, \
+                 max_lifetime: 15min, leeway: 1s, keys: \"file:{name}.jwks.json\" }}
+"
+            ),
+            "auth: clients, scopes: []",
+        ),
+        None => (String::new(), "auth: none, because: \"HTTP is tried here\""),
+    };
+    let routes: String = [
+        ("GET", "/v1/items/{id}"),
+        ("DELETE", "/v1/items/{id}"),
+        ("POST", "/v1/items"),
+    ]
+    .into_iter()
+    .map(|(method, path)| {
+        format!(
+            "  {}_item: {{ match: {{ method: {method}, path: \"{path}\" }}, {auth}, upstream: core }}\n",
+            method.to_lowercase()
+        )
+    })
+    .collect();
     format!(
         "version: 1
-listeners: {{ edge: {{ https: {{ bind: \"127.0.0.1:{port}\", tls: {{ min: \"1.3\", certificate: gateway }} }} }} }}
+listeners: {{ edge: {{ https: {{ bind: \"127.0.0.1:{port}\", tls: {{ min: \"{min}\", certificate: gateway }} }} }} }}
 hosts: [edge.example]
 upstreams:
   core: {{ address: \"http://{upstream}\", authorization: strip, timeouts: {{ connect: 1s, read: 2s, total: 4s }} }}
-headers:
+{identity}headers:
   api:
     set: {{ X-Content-Type-Options: nosniff }}
     remove: [Server, X-Powered-By]

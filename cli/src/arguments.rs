@@ -5,9 +5,12 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::argon2::Argon2Command;
+use crate::breach::BreachCommand;
 use crate::denials::{BlockCommand, RevokeCommand};
 use crate::fleet::FleetCommand;
 use crate::keys::{KekCommand, KeysCommand};
+use crate::mail::MailCommand;
 use crate::policy::{
     PolicyApproveArguments, PolicyHaltArguments, PolicyPublishArguments, PolicyRollbackArguments,
     RolloutArguments,
@@ -78,6 +81,15 @@ pub(crate) enum Command {
     /// See where secrets are, how old they are, and whether they can be had. Never a value.
     #[command(subcommand)]
     Secrets(SecretsCommand),
+    /// Make and check files of breached passwords.
+    #[command(subcommand)]
+    Breach(BreachCommand),
+    /// Find out what hashing a password may cost here.
+    #[command(subcommand)]
+    Argon2(Argon2Command),
+    /// Read what a system in development would have sent.
+    #[command(subcommand)]
+    Mail(MailCommand),
     /// Print the OpenAPI document of the core API.
     Openapi,
     /// Look for what is wrong on this machine, and say how to mend it.

@@ -92,6 +92,11 @@ impl DataDirectory {
         self.root.join("run")
     }
 
+    /// What core-api would have sent, one file each.
+    pub(crate) fn mail(&self) -> PathBuf {
+        self.root.join("mail")
+    }
+
     pub(crate) fn postgres(&self) -> PathBuf {
         self.root.join("postgres")
     }

@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, fchown};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 
@@ -18,10 +18,34 @@ pub(crate) fn rewrite(path: &Path, expected: &[u8], content: &[u8]) -> anyhow::R
     exchange(path, expected, content).with_context(|| format!("cannot write {}", path.display()))
 }
 
-fn replace(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
+/// The same for content that is made piece by piece; when that fails, nothing is left.
+pub(crate) fn write_with<T>(
+    path: &Path,
+    mode: u32,
+    make: impl FnOnce(&mut File) -> anyhow::Result<T>,
+) -> anyhow::Result<T> {
+    let cannot = || format!("cannot write {}", path.display());
+    let draft = draft_of(path);
+    let mut file = create(&draft, mode).with_context(cannot)?;
+    let made = make(&mut file).and_then(|made| {
+        file.sync_all().with_context(cannot)?;
+        rename(&draft, path).with_context(cannot)?;
+        Ok(made)
+    });
+    if made.is_err() {
+        drop(fs::remove_file(&draft));
+    }
+    made
+}
+
+fn draft_of(path: &Path) -> PathBuf {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(".new");
-    let draft = path.with_file_name(name);
+    path.with_file_name(name)
+}
+
+fn replace(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
+    let draft = draft_of(path);
     let mut file = create(&draft, mode)?;
     file.write_all(content)?;
     file.sync_all()?;
@@ -73,6 +97,7 @@ fn create(draft: &Path, mode: u32) -> io::Result<File> {
 fn rename(draft: &Path, path: &Path) -> io::Result<()> {
     fs::rename(draft, path)?;
     match path.parent() {
+        Some(here) if here.as_os_str().is_empty() => File::open(".")?.sync_all(),
         Some(parent) => File::open(parent)?.sync_all(),
         None => Ok(()),
     }

@@ -3,7 +3,9 @@
 //!
 //! `main` is synchronous: each service builds its own runtime, and `up` starts child processes, never threads.
 
+mod argon2;
 mod arguments;
+mod breach;
 mod control_plane;
 mod data_directory;
 mod denials;
@@ -12,6 +14,7 @@ mod durable_file;
 mod fleet;
 mod http_client;
 mod keys;
+mod mail;
 mod migrate;
 mod openapi;
 mod output;
@@ -106,6 +109,9 @@ fn run(command: Command) -> anyhow::Result<Outcome> {
         Command::Block(command) => denials::block(&command),
         Command::User(command) => user::run(&command),
         Command::Secrets(command) => secrets::run(&command),
+        Command::Breach(command) => breach::run(&command),
+        Command::Argon2(command) => argon2::run(&command),
+        Command::Mail(command) => mail::run(&command),
         Command::Openapi => openapi::run(),
         Command::Doctor(arguments) => doctor::run(&arguments),
         Command::Prove(arguments) => prove::run(&arguments),

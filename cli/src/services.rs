@@ -1,7 +1,7 @@
 //! `portico gateway|control-plane|core-api`: reads the settings and hands over.
 
-use service_runtime::memory;
 use service_runtime::settings::{Environment, load_checked};
+use service_runtime::{memory, panics};
 
 use crate::Outcome;
 use crate::arguments::{GatewayArguments, GatewayCommand, ServiceArguments};
@@ -30,6 +30,7 @@ fn run_gateway(
     predecessor: Option<&gateway::Predecessor>,
 ) -> anyhow::Result<Outcome> {
     memory::keep_to_itself()?;
+    panics::leave_data_out();
     let environment = Environment::from_env()?;
     let settings = gateway::Settings::load(arguments.settings.as_deref())?;
     if arguments.check_settings {
@@ -42,6 +43,7 @@ fn run_gateway(
 
 pub(crate) fn control_plane(arguments: &ServiceArguments) -> anyhow::Result<Outcome> {
     memory::keep_to_itself()?;
+    panics::leave_data_out();
     let environment = Environment::from_env()?;
     let settings: control_plane::Settings = load_checked(
         "control-plane",
@@ -58,6 +60,7 @@ pub(crate) fn control_plane(arguments: &ServiceArguments) -> anyhow::Result<Outc
 
 pub(crate) fn core_api(arguments: &ServiceArguments) -> anyhow::Result<Outcome> {
     memory::keep_to_itself()?;
+    panics::leave_data_out();
     let environment = Environment::from_env()?;
     let settings: core_api::Settings = load_checked(
         "core-api",

@@ -705,3 +705,109 @@ fn a_report_that_is_lost_is_no_success() {
         assert!(said.contains("standard output"), "{arguments:?}: {said}");
     }
 }
+
+/// A list as Have I Been Pwned publishes it: `password` and `hunter2`, sorted by SHA-1.
+const BREACHED: &str =
+    "5BAA61E4C9B93F3F0682250B6CF8331B7EE68FD8:9545824\r\nF3BBBD66A63D4BF1747940578EC3D0103530E21D:17043\r\n";
+
+#[test]
+fn a_file_of_breached_passwords_is_made_whole_or_not_at_all() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name).display().to_string();
+    fs::write(path("list"), BREACHED).unwrap();
+    let build = |list: &str| {
+        portico(&[
+            "breach",
+            "build",
+            "--in",
+            list,
+            "--min-count",
+            "20000",
+            "--out",
+            &path("breached"),
+        ])
+    };
+    let made = build(&path("list"));
+    assert_eq!(made.code, Some(0), "{}", made.err);
+    assert!(
+        made.out.contains("1 of 2 passwords, seen 20000 times or more"),
+        "{}",
+        made.out
+    );
+    let checked = portico(&["breach", "check", &path("breached")]);
+    assert_eq!(checked.code, Some(0), "{}", checked.err);
+    assert!(checked.out.contains("whole; 1 passwords"), "{}", checked.out);
+
+    // A bad line is told, and the file from before stays.
+    let before = fs::read(path("breached")).unwrap();
+    fs::write(path("bad"), format!("{BREACHED}x\n{BREACHED}")).unwrap();
+    let refused = build(&path("bad"));
+    assert_eq!(refused.code, Some(1));
+    for fault in [
+        "line 3: is too short",
+        "line 4: is out of order",
+        "3 bad lines; nothing was written",
+    ] {
+        assert!(refused.err.contains(fault), "{}", refused.err);
+    }
+    assert_eq!(fs::read(path("breached")).unwrap(), before);
+    assert_eq!(
+        fs::read_dir(directory.path()).unwrap().count(),
+        3,
+        "no draft is left"
+    );
+
+    fs::write(path("damaged"), &before[..before.len() - 1]).unwrap();
+    let damaged = portico(&["breach", "check", &path("damaged")]);
+    assert_eq!(damaged.code, Some(2), "{}", damaged.out);
+    assert!(damaged.err.contains("is damaged"), "{}", damaged.err);
+    assert_eq!(build(&path("nowhere")).code, Some(2));
+}
+
+#[test]
+fn passwords_are_looked_up_from_standard_input_and_never_printed() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name).display().to_string();
+    fs::write(path("list"), BREACHED).unwrap();
+    let made = portico(&[
+        "breach",
+        "build",
+        "--in",
+        &path("list"),
+        "--out",
+        &path("breached"),
+    ]);
+    assert_eq!(made.code, Some(0), "{}", made.err);
+    let asked = |passwords: &str| {
+        fs::write(path("passwords"), passwords).unwrap();
+        let output = Command::new(env!("CARGO_BIN_EXE_portico"))
+            .args(["breach", "check", &path("breached"), "--stdin"])
+            .stdin(fs::File::open(path("passwords")).unwrap())
+            .output()
+            .unwrap();
+        (output.status.code(), String::from_utf8(output.stdout).unwrap())
+    };
+    let (code, said) = asked("a quartz lagoon\nhunter2\r\npassword");
+    assert_eq!(code, Some(1));
+    assert!(
+        said.contains("line 2: breached\nline 3: breached\n") && !said.contains("hunter2"),
+        "{said}"
+    );
+    assert_eq!(asked("a quartz lagoon\n").0, Some(0));
+}
+
+#[test]
+fn calibration_prints_settings_that_core_api_takes() {
+    let said = portico(&["argon2", "calibrate", "--target", "1ms"]);
+    assert_eq!(said.code, Some(1), "no machine is that fast: {}", said.out);
+    assert!(
+        said.out
+            .starts_with("password:\n  memory_kib: 19456\n  iterations: 2\n"),
+        "{}",
+        said.out
+    );
+    assert_eq!(
+        portico(&["argon2", "calibrate", "--target", "soon"]).code,
+        Some(2)
+    );
+}

@@ -142,6 +142,12 @@ fn a_token_is_judged_as_if_its_signature_were_good_and_the_answer_says_so() {
         (json!({"iat": now() + 500}), "issued_in_future", "in the future"),
         (json!({"nbf": now() + 500}), "not_yet_valid", "before"),
         (json!({"sub": 7}), "claims", "claim"),
+        (json!({"cnf": {"jkt": "x"}}), "binding", "another way"),
+        (
+            json!({"cnf": {"x5t#S256": "A".repeat(43)}}),
+            "unproven",
+            "shows no certificate",
+        ),
     ] {
         let refused = explained(&accounts(&token(&header(), &claims(now(), &change))));
         assert_eq!(refused["status"], 401, "{change}");

@@ -7,11 +7,11 @@ use trial::edge::{Fleet, Network};
 #[tokio::test(flavor = "current_thread")]
 async fn a_fleet_that_loses_a_gateway_a_core_its_store_and_links_does_what_the_policy_says() {
     if let Some(reason) = Network::impossible() {
-        eprintln!("SKIPPED: no network namespaces here: {reason}");
+        skips::skip(format_args!("no network namespaces here: {reason}"));
         return;
     }
     if let Some(part) = Fleet::leaves_out() {
-        eprintln!("SKIPPED in part: {part}");
+        skips::skip(part);
     }
     let mut fleet = Fleet::start(env!("CARGO_BIN_EXE_portico").as_ref())
         .await

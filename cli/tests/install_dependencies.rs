@@ -169,7 +169,7 @@ fn with_nothing_to_install_no_package_manager_runs() {
 }
 
 #[test]
-fn tests_want_a_compiler_for_cpp_a_browser_redis_iproute2_faketime_and_an_acme_server() {
+fn tests_want_compilers_a_browser_redis_a_mail_server_iproute2_faketime_python_and_an_acme_server() {
     let machine = Machine::new(1000);
     machine.package_manager("apt-get");
     machine.has_postgresql();
@@ -182,12 +182,21 @@ fn tests_want_a_compiler_for_cpp_a_browser_redis_iproute2_faketime_and_an_acme_s
     assert_eq!(code, Some(1), "{said}");
     assert!(
         said.contains(
-            "sudo apt-get install g++ redis-server chromium chromium-driver iproute2 faketime pebble\n"
+            "sudo apt-get install g++ redis-server python3-aiosmtpd chromium chromium-driver iproute2 faketime python3-venv pebble\n"
         ),
         "{said}"
     );
 
-    for name in ["c++", "chromedriver", "redis-server", "ip", "faketime", "pebble"] {
+    for name in [
+        "c++",
+        "aiosmtpd",
+        "chromedriver",
+        "redis-server",
+        "ip",
+        "faketime",
+        "python3",
+        "pebble",
+    ] {
         machine.program(name, "exit 0");
     }
     assert_eq!(machine.run_with(&["--tests"]), (Some(0), String::new()));
@@ -198,7 +207,17 @@ fn the_redis_server_of_the_tests_does_not_start_with_the_machine() {
     let machine = Machine::new(0);
     machine.package_manager("apt-get");
     machine.has_postgresql();
-    for name in ["cmake", "cc", "c++", "chromedriver", "ip", "faketime", "pebble"] {
+    for name in [
+        "cmake",
+        "cc",
+        "c++",
+        "aiosmtpd",
+        "chromedriver",
+        "ip",
+        "faketime",
+        "python3",
+        "pebble",
+    ] {
         machine.program(name, "exit 0");
     }
     let log = machine.at("log");

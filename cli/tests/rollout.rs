@@ -39,7 +39,8 @@ async fn no_request_fails_nothing_forged_is_taken_over_and_harm_stays_with_one_g
     assert_eq!(
         rows,
         [
-            "T-P1", "T-P2", "T-P1", "T-P1", "T-P1", "T-P3", "T-P4", "T-P5", "T-P5", "T-P6", "T-P7"
+            "T-P1", "T-P2", "T-P1", "T-P1", "T-P1", "T-P1", "T-P1", "T-P3", "T-P4", "T-P5", "T-P5", "T-P6",
+            "T-P7"
         ]
     );
 }

@@ -56,6 +56,54 @@ async fn no_valid_token_is_refused_and_no_ended_key_accepted_whatever_fails_duri
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_gateway_that_is_killed_at_any_step_comes_back_with_the_right_keys_and_holds_nobody_up_for_ever() {
+    let rotations = Rotations {
+        turns: vec![Turn::GatewayCrashes, Turn::GatewayAway],
+        ..rotations()
+    };
+    let report = rotations.run(|line| println!("{line}")).await.unwrap();
+    println!("{report}");
+    assert_eq!(report.faults(), Vec::<String>::new());
+    assert_eq!((report.rotations, report.gateway_deaths), (11, 9));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gateway_that_comes_back_with_its_disk_alone_refuses_valid_tokens_and_takes_those_of_ended_keys() {
+    let rotations = Rotations {
+        control: Some(Control::Deaf),
+        turns: vec![Turn::GatewayAway],
+        ..rotations()
+    };
+    let report = rotations.run(|line| println!("{line}")).await.unwrap();
+    let broken = report.broken_at(0);
+    for invariant in [
+        Invariant::NoValidTokenRefused,
+        Invariant::NoRetiredKeyAccepted,
+        Invariant::PublishedBeforeActive,
+    ] {
+        assert!(broken.contains(&invariant), "{invariant} holds: {report}");
+    }
+    for other in [1, 2] {
+        assert!(report.broken_at(other).is_empty(), "gateway {other}: {report}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_postgresql_is_restarted_and_crashes_a_log_in_is_done_or_asked_to_come_again() {
+    let rotations = Rotations {
+        log_ins: 150,
+        every: Duration::from_secs(1),
+        turns: [Turn::DatabaseRestart, Turn::DatabaseCrash].repeat(3),
+        ..rotations()
+    };
+    let report = rotations.run(|line| println!("{line}")).await.unwrap();
+    println!("{report}");
+    assert_eq!(report.faults(), Vec::<String>::new());
+    let statuses: Vec<u16> = report.log_ins.into_keys().collect();
+    assert_eq!(statuses, [200, 503]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn without_the_barrier_valid_tokens_are_refused_by_a_gateway_and_by_a_worker_that_lag() {
     let rotations = Rotations {
         control: Some(Control::NoBarrier),

@@ -344,7 +344,7 @@ async fn a_new_process_waits_until_it_is_ready_and_ends_with_the_old_one() {
 #[tokio::test]
 async fn only_its_user_and_root_may_upgrade_a_gateway() {
     if !rustix::process::geteuid().is_root() {
-        eprintln!("SKIPPED: only root can ask as another user");
+        skips::skip("only root can ask as another user");
         return;
     }
     let stage = Stage::start().await;

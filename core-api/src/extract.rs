@@ -94,11 +94,11 @@ fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, BodyFault> {
             line: error.line(),
             column: error.column(),
         })?;
-        return Err(BodyFault::Shape(FieldError {
-            pointer: String::new(),
-            code: "invalid_type".to_owned(),
-            detail: "must be an object".to_owned(),
-        }));
+        return Err(BodyFault::Shape(FieldError::new(
+            "",
+            "invalid_type",
+            "must be an object",
+        )));
     }
     let mut deserializer = serde_json::Deserializer::from_slice(body);
     let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
@@ -155,11 +155,7 @@ fn shape_fault(path: &ErrorPath, message: &str) -> FieldError {
             pointer.push_str(&last);
         }
     }
-    FieldError {
-        pointer,
-        code: code.to_owned(),
-        detail,
-    }
+    FieldError::new(pointer, code, detail)
 }
 
 /// What serde calls by the names of Rust's types.
@@ -237,20 +233,14 @@ where
 
 /// A fault of a query parameter; its pointer is `/query/<name>`.
 pub(crate) fn parameter_error(name: &str, code: &str, detail: &str) -> FieldError {
-    FieldError {
-        pointer: format!("/query/{}", escape(name)),
-        code: code.to_owned(),
-        detail: detail.to_owned(),
-    }
+    FieldError::new(format!("/query/{}", escape(name)), code, detail)
 }
 
 /// Everything that is wrong with a request, in one answer: 422.
 pub(crate) fn invalid(errors: Vec<FieldError>) -> Problem {
     errors
         .into_iter()
-        .fold(Problem::new(catalogue::VALIDATION_FAILED), |problem, error| {
-            problem.field_error(error.pointer, error.code, error.detail)
-        })
+        .fold(Problem::new(catalogue::VALIDATION_FAILED), Problem::fault)
 }
 
 #[cfg(test)]

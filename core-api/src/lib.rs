@@ -16,6 +16,7 @@ mod idempotency;
 mod identity;
 mod ids;
 mod ledger;
+mod mail;
 mod metrics;
 mod money;
 mod page;
@@ -28,10 +29,11 @@ mod state;
 mod tests;
 mod transfers;
 
-pub use identity::PolicyReader;
+pub use identity::{Calibration, PolicyReader, calibrate};
 pub use run::{run, unlock};
 pub use settings::Settings;
 
+use database::Failure;
 use problem::{Problem, catalogue};
 
 /// The OpenAPI 3.1 document of this API.
@@ -41,24 +43,12 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
 }
 
 /// What a client is told when a query fails: to come back when the database is away or busy, nothing when it is our fault.
+/// Whether it was done is not known when the connection broke off, so that this is for what may be done twice; anything else
+/// says more.
 pub(crate) fn database_problem(error: sqlx::Error) -> Problem {
-    let code = error
-        .as_database_error()
-        .and_then(|database| database.code().map(std::borrow::Cow::into_owned));
-    let away = matches!(
-        error,
-        sqlx::Error::Io(_)
-            | sqlx::Error::Tls(_)
-            | sqlx::Error::PoolTimedOut
-            | sqlx::Error::PoolClosed
-            | sqlx::Error::WorkerCrashed
-    );
-    let busy = code.is_some_and(|code| {
-        matches!(code.as_str(), "40P01" | "40001" | "55P03" | "57014" | "23505")
-            || ["57P", "08", "53"].iter().any(|class| code.starts_with(class))
-    });
-    if away || busy {
-        tracing::warn!(%error, "the database is away or busy");
+    let failure = Failure::of(&error);
+    if failure.passes() {
+        tracing::warn!(%error, ?failure, "the database is away or busy");
         Problem::new(catalogue::UNAVAILABLE)
             .detail("the database is away or busy")
             .retry_after(1)

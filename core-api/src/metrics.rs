@@ -18,9 +18,23 @@ struct Metrics {
     batch_seconds: Histogram,
     batch_retries: IntCounter,
     queue_refusals: IntCounter,
-    hash_queue_depth: IntGauge,
-    hash_shed: IntCounter,
+    passwords: PasswordMetrics,
     purged: IntCounter,
+    mails: IntCounterVec,
+    mails_waiting: IntGauge,
+    mail_oldest_seconds: IntGauge,
+    mails_dead: IntGauge,
+}
+
+/// What is counted of passwords.
+struct PasswordMetrics {
+    hash_queue_depth: IntGauge,
+    hash_inflight: IntGauge,
+    hash_wait_seconds: Histogram,
+    hash_seconds: Histogram,
+    hash_shed: IntCounterVec,
+    breach_entries: IntGauge,
+    breach_loads: IntCounterVec,
 }
 
 static METRICS: LazyLock<Option<Metrics>> = LazyLock::new(|| match register() {
@@ -77,10 +91,7 @@ fn register() -> prometheus::Result<Metrics> {
             )
             .buckets(vec![1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0]),
         )?,
-        batch_seconds: Histogram::with_opts(
-            HistogramOpts::new("portico_posting_batch_seconds", "Time of one posting statement.")
-                .buckets(service_runtime::metrics::LATENCY_SECONDS.to_vec()),
-        )?,
+        batch_seconds: seconds("portico_posting_batch_seconds", "Time of one posting statement.")?,
         batch_retries: IntCounter::new(
             "portico_posting_retries_total",
             "Posting statements that were tried again.",
@@ -89,18 +100,22 @@ fn register() -> prometheus::Result<Metrics> {
             "portico_posting_queue_refusals_total",
             "Movements refused because the posting queue was full.",
         )?,
-        hash_queue_depth: IntGauge::new(
-            "portico_hash_queue_depth",
-            "Requests that wait for a password hash.",
-        )?,
-        hash_shed: IntCounter::new(
-            "portico_hash_shed_total",
-            "Requests refused because password hashing was full.",
-        )?,
+        passwords: PasswordMetrics::register()?,
         purged: IntCounter::new(
             "portico_idempotency_purged_total",
             "Expired idempotency records removed.",
         )?,
+        mails: counters(
+            "portico_mails_total",
+            "Tries to send a mail by result: sent, dropped, failed, dead.",
+            &["result"],
+        )?,
+        mails_waiting: IntGauge::new("portico_mails_waiting", "Mails in the queue.")?,
+        mail_oldest_seconds: IntGauge::new(
+            "portico_mail_oldest_seconds",
+            "For how long the oldest mail in the queue has waited.",
+        )?,
+        mails_dead: IntGauge::new("portico_mails_dead", "Mails that nobody tries to send any more.")?,
     };
     let registry = registry();
     registry.register(Box::new(metrics.active_users.clone()))?;
@@ -115,10 +130,60 @@ fn register() -> prometheus::Result<Metrics> {
     registry.register(Box::new(metrics.batch_seconds.clone()))?;
     registry.register(Box::new(metrics.batch_retries.clone()))?;
     registry.register(Box::new(metrics.queue_refusals.clone()))?;
-    registry.register(Box::new(metrics.hash_queue_depth.clone()))?;
-    registry.register(Box::new(metrics.hash_shed.clone()))?;
     registry.register(Box::new(metrics.purged.clone()))?;
+    registry.register(Box::new(metrics.mails.clone()))?;
+    registry.register(Box::new(metrics.mails_waiting.clone()))?;
+    registry.register(Box::new(metrics.mail_oldest_seconds.clone()))?;
+    registry.register(Box::new(metrics.mails_dead.clone()))?;
     Ok(metrics)
+}
+
+impl PasswordMetrics {
+    fn register() -> prometheus::Result<Self> {
+        let metrics = Self {
+            hash_queue_depth: IntGauge::new(
+                "portico_hash_queue_depth",
+                "Requests that wait for a password hash.",
+            )?,
+            hash_inflight: IntGauge::new(
+                "portico_hash_inflight",
+                "Passwords that are being hashed or compared.",
+            )?,
+            hash_wait_seconds: seconds(
+                "portico_hash_wait_seconds",
+                "Time from a place in the queue to a thread.",
+            )?,
+            hash_seconds: seconds("portico_hash_seconds", "Time of a thread for one password.")?,
+            hash_shed: counters(
+                "portico_hash_shed_total",
+                "Requests that got no password hash, by reason.",
+                &["reason"],
+            )?,
+            breach_entries: IntGauge::new(
+                "portico_breach_filter_entries",
+                "Breached passwords that are known; 0 without a file.",
+            )?,
+            breach_loads: counters(
+                "portico_breach_filter_loads_total",
+                "Files of breached passwords that were read, by outcome.",
+                &["outcome"],
+            )?,
+        };
+        let registry = registry();
+        registry.register(Box::new(metrics.hash_queue_depth.clone()))?;
+        registry.register(Box::new(metrics.hash_inflight.clone()))?;
+        registry.register(Box::new(metrics.hash_wait_seconds.clone()))?;
+        registry.register(Box::new(metrics.hash_seconds.clone()))?;
+        registry.register(Box::new(metrics.hash_shed.clone()))?;
+        registry.register(Box::new(metrics.breach_entries.clone()))?;
+        registry.register(Box::new(metrics.breach_loads.clone()))?;
+        Ok(metrics)
+    }
+}
+
+fn seconds(name: &str, help: &str) -> prometheus::Result<Histogram> {
+    let buckets = service_runtime::metrics::LATENCY_SECONDS.to_vec();
+    Histogram::with_opts(HistogramOpts::new(name, help).buckets(buckets))
 }
 
 fn counters(name: &str, help: &str, labels: &[&str]) -> prometheus::Result<IntCounterVec> {
@@ -186,14 +251,62 @@ pub(crate) fn queue_refusal() {
     with(|metrics| metrics.queue_refusals.inc());
 }
 
-pub(crate) fn hash_queue_depth(depth: i64) {
-    with(|metrics| metrics.hash_queue_depth.set(depth));
+pub(crate) fn hash_places(waiting: usize, running: usize) {
+    let count = |places: usize| i64::try_from(places).unwrap_or(i64::MAX);
+    with(|metrics| {
+        metrics.passwords.hash_queue_depth.set(count(waiting));
+        metrics.passwords.hash_inflight.set(count(running));
+    });
 }
 
-pub(crate) fn hash_shed() {
-    with(|metrics| metrics.hash_shed.inc());
+pub(crate) fn hash_waited(waited: std::time::Duration) {
+    with(|metrics| metrics.passwords.hash_wait_seconds.observe(waited.as_secs_f64()));
+}
+
+pub(crate) fn hash_took(took: std::time::Duration) {
+    with(|metrics| metrics.passwords.hash_seconds.observe(took.as_secs_f64()));
+}
+
+pub(crate) fn hash_shed(reason: &'static str) {
+    with(|metrics| metrics.passwords.hash_shed.with_label_values(&[reason]).inc());
+}
+
+pub(crate) fn breached_file_loaded(entries: u64) {
+    with(|metrics| {
+        metrics
+            .passwords
+            .breach_entries
+            .set(i64::try_from(entries).unwrap_or(i64::MAX));
+        metrics
+            .passwords
+            .breach_loads
+            .with_label_values(&["loaded"])
+            .inc();
+    });
+}
+
+pub(crate) fn breached_file_refused() {
+    with(|metrics| {
+        metrics
+            .passwords
+            .breach_loads
+            .with_label_values(&["refused"])
+            .inc();
+    });
 }
 
 pub(crate) fn purged(count: u64) {
     with(|metrics| metrics.purged.inc_by(count));
+}
+
+pub(crate) fn mail(result: &'static str) {
+    with(|metrics| metrics.mails.with_label_values(&[result]).inc());
+}
+
+pub(crate) fn mail_backlog(waiting: i64, oldest_s: i64, dead: i64) {
+    with(|metrics| {
+        metrics.mails_waiting.set(waiting);
+        metrics.mail_oldest_seconds.set(oldest_s);
+        metrics.mails_dead.set(dead);
+    });
 }

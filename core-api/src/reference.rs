@@ -13,11 +13,11 @@ pub(crate) fn parse(text: Option<String>) -> Result<Option<String>, FieldError> 
         {
             Ok(Some(text))
         }
-        Some(_) => Err(FieldError {
-            pointer: "/reference".to_owned(),
-            code: "invalid_value".to_owned(),
-            detail: "must have 1 to 140 characters and no control characters".to_owned(),
-        }),
+        Some(_) => Err(FieldError::new(
+            "/reference",
+            "invalid_value",
+            "must have 1 to 140 characters and no control characters",
+        )),
     }
 }
 

@@ -16,9 +16,10 @@ use service_runtime::{http, private, telemetry};
 use crate::cursor::CursorKey;
 use crate::identity::{Identity, PolicyFolder, PolicyReader};
 use crate::ledger::Poster;
+use crate::mail::Post;
 use crate::settings::Settings;
 use crate::state::AppState;
-use crate::{health, idempotency, identity, router};
+use crate::{health, idempotency, identity, mail, router};
 
 const SERVICE: &str = "core-api";
 /// How long background tasks may take to end.
@@ -108,6 +109,7 @@ async fn serve_state(settings: &Settings, state: AppState, shutdown: &Shutdown) 
     let kek = state.identity.keys.refuse_wrong_kek().await;
     kek.context("kek: not the key-encryption key that the signing keys were sealed under")?;
     start_jobs(settings, &state, shutdown);
+    mail::send_all(&settings.mail, &state.db, &state.post, shutdown).context("mail")?;
     let readiness = health::readiness(&state);
     let service = match &settings.tls {
         Some(tls) => Some(TlsService::bind(tls, state.clock.clone()).await?),
@@ -143,6 +145,7 @@ pub(crate) fn state(
     Ok(AppState {
         identity: Arc::new(Identity::start(settings, db.clone())?),
         poster: Poster::start(&db, &settings.posting, ttl_s, shutdown),
+        post: Post::new(settings.derivation_secrets()),
         cursors: Arc::new(cursor_key(settings)),
         clock,
         db,
@@ -151,7 +154,7 @@ pub(crate) fn state(
 
 /// Cursors of every secret that made some are read; the first makes new ones.
 fn cursor_key(settings: &Settings) -> CursorKey {
-    let mut secrets = settings.cursor_secrets().into_iter();
+    let mut secrets = settings.derivation_secrets().into_iter();
     let first = CursorKey::derive(secrets.next().unwrap_or_default());
     secrets.fold(first, CursorKey::accepting)
 }
@@ -166,12 +169,15 @@ fn start_jobs(settings: &Settings, state: &AppState, shutdown: &Shutdown) {
         keys_every,
         shutdown.clone(),
     ));
+    shutdown.spawn(identity::follow_breached_file(state.clone(), shutdown.clone()));
     shutdown.spawn(identity::count_active_users(state.db.clone(), shutdown.clone()));
     shutdown.spawn(identity::purge_gate(
         state.db.clone(),
         purge_every,
         shutdown.clone(),
     ));
+    shutdown.spawn(mail::count(state.db.clone(), shutdown.clone()));
+    shutdown.spawn(mail::purge(state.db.clone(), shutdown.clone()));
     shutdown.spawn(idempotency::purge_expired(
         state.db.clone(),
         purge_every,

@@ -7,11 +7,14 @@ use std::sync::Arc;
 use custody::{Keks, VersionedKey};
 use database::DatabaseSettings;
 use keyring::SealError;
+use passwords::Profile;
 use serde::Deserialize;
 use service_runtime::secrets::ServiceSecrets;
 use service_runtime::settings::{Environment, Providers, Secret, WrappingKey, providers_at_hand};
 use service_runtime::telemetry::TelemetrySettings;
 use service_runtime::tls::TlsSettings;
+
+pub use crate::mail::{MailSettings, SmtpSettings, SmtpTls};
 
 /// Settings of core-api.
 #[derive(Debug, Clone, Deserialize)]
@@ -42,6 +45,8 @@ pub struct Settings {
     pub sessions: SessionSettings,
     /// How passwords are hashed.
     pub password: PasswordSettings,
+    /// How mails leave.
+    pub mail: MailSettings,
     /// How movements of money are batched.
     pub posting: PostingSettings,
     /// How long answers are kept for repetition.
@@ -71,6 +76,7 @@ impl Default for Settings {
             tokens: TokenSettings::default(),
             sessions: SessionSettings::default(),
             password: PasswordSettings::default(),
+            mail: MailSettings::default(),
             posting: PostingSettings::default(),
             idempotency: IdempotencySettings::default(),
             telemetry: TelemetrySettings::default(),
@@ -135,14 +141,24 @@ pub struct PasswordSettings {
     pub iterations: u32,
     /// A secret that is mixed into every hash and is not in the database.
     pub pepper: Secret,
+    /// Further peppers: hashes made with one of them are understood, and renewed after a log-in.
+    pub peppers: Vec<Secret>,
     /// How many hashes run at once; 0 is one fewer than the cores, at least one and at most four.
     pub max_parallel: usize,
     /// How many requests may wait for a hash; more are answered 503.
     pub queue: usize,
+    /// How many of them may be of one client address (an IPv6 client is a /64), running ones included.
+    pub max_per_address: usize,
     /// How long a request waits for its hash, milliseconds; then 503.
     pub deadline_ms: u64,
-    /// Fewest characters of a new password.
+    /// What is asked of a new password.
+    pub profile: Profile,
+    /// Fewest characters of a new password, when more than the profile asks for.
     pub min_length: usize,
+    /// Words that no new password may contain, such as the bank's name.
+    pub context_words: Vec<String>,
+    /// The file of breached passwords that `portico breach build` has made. The profile `pci_staff` needs it.
+    pub breach_filter: Option<PathBuf>,
 }
 
 impl Default for PasswordSettings {
@@ -151,10 +167,15 @@ impl Default for PasswordSettings {
             memory_kib: 47_104,
             iterations: 2,
             pepper: Secret::default(),
+            peppers: Vec::new(),
             max_parallel: 0,
             queue: 32,
-            deadline_ms: 8_000,
-            min_length: 12,
+            max_per_address: 2,
+            deadline_ms: 2_000,
+            profile: Profile::Nist,
+            min_length: Profile::Nist.min_chars(),
+            context_words: vec!["portico".to_owned()],
+            breach_filter: None,
         }
     }
 }
@@ -233,9 +254,9 @@ impl Settings {
         Keks::new((self.kek_version, &self.kek), &self.keks)
     }
 
-    /// The secrets from which cursors are authenticated, the one that makes new ones first: the newest key-encryption key, or
-    /// the pepper where a version of that stays elsewhere.
-    pub(crate) fn cursor_secrets(&self) -> Vec<&[u8]> {
+    /// The secrets that keys of this service are derived from, for cursors and for mails in the queue; the one for what is
+    /// new first: the newest key-encryption key, or the pepper where a version of that stays elsewhere.
+    pub(crate) fn derivation_secrets(&self) -> Vec<&[u8]> {
         let listed = self.keks.iter().map(|kek| (kek.version, &kek.secret));
         let mut keks: Vec<_> = std::iter::once((self.kek_version, &self.kek))
             .chain(listed)
@@ -257,6 +278,11 @@ impl Settings {
             .with(&self.database.url)
             .with_key(&self.kek)
             .with(&self.password.pepper);
+        let secrets = (self.password.peppers.iter()).fold(secrets, ServiceSecrets::with);
+        let secrets = match &self.mail.smtp {
+            Some(smtp) => secrets.with(&smtp.password),
+            None => secrets,
+        };
         let secrets = (self.keks.iter()).fold(secrets, |secrets, kek| secrets.with_key(&kek.secret));
         match &self.telemetry.sentry_dsn {
             Some(dsn) => secrets.with(dsn),
@@ -277,6 +303,7 @@ impl Settings {
         faults.extend(self.tokens.faults());
         faults.extend(self.sessions.faults());
         faults.extend(self.password.faults());
+        faults.extend(self.mail.faults(environment));
         faults.extend(self.posting.faults());
         faults.extend(self.idempotency.faults());
         if environment == Environment::Production {
@@ -349,8 +376,23 @@ impl PasswordSettings {
                 "password.deadline_ms: must be between 1 and 9000",
             ),
             (
-                !(12..=64).contains(&self.min_length),
-                "password.min_length: must be between 12 and 64",
+                self.max_per_address == 0,
+                "password.max_per_address: must be above 0",
+            ),
+            (
+                self.peppers.iter().any(|pepper| pepper.expose().len() < 16),
+                "password.peppers: at least 16 characters each",
+            ),
+            (self.min_length > 64, "password.min_length: must be at most 64"),
+            (
+                self.context_words
+                    .iter()
+                    .any(|word| word.trim().chars().count() < 3),
+                "password.context_words: at least 3 characters each",
+            ),
+            (
+                self.profile.needs_filter() && self.breach_filter.is_none(),
+                "password.breach_filter: the profile pci_staff needs a file of breached passwords (portico breach build)",
             ),
         ])
     }
@@ -405,13 +447,17 @@ mod tests {
         };
         settings.database.url = Secret::from("postgres://localhost/portico".to_owned());
         settings.password.pepper = Secret::from("0123456789abcdef".to_owned());
+        settings.mail.smtp = Some(SmtpSettings {
+            host: "smtp.bank.example".to_owned(),
+            ..SmtpSettings::default()
+        });
         settings
     }
 
     #[test]
     fn the_defaults_are_fit_for_production_once_the_secrets_are_there() {
         assert_eq!(good().faults(Environment::Production), Vec::<String>::new());
-        assert_eq!(Settings::default().faults(Environment::Production).len(), 3);
+        assert_eq!(Settings::default().faults(Environment::Production).len(), 4);
     }
 
     #[test]
@@ -443,6 +489,30 @@ mod tests {
                 "{memory_kib} {iterations}"
             );
         }
+    }
+
+    #[test]
+    fn staff_need_a_file_of_breached_passwords() {
+        let mut settings = good();
+        settings.password.profile = Profile::PciStaff;
+        let faults = settings.faults(Environment::Development);
+        assert!(
+            faults.len() == 1 && faults[0].contains("breach_filter"),
+            "{faults:?}"
+        );
+        settings.password.breach_filter = Some(PathBuf::from("breached.bf16"));
+        assert_eq!(settings.faults(Environment::Production), Vec::<String>::new());
+    }
+
+    #[test]
+    fn bounds_of_passwords_are_checked() {
+        let mut settings = good();
+        let password = &mut settings.password;
+        password.max_per_address = 0;
+        password.min_length = 65;
+        password.peppers = vec![Secret::from("short".to_owned())];
+        password.context_words = vec!["ab".to_owned()];
+        assert_eq!(settings.faults(Environment::Development).len(), 4);
     }
 
     #[test]

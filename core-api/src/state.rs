@@ -9,6 +9,7 @@ use service_runtime::clock::Clock;
 use crate::cursor::CursorKey;
 use crate::identity::Identity;
 use crate::ledger::Poster;
+use crate::mail::Post;
 
 /// The shared state of the API; a clone is the same state.
 #[derive(Debug, Clone)]
@@ -21,6 +22,8 @@ pub(crate) struct AppState {
     pub(crate) identity: Arc<Identity>,
     /// The way to the ledger.
     pub(crate) poster: Poster,
+    /// The way to people's mailboxes.
+    pub(crate) post: Post,
     /// Page cursors.
     pub(crate) cursors: Arc<CursorKey>,
 }

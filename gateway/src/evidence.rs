@@ -3,7 +3,7 @@
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use keyring::TokenRefusal;
+use keyring::{CertificateHash, TokenRefusal};
 use policy::{Charge, ClientCertificate, Evidence, IdentityProvider, LimitStates, Principal, TokenFailure};
 
 use crate::connection::Connection;
@@ -28,7 +28,7 @@ impl Evidence for LiveEvidence<'_> {
         let accepted = self
             .shared
             .tokens
-            .check(rules, token, now)
+            .check(rules, token, now, |bound_to| self.has_shown(bound_to))
             .map_err(|reason| failure(provider, reason))?;
         let principal = accepted.principal.clone();
         // A request is decided once; a second token would be another request's.
@@ -49,6 +49,15 @@ impl Evidence for LiveEvidence<'_> {
 
     fn charge(&self, charges: &[Charge]) -> LimitStates {
         self.shared.limiter.charge(charges)
+    }
+}
+
+impl LiveEvidence<'_> {
+    /// Whether the connection was opened with this certificate, and it still stands (J33).
+    fn has_shown(&self, certificate: &CertificateHash) -> bool {
+        let tls = self.connection.and_then(|connection| connection.tls.as_ref());
+        let client = tls.and_then(|tls| tls.client.as_ref());
+        client.is_some_and(|client| client.hash() == certificate) && self.client_certificate().is_ok()
     }
 }
 

@@ -26,6 +26,7 @@ mod rate_limit;
 mod revocations;
 pub mod server;
 pub mod settings;
+mod since_boot;
 mod standstill;
 mod tls;
 mod tokens;

@@ -65,6 +65,7 @@ pub(crate) struct Metrics {
     pub(crate) limit_decisions: IntCounterVec,
     pub(crate) limit_keys: IntGauge,
     pub(crate) limit_store_up: IntGauge,
+    pub(crate) limit_store_gateways: IntGauge,
     pub(crate) limit_store_seconds: Histogram,
     pub(crate) limit_refunds_lost: IntCounter,
     pub(crate) refused_heads: IntCounterVec,
@@ -101,6 +102,7 @@ pub(crate) struct Metrics {
     pub(crate) revocations_heard_seconds: IntGauge,
     pub(crate) fleet_connected: IntGauge,
     pub(crate) standstills: IntCounter,
+    pub(crate) clock_offset: IntGauge,
     pub(crate) fleet_heard_seconds: IntGauge,
     pub(crate) fleet_state_ok: IntGauge,
     pub(crate) fleet_seq: IntGaugeVec,
@@ -159,6 +161,10 @@ impl Metrics {
             limit_store_up: gauge(
                 "portico_limit_store_up",
                 "1 when the store of shared limits answers, 0 when it is down or there is none.",
+            ),
+            limit_store_gateways: gauge(
+                "portico_limit_store_gateways",
+                "How many gateways count in the store of shared limits, as this one has heard.",
             ),
             limit_store_seconds: registered(built(Histogram::with_opts(
                 HistogramOpts::new(
@@ -325,6 +331,10 @@ impl Metrics {
             standstills: counter(
                 "portico_standstills_total",
                 "Times that the process stood still, and asked the control plane before it went on.",
+            ),
+            clock_offset: gauge(
+                "portico_clock_offset_ms",
+                "How far this clock is ahead of the control plane's, in milliseconds, at the least; beyond 30 s not ready.",
             ),
             fleet_heard_seconds: gauge(
                 "portico_fleet_age_seconds",

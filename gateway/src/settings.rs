@@ -242,6 +242,9 @@ pub struct LimitStoreSettings {
     pub prefix: String,
     /// A call must be answered within this time, in milliseconds; else the store counts as down.
     pub timeout_ms: u64,
+    /// How many gateways count in it, until the store has said for a minute that they are fewer: what a gateway knows that
+    /// starts while the store is down. It grants one part of so many of a limit with `on_store_down: local`.
+    pub gateways: u64,
 }
 
 impl Default for LimitStoreSettings {
@@ -255,6 +258,7 @@ impl Default for LimitStoreSettings {
             hash_key_file: PathBuf::new(),
             prefix: "portico".to_owned(),
             timeout_ms: 20,
+            gateways: 1,
         }
     }
 }
@@ -271,6 +275,9 @@ impl LimitStoreSettings {
         }
         if self.timeout_ms == 0 {
             faults.push("limit_store.timeout_ms: must be at least 1".to_owned());
+        }
+        if self.gateways == 0 {
+            faults.push("limit_store.gateways: must be at least 1".to_owned());
         }
         if self.prefix.is_empty() || self.prefix.contains(['{', '}']) {
             faults.push("limit_store.prefix: is a word without braces".to_owned());

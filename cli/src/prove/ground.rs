@@ -58,6 +58,7 @@ impl Ground {
             data_dir: directory.join("data"),
             policies: copy.clone(),
             environment: ENVIRONMENT,
+            variables: Vec::new(),
         };
         let system = System::start(launch).await?;
         let door = FrontDoor::of(system.endpoints())?;

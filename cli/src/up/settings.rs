@@ -25,6 +25,8 @@ pub(super) struct Inputs<'a> {
     pub(super) listen: &'a BTreeMap<String, SocketAddr>,
     /// Where the control plane tells its gateway what is stated.
     pub(super) members: SocketAddr,
+    /// What links in mails begin with.
+    pub(super) app_url: &'a str,
     /// Private addresses; port 0 until a service has picked one.
     pub(super) private: &'a BTreeMap<&'static str, SocketAddr>,
 }
@@ -70,6 +72,18 @@ fn newer_keks(inputs: &Inputs<'_>) -> Vec<Value> {
 
 fn core_api(inputs: &Inputs<'_>) -> Value {
     let is_relaxed = inputs.environment != Environment::Production;
+    let mut password = json!({"pepper": secret(&inputs.secrets.pepper)});
+    // Tests and demonstrations come from one address, on machines that do other things.
+    if is_relaxed && let Some(password) = password.as_object_mut() {
+        password.insert("max_per_address".to_owned(), 32.into());
+        password.insert("deadline_ms".to_owned(), 10_000.into());
+    }
+    // Production names its mail server in variables: CORE_API__MAIL__SMTP__HOST.
+    let mail = if is_relaxed {
+        json!({"directory": inputs.directory.mail(), "app_url": inputs.app_url})
+    } else {
+        json!({})
+    };
     json!({
         "socket": inputs.socket_directory.join("core-api.sock"),
         "private_listen": private(inputs, "core-api"),
@@ -77,8 +91,9 @@ fn core_api(inputs: &Inputs<'_>) -> Value {
         "database": {"url": secret(&inputs.secrets.core_url)},
         "kek": secret(&inputs.secrets.kek),
         "keks": newer_keks(inputs),
-        "password": {"pepper": secret(&inputs.secrets.pepper)},
         "policies_dir": inputs.policies,
+        "password": password,
+        "mail": mail,
         "self_service_cash": is_relaxed,
         "auto_activate": is_relaxed,
     })

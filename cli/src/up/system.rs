@@ -150,7 +150,9 @@ impl<'a> System<'a> {
 
     fn write_settings(&self) -> anyhow::Result<()> {
         let prepared = self.prepared;
+        let app_url = self.gateway_https();
         settings::write(&Inputs {
+            app_url: &app_url,
             directory: &prepared.directory,
             environment: prepared.environment,
             secrets: &prepared.secrets,
@@ -197,10 +199,14 @@ impl<'a> System<'a> {
         }
     }
 
+    fn gateway_https(&self) -> String {
+        format!("https://localhost:{}", self.prepared.https.port())
+    }
+
     /// Says where everything is: in `endpoints.json`, in a few lines, and in the tour.
     pub(super) fn announce(&self, after: Duration) -> anyhow::Result<()> {
         let prepared = self.prepared;
-        let https = format!("https://localhost:{}", prepared.https.port());
+        let https = self.gateway_https();
         let endpoints = Endpoints {
             gateway_https: https.clone(),
             gateway_http: prepared
@@ -226,6 +232,7 @@ impl<'a> System<'a> {
             ca: &prepared.ca_cert,
             program: &self.program,
             policies: &prepared.policies,
+            data: prepared.directory.root(),
             environment: prepared.environment.as_str(),
         }
         .script();

@@ -9,6 +9,7 @@ pub(super) struct Tour<'a> {
     pub(super) ca: &'a Path,
     pub(super) program: &'a Path,
     pub(super) policies: &'a Path,
+    pub(super) data: &'a Path,
     pub(super) environment: &'a str,
 }
 
@@ -21,6 +22,7 @@ impl Tour<'_> {
             .replace("@CA@", &quoted(self.ca))
             .replace("@PORTICO@", &quoted(self.program))
             .replace("@POLICIES@", &quoted(self.policies))
+            .replace("@DATA@", &quoted(self.data))
             .replace("@ENVIRONMENT@", self.environment)
     }
 }
@@ -37,6 +39,10 @@ login=$(api $url/api/v1/auth/login -d "{\"email\":\"$me\",\"password\":\"correct
 token=$(echo "$login" | field access_token)
 bearer="authorization: Bearer $token"
 once() { echo "idempotency-key: $(od -An -N16 -tx1 /dev/urandom | tr -d ' ')"; }
+
+# Every mail is a file here. What did the bank write? The link proves that the mailbox is yours, once.
+@PORTICO@ mail last --data-dir @DATA@ --to "$me"
+api -o /dev/null -w '%{http_code}' $url/api/v1/auth/email/verify -d "{\"token\":\"$(@PORTICO@ mail last --data-dir @DATA@ --to "$me" --token)\"}"
 
 # Open two accounts.
 checking=$(api $url/api/v1/accounts -H "$bearer" -d '{"product":"checking","currency":"EUR","name":"Daily"}' | field id)

@@ -1,5 +1,6 @@
 //! What a gateway fetches: statements by their digest, and the trust document in force.
 
+use axum::body::Bytes;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use fleet::Digest;
@@ -7,7 +8,7 @@ use http::{HeaderMap, HeaderValue, StatusCode, header};
 
 use super::error::FleetError;
 use super::member::Member;
-use super::store;
+use super::{envelopes, store};
 use crate::extract::Path;
 use crate::state::AppState;
 
@@ -38,10 +39,7 @@ async fn blob(state: &AppState, digest: &str, headers: &HeaderMap) -> Result<Res
     let Ok(digest) = digest.parse::<Digest>() else {
         return Err(unknown);
     };
-    let mut conn = state.db.acquire().await?;
-    let envelope = store::envelope(&mut conn, digest.as_bytes())
-        .await?
-        .ok_or(unknown)?;
+    let envelope = envelopes::envelope(state, digest).await?.ok_or(unknown)?;
     Ok(answer(
         envelope,
         digest,
@@ -62,10 +60,10 @@ pub(super) async fn show_trust(
         "no trust document is in force: `portico trust sign` makes one",
     ))?;
     let digest = Digest::of(&envelope);
-    Ok(answer(envelope, digest, "no-cache", &headers))
+    Ok(answer(envelope.into(), digest, "no-cache", &headers))
 }
 
-fn answer(envelope: Vec<u8>, digest: Digest, cache: &'static str, headers: &HeaderMap) -> Response {
+fn answer(envelope: Bytes, digest: Digest, cache: &'static str, headers: &HeaderMap) -> Response {
     let etag = format!("\"{digest}\"");
     let is_held = headers.get_all(header::IF_NONE_MATCH).iter().any(|held| {
         held.to_str()

@@ -89,8 +89,12 @@ impl From<FleetError> for Problem {
             FleetError::Crowded => Self::new(catalogue::UNAVAILABLE)
                 .detail("every stream is taken")
                 .retry_after(5),
-            FleetError::Database(error) if is_full(&error) => Self::new(LIST_FULL)
+            FleetError::Database(error) if breaks(&error, "denial_list_room") => Self::new(LIST_FULL)
                 .detail("take entries back, or revoke the subject or the key instead of single tokens"),
+            FleetError::Database(error) if breaks(&error, "denial_list_size") => Self::new(LIST_FULL).detail(
+                "the names in it are so long that it would be larger than gateways read: take entries back, or revoke the key \
+                 instead of single tokens",
+            ),
             FleetError::Database(error) => database_problem::of(error),
             error @ FleetError::Inconsistent(_) => Self::internal(error),
         }
@@ -103,8 +107,8 @@ impl IntoResponse for FleetError {
     }
 }
 
-fn is_full(error: &sqlx::Error) -> bool {
+fn breaks(error: &sqlx::Error, constraint: &str) -> bool {
     error
         .as_database_error()
-        .is_some_and(|error| error.constraint() == Some("denial_list_room"))
+        .is_some_and(|error| error.constraint() == Some(constraint))
 }

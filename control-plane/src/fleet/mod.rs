@@ -2,8 +2,9 @@
 //! `fleet`.
 //!
 //! `publish.rs` signs what is to be stated, `board.rs` holds in memory where every stream stands, `stream.rs` and `blobs.rs`
-//! tell the gateways, `report.rs` listens to them, `member.rs` says who is speaking, `trust.rs` keeps what the roots have
-//! signed, `nodes.rs` answers operators, `denials/` is what is revoked and blocked, `store.rs` holds the SQL.
+//! tell the gateways, `envelopes.rs` has at hand what they fetch, `report.rs` listens to them, `member.rs` says who is
+//! speaking, `trust.rs` keeps what the roots have signed, `nodes.rs` answers operators, `denials/` is what is revoked and
+//! blocked, `store.rs` holds the SQL.
 //!
 //! **Invariant:** what a gateway is told about was signed and committed before; what a gateway says changes its own rows
 //! and no others.
@@ -11,6 +12,7 @@
 mod blobs;
 mod board;
 mod denials;
+mod envelopes;
 mod error;
 mod export;
 mod listen;
@@ -38,13 +40,14 @@ use tokio_util::sync::CancellationToken;
 pub(crate) use board::follow;
 pub(crate) use error::FleetError;
 pub(crate) use listen::serve_members;
-pub(crate) use policy::{NewPolicy, is_policy_due, recall_policy, state_policy};
+pub(crate) use policy::{NewPolicy, is_policy_due, oldest_gateway, recall_policy, state_policy};
 pub(crate) use routes::{for_members, for_operators};
 pub use settings::FleetSettings;
 pub(crate) use store::record;
 pub(crate) use trust::is_trusted_to_sign;
 
 use board::Board;
+use envelopes::Envelopes;
 
 /// What the slice keeps in memory.
 #[derive(Debug)]
@@ -54,6 +57,7 @@ pub(crate) struct Fleet {
     roots: Option<Roots>,
     /// What every gateway should hold, as the database has it.
     board: watch::Sender<Board>,
+    envelopes: Envelopes,
     /// The streams of each gateway, the oldest first.
     streams: Mutex<HashMap<String, VecDeque<CancellationToken>>>,
 }
@@ -77,6 +81,7 @@ impl Fleet {
             settings,
             roots,
             board: watch::Sender::new(Board::default()),
+            envelopes: Envelopes::default(),
             streams: Mutex::new(HashMap::new()),
         }))
     }

@@ -1,6 +1,8 @@
 //! The policy stream: it follows no table, but is stated by roll-outs.
 
-use fleet::{Member, PolicyContent, Refusal, Stream, readmit};
+use fleet::{Member, PolicyContent, PolicyFile, Refusal, Stream, Version, readmit};
+use policy::SourceFile;
+use policy::language::oldest_reader;
 use serde_json::value::to_raw_value;
 use sqlx::PgConnection;
 
@@ -18,6 +20,14 @@ pub(crate) struct NewPolicy<'a> {
     pub(crate) approvers: &'a [String],
     /// How long a gateway may take it over, seconds.
     pub(crate) validity_s: u32,
+}
+
+/// The oldest gateway that knows every key of a policy and of its cases.
+pub(crate) fn oldest_gateway(content: &PolicyContent) -> Version {
+    let read = |file: &PolicyFile| SourceFile::from_bytes(&file.name, file.text.as_bytes());
+    let files: Vec<_> = content.files.iter().chain(&content.cases).map(read).collect();
+    let (major, minor, patch) = oldest_reader(&files);
+    Version(major, minor, patch)
 }
 
 /// Signs a policy, and writes it down at the position behind the last one; nobody is told of it yet. Gives epoch and seq.
@@ -43,6 +53,7 @@ pub(crate) async fn state_policy(
         change_id: policy.change_id.to_owned(),
         author: policy.author.to_owned(),
         approvers: policy.approvers.to_vec(),
+        min_version: oldest_gateway(policy.content),
         validity_s: policy.validity_s,
     };
     let stated = seal(state, settings, &latest, draft).await?;

@@ -80,6 +80,7 @@ async fn publish_if_due(
         change_id: format!("{stream}-{source_seq}"),
         author: "control-plane".to_owned(),
         approvers: Vec::new(),
+        min_version: Version::FIRST,
         validity_s: settings.statement_validity_s,
     };
     let stated = seal(state, settings, &latest, draft).await?;
@@ -98,6 +99,8 @@ async fn publish_if_due(
             seq = stated.seq,
             "stated"
         );
+        // Every gateway asks for it now.
+        state.fleet.envelopes.keep(stated.digest, stated.envelope.into());
     }
     Ok(is_first)
 }
@@ -153,6 +156,8 @@ pub(super) struct Draft {
     pub(super) change_id: String,
     pub(super) author: String,
     pub(super) approvers: Vec<String>,
+    /// The oldest gateway that can apply it.
+    pub(super) min_version: Version,
     /// How long a gateway may take it over, seconds.
     pub(super) validity_s: u32,
 }
@@ -184,7 +189,7 @@ pub(super) async fn seal(
             nodes: Vec::new(),
         },
         schema: Statement::SCHEMA,
-        min_version: Version(0, 1, 0),
+        min_version: draft.min_version,
         features: Vec::new(),
         change_id: draft.change_id.clone(),
         author: draft.author.clone(),

@@ -3,8 +3,9 @@
 use std::collections::HashSet;
 
 use axum::extract::State;
+use axum::response::{IntoResponse as _, Response};
 use fleet::{Acknowledgement, Heartbeat, LATENCY_BOUNDS_US, Stage, Stream};
-use http::StatusCode;
+use http::{HeaderName, HeaderValue, StatusCode};
 
 use super::error::FleetError;
 use super::member::{Boot, Member};
@@ -13,6 +14,8 @@ use super::store::{ActiveRows, LifeRow, StageRow};
 use crate::extract::Json;
 use crate::state::AppState;
 
+/// The time of the database, Unix milliseconds, in the answer to a heartbeat.
+const TIME: HeaderName = HeaderName::from_static("x-time");
 /// Longest word that a gateway says, in bytes: a boot, a fingerprint, the code of an objection.
 const MAX_WORD_BYTES: usize = 128;
 /// Most sides of listeners that a gateway names.
@@ -102,12 +105,13 @@ fn check_acknowledgement(said: &Acknowledgement) -> Result<(), FleetError> {
     Ok(())
 }
 
-/// Notes that a gateway lives and what it runs.
+/// Notes that a gateway lives and what it runs. The answer says what time it is, so that the gateway knows its clock to be right
+/// or wrong.
 pub(super) async fn take_heartbeat(
     State(state): State<AppState>,
     Member(node): Member,
     Json(said): Json<Heartbeat>,
-) -> Result<StatusCode, FleetError> {
+) -> Result<Response, FleetError> {
     check_heartbeat(&said)?;
     let active = active(&said)?;
     let inconsistent = |error: serde_json::Error| FleetError::Inconsistent(error.to_string());
@@ -131,8 +135,10 @@ pub(super) async fn take_heartbeat(
     store::note_process(&mut tx, &node, &said.boot_id, keyset, follows_keyset).await?;
     store::note_traffic(&mut tx, &node, &traffic, shadow.as_ref()).await?;
     store::note_active(&mut tx, &node, &active).await?;
+    let now = store::database_time(&mut tx).await?;
     tx.commit().await?;
-    Ok(StatusCode::NO_CONTENT)
+    let time = HeaderValue::from(now.timestamp_millis());
+    Ok((StatusCode::NO_CONTENT, [(TIME, time)]).into_response())
 }
 
 fn check_heartbeat(said: &Heartbeat) -> Result<(), FleetError> {

@@ -681,7 +681,8 @@ pub(super) async fn insert_statement(conn: &mut PgConnection, new: &NewStatement
     Ok(done.rows_affected() > 0)
 }
 
-/// Takes away statements of lists and key sets that were replaced ten minutes ago: nobody fetches them any more.
+/// Takes away statements of lists and key sets that were replaced two minutes ago: nobody fetches them any more, and a full list has
+/// megabytes, five times a second while somebody revokes without end.
 pub(super) async fn prune(conn: &mut PgConnection) -> sqlx::Result<()> {
     sqlx::query!(
         r#"
@@ -690,7 +691,7 @@ pub(super) async fn prune(conn: &mut PgConnection) -> sqlx::Result<()> {
            AND EXISTS (SELECT FROM control.statement newer
                         WHERE newer.stream = statement.stream
                           AND (newer.epoch, newer.seq) > (statement.epoch, statement.seq)
-                          AND newer.created_at < clock_timestamp() - interval '10 minutes')
+                          AND newer.created_at < clock_timestamp() - interval '2 minutes')
         "#
     )
     .execute(conn)

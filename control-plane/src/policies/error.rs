@@ -1,10 +1,11 @@
 //! Every way in which a policy does not go out, and what a client is told of it.
 
 use axum::response::{IntoResponse, Response};
-use fleet::ApprovalError;
+use fleet::{ApprovalError, Version};
 use problem::{Problem, ProblemType, catalogue};
 use serde_json::Value;
 
+use super::publish::OldGateway;
 use crate::database_problem;
 use crate::fleet::FleetError;
 
@@ -21,6 +22,8 @@ const AUTHOR_UNPROVEN: ProblemType = ProblemType::new("author-unproven", 403, "T
 /// The roll-out of this content was halted just now.
 const JUST_HALTED: ProblemType =
     ProblemType::new("just-halted", 409, "The last roll-out of this content was halted");
+/// A gateway that would get it does not know every key of it.
+const TOO_OLD: ProblemType = ProblemType::new("gateway-too-old", 409, "A gateway is too old for this policy");
 /// It is in force already.
 const NO_CHANGE: ProblemType = ProblemType::new("no-change", 409, "This policy is in force already");
 
@@ -66,6 +69,12 @@ pub(crate) enum PolicyError {
     /// The same content was halted last.
     #[error("the roll-out of {0} was halted")]
     JustHalted(String),
+    /// Gateways that would refuse it, for there are keys in it that came after them.
+    #[error("{} gateways are older than {min_version}", .gateways.len())]
+    TooOld {
+        min_version: Version,
+        gateways: Vec<OldGateway>,
+    },
     /// The same content is in force.
     #[error("this content is in force")]
     NoChange,
@@ -125,6 +134,18 @@ impl From<PolicyError> for Problem {
                 "{change} was halted with the same content: `portico policy status` says why; publish it with --again if the \
                  cause is gone"
             )),
+            PolicyError::TooOld {
+                min_version,
+                gateways,
+            } => {
+                let each = gateways.iter().map(|old| format!("{} ({})", old.name, old.version));
+                Self::new(TOO_OLD)
+                    .detail(format!(
+                        "it has a key that came with {min_version}; upgrade these first, or evict them: {}; nothing was published",
+                        each.collect::<Vec<_>>().join(", ")
+                    ))
+                    .member("min_version", min_version.to_string())
+            }
             PolicyError::NoChange => Self::new(NO_CHANGE).detail("every file and case is the same"),
             PolicyError::Fleet(error) => error.into(),
             PolicyError::Database(error) => database_problem::of(error),

@@ -1,7 +1,7 @@
 //! `POST /internal/policies` and `…/plan`: a bundle goes out, or what would happen if it did.
 
 use axum::extract::State;
-use fleet::{Digest, Phase, PolicyContent, PolicyFile, Rules, members};
+use fleet::{Digest, Phase, PolicyContent, PolicyFile, Rules, Version, members};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sqlx::PgConnection;
@@ -11,10 +11,11 @@ use super::error::PolicyError;
 use super::observe::position;
 use super::review::{Proposal, Review, review};
 use super::rollout::{self, Beginning};
+use super::store::GatewayRow;
 use super::view::{RolloutView, view};
 use super::{metrics, store};
 use crate::extract::{Actor, Json};
-use crate::fleet::{NewPolicy, state_policy};
+use crate::fleet::{NewPolicy, oldest_gateway, state_policy};
 use crate::state::AppState;
 
 /// Most approvals that are looked at.
@@ -77,7 +78,18 @@ pub(super) struct PlanView {
     approvers: Vec<String>,
     /// The change whose roll-out is under way.
     under_way: Option<String>,
+    /// The oldest gateway that knows every key of it.
+    min_version: Version,
+    /// Live gateways that are older: it is not published while there are any.
+    too_old: Vec<OldGateway>,
     phases: Vec<PhaseView>,
+}
+
+/// A gateway that is too old for a policy.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct OldGateway {
+    pub(super) name: String,
+    pub(super) version: Version,
 }
 
 /// Which gateways would have it in a phase.
@@ -125,7 +137,7 @@ pub(super) async fn publish_policy(
     Ok(Json(begun))
 }
 
-/// States the policy of a change and begins its roll-out.
+/// States the policy of a change and begins its roll-out; not while a gateway that would get it is too old for it.
 pub(super) async fn state_and_begin(
     state: &AppState,
     conn: &mut PgConnection,
@@ -135,6 +147,15 @@ pub(super) async fn state_and_begin(
     found: &Review,
 ) -> Result<RolloutView, PolicyError> {
     let proposal = &asked.proposal;
+    let min_version = oldest_gateway(&found.checked.content);
+    let gateways = live(conn, &proposal.change_id).await?;
+    let too_old = too_old(&gateways, min_version)?;
+    if !too_old.is_empty() {
+        return Err(PolicyError::TooOld {
+            min_version,
+            gateways: too_old,
+        });
+    }
     let policy = NewPolicy {
         content: &found.checked.content,
         change_id: &proposal.change_id,
@@ -170,9 +191,11 @@ pub(super) async fn plan_policy(
     let found = review(&state, &mut tx, &asked.proposal, asked.content.clone()).await?;
     let under_way = store::under_way(&mut tx).await?.map(|row| row.change_id);
     let live = live(&mut tx, &asked.proposal.change_id).await?;
+    let min_version = oldest_gateway(&found.checked.content);
+    let names = || live.iter().map(|row| row.name.as_str());
     let phases = asked.phases.iter().map(|phase| PhaseView {
         phase: *phase,
-        gateways: members(*phase, live.iter().map(String::as_str), &asked.proposal.change_id)
+        gateways: members(*phase, names(), &asked.proposal.change_id)
             .into_iter()
             .map(str::to_owned)
             .collect(),
@@ -192,18 +215,32 @@ pub(super) async fn plan_policy(
         author_signed: found.author_signed,
         approvers: found.approvers,
         under_way,
+        min_version,
+        too_old: too_old(&live, min_version)?,
         phases: phases.collect(),
         change_id: asked.proposal.change_id,
     }))
 }
 
-async fn live(conn: &mut PgConnection, change_id: &str) -> Result<Vec<String>, PolicyError> {
-    let rows = store::gateways(conn, change_id).await?;
-    Ok(rows
-        .into_iter()
-        .filter(|row| row.is_live)
-        .map(|row| row.name)
-        .collect())
+async fn live(conn: &mut PgConnection, change_id: &str) -> Result<Vec<GatewayRow>, PolicyError> {
+    let mut rows = store::gateways(conn, change_id).await?;
+    rows.retain(|row| row.is_live);
+    Ok(rows)
+}
+
+/// Those that would refuse the policy, for there are keys in it that came after them.
+fn too_old(gateways: &[GatewayRow], min_version: Version) -> Result<Vec<OldGateway>, PolicyError> {
+    let mut too_old = Vec::new();
+    for row in gateways {
+        let Some(text) = &row.version else { continue };
+        let unreadable = |_| PolicyError::Inconsistent(format!("a gateway of version {text}"));
+        let version: Version = text.parse().map_err(unreadable)?;
+        if version < min_version {
+            let name = row.name.clone();
+            too_old.push(OldGateway { name, version });
+        }
+    }
+    Ok(too_old)
 }
 
 /// A publication whose words are right.

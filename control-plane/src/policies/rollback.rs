@@ -90,7 +90,9 @@ pub(super) async fn roll_back(
         (Ok(None), Some(halted)) => Ok(halted_view(&mut tx, halted).await?),
         (Ok(None), None) => return Err(PolicyError::NoChange),
         // What does harm is stopped, whatever may come in its place.
-        (Err(refused @ PolicyError::PublishInstead(_)), Some(_)) => Err(refused),
+        (Err(refused @ (PolicyError::PublishInstead(_) | PolicyError::TooOld { .. })), Some(_)) => {
+            Err(refused)
+        }
         (Err(error), _) => return Err(error),
     };
     tx.commit().await?;

@@ -56,6 +56,7 @@ pub(super) struct NewRollout<'a> {
 #[derive(Debug, Clone)]
 pub(super) struct GatewayRow {
     pub(super) name: String,
+    pub(super) version: Option<String>,
     pub(super) boot_id: Option<String>,
     pub(super) traffic: Option<Value>,
     pub(super) shadow: Option<Value>,
@@ -337,7 +338,7 @@ pub(super) async fn gateways(conn: &mut PgConnection, change_id: &str) -> sqlx::
     sqlx::query_as!(
         GatewayRow,
         r#"
-        SELECT node.name, node.boot_id, traffic, shadow,
+        SELECT node.name, node.version, node.boot_id, traffic, shadow,
                node.last_heartbeat_at AS heard_at, live_node.name IS NOT NULL AND node_conflict.name IS NULL AS "is_live!",
                node_conflict.name IS NOT NULL AS "is_twofold!", stage AS "stage?", stage_epoch AS "stage_epoch?",
                stage_seq AS "stage_seq?", coalesce(stage_shadow, false) AS "stage_shadow!", objection AS "objection?",

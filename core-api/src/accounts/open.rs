@@ -2,7 +2,8 @@
 
 use axum::extract::State;
 use axum::response::Response;
-use problem::{FieldError, Problem};
+use database::Failure;
+use problem::{FieldError, Problem, catalogue};
 use serde::Deserialize;
 use utoipa::ToSchema;
 
@@ -11,7 +12,9 @@ use super::store::{self, NewAccount};
 use super::{OpenErrors, TOO_MANY_ACCOUNTS, UNKNOWN_CURRENCY};
 use crate::database_problem;
 use crate::extract::{Json, invalid};
-use crate::idempotency::{KeptAnswer, OptionalIdempotencyKey, RequestHash, already_processed, key_reused};
+use crate::idempotency::{
+    IdempotencyKey, KeptAnswer, OptionalIdempotencyKey, RequestHash, already_processed, key_reused,
+};
 use crate::identity::{AccountsWrite, Caller, session_ended};
 use crate::ids::AccountId;
 use crate::money::Currency;
@@ -60,17 +63,9 @@ pub(super) async fn open_account(
 ) -> Result<Response, Problem> {
     let name = account_name(order.name).map_err(|fault| invalid(vec![fault]))?;
     let now = state.now();
-    let id = match &key {
-        Some(key) => AccountId::derived(
-            "account",
-            &[
-                caller.tenant.uuid().as_bytes(),
-                caller.user.uuid().as_bytes(),
-                key.as_str().as_bytes(),
-            ],
-        ),
-        None => AccountId::new(now),
-    };
+    let id = key
+        .as_ref()
+        .map_or_else(|| AccountId::new(now), |key| derived_id(&caller, key));
     let hash = RequestHash::of(
         "open_account",
         &[
@@ -91,14 +86,17 @@ pub(super) async fn open_account(
         name: name.as_deref(),
         created_at: now,
         max_accounts: MAX_ACCOUNTS,
-        key: key.as_ref().map(crate::idempotency::IdempotencyKey::as_str),
+        key: key.as_ref().map(IdempotencyKey::as_str),
         request_hash: hash.as_bytes(),
         body: &body,
         ttl_s: state.poster.kept_for_s(),
     };
     let opened = store::open(&state.db, new, &caller.request_id)
         .await
-        .map_err(database_problem)?;
+        .map_err(|error| match (&key, Failure::of(&error)) {
+            (None, Failure::Lost) => unknown_outcome(&error),
+            _ => database_problem(error),
+        })?;
     let location = format!("/api/v1/accounts/{id}");
     match (opened.outcome.as_str(), opened.body) {
         ("opened", Some(body)) => Ok(KeptAnswer {
@@ -128,6 +126,23 @@ pub(super) async fn open_account(
     }
 }
 
+/// The same key of the same person always leads to the same account.
+fn derived_id(caller: &Caller<AccountsWrite>, key: &IdempotencyKey) -> AccountId {
+    let (tenant, user) = (caller.tenant.uuid(), caller.user.uuid());
+    AccountId::derived(
+        "account",
+        &[tenant.as_bytes(), user.as_bytes(), key.as_str().as_bytes()],
+    )
+}
+
+/// Without a key, the same request again would open a second account: nobody is invited to repeat it.
+fn unknown_outcome(error: &sqlx::Error) -> Problem {
+    tracing::warn!(%error, "nobody knows whether an account was opened");
+    Problem::new(catalogue::UNAVAILABLE).detail(
+        "whether the account was opened is not known: look at your accounts before you ask again, with an Idempotency-Key",
+    )
+}
+
 /// A name as it is kept, or what is wrong with it.
 fn account_name(name: Option<String>) -> Result<Option<String>, FieldError> {
     let Some(name) = name.map(|name| name.trim().to_owned()) else {
@@ -137,10 +152,10 @@ fn account_name(name: Option<String>) -> Result<Option<String>, FieldError> {
     if good {
         Ok(Some(name))
     } else {
-        Err(FieldError {
-            pointer: "/name".to_owned(),
-            code: "invalid_value".to_owned(),
-            detail: "must have 1 to 100 characters and no control characters".to_owned(),
-        })
+        Err(FieldError::new(
+            "/name",
+            "invalid_value",
+            "must have 1 to 100 characters and no control characters",
+        ))
     }
 }

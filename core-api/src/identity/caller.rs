@@ -54,6 +54,12 @@ scopes! {
     TransfersWrite = Some("transfers:write");
     /// Removing devices that one signed in with.
     DevicesWrite = Some("devices:write");
+    /// Seeing where one is logged in.
+    SessionsRead = Some("sessions:read");
+    /// Naming and ending one's sessions.
+    SessionsWrite = Some("sessions:write");
+    /// Changing one's password.
+    PasswordWrite = Some("password:write");
     /// Deposits and withdrawals.
     CashWrite = Some("cash:write");
 }

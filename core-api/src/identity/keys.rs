@@ -48,7 +48,7 @@ pub(crate) enum KeyError {
 pub(crate) enum Verification {
     /// It breaks a rule.
     Refused(TokenRefusal),
-    /// We have no key set: nobody can tell whether it is good.
+    /// We have no key set, or one that may be too old to know its key: nobody can tell whether it is good.
     NoKeys,
 }
 
@@ -63,7 +63,8 @@ pub(crate) struct Keys {
     providers: Arc<Providers>,
     verifier: RwLock<Option<Arc<Verifier>>>,
     signers: RwLock<HashMap<String, Arc<PrivateKey>>>,
-    last_read: tokio::sync::Mutex<Option<Instant>>,
+    /// When an unknown key was looked up last, and whether the ring could be read then.
+    last_read: tokio::sync::Mutex<Option<(Instant, bool)>>,
     /// When the read of the ring that counts began.
     reload_began: tokio::sync::Mutex<Option<Instant>>,
 }
@@ -134,7 +135,8 @@ impl Keys {
         Ok(())
     }
 
-    /// Verifies an access token (RFC 9068 §4). An unknown key is looked up once, not more often than the cool-down allows.
+    /// Verifies an access token (RFC 9068 §4). An unknown key is looked up once, not more often than the cool-down allows. While
+    /// the ring cannot be read, nobody can tell whether there is such a key.
     pub(crate) async fn verify(
         &self,
         token: &str,
@@ -149,14 +151,19 @@ impl Keys {
             return first;
         }
         let mut last_read = self.last_read.lock().await;
-        if last_read.is_none_or(|at| at.elapsed() >= COOLDOWN) {
-            if let Err(error) = self.reload().await {
+        if last_read.is_none_or(|(at, _)| at.elapsed() >= COOLDOWN) {
+            let read = self.reload().await;
+            if let Err(error) = &read {
                 tracing::warn!(%error, "the signing keys cannot be read");
             }
-            *last_read = Some(Instant::now());
+            *last_read = Some((Instant::now(), read.is_ok()));
         }
+        let is_current = last_read.is_some_and(|(_, is_read)| is_read);
         drop(last_read);
-        self.verify_now(token, expectations, now_unix)
+        match self.verify_now(token, expectations, now_unix) {
+            Err(Verification::Refused(TokenRefusal::UnknownKey)) if !is_current => Err(Verification::NoKeys),
+            verified => verified,
+        }
     }
 
     fn verify_now(

@@ -3,18 +3,21 @@
 use axum::extract::State;
 use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
-use http::{HeaderValue, header};
+use http::{HeaderValue, StatusCode, header};
 use problem::Problem;
 use serde::Deserialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
+use super::client_network::ClientNetwork;
 use super::error::{
     INVALID_CREDENTIALS, LoginErrors, crypto_failure, hashing_busy, no_signing_key, not_signed,
 };
 use super::gate::{Pass, SignedIn, Visitor};
-use super::profile::{Email, normal_password};
+use super::hash_pool::PoolError;
+use super::profile::Email;
+use super::sessions::OpenedFrom;
 use super::store::{self, NewSession};
 use super::tokens::{AccessGrant, RefreshToken, TokenPair};
 use crate::extract::Json;
@@ -59,7 +62,13 @@ pub(super) async fn login(
 ) -> Result<Response, Problem> {
     let gate = &state.identity.gate;
     let visitor = Visitor::new(&parts, &credentials.email);
-    let pass = gate.enter(&state.db, visitor).await?;
+    // A place before anything is looked up: what finds none costs no query.
+    let turn = state
+        .identity
+        .passwords
+        .take(gate.priority(&visitor), ClientNetwork::of(&parts.headers))
+        .map_err(unavailable)?;
+    let pass = gate.enter(&state.db, visitor).await.inspect_err(throttled)?;
     let email = Email::parse(&credentials.email);
     let candidate = match &email {
         Some(email) => store::login_candidate(&state.db, email.as_str())
@@ -68,19 +77,18 @@ pub(super) async fn login(
         None => None,
     };
     let password = if credentials.password.len() <= MAX_PASSWORD_BYTES {
-        normal_password(&credentials.password)
+        credentials.password
     } else {
         Zeroizing::new(String::new()) // no stored password is empty
     };
     let stored = candidate
         .as_ref()
         .map(|candidate| candidate.password_hash.clone());
-    let comparison = match state.identity.passwords.compare(password, stored).await {
+    let comparison = match turn.compare(pass.admitted(), password, stored).await {
         Ok(comparison) => comparison,
         Err(error) => {
-            metrics::login("unavailable");
             gate.release(&state.db, pass).await;
-            return Err(hashing_busy(error));
+            return Err(unavailable(error));
         }
     };
     let user_id = candidate.as_ref().map(|candidate| candidate.user_id);
@@ -89,8 +97,9 @@ pub(super) async fn login(
             let signed_in = gate.succeed(&state.db, pass).await?;
             open(
                 &state,
-                candidate.user_id,
+                (candidate.user_id, candidate.password_version),
                 comparison.renewed.as_deref(),
+                &OpenedFrom::read(&parts.headers),
                 &signed_in,
             )
             .await
@@ -105,6 +114,17 @@ async fn fail(state: &AppState, user_id: Option<Uuid>, pass: Pass) -> Result<Res
     refuse(state, user_id, &request_id).await
 }
 
+fn throttled(problem: &Problem) {
+    if problem.status() == StatusCode::TOO_MANY_REQUESTS {
+        metrics::login("throttled");
+    }
+}
+
+fn unavailable(error: PoolError) -> Problem {
+    metrics::login("unavailable");
+    hashing_busy(error)
+}
+
 async fn refuse(state: &AppState, user_id: Option<Uuid>, request_id: &str) -> Result<Response, Problem> {
     metrics::login("refused");
     store::refuse_login(&state.db, user_id, request_id)
@@ -116,14 +136,16 @@ async fn refuse(state: &AppState, user_id: Option<Uuid>, request_id: &str) -> Re
 
 async fn open(
     state: &AppState,
-    user_id: Uuid,
+    (user_id, password_version): (Uuid, i32),
     rehashed: Option<&str>,
+    from: &OpenedFrom,
     signed_in: &SignedIn,
 ) -> Result<Response, Problem> {
     let request_id = signed_in.request_id();
     let now = state.now();
     let refresh = RefreshToken::generate(now).map_err(crypto_failure)?;
     let (session, token) = (SessionId::new(now), TokenId::new(now));
+    let address = from.address.map(|address| address.to_string());
     let new_session = NewSession {
         user_id,
         session_id: session.uuid(),
@@ -133,12 +155,24 @@ async fn open(
         idle_s: state.identity.idle_s,
         absolute_s: state.identity.absolute_s,
         rehashed,
+        user_agent: from.user_agent.as_deref(),
+        address: address.as_deref(),
     };
-    let opened = store::open_session(&state.db, new_session, request_id)
+    let mut tx = state.db.begin().await.map_err(database_problem)?;
+    let is_held = store::hold_password(&mut *tx, user_id, password_version)
         .await
         .map_err(database_problem)?;
+    let opened = if is_held {
+        store::open_session(&mut *tx, new_session, request_id)
+            .await
+            .map_err(database_problem)?
+    } else {
+        None
+    };
+    tx.commit().await.map_err(database_problem)?;
     let Some(opened) = opened else {
-        return refuse(state, Some(user_id), request_id).await; // deactivated while we hashed
+        // Deactivated while we hashed, or the password was changed.
+        return refuse(state, Some(user_id), request_id).await;
     };
     let kid = opened.kid.ok_or_else(no_signing_key)?;
     let grant = AccessGrant {

@@ -3,23 +3,39 @@
 //! **Invariant:** the database decides whether a session is live, in the statement that acts on it. A valid signature
 //! alone reads and moves nothing.
 
+mod bcrypt_hash;
+mod breached_file;
+mod calibrate;
 mod caller;
+mod change_password;
+mod client_network;
+mod email_change;
 mod error;
 mod gate;
 mod hash_pool;
+mod hash_queue;
 mod keys;
 mod login;
 mod logout;
+#[cfg(test)]
+mod mail_tests;
 mod me;
 mod password_hash;
+mod password_reset;
+#[cfg(test)]
+mod password_tests;
+mod passwords;
 mod profile;
 mod refresh;
 mod register;
 mod secret_text;
+mod sessions;
 mod store;
 #[cfg(test)]
 mod tests;
+mod tickets;
 mod tokens;
+mod verify_email;
 
 use std::time::Duration;
 
@@ -29,6 +45,8 @@ use service_runtime::shutdown::Shutdown;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+pub(crate) use self::breached_file::follow_breached_file;
+pub use self::calibrate::{Calibration, calibrate};
 pub(crate) use self::caller::{
     AccountsRead, AccountsWrite, Caller, CashWrite, SESSION_ENDED, TransfersRead, TransfersWrite,
     session_ended,
@@ -36,9 +54,8 @@ pub(crate) use self::caller::{
 use self::gate::Gate;
 pub use self::gate::PolicyReader;
 pub(crate) use self::gate::{PolicyFolder, follow_policy, purge_gate, unlock};
-use self::hash_pool::HashPool;
 use self::keys::Keys;
-use self::password_hash::Recipe;
+use self::passwords::Passwords;
 use self::tokens::TokenTerms;
 use crate::metrics;
 use crate::settings::Settings;
@@ -56,10 +73,13 @@ const MISSED_READS: u64 = 3;
 const COUNT_EVERY: Duration = Duration::from_secs(15);
 
 /// What every customer's token allows.
-const CUSTOMER_SCOPES: [&str; 5] = [
+const CUSTOMER_SCOPES: [&str; 8] = [
     "accounts:read",
     "accounts:write",
     "devices:write",
+    "password:write",
+    "sessions:read",
+    "sessions:write",
     "transfers:read",
     "transfers:write",
 ];
@@ -71,27 +91,19 @@ pub(crate) struct Identity {
     expectations: Expectations,
     terms: TokenTerms,
     pub(crate) gate: Gate,
-    passwords: HashPool,
-    min_password_length: usize,
+    passwords: Passwords,
     auto_activate: bool,
     idle_s: i32,
     absolute_s: i32,
 }
 
 impl Identity {
-    /// Starts the hashing threads; reads no key yet.
+    /// Reads the file of breached passwords and starts the hashing threads; reads no key yet.
     pub(crate) fn start(settings: &Settings, db: Pool) -> anyhow::Result<Self> {
         let mut scopes: Vec<String> = CUSTOMER_SCOPES.map(str::to_owned).to_vec();
         if settings.self_service_cash {
             scopes.push("cash:write".to_owned());
         }
-        let password = &settings.password;
-        let recipe = Recipe::new(
-            password.memory_kib,
-            password.iterations,
-            password.pepper.expose().as_bytes(),
-        );
-        let deadline = Duration::from_millis(password.deadline_ms);
         Ok(Self {
             keys: Keys::new(db, settings.key_encryption_keys()?, settings.providers.clone()),
             expectations: Expectations {
@@ -109,9 +121,8 @@ impl Identity {
                 lifetime_s: settings.tokens.lifetime_s,
                 scopes,
             },
-            gate: Gate::new(password.pepper.expose().as_bytes()),
-            passwords: HashPool::start(&recipe, password.max_parallel, password.queue, deadline)?,
-            min_password_length: password.min_length,
+            gate: Gate::new(settings.password.pepper.expose().as_bytes()),
+            passwords: Passwords::start(&settings.password)?,
             auto_activate: settings.auto_activate,
             idle_s: i32::try_from(settings.sessions.idle_s)?,
             absolute_s: i32::try_from(settings.sessions.absolute_s)?,
@@ -158,6 +169,14 @@ pub(crate) fn routes() -> OpenApiRouter<AppState> {
         .routes(routes!(login::login))
         .routes(routes!(refresh::refresh))
         .routes(routes!(logout::logout))
+        .routes(routes!(verify_email::verify_email))
+        .routes(routes!(verify_email::resend_verification))
+        .routes(routes!(password_reset::forgot_password))
+        .routes(routes!(password_reset::reset_password))
         .routes(routes!(me::show_me))
+        .routes(routes!(change_password::change_password))
+        .routes(routes!(email_change::change_email))
+        .routes(routes!(email_change::keep_email))
+        .merge(sessions::routes())
         .merge(gate::routes())
 }

@@ -1,5 +1,8 @@
 //! Argon2id (RFC 9106) with a pepper, and the text that the database keeps of it (PHC string format).
 //!
+//! Passwords are hashed in their normal form (NFKC): `$argon2id$` says so. Hashes by bcrypt come from older systems, were
+//! made of what was typed, and are outdated.
+//!
 //! **Invariant:** a stored text that asks for more than our ceiling is refused before any memory is touched: a hostile
 //! row must not be able to exhaust the machine.
 
@@ -9,25 +12,49 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 use zeroize::Zeroizing;
 
+use super::bcrypt_hash;
+
 const SALT_BYTES: usize = 16;
 const HASH_BYTES: usize = 32;
 const KEY_ID_BYTES: usize = 6;
 const MAX_MEMORY_KIB: u32 = 131_072;
 const MAX_ITERATIONS: u32 = 10;
 
-/// How new hashes are made.
+/// How new hashes are made, and which are understood.
 #[derive(Clone)]
-pub(crate) struct Recipe {
+pub(super) struct Recipe {
     memory_kib: u32,
     iterations: u32,
-    pepper: Zeroizing<Vec<u8>>,
+    pepper: Pepper,
+    /// Peppers that made some of the stored hashes.
+    others: Vec<Pepper>,
+}
+
+/// A secret that is in every hash and in no database.
+#[derive(Clone)]
+struct Pepper {
+    secret: Zeroizing<Vec<u8>>,
     /// Names the pepper without telling it, so that a hash under another one is recognised.
     key_id: String,
 }
 
+impl Pepper {
+    fn new(secret: &[u8]) -> Self {
+        let name = hmac::sign(
+            &hmac::Key::new(hmac::HMAC_SHA256, secret),
+            b"portico pepper name v1",
+        );
+        let name: Vec<u8> = name.as_ref().iter().take(KEY_ID_BYTES).copied().collect();
+        Self {
+            secret: Zeroizing::new(secret.to_vec()),
+            key_id: STANDARD_NO_PAD.encode(name),
+        }
+    }
+}
+
 /// Why a password cannot be hashed or compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum HashError {
+pub(super) enum HashError {
     /// The stored text is not one of ours, or asks for more than the ceiling.
     #[error("the stored password hash is malformed or beyond the ceiling")]
     Stored,
@@ -40,12 +67,14 @@ pub(crate) enum HashError {
 }
 
 /// What comparing a password found.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Comparison {
-    /// Whether it is the password.
-    pub(crate) matches: bool,
-    /// A fresh hash of a matching password, when the stored one was made by another recipe.
-    pub(crate) renewed: Option<String>,
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Found {
+    /// It is another password.
+    Other,
+    /// It is the password.
+    Same,
+    /// It is the password, and the stored hash was made in another way than new ones are.
+    Outdated,
 }
 
 struct Stored {
@@ -61,97 +90,101 @@ impl std::fmt::Debug for Recipe {
         f.debug_struct("Recipe")
             .field("memory_kib", &self.memory_kib)
             .field("iterations", &self.iterations)
-            .field("key_id", &self.key_id)
+            .field("key_id", &self.pepper.key_id)
             .finish_non_exhaustive()
     }
 }
 
 impl Recipe {
     /// A recipe; memory in KiB.
-    pub(crate) fn new(memory_kib: u32, iterations: u32, pepper: &[u8]) -> Self {
-        let name = hmac::sign(
-            &hmac::Key::new(hmac::HMAC_SHA256, pepper),
-            b"portico pepper name v1",
-        );
-        let name: Vec<u8> = name.as_ref().iter().take(KEY_ID_BYTES).copied().collect();
+    pub(super) fn new(memory_kib: u32, iterations: u32, pepper: &[u8]) -> Self {
         Self {
             memory_kib,
             iterations,
-            pepper: Zeroizing::new(pepper.to_vec()),
-            key_id: STANDARD_NO_PAD.encode(name),
+            pepper: Pepper::new(pepper),
+            others: Vec::new(),
         }
     }
 
+    /// The same, which understands hashes under this pepper too.
+    pub(super) fn accepting(mut self, pepper: &[u8]) -> Self {
+        self.others.push(Pepper::new(pepper));
+        self
+    }
+
     /// Hashes a password with a new salt.
-    pub(crate) fn hash(&self, password: &str, memory: &mut Vec<Block>) -> Result<String, HashError> {
+    pub(super) fn hash(&self, password: &str, memory: &mut Vec<Block>) -> Result<String, HashError> {
         let mut salt = [0_u8; SALT_BYTES];
         rand::fill(&mut salt).map_err(|_| HashError::Library)?;
-        let hash = self.derive(password, &salt, self.memory_kib, self.iterations, memory)?;
+        let cost = (self.memory_kib, self.iterations);
+        let hash = derive(password, &salt, cost, &self.pepper, memory)?;
         Ok(format!(
             "$argon2id$v=19$m={},t={},p=1,keyid={}${}${}",
             self.memory_kib,
             self.iterations,
-            self.key_id,
+            self.pepper.key_id,
             STANDARD_NO_PAD.encode(salt),
             STANDARD_NO_PAD.encode(*hash)
         ))
     }
 
-    /// Compares a password with a stored text; a match that was made by another recipe is hashed anew at once.
-    pub(crate) fn compare(
+    /// Compares a password, as it was typed, with a stored text.
+    pub(super) fn compare(
         &self,
         password: &str,
         stored: &str,
         memory: &mut Vec<Block>,
-    ) -> Result<Comparison, HashError> {
-        let stored = Stored::parse(stored).ok_or(HashError::Stored)?;
-        if stored.key_id != self.key_id {
-            return Err(HashError::Pepper);
+    ) -> Result<Found, HashError> {
+        if bcrypt_hash::is_acceptable(stored) {
+            let matches = bcrypt_hash::matches(password, stored);
+            return Ok(if matches { Found::Outdated } else { Found::Other });
         }
-        let hash = self.derive(
+        let stored = Stored::parse(stored).ok_or(HashError::Stored)?;
+        let mut peppers = std::iter::once(&self.pepper).chain(&self.others);
+        let pepper = peppers.find(|pepper| pepper.key_id == stored.key_id);
+        let cost = (stored.memory_kib, stored.iterations);
+        let hash = derive(
             password,
             &stored.salt,
-            stored.memory_kib,
-            stored.iterations,
+            cost,
+            pepper.ok_or(HashError::Pepper)?,
             memory,
         )?;
+        let is_outdated = cost != (self.memory_kib, self.iterations) || stored.key_id != self.pepper.key_id;
         let matches = constant_time::verify_slices_are_equal(hash.as_slice(), &stored.hash).is_ok();
-        let outdated = stored.memory_kib != self.memory_kib || stored.iterations != self.iterations;
-        let renewed = if matches && outdated {
-            Some(self.hash(password, memory)?)
-        } else {
-            None
-        };
-        Ok(Comparison { matches, renewed })
+        Ok(match (matches, is_outdated) {
+            (false, _) => Found::Other,
+            (true, false) => Found::Same,
+            (true, true) => Found::Outdated,
+        })
     }
+}
 
-    fn derive(
-        &self,
-        password: &str,
-        salt: &[u8],
-        memory_kib: u32,
-        iterations: u32,
-        memory: &mut Vec<Block>,
-    ) -> Result<Zeroizing<[u8; HASH_BYTES]>, HashError> {
-        let params =
-            Params::new(memory_kib, iterations, 1, Some(HASH_BYTES)).map_err(|_| HashError::Library)?;
-        let blocks = params.block_count();
-        if memory.len() < blocks {
-            memory.resize(blocks, Block::default());
-        }
-        let argon2 = Argon2::new_with_secret(&self.pepper, Algorithm::Argon2id, Version::V0x13, params)
-            .map_err(|_| HashError::Library)?;
-        let mut hash = Zeroizing::new([0_u8; HASH_BYTES]);
-        argon2
-            .hash_password_into_with_memory(
-                password.as_bytes(),
-                salt,
-                hash.as_mut_slice(),
-                memory.as_mut_slice(),
-            )
-            .map_err(|_| HashError::Library)?;
-        Ok(hash)
+/// Argon2id of a password in its normal form; the cost is memory in KiB, and passes.
+fn derive(
+    password: &str,
+    salt: &[u8],
+    (memory_kib, iterations): (u32, u32),
+    pepper: &Pepper,
+    memory: &mut Vec<Block>,
+) -> Result<Zeroizing<[u8; HASH_BYTES]>, HashError> {
+    let params = Params::new(memory_kib, iterations, 1, Some(HASH_BYTES)).map_err(|_| HashError::Library)?;
+    let blocks = params.block_count();
+    if memory.len() < blocks {
+        memory.resize(blocks, Block::default());
     }
+    let argon2 = Argon2::new_with_secret(&pepper.secret, Algorithm::Argon2id, Version::V0x13, params)
+        .map_err(|_| HashError::Library)?;
+    let mut hash = Zeroizing::new([0_u8; HASH_BYTES]);
+    argon2
+        .hash_password_into_with_memory(
+            passwords::normal(password).as_bytes(),
+            salt,
+            hash.as_mut_slice(),
+            memory.as_mut_slice(),
+        )
+        .map_err(|_| HashError::Library)?;
+    Ok(hash)
 }
 
 impl Stored {
@@ -206,47 +239,59 @@ mod tests {
     fn a_password_matches_its_own_hash_only() {
         let (recipe, mut memory) = (recipe(8, "pepper"), Vec::new());
         let stored = recipe.hash("correct horse", &mut memory).unwrap();
-        assert_eq!(
-            recipe.compare("correct horse", &stored, &mut memory),
-            Ok(Comparison {
-                matches: true,
-                renewed: None
-            })
-        );
-        assert!(
-            !recipe
-                .compare("correct horsf", &stored, &mut memory)
-                .unwrap()
-                .matches
-        );
-        assert_ne!(recipe.hash("correct horse", &mut memory).unwrap(), stored);
+        let mut found = |password| recipe.compare(password, &stored, &mut memory);
+        assert_eq!(found("correct horse"), Ok(Found::Same));
+        assert_eq!(found("correct horsf"), Ok(Found::Other));
+        assert_ne!(recipe.hash("correct horse", &mut Vec::new()).unwrap(), stored);
     }
 
     #[test]
-    fn a_hash_of_an_older_recipe_is_renewed_after_a_match_and_only_then() {
+    fn the_same_keys_on_another_system_are_the_same_password() {
+        let (recipe, mut memory) = (recipe(8, "pepper"), Vec::new());
+        let stored = recipe.hash("Stra\u{df}e \u{e9}t\u{e9}", &mut memory).unwrap();
+        let decomposed = "Stra\u{df}e e\u{301}te\u{301}";
+        assert_eq!(recipe.compare(decomposed, &stored, &mut memory), Ok(Found::Same));
+    }
+
+    #[test]
+    fn a_hash_of_an_older_recipe_is_outdated_when_it_matches() {
         let (old, new, mut memory) = (recipe(8, "pepper"), recipe(16, "pepper"), Vec::new());
         let stored = old.hash("correct horse", &mut memory).unwrap();
-        let renewed = new
-            .compare("correct horse", &stored, &mut memory)
-            .unwrap()
-            .renewed
-            .unwrap();
-        assert!(renewed.contains("m=16,"), "{renewed}");
-        assert!(
-            new.compare("correct horse", &renewed, &mut memory)
-                .unwrap()
-                .matches
+        assert_eq!(
+            new.compare("correct horse", &stored, &mut memory),
+            Ok(Found::Outdated)
         );
-        assert_eq!(new.compare("wrong", &stored, &mut memory).unwrap().renewed, None);
+        assert_eq!(new.compare("wrong", &stored, &mut memory), Ok(Found::Other));
     }
 
     #[test]
-    fn another_pepper_is_recognised() {
+    fn a_hash_by_bcrypt_is_of_what_was_typed_and_outdated() {
+        let (recipe, mut memory) = (recipe(8, "pepper"), Vec::new());
+        let typed = "e\u{301}te\u{301} a quartz lagoon";
+        let stored = bcrypt::hash(typed, 4).unwrap();
+        assert_eq!(recipe.compare(typed, &stored, &mut memory), Ok(Found::Outdated));
+        assert_eq!(recipe.compare("another", &stored, &mut memory), Ok(Found::Other));
+        let costly = stored.replacen("$04$", "$15$", 1);
+        assert_eq!(
+            recipe.compare(typed, &costly, &mut memory),
+            Err(HashError::Stored)
+        );
+        assert_eq!(memory.len(), 0);
+    }
+
+    #[test]
+    fn another_pepper_is_recognised_and_one_that_is_accepted_is_outdated() {
         let mut memory = Vec::new();
         let stored = recipe(8, "one").hash("p", &mut memory).unwrap();
+        let two = recipe(8, "two");
+        assert_eq!(two.compare("p", &stored, &mut memory), Err(HashError::Pepper));
+        let both = two.accepting(b"three").accepting(b"one");
+        assert_eq!(both.compare("p", &stored, &mut memory), Ok(Found::Outdated));
+        assert_eq!(both.compare("q", &stored, &mut memory), Ok(Found::Other));
+        let renewed = both.hash("p", &mut memory).unwrap();
         assert_eq!(
-            recipe(8, "two").compare("p", &stored, &mut memory),
-            Err(HashError::Pepper)
+            recipe(8, "two").compare("p", &renewed, &mut memory),
+            Ok(Found::Same)
         );
     }
 

@@ -4,6 +4,7 @@ use aws_lc_rs::digest;
 use axum::extract::State;
 use axum::http::request::Parts;
 use axum::response::Response;
+use database::Failure;
 use http::{HeaderValue, header};
 use problem::{Problem, ProblemType};
 use serde::Deserialize;
@@ -76,7 +77,7 @@ pub(super) async fn refresh(
     };
     let rotated = store::rotate(&state.db, rotation, &caller::request_id(&parts))
         .await
-        .map_err(database_problem)?;
+        .map_err(not_rotated)?;
     let (outcome, refused) = match rotated.outcome.as_str() {
         "rotated" => {
             metrics::refresh("rotated");
@@ -99,6 +100,18 @@ pub(super) async fn refresh(
     };
     metrics::refresh(outcome);
     Err(refused)
+}
+
+/// When the connection broke off, the token may be used up. The same request gets the same answer then; one without a key does
+/// no harm while it comes soon.
+fn not_rotated(error: sqlx::Error) -> Problem {
+    let is_lost = Failure::of(&error) == Failure::Lost;
+    let problem = database_problem(error);
+    if is_lost {
+        problem.detail("whether the token was used up is not known: repeat the request at once, with its Idempotency-Key")
+    } else {
+        problem
+    }
 }
 
 /// The session has ended: whoever holds its access token is refused at the gateway, too.

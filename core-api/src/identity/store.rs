@@ -5,6 +5,8 @@ use keyring::SealedPrivateKey;
 use sqlx::{PgConnection, PgExecutor};
 use uuid::Uuid;
 
+use super::passwords::Person;
+
 /// A user who wants to register.
 pub(super) struct NewUser<'a> {
     pub(super) user_id: Uuid,
@@ -13,25 +15,142 @@ pub(super) struct NewUser<'a> {
     pub(super) password_hash: &'a str,
     pub(super) active: bool,
     pub(super) created_at: DateTime<Utc>,
+    pub(super) language: Option<&'a str>,
+    /// Whether the mail is in the queue; without it nothing happens.
+    pub(super) is_queued: bool,
 }
 
-/// Registers a user; false when the address is known already.
+/// Registers a user, whose address the mail is to verify. What happened to a known address, nobody is told.
 pub(super) async fn register(
     db: impl PgExecutor<'_>,
     user: NewUser<'_>,
+    ticket: TicketOf<'_>,
     request_id: &str,
-) -> sqlx::Result<bool> {
-    sqlx::query_scalar!(
-        r#"SELECT core.register_user($1, $2, $3, $4, $5, $6, $7) AS "created!""#,
+) -> sqlx::Result<()> {
+    sqlx::query!(
+        "SELECT core.register_applicant($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
         user.user_id,
         user.email,
         user.full_name,
         user.password_hash,
         user.active,
         user.created_at,
+        user.language as _,
+        ticket.token_hash,
+        ticket.lifetime_s,
+        user.is_queued,
+        request_id,
+    )
+    .execute(db)
+    .await
+    .map(drop)
+}
+
+/// A ticket by what the database knows of it.
+#[derive(Clone, Copy)]
+pub(super) struct TicketOf<'a> {
+    pub(super) token_hash: &'a [u8],
+    /// From now, seconds.
+    pub(super) lifetime_s: i32,
+}
+
+/// Uses the ticket of a registration or of a new address; false when it is not good.
+pub(super) async fn verify_email(
+    db: impl PgExecutor<'_>,
+    token_hash: &[u8],
+    request_id: &str,
+) -> sqlx::Result<bool> {
+    sqlx::query_scalar!("SELECT core.verify_email($1, $2)", token_hash, request_id)
+        .fetch_one(db)
+        .await
+        .map(|outcome| outcome.is_some())
+}
+
+/// The address whose password a ticket would reset; None when it is not good. Uses nothing up.
+pub(super) async fn password_reset_candidate(
+    db: impl PgExecutor<'_>,
+    token_hash: &[u8],
+) -> sqlx::Result<Option<Person>> {
+    sqlx::query_as!(
+        Person,
+        r#"SELECT email AS "email!", full_name AS "full_name!" FROM core.password_reset_candidate($1)"#,
+        token_hash
+    )
+    .fetch_optional(db)
+    .await
+}
+
+/// A user whose sessions have all ended.
+pub(super) struct Secured {
+    pub(super) user_id: Uuid,
+    pub(super) email: String,
+    /// The sessions whose access tokens may still be good.
+    pub(super) ended: Vec<Uuid>,
+}
+
+/// Sets a new password; None when the ticket is not good.
+pub(super) async fn reset_password(
+    db: impl PgExecutor<'_>,
+    token_hash: &[u8],
+    password_hash: &str,
+    request_id: &str,
+) -> sqlx::Result<Option<Secured>> {
+    sqlx::query_as!(
+        Secured,
+        r#"SELECT user_id AS "user_id!", email AS "email!", ended AS "ended!" FROM core.reset_password($1, $2, $3)"#,
+        token_hash,
+        password_hash,
+        request_id,
+    )
+    .fetch_optional(db)
+    .await
+}
+
+/// Who wants which address.
+pub(super) struct EmailChange<'a> {
+    pub(super) session_id: Uuid,
+    pub(super) user_id: Uuid,
+    pub(super) tenant_id: Uuid,
+    pub(super) email: &'a str,
+    pub(super) change: TicketOf<'a>,
+    pub(super) keep: TicketOf<'a>,
+}
+
+/// Notes a change of the address; gives the old one, or None when the session is over.
+pub(super) async fn request_email_change(
+    db: impl PgExecutor<'_>,
+    change: EmailChange<'_>,
+    request_id: &str,
+) -> sqlx::Result<Option<String>> {
+    sqlx::query_scalar!(
+        "SELECT core.request_email_change($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+        change.session_id,
+        change.user_id,
+        change.tenant_id,
+        change.email,
+        change.change.token_hash,
+        change.change.lifetime_s,
+        change.keep.token_hash,
+        change.keep.lifetime_s,
         request_id,
     )
     .fetch_one(db)
+    .await
+}
+
+/// Gives a user his old address back; None when the ticket is not good.
+pub(super) async fn keep_email(
+    db: impl PgExecutor<'_>,
+    token_hash: &[u8],
+    request_id: &str,
+) -> sqlx::Result<Option<Secured>> {
+    sqlx::query_as!(
+        Secured,
+        r#"SELECT user_id AS "user_id!", email AS "email!", ended AS "ended!" FROM core.keep_email($1, $2)"#,
+        token_hash,
+        request_id,
+    )
+    .fetch_optional(db)
     .await
 }
 
@@ -40,17 +159,113 @@ pub(super) struct Candidate {
     pub(super) user_id: Uuid,
     pub(super) status: String,
     pub(super) password_hash: String,
+    /// Which of the user's passwords it is a hash of.
+    pub(super) password_version: i32,
 }
 
 pub(super) async fn login_candidate(db: impl PgExecutor<'_>, email: &str) -> sqlx::Result<Option<Candidate>> {
     sqlx::query_as!(
         Candidate,
-        r#"SELECT user_id AS "user_id!", status AS "status!", password_hash AS "password_hash!"
+        r#"SELECT user_id AS "user_id!", status AS "status!", password_hash AS "password_hash!",
+                  core.password_version(user_id) AS "password_version!"
              FROM core.login_candidate($1)"#,
         email,
     )
     .fetch_optional(db)
     .await
+}
+
+/// Whether a user still has that password; it stays until the transaction ends.
+pub(super) async fn hold_password(
+    db: impl PgExecutor<'_>,
+    user_id: Uuid,
+    password_version: i32,
+) -> sqlx::Result<bool> {
+    sqlx::query_scalar!(
+        r#"SELECT core.hold_password($1, $2) AS "is_held!""#,
+        user_id,
+        password_version
+    )
+    .fetch_one(db)
+    .await
+}
+
+/// What the change of a password needs to know of its owner.
+pub(super) struct OwnPassword {
+    pub(super) email: String,
+    pub(super) full_name: String,
+    pub(super) password_hash: String,
+    pub(super) password_version: i32,
+}
+
+/// Reads the password of the user whom the transaction is bound to.
+pub(super) async fn own_password(conn: &mut PgConnection) -> sqlx::Result<OwnPassword> {
+    sqlx::query_as!(
+        OwnPassword,
+        r#"SELECT email AS "email!", full_name AS "full_name!", password_hash AS "password_hash!",
+                  password_version AS "password_version!"
+             FROM core.own_password()"#
+    )
+    .fetch_one(conn)
+    .await
+}
+
+/// Leaves the audit row of a change whose old password was wrong.
+pub(super) async fn refuse_password_change(
+    conn: &mut PgConnection,
+    session_id: Uuid,
+    request_id: &str,
+) -> sqlx::Result<()> {
+    sqlx::query!(
+        "SELECT core.refuse_password_change($1, $2)",
+        session_id,
+        request_id
+    )
+    .fetch_one(conn)
+    .await
+    .map(drop)
+}
+
+/// The hash of a new password, in place of that version of it.
+pub(super) struct NewHash<'a> {
+    pub(super) version: i32,
+    pub(super) hash: &'a str,
+}
+
+/// What became of a change.
+pub(super) enum Changed {
+    /// It is the password now. These sessions have ended, whose access tokens may still be good.
+    Done(Vec<Uuid>),
+    /// Another request has changed it.
+    Meanwhile,
+    /// The session that asked is over.
+    SessionEnded,
+}
+
+/// Changes the password of the user whom the transaction is bound to, and ends the other sessions. Those that were used
+/// within `used_s` seconds are given back.
+pub(super) async fn change_password(
+    conn: &mut PgConnection,
+    session_id: Uuid,
+    hash: NewHash<'_>,
+    used_s: u32,
+    request_id: &str,
+) -> sqlx::Result<Changed> {
+    let row = sqlx::query!(
+        r#"SELECT outcome AS "outcome!", ended AS "ended!" FROM core.change_password($1, $2, $3, $4, $5)"#,
+        session_id,
+        hash.version,
+        hash.hash,
+        i32::try_from(used_s).unwrap_or(i32::MAX),
+        request_id
+    )
+    .fetch_one(conn)
+    .await?;
+    Ok(match row.outcome.as_str() {
+        "done" => Changed::Done(row.ended),
+        "meanwhile" => Changed::Meanwhile,
+        _ => Changed::SessionEnded,
+    })
 }
 
 /// Leaves the audit row of a refused log-in.
@@ -75,6 +290,8 @@ pub(super) struct NewSession<'a> {
     pub(super) idle_s: i32,
     pub(super) absolute_s: i32,
     pub(super) rehashed: Option<&'a str>,
+    pub(super) user_agent: Option<&'a str>,
+    pub(super) address: Option<&'a str>,
 }
 
 /// What the issuer stamps on the access token of a new session.
@@ -93,8 +310,9 @@ pub(super) async fn open_session(
 ) -> sqlx::Result<Option<Opened>> {
     sqlx::query_as!(
         Opened,
-        r#"SELECT tenant_public_id AS "tenant_id!", kid, issued_at AS "issued_at!"
-             FROM core.open_session($1, $2, $3, $4, $5, $6, $7, $8, $9)"#,
+        r#"SELECT o.tenant_public_id AS "tenant_id!", o.kid, o.issued_at AS "issued_at!"
+             FROM core.open_session($1, $2, $3, $4, $5, $6, $7, $8, $9) o,
+                  LATERAL core.describe_session(CASE WHEN o.kid IS NOT NULL THEN $2 END, $10, $11)"#,
         session.user_id,
         session.session_id,
         session.refresh_id,
@@ -104,6 +322,8 @@ pub(super) async fn open_session(
         session.absolute_s,
         session.rehashed as _,
         request_id,
+        session.user_agent as _,
+        session.address as _,
     )
     .fetch_optional(db)
     .await
@@ -189,6 +409,25 @@ pub(super) async fn revoke_ended_session(
     )
     .fetch_one(db)
     .await
+}
+
+/// Tells gateways that these sessions have ended, for as long as a token lives; of those that the list has no room for it
+/// says nothing.
+pub(super) async fn revoke_ended_sessions(
+    conn: &mut PgConnection,
+    issuer: &str,
+    sessions: &[String],
+    for_s: u32,
+) -> sqlx::Result<()> {
+    sqlx::query!(
+        "SELECT control.revoke_ended_session($1, name, $3) FROM unnest($2::text[]) AS name",
+        issuer,
+        sessions,
+        i64::from(for_s)
+    )
+    .fetch_all(conn)
+    .await
+    .map(drop)
 }
 
 /// Checks a session and binds the transaction to its tenant and user; false when it is over.

@@ -143,11 +143,13 @@ async fn every_fault_of_a_registration_is_told_at_once() {
         ("/full_name", "invalid_value"),
         ("/password", "too_short"),
         ("/password", "low_diversity"),
+        ("/password", "too_guessable"),
     ];
     assert_eq!(
         answer.faults(),
         wanted.map(|(pointer, code)| (pointer.to_owned(), code.to_owned()))
     );
+    assert_eq!(answer.json["errors"][2]["params"], json!({"min": 15}));
 
     let named = json!({"email": "carol@example.com", "full_name": "Carol", "password": "my name is Carol!"});
     let answer = bank.post("/api/v1/auth/register").json(&named).send().await;
@@ -588,6 +590,19 @@ async fn a_token_without_the_scope_is_forbidden_before_anything_is_read() {
             "/api/v1/transfers/txn_01kafpwz0zfmx9tpr6z5qgyf0h",
             "transfers:read",
         ),
+        ("POST", "/api/v1/me/password", "password:write"),
+        ("GET", "/api/v1/me/sessions", "sessions:read"),
+        ("DELETE", "/api/v1/me/sessions", "sessions:write"),
+        (
+            "PATCH",
+            "/api/v1/me/sessions/ses_01kafpwz0zfmx9tpr6z5qgyf0h",
+            "sessions:write",
+        ),
+        (
+            "DELETE",
+            "/api/v1/me/sessions/ses_01kafpwz0zfmx9tpr6z5qgyf0h",
+            "sessions:write",
+        ),
     ];
     for (method, path, scope) in calls {
         let answer = bank
@@ -653,8 +668,8 @@ async fn too_many_logins_at_once_are_told_to_come_back() {
     let busy: Vec<_> = answers.iter().filter(|answer| answer.status != 200).collect();
     assert!(!busy.is_empty() && busy.len() < 30, "{}", busy.len());
     for answer in busy {
-        answer.assert_problem(503, "unavailable");
-        assert_eq!(answer.headers["retry-after"], "1");
+        answer.assert_problem(503, "auth-busy");
+        assert_eq!(answer.headers["retry-after"], "2");
     }
     // Others are not kept waiting by it.
     assert_eq!(me(&bank, &alice.access).await, 200);

@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use database::Pool;
+use database::{Failure, Pool};
 use problem::{Problem, catalogue};
 use service_runtime::shutdown::Shutdown;
 use tokio::sync::{mpsc, oneshot};
@@ -35,27 +35,16 @@ pub(crate) struct Poster {
 #[derive(Debug)]
 struct Job {
     movement: Movement,
-    reply: oneshot::Sender<Result<Verdict, Failure>>,
+    reply: oneshot::Sender<Result<Verdict, NoVerdict>>,
 }
 
 /// Why there is no verdict on a movement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Failure {
+enum NoVerdict {
     /// The database did not answer; the same key will tell what became of it.
     Unavailable,
     /// The database refuses this very movement with an error that nobody expected.
     Poison,
-}
-
-/// Why a whole statement failed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum StatementFault {
-    /// Another statement was in the way: try again, then in halves.
-    Contended,
-    /// The database is not there: try again, then give up.
-    Unreachable,
-    /// Something in the batch cannot be posted: find it.
-    Poisoned,
 }
 
 impl Poster {
@@ -111,11 +100,11 @@ impl Poster {
                     "the posting statement gave code {code} without an answer"
                 )),
             }),
-            Ok(Ok(Err(Failure::Poison))) => {
+            Ok(Ok(Err(NoVerdict::Poison))) => {
                 metrics::movement(kind.as_str(), "error");
                 Err(Problem::internal("a movement cannot be posted"))
             }
-            Ok(Ok(Err(Failure::Unavailable)) | Err(_)) | Err(_) => {
+            Ok(Ok(Err(NoVerdict::Unavailable)) | Err(_)) | Err(_) => {
                 metrics::movement(kind.as_str(), "unavailable");
                 Err(Problem::new(catalogue::UNAVAILABLE)
                     .detail(
@@ -226,21 +215,20 @@ impl Lane {
                         drop(job.reply.send(Ok(verdict))); // nobody may be waiting any more
                     }
                 }
-                Err(StatementFault::Contended | StatementFault::Poisoned) if part.len() > 1 => {
+                // Another statement stood in the way of one of them, or one cannot be posted: find it.
+                Err(Failure::Contended | Failure::Wrong) if part.len() > 1 => {
                     let rest = part.split_off(part.len() / 2);
                     parts.push(rest);
                     parts.push(part);
                 }
-                Err(StatementFault::Poisoned) => fail(part, Failure::Poison),
-                Err(StatementFault::Contended | StatementFault::Unreachable) => {
-                    fail(part, Failure::Unavailable);
-                }
+                Err(Failure::Wrong) => fail(part, NoVerdict::Poison),
+                Err(Failure::Contended | Failure::Away | Failure::Lost) => fail(part, NoVerdict::Unavailable),
             }
         }
     }
 
     /// Runs one statement, again when that is safe and may help. It is always safe: the entry ids are fixed.
-    async fn commit(&self, batch: &[Job]) -> Result<Vec<Verdict>, StatementFault> {
+    async fn commit(&self, batch: &[Job]) -> Result<Vec<Verdict>, Failure> {
         let columns = Columns::of(batch.iter().map(|job| &job.movement));
         let mut tries = 0;
         loop {
@@ -258,17 +246,17 @@ impl Lane {
                 }
                 Ok(_) => {
                     tracing::error!("the posting statement answered for another number of movements");
-                    return Err(StatementFault::Poisoned);
+                    return Err(Failure::Wrong);
                 }
                 Err(error) => {
-                    let fault = classify(&error);
-                    if fault == StatementFault::Poisoned {
+                    let failure = Failure::of(&error);
+                    if !failure.passes() {
                         tracing::error!(%error, size = batch.len(), "a posting statement failed");
-                        return Err(fault);
+                        return Err(failure);
                     }
                     tracing::warn!(%error, size = batch.len(), tries, "a posting statement is tried again");
                     if tries >= MAX_TRIES {
-                        return Err(fault);
+                        return Err(failure);
                     }
                     metrics::batch_retry();
                     back_off(tries).await;
@@ -278,9 +266,9 @@ impl Lane {
     }
 }
 
-fn fail(part: Vec<Job>, failure: Failure) {
+fn fail(part: Vec<Job>, why: NoVerdict) {
     for job in part {
-        drop(job.reply.send(Err(failure)));
+        drop(job.reply.send(Err(why)));
     }
 }
 
@@ -296,29 +284,6 @@ fn own_work(batch: &[Job], verdicts: Vec<Verdict>) -> Vec<Verdict> {
         }
     };
     batch.iter().zip(verdicts).map(own).collect()
-}
-
-fn classify(error: &sqlx::Error) -> StatementFault {
-    let Some(database) = error.as_database_error() else {
-        return match error {
-            sqlx::Error::Io(_)
-            | sqlx::Error::Tls(_)
-            | sqlx::Error::Protocol(_)
-            | sqlx::Error::PoolTimedOut
-            | sqlx::Error::PoolClosed
-            | sqlx::Error::WorkerCrashed => StatementFault::Unreachable,
-            _ => StatementFault::Poisoned,
-        };
-    };
-    match database.code().as_deref() {
-        // Deadlock, serialization, lock not available, cancelled; a twin in another process wrote the key first.
-        Some("40P01" | "40001" | "55P03" | "57014" | "23505") => StatementFault::Contended,
-        // The server is starting, stopping, or has dropped us.
-        Some(code) if code.starts_with("57P") || code.starts_with("08") || code.starts_with("53") => {
-            StatementFault::Unreachable
-        }
-        _ => StatementFault::Poisoned,
-    }
 }
 
 #[expect(

@@ -36,6 +36,8 @@ pub(crate) fn settings() -> Settings {
     settings.password.iterations = 1;
     settings.password.max_parallel = 2;
     settings.password.queue = 256;
+    settings.password.max_per_address = 256;
+    settings.password.deadline_ms = 30_000;
     settings.password.pepper = Secret::from("pepper of the tests".to_owned());
     settings
 }

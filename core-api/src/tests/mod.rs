@@ -2,6 +2,7 @@
 
 pub(crate) mod bank;
 mod concurrency;
+mod database_failures;
 mod documentation;
 mod isolation;
 pub(crate) mod store;

@@ -47,11 +47,11 @@ impl TransferOrder {
     pub(super) fn parse(new: NewTransfer) -> Result<Self, Vec<FieldError>> {
         let mut faults = Vec::new();
         if new.from_account_id == new.to_account_id {
-            faults.push(FieldError {
-                pointer: "/to_account_id".to_owned(),
-                code: "same_account".to_owned(),
-                detail: "must be another account than the one to debit".to_owned(),
-            });
+            faults.push(FieldError::new(
+                "/to_account_id",
+                "same_account",
+                "must be another account than the one to debit",
+            ));
         }
         let reference = reference::parse(new.reference).unwrap_or_else(|fault| {
             faults.push(fault);

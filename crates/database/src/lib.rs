@@ -6,6 +6,7 @@
 #![warn(missing_docs)]
 
 pub mod cluster;
+pub mod failure;
 pub mod login;
 pub mod pool;
 pub mod process;
@@ -17,6 +18,7 @@ use anyhow::Context as _;
 use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::{ConnectOptions as _, Connection as _, Executor as _, PgConnection};
 
+pub use failure::Failure;
 pub use login::Pool;
 pub use pool::{DatabaseSettings, connect};
 

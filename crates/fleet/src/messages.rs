@@ -10,6 +10,9 @@
 //! POST /fleet/v1/heartbeats                               one Heartbeat, every three seconds
 //! ```
 //!
+//! The answer to a heartbeat has a header `x-time`, the time of the database in Unix milliseconds: a gateway whose clock is off by
+//! more than 30 s is not ready.
+//!
 //! With an acknowledgement goes a header `x-boot`, the `boot_id` of the heartbeats: of two processes with one name, each
 //! speaks for itself.
 

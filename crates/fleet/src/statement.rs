@@ -27,7 +27,7 @@ pub struct Statement {
     pub target: Target,
     /// The version of the form of `content`.
     pub schema: u32,
-    /// The oldest gateway that can apply it.
+    /// The oldest gateway that can apply it: of a policy, the one that knows all of its keys.
     pub min_version: Version,
     /// What a gateway must be able to do to apply it, by name.
     pub features: Vec<String>,
@@ -96,6 +96,11 @@ pub struct PolicyFile {
 /// A version of Portico, `major.minor.patch`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Version(pub u64, pub u64, pub u64);
+
+impl Version {
+    /// What every gateway of a fleet has at least.
+    pub const FIRST: Self = Self(0, 1, 0);
+}
 
 impl fmt::Display for Version {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -57,6 +57,14 @@ impl Object {
         Some(&found.1)
     }
 
+    /// The value of a member that is alone.
+    pub(crate) fn only(&self, name: &str) -> Option<&Json> {
+        match self.0.as_slice() {
+            [(member, value)] if member == name => Some(value),
+            _ => None,
+        }
+    }
+
     /// The text of a member that is a string.
     pub(crate) fn text(&self, name: &str) -> Option<&str> {
         match self.get(name)? {

@@ -9,6 +9,7 @@
 #![warn(missing_docs)]
 
 mod algorithm;
+mod binding;
 mod claims;
 mod compact;
 mod envelope;
@@ -24,6 +25,7 @@ mod state;
 mod verify;
 
 pub use algorithm::{Algorithm, TokenAlgorithm, UnknownAlgorithm, thumbprint};
+pub use binding::CertificateHash;
 pub use claims::{Claims, ClaimsForm, ScopesClaim};
 pub use envelope::{DataKey, KeyEncryptionKeys, SealedFor, SealedPrivateKey};
 pub use jwks::MAX_JWKS_BYTES;

@@ -38,11 +38,15 @@ pub enum TokenRefusal {
     Lifetime,
     /// A claim is missing or has the wrong form.
     Claims,
+    /// `cnf` binds it in a way that cannot be checked here, or is missing where it is asked for (J33).
+    Binding,
+    /// It is bound to a certificate that its sender has not shown (J33).
+    Unproven,
 }
 
 impl TokenRefusal {
     /// Every reason, for documentation and for registering metrics.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 18] = [
         Self::Malformed,
         Self::Algorithm,
         Self::Type,
@@ -59,6 +63,8 @@ impl TokenRefusal {
         Self::IssuedInFuture,
         Self::Lifetime,
         Self::Claims,
+        Self::Binding,
+        Self::Unproven,
     ];
 
     /// The stable word for logs and metric labels.
@@ -81,6 +87,8 @@ impl TokenRefusal {
             Self::IssuedInFuture => "issued_in_future",
             Self::Lifetime => "lifetime",
             Self::Claims => "claims",
+            Self::Binding => "binding",
+            Self::Unproven => "unproven",
         }
     }
 }

@@ -53,4 +53,28 @@ pub struct FieldError {
         schema(example = "amount must be between 1 and 1000000000000000")
     )]
     pub detail: String,
+    /// The numbers of the rule by name, such as `min`: for who says it in other words.
+    #[serde(skip_serializing_if = "Map::is_empty")]
+    #[cfg_attr(feature = "axum", schema(value_type = Object, required = false, example = json!({"min": 15})))]
+    pub params: Map<String, Value>,
+}
+
+impl FieldError {
+    /// A fault at a place: an RFC 6901 JSON pointer, a stable word, and the rule in words.
+    #[must_use]
+    pub fn new(pointer: impl Into<String>, code: impl Into<String>, detail: impl Into<String>) -> Self {
+        Self {
+            pointer: pointer.into(),
+            code: code.into(),
+            detail: detail.into(),
+            params: Map::new(),
+        }
+    }
+
+    /// Adds a number of the rule.
+    #[must_use]
+    pub fn param(mut self, name: &str, value: impl Into<Value>) -> Self {
+        self.params.insert(name.to_owned(), value.into());
+        self
+    }
 }

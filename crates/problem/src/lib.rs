@@ -120,16 +120,18 @@ impl Problem {
     /// Adds one fault of the request: `pointer` is an RFC 6901 JSON pointer into the body, `code` a stable word.
     #[must_use]
     pub fn field_error(
-        mut self,
+        self,
         pointer: impl Into<String>,
         code: impl Into<Cow<'static, str>>,
         detail: impl Into<String>,
     ) -> Self {
-        self.errors.push(FieldError {
-            pointer: pointer.into(),
-            code: code.into().into_owned(),
-            detail: detail.into(),
-        });
+        self.fault(FieldError::new(pointer, code.into(), detail))
+    }
+
+    /// Adds one fault of the request.
+    #[must_use]
+    pub fn fault(mut self, error: FieldError) -> Self {
+        self.errors.push(error);
         self
     }
 
@@ -205,6 +207,7 @@ mod tests {
         let problem = Problem::new(catalogue::VALIDATION_FAILED)
             .detail("two members are wrong")
             .field_error("/amount", "not_positive", "amount must be at least 1")
+            .fault(FieldError::new("/password", "too_short", "too few").param("min", 15))
             .retry_after(7);
         let json: Value = serde_json::from_slice(&problem.to_json(Some("abc"))).unwrap();
 
@@ -216,7 +219,10 @@ mod tests {
                 "status": 422,
                 "detail": "two members are wrong",
                 "instance": "urn:request:abc",
-                "errors": [{"pointer": "/amount", "code": "not_positive", "detail": "amount must be at least 1"}],
+                "errors": [
+                    {"pointer": "/amount", "code": "not_positive", "detail": "amount must be at least 1"},
+                    {"pointer": "/password", "code": "too_short", "detail": "too few", "params": {"min": 15}},
+                ],
                 "retry_after": 7,
             })
         );

@@ -10,6 +10,7 @@ pub mod health;
 pub mod http;
 pub mod memory;
 pub mod metrics;
+pub mod panics;
 pub mod private;
 pub mod secrets;
 pub mod settings;

@@ -4,6 +4,7 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener};
+use std::process::Command;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
@@ -97,6 +98,61 @@ fn a_span_becomes_a_trace() {
         text.contains("a span to look for") && text.contains("gateway"),
         "{text}"
     );
+}
+
+#[test]
+fn a_panic_becomes_a_report_with_its_place_and_without_its_message() {
+    service_runtime::crypto::install_provider();
+    service_runtime::panics::leave_data_out();
+    let (address, received) = collector();
+    let guard = init(&sentry_to(address), "core-api", Environment::Test).unwrap();
+
+    let number = "canary-4000-1234".to_owned();
+    let handler = std::thread::Builder::new().name("handler".to_owned());
+    let ended = handler
+        .spawn(move || panic!("there is no card {number}"))
+        .unwrap()
+        .join();
+    assert!(ended.is_err());
+    drop(guard);
+
+    let report =
+        String::from_utf8_lossy(&received.recv_timeout(Duration::from_secs(10)).unwrap()).into_owned();
+    assert!(
+        report.contains("\"panic\"") && report.contains("tests/telemetry.rs"),
+        "{report}"
+    );
+    assert!(!report.contains("canary"), "{report}");
+}
+
+/// Runs the next test in a process of its own, which ends with its panic.
+#[test]
+fn a_panic_says_where_it_was_and_quotes_nothing() {
+    let output = Command::new(std::env::current_exe().unwrap())
+        .args([
+            "--exact",
+            "a_process_that_panics_with_data",
+            "--ignored",
+            "--nocapture",
+        ])
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success(), "{said}");
+    assert!(said.contains("tests/telemetry.rs:"), "{said}");
+    assert!(said.contains("a literal of ours"), "{said}");
+    assert!(said.contains("is left out"), "{said}");
+    assert!(!said.contains("canary"), "{said}");
+}
+
+#[test]
+#[ignore = "the process of the test above: it panics"]
+fn a_process_that_panics_with_data() {
+    service_runtime::panics::leave_data_out();
+    assert!(std::thread::spawn(|| panic!("a literal of ours")).join().is_err());
+    let words = "canary-4000-1234".to_owned();
+    // As a library of others would quote what it was given.
+    let _: u32 = words.parse::<u32>().map_err(|_| words.clone()).unwrap();
 }
 
 #[test]

@@ -59,39 +59,59 @@ impl Server {
     /// # Errors
     /// When the server cannot be reached.
     pub async fn send(&self, bytes: &[u8], patience: Patience) -> anyhow::Result<Answers> {
-        let mut stream = self.connect().await?;
-        let mut answers = Answers {
-            bytes: Vec::new(),
-            statuses: Vec::new(),
-            closed: false,
-        };
-        let _ = timeout(patience.deadline, async {
-            let sent = stream.write_all(bytes).await;
-            if sent.is_ok() {
-                let _ = stream.flush().await;
-            }
-            loop {
-                let enough = answers.statuses.len() >= patience.answers;
-                let read = stream.read_buf(&mut answers.bytes);
-                let read = if enough {
-                    match timeout(patience.linger, read).await {
-                        Ok(read) => read,
-                        Err(_) => return,
-                    }
-                } else {
-                    read.await
-                };
-                // Without close_notify it is closed as well.
-                if !matches!(read, Ok(count) if count > 0) {
-                    answers.closed = true;
-                    return;
-                }
-                answers.statuses = statuses(&answers.bytes, bytes.starts_with(b"HEAD "));
-            }
-        })
-        .await;
-        Ok(answers)
+        Ok(exchange(&mut self.connect().await?, bytes, patience).await)
     }
+
+    /// Sends requests one after the other, each behind the answer to the one before; on one connection, or on another once
+    /// the server has closed that.
+    ///
+    /// # Errors
+    /// When the server cannot be reached.
+    pub async fn ask_in_turn(&self, requests: &[&[u8]], patience: Patience) -> anyhow::Result<Vec<Answers>> {
+        let mut stream = self.connect().await?;
+        let mut all: Vec<Answers> = Vec::new();
+        for request in requests {
+            if all.last().is_some_and(|answers| answers.closed) {
+                stream = self.connect().await?;
+            }
+            all.push(exchange(&mut stream, request, patience).await);
+        }
+        Ok(all)
+    }
+}
+
+async fn exchange(stream: &mut TlsStream<TcpStream>, bytes: &[u8], patience: Patience) -> Answers {
+    let mut answers = Answers {
+        bytes: Vec::new(),
+        statuses: Vec::new(),
+        closed: false,
+    };
+    let _ = timeout(patience.deadline, async {
+        let sent = stream.write_all(bytes).await;
+        if sent.is_ok() {
+            let _ = stream.flush().await;
+        }
+        loop {
+            let enough = answers.statuses.len() >= patience.answers;
+            let read = stream.read_buf(&mut answers.bytes);
+            let read = if enough {
+                match timeout(patience.linger, read).await {
+                    Ok(read) => read,
+                    Err(_) => return,
+                }
+            } else {
+                read.await
+            };
+            // Without close_notify it is closed as well.
+            if !matches!(read, Ok(count) if count > 0) {
+                answers.closed = true;
+                return;
+            }
+            answers.statuses = statuses(&answers.bytes, bytes.starts_with(b"HEAD "));
+        }
+    })
+    .await;
+    answers
 }
 
 /// The statuses of the answers that are whole, the informational ones left out.

@@ -1,5 +1,5 @@
-//! Requests that keep or break the rules of HTTP, byte by byte, and what a server in front of a recording upstream makes
-//! of them: for the tests of the gateway, and for its comparison with other servers.
+//! Requests that keep or break the rules of HTTP, byte by byte, tokens that must be refused, and what a server in front of a
+//! recording upstream makes of them: for the tests of the gateway, and for its comparison with other servers.
 //!
 //! Nothing here knows the gateway or its policy: the tables say what the RFCs say, and where the gateway is stricter.
 
@@ -11,6 +11,7 @@ pub mod http1;
 pub mod http2;
 mod recorder;
 pub mod responses;
+pub mod tokens;
 
 pub use exchange::{Answers, Patience, Server};
 pub use recorder::{Recorded, Recorder};

@@ -27,6 +27,7 @@ pub struct Recorded {
 struct State {
     recorded: Recorded,
     answer: Option<Vec<u8>>,
+    next: Option<Vec<u8>>,
 }
 
 /// A listener on a port of its own. Its connections end with it.
@@ -65,6 +66,11 @@ impl Recorder {
     pub fn answer_with(&self, bytes: Option<Vec<u8>>) {
         lock(&self.state).answer = bytes;
     }
+
+    /// Answers the next request with these bytes, and keeps the connection open.
+    pub fn answer_next(&self, bytes: &[u8]) {
+        lock(&self.state).next = Some(bytes.to_vec());
+    }
 }
 
 fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
@@ -87,14 +93,15 @@ async fn serve(mut stream: TcpStream, state: Arc<Mutex<State>>) {
             Ok(Some((message, length))) => {
                 bytes.drain(..length);
                 let is_head = message.method == "HEAD";
-                let answer = {
+                let (next, answer) = {
                     let mut state = lock(&state);
                     state.recorded.messages.push(message);
-                    state.answer.clone()
+                    (state.next.take(), state.answer.clone())
                 };
                 let good = GOOD.strip_suffix(b"{}").filter(|_| is_head).unwrap_or(GOOD);
-                let written = stream.write_all(answer.as_deref().unwrap_or(good)).await;
-                if answer.is_some() || written.is_err() {
+                let bytes = next.as_deref().or(answer.as_deref()).unwrap_or(good);
+                let written = stream.write_all(bytes).await;
+                if (next.is_none() && answer.is_some()) || written.is_err() {
                     return;
                 }
                 continue;

@@ -18,11 +18,13 @@ pub enum Expected {
     BadGateway,
     /// 200 with exactly this body.
     Body(&'static str),
+    /// This status and no body.
+    Empty(u16),
     /// A head has gone already: the answer is cut, so that nobody takes it for whole.
     Cut,
 }
 
-use Expected::{BadGateway, Body, Cut};
+use Expected::{BadGateway, Body, Cut, Empty};
 
 const fn case(name: &'static str, bytes: &'static [u8], expected: Expected) -> Case {
     Case {
@@ -77,4 +79,71 @@ pub const CASES: [Case; 42] = [
     case("half a body", b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nok", Cut),
     case("half the chunks", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n", Cut),
     case("a broken chunk", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\nzz\r\nno\r\n0\r\n\r\n", Cut),
+];
+
+/// What an upstream sends on a connection that it keeps open. The next request on it gets its own answer, whatever that
+/// takes; none of these bytes.
+#[derive(Debug, Clone, Copy)]
+pub struct KeptCase {
+    /// What it is, in words.
+    pub name: &'static str,
+    /// What was asked.
+    pub method: &'static str,
+    /// Everything that the upstream sends, at once.
+    pub bytes: &'static [u8],
+    /// What is right for the first request.
+    pub expected: Expected,
+}
+
+const fn kept(
+    name: &'static str,
+    method: &'static str,
+    bytes: &'static [u8],
+    expected: Expected,
+) -> KeptCase {
+    KeptCase {
+        name,
+        method,
+        bytes,
+        expected,
+    }
+}
+
+/// Every case of a connection that is kept. Bytes that must never come out say `stolen`.
+#[rustfmt::skip]
+pub const KEPT_CASES: [KeptCase; 34] = [
+    kept("a good answer", "GET", b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", Body("ok")),
+    kept("a second answer behind it", "GET", b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nokHTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nstolen", Body("ok")),
+    kept("half a second answer behind it", "GET", b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nokHTTP/1.1 200 OK\r\nContent-Length: 60\r\n\r\nstolen", Body("ok")),
+    kept("the first letter of a second answer behind it", "GET", b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nokH", Body("ok")),
+    kept("an empty line behind it", "GET", b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok\r\n", Body("ok")),
+    kept("an interim answer behind it", "GET", b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nokHTTP/1.1 103 Early Hints\r\nLink: </stolen>\r\n\r\n", Body("ok")),
+    kept("an unasked switch behind it", "GET", b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nokHTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\nstolen", Body("ok")),
+    kept("a second answer behind an empty one", "GET", b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nstolen", Empty(200)),
+    kept("a second answer behind the chunks", "GET", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nstolen", Body("ok")),
+    kept("a second answer behind the trailers", "GET", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\nX-A: b\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nstolen", Body("ok")),
+    kept("HEAD, and no body", "HEAD", b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n", Empty(200)),
+    kept("HEAD, and a body all the same", "HEAD", b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nstolen", Empty(200)),
+    kept("HEAD, and a body that is an answer", "HEAD", b"HTTP/1.1 200 OK\r\nContent-Length: 44\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nstolen", Empty(200)),
+    kept("HEAD, and chunks", "HEAD", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n6\r\nstolen\r\n0\r\n\r\n", Empty(200)),
+    kept("HEAD, and the last chunk alone", "HEAD", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", Empty(200)),
+    kept("204 with a length", "GET", b"HTTP/1.1 204 No Content\r\nContent-Length: 6\r\n\r\n", Empty(204)),
+    kept("204 with a body", "GET", b"HTTP/1.1 204 No Content\r\nContent-Length: 6\r\n\r\nstolen", Empty(204)),
+    kept("204 with chunks", "GET", b"HTTP/1.1 204 No Content\r\nTransfer-Encoding: chunked\r\n\r\n6\r\nstolen\r\n0\r\n\r\n", Empty(204)),
+    kept("204 with an answer as its body", "GET", b"HTTP/1.1 204 No Content\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nstolen", Empty(204)),
+    kept("304 with a body", "GET", b"HTTP/1.1 304 Not Modified\r\nContent-Length: 6\r\n\r\nstolen", Empty(304)),
+    kept("304 with chunks", "GET", b"HTTP/1.1 304 Not Modified\r\nTransfer-Encoding: chunked\r\n\r\n6\r\nstolen\r\n0\r\n\r\n", Empty(304)),
+    kept("several 100s", "GET", b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 102 Processing\r\n\r\nHTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", Body("ok")),
+    kept("103 with a length", "GET", b"HTTP/1.1 103 Early Hints\r\nContent-Length: 6\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", Body("ok")),
+    kept("103 with a coding", "GET", b"HTTP/1.1 103 Early Hints\r\nTransfer-Encoding: chunked\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", Body("ok")),
+    kept("103 with a body", "GET", b"HTTP/1.1 103 Early Hints\r\nContent-Length: 6\r\n\r\nstolenHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", BadGateway),
+    kept("100 with an answer as its body", "GET", b"HTTP/1.1 100 Continue\r\nContent-Length: 38\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nokHTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nstolen", Body("ok")),
+    kept("an unasked switch", "GET", b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nstolen", BadGateway),
+    kept("an unasked switch behind 100", "GET", b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\nstolen", BadGateway),
+    kept("only interim answers", "GET", b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\n\r\n", Empty(504)),
+    kept("half the chunks", "GET", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n", Cut),
+    kept("half a chunk", "GET", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n20\r\nok", Cut),
+    kept("a chunk that is longer than it says", "GET", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nokstolen\r\n0\r\n\r\n", Cut),
+    kept("a chunk that no counter holds", "GET", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n10000000000000002\r\nok\r\n0\r\n\r\n", Cut),
+    kept("two framings", "GET", b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nstolen", BadGateway),
 ];

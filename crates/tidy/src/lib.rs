@@ -11,6 +11,7 @@ pub mod machine_paths;
 pub mod manifests;
 pub mod rules;
 pub mod rust_source;
+pub mod skips;
 pub mod tree;
 
 use std::fmt;

@@ -7,7 +7,7 @@ use std::process::Command;
 
 use cargo_metadata::{Metadata, MetadataCommand};
 use tidy::tree::{SourceFile, committed_files, committed_paths, root};
-use tidy::{Finding, documents, graph, machine_paths, manifests, report, rules, rust_source};
+use tidy::{Finding, documents, graph, machine_paths, manifests, report, rules, rust_source, skips};
 
 fn files() -> Vec<SourceFile> {
     committed_files(&root()).expect("run from a git checkout")
@@ -167,6 +167,11 @@ fn every_invariant_that_is_cited_exists() {
 #[test]
 fn every_rule_of_the_edge_has_a_test_that_carries_its_id() {
     nothing(&rules::have_tests(&files()));
+}
+
+#[test]
+fn every_test_that_can_skip_is_listed() {
+    nothing(&skips::are_listed(&named("docs/testing.md"), &files()));
 }
 
 /// INV-A4: services never name each other; only the gateway names pingora.

@@ -27,6 +27,8 @@ pub struct Launch {
     pub policies: PathBuf,
     /// `APP_ENV`.
     pub environment: &'static str,
+    /// Further variables, which override settings of its services.
+    pub variables: Vec<(&'static str, String)>,
 }
 
 /// Where a running system is: `endpoints.json`.
@@ -104,6 +106,7 @@ impl System {
             .arg("--policies")
             .arg(&launch.policies)
             .env("APP_ENV", launch.environment)
+            .envs(launch.variables.iter().map(|(name, value)| (name, value)))
             .env_remove("DATABASE_URL")
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)

@@ -13,6 +13,8 @@ pub(crate) struct ConnectionCaps {
     bounds: ConnectionSettings,
     open: Mutex<Open>,
     in_flight: AtomicUsize,
+    /// Requests under way of clients that proxies have named, by address.
+    of_named: Mutex<HashMap<IpAddr, usize>>,
 }
 
 #[derive(Debug, Default)]
@@ -27,6 +29,13 @@ struct Held {
     /// Changed under the lock of all of them alone.
     connections: AtomicUsize,
     in_flight: AtomicUsize,
+}
+
+/// The right to one request under way of a client that a proxy has named; given back when dropped.
+#[derive(Debug)]
+pub(crate) struct NamedPlace {
+    caps: Arc<ConnectionCaps>,
+    address: IpAddr,
 }
 
 /// Why a connection is closed, or a request refused, at once.
@@ -63,6 +72,7 @@ impl ConnectionCaps {
             bounds,
             open: Mutex::default(),
             in_flight: AtomicUsize::new(0),
+            of_named: Mutex::default(),
         })
     }
 
@@ -122,6 +132,25 @@ impl ConnectionPermit {
         Ok(())
     }
 
+    /// Takes a place for a request of a client that the proxy on this connection has named, beside the one of the connection.
+    ///
+    /// # Errors
+    /// When this client has as many as one may have, over all connections of proxies.
+    pub(super) fn begin_request_of(&self, client: IpAddr) -> Result<NamedPlace, TooMany> {
+        let address = network(client);
+        let mut of_named = self.caps.of_named.lock().unwrap_or_else(PoisonError::into_inner);
+        let held = of_named.entry(address).or_default();
+        if *held >= self.caps.bounds.max_in_flight_per_address {
+            return Err(TooMany::FromOneAddress);
+        }
+        *held = held.saturating_add(1);
+        drop(of_named);
+        Ok(NamedPlace {
+            caps: self.caps.clone(),
+            address,
+        })
+    }
+
     /// Gives back so many places.
     pub(super) fn end_requests(&self, count: usize) {
         self.caps.in_flight.fetch_sub(count, Ordering::Relaxed);
@@ -148,6 +177,18 @@ impl Drop for ConnectionPermit {
             && held.connections.fetch_sub(1, Ordering::Relaxed) == 1
         {
             open.by_address.remove(address);
+        }
+    }
+}
+
+impl Drop for NamedPlace {
+    fn drop(&mut self) {
+        let mut of_named = self.caps.of_named.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(held) = of_named.get_mut(&self.address) {
+            *held = held.saturating_sub(1);
+            if *held == 0 {
+                of_named.remove(&self.address);
+            }
         }
     }
 }
@@ -210,6 +251,10 @@ mod tests {
         let caps = caps(9, 9);
         drop(admit(&caps, "192.0.2.1").unwrap());
         drop(caps.admit().unwrap());
+        let proxy = caps.admit().unwrap();
+        drop(proxy.begin_request_of("192.0.2.1".parse().unwrap()).unwrap());
+        drop(proxy);
+        assert!(caps.of_named.lock().unwrap().is_empty());
         let open = caps.open.lock().unwrap();
         assert_eq!((open.total, open.by_address.len()), (0, 0));
     }

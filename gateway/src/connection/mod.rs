@@ -35,6 +35,8 @@ use crate::server::{Entrance, Worker};
 use crate::tls::{Greeting, HTTP_2, Served, VerifiedClient, greet};
 pub(crate) use arrival::Admitted;
 use arrival::Client;
+use caps::NamedPlace;
+use framing::Refusal;
 use places::Places;
 
 tokio::task_local! {
@@ -112,6 +114,14 @@ impl Connection {
     /// The scheme requests of this connection have.
     pub(crate) fn scheme(&self) -> Scheme {
         self.entrance.scheme
+    }
+
+    /// A place for a request of a client that the proxy on this connection has named.
+    ///
+    /// # Errors
+    /// When this client has as many under way as one may have.
+    pub(crate) fn place_of(&self, client: IpAddr) -> Result<NamedPlace, Refusal> {
+        self.places.of_named(client)
     }
 
     /// From here on, answers are ours.

@@ -3,6 +3,7 @@
 //! A hundred streams of HTTP/2 hold as much as a hundred connections. So what a client may have under way is bounded over
 //! all of its connections, whatever is spoken on them.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::Waker;
@@ -10,7 +11,7 @@ use std::task::Waker;
 use futures::task::AtomicWaker;
 use problem::catalogue;
 
-use super::caps::{ConnectionPermit, TooMany};
+use super::caps::{ConnectionPermit, NamedPlace, TooMany};
 use super::framing::{Refusal, TOO_MANY_AT_ONCE};
 
 /// Seconds after which a place may have become free.
@@ -59,6 +60,14 @@ impl Places {
     /// When none is left.
     pub(super) fn of_stream(self: &Arc<Self>) -> Result<Place, Refusal> {
         self.take(true)
+    }
+
+    /// A place for a client that the proxy on this connection has named.
+    ///
+    /// # Errors
+    /// When none is left to it.
+    pub(super) fn of_named(&self, client: IpAddr) -> Result<NamedPlace, Refusal> {
+        self.permit.begin_request_of(client).map_err(refusal)
     }
 
     fn take(self: &Arc<Self>, is_stream: bool) -> Result<Place, Refusal> {

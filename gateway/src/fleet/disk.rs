@@ -3,17 +3,21 @@
 //! **Invariant:** the highest position of a stream never goes back. A state file that is damaged, or gone while envelopes
 //! are there, ends taking over anything: what is signed goes on, and an operator decides. One process writes here: the one
 //! that holds the lock of the folder, and so speaks for the gateway while another one takes over from it.
+//!
+//! What is remembered is in memory, and whoever asks for it waits for no disk. All that reads or writes files is for threads that
+//! may wait: a disk may hang.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, TryLockError};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use anyhow::{Context as _, bail};
 use fleet::{Digest, MAX_ENVELOPE_BYTES, Objection, Position, Stream};
 use serde::{Deserialize, Serialize};
 
+use super::lock;
 use crate::durable_file::{read_bounded, write_atomically};
 
 /// A state of four streams is far smaller than this.
@@ -112,8 +116,10 @@ pub(super) struct Disk {
     folder: PathBuf,
     lock: File,
     owner: Mutex<Owner>,
-    /// `None` when it is damaged.
+    /// `None` when it is damaged. Locked for a moment, and never while a file is written.
     state: Mutex<Option<State>>,
+    /// Locked while the state is written, one after the other.
+    writes: Mutex<()>,
 }
 
 impl StreamState {
@@ -143,26 +149,38 @@ impl Disk {
         };
         Ok(Self {
             state: Mutex::new(known_state(&folder)),
+            writes: Mutex::default(),
             owner: Mutex::new(owner),
             lock,
             folder,
         })
     }
 
-    /// Whether this process speaks for the gateway. It does from the moment on in which the one before it has handed over.
+    /// Whether this process speaks for the gateway.
     pub(super) fn is_ours(&self) -> bool {
-        let mut owner = self.owner.lock().unwrap_or_else(PoisonError::into_inner);
-        if *owner == Owner::Another && self.lock.try_lock().is_ok() {
-            *owner = Owner::This;
+        *lock(&self.owner) == Owner::This
+    }
+
+    /// Whether another process still does, from which this one takes over.
+    pub(super) fn is_anothers(&self) -> bool {
+        *lock(&self.owner) == Owner::Another
+    }
+
+    /// Speaks for the gateway from now on, if the process before this one has handed over.
+    pub(super) fn claim(&self) {
+        let writing = lock(&self.writes);
+        if self.is_anothers() && self.lock.try_lock().is_ok() {
             self.read_again();
+            *lock(&self.owner) = Owner::This;
         }
-        *owner == Owner::This
+        drop(writing);
     }
 
     /// Nothing is written any more: another process speaks for the gateway.
     pub(super) fn hand_over(&self) {
-        let mut owner = self.owner.lock().unwrap_or_else(PoisonError::into_inner);
-        *owner = Owner::Next;
+        let writing = lock(&self.writes);
+        *lock(&self.owner) = Owner::Next;
+        drop(writing);
         if let Err(error) = self.lock.unlock() {
             tracing::error!(%error, "the state of the fleet stays locked until this process ends");
         }
@@ -170,27 +188,28 @@ impl Disk {
 
     /// What the process before this one had written last; what was heard of meanwhile counts as well.
     fn read_again(&self) {
-        let mut state = self.lock();
+        let mut written = known_state(&self.folder);
+        let mut state = lock(&self.state);
         let heard = state.take().unwrap_or_default();
-        *state = known_state(&self.folder).map(|mut written| {
+        if let Some(written) = &mut written {
             written.trust_version = written.trust_version.max(heard.trust_version);
             for (stream, of_stream) in heard.streams {
                 if let Some(reached) = of_stream.reached {
                     written.streams.entry(stream).or_default().reach(reached);
                 }
             }
-            written
-        });
+        }
+        *state = written;
     }
 
     /// Whether anything may be taken over.
     pub(super) fn is_good(&self) -> bool {
-        self.lock().is_some()
+        lock(&self.state).is_some()
     }
 
     /// What is remembered of a stream; nothing when the state is damaged.
     pub(super) fn stream(&self, stream: Stream) -> StreamState {
-        let state = self.lock();
+        let state = lock(&self.state);
         let of_stream = state.as_ref().and_then(|state| state.streams.get(&stream));
         of_stream.cloned().unwrap_or_default()
     }
@@ -204,19 +223,20 @@ impl Disk {
     }
 
     fn write(&self, change: impl FnOnce(&mut State)) -> anyhow::Result<()> {
-        let is_ours = self.is_ours();
-        let mut state = self.lock();
-        let Some(known) = state.as_ref() else {
+        let writing = lock(&self.writes);
+        let known = lock(&self.state).clone();
+        let Some(known) = known else {
             bail!("the state of the fleet is damaged");
         };
         let mut changed = known.clone();
         change(&mut changed);
-        if changed != *known {
-            if is_ours {
+        if changed != known {
+            if self.is_ours() {
                 write_state(&self.folder, &changed)?;
             }
-            *state = Some(changed);
+            *lock(&self.state) = Some(changed);
         }
+        drop(writing);
         Ok(())
     }
 
@@ -230,7 +250,7 @@ impl Disk {
 
     /// The lowest version of a trust document that may be believed; `None` when the state is damaged.
     pub(super) fn trust_version(&self) -> Option<u64> {
-        self.lock().as_ref().map(|state| state.trust_version)
+        lock(&self.state).as_ref().map(|state| state.trust_version)
     }
 
     /// Keeps a trust document.
@@ -316,10 +336,6 @@ impl Disk {
 
     fn file(&self, stream: Stream, slot: Slot) -> PathBuf {
         self.folder.join(stream.as_str()).join(slot.file())
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, Option<State>> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -420,6 +436,7 @@ mod tests {
         assert_eq!(new.envelope(Stream::Revocations, Slot::Healthy).unwrap(), None);
 
         old.hand_over();
+        new.claim();
         assert!(new.is_ours() && !old.is_ours());
         assert_eq!(new.stream(Stream::Keyset).reached, Some(at(2)));
         assert_eq!(new.stream(Stream::Revocations).reached, Some(at(7)));

@@ -43,11 +43,14 @@ pub(super) async fn follow(fleet: Arc<Fleet>, pointers: Pointers, stop: Cancella
         if was_heard {
             (backoff, is_failing) = (BACKOFF.0, false);
         }
-        if let Err(error) = ended
-            && !std::mem::replace(&mut is_failing, true)
-        {
-            let error = format!("{error:#}");
-            tracing::warn!(error, "the control plane is away: what is in force stays");
+        if let Err(error) = ended {
+            if !was_heard {
+                fleet.standstill.is_alone();
+            }
+            if !std::mem::replace(&mut is_failing, true) {
+                let error = format!("{error:#}");
+                tracing::warn!(error, "the control plane is away: what is in force stays");
+            }
         }
         tokio::select! {
             () = stop.cancelled() => return,
@@ -71,7 +74,7 @@ fn shortened(time: Duration) -> Duration {
 }
 
 impl Fleet {
-    async fn listen(&self, pointers: &Pointers, was_heard: &mut bool) -> anyhow::Result<()> {
+    async fn listen(self: &Arc<Self>, pointers: &Pointers, was_heard: &mut bool) -> anyhow::Result<()> {
         let standstills = self.standstill.number();
         let mut link = self.dialler.control_plane().await?;
         if let Err(error) = self.renew_trust(&mut link).await {

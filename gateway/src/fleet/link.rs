@@ -39,6 +39,8 @@ const MAX_PEM_BYTES: u64 = 256 * 1024;
 const NODE: &str = "x-node";
 /// The process that speaks, as its heartbeats name it: an acknowledgement is true of it alone.
 const BOOT: &str = "x-boot";
+/// The time of the database, in the answer to a heartbeat.
+const TIME: &str = "x-time";
 
 trait Transport: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Transport for T {}
@@ -203,18 +205,24 @@ impl Link {
         }
     }
 
-    /// Hands something over; the status of the answer.
+    /// Hands something over; the status of the answer, and what time it says that it is, Unix milliseconds.
     ///
     /// # Errors
     /// As [`Link::open`].
-    pub(super) async fn post(&mut self, target: &str, json: Vec<u8>) -> anyhow::Result<StatusCode> {
+    pub(super) async fn post(
+        &mut self,
+        target: &str,
+        json: Vec<u8>,
+    ) -> anyhow::Result<(StatusCode, Option<i64>)> {
         let request = Request::post(target).header(header::CONTENT_TYPE, "application/json");
         let request = self.request(request, Bytes::from(json))?;
         let answer = self.send(request).await?;
         let status = answer.status();
+        let time = answer.headers().get(TIME).and_then(|time| time.to_str().ok());
+        let time = time.and_then(|time| time.parse().ok());
         // Read to its end, so that the connection can be used again.
         body(answer, MAX_HEAD_BYTES).await?;
-        Ok(status)
+        Ok((status, time))
     }
 
     fn request(

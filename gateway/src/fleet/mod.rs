@@ -21,6 +21,7 @@ mod report;
 mod settings;
 mod shadow;
 mod take;
+mod time;
 mod traffic;
 mod trust;
 
@@ -28,6 +29,7 @@ pub use settings::FleetSettings;
 
 pub(crate) use lists::fingerprint;
 pub(crate) use shadow::ShadowSlot;
+pub(crate) use time::FleetTime;
 pub(crate) use traffic::{Answered, Traffic};
 
 use std::collections::BTreeMap;
@@ -82,6 +84,7 @@ pub(crate) struct Fleet {
     traffic: Arc<Traffic>,
     shadow: Arc<ShadowSlot>,
     standstill: Arc<Standstill>,
+    time: Arc<FleetTime>,
     policies: watch::Sender<Option<Arc<PolicySource>>>,
     /// The listeners, once they are open.
     open_sides: OnceLock<OpenSides>,
@@ -89,9 +92,9 @@ pub(crate) struct Fleet {
     heard: LastHeard,
     told: Mutex<BTreeMap<Stream, Pointer>>,
     in_force: Mutex<BTreeMap<Stream, InForce>>,
-    /// Locked while a list or key set is written down, one after the other.
+    /// Locked while a list, a key set or a trust document is written down, one after the other.
     writing: Mutex<()>,
-    /// The policy that is not proven yet. Locked while a policy is put in force or given up.
+    /// The policy that is not proven yet. Locked while a policy is put in force or given up, on the disk as well.
     trial: Mutex<Option<Trial>>,
 }
 
@@ -112,6 +115,7 @@ pub(crate) struct Parts {
     pub(crate) traffic: Arc<Traffic>,
     pub(crate) shadow: Arc<ShadowSlot>,
     pub(crate) standstill: Arc<Standstill>,
+    pub(crate) time: Arc<FleetTime>,
 }
 
 impl Fleet {
@@ -149,6 +153,7 @@ impl Fleet {
             traffic: parts.traffic,
             shadow: parts.shadow,
             standstill: parts.standstill,
+            time: parts.time,
             policies: watch::Sender::new(None),
             open_sides: OnceLock::new(),
             outbox: Outbox::default(),
@@ -173,6 +178,7 @@ impl Fleet {
             pointers.insert(stream, sender);
             shutdown.spawn(take::follow(self.clone(), receiver, shutdown.child()));
         }
+        self.standstill.starts();
         if let Err(error) = self.standstill.clone().watch(shutdown.child()) {
             tracing::error!(%error, "a standstill of this process will not be noticed");
         }
@@ -225,6 +231,29 @@ impl Fleet {
             () = shutdown.cancelled() => None,
             found = policies.wait_for(Option::is_some) => found.ok().and_then(|found| found.clone()),
         }
+    }
+
+    /// Does what may wait for a disk beside everything else: a disk may hang, and what is revoked must be heard.
+    async fn beside<T: Send + 'static>(
+        self: &Arc<Self>,
+        work: impl FnOnce(&Arc<Self>) -> T + Send + 'static,
+    ) -> anyhow::Result<T> {
+        let fleet = self.clone();
+        let done = tokio::task::spawn_blocking(move || work(&fleet)).await;
+        done.context("work that was done beside")
+    }
+
+    /// Whether this process speaks for the gateway. It does from the moment on in which the one before it has handed over.
+    async fn speaks(self: &Arc<Self>) -> bool {
+        if self.disk.is_anothers()
+            && let Err(error) = self.beside(|fleet| fleet.disk.claim()).await
+        {
+            tracing::error!(
+                error = format!("{error:#}"),
+                "the state of the fleet is not taken over"
+            );
+        }
+        self.disk.is_ours()
     }
 
     fn member(&self) -> Member<'_> {

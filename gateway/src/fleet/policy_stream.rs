@@ -36,21 +36,25 @@ impl Fleet {
         bytes: Vec<u8>,
         statement: Statement,
     ) -> Result<(), Objection> {
-        let fleet = self.clone();
-        let compiled = tokio::task::spawn_blocking(move || fleet.compile(&statement));
+        let compiled = self.beside(move |fleet| fleet.compile(&statement));
         let compiled = compiled
             .await
-            .map_err(|error| objection("compile", error.to_string()))??;
+            .map_err(|error| objection("compile", format!("{error:#}")))??;
         self.tell(pointer, Stage::Verified);
         if pointer.shadow {
             self.shadow.begin(pointer.position, compiled.plan);
             self.tell(pointer, Stage::Active);
             return Ok(());
         }
-        self.commit(pointer, &bytes, compiled)
+        let pointer = pointer.clone();
+        let committed = self.beside(move |fleet| fleet.commit(&pointer, &bytes, compiled));
+        committed
+            .await
+            .map_err(|error| objection("disk", format!("{error:#}")))?
     }
 
-    /// On the disk first, so that whatever happens in between a restart finds something signed; then in force.
+    /// On the disk first, so that whatever happens in between a restart finds something signed; then in force. One that has waited
+    /// for a disk until a newer one was in force comes too late.
     pub(super) fn commit(
         &self,
         pointer: &Pointer,
@@ -59,6 +63,13 @@ impl Fleet {
     ) -> Result<(), Objection> {
         let mut trial = lock(&self.trial);
         let digest = pointer.digest;
+        if let Some(newer) = self
+            .in_force(Stream::Policy)
+            .filter(|it| it.position > pointer.position)
+        {
+            let message = format!("{} came in force meanwhile", newer.position);
+            return Err(objection("replayed", message));
+        }
         let state = self.disk.stream(Stream::Policy);
         if Begun::times(state.trials, digest) >= MAX_TIMES {
             let message = format!("the gateway failed {MAX_TIMES} times while it was tried");
@@ -257,6 +268,20 @@ impl Fleet {
         self.refuse(pointer, objection);
     }
 
+    /// Whether a policy is on trial. While one is being put in force or given up, which may take as long as a disk does, there is
+    /// none to look at.
+    fn tries_one(&self) -> bool {
+        self.trial.try_lock().is_ok_and(|trial| trial.is_some())
+    }
+
+    /// Nothing is written any more, and whatever was being written is.
+    fn hand_over(&self) {
+        self.has_started();
+        let (trial, writing) = (lock(&self.trial), lock(&self.writing));
+        self.disk.hand_over();
+        drop((trial, writing));
+    }
+
     /// The start went well: the process lived for a while, or was told to stop.
     fn has_started(&self) {
         self.remember(|state| state.starts = None);
@@ -274,15 +299,32 @@ pub(super) async fn watch_trial(fleet: Arc<Fleet>, handed_over: CancellationToke
     loop {
         tokio::select! {
             () = handed_over.cancelled() => break,
-            _ = looks.tick(), if is_stated => if fleet.disk.is_ours() { fleet.look_at_trial() },
+            _ = looks.tick(), if is_stated => {}
         }
-        if !has_started && began.elapsed() >= probation {
-            has_started = true;
-            fleet.has_started();
+        let is_over = !has_started && began.elapsed() >= probation;
+        has_started |= is_over;
+        let look = async {
+            if is_over {
+                fleet.beside(|fleet| fleet.has_started()).await?;
+            }
+            if fleet.speaks().await && fleet.tries_one() {
+                fleet.beside(|fleet| fleet.look_at_trial()).await?;
+            }
+            anyhow::Ok(())
+        };
+        tokio::select! {
+            () = handed_over.cancelled() => break,
+            looked = look => report(looked),
         }
     }
-    fleet.has_started();
-    let writing = lock(&fleet.writing);
-    fleet.disk.hand_over();
-    drop(writing);
+    report(fleet.beside(|fleet| fleet.hand_over()).await);
+}
+
+fn report(done: anyhow::Result<()>) {
+    if let Err(error) = done {
+        tracing::error!(
+            error = format!("{error:#}"),
+            "the policy on trial is not looked at"
+        );
+    }
 }

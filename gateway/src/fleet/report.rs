@@ -13,6 +13,7 @@ use super::Fleet;
 use super::link::Link;
 use crate::metrics::METRICS;
 use crate::revocations::Part;
+use crate::since_boot::since_boot;
 
 const HEARTBEAT: Duration = Duration::from_secs(3);
 /// After this long without a word of the control plane an operator is told, once.
@@ -27,7 +28,7 @@ pub(super) async fn report(fleet: Arc<Fleet>, handed_over: CancellationToken) {
     loop {
         let is_beat = tokio::select! {
             () = handed_over.cancelled() => return,
-            _ = beats.tick() => fleet.disk.is_ours(),
+            _ = beats.tick() => fleet.speaks().await,
             // One that failed waits for the next beat.
             () = fleet.outbox.news(), if link.is_some() => false,
         };
@@ -74,7 +75,11 @@ impl Fleet {
             Some(link) => link,
             None => link.insert(self.dialler.control_plane().await?),
         };
-        let status = link.post(target, serde_json::to_vec(what)?).await?;
+        let asked = since_boot();
+        let (status, time) = link.post(target, serde_json::to_vec(what)?).await?;
+        if let Some(unix_ms) = time {
+            self.time.heard(unix_ms, asked);
+        }
         if status.is_server_error() {
             bail!("the control plane answers {status}");
         }

@@ -74,7 +74,7 @@ impl From<Missing> for Failure {
 impl Fleet {
     async fn take(self: &Arc<Self>, pointer: &Pointer) {
         // A policy is tried by one process; what is revoked counts in both.
-        while pointer.stream == Stream::Policy && !self.disk.is_ours() {
+        while pointer.stream == Stream::Policy && !self.speaks().await {
             pause(LOOK).await;
         }
         let mut backoff = BACKOFF.0;
@@ -104,11 +104,14 @@ impl Fleet {
         }
         self.put_list(pointer, &statement)?;
         self.confirm_lists();
-        // Beside all else that is heard: a disk may hang. A newer pointer does not wait for it either.
-        let (fleet, pointer) = (self.clone(), pointer.clone());
-        let written = tokio::task::spawn_blocking(move || fleet.write_list(&pointer, &bytes));
+        // A newer pointer does not wait for it.
+        let pointer = pointer.clone();
+        let written = self.beside(move |fleet| fleet.write_list(&pointer, &bytes));
         if let Err(error) = written.await {
-            tracing::error!(%error, "a statement was not written to disk");
+            tracing::error!(
+                error = format!("{error:#}"),
+                "a statement was not written to disk"
+            );
         }
         Ok(())
     }
@@ -121,13 +124,13 @@ impl Fleet {
         self.tell(pointer, self.stage_of(in_force));
     }
 
-    async fn obtain(&self, pointer: &Pointer) -> Result<Obtained, Failure> {
+    async fn obtain(self: &Arc<Self>, pointer: &Pointer) -> Result<Obtained, Failure> {
         if !self.disk.is_good() {
             let message = "the state of this gateway is damaged: remove its folder `fleet` and restart it";
             return Err(objection("state_damaged", message).into());
         }
         self.refuse_given_up(pointer)?;
-        if let Some(held) = self.obtained_before(pointer)? {
+        if let Some(held) = self.obtained_before(pointer).await? {
             return Ok(held);
         }
         if let Some(reached) = self
@@ -162,8 +165,20 @@ impl Fleet {
         }
     }
 
-    /// What was on probation, or proven, before a restart or a lost trust document: taken over once, so no replay.
-    fn obtained_before(&self, pointer: &Pointer) -> Result<Option<Obtained>, Objection> {
+    /// What was on probation, or proven, before a restart or a lost trust document: taken over once, so no replay. What is beyond
+    /// everything that was ever taken over is not looked for.
+    async fn obtained_before(self: &Arc<Self>, pointer: &Pointer) -> Result<Option<Obtained>, Objection> {
+        if self.disk.stream(pointer.stream).reached < Some(pointer.position) {
+            return Ok(None);
+        }
+        let pointer = pointer.clone();
+        let found = self.beside(move |fleet| fleet.find_on_disk(&pointer));
+        found
+            .await
+            .map_err(|error| objection("unreadable", format!("{error:#}")))?
+    }
+
+    fn find_on_disk(&self, pointer: &Pointer) -> Result<Option<Obtained>, Objection> {
         for slot in [Slot::Probation, Slot::Healthy] {
             let bytes = self.disk.envelope(pointer.stream, slot).ok().flatten();
             if bytes.is_some_and(|bytes| Digest::of(&bytes) == pointer.digest)
@@ -191,7 +206,7 @@ impl Fleet {
     }
 
     /// Admits bytes; when nobody known has signed them, the trust document may be the one that is old.
-    async fn admitted(&self, pointer: &Pointer, bytes: &[u8]) -> Result<Statement, Objection> {
+    async fn admitted(self: &Arc<Self>, pointer: &Pointer, bytes: &[u8]) -> Result<Statement, Objection> {
         let refusal = match self.admit(pointer.stream, bytes) {
             Ok(statement) => return Ok(statement),
             Err(refusal) => refusal,

@@ -92,6 +92,7 @@ pub fn expectations(provider: &IdentityProvider) -> Expectations {
                 policy::ScopesClaim::Roles => ScopesClaim::Roles,
             },
             requires_jti: provider.requires_jti,
+            requires_cnf: provider.requires_cnf,
         },
     }
 }

@@ -37,6 +37,11 @@ const INVALID_CHUNK: &str = "InvalidChunk";
 /// # Errors
 /// When a header cannot be written, which a compiled policy never causes.
 pub(super) fn set_policy_headers(response: &mut ResponseHeader, ctx: &RequestContext) -> Result<()> {
+    let status = response.status;
+    with_fields(response, |fields| set_policy_fields(fields, status, ctx))
+}
+
+fn set_policy_fields(fields: &mut HeaderMap, status: StatusCode, ctx: &RequestContext) {
     let scheme = ctx
         .connection
         .as_ref()
@@ -46,38 +51,47 @@ pub(super) fn set_policy_headers(response: &mut ResponseHeader, ctx: &RequestCon
         .plan
         .response_headers(ctx.route.as_deref(), scheme, ctx.origin.as_deref());
     let identity = ctx.identity();
-    let is_redirection = response.status.is_redirection();
     let is_kept_by_us = ctx.route.as_ref().is_some_and(|route| route.cache.is_some());
-    with_fields(response, |fields| {
-        let others = std::mem::replace(fields, rules.set);
-        // How long clients keep an answer is for the policy, not for whoever is kept by us.
-        let not_for_clients: &[HeaderName] = if is_kept_by_us { &LIFETIME } else { &[] };
-        // Of a field with several values, the first one alone comes with its name.
-        let mut at_hand = None;
-        for (name, value) in others {
-            if let Some(name) = name {
-                let is_dropped = rules.remove.contains(&name) || not_for_clients.contains(&name);
-                at_hand = (!is_dropped && !fields.contains_key(&name)).then_some(name);
-            }
-            if let Some(name) = &at_hand {
-                fields.append(name, value);
-            }
+    let others = std::mem::replace(fields, rules.set);
+    // How long clients keep an answer is for the policy, not for whoever is kept by us.
+    let not_for_clients: &[HeaderName] = if is_kept_by_us { &LIFETIME } else { &[] };
+    // Of a field with several values, the first one alone comes with its name.
+    let mut at_hand = None;
+    for (name, value) in others {
+        if let Some(name) = name {
+            let is_dropped = rules.remove.contains(&name) || not_for_clients.contains(&name);
+            at_hand = (!is_dropped && !fields.contains_key(&name)).then_some(name);
         }
-        if is_kept_by_us && !fields.contains_key(header::CACHE_CONTROL) {
-            fields.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        }
-        for (name, value) in rules.append {
+        if let Some(name) = &at_hand {
             fields.append(name, value);
         }
-        fields.insert(REQUEST_ID, identity.names.request_id_field().clone());
-        fields.insert(TRACE_RESPONSE, identity.names.call_field().clone());
-        if let Some((limit, policy)) = &ctx.limit_fields
-            && !is_redirection
-        {
-            fields.insert(RATE_LIMIT, limit.clone());
-            fields.insert(RATE_LIMIT_POLICY, policy.clone());
-        }
-    })
+    }
+    if is_kept_by_us && !fields.contains_key(header::CACHE_CONTROL) {
+        fields.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    }
+    for (name, value) in rules.append {
+        fields.append(name, value);
+    }
+    if status == StatusCode::NO_CONTENT {
+        // Some readers would wait for a body (RFC 9110 §8.6).
+        fields.remove(header::CONTENT_LENGTH);
+    }
+    fields.insert(REQUEST_ID, of_one_answer(identity.names.request_id_field()));
+    fields.insert(TRACE_RESPONSE, of_one_answer(identity.names.call_field()));
+    if let Some((limit, policy)) = &ctx.limit_fields
+        && !status.is_redirection()
+    {
+        fields.insert(RATE_LIMIT, of_one_answer(limit));
+        fields.insert(RATE_LIMIT_POLICY, policy.clone());
+    }
+}
+
+/// A value that comes once. HTTP/2 keeps it out of the table of its connection (RFC 7541 §7.1.3), from which it would push
+/// the values that every answer has.
+fn of_one_answer(value: &HeaderValue) -> HeaderValue {
+    let mut value = value.clone();
+    value.set_sensitive(true);
+    value
 }
 
 /// Changes the fields of an answer in place. Pingora's own way reads each name anew and keeps how it was spelled beside
@@ -106,19 +120,21 @@ pub(super) async fn write(
     body: Bytes,
 ) -> Result<()> {
     let mut response = ResponseHeader::build_no_case(status, Some(headers.len().saturating_add(16)))?;
-    // The policy first: it removes what an upstream must not say about origins, which is ours to say.
-    set_policy_headers(&mut response, ctx)?;
-    for (name, value) in headers {
-        if name == header::VARY {
-            response.append_header(name, value)?;
-        } else {
-            response.insert_header(name, value)?;
-        }
-    }
     let bodiless = matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
-    if !bodiless {
-        response.insert_header(header::CONTENT_LENGTH, body.len())?;
-    }
+    with_fields(&mut response, |fields| {
+        // The policy first: it removes what an upstream must not say about origins, which is ours to say.
+        set_policy_fields(fields, status, ctx);
+        for (name, value) in headers {
+            if name == header::VARY {
+                fields.append(name, value.clone());
+            } else {
+                fields.insert(name, value.clone());
+            }
+        }
+        if !bodiless {
+            fields.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
+        }
+    })?;
     let silent = bodiless || body.is_empty() || session.req_header().method == Method::HEAD;
     session.write_response_header(Box::new(response), silent).await?;
     session.write_response_body((!silent).then_some(body), true).await

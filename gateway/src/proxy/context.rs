@@ -12,6 +12,8 @@ use super::compress::{Coding, Encoder};
 use super::kept::Kept;
 use super::phases::Phases;
 use crate::cache::Change;
+use crate::connection::caps::NamedPlace;
+use crate::connection::framing::Refusal;
 use crate::connection::{Connection, field_of};
 use crate::identity::Identity;
 use crate::metrics::METRICS;
@@ -57,6 +59,8 @@ pub(crate) struct RequestContext {
     identity: OnceLock<Identity>,
     /// The client that a trusted proxy says the request is of (AD-2), also as a field value.
     announced: Option<(IpAddr, HeaderValue)>,
+    /// Its place among the requests under way; others have theirs by their connection.
+    place: Option<NamedPlace>,
     pub(crate) verdict: Verdict,
     pub(crate) route: Option<Arc<Route>>,
     /// The rule of the policy that decided.
@@ -122,6 +126,7 @@ impl RequestContext {
             connection,
             identity: OnceLock::new(),
             announced: None,
+            place: None,
             verdict: Verdict::Undecided,
             route: None,
             rule: None,
@@ -162,8 +167,11 @@ impl RequestContext {
         self.identity.get_or_init(|| Identity::of(headers));
     }
 
-    /// Takes over which client the request is of, from a proxy that is trusted with that.
-    pub(crate) fn announce(&mut self, headers: &HeaderMap) {
+    /// Takes over which client the request is of, from a proxy that is trusted with that, and a place for it.
+    ///
+    /// # Errors
+    /// When that client has too many requests under way.
+    pub(crate) fn announce(&mut self, headers: &HeaderMap) -> Result<(), Refusal> {
         let connection = self.connection.as_ref();
         self.announced = connection.and_then(|connection| {
             let lines = headers.get_all("x-forwarded-for").into_iter();
@@ -171,6 +179,10 @@ impl RequestContext {
             let client = connection.relays.as_ref()?.client_of(connection.client, lines);
             Some((client, field_of(client)))
         });
+        if let (Some(connection), Some((client, _))) = (connection, &self.announced) {
+            self.place = Some(connection.place_of(*client)?);
+        }
+        Ok(())
     }
 
     /// The client; `None` when something calls the proxy past our own loops.

@@ -37,6 +37,7 @@ use crate::connection::CONNECTION;
 use crate::connection::framing::Refusal;
 use crate::connection::refusal::charged;
 use crate::server::Shared;
+use crate::since_boot::since_boot;
 use context::RequestContext;
 
 /// A client that takes nothing of an answer for this long is cut off.
@@ -178,7 +179,7 @@ impl ProxyHttp for Gateway {
     }
 
     async fn request_filter(&self, session: &mut Session, ctx: &mut Box<RequestContext>) -> Result<bool> {
-        if self.shared.standstill.is_in_doubt(Instant::now()) {
+        if self.shared.standstill.is_in_doubt(since_boot()) {
             Box::pin(self.shared.standstill.over()).await;
         }
         let checked = request::check(session, ctx).and_then(|()| request::check_client(&self.shared, ctx));

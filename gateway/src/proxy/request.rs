@@ -37,7 +37,7 @@ pub(super) fn check(session: &Session, ctx: &mut RequestContext) -> std::result:
         check_http2(stream)?;
     }
     ctx.identify(&head.headers);
-    ctx.announce(&head.headers);
+    ctx.announce(&head.headers)?;
     check_host(session, ctx)?;
     if std::str::from_utf8(head.raw_path()).is_err() {
         return Err(Refusal::malformed(

@@ -31,7 +31,10 @@ pub(crate) struct RateLimiter {
 #[derive(Default)]
 pub(crate) struct Reserved {
     in_store: Vec<(Charge, Receipt)>,
+    /// What was charged while the store was down.
     here: Vec<Charge>,
+    /// By how many gateways that was divided then.
+    parts: u64,
 }
 
 impl RateLimiter {
@@ -50,7 +53,7 @@ impl RateLimiter {
 
     /// Charges all of it here, what the store counts too: for requests that are not worth a question to the store.
     pub(crate) fn charge_here(&self, charges: &[Charge]) -> LimitStates {
-        self.table.charge_here(charges)
+        self.table.charge_here(charges, 1)
     }
 
     /// Makes the outcome of a request final: asks the store for all of its shared limits in one call, or does what the
@@ -75,7 +78,7 @@ impl RateLimiter {
         };
         if is_limited(outcome) {
             for charge in charges.iter().filter(|charge| !charge.limit.is_shared()) {
-                self.table.refund(charge, charged.elapsed());
+                self.table.refund(charge, 1, charged.elapsed());
             }
             outcome.failure_charges.clear();
             return Reserved::default();
@@ -108,9 +111,11 @@ impl RateLimiter {
     }
 
     fn without_store(&self, outcome: &mut Outcome, shared: &[&Charge]) -> Reserved {
+        // All gateways are without it, most likely, and each of them counts for itself: together they grant one limit.
+        let parts = self.store.as_ref().map_or(1, |store| store.gateways());
         let mut here = Vec::new();
         outcome.without_store(PROBE_INTERVAL, |charges| {
-            let states = self.table.charge_here(charges);
+            let states = self.table.charge_here(charges, parts);
             let granted = charges.iter().zip(&states).filter(|(_, state)| state.granted);
             here.extend(granted.map(|(charge, _)| charge.clone()));
             states
@@ -130,18 +135,21 @@ impl RateLimiter {
         Reserved {
             in_store: Vec::new(),
             here,
+            parts,
         }
     }
 
     /// Gives back what was reserved, `held` ago, for failures that did not happen.
     pub(crate) async fn refund(&self, charges: &[Charge], reserved: Reserved, held: Duration) {
-        let local = charges.iter().filter(|charge| !charge.limit.is_shared());
-        for charge in local.chain(&reserved.here) {
-            self.table.refund(charge, held);
+        for charge in charges.iter().filter(|charge| !charge.limit.is_shared()) {
+            self.table.refund(charge, 1, held);
+        }
+        for charge in &reserved.here {
+            self.table.refund(charge, reserved.parts, held);
         }
         if let (Some(store), false) = (&self.store, reserved.in_store.is_empty()) {
             for (charge, _) in &reserved.in_store {
-                self.table.refund(charge, held);
+                self.table.refund(charge, 1, held);
             }
             let reserved: Vec<_> = reserved
                 .in_store

@@ -6,6 +6,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use keyring::{Revocation, RevocationList, masked};
 
+use crate::fleet::fingerprint;
+
 /// By what a token is recognised.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Marks<'t> {
@@ -35,6 +37,8 @@ pub(super) struct Denied {
     seq: u64,
     generation: u64,
     count: usize,
+    /// Made once: a list of several megabytes is told of every three seconds.
+    fingerprint: String,
     issuers: HashMap<String, OfIssuer>,
     networks: Networks,
     /// Those from which nobody may sign in.
@@ -68,6 +72,7 @@ impl Denied {
             seq: list.seq,
             generation: NEXT.fetch_add(1, Ordering::Relaxed),
             count: list.revocations.len(),
+            fingerprint: fingerprint(&list),
             ..Self::default()
         };
         for revocation in list.revocations {
@@ -135,6 +140,11 @@ impl Denied {
 
     pub(super) const fn generation(&self) -> u64 {
         self.generation
+    }
+
+    /// Tells the list from every other.
+    pub(super) fn fingerprint(&self) -> &str {
+        &self.fingerprint
     }
 
     pub(super) fn seq_metric(&self) -> i64 {

@@ -8,16 +8,15 @@ mod denied;
 mod tests;
 
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
+use arc_swap::ArcSwapOption;
 use keyring::{RevocationError, RevocationList};
 use tokio::sync::watch;
 
 use self::denied::Denied;
 pub(crate) use self::denied::{Marks, Revoked};
-use crate::fleet::fingerprint;
 use crate::last_heard::LastHeard;
 use crate::metrics::METRICS;
 
@@ -30,35 +29,32 @@ pub(crate) enum Part {
     Blocks,
 }
 
-/// The lists of signed statements, which are in force together.
-#[derive(Debug, Default)]
-struct Stated {
-    revocations: Option<RevocationList>,
-    blocks: Option<RevocationList>,
-}
-
-/// Holds the lists in force.
+/// Holds the lists in force. Each is made ready for itself: a new one waits for nothing that the other says, however long that
+/// is.
 pub(crate) struct Revocations {
-    stated: Mutex<Stated>,
-    denied: ArcSwap<Denied>,
+    revocations: ArcSwapOption<Denied>,
+    blocks: ArcSwapOption<Denied>,
     last_heard: LastHeard,
-    changes: watch::Sender<u64>,
+    changes: watch::Sender<()>,
 }
 
 impl Revocations {
     /// Nothing is revoked yet, and nobody has said so: see [`Revocations::silence`].
     pub(crate) fn none_yet() -> Self {
         Self {
-            stated: Mutex::default(),
-            denied: ArcSwap::default(),
+            revocations: ArcSwapOption::empty(),
+            blocks: ArcSwapOption::empty(),
             last_heard: LastHeard::never(),
-            changes: watch::Sender::new(0),
+            changes: watch::Sender::new(()),
         }
     }
 
-    /// Changes with every list: what was checked with one must be checked again with another.
+    /// Changes with every list of what is revoked: a token that was checked with one must be checked again with another.
     pub(crate) fn generation(&self) -> u64 {
-        self.denied.load().generation()
+        self.revocations
+            .load()
+            .as_ref()
+            .map_or(0, |denied| denied.generation())
     }
 
     /// Takes over the list of a signed statement.
@@ -67,53 +63,54 @@ impl Revocations {
     /// When the list is not valid; the old one stays.
     pub(crate) fn take_over(&self, part: Part, list: RevocationList) -> Result<(), RevocationError> {
         list.validate()?;
-        let mut stated = self.stated.lock().unwrap_or_else(PoisonError::into_inner);
-        match part {
-            Part::Revocations => stated.revocations = Some(list),
-            Part::Blocks => stated.blocks = Some(list),
-        }
-        let both = [&stated.revocations, &stated.blocks].map(Clone::clone);
-        let [revocations, blocks] = both.map(Option::unwrap_or_default);
-        let mut all = revocations;
-        all.revocations.extend(blocks.revocations);
-        let denied = Denied::new(all);
+        let denied = Denied::new(list);
         let (seq, entries) = (denied.seq_metric(), denied.count_metric());
         tracing::info!(seq, entries, ?part, "another signed list of what is revoked");
-        self.put(denied);
+        self.part(part).store(Some(Arc::new(denied)));
+        if part == Part::Revocations {
+            METRICS.revocations_seq.set(seq);
+        }
+        let both = [&self.revocations, &self.blocks].map(ArcSwapOption::load_full);
+        METRICS
+            .revocations
+            .set(both.iter().flatten().map(|denied| denied.count_metric()).sum());
+        self.changes.send_replace(());
         Ok(())
     }
 
     /// Tells the list of a signed statement from every other; `None` when there is none.
     pub(crate) fn fingerprint(&self, part: Part) -> Option<String> {
-        let stated = self.stated.lock().unwrap_or_else(PoisonError::into_inner);
-        let list = match part {
-            Part::Revocations => &stated.revocations,
-            Part::Blocks => &stated.blocks,
-        };
-        list.as_ref().map(fingerprint)
+        let denied = self.part(part).load_full()?;
+        Some(denied.fingerprint().to_owned())
     }
 
-    fn put(&self, denied: Denied) {
-        METRICS.revocations_seq.set(denied.seq_metric());
-        METRICS.revocations.set(denied.count_metric());
-        let generation = denied.generation();
-        self.denied.store(Arc::new(denied));
-        self.changes.send_replace(generation);
+    const fn part(&self, part: Part) -> &ArcSwapOption<Denied> {
+        match part {
+            Part::Revocations => &self.revocations,
+            Part::Blocks => &self.blocks,
+        }
     }
 
     /// By what a token is revoked, if it is.
     pub(crate) fn denies(&self, marks: Marks<'_>) -> Option<Revoked> {
-        self.denied.load().token(marks)
+        self.revocations.load().as_ref()?.token(marks)
     }
 
     /// Whether any client is blocked, now or for good.
     pub(crate) fn has_blocks(&self) -> bool {
-        self.denied.load().has_networks()
+        self.in_any(Denied::has_networks)
     }
 
     /// Whether clients with this address are blocked at `now_unix` (Unix seconds).
     pub(crate) fn blocks(&self, client: IpAddr, now_unix: i64) -> bool {
-        self.denied.load().client(client, now_unix)
+        self.in_any(|denied| denied.client(client, now_unix))
+    }
+
+    /// A list of what is revoked may name networks as well.
+    fn in_any(&self, holds: impl Fn(&Denied) -> bool) -> bool {
+        [&self.blocks, &self.revocations]
+            .into_iter()
+            .any(|list| list.load().as_ref().is_some_and(|denied| holds(denied)))
     }
 
     /// For how many seconds clients with this address may not sign in; `None` when they may.
@@ -122,7 +119,7 @@ impl Revocations {
     }
 
     /// Tells of every other list.
-    pub(crate) fn changes(&self) -> watch::Receiver<u64> {
+    pub(crate) fn changes(&self) -> watch::Receiver<()> {
         self.changes.subscribe()
     }
 

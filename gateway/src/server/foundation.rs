@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::write_endpoints;
 use crate::acme;
-use crate::fleet::{Fleet, Parts, ShadowSlot, Traffic};
+use crate::fleet::{Fleet, FleetTime, Parts, ShadowSlot, Traffic};
 use crate::keys::{KeyFiles, KeySources, KeyStore, KeyUrls};
 use crate::policy_source::PolicySource;
 use crate::revocations::Revocations;
@@ -32,6 +32,7 @@ pub(super) struct Foundation {
     pub(super) traffic: Arc<Traffic>,
     pub(super) shadow: Arc<ShadowSlot>,
     pub(super) standstill: Arc<Standstill>,
+    pub(super) time: Arc<FleetTime>,
 }
 
 impl Foundation {
@@ -53,6 +54,7 @@ impl Foundation {
             traffic: Arc::default(),
             shadow: Arc::default(),
             standstill: Arc::new(Standstill::unwatched()),
+            time: Arc::new(FleetTime::unknown(clock.clone())),
         }
     }
 
@@ -77,6 +79,7 @@ impl Foundation {
             traffic: self.traffic.clone(),
             shadow: self.shadow.clone(),
             standstill: self.standstill.clone(),
+            time: self.time.clone(),
         };
         let fleet = Fleet::open(settings, fleet, time_and_place, shutdown, parts, is_start)?;
         Ok(Some(fleet))

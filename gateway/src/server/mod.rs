@@ -167,7 +167,7 @@ impl Prepared {
         let shared = Arc::new(Shared {
             policies: policies.clone(),
             keys: base.keys,
-            readiness: readiness::checks(&base.sources, &policies, &clock),
+            readiness: readiness::checks(&base.sources, &policies, &clock, base.time),
             tokens: Tokens::new(base.sources, base.revocations, settings.token_cache.max_tokens),
             shadow: base.shadow,
             traffic: base.traffic,

@@ -1,4 +1,5 @@
-//! Whether this gateway should get work (OPS-1): keys to verify with, a policy to enforce, upstreams to forward to.
+//! Whether this gateway should get work (OPS-1): keys to verify with, a policy to enforce, upstreams to forward to, and a clock
+//! that is right.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,6 +8,7 @@ use policy::{Plan, Route, RouteTarget, Served, Upstream, UpstreamAddress};
 use service_runtime::clock::Clock;
 use service_runtime::health::Readiness;
 
+use crate::fleet::FleetTime;
 use crate::keys::KeySources;
 use crate::policy_source::PolicySource;
 
@@ -17,7 +19,12 @@ const ACCEPT: Duration = Duration::from_secs(1);
 ///
 /// A directory that does not compile is no reason to stop work, for the old policy is in force:
 /// `portico_policy_directory_ok` and the log say so.
-pub(super) fn checks(keys: &Arc<KeySources>, policies: &Arc<PolicySource>, clock: &Clock) -> Readiness {
+pub(super) fn checks(
+    keys: &Arc<KeySources>,
+    policies: &Arc<PolicySource>,
+    clock: &Clock,
+    time: Arc<FleetTime>,
+) -> Readiness {
     let (keys, clock) = (keys.clone(), clock.clone());
     let (needed, in_force, upstreams) = (policies.clone(), policies.clone(), policies.clone());
     Readiness::new()
@@ -37,6 +44,16 @@ pub(super) fn checks(keys: &Arc<KeySources>, policies: &Arc<PolicySource>, clock
                     true => Err("the policy in force has no route".to_owned()),
                     false => Ok(()),
                 }
+            })
+        })
+        .check("clock", move || {
+            let off_ms = time.off_ms();
+            Box::pin(async move {
+                off_ms.map_or(Ok(()), |off_ms| {
+                    let side = if off_ms < 0 { "behind" } else { "ahead of" };
+                    let seconds = off_ms.saturating_abs() / 1_000;
+                    Err(format!("it is {seconds} s {side} the control plane's: set it"))
+                })
             })
         })
         .check("upstreams", move || {

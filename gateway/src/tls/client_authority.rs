@@ -5,6 +5,7 @@ use std::sync::Arc;
 use anyhow::{Context as _, bail};
 use arc_swap::ArcSwap;
 use chrono::{DateTime, Utc};
+use keyring::CertificateHash;
 use policy::ClientCertificate;
 use rustls::server::WebPkiClientVerifier;
 use rustls::{CertificateError, Error, RootCertStore};
@@ -22,7 +23,8 @@ use super::listener::TlsEntrance;
 pub(crate) struct ClientAuthority {
     name: String,
     verifier: Arc<ForClients>,
-    /// When the first of its lists ends; from then on nobody is let in, for nobody knows who was revoked.
+    /// When the first of its lists ends; from then on each client is asked whether its own still holds: else nobody knows who
+    /// was revoked.
     pub(super) lists_end_at: DateTime<Utc>,
     clock: Clock,
 }
@@ -105,6 +107,7 @@ fn read_lists(lists: &[CertificateRevocationListDer<'_>]) -> anyhow::Result<(Vec
 #[derive(Debug)]
 pub(crate) struct VerifiedClient {
     chain: Vec<CertificateDer<'static>>,
+    hash: CertificateHash,
     certificate: Arc<ClientCertificate>,
     first_expiry: DateTime<Utc>,
     /// Who has verified it last: another authority, or the same with other lists, verifies it anew.
@@ -114,7 +117,9 @@ pub(crate) struct VerifiedClient {
 impl VerifiedClient {
     /// What a handshake with this authority has shown; `None` when it cannot be read, which counts as no certificate.
     pub(crate) fn new(authority: &Arc<ClientAuthority>, chain: Vec<CertificateDer<'static>>) -> Option<Self> {
-        let leaf = parse(chain.first()?).ok()?;
+        let first = chain.first()?;
+        let hash = CertificateHash::of(first);
+        let leaf = parse(first).ok()?;
         let names = uri_and_dns_names(&leaf)?;
         let ends = chain
             .iter()
@@ -125,6 +130,7 @@ impl VerifiedClient {
             names,
         });
         Some(Self {
+            hash,
             certificate,
             first_expiry,
             verified_by: ArcSwap::new(authority.clone()),
@@ -135,6 +141,11 @@ impl VerifiedClient {
     /// Its first name, for the log.
     pub(crate) fn name(&self) -> Option<&str> {
         self.certificate.names.first().map(String::as_str)
+    }
+
+    /// What tokens that are bound to it say of it (J33).
+    pub(crate) const fn hash(&self) -> &CertificateHash {
+        &self.hash
     }
 
     /// The certificate, if it still stands: connections live long, and certificates end and are revoked meanwhile.

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use keyring::Expectations;
+use keyring::{CertificateHash, Expectations, TokenRefusal};
 use policy::{IdentityProvider, KeySource, Principal};
 use prometheus::IntCounter;
 use service_runtime::clock::Clock;
@@ -60,6 +60,8 @@ pub(crate) struct AcceptedToken {
     /// Unix seconds; clock allowance included.
     good: Range<i64>,
     keys_generation: u64,
+    /// Whose certificate its sender must show, each time (J33).
+    bound_to: Option<CertificateHash>,
     /// The list of revocations that it was last compared with.
     compared_with: AtomicU64,
 }
@@ -92,7 +94,8 @@ impl Tokens {
         }
     }
 
-    /// Checks a token at `now_unix` (Unix seconds).
+    /// Checks a token at `now_unix` (Unix seconds). `shows` says whether its sender has shown a certificate, which stands;
+    /// it is asked of tokens that are bound to one.
     ///
     /// # Errors
     /// Why it is not good, or cannot be known to be.
@@ -101,6 +104,7 @@ impl Tokens {
         rules: &Arc<TokenRules>,
         token: &str,
         now_unix: i64,
+        shows: impl FnOnce(&CertificateHash) -> bool,
     ) -> Result<Arc<AcceptedToken>, Reason> {
         let keys = self
             .keys
@@ -130,6 +134,14 @@ impl Tokens {
         if let Err(reason) = self.compare(&accepted) {
             self.cache.remove(&hash);
             return Err(reason);
+        }
+        // Whoever has it in hand, it stays good for its holder: it is remembered all the same.
+        if accepted
+            .bound_to
+            .as_ref()
+            .is_some_and(|bound_to| !shows(bound_to))
+        {
+            return Err(Reason::Refused(TokenRefusal::Unproven));
         }
         rules.accepted.inc();
         Ok(accepted)
@@ -189,8 +201,14 @@ impl AcceptedToken {
             issued_at: claims.iat,
             good: token.good,
             keys_generation: generation,
+            bound_to: token.bound_to,
             compared_with: AtomicU64::new(0),
         }
+    }
+
+    /// Whether only the holder of a certificate may use it (J33).
+    pub(crate) const fn is_bound(&self) -> bool {
+        self.bound_to.is_some()
     }
 
     fn marks(&self) -> Marks<'_> {

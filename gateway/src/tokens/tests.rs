@@ -99,11 +99,16 @@ impl Pair {
     fn check(&self, rules: &Arc<TokenRules>, token: &str, now: i64) -> Result<Principal, Reason> {
         let principal =
             |accepted: Arc<AcceptedToken>| (accepted.principal.as_ref().clone(), accepted.good.clone());
-        let remembered = self.remembering.check(rules, token, now).map(principal);
-        let new = self.forgetful.check(rules, token, now).map(principal);
+        let remembered = self.remembering.check(rules, token, now, unbound).map(principal);
+        let new = self.forgetful.check(rules, token, now, unbound).map(principal);
         assert_eq!(remembered, new, "at {}", now - NOW);
         new.map(|(principal, _)| principal)
     }
+}
+
+/// A token that is bound to nothing asks for no certificate.
+fn unbound(certificate: &CertificateHash) -> bool {
+    panic!("asked for {certificate}");
 }
 
 fn every_entry() -> Vec<(Revocation, Revoked)> {
@@ -219,13 +224,13 @@ fn j45_a_remembered_token_dies_with_its_time_its_keys_and_its_rules() {
     // Another policy: another audience.
     assert_eq!(
         pair.check(&rules("payroll", "30s"), &token, NOW).map(drop),
-        Err(Reason::Refused(keyring::TokenRefusal::Audience))
+        Err(Reason::Refused(TokenRefusal::Audience))
     );
     assert!(pair.check(&first, &token, NOW).is_ok());
     pair.publish(2, &[&successor], &[&key]);
     assert_eq!(
         pair.check(&first, &token, NOW).map(drop),
-        Err(Reason::Refused(keyring::TokenRefusal::RevokedKey))
+        Err(Reason::Refused(TokenRefusal::RevokedKey))
     );
 }
 
@@ -251,6 +256,26 @@ fn j45_the_table_keeps_what_it_can_and_never_more() {
     assert_eq!(tokens.iter().rev().take_while(kept).take(8).count(), 8);
 }
 
+#[test]
+fn j33_j45_a_bound_token_that_is_remembered_is_good_for_whoever_shows_its_certificate_alone() {
+    let pair = Pair::new();
+    let (rules, key) = (
+        rules("core-api", "30s"),
+        SigningKey::generate(Algorithm::EdDSA).unwrap(),
+    );
+    pair.publish(1, &[&key], &[]);
+    let hash = CertificateHash::of(b"a certificate");
+    let token = token(&key, &json!({"cnf": {"x5t#S256": hash.to_string()}}));
+    for tokens in [&pair.remembering, &pair.forgetful] {
+        for _ in 0..2 {
+            let shown = tokens.check(&rules, &token, NOW, |bound_to| *bound_to == hash);
+            assert!(shown.is_ok_and(|token| token.is_bound()));
+            let stolen = tokens.check(&rules, &token, NOW, |_| false).map(drop);
+            assert_eq!(stolen, Err(Reason::Refused(TokenRefusal::Unproven)));
+        }
+    }
+}
+
 #[tokio::test]
 async fn j47_who_waits_for_the_end_of_a_token_hears_of_it() {
     let (rules, key) = (
@@ -262,7 +287,7 @@ async fn j47_who_waits_for_the_end_of_a_token_hears_of_it() {
     let ends_by = async |what: &dyn Fn(&Pair, &Clock)| {
         let (pair, clock) = (Pair::new(), Clock::manual(start));
         pair.publish(1, &[&key], &[]);
-        let accepted = pair.remembering.check(&rules, &token, NOW).unwrap();
+        let accepted = pair.remembering.check(&rules, &token, NOW, unbound).unwrap();
         let waiting = pair.remembering.ended(&accepted, &clock);
         tokio::pin!(waiting);
         assert!(
@@ -357,7 +382,11 @@ fn measure_checks() {
         let per_check = |tokens: &Tokens, rounds: u32| {
             let started = std::time::Instant::now();
             for _ in 0..rounds {
-                assert!(tokens.check(&rules, std::hint::black_box(&token), NOW).is_ok());
+                assert!(
+                    tokens
+                        .check(&rules, std::hint::black_box(&token), NOW, unbound)
+                        .is_ok()
+                );
             }
             started.elapsed() / rounds
         };

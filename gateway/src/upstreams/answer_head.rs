@@ -1,7 +1,11 @@
 //! The head of an answer as it comes from the upstream, before pingora reads it: of two framings pingora drops one without
 //! a word, and nobody could refuse the answer any more (FR-12).
 
-/// The longest name that is looked for.
+use memchr::memchr;
+
+/// The shortest name that is looked for.
+const SHORTEST: usize = b"content-length".len();
+/// And the longest.
 const LONGEST: usize = b"transfer-encoding".len();
 /// Where the status stands in `HTTP/1.1 200`.
 const STATUS: usize = b"HTTP/1.1 ".len();
@@ -27,27 +31,43 @@ pub(super) struct AnswerHead {
 impl AnswerHead {
     /// Reads on; says whether the body is framed in two ways.
     pub(super) fn is_framed_twice(&mut self, bytes: &[u8]) -> bool {
-        for byte in bytes {
-            if self.is_over {
-                break;
+        let mut rest = bytes;
+        while !self.is_over && !rest.is_empty() {
+            let end = memchr(b'\n', rest);
+            let parted = rest.split_at_checked(end.unwrap_or(rest.len()));
+            let (part, behind) = parted.unwrap_or_default();
+            self.read(part);
+            if end.is_some() {
+                self.end_of_line();
             }
-            match byte {
-                b'\n' => self.end_of_line(),
-                b'\r' => {}
-                _ if self.is_behind_colon => {}
-                b':' if self.is_behind_status => self.end_of_name(),
-                _ => {
-                    if let Some(place) = self.line.get_mut(self.length) {
-                        *place = byte.to_ascii_lowercase();
-                    }
-                    self.length = self.length.saturating_add(1);
-                    if !matches!(byte, b' ' | b'\t') {
-                        self.name_length = self.length;
-                    }
-                }
-            }
+            rest = behind.get(1..).unwrap_or_default();
         }
         self.has_length && self.has_coding
+    }
+
+    /// Reads on in a line.
+    fn read(&mut self, part: &[u8]) {
+        if self.is_behind_colon {
+            return;
+        }
+        let colon = self.is_behind_status.then(|| memchr(b':', part)).flatten();
+        let name = part.get(..colon.unwrap_or(part.len())).unwrap_or_default();
+        if colon.is_some() && self.length.saturating_add(name.len()) < SHORTEST {
+            self.is_behind_colon = true;
+            return;
+        }
+        for byte in name.iter().filter(|byte| **byte != b'\r') {
+            if let Some(place) = self.line.get_mut(self.length) {
+                *place = byte.to_ascii_lowercase();
+            }
+            self.length = self.length.saturating_add(1);
+            if !matches!(byte, b' ' | b'\t') {
+                self.name_length = self.length;
+            }
+        }
+        if colon.is_some() {
+            self.end_of_name();
+        }
     }
 
     fn end_of_name(&mut self) {

@@ -223,8 +223,9 @@ impl AsyncRead for Lent {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         if buf.capacity() == QUESTION {
-            // Without a byte it is closed in pingora's eyes, which lets go of it, kept or not.
-            self.is_left = self.socket()?.is_silent();
+            // Without a byte it is closed in pingora's eyes, which lets go of it, kept or not. What the kernel has by then is
+            // found when the connection is taken.
+            self.is_left = self.socket()?.is_read_up();
             return Poll::Ready(Ok(()));
         }
         let before = buf.filled().len();

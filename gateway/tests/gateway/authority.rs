@@ -26,8 +26,15 @@ impl Authority {
 
     /// An authority below this one.
     pub(crate) fn below(&self, name: &str) -> Self {
+        self.below_with(name, |_| ())
+    }
+
+    /// An authority below this one that is special.
+    pub(crate) fn below_with(&self, name: &str, change: impl FnOnce(&mut CertificateParams)) -> Self {
+        let mut params = Self::params(name);
+        change(&mut params);
         let key = KeyPair::generate().unwrap();
-        Self(CertifiedIssuer::signed_by(Self::params(name), key, &self.0).unwrap())
+        Self(CertifiedIssuer::signed_by(params, key, &self.0).unwrap())
     }
 
     fn params(name: &str) -> CertificateParams {

@@ -100,6 +100,59 @@ async fn tls2_the_name_chooses_the_certificate_and_a_wildcard_stands_for_one_lab
 }
 
 #[tokio::test]
+async fn tls2_a_name_that_stands_in_a_certificate_comes_before_a_wildcard_and_the_first_before_the_others() {
+    let policy = POLICY.replace(
+        "certificate: gateway",
+        "certificate: gateway, more_certificates: [wild, exact, last]",
+    );
+    let pem = std::sync::OnceLock::new();
+    let gateway = GatewayProcess::with_policy(&policy, |directory| {
+        std::fs::write(directory.join("../policies/environments/test.yaml"), OVERLAY).unwrap();
+        let authority = crate::authority::Authority::new("of the others");
+        let wild = authority.issue(&["*.partner.example"]);
+        let exact = authority.issue(&["pay.partner.example"]);
+        let last = authority.issue(&["pay.partner.example", "*.partner.example", "localhost"]);
+        for (name, issued) in [("wild", &wild), ("exact", &exact), ("last", &last)] {
+            issued.write(directory, name);
+        }
+        pem.set([wild, exact]).unwrap_or_default();
+    })
+    .await;
+    let [wild, exact] = pem.get().unwrap();
+    let shown_for = async |name: &str| {
+        let mut config = gateway.tls_config();
+        config
+            .dangerous()
+            .set_certificate_verifier(Arc::new(Stapled::default()));
+        shown(&connect_with(&gateway, Arc::new(config), name).await.unwrap())
+    };
+    assert_eq!(shown_for("pay.partner.example").await, exact.der().0[0]);
+    assert_eq!(shown_for("other.partner.example").await, wild.der().0[0]);
+    let own = shown(&connect(&gateway, "localhost").await.unwrap());
+    assert_eq!(shown_for("localhost").await, own);
+}
+
+#[tokio::test]
+async fn tls4_what_a_pair_must_be_for_is_asked_again_when_the_policy_names_other_hosts() {
+    let gateway = GatewayProcess::start().await;
+    let narrower = gateway.authority.issue(&["localhost", "127.0.0.1"]);
+    let before = shown(&connect(&gateway, "localhost").await.unwrap());
+    replace(&gateway, "gateway", &narrower.chain, &narrower.key);
+    eventually("a host is missing", || async {
+        ok(&gateway, "gateway").await == Some(0)
+    })
+    .await;
+    assert_eq!(shown(&connect(&gateway, "localhost").await.unwrap()), before);
+    let overlay = "version: 1\nenvironment: test\nhosts: [localhost, 127.0.0.1]\n";
+    gateway.policy_file("environments/test.yaml", overlay);
+    eventually("no host is missing any more", || async {
+        shown(&connect(&gateway, "localhost").await.unwrap()) == narrower.der().0[0]
+    })
+    .await;
+    assert_eq!(ok(&gateway, "gateway").await, Some(1));
+}
+
+#[tokio::test]
 async fn tls3_a_connection_is_for_the_hosts_of_its_certificate() {
     let gateway = two_certificates().await;
     let mut own = connect(&gateway, "api.bank.example").await.unwrap();

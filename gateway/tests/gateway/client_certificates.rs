@@ -6,7 +6,7 @@ use std::sync::Arc;
 use chrono::{DateTime, TimeDelta, Utc};
 use rcgen::{ExtendedKeyUsagePurpose, SanType};
 use rustls::client::Resumption;
-use rustls::{ClientConfig, HandshakeKind};
+use rustls::{ClientConfig, HandshakeKind, SupportedProtocolVersion, version};
 use rustls_pki_types::ServerName;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -18,7 +18,7 @@ use crate::gateway_process::{GatewayProcess, POLICY, eventually, now};
 use crate::raw_upstream::read_message;
 use crate::websocket::{AGREED, KEY, expect, frame};
 
-const PAYROLL: &str = "spiffe://bank.example/payroll";
+pub(crate) const PAYROLL: &str = "spiffe://bank.example/payroll";
 const LISTENER: &str = r#"listeners:
   partners:
     https: { bind: "127.0.0.1:0", tls: { min: "1.2", certificate: gateway, client_authority: partners } }
@@ -33,17 +33,22 @@ const ROUTE: &str = r#"routes:
 "#;
 
 /// A gateway with a listener for partners, and their authority.
-struct Partners {
-    gateway: GatewayProcess,
-    authority: Authority,
+pub(crate) struct Partners {
+    pub(crate) gateway: GatewayProcess,
+    pub(crate) authority: Authority,
 }
 
 impl Partners {
-    async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         Self::with(POLICY).await
     }
 
-    async fn with(policy: &str) -> Self {
+    pub(crate) async fn with(policy: &str) -> Self {
+        Self::prepared(policy, |_| ()).await
+    }
+
+    /// With more files; `prepare` gets the folder of the certificates.
+    pub(crate) async fn prepared(policy: &str, prepare: impl FnOnce(&Path)) -> Self {
         let policy = policy
             .replace("listeners:\n", LISTENER)
             .replace("routes:\n", ROUTE);
@@ -51,28 +56,37 @@ impl Partners {
         let gateway = GatewayProcess::with_policy(&policy, |directory| {
             std::fs::write(directory.join("partners.ca.pem"), authority.pem()).unwrap();
             write_list(directory, &authority.revoke(&[], in_days(30)));
+            prepare(directory);
         })
         .await;
         Self { gateway, authority }
     }
 
-    fn revoke(&self, serials: &[u64], until: DateTime<Utc>) {
+    pub(crate) fn revoke(&self, serials: &[u64], until: DateTime<Utc>) {
         let list = self.authority.revoke(serials, until);
         write_list(&self.gateway.directory.path().join("tls"), &list);
     }
 
     /// Connects with a client certificate, or with none.
-    async fn connect(&self, client: Option<&Issued>) -> Connected {
+    pub(crate) async fn connect(&self, client: Option<&Issued>) -> Connected {
         let config = self.config(client);
         self.connect_with(Arc::new(config), "localhost").await
     }
 
     fn config(&self, client: Option<&Issued>) -> ClientConfig {
+        self.config_over(rustls::DEFAULT_VERSIONS, client)
+    }
+
+    fn config_over(
+        &self,
+        versions: &[&'static SupportedProtocolVersion],
+        client: Option<&Issued>,
+    ) -> ClientConfig {
         use rustls_pki_types::pem::PemObject as _;
         let mut roots = rustls::RootCertStore::empty();
         let ca = rustls_pki_types::CertificateDer::from_pem_slice(self.gateway.ca.as_bytes()).unwrap();
         roots.add(ca).unwrap();
-        let builder = ClientConfig::builder().with_root_certificates(roots);
+        let builder = ClientConfig::builder_with_protocol_versions(versions).with_root_certificates(roots);
         match client {
             Some(client) => {
                 let (chain, key) = client.der();
@@ -91,21 +105,26 @@ impl Partners {
     }
 
     /// What a fresh connection with this certificate comes to: a status, or what the gateway's alert says.
-    async fn outcome(&self, client: Option<&Issued>) -> Result<u16, String> {
+    pub(crate) async fn outcome(&self, client: Option<&Issued>) -> Result<u16, String> {
         self.connect(client).await.get(PATH).await
     }
 }
 
-const PATH: &str = "/api/v1/rates/payroll";
+pub(crate) const PATH: &str = "/api/v1/rates/payroll";
 
-struct Connected(TlsStream<TcpStream>);
+pub(crate) struct Connected(TlsStream<TcpStream>);
 
 impl Connected {
-    async fn get(&mut self, path: &str) -> Result<u16, String> {
+    pub(crate) async fn get(&mut self, path: &str) -> Result<u16, String> {
         self.get_as(path, "localhost", "").await.map(|(status, _)| status)
     }
 
-    async fn get_as(&mut self, path: &str, host: &str, fields: &str) -> Result<(u16, String), String> {
+    pub(crate) async fn get_as(
+        &mut self,
+        path: &str,
+        host: &str,
+        fields: &str,
+    ) -> Result<(u16, String), String> {
         let request = format!("GET {path} HTTP/1.1\r\nhost: {host}\r\n{fields}\r\n");
         let stream = &mut self.0;
         stream
@@ -121,11 +140,11 @@ impl Connected {
     }
 }
 
-fn in_days(days: i64) -> DateTime<Utc> {
+pub(crate) fn in_days(days: i64) -> DateTime<Utc> {
     now() + TimeDelta::days(days)
 }
 
-fn write_list(directory: &Path, list: &str) {
+pub(crate) fn write_list(directory: &Path, list: &str) {
     std::fs::write(directory.join("partners.crl.pem"), list).unwrap();
 }
 
@@ -194,26 +213,30 @@ async fn tls6_who_is_revoked_is_out_at_once_also_on_an_open_connection() {
 
 #[tokio::test]
 async fn tls6_who_is_revoked_loses_the_socket_that_is_open() {
+    let route = ROUTE
+        .replace("payroll:\n", "follow:\n")
+        .replace("/api/v1/rates/payroll", "/api/v1/events")
+        .replace("upstream: core", "upstream: events");
+    loses_its_socket(&route, |_, _| String::new()).await;
+}
+
+/// Opens a socket on this route with a client certificate and these fields, and loses it with the certificate.
+pub(crate) async fn loses_its_socket(route: &str, fields: impl FnOnce(&Partners, &Issued) -> String) {
     let upstream = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = upstream.local_addr().unwrap();
     let service = format!(
         "upstreams:\n  events:\n    address: http://{address}\n    authorization: strip\n    timeouts: {{ connect: 1s, read: 2s, total: 4s }}\n"
     );
-    let route = format!(
-        "{}    websocket: {{ idle_timeout: 10min, max_frame: 1KiB }}\n",
-        ROUTE
-            .replace("payroll:\n", "follow:\n")
-            .replace("/api/v1/rates/payroll", "/api/v1/events")
-            .replace("upstream: core", "upstream: events")
-    );
+    let route = format!("{route}    websocket: {{ idle_timeout: 10min, max_frame: 1KiB }}\n");
     let policy = POLICY
         .replace("upstreams:\n", &service)
         .replace("routes:\n", &route);
     let partners = Partners::with(&policy).await;
     let client = partners.authority.issue_to_client(PAYROLL, 1);
+    let fields = fields(&partners, &client);
     let Connected(mut stream) = partners.connect(Some(&client)).await;
     let asked = format!(
-        "GET /api/v1/events HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {KEY}\r\n\r\n"
+        "GET /api/v1/events HTTP/1.1\r\nHost: localhost\r\n{fields}Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {KEY}\r\n\r\n"
     );
     stream.write_all(asked.as_bytes()).await.unwrap();
     let (mut server, _) = upstream.accept().await.unwrap();
@@ -298,14 +321,16 @@ async fn tls3_where_client_certificates_count_the_host_is_the_name_of_the_handsh
 async fn tls3_a_session_with_a_client_certificate_is_never_resumed() {
     let partners = Partners::start().await;
     let client = partners.authority.issue_to_client(PAYROLL, 1);
-    let mut config = partners.config(Some(&client));
-    config.resumption = Resumption::in_memory_sessions(8);
-    let config = Arc::new(config);
-    for _ in 0..3 {
-        let mut connected = partners.connect_with(config.clone(), "localhost").await;
-        assert_eq!(connected.get(PATH).await, Ok(200));
-        let kind = connected.0.get_ref().1.handshake_kind();
-        assert_ne!(kind, Some(HandshakeKind::Resumed));
+    for versions in [[&version::TLS13], [&version::TLS12]] {
+        let mut config = partners.config_over(&versions, Some(&client));
+        config.resumption = Resumption::in_memory_sessions(8);
+        let config = Arc::new(config);
+        for _ in 0..3 {
+            let mut connected = partners.connect_with(config.clone(), "localhost").await;
+            assert_eq!(connected.get(PATH).await, Ok(200));
+            let kind = connected.0.get_ref().1.handshake_kind();
+            assert_ne!(kind, Some(HandshakeKind::Resumed), "{versions:?}");
+        }
     }
 }
 

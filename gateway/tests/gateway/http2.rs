@@ -163,53 +163,87 @@ fn frame(kind: u8, flags: u8, stream: u8, payload: &[u8]) -> Vec<u8> {
     [&[0, 0, length, kind, flags, 0, 0, 0, stream][..], payload].concat()
 }
 
-/// The kind and the flags of the next frame; its payload is dropped.
-async fn next_frame(stream: &mut TlsStream<TcpStream>) -> (u8, u8) {
-    let mut head = [0; 9];
-    stream.read_exact(&mut head).await.unwrap();
-    let length = usize::from(head[0]) << 16 | usize::from(head[1]) << 8 | usize::from(head[2]);
-    stream.read_exact(&mut vec![0; length]).await.unwrap();
-    (head[3], head[4])
+/// A GET or POST as a list of fields: literals without index and without Huffman code (RFC 7541 §6.2.2).
+fn fields(gateway: &GatewayProcess, method: &str, path: &str, more: &[(&str, &str)]) -> Vec<u8> {
+    let authority = format!("localhost:{}", gateway.https.port());
+    let asked = [
+        (":method", method),
+        (":scheme", "https"),
+        (":authority", &authority),
+        (":path", path),
+    ];
+    let text = |text: &str| [&[u8::try_from(text.len()).unwrap()], text.as_bytes()].concat();
+    let field = |(name, value): &(&str, &str)| [vec![0], text(name), text(value)].concat();
+    asked.iter().chain(more).flat_map(field).collect()
 }
 
-async fn next_frame_soon(stream: &mut TlsStream<TcpStream>) -> (u8, u8) {
-    let frame = tokio::time::timeout(Duration::from_secs(5), next_frame(stream));
-    frame.await.expect("a frame comes")
-}
-
-#[tokio::test]
-async fn a_stream_that_is_refused_before_its_body_came_is_not_reset() {
-    let gateway = GatewayProcess::start().await;
+/// A connection on which nothing was said but that it speaks HTTP/2.
+async fn open(gateway: &GatewayProcess) -> TlsStream<TcpStream> {
     let mut config = gateway.tls_config();
     config.alpn_protocols = vec![b"h2".to_vec()];
     let socket = TcpStream::connect(gateway.https).await.unwrap();
     let connector = TlsConnector::from(Arc::new(config));
     let name = ServerName::try_from("localhost").unwrap();
     let mut stream = connector.connect(name, socket).await.unwrap();
-
-    // Literal fields without index and without Huffman code (RFC 7541 §6.2.2).
-    let field = |(name, value): (&str, &str)| {
-        let text = |text: &str| [&[u8::try_from(text.len()).unwrap()], text.as_bytes()].concat();
-        [vec![0], text(name), text(value)].concat()
-    };
-    let authority = format!("localhost:{}", gateway.https.port());
-    let fields = [
-        (":method", "POST"),
-        (":scheme", "https"),
-        (":authority", &authority),
-        (":path", "/api/v1/transfers"),
-        ("content-length", "2"),
-    ];
-    let head: Vec<u8> = fields.into_iter().flat_map(field).collect();
     let opening = [
         b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec(),
         frame(SETTINGS, 0, 0, &[]),
-        frame(HEADERS, END_HEADERS, 1, &head),
     ];
     stream.write_all(&opening.concat()).await.unwrap();
+    stream
+}
+
+/// The kind, the flags and the length of the next frame; its payload is dropped.
+async fn next_frame(stream: &mut TlsStream<TcpStream>) -> (u8, u8, usize) {
+    let mut head = [0; 9];
+    stream.read_exact(&mut head).await.unwrap();
+    let length = usize::from(head[0]) << 16 | usize::from(head[1]) << 8 | usize::from(head[2]);
+    stream.read_exact(&mut vec![0; length]).await.unwrap();
+    (head[3], head[4], length)
+}
+
+async fn next_frame_soon(stream: &mut TlsStream<TcpStream>) -> (u8, u8, usize) {
+    let frame = tokio::time::timeout(Duration::from_secs(5), next_frame(stream));
+    frame.await.expect("a frame comes")
+}
+
+#[tokio::test]
+async fn what_every_answer_says_is_sent_once() {
+    let gateway = GatewayProcess::start().await;
+    let mut stream = open(&gateway).await;
+    let asked = fields(&gateway, "GET", "/api/v1/rates/a", &[]);
+    let mut lengths = Vec::new();
+    // Ids of so many answers are more than the table of a connection holds (4,096 bytes).
+    for number in (1..=127).step_by(2) {
+        let request = frame(HEADERS, END_HEADERS | END_STREAM, number, &asked);
+        stream.write_all(&request).await.unwrap();
+        loop {
+            let (kind, flags, length) = next_frame_soon(&mut stream).await;
+            if kind == HEADERS {
+                lengths.push(length);
+            }
+            if matches!(kind, DATA | HEADERS) && flags & END_STREAM != 0 {
+                break;
+            }
+        }
+    }
+    let (first, later) = lengths.split_first().unwrap();
+    assert_eq!(later.len(), 63);
+    assert!(later.iter().all(|length| length * 2 < *first), "{lengths:?}");
+}
+
+#[tokio::test]
+async fn a_stream_that_is_refused_before_its_body_came_is_not_reset() {
+    let gateway = GatewayProcess::start().await;
+    let mut stream = open(&gateway).await;
+    let head = fields(&gateway, "POST", "/api/v1/transfers", &[("content-length", "2")]);
+    stream
+        .write_all(&frame(HEADERS, END_HEADERS, 1, &head))
+        .await
+        .unwrap();
     // The answer is complete before a byte of the body is sent.
     loop {
-        let (kind, flags) = next_frame_soon(&mut stream).await;
+        let (kind, flags, _) = next_frame_soon(&mut stream).await;
         assert_ne!(kind, RST_STREAM);
         if matches!(kind, DATA | HEADERS) && flags & END_STREAM != 0 {
             break;
@@ -218,7 +252,7 @@ async fn a_stream_that_is_refused_before_its_body_came_is_not_reset() {
     let body = [frame(DATA, END_STREAM, 1, b"{}"), frame(PING, 0, 0, &[0; 8])];
     stream.write_all(&body.concat()).await.unwrap();
     loop {
-        let (kind, flags) = next_frame_soon(&mut stream).await;
+        let (kind, flags, _) = next_frame_soon(&mut stream).await;
         assert_ne!(kind, RST_STREAM, "curl takes this for a failure of the request");
         if kind == PING && flags == 1 {
             break;

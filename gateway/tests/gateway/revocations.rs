@@ -159,14 +159,25 @@ async fn l7_a_network_that_guessed_too_much_signs_in_nowhere_and_does_everything
     assert_eq!(gateway.core.seen().len(), seen, "the core is not asked");
 
     let rates = client.get(gateway.url("/api/v1/rates/EUR-USD"));
-    assert_eq!(rates.send().await.unwrap().status(), 200, "everything else is open");
+    assert_eq!(
+        rates.send().await.unwrap().status(),
+        200,
+        "everything else is open"
+    );
     // Whether a device is trusted, the core knows.
-    for (name, value) in [("cookie", "a=b; __Host-dev=1.2.3.4"), ("x-device-token", "1.2.3.4")] {
+    for (name, value) in [
+        ("cookie", "a=b; __Host-dev=1.2.3.4"),
+        ("x-device-token", "1.2.3.4"),
+    ] {
         let answer = log_in().header(name, value).send().await.unwrap();
         assert_eq!(answer.status(), 200, "{name}");
     }
     gateway.clock.advance(chrono::TimeDelta::seconds(61));
-    assert_eq!(log_in().send().await.unwrap().status(), 200, "a block ends by itself");
+    assert_eq!(
+        log_in().send().await.unwrap().status(),
+        200,
+        "a block ends by itself"
+    );
 }
 
 #[tokio::test]

@@ -76,6 +76,14 @@ impl TlsUpstream {
     }
 }
 
+/// Accepts whoever trusts this authority and asks for the core.
+pub(crate) fn acceptor(authority: &Authority) -> TlsAcceptor {
+    TlsAcceptor::from(Arc::new(met_with(
+        &authority.issue(&["core.bank.internal"]),
+        None,
+    )))
+}
+
 /// How the service is met: with this pair, and, when an authority is given, by its clients only.
 pub(crate) fn met_with(issued: &Issued, clients: Option<&Authority>) -> ServerConfig {
     met_over(&[&version::TLS13, &version::TLS12], issued, clients)

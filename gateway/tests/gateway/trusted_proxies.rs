@@ -244,3 +244,41 @@ async fn what_a_proxy_relays_malformed_counts_against_nobody() {
     }
     assert_eq!(malformed(STRANGER).await, "429");
 }
+
+#[tokio::test]
+async fn ad2_a_client_that_a_proxy_names_has_so_many_requests_under_way_and_no_more() {
+    let bounds = ConnectionSettings {
+        max_in_flight_per_address: 2,
+        ..ConnectionSettings::default()
+    };
+    let gateway = behind_a_proxy_with(POLICY, bounds).await;
+    let ask_for = async |client: &str, path: &str| {
+        let socket = connect(&gateway, "x_forwarded_for", PROXY).await;
+        let mut stream = secure(&gateway, socket).await.unwrap();
+        ask(&mut stream, path, &format!("X-Forwarded-For: {client}\r\n")).await
+    };
+    let gate = gateway.core.hold();
+    let held = futures::future::join(ask_for("192.0.2.7", RATES), ask_for("192.0.2.7", RATES));
+    let others = async {
+        eventually("two are under way", || async { gateway.core.seen().len() == 2 }).await;
+        let third = ask_for("192.0.2.7", "/health/live").await;
+        assert_eq!(status(&third), "429", "{third}");
+        assert!(third.contains("urn:portico:problem:too-many-at-once"), "{third}");
+        assert!(
+            third.to_ascii_lowercase().contains("retry-after: 1\r\n"),
+            "{third}"
+        );
+        assert_eq!(
+            status(&ask_for("192.0.2.8", "/health/live").await),
+            "200",
+            "another client"
+        );
+        gate.add_permits(2);
+    };
+    let ((first, second), ()) = futures::future::join(held, others).await;
+    assert_eq!((status(&first), status(&second)), ("200", "200"));
+    eventually("their places come back", || async {
+        status(&ask_for("192.0.2.7", "/health/live").await) == "200"
+    })
+    .await;
+}

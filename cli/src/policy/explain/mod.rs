@@ -155,7 +155,7 @@ impl Evidence for Supposed<'_> {
                 scopes: self.arguments.scopes.clone(),
             }));
         }
-        let token = Token::judge(token, provider, self.now_unix);
+        let token = Token::judge(token, provider, self.now_unix, self.client_certificate.is_some());
         let principal = token.principal().map(Arc::new).map_err(TokenFailure::Refused);
         self.token.replace(Some(token));
         principal

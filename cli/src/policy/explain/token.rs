@@ -2,19 +2,27 @@
 
 use ::policy::{IdentityProvider, Principal};
 use chrono::DateTime;
-use keyring::{Claims, Expectations, TokenRefusal, UnverifiedToken};
+use keyring::{CertificateHash, Claims, Expectations, TokenRefusal, UnverifiedToken};
 use serde_json::{Value, json};
 
 /// A token beside what its provider expects, at one moment.
 #[derive(Debug)]
 pub(super) struct Token {
     claims: Option<Claims>,
+    /// Whose certificate its sender must show.
+    bound_to: Option<CertificateHash>,
     refusal: Option<(TokenRefusal, String)>,
 }
 
 impl Token {
-    /// Judges a token by every rule but that of its signature, at `now_unix` (Unix seconds).
-    pub(super) fn judge(token: &str, provider: &IdentityProvider, now_unix: i64) -> Self {
+    /// Judges a token by every rule but that of its signature, at `now_unix` (Unix seconds). Whoever shows a certificate is
+    /// supposed to show the one that the token is bound to, if any.
+    pub(super) fn judge(
+        token: &str,
+        provider: &IdentityProvider,
+        now_unix: i64,
+        shows_certificate: bool,
+    ) -> Self {
         let expectations = gateway::expectations(provider);
         let read = UnverifiedToken::read(token, expectations.form);
         let judged = read
@@ -22,10 +30,19 @@ impl Token {
             .map_err(|refusal| *refusal)
             .and_then(|token| token.suppose_signed(&expectations, now_unix));
         let claims = read.ok().map(|token| token.claims().clone());
+        let bound_to = judged.ok().flatten();
+        let unproven = bound_to
+            .filter(|_| !shows_certificate)
+            .map(|_| TokenRefusal::Unproven);
         let refusal = judged
             .err()
+            .or(unproven)
             .map(|refusal| (refusal, reason(refusal, claims.as_ref(), provider, &expectations)));
-        Self { claims, refusal }
+        Self {
+            claims,
+            bound_to,
+            refusal,
+        }
     }
 
     /// Whom it speaks for, if its signature is good.
@@ -61,6 +78,11 @@ impl Token {
                 time(claims.exp)
             ));
         }
+        if let Some(hash) = &self.bound_to {
+            lines.push(format!(
+                "only for whoever shows the certificate with the SHA-256 {hash}"
+            ));
+        }
         lines.push(match &self.refusal {
             None => "its signature was not checked: this is what would happen if it is good".to_owned(),
             Some((_, reason)) => format!("refused, whoever signed it: {reason}"),
@@ -82,6 +104,10 @@ impl Token {
             token.insert("scopes".to_owned(), json!(claims.scope));
             token.insert("issued_at".to_owned(), json!(claims.iat));
             token.insert("expires_at".to_owned(), json!(claims.exp));
+            token.insert(
+                "bound_to".to_owned(),
+                json!(self.bound_to.map(|hash| hash.to_string())),
+            );
         }
         token
     }
@@ -129,6 +155,15 @@ fn reason(
             expectations.max_lifetime_s
         ),
         TokenRefusal::Claims => "a claim is missing or has the wrong form".to_owned(),
+        TokenRefusal::Binding if expectations.form.requires_cnf => {
+            format!("`{name}` takes only tokens that `cnf` binds to a certificate, by `x5t#S256` alone")
+        }
+        TokenRefusal::Binding => {
+            "`cnf` binds it in another way than to a certificate, by `x5t#S256` alone: that is checked nowhere".to_owned()
+        }
+        TokenRefusal::Unproven => {
+            "the client shows no certificate; --client-certificate supposes that it shows this one".to_owned()
+        }
         // What is said of keys and signatures is not judged here.
         TokenRefusal::UnknownKey
         | TokenRefusal::RevokedKey

@@ -199,6 +199,7 @@ fn page(plan: &Value) -> String {
             names(gateways)
         ));
     }
+    lines.extend(too_old(plan));
     if let Some(change) = plan.get("under_way").and_then(Value::as_str) {
         lines.push(format!(
             "it would be refused now: the roll-out of {change} is under way"
@@ -214,6 +215,21 @@ fn page(plan: &Value) -> String {
         })
         .collect::<Vec<_>>()
         .join("\n")
+}
+
+/// Gateways that do not know a key of the policy.
+fn too_old(plan: &Value) -> Option<String> {
+    let too_old = list(plan, "too_old").iter();
+    let too_old: Vec<_> = too_old
+        .map(|old| format!("{} ({})", text(old, "name"), text(old, "version")))
+        .collect();
+    (!too_old.is_empty()).then(|| {
+        format!(
+            "it would be refused now: it has a key that came with {}, and these gateways are older: {}",
+            text(plan, "min_version"),
+            too_old.join(", ")
+        )
+    })
 }
 
 fn names(names: &[Value]) -> String {
@@ -236,7 +252,7 @@ mod tests {
             "changes": [{"risk": "high", "key": "routes.rates", "old": null, "new": "GET /rates, auth none",
                          "consequence": "anyone may call GET /rates", "place": "routes/rates.yaml:3 routes.rates"}],
             "approval_because": "its risk is high", "approvers": ["grace"], "author_signed": false,
-            "under_way": "BANK-470",
+            "under_way": "BANK-470", "min_version": "0.2.0", "too_old": [{"name": "edge-2", "version": "0.1.0"}],
             "phases": [{"phase": "canary", "gateways": ["edge-2"]}, {"phase": "all", "gateways": ["edge-1", "edge-2"]}],
         });
         insta::assert_snapshot!(page(&plan));

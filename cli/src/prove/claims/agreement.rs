@@ -36,9 +36,15 @@ struct Probe {
     method: Method,
     path: String,
     headers: Vec<(&'static str, String)>,
+    has_token: bool,
 }
 
 impl Probe {
+    /// Whether it may end the session of its own token.
+    fn may_end_sessions(&self) -> bool {
+        self.has_token && self.method == Method::DELETE
+    }
+
     /// Whether it is sent with an empty JSON object.
     fn has_body(&self) -> bool {
         matches!(self.method, Method::POST | Method::PUT | Method::PATCH)
@@ -56,11 +62,15 @@ struct Fate {
 }
 
 async fn compare(ground: &Ground, plan: &Plan) -> anyhow::Result<Verdict> {
-    let customer = ground.door.sign_up().await?;
+    let mut customer = ground.door.sign_up().await?;
     let principal = Arc::new(principal_of(&customer.tokens.access)?);
     let mut verdict = Verdict::default();
     let (mut permits, mut denials, mut answers) = (0_u32, 0_u32, 0_u32);
-    for probe in probes(plan, &customer.tokens.access)? {
+    for mut probe in probes(plan)? {
+        if probe.has_token {
+            let bearer = format!("Bearer {}", customer.tokens.access);
+            probe.headers.push(("authorization", bearer));
+        }
         let headers: Vec<(&str, &str)> = probe
             .headers
             .iter()
@@ -85,6 +95,9 @@ async fn compare(ground: &Ground, plan: &Plan) -> anyhow::Result<Verdict> {
                 probe.method, probe.path
             )
         });
+        if probe.may_end_sessions() && done.decision == "permit" {
+            customer = ground.door.sign_up().await?;
+        }
     }
     verdict.fail_unless(permits > 0 && denials > 0 && answers > 0, || {
         format!("a kind of answer is missing: {permits} permits, {denials} refusals, {answers} preflights")
@@ -96,22 +109,22 @@ async fn compare(ground: &Ground, plan: &Plan) -> anyhow::Result<Verdict> {
 }
 
 /// Each route with a token, without one and as a preflight, and some requests that belong to none.
-fn probes(plan: &Plan, token: &str) -> anyhow::Result<Vec<Probe>> {
+fn probes(plan: &Plan) -> anyhow::Result<Vec<Probe>> {
     let probe = |method: Method, path: &str| Probe {
         method,
         path: path.to_owned(),
         headers: Vec::new(),
+        has_token: false,
     };
     let mut probes = Vec::new();
     for route in plan.routes() {
         let method = Method::from_bytes(route.method.as_str().as_bytes())?;
         let path = route.path.replace(['{', '}'], "");
         probes.push(probe(method.clone(), &path));
-        let mut with_token = probe(method, &path);
-        with_token
-            .headers
-            .push(("authorization", format!("Bearer {token}")));
-        probes.push(with_token);
+        probes.push(Probe {
+            has_token: true,
+            ..probe(method, &path)
+        });
         let mut preflight = probe(Method::OPTIONS, &path);
         preflight.headers = vec![
             ("origin", "https://app.bank.example".to_owned()),

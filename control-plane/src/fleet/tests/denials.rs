@@ -4,7 +4,7 @@ use fleet::Stream;
 use http::StatusCode;
 use keyring::{Revocation, RevocationList};
 use serde_json::{Value, json};
-use sqlx::Executor as _;
+use sqlx::{Executor as _, Row as _};
 
 use super::{Plane, request, router, send, until};
 use crate::fleet::publish::publish_due;
@@ -146,6 +146,135 @@ async fn a_list_is_bounded_and_what_has_ended_makes_room() {
     let told = stated(&plane, Stream::Revocations).await;
     assert!(told.revocations.len() == 1 && told.seq > last, "{told:?}");
     plane.revoke("tok_3").await;
+}
+
+impl Plane {
+    /// So many revocations by core-api or whoever else; each is `512 + 512` bytes long, and twice that as JSON.
+    async fn fill_with_long_names(&self, numbers: std::ops::Range<i64>) {
+        let longest = r#"repeat('"', 512), lpad(number::text, 512, '"')"#;
+        self.run(&format!(
+            "INSERT INTO control.revocation (kind, issuer, name, issued_until, until, reason, author)
+             SELECT 'client', {longest}, clock_timestamp(), clock_timestamp() + interval '366 days', '', 'x'
+               FROM generate_series({}, {}) number",
+            numbers.start,
+            numbers.end - 1
+        ))
+        .await;
+    }
+
+    async fn size_of_statement(&self, stream: Stream) -> i64 {
+        self.number(&format!(
+            "SELECT octet_length(envelope)::bigint FROM control.statement WHERE stream = '{stream}' ORDER BY seq DESC LIMIT 1"
+        ))
+        .await
+    }
+
+    async fn revoke_named(&self, issuer: &str, name: &str) -> (StatusCode, Value) {
+        let new = json!({"kind": "session", "issuer": issuer, "name": name, "for_s": 600});
+        self.call("POST", "/internal/revocations", Some(new)).await
+    }
+}
+
+#[tokio::test]
+async fn the_longest_names_fill_a_list_before_it_is_too_large_to_be_stated() {
+    let plane = Plane::start().await;
+    // 2,160 bytes each by the count of the database, with four digits.
+    plane.fill_with_long_names(1_000..3_777).await;
+    let stated_list = stated(&plane, Stream::Revocations).await;
+    assert_eq!(stated_list.revocations.len(), 2_777);
+    let bytes = plane.size_of_statement(Stream::Revocations).await;
+    let most = i64::try_from(fleet::MAX_ENVELOPE_BYTES).unwrap();
+    assert!((most * 9 / 10..most).contains(&bytes), "{bytes}");
+
+    let long = "\"".repeat(512);
+    let (status, body) = plane.revoke_named(&long, &long).await;
+    assert_eq!(
+        (status, &body["type"]),
+        (StatusCode::CONFLICT, &json!("urn:portico:problem:list-full"))
+    );
+    assert!(
+        body["detail"]
+            .as_str()
+            .unwrap()
+            .contains("larger than gateways read"),
+        "{body}"
+    );
+    // What is short still fits, and what goes makes room.
+    let (status, body) = plane.revoke_named("https://a.example", "ses_1").await;
+    assert_eq!(status, StatusCode::CREATED, "{body}");
+    plane
+        .run("DELETE FROM control.revocation WHERE name LIKE '%1000'")
+        .await;
+    assert_eq!(plane.revoke_named(&long, &long).await.0, StatusCode::CREATED);
+    assert_eq!(
+        plane.revoke_named(&long, &"\"".repeat(256)).await.0,
+        StatusCode::CONFLICT
+    );
+    let counted = "SELECT bytes FROM control.denial_list WHERE list = 'revocations'";
+    let really = "SELECT sum(control.stated_bytes(issuer, name))::bigint FROM control.revocation";
+    assert_eq!(plane.number(counted).await, plane.number(really).await);
+    let told = stated(&plane, Stream::Revocations).await;
+    let json = i64::try_from(serde_json::to_vec(&told.revocations).unwrap().len()).unwrap();
+    assert!(
+        plane.number(counted).await >= json,
+        "no entry is larger than it counts"
+    );
+}
+
+#[tokio::test]
+async fn both_lists_are_stated_whole_at_their_bounds() {
+    let plane = Plane::start().await;
+    plane
+        .run(
+            "INSERT INTO control.revocation (kind, issuer, name, until, reason, author)
+             SELECT 'token', rpad('https://issuer.example/', 40, 'x'), lpad(number::text, 244, 'n'),
+                    clock_timestamp() + interval '366 days', '', 'x' FROM generate_series(1, 15000) number;
+             INSERT INTO control.block (network, until, reason, author)
+             SELECT ('2001:db8:ffff:ffff:ffff:ffff:ffff:' || to_hex(number))::cidr, clock_timestamp() + interval '366 days', '', 'x'
+               FROM generate_series(1, 5000) number",
+        )
+        .await;
+    let full =
+        "SELECT count(*) FROM control.denial_list WHERE entries = most_entries AND bytes <= most_bytes";
+    assert_eq!(plane.number(full).await, 2);
+    assert_eq!(
+        stated(&plane, Stream::Revocations).await.revocations.len(),
+        15_000
+    );
+    assert_eq!(stated(&plane, Stream::Blocks).await.revocations.len(), 5_000);
+    for stream in [Stream::Revocations, Stream::Blocks] {
+        let bytes = plane.size_of_statement(stream).await;
+        assert!(
+            bytes < i64::try_from(fleet::MAX_ENVELOPE_BYTES).unwrap(),
+            "{stream}: {bytes}"
+        );
+    }
+    let (status, body) = plane.revoke_named("https://a.example", "ses_1").await;
+    assert_eq!(status, StatusCode::CONFLICT, "{body}");
+    let block = json!({"network": "203.0.113.0/24", "for_s": 600});
+    let (status, body) = plane.call("POST", "/internal/blocks", Some(block)).await;
+    assert_eq!(
+        (status, &body["type"]),
+        (StatusCode::CONFLICT, &json!("urn:portico:problem:list-full"))
+    );
+}
+
+#[tokio::test]
+async fn half_of_the_size_is_kept_for_what_operators_revoke() {
+    let plane = Plane::start().await;
+    let core = plane.database.pool_as("portico_core");
+    let mut told = Vec::new();
+    for more in [1_000..2_388_i64, 2_388..2_390] {
+        plane.fill_with_long_names(more).await;
+        let row = core
+            .fetch_one(
+                "SELECT control.revoke_ended_session('https://a.example', gen_random_uuid()::text, 600)",
+            )
+            .await
+            .unwrap();
+        told.push(row.get::<bool, _>(0));
+    }
+    assert_eq!(told, [true, false]);
 }
 
 #[tokio::test]

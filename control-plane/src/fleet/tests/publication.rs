@@ -262,7 +262,7 @@ async fn statements_that_were_replaced_long_ago_are_taken_away_and_policies_neve
         )
     };
     plane.run(&copy(2, "20 min")).await;
-    plane.run(&copy(3, "11 min")).await;
+    plane.run(&copy(3, "3 min")).await;
     plane.run(&copy(4, "1 min")).await;
     super::super::store::prune(&mut plane.state.db.acquire().await.unwrap())
         .await

@@ -6,6 +6,7 @@ mod harm;
 mod interrupted;
 mod taking_back;
 mod tampered;
+mod versions;
 
 use axum::Router;
 use axum::body::Body;

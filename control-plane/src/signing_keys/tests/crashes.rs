@@ -55,11 +55,66 @@ impl Plane {
                 self.dies_at(0).await;
                 return point - 1;
             }
-            assert!(status.is_server_error(), "{path} at {point}: {body}");
+            assert_eq!(
+                status,
+                StatusCode::SERVICE_UNAVAILABLE,
+                "{path} at {point}: {body}"
+            );
             assert_eq!(self.picture().await, before, "{path} at {point}");
         }
         panic!("{path} has more than {BEYOND} points");
     }
+}
+
+#[tokio::test]
+async fn whatever_the_database_says_in_the_middle_is_a_503_and_the_next_try_goes_through() {
+    let plane = Plane::start().await;
+    plane
+        .run(
+            "CREATE TABLE public.failure (code text);
+             CREATE FUNCTION public.fail() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$
+             DECLARE
+                 v_code text := (SELECT code FROM public.failure);
+             BEGIN
+                 IF v_code IS NOT NULL THEN RAISE EXCEPTION USING ERRCODE = v_code; END IF;
+                 RETURN NULL;
+             END $$;
+             CREATE TRIGGER a_failure AFTER UPDATE ON control.key_ring FOR EACH STATEMENT EXECUTE FUNCTION public.fail();",
+        )
+        .await;
+    plane.pass(330).await;
+    let before = plane.picture().await;
+    for (code, wanted) in [
+        ("57P01", 503),
+        ("57P02", 503),
+        ("57P03", 503),
+        ("57014", 503),
+        ("08006", 503),
+        ("53300", 503),
+        ("26000", 503),
+        ("25P02", 503),
+        ("25P03", 503),
+        ("40001", 503),
+        ("40P01", 503),
+        ("55P03", 503),
+        ("22012", 500),
+    ] {
+        plane
+            .run(&format!(
+                "DELETE FROM public.failure; INSERT INTO public.failure VALUES ('{code}')"
+            ))
+            .await;
+        let (status, headers, body) = plane.rotate().await;
+        assert_eq!(status, wanted, "{code}: {body}");
+        assert_eq!(
+            headers.contains_key("retry-after"),
+            wanted == 503,
+            "{code}: {body}"
+        );
+        assert_eq!(plane.picture().await, before, "{code}");
+    }
+    plane.run("DELETE FROM public.failure").await;
+    assert_eq!(plane.rotate().await.0, StatusCode::OK);
 }
 
 #[tokio::test]

@@ -108,11 +108,13 @@ impl Gate {
         Ok(())
     }
 
-    /// Forgets the failures at a name.
-    pub(super) async fn forget(&self, tx: &mut PgConnection, attempt: &Attempt) -> Result<(), Problem> {
-        self.advance(tx, attempt, Part::Name, Event::Unlock, None)
-            .await
-            .map(drop)
+    /// Forgets the failures at a name. False when there were none.
+    pub(super) async fn forget(&self, tx: &mut PgConnection, attempt: &Attempt) -> Result<bool, Problem> {
+        let keys = [attempt.keys.name.to_vec()];
+        let rows = store::peek(&mut *tx, &keys).await.map_err(database_problem)?;
+        let before = attempt.read(&rows)?.name;
+        let step = self.advance(tx, attempt, Part::Name, Event::Unlock, None).await?;
+        Ok(before.untrusted > 0 || before.trusted > 0 || before.locks > step.counters.name.locks)
     }
 
     /// One step of the counters of this part, which are locked until the transaction ends. The others are those of `around`.

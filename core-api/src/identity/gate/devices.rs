@@ -16,9 +16,11 @@ use crate::identity::caller::{AnyScope, Caller, DevicesWrite};
 use crate::ids::DeviceId;
 use crate::state::AppState;
 
-/// The routes of devices.
+/// The routes of devices and of unlocking.
 pub(crate) fn routes() -> OpenApiRouter<AppState> {
     OpenApiRouter::new()
+        .routes(routes!(super::unlock::send_unlock))
+        .routes(routes!(super::unlock::use_unlock))
         .routes(routes!(list_devices))
         .routes(routes!(remove_device))
 }

@@ -36,8 +36,12 @@ pub(crate) use self::purge::purge_gate;
 pub use self::rules::PolicyReader;
 pub(crate) use self::rules::{PolicyFolder, follow_policy};
 use self::store::Signed;
+pub(super) use self::unlock::UnlockedBy;
 pub(crate) use self::unlock::unlock;
 pub(crate) use self::visitor::Visitor;
+use super::error::hashing_busy;
+use super::hash_pool::PoolError;
+use super::hash_queue::Priority;
 use super::profile::Email;
 use crate::{database_problem, metrics};
 
@@ -62,6 +66,19 @@ pub(crate) struct Pass {
     _place: Place,
 }
 
+/// That a gate let an attempt in. Whatever compares a password with a stored one wants it, and only a gate gives it: a path
+/// past the gate does not compile.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Admitted(());
+
+#[cfg(test)]
+impl Admitted {
+    /// For tests of what is behind the gate.
+    pub(super) const fn without_a_gate() -> Self {
+        Self(())
+    }
+}
+
 /// Somebody whose password was right.
 #[derive(Debug)]
 pub(crate) struct SignedIn {
@@ -70,6 +87,11 @@ pub(crate) struct SignedIn {
 }
 
 impl Pass {
+    /// Allows one comparison.
+    pub(super) const fn admitted(&self) -> Admitted {
+        Admitted(())
+    }
+
     /// The id of the request that makes the attempt.
     pub(crate) fn request_id(&self) -> &str {
         &self.attempt.request_id
@@ -90,6 +112,17 @@ impl Gate {
             keys: KeyMaker::derive(pepper),
             rules: ArcSwap::from_pointee(Rules::default()),
             places: Places::default(),
+        }
+    }
+
+    /// Whose hash comes first: of whoever shows a device token that was made for this name. Whether the device is still
+    /// trusted, the database knows; without it, the token is worth a place in line and nothing else.
+    pub(super) fn priority(&self, visitor: &Visitor) -> Priority {
+        let name = self.keys.name(&visitor.name);
+        let token = visitor.device_token.as_deref();
+        match token.and_then(|token| self.keys.read_device_token(token, name)) {
+            Some(_) => Priority::Trusted,
+            None => Priority::LogIn,
         }
     }
 
@@ -185,6 +218,27 @@ impl Gate {
         Ok(SignedIn { attempt, visitor })
     }
 
+    /// Counts how a verification ended: right, wrong, or not at all. Only afterwards may the client be told.
+    ///
+    /// # Errors
+    /// 503 when it was not verified, cannot be counted, or came too late.
+    pub(super) async fn end<T>(
+        &self,
+        db: &Pool,
+        pass: Pass,
+        verified: Result<T, PoolError>,
+        is_right: impl FnOnce(&T) -> bool,
+    ) -> Result<T, Problem> {
+        match verified {
+            Ok(found) if is_right(&found) => self.succeed(db, pass).await.map(|_| found),
+            Ok(found) => self.fail(db, pass).await.map(|()| found),
+            Err(error) => {
+                self.release(db, pass).await;
+                Err(hashing_busy(error))
+            }
+        }
+    }
+
     /// The password was not verified after all: nothing is counted.
     pub(crate) async fn release(&self, db: &Pool, pass: Pass) {
         let event = Event::Release { id: pass.attempt.id };
@@ -229,7 +283,6 @@ impl Gate {
 }
 
 fn too_many(cause: &'static str, retry_after_s: u32) -> Problem {
-    metrics::login("throttled");
     metrics::throttled(cause);
     tracing::info!(event = "auth.login.throttled", cause, "too many attempts");
     Problem::new(catalogue::TOO_MANY_ATTEMPTS)

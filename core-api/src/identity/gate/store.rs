@@ -165,6 +165,43 @@ pub(super) async fn distrust_device(
     .await
 }
 
+/// Trusts no device of a user any more; how many that were.
+pub(super) async fn distrust_devices(
+    db: impl PgExecutor<'_>,
+    user: Uuid,
+    outcome: &str,
+    request_id: &str,
+) -> sqlx::Result<i64> {
+    sqlx::query_scalar!(
+        r#"SELECT core.distrust_devices($1, $2, $3) AS "count!""#,
+        user,
+        outcome,
+        request_id
+    )
+    .fetch_one(db)
+    .await
+}
+
+/// Who a mail to unlock went to.
+pub(super) struct Unlocked {
+    pub(super) user_id: Uuid,
+    pub(super) email: String,
+}
+
+/// Uses the ticket of a mail up; None when it is not good.
+pub(super) async fn use_unlock_ticket(
+    db: impl PgExecutor<'_>,
+    token_hash: &[u8],
+) -> sqlx::Result<Option<Unlocked>> {
+    sqlx::query_as!(
+        Unlocked,
+        r#"SELECT user_id AS "user_id!", email AS "email!" FROM core.use_unlock_ticket($1)"#,
+        token_hash
+    )
+    .fetch_optional(db)
+    .await
+}
+
 /// A trusted device, as its owner sees it.
 pub(super) struct Device {
     pub(super) device_id: Uuid,

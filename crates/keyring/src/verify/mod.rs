@@ -14,11 +14,12 @@ use std::sync::Arc;
 
 use aws_lc_rs::signature::ParsedPublicKey;
 
+use crate::binding::bound_to;
 use crate::compact::Compact;
 use crate::json::Object;
 use crate::jwks::Jwks;
 use crate::keyset::is_kid_of_any_issuer;
-use crate::{Claims, ClaimsForm, KeySet, KeySetError, TokenAlgorithm, TokenRefusal};
+use crate::{CertificateHash, Claims, ClaimsForm, KeySet, KeySetError, TokenAlgorithm, TokenRefusal};
 
 /// Longest token that is looked at, in bytes (J2).
 pub const MAX_TOKEN_BYTES: usize = 8 * 1024;
@@ -56,6 +57,8 @@ pub struct VerifiedToken {
     pub kid: Arc<str>,
     /// The Unix seconds at which the same key set gives the same answer: clock allowance and the end of the key included.
     pub good: Range<i64>,
+    /// Whose certificate the sender must have shown, or the token is not the sender's to use (J33).
+    pub bound_to: Option<CertificateHash>,
 }
 
 /// A key set made ready for verification. Immutable; a new set makes a new verifier.
@@ -154,7 +157,8 @@ impl Verifier {
         self.seq
     }
 
-    /// Verifies a token at `now_unix` (Unix seconds) and gives its claims.
+    /// Verifies a bearer token at `now_unix` (Unix seconds) and gives its claims. A token that is bound to a key is none
+    /// (J33).
     ///
     /// The order is: shape, header, key, signature, and only then claims (J19).
     ///
@@ -167,10 +171,15 @@ impl Verifier {
         expectations: &Expectations,
         now_unix: i64,
     ) -> Result<Claims, TokenRefusal> {
-        Ok(self.examine(token, expectations, now_unix)?.claims)
+        let token = self.examine(token, expectations, now_unix)?;
+        match token.bound_to {
+            None => Ok(token.claims),
+            Some(_) => Err(TokenRefusal::Unproven),
+        }
     }
 
-    /// As [`Verifier::verify`], and says which key signed and for how long the answer holds with this key set.
+    /// As [`Verifier::verify`], and says which key signed, for how long the answer holds with this key set, and whose
+    /// certificate the sender must have shown.
     ///
     /// # Errors
     ///
@@ -189,7 +198,8 @@ impl Verifier {
             .verify_sig(compact.signing_input.as_bytes(), &compact.signature(algorithm)?)
             .map_err(|_| TokenRefusal::Signature)?;
 
-        let claims = Claims::read(&mut compact.payload()?, expectations.form)?;
+        let mut payload = compact.payload()?;
+        let claims = Claims::read(&mut payload, expectations.form)?;
         // First of the claims: a stolen old key must raise its alarm whatever else is wrong with the token (INV-3).
         if key
             .sign_until
@@ -199,6 +209,7 @@ impl Verifier {
         }
         check_parties(&claims, expectations)?;
         check_times(&claims, expectations, leeway, now_unix)?;
+        let bound_to = bound_to(&payload, expectations.form)?;
         let until = claims.exp.saturating_add(leeway);
         Ok(VerifiedToken {
             kid: kid.clone(),
@@ -207,6 +218,7 @@ impl Verifier {
                     .verify_until
                     .map_or(until, |last| until.min(last.saturating_add(1))),
             claims,
+            bound_to,
         })
     }
 

@@ -1049,14 +1049,79 @@ fn j32_scopes_match_whole_tokens() {
     );
 }
 
-#[test]
-fn j33_a_token_bound_to_a_key_is_refused() {
-    let issuer = issuer();
-    let bound = with(
-        "cnf",
-        json!({"jkt": "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I"}),
+/// The hash of these bytes as a certificate, and in a token.
+const HASH: &str = "ungWv48Bz-pBQUDeXa4iI7ADYaOWF3qctBD_YfIAFa0";
+
+fn bound_to(issuer: &Issuer, cnf: &Value, form: ClaimsForm) -> Result<Option<CertificateHash>, TokenRefusal> {
+    let token = issuer.key.sign(&with("cnf", cnf.clone())).unwrap();
+    let expectations = Expectations {
+        form,
+        ..expectations()
+    };
+    let examined = issuer.verifier.examine(&token, &expectations, NOW);
+    assert!(
+        issuer.verifier.verify(&token, &expectations, NOW).is_err(),
+        "it is no bearer token"
     );
-    assert_eq!(issuer.refusal_of_payload(&bound), TokenRefusal::Claims);
+    examined.map(|token| token.bound_to)
+}
+
+#[test]
+fn j33_a_token_bound_to_a_certificate_names_it_and_is_no_bearer_token() {
+    let issuer = issuer();
+    let hash = CertificateHash::of(b"abc");
+    assert_eq!(hash.to_string(), HASH);
+    let found = bound_to(&issuer, &json!({"x5t#S256": HASH}), ClaimsForm::default());
+    assert_eq!(found, Ok(Some(hash)));
+}
+
+#[test]
+fn j33_a_token_bound_in_a_way_that_nobody_here_checks_is_refused() {
+    let issuer = issuer();
+    for cnf in [
+        json!({"jkt": "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I"}),
+        json!({"jwk": {"kty": "OKP"}}),
+        json!({"kid": "a"}),
+        json!({"x5t#S256": HASH, "jkt": "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I"}),
+        json!({"x5t": HASH}),
+        json!({"X5T#S256": HASH}),
+        json!({}),
+        json!([{"x5t#S256": HASH}]),
+        json!({"x5t#S256": [HASH]}),
+        json!({"x5t#S256": ""}),
+        json!({"x5t#S256": format!("{HASH}=")}),
+        // One unused bit is set: another spelling of the same hash.
+        json!({"x5t#S256": "ungWv48Bz-pBQUDeXa4iI7ADYaOWF3qctBD_YfIAFa1"}),
+        json!({"x5t#S256": HASH.get(..40)}),
+        json!({"x5t#S256": format!("{HASH}AAAA")}),
+        json!(HASH),
+        json!(true),
+        Value::Null,
+    ] {
+        let found = bound_to(&issuer, &cnf, ClaimsForm::default());
+        assert_eq!(found, Err(TokenRefusal::Binding), "{cnf}");
+    }
+}
+
+#[test]
+fn j33_where_the_verifier_asks_for_it_a_token_without_cnf_is_refused() {
+    let issuer = issuer();
+    let form = ClaimsForm {
+        requires_cnf: true,
+        ..ClaimsForm::default()
+    };
+    let hash = CertificateHash::of(b"abc");
+    assert_eq!(
+        bound_to(&issuer, &json!({"x5t#S256": HASH}), form),
+        Ok(Some(hash))
+    );
+    let bearer = issuer.key.sign(&payload()).unwrap();
+    let expectations = Expectations {
+        form,
+        ..expectations()
+    };
+    let found = issuer.verifier.examine(&bearer, &expectations, NOW);
+    assert_eq!(found, Err(TokenRefusal::Binding));
 }
 
 #[test]
@@ -1132,7 +1197,7 @@ fn an_unverified_token_is_judged_by_every_rule_but_the_signature() {
     )
     .unwrap();
     assert_eq!(unsigned.claims().sub, "usr_1");
-    assert_eq!(unsigned.suppose_signed(&expectations(), NOW), Ok(()));
+    assert_eq!(unsigned.suppose_signed(&expectations(), NOW), Ok(None));
 
     for (changed, now, refusal) in [
         (

@@ -173,7 +173,7 @@ impl Auditor<'_> {
                 &OPENS_WITHOUT_STORE,
                 format!("{}.on_store_down", limit.rule.key()),
                 format!("`{}` counts nothing while its store is down", limit.name),
-                "`on_store_down: local`, which goes on counting on each gateway",
+                "`on_store_down: local`, with which each gateway grants its part",
             );
         }
     }

@@ -7,7 +7,7 @@ use crate::{
     gcra,
     plan::{
         AcmeChallenge, AddressList, AddressRule, Certificate, Cors, CountIn, Ejection, Floor, HttpListener,
-        HttpsListener, IdentityProvider, Limits, Listener, Profile, RateLimit, Rule, Timeouts,
+        HttpsListener, IdentityProvider, KeySource, Limits, Listener, Profile, RateLimit, Rule, Timeouts,
         TrustedProxies, Upstream, UpstreamAddress,
     },
     read::{At, Named},
@@ -301,13 +301,41 @@ impl<'d> Compiler<'d> {
                 leeway: written.leeway,
                 scopes_claim: written.scopes_claim,
                 requires_jti: written.requires_jti,
+                requires_cnf: written.requires_cnf.is_some(),
                 keys: written.keys.value.clone(),
                 rule: self.rule(named.at, &named.path),
             };
             providers.insert(named.name.clone(), Arc::new(provider));
         }
         self.shared_keys();
+        self.shown_certificates();
         providers
+    }
+
+    /// J33: a token that must be bound to a certificate is good only where a listener asks for one.
+    fn shown_certificates(&mut self) {
+        let mut listeners = self
+            .document
+            .listeners
+            .iter()
+            .filter_map(|named| named.value.as_ref());
+        if listeners.any(|listener| listener.https.tls.client_authority.is_some()) || self.document.is_partial
+        {
+            return;
+        }
+        let providers = self
+            .document
+            .providers
+            .iter()
+            .filter_map(|named| named.value.as_ref());
+        // Portico's own are told another thing.
+        let others = providers.filter(|provider| provider.keys.value != KeySource::Portico);
+        for at in others.filter_map(|provider| provider.requires_cnf) {
+            self.findings
+                .error(code::UNDEFINED_NAME, at, "no listener asks for client certificates")
+                .why("no client could show the one that its token is bound to, so every token would be refused")
+                .fix("add `client_authority: partners` to the `tls` of a listener");
+        }
     }
 
     /// J28: whoever holds a key speaks for its issuer, so two issuers cannot have the same.

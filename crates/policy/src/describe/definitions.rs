@@ -369,6 +369,7 @@ fn provider(provider: &IdentityProvider, places: &Places) -> Definition {
         leeway,
         scopes_claim,
         requires_jti,
+        requires_cnf,
         keys,
         rule: _,
     } = provider;
@@ -383,7 +384,8 @@ fn provider(provider: &IdentityProvider, places: &Places) -> Definition {
         .fact("max_lifetime", Value::Time(*max_lifetime))
         .fact("leeway", Value::Time(*leeway))
         .fact("scopes_claim", Value::text(scopes_claim.as_str()))
-        .fact("require_jti", Value::text(requires_jti));
+        .fact("require_jti", Value::text(requires_jti))
+        .fact("require_cnf", Value::text(requires_cnf));
     match keys {
         KeySource::Portico => draft.fact("keys", Value::text("portico")).made,
         KeySource::File(name) => draft.fact("keys", Value::Text(format!("file:{name}"))).made,

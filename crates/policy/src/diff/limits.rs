@@ -108,7 +108,7 @@ pub(super) fn without_store(old: &Value, new: &Value, subject: &str) -> Judgemen
     let words = match new.to_string().as_str() {
         "allow" => "everything passes while the store is down",
         "deny" => "nothing passes while the store is down",
-        "local" => "each gateway counts on its own while the store is down",
+        "local" => "each gateway grants its part while the store is down",
         _ => "no store is asked any more",
     };
     let risk = match rank(new).cmp(&rank(old)) {

@@ -84,6 +84,8 @@ static ROWS: &[Row] = &[
     Row(&[Identity], "scopes_claim", High, Other("scopes are read from `{new}`, no longer from `{old}`")),
     Row(&[Identity], "require_jti", Medium, Order(&["false", "true"],
         "a token need not have an id by which it could be revoked", "a token without `jti` is refused")),
+    Row(&[Identity], "require_cnf", High, Order(&["false", "true"],
+        "a token is good for whoever has stolen it", "a token that is bound to no client certificate is refused")),
     Row(&[Waiver], "rule", Medium, Other("another rule is waived")),
     Row(&[Waiver], "at", Medium, Other("the exception is for {new}")),
     Row(&[Waiver], "until", Medium, Other("the exception lasts until {new}")),

@@ -2,7 +2,7 @@
 
 use super::addresses;
 use crate::{
-    diagnostic::{Findings, code},
+    diagnostic::{Findings, Span, code},
     language,
     plan::{Algorithm, KeySource, KeyUrl, ScopesClaim},
     read::{At, Field, Mapping, is_authority, is_file_name},
@@ -22,6 +22,8 @@ pub(crate) struct ProviderDocument {
     pub(crate) leeway: Duration,
     pub(crate) scopes_claim: ScopesClaim,
     pub(crate) requires_jti: bool,
+    /// Where `require_cnf: true` is written.
+    pub(crate) requires_cnf: Option<Span>,
     pub(crate) keys: At<KeySource>,
 }
 
@@ -58,14 +60,21 @@ impl ProviderDocument {
         let requires_jti = provider
             .optional("require_jti")
             .map_or(Some(None), |field| field.boolean(findings).map(Some));
+        let requires_cnf = provider
+            .optional("require_cnf")
+            .map_or(Some(None), |field| field.boolean(findings).map(Some));
         if let (Some(algorithms), Some(keys)) = (&algorithms, &keys) {
             can_sign(algorithms, &keys.value, findings);
         }
-        let (scopes_claim, requires_jti) = (scopes_claim?, requires_jti?);
+        let (scopes_claim, requires_jti, requires_cnf) = (scopes_claim?, requires_jti?, requires_cnf?);
+        let bound = requires_cnf
+            .filter(|required| required.value)
+            .map(|required| required.at);
         if let Some(keys) = &keys {
             writes_so(
                 scopes_claim.as_ref(),
                 requires_jti.as_ref(),
+                bound,
                 &keys.value,
                 findings,
             );
@@ -79,6 +88,7 @@ impl ProviderDocument {
             leeway: leeway?.value,
             scopes_claim: scopes_claim.map_or(ScopesClaim::Scope, |claim| claim.value),
             requires_jti: requires_jti.is_none_or(|required| required.value),
+            requires_cnf: bound,
             keys: keys?,
         })
     }
@@ -174,10 +184,12 @@ fn scopes_claim(field: &Field<'_>, findings: &mut Findings) -> Option<At<ScopesC
     )
 }
 
-/// Tokens of Portico have `scope` and `jti`: what says otherwise would only let in what Portico has not made.
+/// Tokens of Portico have `scope` and `jti`, and no `cnf`: what says otherwise would only let in what Portico has not made,
+/// or nothing.
 fn writes_so(
     scopes_claim: Option<&At<ScopesClaim>>,
     requires_jti: Option<&At<bool>>,
+    bound: Option<Span>,
     keys: &KeySource,
     findings: &mut Findings,
 ) {
@@ -189,6 +201,7 @@ fn writes_so(
     for (at, message) in [
         elsewhere.map(|claim| (claim.at, "tokens of Portico have their scopes in `scope`")),
         without_id.map(|required| (required.at, "tokens of Portico have a `jti`")),
+        bound.map(|at| (at, "tokens of Portico are bound to no certificate")),
     ]
     .into_iter()
     .flatten()

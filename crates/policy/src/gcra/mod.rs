@@ -12,6 +12,8 @@ use std::time::Duration;
 pub struct Limit {
     interval_ns: u64,
     burst: u64,
+    /// How many counters that know nothing of each other share it, from 1.
+    parts: u64,
 }
 
 /// The request is within the limit. Store `tat_ns`.
@@ -50,6 +52,7 @@ impl Limit {
         Some(Self {
             interval_ns: period_ns.div_ceil(limit),
             burst,
+            parts: 1,
         })
     }
 
@@ -63,13 +66,21 @@ impl Limit {
         }
     }
 
-    /// Nanoseconds that one request of cost 1 uses up.
+    /// What one of `parts` counters may grant that know nothing of each other: together they grant no more than the limit,
+    /// or one request each where its burst has fewer. 0 parts are one.
+    #[must_use]
+    pub const fn divided(self, parts: u64) -> Self {
+        let parts = if parts == 0 { 1 } else { parts };
+        Self { parts, ..self }
+    }
+
+    /// Nanoseconds that one request of cost 1 uses up of the whole limit.
     #[must_use]
     pub const fn interval_ns(&self) -> u64 {
         self.interval_ns
     }
 
-    /// How many requests of cost 1 a fresh key may make at once.
+    /// How many requests of cost 1 a fresh key may make at once, of the whole limit.
     #[must_use]
     pub const fn burst(&self) -> u64 {
         self.burst
@@ -82,20 +93,20 @@ impl Limit {
     /// [`Denied`] when granting it would exceed the limit; the caller keeps the old `tat_ns`.
     pub fn decide(&self, tat_ns: u64, now_ns: u64, cost: u64) -> Result<Granted, Denied> {
         let backlog = u128::from(tat_ns.saturating_sub(now_ns));
-        let interval = u128::from(self.interval_ns);
-        let capacity = interval.saturating_mul(u128::from(self.burst));
-        let wanted = backlog.saturating_add(interval.saturating_mul(u128::from(cost)));
+        let used = u128::from(self.used_ns(cost));
+        let capacity = self.capacity_ns(cost);
+        let wanted = backlog.saturating_add(used);
         let tat_after = wanted.saturating_add(u128::from(now_ns));
         match u64::try_from(tat_after) {
             Ok(tat_ns) if wanted <= capacity => Ok(Granted {
                 tat_ns,
-                remaining: self.remaining(capacity.saturating_sub(wanted)),
+                remaining: self.remaining(wanted),
                 reset_ns: tat_ns.saturating_sub(now_ns),
             }),
             _ => Err(Denied {
-                remaining: self.remaining(capacity.saturating_sub(backlog)),
+                remaining: self.remaining(backlog),
                 reset_ns: tat_ns.saturating_sub(now_ns),
-                retry_after_ns: if interval.saturating_mul(u128::from(cost)) > capacity {
+                retry_after_ns: if used > capacity {
                     u64::MAX
                 } else {
                     u64::try_from(wanted.saturating_sub(capacity))
@@ -118,7 +129,7 @@ impl Limit {
     /// whatever is refunded and in whatever order, what is not refunded stays within the limit.
     #[must_use]
     pub const fn refund_after(&self, tat_ns: u64, cost: u64, held_ns: u64) -> u64 {
-        tat_ns.saturating_sub(self.interval_ns.saturating_mul(cost).saturating_sub(held_ns))
+        tat_ns.saturating_sub(self.used_ns(cost).saturating_sub(held_ns))
     }
 
     /// Whether a key with this time is as good as one never seen, so that a table may forget it.
@@ -127,9 +138,25 @@ impl Limit {
         tat_ns <= now_ns
     }
 
-    fn remaining(&self, free: u128) -> u64 {
-        let interval = u128::from(self.interval_ns).max(1);
-        u64::try_from(free.checked_div(interval).unwrap_or(0)).unwrap_or(self.burst)
+    /// What a request takes: as much as one of every counter that shares the limit.
+    const fn used_ns(&self, cost: u64) -> u64 {
+        self.interval_ns.saturating_mul(self.parts).saturating_mul(cost)
+    }
+
+    /// How far the backlog may go with a request of `cost`: the burst, or one such request where the part of it is less.
+    fn capacity_ns(&self, cost: u64) -> u128 {
+        let one = if cost <= self.burst {
+            self.parts.saturating_mul(cost)
+        } else {
+            0
+        };
+        u128::from(self.interval_ns).saturating_mul(u128::from(self.burst.max(one)))
+    }
+
+    fn remaining(&self, backlog_ns: u128) -> u64 {
+        let free = self.capacity_ns(1).saturating_sub(backlog_ns);
+        let each = u128::from(self.used_ns(1)).max(1);
+        u64::try_from(free.checked_div(each).unwrap_or(0)).unwrap_or(self.burst)
     }
 }
 

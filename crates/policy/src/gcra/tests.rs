@@ -64,7 +64,63 @@ fn limits() -> impl Strategy<Value = Limit> {
     })
 }
 
+#[test]
+fn a_divided_limit_goes_on_from_what_is_used_of_the_whole() {
+    let limit = Limit::new(1, Duration::from_hours(1), 10).expect("a limit");
+    // Four of ten are used: of three parts each has two of the six that are left.
+    let part = limit.divided(3);
+    let mut tat = 4 * limit.interval_ns();
+    for left in [1, 0] {
+        let granted = part.decide(tat, 0, 1).expect("within the part");
+        assert_eq!(granted.remaining, left);
+        tat = granted.tat_ns;
+    }
+    assert!(part.decide(tat, 0, 1).is_err());
+    assert_eq!(part.refund(tat, 1), 7 * limit.interval_ns());
+    assert_eq!(limit.divided(1), limit);
+    assert_eq!(limit.divided(0), limit);
+}
+
+#[test]
+fn a_part_of_less_than_one_request_is_one() {
+    let limit = five_per_minute().divided(8);
+    let granted = limit.decide(0, 0, 1).expect("one");
+    assert_eq!(granted.remaining, 0);
+    let denied = limit.decide(granted.tat_ns, 0, 1).expect_err("the second");
+    assert_eq!(denied.retry_after_ns, 8 * 12 * SECOND);
+    assert!(limit.decide(0, 0, 5).is_ok(), "one that costs the whole burst");
+    assert!(limit.decide(0, 0, 6).is_err());
+}
+
 proptest! {
+    /// Counters that know nothing of each other, each with its part: together within the limit, or one each.
+    #[test]
+    fn divided_counters_together_hold_the_limit(
+        limit in limits(),
+        parts in 1_usize..9,
+        steps in proptest::collection::vec((0_u64..4 * SECOND, any::<proptest::sample::Index>(), 1_usize..6), 1..120),
+    ) {
+        let part = limit.divided(parts as u64);
+        let (mut now, mut tats, mut granted) = (0, vec![0; parts], Vec::new());
+        for (gap, index, asked) in steps {
+            now += gap;
+            let tat = &mut tats[index.index(parts)];
+            for _ in 0..asked {
+                if let Ok(next) = part.decide(*tat, now, 1) {
+                    *tat = next.tat_ns;
+                    granted.push(now);
+                }
+            }
+        }
+        let burst = limit.burst().max(parts as u64);
+        for (first, start) in granted.iter().enumerate() {
+            for (last, end) in granted.iter().enumerate().skip(first) {
+                let count = (last - first + 1) as u64;
+                prop_assert!(count <= burst + (end - start) / limit.interval_ns(), "{count} within {} ns", end - start);
+            }
+        }
+    }
+
     #[test]
     fn no_interval_ever_holds_more_than_burst_and_rate(
         limit in limits(),

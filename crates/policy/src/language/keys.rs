@@ -1,5 +1,6 @@
 //! The table itself. The order is the one in which keys are written.
 
+use super::since::FIRST;
 use super::{Form, Key, Text};
 
 /// A key that must be there.
@@ -13,6 +14,7 @@ pub(super) const fn must(
         name,
         form,
         is_required: true,
+        since: FIRST,
         example,
         meaning,
     }
@@ -24,6 +26,7 @@ pub(super) const fn may(name: &'static str, form: Form, example: &'static str, m
         name,
         form,
         is_required: false,
+        since: FIRST,
         example,
         meaning,
     }
@@ -508,6 +511,12 @@ pub(crate) static PROVIDER: &[Key] = &[
         Form::Boolean,
         "false",
         "Whether a token of another issuer must have an id of its own; without it, `true`.",
+    ),
+    may(
+        "require_cnf",
+        Form::Boolean,
+        "true",
+        "Whether a token of another issuer must be bound to the certificate of its client (RFC 8705); without it, `false`.",
     ),
     must(
         "keys",

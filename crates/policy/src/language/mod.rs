@@ -6,6 +6,7 @@
 mod case_keys;
 mod keys;
 mod schema;
+mod since;
 
 pub use case_keys::CASES;
 pub(crate) use case_keys::{
@@ -23,6 +24,7 @@ pub(crate) use keys::{
     UPSTREAM_TIMEOUTS, UPSTREAM_TLS, WAIVER, WEBSOCKET,
 };
 pub use schema::schema;
+pub use since::{Version, oldest_reader};
 
 use crate::yaml::Value;
 use std::{collections::HashSet, sync::LazyLock};
@@ -36,6 +38,8 @@ pub struct Key {
     pub form: Form,
     /// Whether it must be there: what is enforced is written, so most must.
     pub is_required: bool,
+    /// The version of Portico that has read it first. A key that comes later is `Key { since: (0, 2, 0), ..may(…) }`.
+    pub since: Version,
     /// A value as it may be written.
     pub example: &'static str,
     /// What it does, in one sentence.

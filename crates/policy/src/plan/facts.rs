@@ -395,6 +395,8 @@ pub struct IdentityProvider {
     pub scopes_claim: ScopesClaim,
     /// Whether a token without `jti` is refused.
     pub requires_jti: bool,
+    /// Whether a token that is bound to no client certificate is refused.
+    pub requires_cnf: bool,
     /// Where its keys come from.
     pub keys: KeySource,
     /// Where it is written.

@@ -67,7 +67,7 @@ pub enum CountIn {
 /// What becomes of requests that a shared limit counts while the store cannot be asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OnStoreDown {
-    /// Each gateway counts on its own, from what it last heard.
+    /// Each gateway grants its part, counted on its own from what it last heard.
     Local,
     /// Refused with 503.
     Deny,

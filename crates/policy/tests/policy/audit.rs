@@ -263,7 +263,11 @@ fn people_read_findings_first_and_the_score_last() {
             "{ method: POST, path: /api/v1/auth/refresh }",
             "{ method: DELETE, path: /api/v1/auth/refresh }",
         ),
-        ("cors.yaml", "[GET, POST]", "[GET, POST, DELETE]"),
+        (
+            "cors.yaml",
+            "[GET, POST, PATCH, DELETE]",
+            "[GET, POST, PUT, PATCH, DELETE]",
+        ),
         (
             "headers.yaml",
             "script-src 'self';",

@@ -187,6 +187,25 @@ fn what_a_slip_is_told() {
 }
 
 #[test]
+fn j33_tokens_must_be_bound_only_where_some_listener_asks_for_certificates() {
+    let keys = "keys: file:idp.jwks.json\n    require_cnf: true";
+    let mut bound = undescribed();
+    for file in &mut bound {
+        file.text = file.text.replace("keys: portico", keys);
+    }
+    let found = compile(&bound, "production").expect_err("no client could show one");
+    let told = render::human(&found, &bound);
+    assert!(
+        told.contains("no listener asks for client certificates"),
+        "{told}"
+    );
+    for file in &mut bound {
+        file.text = file.text.replace(LISTENERS, PARTNERS);
+    }
+    assert!(compile(&bound, "production").is_ok());
+}
+
+#[test]
 fn what_a_change_opens() {
     let told = |old: &[SourceFile], new: &[SourceFile]| {
         let described = |files| describe(files, "production").expect("a policy");

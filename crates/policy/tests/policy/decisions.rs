@@ -206,7 +206,7 @@ fn a_preflight_is_answered_without_authentication_j44() {
     assert_eq!(answer.status, 204);
     assert_eq!(
         field(&answer.headers, "access-control-allow-methods"),
-        Some("GET, POST")
+        Some("GET, POST, PATCH, DELETE")
     );
     assert_eq!(field(&answer.headers, "access-control-max-age"), Some("600"));
     let carried = plan.response_headers(outcome.route.as_deref(), policy::Scheme::Https, Some(app));

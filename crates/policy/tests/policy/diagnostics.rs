@@ -517,8 +517,8 @@ const TOGETHER: &[Slip] = &[
     Slip(
         "cors without the method",
         "cors.yaml",
-        "methods: [GET, POST]",
-        "methods: [POST]",
+        "methods: [GET, POST, PATCH, DELETE]",
+        "methods: [POST, PATCH, DELETE]",
     ),
     Slip(
         "limit defined twice",
@@ -567,7 +567,7 @@ const TOGETHER: &[Slip] = &[
         "claims that tokens of Portico do not write so",
         "identity.yaml",
         "keys: portico",
-        "keys: portico\n    scopes_claim: roles\n    require_jti: false",
+        "keys: portico\n    scopes_claim: roles\n    require_jti: false\n    require_cnf: true",
     ),
     Slip(
         "everybody may say which client it is",

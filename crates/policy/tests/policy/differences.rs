@@ -330,8 +330,8 @@ fn headers_and_origins() {
         ),
         (
             "cors.yaml",
-            "methods: [GET, POST]",
-            "methods: [GET, POST, DELETE]",
+            "methods: [GET, POST, PATCH, DELETE]",
+            "methods: [GET, POST, PUT, PATCH, DELETE]",
         ),
         (
             "cors.yaml",
@@ -629,7 +629,11 @@ fn what_opens_one_way_closes_the_other() {
         ("upstreams.yaml", "authorization: strip", "authorization: forward"),
         ("listeners.yaml", "min: \"1.3\"", "min: \"1.2\""),
         ("listeners.yaml", "10.0.0.7:443", "0.0.0.0:443"),
-        ("cors.yaml", "[GET, POST]", "[GET, POST, DELETE]"),
+        (
+            "cors.yaml",
+            "[GET, POST, PATCH, DELETE]",
+            "[GET, POST, PUT, PATCH, DELETE]",
+        ),
         ("headers.yaml", "      Referrer-Policy: no-referrer\n", ""),
     ];
     let tight = edited(

@@ -34,7 +34,7 @@ upstreams:
   listing: { address: unix:listing.sock, authorization: strip, openapi: listing.openapi.json, timeouts: { connect: 1s, read: 15s, total: 30s } }
 identity:
   customers: { issuer: https://a.example, audiences: [core-api], algorithms: [EdDSA], type: at+jwt, max_lifetime: 15min, leeway: 30s, keys: portico }
-  partners: { issuer: https://b.example, audiences: [core-api], algorithms: [ES256], type: at+jwt, max_lifetime: 5min, leeway: 30s, scopes_claim: scp, require_jti: false, keys: file:partners.jwks.json }
+  partners: { issuer: https://b.example, audiences: [core-api], algorithms: [ES256], type: at+jwt, max_lifetime: 5min, leeway: 30s, scopes_claim: scp, require_jti: false, require_cnf: true, keys: file:partners.jwks.json }
   suppliers: { issuer: https://d.example, audiences: [core-api], algorithms: [ES256], type: at+jwt, max_lifetime: 5min, leeway: 30s, keys: { url: "https://d.example/jwks.json", refresh: 5min, stale_for: 1h, addresses: [10.0.4.0/24] } }
 headers:
   api: { set: { X-Frame-Options: SAMEORIGIN }, remove: [Server] }
@@ -323,6 +323,7 @@ pub(crate) const CHANGES: &[(&str, &str, &str)] = &[
         "scopes_claim: roles",
     ),
     ("identity.*.require_jti", ", require_jti: false", ""),
+    ("identity.*.require_cnf", ", require_cnf: true", ""),
     ("routes.*.headers", "headers: docs", "headers: api"),
     (
         "headers.*.set",
@@ -700,6 +701,10 @@ const ON_THE_WIRE: &[(&str, &str)] = &[
     (
         "identity.*.require_jti",
         "gateway/tests/gateway/platform.rs::j31_j32_a_provider_that_writes_scp_and_no_jti_is_understood_where_the_policy_says_so",
+    ),
+    (
+        "identity.*.require_cnf",
+        "gateway/tests/gateway/bound_tokens.rs::j33_where_the_policy_asks_for_it_a_token_that_is_bound_to_nothing_is_refused",
     ),
     (
         "identity.*.scopes_claim",

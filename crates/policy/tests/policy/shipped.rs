@@ -15,12 +15,77 @@ type Expected = (
     &'static str,
 );
 
-const ROUTES: [Expected; 24] = [
+const ROUTES: [Expected; 35] = [
     ("register", "POST", "/api/v1/auth/register", None, "core"),
     ("login", "POST", "/api/v1/auth/login", None, "core"),
     ("refresh", "POST", "/api/v1/auth/refresh", None, "core"),
+    ("verify_email", "POST", "/api/v1/auth/email/verify", None, "core"),
+    (
+        "resend_verification",
+        "POST",
+        "/api/v1/auth/email/resend",
+        None,
+        "core",
+    ),
+    ("keep_email", "POST", "/api/v1/auth/email/keep", None, "core"),
+    (
+        "forgot_password",
+        "POST",
+        "/api/v1/auth/password/forgot",
+        None,
+        "core",
+    ),
+    (
+        "reset_password",
+        "POST",
+        "/api/v1/auth/password/reset",
+        None,
+        "core",
+    ),
+    (
+        "change_email",
+        "POST",
+        "/api/v1/me/email",
+        Some(&["accounts:write"]),
+        "core",
+    ),
     ("logout", "POST", "/api/v1/auth/logout", Some(&[]), "core"),
     ("me", "GET", "/api/v1/me", Some(&[]), "core"),
+    (
+        "list_sessions",
+        "GET",
+        "/api/v1/me/sessions",
+        Some(&["sessions:read"]),
+        "core",
+    ),
+    (
+        "end_sessions",
+        "DELETE",
+        "/api/v1/me/sessions",
+        Some(&["sessions:write"]),
+        "core",
+    ),
+    (
+        "name_session",
+        "PATCH",
+        "/api/v1/me/sessions/ses_01kafpwz0zfmx9tprc5xqgyf0h",
+        Some(&["sessions:write"]),
+        "core",
+    ),
+    (
+        "end_session",
+        "DELETE",
+        "/api/v1/me/sessions/ses_01kafpwz0zfmx9tprc5xqgyf0h",
+        Some(&["sessions:write"]),
+        "core",
+    ),
+    (
+        "change_password",
+        "POST",
+        "/api/v1/me/password",
+        Some(&["password:write"]),
+        "core",
+    ),
     (
         "list_accounts",
         "GET",
@@ -105,6 +170,20 @@ fn described(name: &str, method: &str, path: &str) -> Request {
             r#"{"email":"a@b.example","password":"correct horse battery","full_name":"Alice"}"#.to_owned()
         }
         "refresh" => r#"{"refresh_token":"rt_1"}"#.to_owned(),
+        "verify_email" | "keep_email" => {
+            r#"{"token":"mZ1b0rWJ0kq3w1Vn4V0m8b7c6d5e4f3g2h1i0jKLMNO"}"#.to_owned()
+        }
+        "resend_verification" | "forgot_password" => r#"{"email":"a@b.example"}"#.to_owned(),
+        "reset_password" => {
+            r#"{"token":"mZ1b0rWJ0kq3w1Vn4V0m8b7c6d5e4f3g2h1i0jKLMNO","password":"correct horse battery"}"#
+                .to_owned()
+        }
+        "change_email" => r#"{"email":"a@b.example","password":"correct horse battery"}"#.to_owned(),
+        "name_session" => r#"{"name":"My phone"}"#.to_owned(),
+        "change_password" => {
+            r#"{"current_password":"correct horse battery","new_password":"a quartz lagoon at noon"}"#
+                .to_owned()
+        }
         "open_account" => r#"{"product":"savings","currency":"EUR"}"#.to_owned(),
         "deposit" | "withdraw" => r#"{"amount":1,"currency":"EUR"}"#.to_owned(),
         "create_transfer" => format!(

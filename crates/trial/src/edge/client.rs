@@ -115,8 +115,32 @@ impl Connection {
             .context("no answer in time")?
     }
 
+    /// Asks for a path, and does not wait for the answer.
+    ///
+    /// # Errors
+    /// When the connection is gone.
+    pub async fn ask(&mut self, path: &str) -> anyhow::Result<()> {
+        let request = format!("GET {path} HTTP/1.1\r\nHost: {HOST}\r\n\r\n");
+        self.stream.write_all(request.as_bytes()).await?;
+        Ok(self.stream.flush().await?)
+    }
+
+    /// Reads the answer to [`Connection::ask`].
+    ///
+    /// # Errors
+    /// When the connection breaks off before it is whole.
+    pub async fn answered(&mut self) -> anyhow::Result<Answer> {
+        timeout(PATIENCE, self.read_answer())
+            .await
+            .context("no answer in time")?
+    }
+
     async fn exchange(&mut self, request: &str) -> anyhow::Result<Answer> {
         self.stream.write_all(request.as_bytes()).await?;
+        self.read_answer().await
+    }
+
+    async fn read_answer(&mut self) -> anyhow::Result<Answer> {
         self.buffer.clear();
         loop {
             let read = self.stream.read_buf(&mut self.buffer).await?;

@@ -176,14 +176,19 @@ impl Gateway {
     /// When the private listener does not answer.
     pub async fn metric(&self, line: &str) -> anyhow::Result<Option<i64>> {
         let url = format!("http://{}/metrics", self.address("private")?);
-        let client = reqwest::Client::builder()
-            .timeout(Duration::from_secs(10))
-            .pool_max_idle_per_host(0)
-            .no_proxy()
-            .build()?;
-        let text = client.get(url).send().await?.text().await?;
+        let text = private_client()?.get(url).send().await?.text().await?;
         let found = text.lines().find_map(|found| found.strip_prefix(line));
         Ok(found.and_then(|value| value.trim().parse().ok()))
+    }
+
+    /// What it says of its readiness: the status, and each check.
+    ///
+    /// # Errors
+    /// When the private listener does not answer.
+    pub async fn readiness(&self) -> anyhow::Result<(u16, Value)> {
+        let url = format!("http://{}/health/ready", self.address("private")?);
+        let answer = private_client()?.get(url).send().await?;
+        Ok((answer.status().as_u16(), answer.json().await?))
     }
 
     /// Waits until it knows whether the store of its limits is there.
@@ -206,6 +211,14 @@ impl Drop for Gateway {
             let _ = kill_process(*pid, Signal::KILL);
         }
     }
+}
+
+fn private_client() -> reqwest::Result<reqwest::Client> {
+    reqwest::Client::builder()
+        .timeout(Duration::from_secs(10))
+        .pool_max_idle_per_host(0)
+        .no_proxy()
+        .build()
 }
 
 /// Waits for a condition.

@@ -54,6 +54,7 @@ impl RolloutDrill {
         let mut stage = Stage::start(&self.members(0)).await?;
         show("a control plane and its gateways run");
         self.swaps(&stage, &mut report).await?;
+        self.lists(&stage, &mut report).await?;
         show("policies went to all at once, and lists");
         self.starts(&mut stage, &mut report).await?;
         show("gateways started without a control plane");
@@ -114,31 +115,33 @@ impl RolloutDrill {
             format!("{} of {} at {}/s", tally.failures(), tally.sent, tally.rate()),
             tally.failures() == 0,
         );
+        Ok(())
+    }
+
+    async fn lists(&self, stage: &Stage, report: &mut RolloutReport) -> anyhow::Result<()> {
         let (mut revocations, mut blocks, mut key_sets) = (Vec::new(), Vec::new(), Vec::new());
         for number in 0..self.lists {
-            let subject = format!("usr_{number}");
-            let command = ["revoke", "subject", &subject, "--reason", "a drill"];
-            revocations.extend(stage.change("revocations", &command).await?);
-            let network = format!("2001:db8:{number:x}::/48");
-            let command = ["block", "add", &network, "--for", "10m", "--reason", "a drill"];
-            blocks.extend(stage.change("blocks", &command).await?);
+            revocations.extend(revoke(stage, number).await?);
+            blocks.extend(block(stage, number).await?);
             let command = ["keys", "rotate", "--ring", "access"];
             key_sets.extend(stage.change("keyset", &command).await?);
         }
-        for (stream, times) in [
-            ("revocations", revocations),
-            ("blocks", blocks),
-            ("keyset", key_sets),
-        ] {
-            let p99 = percentile(&times, 99);
-            report.add(
-                format!("T-P1 command until active, {stream}, p99 of {}", times.len()),
-                "1,000 ms",
-                format!("{p99} ms, median {} ms", percentile(&times, 50)),
-                p99 <= 1_000,
-            );
+        add_times(report, "revocations", &revocations);
+        add_times(report, "blocks", &blocks);
+        add_times(report, "keyset", &key_sets);
+        let full = stage.fill_lists(self.lists).await?;
+        let (mut revocations, mut blocks) = (Vec::new(), Vec::new());
+        for number in self.lists..2 * self.lists {
+            revocations.extend(revoke(stage, number).await?);
+            blocks.extend(block(stage, number).await?);
         }
-        Ok(())
+        add_times(
+            report,
+            &format!("revocations with full lists ({full})"),
+            &revocations,
+        );
+        add_times(report, "blocks with full lists", &blocks);
+        stage.empty_lists().await
     }
 
     async fn starts(&self, stage: &mut Stage, report: &mut RolloutReport) -> anyhow::Result<()> {
@@ -247,6 +250,28 @@ impl RolloutDrill {
         );
         stage.stop().await
     }
+}
+
+async fn revoke(stage: &Stage, number: usize) -> anyhow::Result<Vec<i64>> {
+    let subject = format!("usr_{number}");
+    let command = ["revoke", "subject", &subject, "--reason", "a drill"];
+    stage.change("revocations", &command).await
+}
+
+async fn block(stage: &Stage, number: usize) -> anyhow::Result<Vec<i64>> {
+    let network = format!("2001:db8:{number:x}::/48");
+    let command = ["block", "add", &network, "--for", "10m", "--reason", "a drill"];
+    stage.change("blocks", &command).await
+}
+
+fn add_times(report: &mut RolloutReport, what: &str, times: &[i64]) {
+    let p99 = percentile(times, 99);
+    report.add(
+        format!("T-P1 command until active, {what}, p99 of {}", times.len()),
+        "1,000 ms",
+        format!("{p99} ms, median {} ms", percentile(times, 50)),
+        p99 <= 1_000,
+    );
 }
 
 async fn forgeries(stage: &mut Stage, report: &mut RolloutReport) -> anyhow::Result<()> {

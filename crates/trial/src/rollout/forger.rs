@@ -2,7 +2,9 @@
 //! by the real control plane then, and does not believe.
 
 use anyhow::{Context as _, bail, ensure};
-use fleet::{Digest, Envelope, PolicyContent, Position, Signature, Statement, Stream, to_be_signed};
+use fleet::{
+    Digest, Envelope, PolicyContent, Position, Signature, Standing, Statement, Stream, Version, to_be_signed,
+};
 use keyring::{Algorithm, KeyEncryptionKeys, SigningKey};
 use serde_json::Value;
 use serde_json::value::to_raw_value;
@@ -39,13 +41,15 @@ pub enum Forgery {
     Stranger,
     /// A key has signed it that the roots name no more.
     RetiredKey,
+    /// It wants a gateway that nobody has built yet.
+    TooNew,
     /// Nothing: it is signed with the stolen key that signs now. The control, which must be taken over.
     Nothing,
 }
 
 impl Forgery {
     /// Everything that must be refused.
-    pub const REFUSED: [Self; 9] = [
+    pub const REFUSED: [Self; 10] = [
         Self::Replayed,
         Self::OtherFleet,
         Self::OtherEnvironment,
@@ -55,6 +59,7 @@ impl Forgery {
         Self::Unsigned,
         Self::Stranger,
         Self::RetiredKey,
+        Self::TooNew,
     ];
 }
 
@@ -63,7 +68,7 @@ impl Stage {
     /// taken over. Afterwards every gateway has in memory again what it should.
     ///
     /// # Errors
-    /// When neither comes about, or it is shown as applied although it was refused.
+    /// When neither comes about, or `portico fleet status` and `explain` do not show a refusal for what it is.
     pub async fn offer(&mut self, node: &str, forgery: Forgery) -> anyhow::Result<Option<String>> {
         let mut key = self.steal().await?;
         if forgery == Forgery::RetiredKey {
@@ -83,6 +88,9 @@ impl Stage {
         store::forge(&mut thief, seq, &envelope).await?;
         store::tell(&mut thief, node, Some(seq)).await?;
         let answer = self.answer_to(node, &format!("1.{seq}")).await?;
+        if let Some(code) = &answer {
+            self.shows(node, code).await?;
+        }
         store::tell(&mut thief, node, None).await?;
         held.commit().await?;
         self.all_the_same().await?;
@@ -111,6 +119,30 @@ impl Stage {
         );
         let code = last.pointer("/objection/code").and_then(Value::as_str);
         Ok(Some(code.context("no code")?.to_owned()))
+    }
+
+    /// What operators see of a refusal, as long as the gateway should hold what it has refused.
+    async fn shows(&self, node: &str, code: &str) -> anyhow::Result<()> {
+        let standing = match code {
+            "unsupported" => Standing::Incompatible,
+            _ => Standing::Refused,
+        };
+        let status = self.ask(&["fleet", "status"]).await?;
+        let is_shown = |line: &str| {
+            let mut words = line.split_whitespace();
+            words.next() == Some(node) && words.next() == Some(standing.as_str())
+        };
+        ensure!(
+            status.code == Some(1) && status.text.lines().any(is_shown),
+            "{node} is not shown as {}: {status:?}",
+            standing.as_str()
+        );
+        let explained = self.ask(&["fleet", "explain", node]).await?.done()?;
+        ensure!(
+            explained.contains(standing.as_str()) && explained.contains(&format!("{code}: ")),
+            "it is not explained: {explained}"
+        );
+        Ok(())
     }
 
     /// Takes the key that signs now out of the database.
@@ -178,6 +210,7 @@ fn forged(in_force: &[u8], seq: u64, forgery: Forgery, key: &SigningKey) -> anyh
         Forgery::OtherFleet => statement.target.fleet = "other".to_owned(),
         Forgery::OtherEnvironment => statement.target.environment = "production".to_owned(),
         Forgery::OtherGateway => statement.target.nodes = vec!["another".to_owned()],
+        Forgery::TooNew => statement.min_version = Version(u64::MAX, 0, 0),
         Forgery::Expired => (statement.created_at, statement.expires_at) = (now - 60, now - 1),
         _ => {}
     }

@@ -46,7 +46,41 @@ impl Stage {
         self.since(began, stream).await
     }
 
-    async fn head(&self, stream: &str) -> anyhow::Result<Option<Value>> {
+    /// Fills both lists but for some entries, and waits until every gateway holds them; says how full they are.
+    pub(super) async fn fill_lists(&self, room: usize) -> anyhow::Result<String> {
+        let before = (self.head("revocations").await?, self.head("blocks").await?);
+        let mut superuser = self.superuser().await?;
+        let (revocations, blocks) = store::fill_lists(&mut superuser, room).await?;
+        self.hold_other_lists(before).await?;
+        let bytes = store::revocations_bytes(&mut superuser).await?;
+        Ok(format!(
+            "{revocations} revocations of {bytes} bytes, {blocks} blocks"
+        ))
+    }
+
+    /// Takes away what filled the lists, and waits for every gateway.
+    pub(super) async fn empty_lists(&self) -> anyhow::Result<()> {
+        let before = (self.head("revocations").await?, self.head("blocks").await?);
+        store::empty_lists(&mut self.superuser().await?).await?;
+        self.hold_other_lists(before).await
+    }
+
+    async fn hold_other_lists(&self, before: (Option<Value>, Option<Value>)) -> anyhow::Result<()> {
+        patiently("every gateway holds other lists", async || {
+            let Some(fleet) = self.answer("/internal/fleet").await else {
+                return false;
+            };
+            [("revocations", &before.0), ("blocks", &before.1)]
+                .into_iter()
+                .all(|(stream, before)| {
+                    let head = head_in(&fleet, stream);
+                    head != *before && all_hold(&fleet, stream, head.as_ref())
+                })
+        })
+        .await
+    }
+
+    pub(super) async fn head(&self, stream: &str) -> anyhow::Result<Option<Value>> {
         let fleet = self.answer("/internal/fleet").await.context("no control plane")?;
         Ok(head_in(&fleet, stream))
     }

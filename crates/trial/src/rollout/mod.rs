@@ -12,6 +12,7 @@ mod operator;
 mod outage;
 mod report;
 mod stage;
+mod still;
 mod store;
 
 pub use bundle::{Bundle, Fault};
@@ -21,3 +22,5 @@ pub use kill::Step;
 pub use operator::{Said, patiently, touched};
 pub use report::{RolloutReport, Row};
 pub use stage::{Members, Stage};
+
+pub use crate::rotation::clock::ClockFile;

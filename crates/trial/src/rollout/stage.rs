@@ -162,15 +162,15 @@ impl Stage {
             ),
             ..Place::anywhere(name)
         };
-        let gateway = self.start_in(&place).await?;
+        let gateway = self.start_in(&place, &[]).await?;
         place.https = gateway.https()?;
         self.gateways.push((place, gateway));
         Ok(())
     }
 
     /// Starts a gateway and waits until it serves: it listens when it has a policy.
-    async fn start_in(&self, place: &Place) -> anyhow::Result<Gateway> {
-        let gateway = Gateway::start(&self.site, place, &self.members.binary, &[]).await?;
+    async fn start_in(&self, place: &Place, wrapper: &[String]) -> anyhow::Result<Gateway> {
+        let gateway = Gateway::start(&self.site, place, &self.members.binary, wrapper).await?;
         super::patiently(&format!("{} serves", place.name), async || {
             gateway.https().is_ok()
         })
@@ -188,7 +188,7 @@ impl Stage {
             .collect()
     }
 
-    fn index(&self, name: &str) -> anyhow::Result<usize> {
+    pub(super) fn index(&self, name: &str) -> anyhow::Result<usize> {
         let index = self.gateways.iter().position(|(place, _)| place.name == name);
         index.with_context(|| format!("no gateway {name}"))
     }
@@ -198,12 +198,22 @@ impl Stage {
     /// # Errors
     /// When it does not serve again.
     pub(super) async fn restart_gateway(&mut self, name: &str, signal: Signal) -> anyhow::Result<()> {
+        self.restart_under(name, signal, &[]).await
+    }
+
+    /// The same, with words before the program.
+    pub(super) async fn restart_under(
+        &mut self,
+        name: &str,
+        signal: Signal,
+        wrapper: &[String],
+    ) -> anyhow::Result<()> {
         let index = self.index(name)?;
         let (place, gateway) = self.gateways.get_mut(index).context("no gateway")?;
         gateway.signal(signal)?;
         gateway.ended().await?;
         let place = place.clone();
-        let again = self.start_in(&place).await?;
+        let again = self.start_in(&place, wrapper).await?;
         if let Some((_, gateway)) = self.gateways.get_mut(index) {
             *gateway = again;
         }
@@ -328,7 +338,8 @@ async fn start_issuer(members: &Members, directory: &Path) -> anyhow::Result<Ser
         "kek": secret(directory, "kek"),
         "tokens": { "keys_refresh_s": 1 },
         // The harness tries the fleet, not passwords.
-        "password": { "pepper": secret(directory, "pepper"), "memory_kib": 64, "iterations": 1, "max_parallel": 2 },
+        "password": { "pepper": secret(directory, "pepper"), "memory_kib": 64, "iterations": 1, "max_parallel": 2,
+            "max_per_address": 32, "deadline_ms": 10_000 },
         "auto_activate": true,
     }))?;
     Service::start(start).await

@@ -1,7 +1,7 @@
 //! What the harness reads from the database, where it makes a step of a roll-out stand still, and what a thief writes there.
 
 use chrono::{DateTime, Utc};
-use sqlx::{Executor as _, PgConnection};
+use sqlx::{AssertSqlSafe, Executor as _, PgConnection, Row as _};
 
 use crate::rotation::store::{SealedRow, WAIT};
 
@@ -22,6 +22,40 @@ pub(super) async fn install_failpoints(superuser: &mut PgConnection) -> sqlx::Re
         CREATE CONSTRAINT TRIGGER trial_committing AFTER INSERT ON control.fleet_event DEFERRABLE INITIALLY DEFERRED FOR EACH ROW
             WHEN (NEW.action LIKE 'policy.%') EXECUTE FUNCTION trial.wait('7405');";
     superuser.execute(sqlx::raw_sql(statements)).await.map(drop)
+}
+
+/// Fills both lists with what nobody has, up to their bounds by count and by size, but for as many entries as are wanted. Gives
+/// how many revocations there are then, and how many blocks.
+pub(super) async fn fill_lists(superuser: &mut PgConnection, room: usize) -> sqlx::Result<(i64, i64)> {
+    let fill = format!(
+        r"
+        INSERT INTO control.revocation (kind, issuer, name, until, reason, author)
+        SELECT 'token', rpad('https://issuer.example/', 40, 'x'), lpad(number::text, longest, 'n'),
+               clock_timestamp() + interval '366 days', '', 'drill'
+          FROM (SELECT most_entries - entries - {room} AS wanted,
+                       ((most_bytes - bytes - {room} * 512) / (most_entries - entries - {room}) - 160)::integer AS longest
+                  FROM control.denial_list WHERE list = 'revocations') list, generate_series(1, wanted) number;
+        INSERT INTO control.block (network, until, reason, author)
+        SELECT ('2001:db8:ffff:ffff:ffff:ffff:ffff:' || to_hex(number))::cidr, clock_timestamp() + interval '366 days', '', 'drill'
+          FROM (SELECT most_entries - entries - {room} AS wanted FROM control.denial_list WHERE list = 'blocks') list,
+               generate_series(1, wanted) number;"
+    );
+    superuser.execute(sqlx::raw_sql(AssertSqlSafe(fill))).await?;
+    let entries = "SELECT (SELECT count(*) FROM control.revocation), (SELECT count(*) FROM control.block)";
+    let row = superuser.fetch_one(entries).await?;
+    Ok((row.try_get(0)?, row.try_get(1)?))
+}
+
+/// Takes away what [`fill_lists`] has put there.
+pub(super) async fn empty_lists(superuser: &mut PgConnection) -> sqlx::Result<()> {
+    let empty = "DELETE FROM control.revocation WHERE author = 'drill'; DELETE FROM control.block WHERE author = 'drill';";
+    superuser.execute(sqlx::raw_sql(empty)).await.map(drop)
+}
+
+/// The size of what is stated of the revocations, bytes.
+pub(super) async fn revocations_bytes(superuser: &mut PgConnection) -> sqlx::Result<i32> {
+    let size = "SELECT octet_length(envelope) FROM control.statement WHERE stream = 'revocations' ORDER BY epoch DESC, seq DESC LIMIT 1";
+    superuser.fetch_one(size).await?.try_get(0)
 }
 
 /// The phase of the newest roll-out, and how many statements of the policy there are.

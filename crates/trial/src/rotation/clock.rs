@@ -1,5 +1,6 @@
 //! Clocks that are wrong on purpose: libfaketime between a process and the kernel.
 
+use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -37,6 +38,40 @@ impl Offset {
     /// The true time of a moment that such a process has written down.
     pub(super) const fn corrected(self, written: Micros) -> Micros {
         written - self.0 * SECOND
+    }
+}
+
+/// A clock that is set while the process runs, by a file.
+#[derive(Debug)]
+pub struct ClockFile(PathBuf);
+
+impl ClockFile {
+    /// A clock that is right until it is set.
+    pub(crate) fn right(file: PathBuf) -> std::io::Result<Self> {
+        let clock = Self(file);
+        clock.set(0)?;
+        Ok(clock)
+    }
+
+    /// Sets it: how far it is off from now on, seconds.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn set(&self, offset_s: i64) -> std::io::Result<()> {
+        let draft = self.0.with_extension("draft");
+        fs::write(&draft, format!("{offset_s:+}\n"))?;
+        fs::rename(draft, &self.0)
+    }
+
+    /// The words before a program that has this clock.
+    pub(crate) fn wrapper(&self) -> anyhow::Result<Vec<String>> {
+        Ok(vec![
+            "env".to_owned(),
+            format!("LD_PRELOAD={}", library()?.display()),
+            format!("FAKETIME_TIMESTAMP_FILE={}", self.0.display()),
+            "FAKETIME_NO_CACHE=1".to_owned(),
+            "FAKETIME_DONT_FAKE_MONOTONIC=1".to_owned(),
+        ])
     }
 }
 

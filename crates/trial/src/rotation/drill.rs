@@ -27,6 +27,12 @@ pub enum Turn {
     Stopped(Duration),
     /// PostgreSQL is restarted behind the rotation.
     DatabaseRestart,
+    /// A process of PostgreSQL is killed behind the rotation: it drops everybody, and recovers.
+    DatabaseCrash,
+    /// A gateway is killed at each step of a rotation, and at a revocation, and started again; the ring turns at each of the eight.
+    GatewayCrashes,
+    /// A gateway is killed, and started again when the ring has turned three times without it.
+    GatewayAway,
     /// The active key is revoked; the ring turns by that.
     Revocation,
     /// The rotation is taken back: the ring turns twice.
@@ -76,6 +82,8 @@ pub enum Control {
     NoBarrier,
     /// Keys are retired as if tokens lived for a second.
     ShortVerification,
+    /// A gateway that was killed comes back with its disk alone: where its control plane should be is nobody.
+    Deaf,
 }
 
 impl Rotations {
@@ -129,6 +137,7 @@ impl Rotations {
                 _ => (self.terms.lifetime_s, self.terms.skew_s),
             },
             lag: is_open,
+            comes_back_deaf: self.control == Some(Control::Deaf),
             provider: self.provider.clone(),
         }
     }

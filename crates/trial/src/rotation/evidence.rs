@@ -131,6 +131,17 @@ pub(super) struct CutOff {
     pub(super) to: Micros,
 }
 
+/// A gateway was killed, and started again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Absence {
+    /// Number of the gateway.
+    pub(super) gateway: usize,
+    /// Just before it was killed.
+    pub(super) from: Micros,
+    /// When it was dead, just before the next process of it was started.
+    pub(super) to: Micros,
+}
+
 /// How many keys of a ring were active in a committed snapshot.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Snapshot {
@@ -170,6 +181,8 @@ pub(super) struct Evidence {
     pub(super) held: Vec<Held>,
     /// When they could not hear.
     pub(super) cut_off: Vec<CutOff>,
+    /// When they were dead.
+    pub(super) absences: Vec<Absence>,
     /// Sessions that were ended, and when.
     pub(super) ended_sessions: Vec<(String, Micros)>,
     /// The ring as others saw it during the run.

@@ -5,6 +5,7 @@
 
 mod clients;
 pub(crate) mod clock;
+mod deaths;
 mod drill;
 mod evidence;
 mod faults;

@@ -71,6 +71,12 @@ impl Pool {
         live.get(index).map(|(_, live)| live.clone())
     }
 
+    /// The one that was issued last.
+    pub(super) fn newest(&self) -> Option<Live> {
+        let live = self.live.read().unwrap_or_else(PoisonError::into_inner);
+        live.back().map(|(_, live)| live.clone())
+    }
+
     /// A session is about to be ended.
     pub(super) fn ends_session(&self, token: &str) -> anyhow::Result<()> {
         let session = claims(token)?.sid.context("no session")?;

@@ -72,6 +72,8 @@ pub struct Report {
     pub rotations: usize,
     /// How often a control plane was killed in the middle.
     pub crashes: usize,
+    /// How often a gateway was killed at a step of one, and came back.
+    pub gateway_deaths: usize,
     /// How many keys were called back, and signed again.
     pub called_back: usize,
     /// Requests with tokens that issuers had made.
@@ -139,6 +141,7 @@ impl Report {
             // The first key was active before anything turned.
             rotations: activated.count().saturating_sub(1),
             crashes,
+            gateway_deaths: evidence.absences.len(),
             called_back: evidence.called_back.len(),
             requests: issued.len(),
             with_older_keys: with_older_keys(evidence, &issued),
@@ -219,10 +222,16 @@ impl Report {
                 faults.push(fault.to_owned());
             }
         }
+        faults.extend(self.log_ins.iter().filter_map(log_in_fault));
         faults.extend(self.spells.iter().filter_map(Spell::fault));
         faults.extend(self.storms.iter().flat_map(Storm::faults));
         faults
     }
+}
+
+/// A log-in may be asked to come again, and a gateway that is dead answers nothing. No other answer is one.
+fn log_in_fault((status, count): (&u16, &usize)) -> Option<String> {
+    (!matches!(status, 0 | 200 | 503)).then(|| format!("{count} log-ins were answered {status}"))
 }
 
 /// Accepted requests whose token a key had signed that was not the active one any more.
@@ -295,21 +304,27 @@ fn p99(issued: &[&Request], span: Span) -> Micros {
     latencies.get(rank.saturating_sub(1)).copied().unwrap_or_default()
 }
 
+fn list(counts: &BTreeMap<u16, usize>) -> String {
+    let counts = counts.iter().map(|(status, count)| match status {
+        0 => format!("{count} without an answer"),
+        status => format!("{count} × {status}"),
+    });
+    counts.collect::<Vec<_>>().join(", ")
+}
+
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let list = |counts: &BTreeMap<u16, usize>| {
-            let counts = counts.iter().map(|(status, count)| match status {
-                0 => format!("{count} without an answer"),
-                status => format!("{count} × {status}"),
-            });
-            counts.collect::<Vec<_>>().join(", ")
-        };
         writeln!(f, "| what | count |\n| --- | --- |")?;
         writeln!(f, "| rotations, revocations among them | {} |", self.rotations)?;
         writeln!(
             f,
             "| control planes killed in the middle of one | {} |",
             self.crashes
+        )?;
+        writeln!(
+            f,
+            "| gateways killed at a step of one, and started again | {} |",
+            self.gateway_deaths
         )?;
         writeln!(f, "| keys called back, which sign again | {} |", self.called_back)?;
         writeln!(f, "| tokens issued | {} |", self.tokens)?;
@@ -393,6 +408,20 @@ mod tests {
         spell
             .counted(&requests.iter().collect::<Vec<_>>(), &log_ins)
             .fault()
+    }
+
+    #[test]
+    fn a_log_in_is_done_or_asked_to_come_again() {
+        for (status, is_good) in [
+            (200, true),
+            (503, true),
+            (0, true),
+            (401, false),
+            (500, false),
+            (502, false),
+        ] {
+            assert_eq!(log_in_fault((&status, &1)).is_none(), is_good, "{status}");
+        }
     }
 
     #[test]

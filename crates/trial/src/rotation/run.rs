@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::clients::{Beat, Client};
 use super::clock::now;
 use super::drill::{Control, Rotations};
-use super::evidence::{Evidence, Key, LogIn, Micros, Request, SECOND, Snapshot, Terms};
+use super::evidence::{Absence, Evidence, Key, LogIn, Micros, Request, SECOND, Snapshot, Terms};
 use super::lag::Turns;
 use super::pool::Pool;
 use super::report::{Report, Span, Spell};
@@ -35,7 +35,7 @@ const LAG: Duration = Duration::from_secs(4);
 /// A stage with load on it.
 pub(super) struct Run {
     pub(super) stage: Stage,
-    pool: Arc<Pool>,
+    pub(super) pool: Arc<Pool>,
     pub(super) thief: Thief,
     stop: CancellationToken,
     verifying: JoinSet<Vec<Request>>,
@@ -45,6 +45,10 @@ pub(super) struct Run {
     pub(super) every: Duration,
     pub(super) last_turn: Instant,
     pub(super) crashes: usize,
+    /// When gateways were dead.
+    pub(super) absences: Vec<Absence>,
+    /// What became of the first requests to those that came back.
+    pub(super) visits: Vec<Request>,
     /// Keys that were called back, as they were before.
     pub(super) called_back: Vec<Key>,
     pub(super) storms: Vec<Storm>,
@@ -72,6 +76,8 @@ impl Run {
             every: rotations.every,
             last_turn: Instant::now(),
             crashes: 0,
+            absences: Vec::new(),
+            visits: Vec::new(),
             called_back: Vec::new(),
             storms: Vec::new(),
             spells: Vec::new(),
@@ -89,7 +95,7 @@ impl Run {
         Ok(run)
     }
 
-    fn client(&self, gateway: usize) -> anyhow::Result<Client> {
+    pub(super) fn client(&self, gateway: usize) -> anyhow::Result<Client> {
         Ok(Client::new(gateway, self.stage.door(gateway)?, self.pool.clone()))
     }
 
@@ -195,7 +201,8 @@ impl Run {
         let dump = self.thief.search_dump().await?;
         let kid_reuse_refused = self.kid_reuse_is_refused().await?;
         self.stop.cancel();
-        let requests = self.verifying.join_all().await.concat();
+        let mut requests = self.verifying.join_all().await.concat();
+        requests.extend(self.visits);
         let snapshots = self.looking.join_all().await.concat();
         let mut auditor = PgConnection::connect(&self.auditor_url).await?;
         let keys = store::keys(&mut auditor).await?;
@@ -211,6 +218,7 @@ impl Run {
             held: self.stage.held()?,
             // Nothing that is done here cuts a gateway off for longer than it may be.
             cut_off: Vec::new(),
+            absences: self.absences,
             ended_sessions,
             snapshots,
             dump,

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use database::cluster::PrivateCluster;
+use rustix::process::{Pid, Signal, kill_process};
 use rustls::ClientConfig;
 use serde_json::{Value, json};
 use sqlx::{Connection as _, PgConnection};
@@ -23,7 +24,7 @@ use super::provider::Provider;
 use super::service::Service;
 use super::store;
 use super::trust;
-use crate::edge::{Door, Gateway, Place, Site, Upstream};
+use crate::edge::{Door, Gateway, Place, Site, Upstream, eventually};
 
 /// The policy of the run: two routes that only the gateway judges, one of them for tokens of another issuer, and the log-in and
 /// profile of the real core.
@@ -84,6 +85,8 @@ pub(super) struct Setting {
     pub(super) control_plane_believes: (i64, i64),
     /// Whether the last gateway hears the control plane through a [`Lag`], and none is waited for.
     pub(super) lag: bool,
+    /// Whether a gateway that was killed comes back without a control plane.
+    pub(super) comes_back_deaf: bool,
     /// Who keeps the secrets; none where they are in files.
     pub(super) provider: Option<Provider>,
 }
@@ -123,7 +126,10 @@ pub(super) struct Stage {
     pub(super) cluster: Option<PrivateCluster>,
     /// The other issuer.
     pub(super) foreign: Foreign,
+    binary: PathBuf,
     clocks: Vec<Offset>,
+    /// Where gateways come back when they were killed.
+    places: Vec<Place>,
     site: Site,
     issuers: Vec<Service>,
     /// Whom gateways believe.
@@ -144,6 +150,7 @@ impl Stage {
             (2, processes::write_kek(directory.path(), "kek-2")?),
         ];
         let mut superuser = PgConnection::connect(&cluster.owner_url()).await?;
+        store::keep_what_is_committed(&mut superuser).await?;
         store::begin_with_the_first_kek(&mut superuser).await?;
         // Before anybody works with the tables: a trigger wants their locks in an order of its own.
         store::install_failpoints(&mut superuser).await?;
@@ -171,6 +178,8 @@ impl Stage {
             directory,
             control_planes,
             gateways: Vec::new(),
+            binary: setting.binary.clone(),
+            places: Vec::new(),
             lag,
             keks: if setting.provider.is_none() {
                 keks
@@ -185,8 +194,7 @@ impl Stage {
             _upstream: upstream,
         };
         for number in 0..stage.clocks.len() {
-            let gateway = stage.start_gateway(setting, number).await?;
-            stage.gateways.push(gateway);
+            stage.start_gateway(setting, number).await?;
         }
         if setting.lag {
             store::forget_that_gateways_live(&mut superuser).await?;
@@ -194,26 +202,59 @@ impl Stage {
         Ok(stage)
     }
 
-    async fn start_gateway(&self, setting: &Setting, number: usize) -> anyhow::Result<Gateway> {
+    async fn start_gateway(&mut self, setting: &Setting, number: usize) -> anyhow::Result<()> {
         let directory = self.directory.path();
         let is_late = setting.lag && number + 1 == self.clocks.len();
         let control_plane = match is_late {
             true => directory.join("late.sock"),
             false => socket(directory, number % CONTROL_PLANES.len()),
         };
-        let place = Place {
-            more: format!(
+        let more = |control_plane: &Path| {
+            format!(
                 "threads: 1\ntelemetry: {{ level: 'warn,gateway::keys=info' }}\nsocket_dir: {}\nkey_trust_file: {}\nfleet: {{ name: {}, node: gateway-{number}, control_plane: 'unix:{}', roots: ['{}'] }}\n",
                 directory.join(format!("issuer-{number}")).display(),
                 self.site.path("ca.pem").display(),
                 trust::FLEET,
                 control_plane.display(),
                 self.root
-            ),
+            )
+        };
+        let mut place = Place {
+            // Not where clients come from: while it is dead, nobody else gets its port.
+            https: SocketAddr::from(([127, 0, 0, u8::try_from(number + 2)?], 0)),
+            more: more(&control_plane),
             ..Place::anywhere(&format!("gateway-{number}"))
         };
         let clock = self.clocks.get(number).copied().context("no clock")?;
-        Gateway::start(&self.site, &place, &setting.binary, &clock.wrapper()?).await
+        let gateway = Gateway::start(&self.site, &place, &setting.binary, &clock.wrapper()?).await?;
+        place.https = gateway.https()?;
+        if setting.comes_back_deaf {
+            place.more = more(&directory.join("nobody.sock"));
+        }
+        self.gateways.push(gateway);
+        self.places.push(place);
+        Ok(())
+    }
+
+    /// A gateway.
+    pub(super) fn gateway(&self, gateway: usize) -> anyhow::Result<&Gateway> {
+        self.gateways.get(gateway).context("no such gateway")
+    }
+
+    /// Waits until a gateway that was killed is dead.
+    pub(super) async fn bury_gateway(&mut self, gateway: usize) -> anyhow::Result<()> {
+        let dead = self.gateways.get_mut(gateway).context("no such gateway")?;
+        dead.ended().await
+    }
+
+    /// Starts a gateway in the place of one that is dead.
+    pub(super) async fn revive_gateway(&mut self, gateway: usize) -> anyhow::Result<()> {
+        let place = self.places.get(gateway).context("no place")?;
+        let clock = self.clocks.get(gateway).copied().context("no clock")?;
+        let started = Gateway::start(&self.site, place, &self.binary, &clock.wrapper()?).await?;
+        let dead = self.gateways.get_mut(gateway).context("no such gateway")?;
+        *dead = started;
+        Ok(())
     }
 
     /// The socket of a control plane.
@@ -233,7 +274,7 @@ impl Stage {
 
     /// Where one gateway listens.
     pub(super) fn address(&self, gateway: usize) -> anyhow::Result<SocketAddr> {
-        self.gateways.get(gateway).context("no such gateway")?.https()
+        self.gateway(gateway)?.https()
     }
 
     /// How clients trust the gateways.
@@ -260,6 +301,21 @@ impl Stage {
         cluster.stop().await?;
         self.cluster = Some(PrivateCluster::start(options).await?);
         Ok(())
+    }
+
+    /// Kills a process of PostgreSQL, and waits until the server has recovered: it ends all others and begins anew.
+    pub(super) async fn crash_database(&self) -> anyhow::Result<()> {
+        let mut superuser = self.superuser().await?;
+        let backend = store::a_backend(&mut superuser).await?;
+        kill_process(Pid::from_raw(backend).context("no process")?, Signal::KILL)?;
+        eventually("PostgreSQL ends every connection", async || {
+            store::a_backend(&mut superuser).await.is_err()
+        })
+        .await?;
+        eventually("PostgreSQL has recovered", async || {
+            self.superuser().await.is_ok()
+        })
+        .await
     }
 
     /// How often gateways have turned to the control planes, for whatever is new: keys are told on that way.

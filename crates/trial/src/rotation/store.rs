@@ -1,7 +1,7 @@
 //! What the harness reads from the database, and where it makes a transition stand still.
 
 use keyring::{Algorithm, KeyEncryptionKeys, SealedFor, SealedPrivateKey, SigningKey};
-use sqlx::{AssertSqlSafe, Executor as _, PgConnection};
+use sqlx::{AssertSqlSafe, Executor as _, PgConnection, Row as _};
 
 use super::evidence::{Key, Snapshot};
 
@@ -145,7 +145,7 @@ pub(super) async fn replace_material(control: &mut PgConnection, kid: &str) -> s
 }
 
 /// Makes places at which a transition of the ring `access` waits while somebody holds the place's lock: nothing of the
-/// binary is changed for it. See [`super::faults::Failpoint`] for the numbers.
+/// binary is changed for it. See [`super::faults::Failpoint`] and [`super::deaths::Moment`] for the numbers.
 pub(super) async fn install_failpoints(superuser: &mut PgConnection) -> sqlx::Result<()> {
     superuser.execute(sqlx::raw_sql(WAIT)).await?;
     let statements = r"
@@ -159,6 +159,19 @@ pub(super) async fn install_failpoints(superuser: &mut PgConnection) -> sqlx::Re
             WHEN (NEW.ring = 'access' AND NEW.state = 'active' AND OLD.state <> 'active') EXECUTE FUNCTION trial.wait('7303');
         CREATE TRIGGER trial_raised AFTER UPDATE ON control.key_ring FOR EACH ROW
             WHEN (NEW.ring = 'access') EXECUTE FUNCTION trial.wait('7304');
+        CREATE TRIGGER trial_retired AFTER UPDATE ON control.signing_key FOR EACH ROW
+            WHEN (NEW.ring = 'access' AND NEW.state = 'retired' AND OLD.state <> 'retired') EXECUTE FUNCTION trial.wait('7307');
+        CREATE TRIGGER trial_revoked AFTER UPDATE ON control.signing_key FOR EACH ROW
+            WHEN (NEW.ring = 'access' AND NEW.state = 'revoked' AND OLD.state <> 'revoked') EXECUTE FUNCTION trial.wait('7308');
+        CREATE FUNCTION trial.wait_for_word() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
+            SET search_path = pg_catalog, pg_temp AS $$
+        BEGIN
+            PERFORM pg_advisory_xact_lock_shared(7500 + 10 * substring(NEW.node FROM '[0-9]+$')::bigint
+                + array_position(ARRAY['received', 'active', 'healthy'], NEW.stage));
+            RETURN NULL;
+        END $$;
+        CREATE TRIGGER trial_word AFTER INSERT OR UPDATE OF stage ON control.node_stream FOR EACH ROW
+            WHEN (NEW.stream = 'keyset' AND NEW.stage IN ('received', 'active', 'healthy')) EXECUTE FUNCTION trial.wait_for_word();
         CREATE CONSTRAINT TRIGGER trial_committing AFTER UPDATE ON control.key_ring DEFERRABLE INITIALLY DEFERRED FOR EACH ROW
             WHEN (NEW.ring = 'access') EXECUTE FUNCTION trial.wait('7305');";
     superuser.execute(sqlx::raw_sql(statements)).await.map(drop)
@@ -175,6 +188,24 @@ pub(super) async fn forget_that_gateways_live(superuser: &mut PgConnection) -> s
         CREATE TRIGGER trial_forget BEFORE INSERT OR UPDATE ON control.node FOR EACH ROW EXECUTE FUNCTION trial.forget();
         UPDATE control.node SET last_heartbeat_at = NULL;";
     superuser.execute(sqlx::raw_sql(statements)).await.map(drop)
+}
+
+/// From now on, what was committed survives a crash of the server: a run without it would lose what clients were told.
+pub(super) async fn keep_what_is_committed(superuser: &mut PgConnection) -> sqlx::Result<()> {
+    for statement in [
+        "ALTER SYSTEM SET synchronous_commit = on",
+        "SELECT pg_reload_conf()",
+    ] {
+        superuser.execute(sqlx::raw_sql(statement)).await?;
+    }
+    Ok(())
+}
+
+/// A process of the server that works for an issuer.
+pub(super) async fn a_backend(superuser: &mut PgConnection) -> sqlx::Result<i32> {
+    let newest =
+        "SELECT pid FROM pg_stat_activity WHERE usename = 'portico_core' ORDER BY state_change DESC LIMIT 1";
+    superuser.fetch_one(sqlx::raw_sql(newest)).await?.try_get(0)
 }
 
 /// Takes the lock of a failpoint, for as long as the connection lives or until it is let go.

@@ -36,6 +36,19 @@ impl Run {
                 self.stage.restart_database().await?;
                 "PostgreSQL was restarted".to_owned()
             }
+            Turn::DatabaseCrash => {
+                self.rotate(control_plane).await?;
+                self.stage.crash_database().await?;
+                "a process of PostgreSQL was killed".to_owned()
+            }
+            Turn::GatewayCrashes => {
+                self.kill_gateway_everywhere(number % self.stage.gateways.len(), control_plane)
+                    .await?
+            }
+            Turn::GatewayAway => {
+                self.turn_without_gateway(number % self.stage.gateways.len(), control_plane)
+                    .await?
+            }
             Turn::Revocation => self.revoke(control_plane).await?,
             Turn::Reinstatement => self.reinstate(control_plane).await?,
             Turn::UnknownKeys(rate, time) => self.storm(rate, time).await?,
@@ -49,7 +62,7 @@ impl Run {
 
     /// Asks until the ring turns: a standby may be young for a moment, a gateway may not hold it yet, and a control plane may
     /// be gone.
-    async fn rotate(&self, control_plane: usize) -> anyhow::Result<String> {
+    pub(super) async fn rotate(&self, control_plane: usize) -> anyhow::Result<String> {
         let socket = self.stage.socket(control_plane);
         let mut last = None;
         let turned = eventually("the ring turns", async || {
@@ -114,7 +127,7 @@ impl Run {
         Ok(format!("gateway {index} stood still for {} s", time.as_secs()))
     }
 
-    async fn revoke(&self, control_plane: usize) -> anyhow::Result<String> {
+    pub(super) async fn revoke(&self, control_plane: usize) -> anyhow::Result<String> {
         let mut superuser = self.stage.superuser().await?;
         let kid = store::active_key(&mut superuser).await?.kid;
         let outcome = operator::revoke(&self.stage.socket(control_plane), &kid).await;

@@ -21,16 +21,18 @@ pub(super) struct Rights {
     /// How old the word of what is revoked may be, where the route asks for that (J41).
     revocations_within: Option<Duration>,
     client: Option<IpAddr>,
-    /// The connection, where its client certificate was asked for.
+    /// The connection, where its client certificate was asked for, by the route or by the token.
     certified: Option<Arc<Connection>>,
 }
 
 impl Rights {
     pub(super) fn of(ctx: &RequestContext) -> Self {
         let permit = ctx.permit_at_end();
-        let is_certified = permit.is_some_and(|permit| permit.client_name().is_some());
+        let token = ctx.token.get().cloned();
+        let is_certified = permit.is_some_and(|permit| permit.client_name().is_some())
+            || token.as_ref().is_some_and(|token| token.is_bound());
         Self {
-            token: ctx.token.get().cloned(),
+            token,
             revocations_within: permit.and_then(|permit| permit.route().revocations_within),
             client: ctx.client(),
             certified: ctx.connection.clone().filter(|_| is_certified),

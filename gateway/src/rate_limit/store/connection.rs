@@ -11,6 +11,7 @@ use redis::{
     AsyncConnectionConfig, Client, ConnectionInfo, FromRedisValue, IntoConnectionInfo as _, RedisResult,
     Script, ScriptInvocation, TlsCertificates,
 };
+use tokio::time::timeout;
 
 use super::CONNECT_TIMEOUT;
 use crate::settings::LimitStoreSettings;
@@ -37,7 +38,7 @@ impl Connection {
                 root_cert: Some(root.into_bytes()),
             }))
         };
-        let timeout = Duration::from_millis(settings.timeout_ms);
+        let patience = Duration::from_millis(settings.timeout_ms);
         let mut nodes = settings
             .addresses
             .iter()
@@ -47,7 +48,7 @@ impl Connection {
             let mut builder = ClusterClientBuilder::new(nodes)
                 .retries(CLUSTER_REDIRECTIONS)
                 .connection_timeout(CONNECT_TIMEOUT)
-                .response_timeout(timeout);
+                .response_timeout(patience);
             if let Some(certificates) = certificates()? {
                 builder = builder.certs(certificates);
             }
@@ -60,14 +61,30 @@ impl Connection {
         };
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(CONNECT_TIMEOUT))
-            .set_response_timeout(Some(timeout));
+            .set_response_timeout(Some(patience));
         let connection = client
             .get_multiplexed_async_connection_with_config(&config)
             .await?;
         Ok(Self::One(connection))
     }
 
-    pub(super) async fn invoke<T: FromRedisValue>(&self, call: &ScriptInvocation<'_>) -> RedisResult<T> {
+    /// What the store says to a call within this time.
+    ///
+    /// # Errors
+    /// Why it says nothing, in words.
+    pub(super) async fn ask<T: FromRedisValue>(
+        &self,
+        call: &ScriptInvocation<'_>,
+        limit: Duration,
+    ) -> Result<T, String> {
+        match timeout(limit, self.invoke(call)).await {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(error)) => Err(error.to_string()),
+            Err(_) => Err(format!("no answer within {} ms", limit.as_millis())),
+        }
+    }
+
+    async fn invoke<T: FromRedisValue>(&self, call: &ScriptInvocation<'_>) -> RedisResult<T> {
         match self {
             Self::One(connection) => call.invoke_async(&mut connection.clone()).await,
             Self::Cluster(connection) => call.invoke_async(&mut connection.clone()).await,

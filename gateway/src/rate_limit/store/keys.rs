@@ -45,6 +45,11 @@ impl Keys {
         format!("{}:{{probe}}:probe", self.prefix)
     }
 
+    /// Who counts in the store.
+    pub(super) fn members(&self) -> String {
+        format!("{}:{{members}}:members", self.prefix)
+    }
+
     /// `portico:{3f…}:per-address`.
     pub(super) fn of(&self, charge: &Charge) -> String {
         format!("{}:{{{}}}:{}", self.prefix, self.tag(charge), charge.limit.name)

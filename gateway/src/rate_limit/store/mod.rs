@@ -9,6 +9,7 @@
 
 mod connection;
 mod keys;
+mod members;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -24,6 +25,7 @@ use crate::metrics::METRICS;
 use crate::settings::LimitStoreSettings;
 use connection::Connection;
 use keys::Keys;
+use members::{MEMORY, Members};
 
 /// How often a store that is up is asked whether it still is, and one that is down whether it is back.
 pub(super) const PROBE_INTERVAL: Duration = Duration::from_secs(1);
@@ -55,6 +57,8 @@ pub(crate) struct LimitStore {
     keys: Keys,
     charge: Script,
     refund: Script,
+    members: Script,
+    known: Members,
     /// `None` while it is down.
     connection: ArcSwapOption<Connection>,
     has_failed: Notify,
@@ -64,7 +68,7 @@ impl LimitStore {
     /// A store that nobody has asked yet; `None` without an address.
     ///
     /// # Errors
-    /// When the file with the hash key cannot be used.
+    /// When the file with the hash key cannot be used, or there are no random numbers.
     pub(crate) fn open(settings: &LimitStoreSettings) -> anyhow::Result<Option<Arc<Self>>> {
         if settings.addresses.is_empty() {
             return Ok(None);
@@ -75,6 +79,8 @@ impl LimitStore {
             settings: settings.clone(),
             charge: Script::new(include_str!("charge.lua")),
             refund: Script::new(include_str!("refund.lua")),
+            members: Script::new(include_str!("members.lua")),
+            known: Members::new(settings.gateways)?,
             connection: ArcSwapOption::empty(),
             has_failed: Notify::new(),
         })))
@@ -183,17 +189,21 @@ impl LimitStore {
         }
     }
 
+    /// How many gateways count in it, this one among them.
+    pub(super) fn gateways(&self) -> u64 {
+        self.known.count()
+    }
+
     async fn ask<T: redis::FromRedisValue>(&self, call: &ScriptInvocation<'_>) -> Result<T, Unavailable> {
         let connection = self.connection.load_full().ok_or(Unavailable)?;
         let timer = METRICS.limit_store_seconds.start_timer();
         let limit = Duration::from_millis(self.settings.timeout_ms);
-        let failure = match timeout(limit, connection.invoke(call)).await {
-            Ok(Ok(answer)) => {
+        let failure = match connection.ask(call, limit).await {
+            Ok(answer) => {
                 timer.observe_duration();
                 return Ok(answer);
             }
-            Ok(Err(error)) => error.to_string(),
-            Err(_) => format!("no answer within {} ms", limit.as_millis()),
+            Err(failure) => failure,
         };
         timer.stop_and_discard();
         self.give_up(&connection, &failure);
@@ -277,11 +287,11 @@ impl LimitStore {
         Ok(connection)
     }
 
-    /// Loads the scripts on every node and charges a counter that nobody needs: a store that can be read but not
-    /// written, because it is full or a replica, is down too.
+    /// Loads the scripts on every node, charges a counter that nobody needs, and says that this gateway is there: a store that
+    /// can be read but not written, because it is full or a replica, is down too.
     async fn probe(&self, connection: &Connection) -> Result<(), String> {
         let limit = Duration::from_millis(self.settings.timeout_ms);
-        for script in [&self.charge, &self.refund] {
+        for script in [&self.charge, &self.refund, &self.members] {
             timeout(limit, connection.load(script))
                 .await
                 .map_err(|_| format!("no answer within {} ms", limit.as_millis()))?
@@ -291,12 +301,15 @@ impl LimitStore {
         call.key(self.keys.probe());
         // A unit of a millisecond, which refuses nobody.
         call.arg(1_000).arg(1).arg(1).arg(0).arg(0);
-        let charged = timeout(limit, connection.invoke::<Vec<i64>>(&call)).await;
-        match charged {
-            Ok(Ok(_)) => Ok(()),
-            Ok(Err(error)) => Err(error.to_string()),
-            Err(_) => Err(format!("no answer within {} ms", limit.as_millis())),
-        }
+        connection.ask::<Vec<i64>>(&call, limit).await?;
+        let mut call = self.members.prepare_invoke();
+        call.key(self.keys.members());
+        call.arg(&self.known.name).arg(MEMORY.as_secs());
+        let count = connection.ask::<u64>(&call, limit).await?;
+        self.known.hear(count, Instant::now());
+        let known = i64::try_from(self.known.count()).unwrap_or(i64::MAX);
+        METRICS.limit_store_gateways.set(known);
+        Ok(())
     }
 }
 

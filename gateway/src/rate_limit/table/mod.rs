@@ -90,12 +90,12 @@ struct Unit<'c> {
 }
 
 impl<'c> Unit<'c> {
-    /// Counted here, wherever the policy wants it counted.
-    fn counted_here(charge: &'c Charge) -> Self {
+    /// Counted here, wherever the policy wants it counted, as one of so many counters that share it.
+    fn counted_here(charge: &'c Charge, parts: u64) -> Self {
         Self {
             name: &charge.limit.name,
             key: &charge.key,
-            gcra: charge.limit.gcra,
+            gcra: charge.limit.gcra.divided(parts),
             cost: charge.cost,
             is_enforced: charge.limit.mode == Mode::Enforce,
             duty: Duty::Count,
@@ -111,7 +111,7 @@ impl<'c> Unit<'c> {
         };
         Self {
             duty,
-            ..Self::counted_here(charge)
+            ..Self::counted_here(charge, 1)
         }
     }
 }
@@ -146,9 +146,9 @@ impl Table {
         self.charge_units(charges, Unit::of)
     }
 
-    /// The same, with shared limits counted here: the store is away, or not asked.
-    pub(super) fn charge_here(&self, charges: &[Charge]) -> LimitStates {
-        self.charge_units(charges, Unit::counted_here)
+    /// The same, with all of them counted here, as one of so many tables that share them: the store is away, or not asked.
+    pub(super) fn charge_here(&self, charges: &[Charge], parts: u64) -> LimitStates {
+        self.charge_units(charges, |charge| Unit::counted_here(charge, parts))
     }
 
     fn charge_units<'c>(&self, charges: &'c [Charge], unit: impl Fn(&'c Charge) -> Unit<'c>) -> LimitStates {
@@ -181,10 +181,11 @@ impl Table {
         decisions.iter().all(|(_, decision)| decision.is_ok())
     }
 
-    /// Gives back what was reserved, `held` ago. What has come back since by itself is not given twice.
-    pub(super) fn refund(&self, charge: &Charge, held: Duration) {
+    /// Gives back what was reserved as one of so many tables, `held` ago. What has come back since by itself is not given
+    /// twice.
+    pub(super) fn refund(&self, charge: &Charge, parts: u64, held: Duration) {
         let held_ns = u64::try_from(held.as_nanos()).unwrap_or(u64::MAX);
-        self.refund_unit(Unit::counted_here(charge), held_ns);
+        self.refund_unit(Unit::counted_here(charge, parts), held_ns);
     }
 
     /// Keeps what the store said of a charge that was sent to it at `sent_ns`, if there is room.

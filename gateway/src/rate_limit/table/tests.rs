@@ -308,11 +308,26 @@ fn failures_and_shadows_are_always_asked() {
         let (table, charge) = (Table::new(1_000), shared(count));
         table.learn(&charge, &told(&charge, 6), SECOND);
         assert!(granted(&table, &[Unit::of(&charge)], SECOND), "{count}");
-        let here = [Unit::counted_here(&charge)];
+        let here = [Unit::counted_here(&charge, 1)];
         let decisions = table.charge_at(&here, SECOND);
         assert!(
             decisions[0].1.is_err(),
             "without the store it goes on from what it heard: {count}"
         );
     }
+}
+
+#[test]
+fn what_was_charged_as_a_part_is_given_back_as_that_part() {
+    let (table, charge) = (Table::new(1_000), shared(", count: failures"));
+    let granted = |parts| {
+        let states = table.charge_here(std::slice::from_ref(&charge), parts);
+        states.iter().all(|state| state.granted)
+    };
+    // Of six units, each request takes one of every gateway.
+    assert!(granted(3) && granted(3));
+    assert!(!granted(3));
+    table.refund(&charge, 3, Duration::ZERO);
+    assert!(granted(3));
+    assert!(!granted(3) && !granted(1));
 }

@@ -39,6 +39,13 @@ const SHARED: &str = r"
     rate:
       local: { limit: 1/h, burst: 10, key: [address], count_in: store, on_store_down: local }
     upstream: core
+  few:
+    match: { method: GET, path: /few }
+    auth: none
+    because: shows a limit that has less than one request for each gateway
+    rate:
+      few: { limit: 1/h, burst: 2, key: [address], count_in: store, on_store_down: local }
+    upstream: core
   open:
     match: { method: GET, path: /open }
     auth: none

@@ -47,6 +47,60 @@ async fn without_the_store_each_limit_does_what_its_policy_says() {
     );
 }
 
+/// Waits until each of so many gateways has heard of all of them.
+async fn wait_for_members(redis: &RedisServer, count: usize) {
+    let spoken = || -> Vec<u64> {
+        let list: Option<String> = redis.ask(&["GET", "portico:{members}:members"]);
+        let list = list.unwrap_or_default();
+        let times = list.split(' ').skip(1).step_by(2);
+        times.map(|time| time.parse().unwrap()).collect()
+    };
+    eventually("all have spoken", || async { spoken().len() == count }).await;
+    let last = *spoken().iter().max().unwrap();
+    eventually("all have spoken since", || async {
+        spoken().iter().all(|spoke| *spoke > last)
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn edg5_without_the_store_all_gateways_together_grant_one_limit() {
+    let mut redis = RedisServer::start().await;
+    let fleet = Fleet::start(3, &patient(&redis)).await;
+    wait_for_members(&redis, 3).await;
+    redis.kill();
+    for gateway in &fleet.gateways {
+        wait_for_store(gateway, false).await;
+    }
+    // Of ten, three each, and what is left of the division nobody.
+    let statuses = flood(&fleet, "/local", 20).await;
+    assert_eq!((count(&statuses, 200), count(&statuses, 429)), (9, 51));
+    // The burst of three gateways is less than one request each: one.
+    let statuses = flood(&fleet, "/few", 5).await;
+    assert_eq!((count(&statuses, 200), count(&statuses, 429)), (3, 12));
+
+    // It comes back empty, and goes on from what the gateways know.
+    redis.revive().await;
+    for gateway in &fleet.gateways {
+        wait_for_store(gateway, true).await;
+    }
+    assert_eq!(count(&flood(&fleet, "/local", 5).await, 200), 1, "the tenth");
+}
+
+#[tokio::test]
+async fn edg5_a_gateway_that_starts_without_its_store_grants_a_part_of_what_its_settings_say() {
+    let mut redis = RedisServer::start().await;
+    redis.kill();
+    let store = LimitStoreSettings {
+        gateways: 5,
+        ..patient(&redis)
+    };
+    let fleet = Fleet {
+        gateways: vec![member_without_store(&store).await],
+    };
+    assert_eq!(count(&flood(&fleet, "/local", 5).await, 200), 2);
+}
+
 #[tokio::test]
 async fn a_refusal_for_want_of_a_store_takes_nothing_of_what_the_gateway_counts() {
     let mut redis = RedisServer::start().await;

@@ -13,6 +13,7 @@ use axum::body::{Body, Bytes};
 use axum::extract::{RawQuery, State};
 use axum::response::Response;
 use axum::routing::{get, post};
+use chrono::{DateTime, Utc};
 use fleet::{
     Acknowledgement, Digest, Envelope, Exported, Heartbeat, Pointer, PolicyContent, PolicyFile, Position,
     Signature, Stage, Statement, Stream, Target, Trust, TrustedKey, Version, to_be_signed,
@@ -52,6 +53,8 @@ struct Script {
     trust: Option<Vec<u8>>,
     streams: Vec<mpsc::UnboundedSender<String>>,
     is_silent: bool,
+    /// What time it is, in the answers to heartbeats; it says nothing of the time without, as an older control plane.
+    time: Option<DateTime<Utc>>,
     opened: Vec<String>,
     acknowledgements: Vec<Acknowledgement>,
     heartbeats: Vec<Heartbeat>,
@@ -351,6 +354,11 @@ impl ControlPlane {
             .retain(|stream| stream.send(text.to_owned()).is_ok());
     }
 
+    /// From now on heartbeats are answered with this time.
+    pub(crate) fn tell_time(&self, time: DateTime<Utc>) {
+        self.script.lock().unwrap().time = Some(time);
+    }
+
     /// From now on streams are open and nothing comes.
     pub(crate) fn be_silent(&self, is_silent: bool) {
         self.script.lock().unwrap().is_silent = is_silent;
@@ -571,8 +579,15 @@ async fn acknowledge(State(script): State<Shared>, body: Bytes) -> Response {
 
 async fn beat(State(script): State<Shared>, body: Bytes) -> Response {
     let told = serde_json::from_slice(&body).unwrap();
-    script.lock().unwrap().heartbeats.push(told);
-    status(204)
+    let mut script = script.lock().unwrap();
+    script.heartbeats.push(told);
+    let mut answer = status(204);
+    if let Some(time) = script.time {
+        answer
+            .headers_mut()
+            .insert("x-time", time.timestamp_millis().into());
+    }
+    answer
 }
 
 fn status(status: u16) -> Response {

@@ -1,14 +1,10 @@
 //! Keys, revocations and blocked networks: in force at once, kept over a restart, and stale when nobody confirms them.
 
-use std::fs::File;
-use std::path::Path;
-use std::process::Command;
-
-use fleet::{Acknowledgement, Stage, Stream};
-use keyring::{Algorithm, KeySet, KeyState, Revocation, RevocationList, SigningKey};
+use fleet::{Stage, Stream};
+use keyring::{Algorithm, KeyState, Revocation, RevocationList, SigningKey};
 use serde_json::json;
 
-use super::control_plane::{Blob, ControlPlane, patiently, pointer};
+use super::control_plane::{ControlPlane, patiently};
 use super::{LONG, member, position};
 use crate::gateway_process::{GatewayProcess, POLICY, now};
 use crate::key_service::claims;
@@ -57,65 +53,6 @@ async fn j42_what_is_revoked_is_refused_and_what_is_taken_back_is_good_again() {
     let back = fleet.state(Stream::Revocations, &list(Vec::new()));
     fleet.told(&back, Stage::Healthy).await;
     assert_eq!(me(&gateway, &token).await, 200);
-}
-
-/// A disk that hangs: drafts go into a pipe that nobody reads, and opening it waits.
-fn hangs(draft: &Path) {
-    let made = Command::new("mkfifo").arg(draft).status().unwrap();
-    assert!(made.success(), "{}", draft.display());
-}
-
-#[tokio::test]
-async fn what_is_revoked_is_in_force_before_the_disk_has_written_it() {
-    let fleet = ControlPlane::start(POLICY).await;
-    let gateway = member(&fleet, LONG).await;
-    let token = fleet.token(&json!({}));
-    assert_eq!(me(&gateway, &token).await, 200);
-    let is_written = |told: &Acknowledgement| told.stream == Stream::Keyset && told.stage == Stage::Healthy;
-    patiently(
-        || "the first key set is written".to_owned(),
-        || std::future::ready(fleet.acknowledgements().iter().any(is_written)),
-    )
-    .await;
-    let state = gateway.directory.path().join("state");
-    let drafts = ["fleet/revocations/probation.draft", "keyset.draft"].map(|file| state.join(file));
-    drafts.iter().for_each(|draft| hangs(draft));
-
-    let revoked = fleet.state(Stream::Revocations, &list(vec![lock_out("usr_alice")]));
-    patiently(
-        || "what is revoked is refused".to_owned(),
-        || async { me(&gateway, &token).await == 401 },
-    )
-    .await;
-    let fresh = SigningKey::generate(Algorithm::EdDSA).unwrap();
-    let set = KeySet {
-        keys: vec![fresh.public_key(KeyState::Active)],
-        revoked_kids: vec![fleet.access.kid().to_owned()],
-        ..fleet.key_set()
-    };
-    let rotated = fleet.state(Stream::Keyset, &set);
-    let new = fresh.sign(&claims(&json!({"sub": "usr_bob"}))).unwrap();
-    patiently(
-        || "the new key counts".to_owned(),
-        || async { me(&gateway, &new).await == 200 },
-    )
-    .await;
-    for pointer in [&revoked, &rotated] {
-        assert!(
-            !fleet.stages(pointer).contains(&Stage::Healthy),
-            "nothing is written"
-        );
-    }
-
-    // The disk answers: with an error, for a pipe cannot be synced.
-    let read = drafts.map(|draft| File::open(draft).unwrap());
-    for pointer in [&revoked, &rotated] {
-        fleet.told(pointer, Stage::Healthy).await;
-    }
-    drop(read);
-    let behind = pointer(Stream::Revocations, "1.0".parse().unwrap(), b"an older list");
-    fleet.offer_as(&behind, Blob::Whole(b"an older list".to_vec()));
-    assert_eq!(fleet.refused(&behind).await, "replayed");
 }
 
 #[tokio::test]
@@ -206,4 +143,54 @@ async fn j41_a_route_for_money_closes_when_the_control_plane_is_away_or_its_list
         || async { pay().await == 200 },
     )
     .await;
+}
+
+/// As many as the control plane puts into one.
+fn full(kind: impl Fn(usize) -> Revocation) -> RevocationList {
+    RevocationList {
+        seq: 1,
+        revocations: (0..15_000).map(kind).collect(),
+    }
+}
+
+#[tokio::test]
+async fn lists_as_large_as_an_envelope_may_be_are_in_force() {
+    let fleet = ControlPlane::start(POLICY).await;
+    let gateway = member(&fleet, LONG).await;
+    let token = fleet.token(&json!({}));
+    assert_eq!(me(&gateway, &token).await, 200);
+    let long = |number: usize| Revocation::Token {
+        issuer: "https://issuer.example".to_owned(),
+        jti: format!("{number:0>333}"),
+        until: now().timestamp() + 60,
+    };
+    let mut list = full(long);
+    let last = list.revocations.last_mut().unwrap();
+    *last = lock_out("usr_alice");
+    let statement = fleet.next(Stream::Revocations, &list);
+    let bytes = fleet.sealed(&statement);
+    assert!(
+        (8_000_000..8 * 1024 * 1024).contains(&bytes.len()),
+        "{}",
+        bytes.len()
+    );
+    let revoked = fleet.offer(Stream::Revocations, statement.position, &bytes);
+    fleet.told(&revoked, Stage::Healthy).await;
+    assert_eq!(me(&gateway, &token).await, 401);
+
+    let networks = |number: usize| Revocation::Network {
+        address: format!("2001:db8:ffff:ffff:ffff:ffff:ffff:{number:x}")
+            .parse()
+            .unwrap(),
+        prefix: 128,
+        until: now().timestamp() + 60,
+    };
+    let mut list = full(networks);
+    *list.revocations.last_mut().unwrap() = block();
+    let blocked = fleet.state(Stream::Blocks, &list);
+    fleet.told(&blocked, Stage::Healthy).await;
+    assert_eq!(gateway.get("/api/v1/rates/eur-usd").await.status(), 403);
+    let over = fleet.state(Stream::Blocks, &self::list(Vec::new()));
+    fleet.told(&over, Stage::Healthy).await;
+    assert_eq!(me(&gateway, &token).await, 401, "what is revoked stays so");
 }

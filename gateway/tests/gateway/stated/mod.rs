@@ -1,7 +1,9 @@
 //! A gateway whose policy, keys and revocations are stated by a control plane: what it believes, and what it does not.
 
 mod boots;
+mod clock;
 mod control_plane;
+mod disks;
 mod files;
 mod link;
 mod lists;

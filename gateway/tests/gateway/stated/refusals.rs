@@ -1,10 +1,10 @@
 //! What a control plane may send that is wrong: each is refused with its word, changes nothing, and is not shown as applied.
 
-use fleet::{Pointer, Position, Stage, Statement, Stream, TrustedKey};
+use fleet::{Acknowledgement, Pointer, Position, Stage, Statement, Stream, TrustedKey, Version};
 use keyring::{Algorithm, SigningKey};
 
-use super::control_plane::{Blob, ControlPlane, DAY, content, pointer};
-use super::{LONG, member, position, rates, stricter};
+use super::control_plane::{Blob, ControlPlane, DAY, content, patiently, pointer};
+use super::{LONG, SHORT, member, position, rates, stricter};
 use crate::gateway_process::{GatewayProcess, POLICY, now};
 
 /// Another policy in every case, so that each envelope has a digest of its own.
@@ -35,7 +35,7 @@ fn changed(fleet: &ControlPlane, change: impl FnOnce(&mut Statement)) -> Pointer
 async fn what_is_for_somebody_else_or_another_time_is_refused() {
     let fleet = ControlPlane::start(POLICY).await;
     let gateway = member(&fleet, LONG).await;
-    let cases: [(&str, Change<'_>); 9] = [
+    let cases: [(&str, Change<'_>); 10] = [
         ("wrong_target", &|it| it.target.fleet = "other".to_owned()),
         ("wrong_target", &|it| {
             it.target.environment = "production".to_owned();
@@ -46,6 +46,7 @@ async fn what_is_for_somebody_else_or_another_time_is_refused() {
         ("key_not_valid", &|it| it.created_at = now().timestamp() - 2 * DAY),
         ("unsupported", &|it| it.features = vec!["teleport".to_owned()]),
         ("unsupported", &|it| it.schema += 1),
+        ("unsupported", &|it| it.min_version = Version(u64::MAX, 0, 0)),
         ("wrong_stream", &|it| it.stream = Stream::Keyset),
     ];
     for (code, change) in cases {
@@ -56,6 +57,40 @@ async fn what_is_for_somebody_else_or_another_time_is_refused() {
     assert_eq!(position(&beat, Stream::Policy).as_deref(), Some("1.1"));
     // The control: the same, and for this gateway.
     let good = changed(&fleet, |it| it.target.nodes = vec!["edge-1".to_owned()]);
+    fleet.told(&good, Stage::Active).await;
+    assert_eq!(rates(&gateway).await, 401);
+}
+
+#[tokio::test]
+async fn a_gateway_that_is_too_old_serves_its_last_good_policy_until_it_gets_one_that_it_can_read() {
+    let fleet = ControlPlane::start(POLICY).await;
+    let mut gateway = member(&fleet, SHORT).await;
+    patiently(
+        || "the first policy is proven".to_owned(),
+        || {
+            let is_proven =
+                |told: &Acknowledgement| told.stream == Stream::Policy && told.stage == Stage::Healthy;
+            std::future::ready(fleet.acknowledgements().iter().any(is_proven))
+        },
+    )
+    .await;
+    let too_new = changed(&fleet, |it| it.min_version = Version(u64::MAX, 0, 0));
+    stays(&fleet, &gateway, &too_new, "unsupported").await;
+    fleet.forget_acknowledgements();
+    gateway.restart().await.unwrap();
+    assert_eq!(rates(&gateway).await, 200, "from the disk");
+    let told = fleet.told(&too_new, Stage::Refused).await;
+    let why = told.objection.unwrap();
+    assert!(
+        why.code == "unsupported"
+            && why
+                .message
+                .contains(&format!("version {}", Version(u64::MAX, 0, 0))),
+        "{why:?}"
+    );
+    // The version of this build is not too new for it.
+    let own = env!("CARGO_PKG_VERSION").parse().unwrap();
+    let good = changed(&fleet, |it| it.min_version = own);
     fleet.told(&good, Stage::Active).await;
     assert_eq!(rates(&gateway).await, 401);
 }

@@ -12,13 +12,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 use strictness::{Recorder, Server};
-use tokio::io::copy_bidirectional;
+use tokio::io::copy_bidirectional_with_sizes;
 use tokio::net::{TcpListener, TcpStream};
-use tokio_rustls::TlsAcceptor;
 
 use crate::authority::Authority;
 use crate::gateway_process::{GatewayProcess, POLICY};
-use crate::tls_upstream::met_with;
+use crate::tls_upstream::acceptor;
 
 /// A gateway in front of a recorder.
 struct Edge {
@@ -74,12 +73,12 @@ impl Edge {
     }
 }
 
+/// An answer and what is behind it go on together: bytes that come once the next request is under way are a broken answer.
+const RELAYED: usize = 64 * 1024;
+
 /// TLS in front of a server in clear.
 async fn before(server: SocketAddr, authority: &Authority) -> SocketAddr {
-    let acceptor = TlsAcceptor::from(Arc::new(met_with(
-        &authority.issue(&["core.bank.internal"]),
-        None,
-    )));
+    let acceptor = acceptor(authority);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move {
@@ -88,7 +87,7 @@ async fn before(server: SocketAddr, authority: &Authority) -> SocketAddr {
             tokio::spawn(async move {
                 let mut client = acceptor.accept(client).await?;
                 let mut server = TcpStream::connect(server).await?;
-                copy_bidirectional(&mut client, &mut server).await
+                copy_bidirectional_with_sizes(&mut client, &mut server, RELAYED, RELAYED).await
             });
         }
     });

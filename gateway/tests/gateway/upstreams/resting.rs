@@ -1,13 +1,20 @@
-//! Connections in clear between two requests.
+//! Connections between two requests.
 
+use std::io::Write as _;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use reqwest::Client;
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
+use tokio_rustls::TlsAcceptor;
 
 use super::{RATES, in_front_of};
-use crate::gateway_process::{GatewayProcess, eventually};
-use crate::raw_upstream::{Manner, RawUpstream};
+use crate::authority::Authority;
+use crate::gateway_process::{GatewayProcess, POLICY, eventually};
+use crate::raw_upstream::{Manner, RawUpstream, read_message};
+use crate::tls_upstream::acceptor;
 
 async fn ask(gateway: &GatewayProcess, client: &Client) -> (u16, String) {
     let answer = client.get(gateway.url(RATES)).send().await.unwrap();
@@ -60,4 +67,69 @@ async fn a_connection_that_was_cut_or_closed_serves_nobody_else() {
     upstream.revive().await;
     assert_eq!(ask(&gateway, &client).await, (200, "good".to_owned()));
     assert_eq!(upstream.connections(), 3);
+}
+
+/// A service over TLS that sends half a record behind its first answer, and the other half once it is asked again on that
+/// connection: in it is an answer to nothing. On other connections it answers well.
+async fn halving(authority: &Authority) -> SocketAddr {
+    let acceptor = acceptor(authority);
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        let mut is_first = true;
+        while let Ok((client, _)) = listener.accept().await {
+            tokio::spawn(answer_halves(acceptor.clone(), client, is_first));
+            is_first = false;
+        }
+    });
+    address
+}
+
+async fn answer_halves(acceptor: TlsAcceptor, client: TcpStream, is_first: bool) -> Option<()> {
+    let mut stream = acceptor.accept(client).await.ok()?;
+    let (mut buffer, mut held) = (Vec::new(), Vec::new());
+    while read_message(&mut stream, &mut buffer).await.is_some() {
+        let (socket, session) = stream.get_mut();
+        let mut record = |body: &str| {
+            let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+            session.writer().write_all(answer.as_bytes()).unwrap();
+            let mut record = Vec::new();
+            while session.wants_write() {
+                session.write_tls(&mut record).unwrap();
+            }
+            record
+        };
+        let mut sent = std::mem::take(&mut held);
+        if is_first && sent.is_empty() {
+            let (mine, surplus) = (record("mine"), record("stolen"));
+            let (now, later) = surplus.split_at(surplus.len() / 2);
+            held = later.to_vec();
+            sent = [&mine, now].concat();
+        } else {
+            sent.extend(record("good"));
+        }
+        socket.write_all(&sent).await.ok()?;
+    }
+    Some(())
+}
+
+#[tokio::test]
+async fn a_connection_that_waits_for_the_rest_of_a_tls_record_serves_nobody_else() {
+    service_runtime::crypto::install_provider();
+    let authority = Authority::new("authority of the core");
+    let address = halving(&authority).await;
+    let core = "    address: unix:core.sock\n    authorization: forward\n";
+    assert!(POLICY.contains(core));
+    let tls = "{ min: \"1.3\", authority: core, server_name: core.bank.internal }";
+    let over_tls =
+        format!("    address: \"https://{address}\"\n    tls: {tls}\n    authorization: forward\n");
+    let gateway = GatewayProcess::with_policy(&POLICY.replace(core, &over_tls), |directory| {
+        std::fs::write(directory.join("core.ca.pem"), authority.pem()).unwrap();
+    })
+    .await;
+    let client = gateway.client();
+    assert_eq!(ask(&gateway, &client).await, (200, "mine".to_owned()));
+    for _ in 0..3 {
+        assert_eq!(ask(&gateway, &client).await, (200, "good".to_owned()));
+    }
 }

@@ -105,8 +105,8 @@ pub(super) const SLIPS: &[Slip] = &[
         "bracket closed by a brace",
         "P1002",
         "cors.yaml",
-        "methods: [GET, POST]",
-        "methods: §[GET, POST}",
+        "methods: [GET, POST, PATCH, DELETE]",
+        "methods: §[GET, POST, PATCH, DELETE}",
     ),
     (
         "comma at the start of a list",

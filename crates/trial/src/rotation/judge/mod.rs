@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 
-use super::evidence::{Evidence, Key, Micros, Origin, Request, SECOND, Snapshot, Target, Token};
+use super::evidence::{Absence, Evidence, Key, Micros, Origin, Request, SECOND, Snapshot, Target, Token};
 
 /// The ring whose keys sign access tokens.
 const ACCESS: &str = "access";
@@ -108,6 +108,8 @@ struct Case<'a> {
     evidence: &'a Evidence,
     keys: HashMap<&'a str, &'a Key>,
     ended: HashMap<&'a str, Micros>,
+    /// With the first answer after each: none comes at the end of time.
+    absences: Vec<(Absence, Micros)>,
 }
 
 impl<'a> Case<'a> {
@@ -119,6 +121,11 @@ impl<'a> Case<'a> {
             ended: ended
                 .iter()
                 .map(|(session, at)| (session.as_str(), *at))
+                .collect(),
+            absences: evidence
+                .absences
+                .iter()
+                .map(|absence| (*absence, first_answer(evidence, absence)))
                 .collect(),
         }
     }
@@ -259,28 +266,50 @@ impl<'a> Case<'a> {
         seen
     }
 
-    /// INV-5: at each activation every gateway held a key set with the key. A gateway that held none at all verified nothing.
+    /// INV-5: at each activation every gateway held a key set with the key. A gateway that held none at all verified nothing, nor
+    /// did one that was dead: that one held the key before its first answer.
     fn activated_unseen(&self) -> Vec<Seen> {
-        let held = &self.evidence.held;
-        let mut gateways: Vec<usize> = held.iter().map(|held| held.gateway).collect();
+        let mut gateways: Vec<usize> = self.evidence.held.iter().map(|held| held.gateway).collect();
         gateways.sort_unstable();
         gateways.dedup();
         let mut seen = Vec::new();
         for key in self.terms().filter(|key| key.ring == ACCESS) {
             let Some(activated) = key.activated else { continue };
             for gateway in &gateways {
-                let before = || {
-                    held.iter()
-                        .filter(|held| held.gateway == *gateway && held.at < activated)
-                };
-                let knew = before().any(|held| key.published_seq.is_some_and(|seq| held.seq >= seq));
-                if before().next().is_some() && !knew {
-                    let unseen = format!("gateway {gateway} did not hold {} when it was activated", key.kid);
+                if let Some(when) = self.did_not_hold(*gateway, key, activated) {
+                    let unseen = format!("gateway {gateway} did not hold {} {when}", key.kid);
                     seen.push((Some(*gateway), unseen));
                 }
             }
         }
         seen
+    }
+
+    /// When a gateway should have held a key that was activated at this moment, and did not.
+    fn did_not_hold(&self, gateway: usize, key: &Key, activated: Micros) -> Option<&'static str> {
+        let mut absences = self
+            .absences
+            .iter()
+            .filter(|(absence, _)| absence.gateway == gateway);
+        // What one process held, the next one does not.
+        let begun = absences.clone().map(|(absence, _)| absence.to);
+        let begun = begun.filter(|to| *to <= activated).max().unwrap_or_default();
+        let away = absences.find(|(absence, first)| (absence.from..*first).contains(&activated));
+        let (from, until) = away.map_or((begun, activated), |(absence, first)| (absence.to, *first));
+        let held = self.evidence.held.iter().filter(|held| held.gateway == gateway);
+        let held: Vec<i64> = held
+            .filter(|held| (from..until).contains(&held.at))
+            .map(|held| held.seq)
+            .collect();
+        let is_silent = until == Micros::MAX || (away.is_none() && held.is_empty());
+        let knew = held
+            .iter()
+            .any(|seq| key.published_seq.is_some_and(|published| *seq >= published));
+        match (is_silent || knew, away) {
+            (true, _) => None,
+            (false, None) => Some("when it was activated"),
+            (false, Some(_)) => Some("when it came back and answered"),
+        }
     }
 
     /// INV-6: a dump gives away no key that has stopped signing longer ago than the rollback window; it does give away the
@@ -312,6 +341,17 @@ impl<'a> Case<'a> {
         }
         seen
     }
+}
+
+/// When the first answer came of a gateway that was started again.
+fn first_answer(evidence: &Evidence, absence: &Absence) -> Micros {
+    let answered = evidence.requests.iter().filter(|request| {
+        request.gateway == absence.gateway && request.sent >= absence.to && request.status != 0
+    });
+    answered
+        .map(|request| request.received)
+        .min()
+        .unwrap_or(Micros::MAX)
 }
 
 /// When a key stopped signing.

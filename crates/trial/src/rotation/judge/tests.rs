@@ -1,7 +1,7 @@
 //! Each invariant with what just keeps it and what just breaks it.
 
 use super::*;
-use crate::rotation::evidence::{CutOff, Dump, Held, Snapshot, Terms};
+use crate::rotation::evidence::{Absence, CutOff, Dump, Held, Snapshot, Terms};
 
 /// The moment this second begins.
 const fn at(second: i64) -> Micros {
@@ -77,6 +77,7 @@ fn good() -> Evidence {
         ],
         log_ins: Vec::new(),
         cut_off: Vec::new(),
+        absences: Vec::new(),
         ended_sessions: Vec::new(),
         snapshots: vec![Snapshot {
             ring: "access".to_owned(),
@@ -265,6 +266,52 @@ fn inv_5_every_gateway_holds_a_key_before_it_is_activated() {
         run.keys.iter_mut().for_each(|key| key.ring = "audit".to_owned());
     };
     assert!(broken(other_ring).is_empty(), "gateways verify nothing of it");
+}
+
+#[test]
+fn inv_5_a_gateway_that_was_dead_holds_a_key_before_it_answers() {
+    // Dead when `new` takes over at 200, and started again at 207: it answers the request of 210.
+    let dead = |from: i64, held: &'static [(i64, i64)]| {
+        broken(move |run| {
+            run.absences.push(Absence {
+                gateway: 0,
+                from: at(from),
+                to: at(207),
+            });
+            let held = held.iter().map(|(seq, second)| Held {
+                gateway: 0,
+                seq: *seq,
+                at: at(*second),
+            });
+            run.held = held.collect();
+        })
+    };
+    assert!(dead(195, &[(1, 50), (1, 208), (2, 210)]).is_empty());
+    assert_eq!(
+        dead(195, &[(1, 50), (1, 208), (2, 211)]),
+        ["INV-5"],
+        "it answered before"
+    );
+    assert_eq!(
+        dead(195, &[(1, 50), (2, 194), (1, 208)]),
+        ["INV-5"],
+        "the process before knew"
+    );
+    assert_eq!(
+        dead(201, &[(1, 50), (1, 208)]),
+        ["INV-5"],
+        "it lived when the key was activated"
+    );
+    let silent = broken(|run| {
+        run.held.truncate(1);
+        run.requests.clear();
+        run.absences.push(Absence {
+            gateway: 0,
+            from: at(195),
+            to: at(207),
+        });
+    });
+    assert!(silent.is_empty(), "it has answered nothing since");
 }
 
 #[test]

@@ -156,7 +156,39 @@ BEGIN
     RETURN true;
 END $$;
 
+-- Trusts no device of a user any more. Gives how many were trusted.
+CREATE FUNCTION core.distrust_devices(p_user uuid, p_outcome text, p_request_id text)
+RETURNS bigint LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    v_tenant bigint;
+    v_device uuid;
+    v_count bigint := 0;
+BEGIN
+    -- The user first, as in trust_device: one that is being trusted now is trusted before or after, never past this.
+    SELECT u.tenant_id INTO v_tenant FROM core.user u WHERE u.user_id = p_user FOR NO KEY UPDATE;
+    FOR v_device IN DELETE FROM core.trusted_device d WHERE d.user_id = p_user RETURNING d.device_id LOOP
+        PERFORM core.record_audit(v_tenant, p_user, NULL, 'device.distrusted', v_device, p_outcome, p_request_id);
+        v_count := v_count + 1;
+    END LOOP;
+    RETURN v_count;
+END $$;
+
+-- Uses up the ticket of a mail that unlocks. No row: it is not good, or the address is another's by now.
+CREATE FUNCTION core.use_unlock_ticket(p_token_hash bytea)
+RETURNS TABLE (user_id uuid, email text)
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+    v_ticket record;
+BEGIN
+    SELECT t.user_id, t.email INTO v_ticket FROM core.use_ticket('unlock', p_token_hash) t;
+    IF NOT FOUND THEN RETURN; END IF;
+    RETURN QUERY SELECT u.user_id, u.email FROM core.user u
+      WHERE u.user_id = v_ticket.user_id AND u.email = v_ticket.email AND u.status <> 'disabled';
+END $$;
+
 REVOKE ALL ON FUNCTION core.gate_time, core.gate_time_ms, core.gate_peek, core.gate_hold, core.gate_keep, core.purge_gate,
-    core.record_gate_event, core.is_device_trusted, core.trust_device, core.distrust_device FROM PUBLIC;
+    core.record_gate_event, core.is_device_trusted, core.trust_device, core.distrust_device, core.distrust_devices,
+    core.use_unlock_ticket FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION core.gate_peek, core.gate_hold, core.gate_keep, core.purge_gate, core.record_gate_event,
-    core.is_device_trusted, core.trust_device, core.distrust_device TO portico_core;
+    core.is_device_trusted, core.trust_device, core.distrust_device, core.distrust_devices, core.use_unlock_ticket TO portico_core;

@@ -1,0 +1,51 @@
+//! A person's sessions: each log-in, on which device, and how to end it (IDN-10).
+//!
+//! The core refuses an ended session at once, gateways within a second.
+
+mod end;
+mod list;
+mod name;
+mod opened_from;
+mod store;
+#[cfg(test)]
+mod tests;
+
+pub(super) use self::opened_from::OpenedFrom;
+
+use problem::ProblemType;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+use uuid::Uuid;
+
+use crate::documentation::problems;
+use crate::ids::SessionId;
+use crate::state::AppState;
+
+/// The caller has no such session, or it is over.
+const SESSION_NOT_FOUND: ProblemType = ProblemType::new("session-not-found", 404, "There is no such session");
+
+problems! {
+    /// What an operation on one session may be refused with.
+    SessionErrors: SESSION_NOT_FOUND;
+}
+
+/// The routes of this slice.
+pub(super) fn routes() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new()
+        .routes(routes!(list::list_sessions, end::end_sessions))
+        .routes(routes!(name::name_session, end::end_session))
+}
+
+/// Tells gateways of sessions that have ended, in the transaction that ends them.
+pub(super) async fn tell_gateways(
+    state: &AppState,
+    tx: &mut sqlx::PgConnection,
+    ended: impl IntoIterator<Item = Uuid>,
+) -> sqlx::Result<()> {
+    let terms = &state.identity.terms;
+    let names: Vec<String> = ended
+        .into_iter()
+        .map(|session| SessionId::from_uuid(session).to_string())
+        .collect();
+    super::store::revoke_ended_sessions(tx, &terms.issuer, &names, terms.lifetime_s).await
+}
