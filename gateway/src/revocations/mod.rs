@@ -115,7 +115,9 @@ impl Revocations {
 
     /// For how many seconds clients with this address may not sign in; `None` when they may.
     pub(crate) fn blocks_sign_in(&self, client: IpAddr, now_unix: i64) -> Option<u64> {
-        self.denied.load().sign_in(client, now_unix)
+        let ends =
+            [&self.blocks, &self.revocations].map(|list| list.load().as_ref()?.sign_in(client, now_unix));
+        ends.into_iter().flatten().max()
     }
 
     /// Tells of every other list.

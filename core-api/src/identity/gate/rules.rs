@@ -4,7 +4,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use lockout::Rules;
 use policy::{Plan, SourceFile};
 use service_runtime::settings::Environment;
 use service_runtime::shutdown::Shutdown;

@@ -8,7 +8,6 @@ use serde_json::{Value, json};
 use service_runtime::clock::Clock;
 use service_runtime::shutdown::Shutdown;
 
-use super::unlock::UnlockedBy;
 use super::*;
 use crate::state::AppState;
 use crate::tests::bank::{Answer, Customer, PASSWORD, TestBank, settings};
@@ -354,57 +353,128 @@ async fn l13_failures_are_forgotten_when_no_other_comes_for_a_while() {
         .assert_status(200);
 }
 
-/// Operations that verify a password, each with a body in which it is wrong.
-fn verifying(operation: &str, name: &str) -> Option<Value> {
-    match operation {
-        "login" => Some(json!({"email": name, "password": WRONG})),
-        _ => None,
-    }
+/// Operations that verify a password, each with a body that has this one, and the status that says it is wrong.
+fn verifying(operation: &str, name: &str, password: &str) -> Option<(Value, u16)> {
+    let (body, wrong) = match operation {
+        "login" => (json!({"email": name, "password": password}), 401),
+        "change_password" => (
+            json!({"current_password": password, "new_password": "a quartz lagoon at noon"}),
+            403,
+        ),
+        "change_email" => (json!({"email": format!("new.{name}"), "password": password}), 403),
+        _ => return None,
+    };
+    Some((body, wrong))
 }
 
 /// Operations of `identity` that verify no password, and why a guesser gains nothing there.
-const NOTHING_TO_GUESS: [(&str, &str); 6] = [
+const NOTHING_TO_GUESS: [(&str, &str); 17] = [
     ("register", "sets a password, and compares it with none"),
     ("refresh", "takes 256 random bits; uses them up"),
+    ("verify_email", "takes 256 random bits; uses them up"),
+    ("reset_password", "takes 256 random bits; sets a password"),
+    ("keep_email", "takes 256 random bits; uses them up"),
+    ("unlock", "takes 256 random bits; uses them up"),
+    ("resend_verification", "sends a mail"),
+    ("forgot_password", "sends a mail"),
+    ("send_unlock", "sends a mail"),
     ("logout", "needs a token"),
     ("show_me", "needs a token"),
     ("list_devices", "needs a token"),
     ("remove_device", "needs a token"),
+    ("list_sessions", "needs a token"),
+    ("name_session", "needs a token"),
+    ("end_session", "needs a token"),
+    ("end_sessions", "needs a token"),
 ];
+
+/// Every operation of the document: its path, its method, and what is said of it.
+fn operations(document: &Value) -> Vec<(&str, &str, &Value)> {
+    let paths = document["paths"].as_object().unwrap().iter();
+    let of_path = paths.flat_map(|(path, item)| {
+        let methods = item.as_object().unwrap().iter();
+        methods.map(move |(method, operation)| (path.as_str(), method.as_str(), operation))
+    });
+    of_path.collect()
+}
 
 #[tokio::test]
 async fn l15_every_operation_that_verifies_a_password_passes_the_gate() {
     let bank = TestBank::new().await;
     let document = serde_json::to_value(crate::openapi()).unwrap();
     let mut found = BTreeSet::new();
-    for (path, item) in document["paths"].as_object().unwrap() {
-        for (method, operation) in item.as_object().unwrap() {
-            if operation["tags"] != json!(["identity"]) {
-                assert!(
-                    !operation.to_string().contains("password"),
-                    "{path} is not tagged"
-                );
-                continue;
-            }
-            let id = operation["operationId"].as_str().unwrap();
-            found.insert(id.to_owned());
-            if NOTHING_TO_GUESS.iter().any(|(known, _)| *known == id) {
-                continue;
-            }
-            let name = format!("{id}@example.com");
-            bank.register(&name).await;
-            let body = verifying(id, &name).unwrap_or_else(|| panic!("does {id} pass the gate?"));
-            let method: Method = method.to_uppercase().parse().unwrap();
-            for _ in 0..5 {
-                let answer = bank.call(method.clone(), path).json(&body).send().await;
-                assert_eq!(answer.status, 401, "{id}: {}", answer.json);
-            }
-            assert_too_many(&bank.call(method, path).json(&body).send().await);
+    for (path, method, operation) in operations(&document) {
+        if operation["tags"] != json!(["identity"]) {
+            assert!(
+                !operation.to_string().contains("password"),
+                "{path} is not tagged"
+            );
+            continue;
         }
+        let id = operation["operationId"].as_str().unwrap();
+        found.insert(id);
+        if NOTHING_TO_GUESS.iter().any(|(known, _)| *known == id) {
+            continue;
+        }
+        let customer = bank.customer(id).await;
+        let name = &customer.email;
+        let method: Method = method.to_uppercase().parse().unwrap();
+        let attempt = async |number: usize, password: &str| {
+            let (body, wrong) =
+                verifying(id, name, password).unwrap_or_else(|| panic!("does {id} pass the gate?"));
+            let call = bank.call(method.clone(), path).by(&customer).json(&body);
+            let address = format!("10.0.{}.{number}", found.len());
+            (call.header("x-forwarded-for", &address).send().await, wrong)
+        };
+        for number in 0..5 {
+            let (answer, wrong) = attempt(number, WRONG).await;
+            assert_eq!(answer.status, wrong, "{id}: {}", answer.json);
+        }
+        assert_too_many(&attempt(5, PASSWORD).await.0);
+        // What is counted there is counted everywhere.
+        assert_too_many(&login_elsewhere(&bank, 9, name, PASSWORD).await);
     }
     for (known, _) in NOTHING_TO_GUESS {
         assert!(found.contains(known), "{known} is no operation any more");
     }
+}
+
+#[tokio::test]
+async fn a_right_password_of_a_change_forgets_the_failures_before() {
+    let bank = TestBank::new().await;
+    let alice = bank.customer("alice").await;
+    fail_elsewhere(&bank, 4, &alice.email).await;
+    let new = "a quartz lagoon at noon";
+    let change = json!({"current_password": PASSWORD, "new_password": new});
+    let changed = bank.post("/api/v1/me/password").by(&alice).json(&change);
+    changed.send().await.assert_status(204);
+    fail_elsewhere(&bank, 4, &alice.email).await;
+    login_elsewhere(&bank, 9, &alice.email, new)
+        .await
+        .assert_status(200);
+}
+
+#[tokio::test]
+async fn a_device_that_is_known_is_hashed_for_before_everybody_else() {
+    let bank = TestBank::new().await;
+    bank.register("alice@example.com").await;
+    let cookie = device_cookie(&bank.login("alice@example.com", PASSWORD).await);
+    let (_, state) = process(&bank);
+    let priority = |cookie: &str, name: &str| {
+        let request = http::Request::builder()
+            .header("cookie", cookie)
+            .body(())
+            .unwrap();
+        let visitor = Visitor::new(&request.into_parts().0, name);
+        state.identity.gate.priority(&visitor)
+    };
+    assert_eq!(priority(&cookie, "Alice@example.com"), Priority::Trusted);
+    assert_eq!(priority(&cookie, "bob@example.com"), Priority::LogIn);
+    assert_eq!(priority("a=b", "alice@example.com"), Priority::LogIn);
+    assert_eq!(
+        priority(&format!("{cookie}x"), "alice@example.com"),
+        Priority::LogIn
+    );
 }
 
 #[tokio::test]
@@ -481,9 +551,7 @@ async fn an_operator_unlocks_a_name_and_the_trail_says_so() {
     let (_, state) = process(&bank);
     let unlock = async |name: &str| {
         let gate = &state.identity.gate;
-        gate.unlock(&state.db, name, UnlockedBy::Operator, "cli")
-            .await
-            .unwrap()
+        gate.unlock(&state.db, name, "cli").await.unwrap()
     };
     assert!(unlock("Alice@example.com").await);
     assert!(!unlock("nobody@example.com").await);
