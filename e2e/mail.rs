@@ -74,6 +74,13 @@ async fn a_core_that_is_killed_while_it_sends_loses_no_mail_and_sends_no_second_
     until(async || server.recipients().len() == 2 && server.mails().len() == 1).await;
     system.kill_and_await(Service::CoreApi).await.unwrap();
 
+    // The gateway asks the new one before it sends anybody there.
+    until(async || {
+        let document = door.get("/openapi.json").await;
+        document.is_ok_and(|answer| answer.status == 200)
+    })
+    .await;
+
     // Nobody touches them while the leases last, which the new process does not know to be a dead one's.
     register(&door, "eve@customers.example").await;
     until(async || server.mails().len() == 2).await;

@@ -142,6 +142,11 @@ async fn prove_one(claim: Claim, ground: &Ground) -> anyhow::Result<ClaimResult>
             "not shown to be red"
         }
     )?;
+    if status == Status::ControlImpossible {
+        for failure in &control.failures {
+            writeln!(screen, "        - {failure}")?;
+        }
+    }
     Ok(ClaimResult {
         id: claim.id(),
         statement: claim.statement(),

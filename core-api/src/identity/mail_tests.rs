@@ -303,8 +303,7 @@ async fn who_has_an_account_is_told_by_mail_and_the_answer_tells_nobody() {
 async fn the_password_that_becomes_good_is_the_one_of_the_registration_whose_mail_is_answered() {
     let office = Office::open().await;
     // Somebody registers with an address that is not his; its owner does so later.
-    let body =
-        json!({"email": "alice@example.com", "full_name": "Mallory", "password": "the password of mallory"});
+    let body = json!({"email": "alice@example.com", "full_name": "Mallory", "password": "a quartz lagoon at midnight"});
     office.post("register", &body).await.assert_status(202);
     let first = token_in(&office.newest("alice@example.com").await);
     office.bank.register("alice@example.com").await.assert_status(202);
@@ -313,7 +312,7 @@ async fn the_password_that_becomes_good_is_the_one_of_the_registration_whose_mai
     office.verify(&second).await.assert_status(204);
     let refused = office
         .bank
-        .login("alice@example.com", "the password of mallory")
+        .login("alice@example.com", "a quartz lagoon at midnight")
         .await;
     refused.assert_problem(401, "invalid-credentials");
     office
@@ -389,6 +388,46 @@ async fn a_new_password_ends_every_session_is_told_to_the_owner_and_can_be_set_o
         .assert_status(200);
     let told = office.newest(&alice.email).await;
     assert!(told.contains("Subject: Your password was changed"), "{told}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_password_that_is_changed_is_told_to_its_owner_and_forgets_what_waits_for_a_mailbox() {
+    let office = Office::open().await;
+    let alice = office.customer("alice").await;
+    // A thief who knows the password wants the account at his address.
+    let thief = "mallory@example.com";
+    office.change(&alice, thief, PASSWORD).await.assert_status(202);
+    let change = token_in(&office.newest(thief).await);
+    let keep = token_in(&office.newest(&alice.email).await);
+    office
+        .post("password/forgot", &json!({"email": alice.email}))
+        .await
+        .assert_status(202);
+    let reset = token_in(&office.newest(&alice.email).await);
+    office
+        .bank
+        .post("/api/v1/me/password")
+        .by(&alice)
+        .json(&json!({"current_password": PASSWORD, "new_password": NEW_PASSWORD}))
+        .send()
+        .await
+        .assert_status(204);
+    let told = office.newest(&alice.email).await;
+    assert!(told.contains("Subject: Your password was changed"), "{told}");
+    office.verify(&change).await.assert_problem(403, "invalid-ticket");
+    office
+        .post(
+            "password/reset",
+            &json!({"token": reset, "password": "another lagoon of quartz"}),
+        )
+        .await
+        .assert_problem(403, "invalid-ticket");
+    assert_eq!(office.me(&alice).await.json["email"], alice.email);
+    // The notice of the change is still good: it ends every session, whoever has it.
+    office
+        .post("email/keep", &json!({"token": keep}))
+        .await
+        .assert_status(204);
 }
 
 #[tokio::test(flavor = "multi_thread")]
