@@ -105,7 +105,7 @@ async fn l1_l2_five_failures_then_429_also_for_the_right_password_which_is_not_l
     fail_elsewhere(&bank, 5, "alice@example.com").await;
     for (number, password) in [(6, WRONG), (7, PASSWORD)] {
         let answer = login_elsewhere(&bank, number, " Alice@Example.COM", password).await;
-        assert!((895..=900).contains(&assert_too_many(&answer)));
+        assert!((840..=900).contains(&assert_too_many(&answer)));
     }
     assert_eq!(verified(&bank).await, 5);
     let trail = "SELECT action || ' ' || outcome FROM core.audit_event
@@ -213,7 +213,7 @@ async fn l7_an_address_that_tries_a_hundred_names_is_blocked_and_locks_nobody() 
         .await
         .assert_status(200);
     let blocked = login_from(&bank, "203.0.113.7", &name(0), PASSWORD).await;
-    assert!((595..=600).contains(&assert_too_many(&blocked)));
+    assert!((540..=600).contains(&assert_too_many(&blocked)));
     // Gateways are told.
     let told = "SELECT network::text || ' ' || scope || ' ' || author FROM control.block
                  WHERE until BETWEEN now() + interval '9 min' AND now() + interval '11 min'";
