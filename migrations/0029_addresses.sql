@@ -7,6 +7,7 @@ ALTER TABLE core.user
     ADD COLUMN email_verified_at timestamptz,
     -- Counts changes of the password; a hash that is renewed is the same password.
     ADD COLUMN password_version int NOT NULL DEFAULT 1,
+    ADD COLUMN password_changed_at timestamptz,
     ADD COLUMN language text CONSTRAINT user_language_form CHECK (language ~ '^[a-z]{2}$');
 -- Whoever was made active before there was mail is believed.
 UPDATE core.user SET email_verified_at = created_at WHERE status <> 'pending';
@@ -72,25 +73,33 @@ END $$;
 
 -- When a mail with a ticket for an address is about to be sent: who it is for, or no row when there is nobody to send it to
 -- any more, or its own ticket was used: a copy of it. `is_known`: the address is verified already, so there is no ticket to
--- verify it.
+-- verify it. `is_contested`: several have registered with it, so whoever reads the mailbox sets the password, with a ticket for
+-- that: of a mail that belongs to no registration of its own (p_is_resent).
 CREATE FUNCTION core.ticket_by_mail(
-    p_email text, p_kind text, p_token_hash bytea, p_requested_at timestamptz, p_for_s int)
-RETURNS TABLE (full_name text, language text, is_known boolean)
+    p_email text, p_kind text, p_is_resent boolean, p_token_hash bytea, p_requested_at timestamptz, p_for_s int)
+RETURNS TABLE (full_name text, language text, is_known boolean, is_contested boolean)
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 DECLARE
     v_user core.user;
+    v_is_contested boolean;
 BEGIN
     SELECT u.* INTO v_user FROM core.user u WHERE u.email = p_email AND u.status <> 'disabled' FOR NO KEY UPDATE;
     -- After a day nobody waits for it, and whether its ticket was used is not known any more.
+    -- Nor is a password set anew by what was asked for before it changed.
     IF NOT FOUND OR p_requested_at < clock_timestamp() - interval '1 day'
+       OR (p_kind = 'reset_password' AND p_requested_at < v_user.password_changed_at)
        OR EXISTS (SELECT FROM core.ticket t WHERE t.token_hash = p_token_hash AND t.consumed_at IS NOT NULL) THEN
         RETURN;
     END IF;
     IF p_kind = 'verify_email' AND v_user.email_verified_at IS NOT NULL THEN
-        RETURN QUERY SELECT v_user.full_name, v_user.language, true;
-    ELSIF core.give_ticket(v_user.user_id, p_kind, p_email, p_token_hash, p_requested_at, p_for_s) THEN
-        RETURN QUERY SELECT v_user.full_name, v_user.language, false;
+        RETURN QUERY SELECT v_user.full_name, v_user.language, true, false;
+        RETURN;
+    END IF;
+    v_is_contested := p_is_resent AND v_user.status = 'pending' AND v_user.password_version > 1;
+    IF core.give_ticket(v_user.user_id, CASE WHEN v_is_contested THEN 'reset_password' ELSE p_kind END, p_email, p_token_hash,
+                        p_requested_at, p_for_s) THEN
+        RETURN QUERY SELECT v_user.full_name, v_user.language, false, v_is_contested;
     END IF;
 END $$;
 
@@ -118,7 +127,8 @@ END $$;
 -- Registers a user with the tenant `default`, whose mail is in the queue of the same transaction. A verified or active
 -- address changes nothing. A registration that was never verified gives way to the newest one, and its ticket with it: the
 -- password that becomes good is the one of the registration whose mail is answered. Without a mail (p_is_queued false, the
--- address has had too many) nothing happens. The caller answers the same every time.
+-- address has had too many) nobody's registration can be verified until another mail is sent. The caller answers the same every
+-- time.
 CREATE FUNCTION core.register_applicant(
     p_user uuid, p_email text, p_full_name text, p_password_hash text, p_active boolean, p_created_at timestamptz,
     p_language text, p_token_hash bytea, p_for_s int, p_is_queued boolean, p_request_id text)
@@ -133,6 +143,12 @@ BEGIN
     SELECT u.* INTO v_known FROM core.user u WHERE u.email = p_email FOR NO KEY UPDATE;
     IF NOT p_is_queued THEN
         v_outcome := 'limited';
+        IF v_known.status = 'pending' AND v_known.email_verified_at IS NULL THEN
+            -- Of two who want the address nobody knows whose mail would be answered.
+            UPDATE core.user u SET password_version = u.password_version + 1 WHERE u.user_id = v_known.user_id;
+            UPDATE core.ticket t SET consumed_at = clock_timestamp()
+             WHERE t.user_id = v_known.user_id AND t.kind = 'verify_email' AND t.consumed_at IS NULL;
+        END IF;
     ELSIF v_known.status = 'pending' AND v_known.email_verified_at IS NULL THEN
         UPDATE core.user u
            SET full_name = p_full_name, password_hash = p_password_hash, password_version = u.password_version + 1,
@@ -217,7 +233,7 @@ BEGIN
     SELECT t.user_id, t.email INTO v_ticket FROM core.use_ticket('reset_password', p_token_hash) t;
     IF NOT FOUND THEN RETURN; END IF;
     UPDATE core.user u
-       SET password_hash = p_password_hash, password_version = u.password_version + 1,
+       SET password_hash = p_password_hash, password_version = u.password_version + 1, password_changed_at = clock_timestamp(),
            email_verified_at = coalesce(u.email_verified_at, clock_timestamp()), status = 'active'
      WHERE u.user_id = v_ticket.user_id AND u.email = v_ticket.email AND u.status <> 'disabled'
     RETURNING u.tenant_id INTO v_tenant;
@@ -231,19 +247,24 @@ BEGIN
     RETURN QUERY SELECT v_ticket.user_id, v_ticket.email, v_ended;
 END $$;
 
--- Notes that the user of this transaction's session wants another address: a ticket for the new mailbox to agree, one for
--- the old mailbox to stop it, before and after. Gives the old address.
+-- Notes that the user of this transaction's session, whose password has this version, wants another address: a ticket for the
+-- new mailbox to agree, one for the old mailbox to stop it, before and after. Gives the old address; NULL when the session is
+-- over, or the password has changed.
 CREATE FUNCTION core.request_email_change(
-    p_session uuid, p_user uuid, p_tenant uuid, p_email text, p_change_hash bytea, p_change_s int, p_keep_hash bytea, p_keep_s int,
-    p_request_id text)
+    p_session uuid, p_user uuid, p_tenant uuid, p_version int, p_email text, p_change_hash bytea, p_change_s int,
+    p_keep_hash bytea, p_keep_s int, p_request_id text)
 RETURNS text LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    v_tenant bigint := core.live_session_tenant(p_session, p_user, p_tenant);
+    v_tenant bigint;
     v_now timestamptz := clock_timestamp();
     v_old text;
 BEGIN
+    -- The user first: whoever changes the password holds him, and ends this session or the right of this request.
+    SELECT u.email INTO v_old FROM core.user u
+     WHERE u.user_id = p_user AND u.password_version = p_version FOR NO KEY UPDATE;
+    IF NOT FOUND THEN RETURN NULL; END IF;
+    v_tenant := core.live_session_tenant(p_session, p_user, p_tenant);
     IF v_tenant IS NULL THEN RETURN NULL; END IF;
-    SELECT u.email INTO STRICT v_old FROM core.user u WHERE u.user_id = p_user FOR NO KEY UPDATE;
     DELETE FROM core.ticket t WHERE t.user_id = p_user AND t.kind = 'change_email';
     PERFORM core.give_ticket(p_user, 'change_email', p_email, p_change_hash, v_now, p_change_s),
             core.give_ticket(p_user, 'keep_email', v_old, p_keep_hash, v_now, p_keep_s),
@@ -251,15 +272,17 @@ BEGIN
     RETURN v_old;
 END $$;
 
--- The old mailbox says no: its address is the user's again, every session ends, and no other ticket of the user is good.
--- No row: the ticket is not good.
-CREATE FUNCTION core.keep_email(p_token_hash bytea, p_request_id text)
+-- The old mailbox says no: its address is the user's again, every session ends, and so does the password, which whoever asked
+-- for the change knew: p_nobody is the hash of one that nobody knows. No other ticket of the user is good, but those of
+-- mailboxes that were his before this one: a thief's own mailbox takes nothing from them. No row: the ticket is not good.
+CREATE FUNCTION core.keep_email(p_token_hash bytea, p_nobody text, p_request_id text)
 RETURNS TABLE (user_id uuid, email text, ended uuid[])
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 DECLARE
     v_ticket record;
     v_tenant bigint;
+    v_asked_at timestamptz;
     v_ended uuid[];
 BEGIN
     SELECT t.user_id, t.email INTO v_ticket FROM core.use_ticket('keep_email', p_token_hash) t;
@@ -268,8 +291,13 @@ BEGIN
     -- Before the address: a session that is refreshed looks at its user, which a change of the key would keep it from.
     SELECT coalesce(array_agg(e.session_id) FILTER (WHERE e.has_tokens), '{}') INTO v_ended
       FROM core.end_sessions(v_ticket.user_id, NULL, NULL, 'email_kept', 960, p_request_id) e; -- no access token lives for 16 minutes
-    UPDATE core.user u SET email = v_ticket.email WHERE u.user_id = v_ticket.user_id;
-    DELETE FROM core.ticket t WHERE t.user_id = v_ticket.user_id AND t.consumed_at IS NULL;
+    UPDATE core.user u
+       SET email = v_ticket.email, password_hash = p_nobody, password_version = u.password_version + 1,
+           password_changed_at = clock_timestamp()
+     WHERE u.user_id = v_ticket.user_id;
+    SELECT t.requested_at INTO STRICT v_asked_at FROM core.ticket t WHERE t.token_hash = p_token_hash;
+    DELETE FROM core.ticket t
+     WHERE t.user_id = v_ticket.user_id AND t.consumed_at IS NULL AND NOT (t.kind = 'keep_email' AND t.requested_at < v_asked_at);
     INSERT INTO core.outbox_event (tenant_id, kind, subject_id, payload)
     VALUES (v_tenant, 'user.email_kept', v_ticket.user_id, '{}');
     PERFORM core.record_audit(v_tenant, v_ticket.user_id, NULL, 'user.email_kept', v_ticket.user_id, 'done', p_request_id);

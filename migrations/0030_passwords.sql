@@ -18,7 +18,8 @@ $$;
 CREATE FUNCTION core.hold_password(p_user uuid, p_version int)
 RETURNS boolean LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-    PERFORM 1 FROM core.user u WHERE u.user_id = p_user AND u.password_version = p_version FOR SHARE;
+    -- Not shared: two log-ins that renew the hash would wait for each other.
+    PERFORM 1 FROM core.user u WHERE u.user_id = p_user AND u.password_version = p_version FOR NO KEY UPDATE;
     RETURN FOUND;
 END $$;
 
@@ -30,10 +31,10 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
      WHERE u.user_id = nullif(current_setting('app.user_id', true), '')::uuid
 $$;
 
--- Leaves the audit row of a change whose old password was wrong.
-CREATE FUNCTION core.refuse_password_change(p_session uuid, p_request_id text)
+-- Leaves the audit row of what asks for the password once more, when that was wrong.
+CREATE FUNCTION core.refuse_password(p_session uuid, p_action text, p_request_id text)
 RETURNS void LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-    SELECT core.record_audit(u.tenant_id, u.user_id, p_session, 'password.changed', u.user_id, 'wrong_password', p_request_id)
+    SELECT core.record_audit(u.tenant_id, u.user_id, p_session, p_action, u.user_id, 'wrong_password', p_request_id)
       FROM core.user u WHERE u.user_id = nullif(current_setting('app.user_id', true), '')::uuid
 $$;
 
@@ -64,7 +65,9 @@ BEGIN
         RETURN QUERY SELECT 'session_ended', v_ended;
         RETURN;
     END IF;
-    UPDATE core.user u SET password_hash = p_password_hash, password_version = p_version + 1 WHERE u.user_id = v_user;
+    UPDATE core.user u 
+       SET password_hash = p_password_hash, password_version = p_version + 1, password_changed_at = v_now
+     WHERE u.user_id = v_user;
     DELETE FROM core.ticket t WHERE t.user_id = v_user AND t.kind IN ('reset_password', 'change_email');
     SELECT coalesce(array_agg(e.session_id) FILTER (WHERE e.has_tokens), '{}') INTO v_ended
       FROM core.end_sessions(v_user, NULL, p_session, 'password_changed', p_used_s, p_request_id) e;
@@ -73,7 +76,7 @@ BEGIN
     RETURN QUERY SELECT 'done', v_ended;
 END $$;
 
-REVOKE ALL ON FUNCTION core.password_version, core.hold_password, core.own_password, core.refuse_password_change,
+REVOKE ALL ON FUNCTION core.password_version, core.hold_password, core.own_password, core.refuse_password,
     core.change_password FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION core.password_version, core.hold_password, core.own_password, core.refuse_password_change,
+GRANT EXECUTE ON FUNCTION core.password_version, core.hold_password, core.own_password, core.refuse_password,
     core.change_password TO portico_core;

@@ -1,4 +1,4 @@
-//! What a gateway fetches: statements by their digest, and the trust document in force.
+//! What a gateway fetches: statements and pages of lists by their digest, and the trust document in force.
 
 use axum::body::Bytes;
 use axum::extract::State;
@@ -14,8 +14,10 @@ use crate::state::AppState;
 
 /// The media type of an envelope.
 const ENVELOPE: &str = "application/vnd.dsse.envelope.v1+json";
+/// That of a page, which is a JSON array.
+const PAGE: &str = "application/json";
 
-/// Gives the exact bytes of a statement. They never change: the digest is their name. 404 when there are none.
+/// Gives the exact bytes of a statement or of a page of a list. They never change: the digest is their name. 404 when there are none.
 pub(super) async fn show_blob(
     State(state): State<AppState>,
     _: Member,
@@ -39,7 +41,7 @@ async fn blob(state: &AppState, digest: &str, headers: &HeaderMap) -> Result<Res
     let Ok(digest) = digest.parse::<Digest>() else {
         return Err(unknown);
     };
-    let envelope = envelopes::envelope(state, digest).await?.ok_or(unknown)?;
+    let envelope = envelopes::blob(state, digest).await?.ok_or(unknown)?;
     Ok(answer(
         envelope,
         digest,
@@ -72,8 +74,13 @@ fn answer(envelope: Bytes, digest: Digest, cache: &'static str, headers: &Header
     let mut response = if is_held {
         StatusCode::NOT_MODIFIED.into_response()
     } else {
+        let media_type = if envelope.starts_with(b"[") {
+            PAGE
+        } else {
+            ENVELOPE
+        };
         (
-            [(header::CONTENT_TYPE, HeaderValue::from_static(ENVELOPE))],
+            [(header::CONTENT_TYPE, HeaderValue::from_static(media_type))],
             envelope,
         )
             .into_response()

@@ -1,5 +1,4 @@
-//! The envelopes that gateways fetch now, in memory: a whole fleet asks for the same bytes at the same moment, and a full list has
-//! megabytes.
+//! The envelopes and pages that gateways fetch now, in memory: a whole fleet asks for the same bytes at the same moment.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -14,7 +13,7 @@ use crate::state::AppState;
 /// Most that is kept: one of the largest for each stream.
 const MOST_BYTES: usize = 4 * MAX_ENVELOPE_BYTES;
 
-/// Envelopes by their digests, the newest last.
+/// Envelopes and pages by their digests, the newest last.
 #[derive(Debug, Default)]
 pub(super) struct Envelopes {
     kept: Mutex<VecDeque<(Digest, Bytes)>>,
@@ -45,11 +44,11 @@ impl Envelopes {
     }
 }
 
-/// The exact bytes of a statement; none when there is no such.
+/// The exact bytes of a statement, or of a page of a list; none when there are no such.
 ///
 /// # Errors
 /// When the database does not answer.
-pub(super) async fn envelope(state: &AppState, digest: Digest) -> Result<Option<Bytes>, FleetError> {
+pub(super) async fn blob(state: &AppState, digest: Digest) -> Result<Option<Bytes>, FleetError> {
     let envelopes = &state.fleet.envelopes;
     if let Some(kept) = envelopes.get(digest) {
         return Ok(Some(kept));
@@ -59,9 +58,7 @@ pub(super) async fn envelope(state: &AppState, digest: Digest) -> Result<Option<
         return Ok(Some(kept));
     }
     let mut conn = state.db.acquire().await?;
-    let read = store::envelope(&mut conn, digest.as_bytes())
-        .await?
-        .map(Bytes::from);
+    let read = store::blob(&mut conn, digest.as_bytes()).await?.map(Bytes::from);
     if let Some(read) = &read {
         envelopes.keep(digest, read.clone());
     }

@@ -1,7 +1,7 @@
 //! `GET /internal/fleet/export`: what a gateway needs to begin while nobody can be asked.
 
 use axum::extract::State;
-use fleet::Exported;
+use fleet::{Digest, Envelope, Exported, StatedList, Statement, Stream};
 
 use super::error::FleetError;
 use super::store;
@@ -18,15 +18,35 @@ pub(super) async fn export(State(state): State<AppState>) -> Result<Json<Exporte
     }
     let mut conn = state.db.acquire().await?;
     let trust = store::trust(&mut conn).await?.ok_or_else(nothing)?;
-    let mut statements = Vec::new();
+    let (mut statements, mut pages) = (Vec::new(), Vec::new());
     for pointer in pointers {
-        let envelope = store::envelope(&mut conn, pointer.digest.as_bytes()).await?;
-        statements.push(text(envelope.ok_or_else(nothing)?)?);
+        let envelope = store::blob(&mut conn, pointer.digest.as_bytes()).await?;
+        let envelope = envelope.ok_or_else(nothing)?;
+        for digest in pages_of(&envelope)? {
+            let page = store::blob(&mut conn, digest.as_bytes()).await?;
+            pages.push(text(page.ok_or_else(nothing)?)?);
+        }
+        statements.push(text(envelope)?);
     }
     Ok(Json(Exported {
         trust: text(trust)?,
         statements,
+        pages,
     }))
+}
+
+/// The pages that a statement names.
+fn pages_of(envelope: &[u8]) -> Result<Vec<Digest>, FleetError> {
+    let inconsistent = |error: &dyn std::fmt::Display| FleetError::Inconsistent(error.to_string());
+    let envelope = Envelope::parse(envelope).map_err(|error| inconsistent(&error))?;
+    let statement: Statement =
+        serde_json::from_slice(&envelope.payload).map_err(|error| inconsistent(&error))?;
+    if !matches!(statement.stream, Stream::Revocations | Stream::Blocks) {
+        return Ok(Vec::new());
+    }
+    let list: StatedList =
+        serde_json::from_str(statement.content.get()).map_err(|error| inconsistent(&error))?;
+    Ok(list.pages.iter().map(|page| page.digest).collect())
 }
 
 fn text(envelope: Vec<u8>) -> Result<String, FleetError> {

@@ -50,6 +50,7 @@ pub(crate) async fn state_policy(
         stream: Stream::Policy,
         content,
         source_seq: 0,
+        features: Vec::new(),
         change_id: policy.change_id.to_owned(),
         author: policy.author.to_owned(),
         approvers: policy.approvers.to_vec(),

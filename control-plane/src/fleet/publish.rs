@@ -1,7 +1,9 @@
 //! Publication: what the database says is signed, and committed as exact bytes before anybody is told of it.
 
-use fleet::{Digest, Envelope, Signature, Statement, Stream, Target, Trust, Version, to_be_signed};
-use keyring::RingName;
+use fleet::{
+    Digest, Envelope, Page, Signature, StatedList, Statement, Stream, Target, Trust, Version, to_be_signed,
+};
+use keyring::{RevocationList, RingName};
 use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
 use sqlx::PgConnection;
@@ -71,12 +73,21 @@ async fn publish_if_due(
     if !is_due(&latest, source_seq, is_believed) {
         return Ok(true);
     }
-    let (content, source_seq) = content(&mut conn, stream).await?;
+    let Content {
+        content,
+        source_seq,
+        pages,
+    } = content(&mut conn, stream).await?;
     drop(conn);
+    let features = match pages.is_empty() {
+        true => Vec::new(),
+        false => vec![StatedList::FEATURE.to_owned()],
+    };
     let draft = Draft {
         stream,
         content,
         source_seq,
+        features,
         change_id: format!("{stream}-{source_seq}"),
         author: "control-plane".to_owned(),
         approvers: Vec::new(),
@@ -90,9 +101,11 @@ async fn publish_if_due(
             stated.keyid
         )));
     }
-    let mut conn = state.db.acquire().await?;
-    let is_first = store::insert_statement(&mut conn, &stated).await?;
+    let mut tx = state.db.begin().await?;
+    let is_first = store::insert_statement(&mut tx, &stated).await?;
     if is_first {
+        write_pages(&mut tx, &stated, &pages).await?;
+        tx.commit().await?;
         tracing::info!(
             stream = stream.as_str(),
             epoch = stated.epoch,
@@ -103,6 +116,28 @@ async fn publish_if_due(
         state.fleet.envelopes.keep(stated.digest, stated.envelope.into());
     }
     Ok(is_first)
+}
+
+/// Has the pages belong to the statement that names them; most of them are there already.
+async fn write_pages(
+    conn: &mut PgConnection,
+    statement: &NewStatement,
+    pages: &[Page],
+) -> Result<(), FleetError> {
+    if pages.is_empty() {
+        return Ok(());
+    }
+    let digests: Vec<Vec<u8>> = pages
+        .iter()
+        .map(|page| page.name.digest.as_bytes().to_vec())
+        .collect();
+    let held = store::carry_pages(conn, statement, &digests).await?;
+    for (page, digest) in pages.iter().zip(&digests) {
+        if !held.contains(digest) {
+            store::insert_page(conn, statement, digest, &page.bytes).await?;
+        }
+    }
+    Ok(())
 }
 
 /// Whether a stream needs another statement.
@@ -117,25 +152,42 @@ pub(super) fn is_due(latest: &Latest, source_seq: i64, is_believed: impl Fn(&str
         || !is_believed(&statement.keyid)
 }
 
-/// What a stream is to say, and the `seq` of its source.
-async fn content(conn: &mut PgConnection, stream: Stream) -> Result<(Box<RawValue>, i64), FleetError> {
+/// What a stream is to say.
+struct Content {
+    content: Box<RawValue>,
+    /// The `seq` of its source.
+    source_seq: i64,
+    /// What it names and does not say itself.
+    pages: Vec<Page>,
+}
+
+async fn content(conn: &mut PgConnection, stream: Stream) -> Result<Content, FleetError> {
     match stream {
-        Stream::Revocations => {
-            let list = denials::revocations(conn).await?;
-            Ok((raw(&list)?, low_bits(list.seq)))
-        }
-        Stream::Blocks => {
-            let list = denials::blocks(conn).await?;
-            Ok((raw(&list)?, low_bits(list.seq)))
-        }
+        Stream::Revocations => in_pages(denials::revocations(conn).await?),
+        Stream::Blocks => in_pages(denials::blocks(conn).await?),
         Stream::Keyset => {
             let set = signing_keys::key_set(conn)
                 .await
                 .map_err(|error| FleetError::Inconsistent(error.to_string()))?;
-            Ok((raw(&set)?, i64::try_from(set.seq).unwrap_or(i64::MAX)))
+            Ok(Content {
+                content: raw(&set)?,
+                source_seq: i64::try_from(set.seq).unwrap_or(i64::MAX),
+                pages: Vec::new(),
+            })
         }
         Stream::Policy => Err(FleetError::Inconsistent("a policy follows no table".to_owned())),
     }
+}
+
+fn in_pages(list: RevocationList) -> Result<Content, FleetError> {
+    let source_seq = low_bits(list.seq);
+    let (stated, pages) =
+        StatedList::paginate(list).map_err(|error| FleetError::Inconsistent(error.to_string()))?;
+    Ok(Content {
+        content: raw(&stated)?,
+        source_seq,
+        pages,
+    })
 }
 
 /// The `seq` of a list without the epoch in front of it.
@@ -153,6 +205,8 @@ pub(super) struct Draft {
     pub(super) content: Box<RawValue>,
     /// The `seq` of the ring or list whose content it is; 0 for a policy.
     pub(super) source_seq: i64,
+    /// What a gateway must be able to do beyond the first version.
+    pub(super) features: Vec<String>,
     pub(super) change_id: String,
     pub(super) author: String,
     pub(super) approvers: Vec<String>,
@@ -190,7 +244,7 @@ pub(super) async fn seal(
         },
         schema: Statement::SCHEMA,
         min_version: draft.min_version,
-        features: Vec::new(),
+        features: draft.features,
         change_id: draft.change_id.clone(),
         author: draft.author.clone(),
         approvers: draft.approvers.clone(),

@@ -295,11 +295,60 @@ pub(super) async fn assigned(conn: &mut PgConnection) -> sqlx::Result<Vec<NodeRo
     .await
 }
 
-/// The bytes of a statement.
-pub(super) async fn envelope(conn: &mut PgConnection, digest: &[u8]) -> sqlx::Result<Option<Vec<u8>>> {
-    sqlx::query_scalar!("SELECT envelope FROM control.statement WHERE digest = $1", digest)
-        .fetch_optional(conn)
-        .await
+/// The bytes of a statement, or of a page that one names.
+pub(super) async fn blob(conn: &mut PgConnection, digest: &[u8]) -> sqlx::Result<Option<Vec<u8>>> {
+    sqlx::query_scalar!(
+        r#"
+        SELECT envelope AS "bytes!" FROM control.statement WHERE digest = $1
+         UNION ALL
+        SELECT content FROM control.list_page WHERE digest = $1
+         LIMIT 1
+        "#,
+        digest
+    )
+    .fetch_optional(conn)
+    .await
+}
+
+/// Has the pages that are there already belong to another statement; their digests.
+pub(super) async fn carry_pages(
+    conn: &mut PgConnection,
+    statement: &NewStatement,
+    digests: &[Vec<u8>],
+) -> sqlx::Result<Vec<Vec<u8>>> {
+    sqlx::query_scalar!(
+        "UPDATE control.list_page SET epoch = $2, seq = $3 WHERE stream = $1 AND digest = ANY($4) RETURNING digest",
+        statement.stream,
+        statement.epoch,
+        statement.seq,
+        digests,
+    )
+    .fetch_all(conn)
+    .await
+}
+
+/// Writes a page down.
+pub(super) async fn insert_page(
+    conn: &mut PgConnection,
+    statement: &NewStatement,
+    digest: &[u8],
+    content: &[u8],
+) -> sqlx::Result<()> {
+    sqlx::query!(
+        r#"
+        INSERT INTO control.list_page (stream, digest, content, epoch, seq) VALUES ($1, $2, $3, $4, $5)
+        ON CONFLICT (digest, stream) DO UPDATE SET epoch = excluded.epoch, seq = excluded.seq
+         WHERE (list_page.epoch, list_page.seq) < (excluded.epoch, excluded.seq)
+        "#,
+        statement.stream,
+        digest,
+        content,
+        statement.epoch,
+        statement.seq,
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
 }
 
 /// Whether a stream stood at this position with this digest; none when that is so old that nobody knows.
@@ -653,14 +702,16 @@ pub(super) async fn raise_epoch(conn: &mut PgConnection) -> sqlx::Result<i64> {
     .await
 }
 
-/// Writes a statement down; false when its position was given already. Two control planes that state the same within one second
+/// Writes a statement down; false when its position was given already, or one behind it: whoever signed and then stood still
+/// says what is over, and would take pages away from the newest. Two control planes that state the same within one second
 /// write the same bytes, so whichever constraint is the first to see it must not be an error.
 pub(super) async fn insert_statement(conn: &mut PgConnection, new: &NewStatement) -> sqlx::Result<bool> {
     let done = sqlx::query!(
         r#"
         INSERT INTO control.statement
                (stream, epoch, seq, digest, source_seq, keyid, envelope, change_id, author, approvers, created_at, expires_at)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
+        SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12
+         WHERE NOT EXISTS (SELECT FROM control.statement newer WHERE newer.stream = $1 AND (newer.epoch, newer.seq) > ($2, $3))
         ON CONFLICT DO NOTHING
         "#,
         new.stream,

@@ -74,7 +74,8 @@ pub(super) async fn change_password(
     match gate.end(&state.db, pass, changed, is_right).await? {
         Change::WrongPassword => {
             let mut tx = caller.begin_read(&state.db).await?;
-            store::refuse_password_change(&mut tx, caller.session.uuid(), &caller.request_id)
+            let session = caller.session.uuid();
+            store::refuse_password(&mut tx, session, "password.changed", &caller.request_id)
                 .await
                 .map_err(database_problem)?;
             tx.commit().await.map_err(database_problem)?;

@@ -14,6 +14,7 @@ use super::error::{EmailChangeErrors, TicketErrors, WRONG_PASSWORD, hashing_busy
 use super::gate::Visitor;
 use super::hash_pool::Comparison;
 use super::hash_queue::Priority;
+use super::profile::Email;
 use super::sessions;
 use super::store::{self, EmailChange};
 use super::tickets::{self, Accepted, TicketMail, TicketUse};
@@ -53,7 +54,7 @@ pub(super) async fn change_email(
     parts: Parts,
     Json(request): Json<NewEmail>,
 ) -> Result<(StatusCode, Json<Accepted>), Problem> {
-    let email = tickets::address_of(&request.email)?;
+    let email = Email::parse(&request.email).ok_or_else(tickets::no_address)?;
     let turn = state
         .identity
         .passwords
@@ -74,20 +75,23 @@ pub(super) async fn change_email(
         .await;
     let is_right = |comparison: &Comparison| comparison.matches;
     if !gate.end(&state.db, pass, compared, is_right).await?.matches {
-        return Err(Problem::new(WRONG_PASSWORD));
+        return Err(wrong_password(&state, &caller).await?);
     }
     let user = caller.user.uuid();
-    let change =
-        TicketMail::new(&parts, Kind::EmailChange, email.as_str())?.about_address(user, email.as_str());
+    let change = TicketMail::new(&parts, Kind::EmailChange, email.as_str())
+        .ok_or_else(tickets::no_ticket)?
+        .about_address(user, email.as_str());
     let mut tx = state.db.begin().await.map_err(database_problem)?;
     // Without a mail to the new address nothing happens: the notice to the old one would warn of nothing.
     if state.post.enqueue(&mut tx, change.as_mail(), state.now()).await? {
-        let keep =
-            TicketMail::new(&parts, Kind::EmailChangeNotice, &old)?.about_address(user, email.as_str());
+        let keep = TicketMail::new(&parts, Kind::EmailChangeNotice, &old)
+            .ok_or_else(tickets::no_ticket)?
+            .about_address(user, email.as_str());
         let wanted = EmailChange {
             session_id: caller.session.uuid(),
             user_id: user,
             tenant_id: caller.tenant.uuid(),
+            password_version: owner.password_version,
             email: email.as_str(),
             change: change.as_ticket(),
             keep: keep.as_ticket(),
@@ -106,10 +110,21 @@ pub(super) async fn change_email(
     Ok(tickets::accepted())
 }
 
+/// Leaves a trace of a guess with a stolen token.
+async fn wrong_password(state: &AppState, caller: &Caller<AccountsWrite>) -> Result<Problem, Problem> {
+    let mut tx = caller.begin_read(&state.db).await?;
+    let (session, action) = (caller.session.uuid(), "user.email_change_requested");
+    store::refuse_password(&mut tx, session, action, &caller.request_id)
+        .await
+        .map_err(database_problem)?;
+    tx.commit().await.map_err(database_problem)?;
+    Ok(Problem::new(WRONG_PASSWORD))
+}
+
 /// Keep the e-mail address
 ///
 /// Uses the token of the notice that the old address got, once, within seven days. The user has that address again, every
-/// session ends, and a mail brings a token for a new password.
+/// session ends, the password is good no more, and a mail brings a token for a new one.
 #[utoipa::path(
     post, path = "/api/v1/auth/email/keep", tag = "identity", operation_id = "keep_email",
     request_body = TicketUse,
@@ -120,17 +135,17 @@ pub(super) async fn keep_email(
     parts: Parts,
     Json(ticket): Json<TicketUse>,
 ) -> Result<StatusCode, Problem> {
-    let hash = tickets::hash_of(&ticket.token)?;
+    let hash = tickets::hash_of(&ticket.token).ok_or_else(tickets::not_good)?;
     let mut tx = state.db.begin().await.map_err(database_problem)?;
-    let kept = store::keep_email(&mut *tx, &hash, &caller::request_id(&parts))
+    let nobody = state.identity.passwords.nobody();
+    let kept = store::keep_email(&mut *tx, &hash, nobody, &caller::request_id(&parts))
         .await
         .map_err(database_problem)?
         .ok_or_else(tickets::not_good)?;
     sessions::tell_gateways(&state, &mut tx, kept.ended)
         .await
         .map_err(database_problem)?;
-    // Whoever asked for the change knew the password.
-    let mail = TicketMail::new(&parts, Kind::PasswordReset, &kept.email)?;
+    let mail = TicketMail::new(&parts, Kind::PasswordEnded, &kept.email).ok_or_else(tickets::no_ticket)?;
     state.post.enqueue(&mut tx, mail.as_mail(), state.now()).await?;
     tx.commit().await.map_err(database_problem)?;
     state.post.wake();

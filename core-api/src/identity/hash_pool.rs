@@ -119,6 +119,11 @@ impl HashPool {
         Ok((pool, worker))
     }
 
+    /// The hash of a password that nobody knows.
+    pub(super) fn nobody(&self) -> &str {
+        &self.nobody
+    }
+
     /// Takes a place, before anything else is done for a request.
     pub(super) fn take(&self, priority: Priority, network: ClientNetwork) -> Result<Turn, PoolError> {
         let seat = self.open.0.take(priority, network).map_err(|shed| {

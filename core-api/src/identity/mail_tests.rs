@@ -499,6 +499,11 @@ async fn an_address_changes_when_the_new_mailbox_agrees() {
         .change(&alice, new, "not the password")
         .await
         .assert_problem(403, "wrong-password");
+    let guesses = "SELECT action || ' ' || outcome FROM core.audit_event WHERE outcome = 'wrong_password'";
+    assert_eq!(
+        store::texts(&office.bank.owner, guesses).await,
+        ["user.email_change_requested wrong_password"]
+    );
     office
         .change(&alice, "nonsense", PASSWORD)
         .await
@@ -577,6 +582,141 @@ async fn the_old_mailbox_takes_its_address_back_before_and_after_the_change_and_
         let addresses = "SELECT email FROM core.user";
         assert_eq!(store::texts(&office.bank.owner, addresses).await, [thief.email]);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mailbox_that_was_the_owners_earlier_outranks_that_of_a_thief() {
+    let office = Office::open().await;
+    let thief = office.customer("alice").await;
+    let (first, second) = ("mallory@example.com", "mallory2@example.com");
+    office.change(&thief, first, PASSWORD).await.assert_status(202);
+    let keep = token_in(&office.newest(&thief.email).await);
+    office
+        .verify(&token_in(&office.newest(first).await))
+        .await
+        .assert_status(204);
+    // His own mailbox stops a second change, which takes nothing from the owner.
+    office.change(&thief, second, PASSWORD).await.assert_status(202);
+    let his = token_in(&office.newest(first).await);
+    office
+        .post("email/keep", &json!({"token": his}))
+        .await
+        .assert_status(204);
+    office
+        .post("email/keep", &json!({"token": keep}))
+        .await
+        .assert_status(204);
+    let addresses = "SELECT email FROM core.user";
+    assert_eq!(store::texts(&office.bank.owner, addresses).await, [thief.email]);
+    // What was sent to his mailbox sets no password any more.
+    let lost = token_in(&office.newest(first).await);
+    office
+        .post(
+            "password/reset",
+            &json!({"token": lost, "password": NEW_PASSWORD}),
+        )
+        .await
+        .assert_problem(403, "invalid-ticket");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_an_address_that_is_kept_the_password_ends_and_a_new_one_can_be_set_whatever_was_sent_before() {
+    let office = Office::open().await;
+    let thief = office.customer("alice").await;
+    office
+        .change(&thief, "mallory@example.com", PASSWORD)
+        .await
+        .assert_status(202);
+    let keep = token_in(&office.newest(&thief.email).await);
+    // So many were asked for that there is none to be had today.
+    for _ in 0..5 {
+        office
+            .post("password/forgot", &json!({"email": thief.email}))
+            .await
+            .assert_status(202);
+        office.later().await;
+    }
+    let count = office.mails().await.len();
+    office
+        .post("email/keep", &json!({"token": keep}))
+        .await
+        .assert_status(204);
+    assert_eq!(office.mails().await.len(), count + 1);
+    let needed = office.newest(&thief.email).await;
+    assert!(
+        needed.contains("Subject: Your account needs a new password") && needed.contains("/reset-password#"),
+        "{needed}"
+    );
+    let known = office.bank.login(&thief.email, PASSWORD).await;
+    known.assert_problem(401, "invalid-credentials");
+    office
+        .post(
+            "password/reset",
+            &json!({"token": token_in(&needed), "password": NEW_PASSWORD}),
+        )
+        .await
+        .assert_status(204);
+    let new = office.bank.login(&thief.email, NEW_PASSWORD).await;
+    new.assert_status(200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_of_the_address_that_is_overtaken_by_a_new_password_is_none() {
+    let office = Office::open().await;
+    let thief = office.customer("alice").await;
+    let mut owner = office.bank.owner.begin().await.unwrap();
+    let hold = "UPDATE core.user SET password_version = password_version + 1";
+    store::execute_on(&mut owner, hold).await.unwrap();
+    let waits = async {
+        let waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
+        let tuple = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()";
+        while store::number(&office.bank.owner, waiting).await
+            + store::number(&office.bank.owner, tuple).await
+            == 0
+        {
+            tokio::task::yield_now().await;
+        }
+        owner.commit().await.unwrap();
+    };
+    let (answer, ()) = tokio::join!(office.change(&thief, "mallory@example.com", PASSWORD), waits);
+    answer.assert_problem(401, "session-ended");
+    let tickets = "SELECT count(*) FROM core.ticket WHERE kind = 'change_email'";
+    assert_eq!(store::number(&office.bank.owner, tickets).await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_several_who_register_with_an_address_nobodys_password_becomes_good_but_the_one_of_its_mailbox() {
+    let office = Office::open().await;
+    let (email, his) = ("alice@example.com", "a quartz lagoon at midnight");
+    let mallory = json!({"email": email, "full_name": "Mallory", "password": his});
+    for _ in 0..5 {
+        office.post("register", &mallory).await.assert_status(202);
+    }
+    let first = token_in(&office.newest(email).await);
+    let count = office.mails().await.len();
+    office.bank.register(email).await.assert_status(202);
+    assert_eq!(office.mails().await.len(), count, "no more today");
+    office.verify(&first).await.assert_problem(403, "invalid-ticket");
+    office
+        .post("email/resend", &json!({"email": email}))
+        .await
+        .assert_status(202);
+    let needed = office.newest(email).await;
+    assert!(needed.contains("/reset-password#"), "{needed}");
+    office
+        .verify(&token_in(&needed))
+        .await
+        .assert_problem(403, "invalid-ticket");
+    office
+        .post(
+            "password/reset",
+            &json!({"token": token_in(&needed), "password": NEW_PASSWORD}),
+        )
+        .await
+        .assert_status(204);
+    let refused = office.bank.login(email, his).await;
+    refused.assert_problem(401, "invalid-credentials");
+    office.bank.login(email, NEW_PASSWORD).await.assert_status(200);
 }
 
 #[tokio::test(flavor = "multi_thread")]

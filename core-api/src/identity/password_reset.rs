@@ -66,7 +66,7 @@ pub(super) async fn reset_password(
     parts: Parts,
     Json(reset): Json<PasswordReset>,
 ) -> Result<StatusCode, Problem> {
-    let token_hash = tickets::hash_of(&reset.token)?;
+    let token_hash = tickets::hash_of(&reset.token).ok_or_else(tickets::not_good)?;
     // Looked at before a place is taken: guessing tokens costs us a query, not a hash.
     let owner = store::password_reset_candidate(&state.db, &token_hash)
         .await

@@ -126,6 +126,11 @@ impl Passwords {
         .await
     }
 
+    /// The hash of a password that nobody knows.
+    pub(super) fn nobody(&self) -> &str {
+        self.pool.nobody()
+    }
+
     /// The file of breached passwords, if there is one.
     pub(super) fn breached_file(&self) -> Option<Arc<BreachedFile>> {
         self.breached.clone()

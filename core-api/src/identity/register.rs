@@ -75,7 +75,8 @@ pub(super) async fn register(
         (applicant, judged) => return Err(invalid(faults(applicant.err(), &judged))),
     };
     let now = state.now();
-    let mail = TicketMail::new(&parts, Kind::Registration, applicant.email.as_str())?;
+    let mail = TicketMail::new(&parts, Kind::Registration, applicant.email.as_str())
+        .ok_or_else(tickets::no_ticket)?;
     let mut tx = state.db.begin().await.map_err(database_problem)?;
     let user = NewUser {
         user_id: UserId::new(now).uuid(),

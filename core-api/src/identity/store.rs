@@ -111,22 +111,25 @@ pub(super) struct EmailChange<'a> {
     pub(super) session_id: Uuid,
     pub(super) user_id: Uuid,
     pub(super) tenant_id: Uuid,
+    /// Of the password that was compared.
+    pub(super) password_version: i32,
     pub(super) email: &'a str,
     pub(super) change: TicketOf<'a>,
     pub(super) keep: TicketOf<'a>,
 }
 
-/// Notes a change of the address; gives the old one, or None when the session is over.
+/// Notes a change of the address; gives the old one, or None when the session is over or the password has changed.
 pub(super) async fn request_email_change(
     db: impl PgExecutor<'_>,
     change: EmailChange<'_>,
     request_id: &str,
 ) -> sqlx::Result<Option<String>> {
     sqlx::query_scalar!(
-        "SELECT core.request_email_change($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+        "SELECT core.request_email_change($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
         change.session_id,
         change.user_id,
         change.tenant_id,
+        change.password_version,
         change.email,
         change.change.token_hash,
         change.change.lifetime_s,
@@ -142,12 +145,14 @@ pub(super) async fn request_email_change(
 pub(super) async fn keep_email(
     db: impl PgExecutor<'_>,
     token_hash: &[u8],
+    nobody: &str,
     request_id: &str,
 ) -> sqlx::Result<Option<Secured>> {
     sqlx::query_as!(
         Secured,
-        r#"SELECT user_id AS "user_id!", email AS "email!", ended AS "ended!" FROM core.keep_email($1, $2)"#,
+        r#"SELECT user_id AS "user_id!", email AS "email!", ended AS "ended!" FROM core.keep_email($1, $2, $3)"#,
         token_hash,
+        nobody,
         request_id,
     )
     .fetch_optional(db)
@@ -210,15 +215,17 @@ pub(super) async fn own_password(conn: &mut PgConnection) -> sqlx::Result<OwnPas
     .await
 }
 
-/// Leaves the audit row of a change whose old password was wrong.
-pub(super) async fn refuse_password_change(
+/// Leaves the audit row of an action that asks for the password once more, when that was wrong.
+pub(super) async fn refuse_password(
     conn: &mut PgConnection,
     session_id: Uuid,
+    action: &str,
     request_id: &str,
 ) -> sqlx::Result<()> {
     sqlx::query!(
-        "SELECT core.refuse_password_change($1, $2)",
+        "SELECT core.refuse_password($1, $2, $3)",
         session_id,
+        action,
         request_id
     )
     .fetch_one(conn)

@@ -59,13 +59,11 @@ pub(super) struct TicketMail {
 }
 
 impl TicketMail {
-    /// To whoever has the address when the mail is sent.
-    pub(super) fn new(parts: &Parts, kind: Kind, to: &str) -> Result<Self, Problem> {
-        let token = MailToken::generate().ok_or_else(|| crypto_failure(CryptoFailure))?;
-        let ticket = kind
-            .ticket()
-            .ok_or_else(|| Problem::internal("a mail without a ticket"))?;
-        Ok(Self {
+    /// To whoever has the address when the mail is sent; none without random numbers, and of a kind that brings no ticket.
+    pub(super) fn new(parts: &Parts, kind: Kind, to: &str) -> Option<Self> {
+        let token = MailToken::generate()?;
+        let ticket = kind.ticket()?;
+        Some(Self {
             token_hash: token.hash(),
             lifetime_s: ticket.lifetime_s,
             mail: Mail {
@@ -105,8 +103,8 @@ pub(super) async fn send_to(
     kind: Kind,
     address: &Address,
 ) -> Result<(StatusCode, Json<Accepted>), Problem> {
-    let email = address_of(&address.email)?;
-    let mail = TicketMail::new(parts, kind, email.as_str())?;
+    let email = Email::parse(&address.email).ok_or_else(no_address)?;
+    let mail = TicketMail::new(parts, kind, email.as_str()).ok_or_else(no_ticket)?;
     let mut tx = state.db.begin().await.map_err(database_problem)?;
     state.post.enqueue(&mut tx, mail.as_mail(), state.now()).await?;
     tx.commit().await.map_err(database_problem)?;
@@ -114,17 +112,20 @@ pub(super) async fn send_to(
     Ok(accepted())
 }
 
-/// An address in a request.
-pub(super) fn address_of(text: &str) -> Result<Email, Problem> {
-    Email::parse(text).ok_or_else(|| {
-        let detail = "must be an e-mail address such as alice@example.com";
-        invalid(vec![FieldError::new("/email", "invalid_value", detail)])
-    })
+/// What was given is no address.
+pub(super) fn no_address() -> Problem {
+    let detail = "must be an e-mail address such as alice@example.com";
+    invalid(vec![FieldError::new("/email", "invalid_value", detail)])
 }
 
-/// What the database knows of a token; a text that is none is refused as one that is not good.
-pub(super) fn hash_of(token: &str) -> Result<Vec<u8>, Problem> {
-    Ok(MailToken::parse(token).ok_or_else(not_good)?.hash())
+/// No ticket could be made.
+pub(super) fn no_ticket() -> Problem {
+    crypto_failure(CryptoFailure)
+}
+
+/// What the database knows of a token; none of a text that is no token, which is refused as one that is not good.
+pub(super) fn hash_of(token: &str) -> Option<Vec<u8>> {
+    MailToken::parse(token).map(|token| token.hash())
 }
 
 /// The ticket is not good: why, nobody is told.

@@ -27,7 +27,7 @@ pub(super) async fn verify_email(
     parts: Parts,
     Json(ticket): Json<TicketUse>,
 ) -> Result<StatusCode, Problem> {
-    let hash = tickets::hash_of(&ticket.token)?;
+    let hash = tickets::hash_of(&ticket.token).ok_or_else(tickets::not_good)?;
     let is_good = store::verify_email(&state.db, &hash, &caller::request_id(&parts))
         .await
         .map_err(database_problem)?;

@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::texts::{Filling, Template, Texts};
 use super::transport::Letter;
-use super::{Kind, Language, Mail, MailSettings, MailToken};
+use super::{Language, Mail, MailSettings, MailToken};
 
 /// Writes the mails of this bank.
 #[derive(Debug)]
@@ -51,7 +51,7 @@ impl Writer {
             .as_ref()
             .filter(|_| *template != Template::AlreadyRegistered);
         let token = token.map(MailToken::to_text);
-        let link = self.link(mail.kind, token.as_ref().map(|token| token.as_str()));
+        let link = self.link(*template, token.as_ref().map(|token| token.as_str()));
         let address = mail.new_address.as_deref().map(masked);
         let filling = Filling {
             bank: self
@@ -87,13 +87,13 @@ impl Writer {
     }
 
     /// The token stands behind `#`: browsers send that to no server, so it is in no log.
-    fn link(&self, kind: Kind, token: Option<&str>) -> String {
-        let page = match kind {
-            Kind::Registration | Kind::Verification | Kind::EmailChange => "verify-email",
-            Kind::PasswordReset => "reset-password",
-            Kind::Unlock => "unlock",
-            Kind::EmailChangeNotice => "keep-email",
-            Kind::PasswordChanged => "",
+    fn link(&self, template: Template, token: Option<&str>) -> String {
+        let page = match template {
+            Template::VerifyEmail | Template::EmailChange => "verify-email",
+            Template::PasswordReset | Template::PasswordNeeded => "reset-password",
+            Template::Unlock => "unlock",
+            Template::EmailChangeNotice => "keep-email",
+            Template::AlreadyRegistered | Template::PasswordChanged => "",
         };
         match token {
             Some(token) => format!("{}/{page}#{token}", self.app_url),
@@ -112,6 +112,7 @@ fn masked(address: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::super::Addressee;
+    use super::super::Kind;
     use super::*;
 
     fn letter(kind: Kind, template: Template, full_name: &str) -> String {

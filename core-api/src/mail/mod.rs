@@ -49,6 +49,8 @@ pub(crate) enum Kind {
     PasswordReset,
     /// A link to lift the lock after failed log-ins.
     Unlock,
+    /// The same when the old password is good no more, because the address was kept.
+    PasswordEnded,
     /// The password was set anew, or changed.
     PasswordChanged,
     /// To the new address: say that it is yours.
@@ -70,11 +72,12 @@ const HOUR_S: i32 = 3_600;
 const DAY_S: i32 = 24 * HOUR_S;
 
 impl Kind {
-    pub(crate) const ALL: [Self; 7] = [
+    pub(crate) const ALL: [Self; 8] = [
         Self::Registration,
         Self::Verification,
         Self::PasswordReset,
         Self::Unlock,
+        Self::PasswordEnded,
         Self::PasswordChanged,
         Self::EmailChange,
         Self::EmailChangeNotice,
@@ -87,6 +90,7 @@ impl Kind {
             Self::Verification => "verification",
             Self::PasswordReset => "password_reset",
             Self::Unlock => "unlock",
+            Self::PasswordEnded => "password_ended",
             Self::PasswordChanged => "password_changed",
             Self::EmailChange => "email_change",
             Self::EmailChangeNotice => "email_change_notice",
@@ -103,6 +107,7 @@ impl Kind {
             Self::Registration | Self::Verification => ("verify_email", DAY_S),
             Self::PasswordReset => ("reset_password", HOUR_S),
             Self::Unlock => ("unlock", HOUR_S),
+            Self::PasswordEnded => ("reset_password", DAY_S),
             Self::EmailChange => ("change_email", DAY_S),
             Self::EmailChangeNotice => ("keep_email", 7 * DAY_S),
             Self::PasswordChanged => return None,
@@ -115,8 +120,8 @@ impl Kind {
         match self {
             Self::Verification | Self::PasswordReset | Self::Unlock => (Some(600), Some(5)),
             Self::Registration | Self::EmailChange => (None, Some(5)),
-            // What warns an owner is always sent.
-            Self::PasswordChanged | Self::EmailChangeNotice => (None, None),
+            // What warns an owner is always sent, and what follows the use of a ticket.
+            Self::PasswordChanged | Self::PasswordEnded | Self::EmailChangeNotice => (None, None),
         }
     }
 }

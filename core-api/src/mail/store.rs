@@ -102,22 +102,25 @@ pub(super) struct Reader {
     pub(super) language: Option<String>,
     /// The address is verified: there is no ticket.
     pub(super) is_known: bool,
+    /// Several have registered with it: the ticket sets the password.
+    pub(super) is_contested: bool,
 }
 
 /// Gives a ticket to whoever has an address; None when there is nobody to give it to any more.
 pub(super) async fn ticket_by_mail(
     db: impl PgExecutor<'_>,
     email: &str,
-    ticket: super::Ticket,
+    (ticket, is_resent): (super::Ticket, bool),
     token_hash: &[u8],
     requested_at: DateTime<Utc>,
 ) -> sqlx::Result<Option<Reader>> {
     sqlx::query_as!(
         Reader,
-        r#"SELECT full_name AS "full_name!", language, is_known AS "is_known!"
-             FROM core.ticket_by_mail($1, $2, $3, $4, $5)"#,
+        r#"SELECT full_name AS "full_name!", language, is_known AS "is_known!", is_contested AS "is_contested!"
+             FROM core.ticket_by_mail($1, $2, $3, $4, $5, $6)"#,
         email,
         ticket.kind,
+        is_resent,
         token_hash,
         requested_at,
         ticket.lifetime_s,
@@ -130,7 +133,8 @@ pub(super) async fn ticket_by_mail(
 pub(super) async fn addressee(db: impl PgExecutor<'_>, user_id: Uuid) -> sqlx::Result<Option<Reader>> {
     sqlx::query_as!(
         Reader,
-        r#"SELECT full_name AS "full_name!", language, false AS "is_known!" FROM core.mail_addressee($1)"#,
+        r#"SELECT full_name AS "full_name!", language, false AS "is_known!", false AS "is_contested!"
+             FROM core.mail_addressee($1)"#,
         user_id,
     )
     .fetch_optional(db)

@@ -478,7 +478,7 @@ async fn a_mail_that_is_sent_once_more_makes_no_used_ticket_good_again() {
     let (pool, token) = (pool(&bank), MailToken::generate().unwrap());
     let (ticket, asked) = (Kind::PasswordReset.ticket().unwrap(), Clock::system().now());
     let send = async || {
-        store::ticket_by_mail(&pool, "alice@example.com", ticket, &token.hash(), asked)
+        store::ticket_by_mail(&pool, "alice@example.com", (ticket, false), &token.hash(), asked)
             .await
             .unwrap()
     };
@@ -489,11 +489,16 @@ async fn a_mail_that_is_sent_once_more_makes_no_used_ticket_good_again() {
     reset().await.assert_status(204);
     assert!(send().await.is_none());
     reset().await.assert_problem(403, "invalid-ticket");
+    // Nor one that was asked for before the password changed, and waited.
+    let waited = MailToken::generate().unwrap().hash();
+    db::execute(&bank.owner, "DELETE FROM core.ticket").await.unwrap();
+    let late = store::ticket_by_mail(&pool, "alice@example.com", (ticket, false), &waited, asked).await;
+    assert!(late.unwrap().is_none());
     // Nor does one that was asked for before another, or days ago.
     let other = MailToken::generate().unwrap().hash();
     for age in [1, 2 * 86_400] {
         let before = asked - chrono::TimeDelta::seconds(age);
-        let late = store::ticket_by_mail(&pool, "alice@example.com", ticket, &other, before)
+        let late = store::ticket_by_mail(&pool, "alice@example.com", (ticket, false), &other, before)
             .await
             .unwrap();
         assert!(late.is_none());

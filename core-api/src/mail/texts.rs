@@ -21,6 +21,7 @@ pub(super) enum Template {
     AlreadyRegistered,
     PasswordReset,
     Unlock,
+    PasswordNeeded,
     PasswordChanged,
     EmailChange,
     EmailChangeNotice,
@@ -28,11 +29,12 @@ pub(super) enum Template {
 
 impl Template {
     #[cfg(test)]
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 8] = [
         Self::VerifyEmail,
         Self::AlreadyRegistered,
         Self::PasswordReset,
         Self::Unlock,
+        Self::PasswordNeeded,
         Self::PasswordChanged,
         Self::EmailChange,
         Self::EmailChangeNotice,

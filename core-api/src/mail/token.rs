@@ -47,13 +47,14 @@ mod tests {
         let text = token.to_text();
         assert_eq!(text.len(), 43);
         assert_eq!(MailToken::parse(&text).unwrap().hash(), token.hash());
+        let short: String = text.chars().skip(1).collect();
         for bad in [
             "",
             "x",
-            &text[1..],
+            &short,
             &format!("{}=", *text),
             &format!(" {}", *text),
-            &format!("{}/", &text[1..]),
+            &format!("{short}/"),
         ] {
             assert!(MailToken::parse(bad).is_none(), "{bad}");
         }

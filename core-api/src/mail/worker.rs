@@ -101,6 +101,44 @@ async fn hand_out(worker: Arc<Worker>, places: usize, poll: Duration, shutdown: 
     }
 }
 
+impl Outcome {
+    /// The state and the fault, as the database and the metrics name them.
+    fn as_noted(&self) -> (&'static str, Option<&str>) {
+        match self {
+            Self::Sent => ("sent", None),
+            Self::Dropped => ("dropped", None),
+            Self::Later(fault) => ("failed", Some(fault.as_str())),
+            Self::Dead(fault) => ("dead", Some(fault.as_str())),
+        }
+    }
+
+    fn log(&self, job: &Job) {
+        let (id, kind, tries) = (job.id, job.kind.as_str(), job.tries);
+        match self {
+            Self::Sent => tracing::info!(job = %id, kind, tries, "mail sent"),
+            Self::Dropped => tracing::info!(job = %id, kind, "mail dropped: nobody needs it"),
+            Self::Later(fault) | Self::Dead(fault) => log_fault(job, fault, matches!(self, Self::Dead(_))),
+        }
+    }
+}
+
+fn log_fault(job: &Job, fault: &str, is_dead: bool) {
+    let (id, kind, tries) = (job.id, job.kind.as_str(), job.tries);
+    if is_dead {
+        tracing::error!(job = %id, kind, tries, fault, "mail not sent; it is a dead letter");
+    } else {
+        tracing::warn!(job = %id, kind, tries, fault, "mail not sent; it is tried again");
+    }
+}
+
+fn log_note(job: &Job, noted: sqlx::Result<bool>) {
+    match noted {
+        Ok(true) => {}
+        Ok(false) => tracing::warn!(job = %job.id, "the lease of a mail was over before its try"),
+        Err(error) => tracing::warn!(job = %job.id, %error, "how a mail went cannot be noted"),
+    }
+}
+
 impl Worker {
     async fn take(&self) -> sqlx::Result<Option<(Job, Uuid)>> {
         let lease = Uuid::new_v4();
@@ -121,12 +159,7 @@ impl Worker {
             Outcome::Later(fault) if job.tries >= self.max_tries => Outcome::Dead(fault),
             outcome => outcome,
         };
-        let (state, fault) = match &outcome {
-            Outcome::Sent => ("sent", None),
-            Outcome::Dropped => ("dropped", None),
-            Outcome::Later(fault) => ("failed", Some(fault.as_str())),
-            Outcome::Dead(fault) => ("dead", Some(fault.as_str())),
-        };
+        let (state, fault) = outcome.as_noted();
         metrics::mail(state);
         let noted = if let Outcome::Later(fault) = &outcome {
             let delay_ms = i64::try_from(self.delay(job.tries).as_millis()).unwrap_or(i64::MAX);
@@ -134,22 +167,8 @@ impl Worker {
         } else {
             store::settle(&self.db, job.id, lease, state, fault).await
         };
-        let (id, kind, tries) = (job.id, job.kind.as_str(), job.tries);
-        match outcome {
-            Outcome::Sent => tracing::info!(job = %id, kind, tries, "mail sent"),
-            Outcome::Dropped => tracing::info!(job = %id, kind, "mail dropped: nobody needs it"),
-            Outcome::Later(fault) => {
-                tracing::warn!(job = %id, kind, tries, fault, "mail not sent; it is tried again")
-            }
-            Outcome::Dead(fault) => {
-                tracing::error!(job = %id, kind, tries, fault, "mail not sent; it is a dead letter")
-            }
-        }
-        match noted {
-            Ok(true) => {}
-            Ok(false) => tracing::warn!(job = %id, "the lease of a mail was over before its try"),
-            Err(error) => tracing::warn!(job = %id, %error, "how a mail went cannot be noted"),
-        }
+        outcome.log(job);
+        log_note(job, noted);
     }
 
     async fn attempt(&self, job: &Job) -> sqlx::Result<Outcome> {
@@ -194,17 +213,20 @@ impl Worker {
         let reader = match (&mail.addressee, mail.kind.ticket(), &mail.token) {
             (Addressee::User(user), ..) => store::addressee(&self.db, *user).await?,
             (Addressee::Address, Some(ticket), Some(token)) => {
+                let ticket = (ticket, mail.kind == Kind::Verification);
                 store::ticket_by_mail(&self.db, &mail.to, ticket, &token.hash(), job.created_at).await?
             }
             (Addressee::Address, ..) => None,
         };
         let Some(reader) = reader else { return Ok(None) };
         let template = match (mail.kind, reader.is_known) {
+            _ if reader.is_contested => Template::PasswordNeeded,
             (Kind::Registration, true) => Template::AlreadyRegistered,
             (Kind::Verification, true) => return Ok(None),
             (Kind::Registration | Kind::Verification, false) => Template::VerifyEmail,
             (Kind::PasswordReset, _) => Template::PasswordReset,
             (Kind::Unlock, _) => Template::Unlock,
+            (Kind::PasswordEnded, _) => Template::PasswordNeeded,
             (Kind::PasswordChanged, _) => Template::PasswordChanged,
             (Kind::EmailChange, _) => Template::EmailChange,
             (Kind::EmailChangeNotice, _) => Template::EmailChangeNotice,

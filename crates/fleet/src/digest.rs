@@ -1,4 +1,4 @@
-//! The name of an envelope: the SHA-256 of its exact bytes.
+//! The name of an envelope or a page: the SHA-256 of its exact bytes.
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,7 +6,7 @@ use std::str::FromStr;
 use aws_lc_rs::digest::{SHA256, digest};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// SHA-256 of the bytes of an envelope; 64 lower-case hexadecimal digits where it is written.
+/// SHA-256 of the bytes of an envelope or a page; 64 lower-case hexadecimal digits where it is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Digest([u8; 32]);
 

@@ -14,6 +14,7 @@ mod admission;
 mod approval;
 mod digest;
 mod envelope;
+mod list;
 mod messages;
 mod rollout;
 mod standing;
@@ -27,6 +28,7 @@ pub use admission::{Member, Refusal, admit, readmit};
 pub use approval::{Approval, ApprovalError, Approver};
 pub use digest::{Digest, InvalidDigest};
 pub use envelope::{Envelope, EnvelopeError, MAX_ENVELOPE_BYTES, Signature, to_be_signed};
+pub use list::{ListError, Page, PageName, StatedList};
 pub use messages::{
     Acknowledgement, ActiveStatement, Exported, Heartbeat, LATENCY_BOUNDS_US, Objection, Pointer,
     ShadowCounts, Stage, Traffic,

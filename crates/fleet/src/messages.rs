@@ -46,6 +46,9 @@ pub struct Exported {
     pub trust: String,
     /// The exact text of one envelope of each stream.
     pub statements: Vec<String>,
+    /// The exact text of the pages that the statements name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub pages: Vec<String>,
 }
 
 /// How far a gateway has come with a statement.

@@ -37,7 +37,7 @@ pub struct Statement {
     pub author: String,
     /// Who else agreed to it.
     pub approvers: Vec<String>,
-    /// A [`PolicyContent`], a `keyring::KeySet`, or a `keyring::RevocationList`, as the stream says.
+    /// A [`PolicyContent`], a `keyring::KeySet`, or a [`StatedList`](crate::StatedList), as the stream says.
     pub content: Box<RawValue>,
 }
 

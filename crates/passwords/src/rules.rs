@@ -208,7 +208,7 @@ impl Rules {
         self.min_chars
     }
 
-    /// Every rule that a password, in its [normal](crate::normal) form, breaks; each code once or, for two rules of
+    /// Every rule that a password, in its [normal](crate::normal()) form, breaks; each code once or, for two rules of
     /// diversity, twice. That a password is the old one, only who has the old one's hash can tell.
     ///
     /// # Errors

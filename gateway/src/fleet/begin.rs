@@ -1,9 +1,12 @@
 //! Beginning with what was handed over in a file: a gateway that has never spoken to its control plane.
 
+use std::collections::BTreeMap;
+
 use anyhow::{Context as _, bail};
+use bytes::Bytes;
 use fleet::{Digest, Envelope, Exported, MAX_ENVELOPE_BYTES, Objection, Pointer, Stream};
 
-use super::Fleet;
+use super::{Fleet, pages};
 use crate::durable_file::read_bounded;
 
 /// An envelope of each stream, and twice that for a text in a text.
@@ -32,8 +35,11 @@ impl Fleet {
         if self.trust().is_none() {
             return taken.context("the trust document");
         }
+        let given: BTreeMap<_, _> = (exported.pages.into_iter())
+            .map(|page| (Digest::of(page.as_bytes()), Bytes::from(page)))
+            .collect();
         for envelope in &exported.statements {
-            if let Err(error) = self.take_given(envelope.as_bytes()) {
+            if let Err(error) = self.take_given(envelope.as_bytes(), &given) {
                 tracing::error!(
                     error = format!("{error:#}"),
                     "a statement that this gateway was given is not believed"
@@ -44,7 +50,7 @@ impl Fleet {
     }
 
     /// Takes one over, if its stream has nothing in force.
-    fn take_given(&self, bytes: &[u8]) -> anyhow::Result<()> {
+    fn take_given(&self, bytes: &[u8], pages: &BTreeMap<Digest, Bytes>) -> anyhow::Result<()> {
         let payload_type = Envelope::parse(bytes)?.payload_type;
         let stream = self
             .streams()
@@ -52,13 +58,18 @@ impl Fleet {
         let Some(stream) = stream.filter(|stream| self.in_force(*stream).is_none()) else {
             return Ok(());
         };
-        match self.begin_stream(stream, bytes) {
+        match self.begin_stream(stream, bytes, pages) {
             Ok(()) => Ok(()),
             Err(Objection { code, message, .. }) => bail!("{stream}: {code}: {message}"),
         }
     }
 
-    fn begin_stream(&self, stream: Stream, bytes: &[u8]) -> Result<(), Objection> {
+    fn begin_stream(
+        &self,
+        stream: Stream,
+        bytes: &[u8],
+        given: &BTreeMap<Digest, Bytes>,
+    ) -> Result<(), Objection> {
         let statement = self.admit(stream, bytes)?;
         let pointer = Pointer {
             stream,
@@ -69,6 +80,7 @@ impl Fleet {
         };
         self.refuse_given_up(&pointer)?;
         if stream != Stream::Policy {
+            self.take_given_pages(stream, &pages::names(&statement)?, given);
             return self.take_list(&pointer, bytes, &statement);
         }
         let compiled = self.compile(&statement)?;

@@ -6,7 +6,7 @@ use super::blobs::objection;
 use super::compiled::compile;
 use super::disk::{Begun, GivenUp, Slot};
 use super::lists::List;
-use super::{Fleet, InForce, lock};
+use super::{Fleet, InForce, lock, pages};
 
 /// Starts in a row that may fail with one statement before the one before it is taken, and trials of one.
 pub(super) const MAX_TIMES: u32 = 3;
@@ -63,7 +63,10 @@ impl Fleet {
             let Some(held) = self.held_at_start(stream, slot) else {
                 continue;
             };
-            let put = List::read(&held.statement).and_then(|list| list.put(self));
+            let put = pages::names(&held.statement).and_then(|names| {
+                self.read_pages(stream, &names);
+                List::read(&held.statement, &self.pages)?.put(self)
+            });
             match put {
                 Ok(()) => return self.starts_with(&held, true),
                 Err(objection) => report(stream, slot, &objection),

@@ -7,17 +7,18 @@
 //! What is remembered is in memory, and whoever asks for it waits for no disk. All that reads or writes files is for threads that
 //! may wait: a disk may hang.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, TryLockError};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use anyhow::{Context as _, bail};
-use fleet::{Digest, MAX_ENVELOPE_BYTES, Objection, Position, Stream};
+use fleet::{Digest, Envelope, MAX_ENVELOPE_BYTES, Objection, Position, Statement, Stream};
 use serde::{Deserialize, Serialize};
 
 use super::lock;
+use super::pages::{self, HeldPage};
 use crate::durable_file::{read_bounded, write_atomically};
 
 /// A state of four streams is far smaller than this.
@@ -120,6 +121,8 @@ pub(super) struct Disk {
     state: Mutex<Option<State>>,
     /// Locked while the state is written, one after the other.
     writes: Mutex<()>,
+    /// The pages that were written by this process, or read and found good.
+    good_pages: Mutex<BTreeSet<(Stream, Digest)>>,
 }
 
 impl StreamState {
@@ -150,6 +153,7 @@ impl Disk {
         Ok(Self {
             state: Mutex::new(known_state(&folder)),
             writes: Mutex::default(),
+            good_pages: Mutex::default(),
             owner: Mutex::new(owner),
             lock,
             folder,
@@ -171,6 +175,8 @@ impl Disk {
         let writing = lock(&self.writes);
         if self.is_anothers() && self.lock.try_lock().is_ok() {
             self.read_again();
+            // The process before may have taken some away.
+            lock(&self.good_pages).clear();
             *lock(&self.owner) = Owner::This;
         }
         drop(writing);
@@ -332,6 +338,79 @@ impl Disk {
         if let Err(error) = gone_back() {
             tracing::error!(%error, "what was given up stays on the disk");
         }
+    }
+
+    /// A page of a list, when it is there.
+    ///
+    /// # Errors
+    /// When it cannot be read, or is not what it is called: then it is taken away.
+    pub(super) fn page(&self, stream: Stream, digest: Digest) -> anyhow::Result<Option<Vec<u8>>> {
+        let file = self.pages_of(stream).join(digest.to_string());
+        let Some(bytes) = read(&file)? else {
+            return Ok(None);
+        };
+        if Digest::of(&bytes) != digest {
+            if self.is_ours() {
+                remove(&file)?;
+            }
+            bail!("{} is not what was written", file.display());
+        }
+        lock(&self.good_pages).insert((stream, digest));
+        Ok(Some(bytes))
+    }
+
+    /// Writes the pages that are not known to be there and good.
+    ///
+    /// # Errors
+    /// When one cannot be written.
+    pub(super) fn write_pages(&self, stream: Stream, pages: &[HeldPage]) -> anyhow::Result<()> {
+        if !self.is_ours() || pages.is_empty() {
+            return Ok(());
+        }
+        let folder = self.pages_of(stream);
+        fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
+        for (digest, bytes) in pages {
+            if !lock(&self.good_pages).contains(&(stream, *digest))
+                && self.page(stream, *digest).ok().flatten().is_none()
+            {
+                write_atomically(&folder.join(digest.to_string()), bytes)?;
+                lock(&self.good_pages).insert((stream, *digest));
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes away the pages that no envelope names any more.
+    ///
+    /// # Errors
+    /// When an envelope cannot be read, or a page cannot be taken away.
+    pub(super) fn sweep_pages(&self, stream: Stream) -> anyhow::Result<()> {
+        let folder = self.pages_of(stream);
+        if !self.is_ours() || !folder.exists() {
+            return Ok(());
+        }
+        let mut named = BTreeSet::new();
+        for slot in Slot::ALL {
+            if let Some(envelope) = self.envelope(stream, slot)? {
+                let statement: Statement = serde_json::from_slice(&Envelope::parse(&envelope)?.payload)?;
+                let names =
+                    pages::names(&statement).map_err(|objection| anyhow::anyhow!(objection.message))?;
+                named.extend(names.iter().map(|name| name.digest.to_string()));
+            }
+        }
+        for entry in fs::read_dir(&folder)? {
+            let entry = entry?;
+            let name = entry.file_name().into_string().unwrap_or_default();
+            if !named.contains(&name) {
+                remove(&entry.path())?;
+                lock(&self.good_pages).retain(|(of, good)| *of != stream || good.to_string() != name);
+            }
+        }
+        Ok(())
+    }
+
+    fn pages_of(&self, stream: Stream) -> PathBuf {
+        self.folder.join(stream.as_str()).join("pages")
     }
 
     fn file(&self, stream: Stream, slot: Slot) -> PathBuf {

@@ -1,11 +1,12 @@
 //! The streams that are in force at once and have nothing to try out: key sets, revocations, blocked networks.
 
-use fleet::{Digest, Objection, Statement, Stream};
+use fleet::{Digest, Objection, StatedList, Statement, Stream};
 use keyring::{KeySet, Revocation, RevocationList};
 use serde::de::DeserializeOwned;
 
 use super::Fleet;
 use super::blobs::objection;
+use super::pages::Pages;
 use crate::revocations::Part;
 
 /// The content of a statement, read and checked.
@@ -15,11 +16,11 @@ pub(super) enum List {
 }
 
 impl List {
-    /// Reads and checks the content.
+    /// Reads and checks the content, with the pages that it names.
     ///
     /// # Errors
-    /// What is wrong with it.
-    pub(super) fn read(statement: &Statement) -> Result<Self, Objection> {
+    /// What is wrong with it, or missing.
+    pub(super) fn read(statement: &Statement, pages: &Pages) -> Result<Self, Objection> {
         let invalid = |error: &dyn std::fmt::Display| objection("invalid", error.to_string());
         match statement.stream {
             Stream::Keyset => {
@@ -28,7 +29,10 @@ impl List {
                 Ok(Self::Keys(set))
             }
             Stream::Revocations | Stream::Blocks => {
-                let list: RevocationList = content(statement)?;
+                let list: StatedList = content(statement)?;
+                let pages = pages.named(statement.stream, &list.pages)?;
+                let list = list.whole(pages.iter().map(|(_, bytes)| bytes.as_ref()));
+                let list = list.map_err(|error| invalid(&error))?;
                 list.validate().map_err(|error| invalid(&error))?;
                 let is_network = |entry: &Revocation| {
                     matches!(entry, Revocation::Network { .. } | Revocation::SignIn { .. })

@@ -16,6 +16,7 @@ mod follow;
 mod link;
 mod lists;
 mod outbox;
+mod pages;
 mod policy_stream;
 mod report;
 mod settings;
@@ -38,7 +39,8 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use anyhow::Context as _;
 use arc_swap::ArcSwapOption;
 use fleet::{
-    Acknowledgement, Digest, Member, Objection, Pointer, Position, Roots, Stage, Stream, Trust, Version,
+    Acknowledgement, Digest, Member, Objection, Pointer, Position, Roots, Stage, StatedList, Stream, Trust,
+    Version,
 };
 use service_runtime::clock::Clock;
 use service_runtime::settings::Environment;
@@ -46,9 +48,11 @@ use service_runtime::shutdown::Shutdown;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use self::blobs::Resting;
 use self::disk::Disk;
 use self::link::Dialler;
 use self::outbox::Outbox;
+use self::pages::Pages;
 use self::policy_stream::Trial;
 use crate::keys::{KeySources, KeyStore};
 use crate::last_heard::LastHeard;
@@ -61,7 +65,7 @@ use crate::standstill::Standstill;
 use crate::tls::TlsFiles;
 
 /// What this build can do beyond the first version.
-const FEATURES: &[&str] = &["shadow"];
+const FEATURES: &[&str] = &["shadow", StatedList::FEATURE];
 /// Most of an objection that the control plane is told, in bytes.
 const MAX_MESSAGE_BYTES: usize = 4 * 1024;
 
@@ -92,6 +96,8 @@ pub(crate) struct Fleet {
     heard: LastHeard,
     told: Mutex<BTreeMap<Stream, Pointer>>,
     in_force: Mutex<BTreeMap<Stream, InForce>>,
+    pages: Pages,
+    resting_mirrors: Resting,
     /// Locked while a list, a key set or a trust document is written down, one after the other.
     writing: Mutex<()>,
     /// The policy that is not proven yet. Locked while a policy is put in force or given up, on the disk as well.
@@ -160,6 +166,8 @@ impl Fleet {
             heard: LastHeard::never(),
             told: Mutex::default(),
             in_force: Mutex::default(),
+            pages: Pages::default(),
+            resting_mirrors: Resting::default(),
             writing: Mutex::default(),
             trial: Mutex::default(),
         };
@@ -246,7 +254,7 @@ impl Fleet {
     /// Whether this process speaks for the gateway. It does from the moment on in which the one before it has handed over.
     async fn speaks(self: &Arc<Self>) -> bool {
         if self.disk.is_anothers()
-            && let Err(error) = self.beside(|fleet| fleet.disk.claim()).await
+            && let Err(error) = self.beside(|fleet| fleet.claim_disk()).await
         {
             tracing::error!(
                 error = format!("{error:#}"),
@@ -254,6 +262,13 @@ impl Fleet {
             );
         }
         self.disk.is_ours()
+    }
+
+    /// Not while something is written down: half of it would be left to the process before this one.
+    fn claim_disk(&self) {
+        let writing = lock(&self.writing);
+        self.disk.claim();
+        drop(writing);
     }
 
     fn member(&self) -> Member<'_> {

@@ -7,9 +7,10 @@ use fleet::{Digest, Objection, Pointer, Position, Refusal, Stage, Statement, Str
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::blobs::{self, Missing, objection};
+use super::blobs::{Missing, Source, objection};
 use super::disk::Slot;
 use super::lists::List;
+use super::pages::{self, HeldPage};
 use super::{Fleet, InForce, lock};
 use crate::pause::pause;
 
@@ -98,15 +99,19 @@ impl Fleet {
             self.has_already(pointer, in_force);
             return Ok(());
         }
-        let Obtained { bytes, statement } = self.obtain(pointer).await?;
+        let mut source = Source::new(&self.dialler, &self.settings.mirrors, &self.resting_mirrors);
+        let Obtained { bytes, statement } = self.obtain(&mut source, pointer).await?;
         if stream == Stream::Policy {
             return Ok(self.take_policy(pointer, bytes, statement).await?);
         }
+        let names = pages::names(&statement)?;
+        self.fetch_pages(&mut source, stream, &names).await?;
         self.put_list(pointer, &statement)?;
         self.confirm_lists();
+        let pages = self.pages.named(stream, &names)?;
         // A newer pointer does not wait for it.
         let pointer = pointer.clone();
-        let written = self.beside(move |fleet| fleet.write_list(&pointer, &bytes));
+        let written = self.beside(move |fleet| fleet.write_list(&pointer, &bytes, &pages));
         if let Err(error) = written.await {
             tracing::error!(
                 error = format!("{error:#}"),
@@ -124,7 +129,11 @@ impl Fleet {
         self.tell(pointer, self.stage_of(in_force));
     }
 
-    async fn obtain(self: &Arc<Self>, pointer: &Pointer) -> Result<Obtained, Failure> {
+    async fn obtain(
+        self: &Arc<Self>,
+        source: &mut Source<'_>,
+        pointer: &Pointer,
+    ) -> Result<Obtained, Failure> {
         if !self.disk.is_good() {
             let message = "the state of this gateway is damaged: remove its folder `fleet` and restart it";
             return Err(objection("state_damaged", message).into());
@@ -143,7 +152,7 @@ impl Fleet {
             };
             return Err(refused(&refusal).into());
         }
-        let bytes = blobs::fetch(&self.dialler, &self.settings.mirrors, pointer).await?;
+        let bytes = source.fetch(pointer.digest, pointer.bytes).await?;
         self.tell(pointer, Stage::Received);
         let statement = self.admitted(pointer, &bytes).await?;
         if statement.position != pointer.position {
@@ -244,14 +253,15 @@ impl Fleet {
         statement: &Statement,
     ) -> Result<(), Objection> {
         self.put_list(pointer, statement)?;
-        self.write_list(pointer, bytes);
+        let pages = self.pages.named(pointer.stream, &pages::names(statement)?)?;
+        self.write_list(pointer, bytes, &pages);
         Ok(())
     }
 
     /// In force first, then on the disk: what is revoked waits for no disk, not even for one that hangs. Whoever is killed in
     /// between starts with what it held before, as one that had not heard of this yet, and takes it over again.
     fn put_list(&self, pointer: &Pointer, statement: &Statement) -> Result<(), Objection> {
-        let list = List::read(statement)?;
+        let list = List::read(statement, &self.pages)?;
         self.tell(pointer, Stage::Verified);
         list.put(self)?;
         self.is_in_force(
@@ -267,7 +277,7 @@ impl Fleet {
     }
 
     /// Writes down what is in force, unless something newer is by now; it is told as healthy then.
-    fn write_list(&self, pointer: &Pointer, bytes: &[u8]) {
+    fn write_list(&self, pointer: &Pointer, bytes: &[u8], pages: &[HeldPage]) {
         let writing = lock(&self.writing);
         let stream = pointer.stream;
         if self.in_force(stream).map(|it| it.digest) != Some(pointer.digest) {
@@ -277,11 +287,14 @@ impl Fleet {
             // Before the statement: the next one may not say any more what this one has revoked.
             self.keys.write_down();
         }
+        // The pages before the statement that names them; what no statement names any more goes last.
         let written = self
             .disk
-            .begin_probation(stream, bytes)
+            .write_pages(stream, pages)
+            .and_then(|()| self.disk.begin_probation(stream, bytes))
             .and_then(|()| self.disk.prove(stream))
-            .and_then(|()| self.disk.change(stream, |state| state.reach(pointer.position)));
+            .and_then(|()| self.disk.change(stream, |state| state.reach(pointer.position)))
+            .and_then(|()| self.disk.sweep_pages(stream));
         drop(writing);
         if let Err(error) = written {
             // Only a restart would miss it.

@@ -4,7 +4,8 @@ use keyring::CertificateHash;
 use serde_json::{Value, json};
 
 use crate::authority::Issued;
-use crate::client_certificates::{Connected, PAYROLL, Partners, in_days, loses_its_socket};
+use crate::client_authorities::chained;
+use crate::client_certificates::{Connected, PAYROLL, Partners, in_days, loses_its_socket, write_list};
 use crate::gateway_process::{POLICY, eventually};
 use crate::key_service::claims;
 use crate::platform::{Provider, jwks};
@@ -55,6 +56,28 @@ async fn j33_a_bound_token_is_good_with_its_certificate_and_with_nothing_else() 
         200
     );
     assert_eq!(partners.gateway.core.seen().len(), 4);
+}
+
+#[tokio::test]
+async fn j33_a_token_is_bound_to_the_certificate_of_its_client_and_not_to_one_above_it() {
+    let partners = Partners::start().await;
+    let between = partners.authority.below("between");
+    let lists = [
+        partners.authority.revoke(&[], in_days(30)),
+        between.revoke(&[], in_days(30)),
+    ];
+    write_list(&partners.gateway.directory.path().join("tls"), &lists.concat());
+    let client = chained(&between, PAYROLL);
+    partners.lets_in(&client).await;
+    let (chain, _) = client.der();
+    let mut connected = partners.connect(Some(&client)).await;
+    for (certificate, expected) in chain.iter().zip([200, 401]) {
+        let hash = CertificateHash::of(certificate).to_string();
+        let cnf = json!({"cnf": {"x5t#S256": hash}});
+        let token = partners.gateway.keys.token_with(&cnf);
+        assert_eq!(status(&mut connected, PATH, &token).await, expected);
+    }
+    assert_eq!(chain.len(), 2);
 }
 
 #[tokio::test]

@@ -12,9 +12,10 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use crate::authority::staple;
+use crate::access_log::Log;
+use crate::authority::{Issued, staple};
 use crate::clients::exchange;
-use crate::gateway_process::{GatewayProcess, POLICY, eventually};
+use crate::gateway_process::{CERTIFICATE_NAMES, GatewayProcess, POLICY, eventually};
 
 const OVERLAY: &str = "version: 1\nenvironment: test\n\
     hosts: [localhost, 127.0.0.1, api.bank.example, pay.partner.example, orders.example]\n";
@@ -307,6 +308,67 @@ async fn tls5_when_a_certificate_ends_is_a_metric() {
     // It ends while it is in force: it is told, and stays, for there is none better.
     gateway.clock.advance(TimeDelta::days(30));
     assert_eq!(ok(&gateway, "gateway").await, Some(1));
+}
+
+/// How often this was said of the certificate of the gateway.
+fn told(log: &Log, message: &str) -> usize {
+    let text = log.text();
+    let lines = text.lines().filter(|line| {
+        line.contains(message)
+            && line.contains(r#""certificate":"gateway""#)
+            && line.contains("2027-02-10T00:00:00")
+    });
+    lines.count()
+}
+
+#[tokio::test]
+async fn tls5_the_end_of_a_certificate_is_told_in_time_once_a_step_and_of_each_anew() {
+    let log = Log::capture();
+    let gateway = GatewayProcess::start().await;
+    let ending = || {
+        gateway.authority.issue_with(&CERTIFICATE_NAMES, |params| {
+            params.not_after = date_time_ymd(2027, 2, 10);
+        })
+    };
+    let put = async |issued: Issued| {
+        replace(&gateway, "gateway", &issued.chain, &issued.key);
+        eventually("it is shown", || async {
+            shown(&connect(&gateway, "localhost").await.unwrap()) == issued.der().0[0]
+        })
+        .await;
+    };
+    let (soon, over) = ("the certificate expires soon", "the certificate has expired");
+    let staple = gateway.directory.path().join("tls/gateway.ocsp");
+    let ok = r#"portico_certificate_staple_ok{certificate="gateway"}"#;
+    // It is the 15th of January, 8 o'clock.
+    put(ending()).await;
+    assert_eq!(told(log, soon), 0);
+    let mut warnings = 0;
+    for days in [5, 14, 6] {
+        gateway.clock.advance(TimeDelta::days(days));
+        warnings += 1;
+        eventually("it is told", || async { told(log, soon) == warnings }).await;
+        // Two more looks say nothing new.
+        std::fs::write(&staple, "no answer").unwrap();
+        eventually("it is looked at", || async {
+            gateway.metric(ok).await == Some(0)
+        })
+        .await;
+        std::fs::remove_file(&staple).unwrap();
+        eventually("it is looked at again", || async {
+            gateway.metric(ok).await.is_none()
+        })
+        .await;
+        assert_eq!(told(log, soon), warnings);
+    }
+    // Another one in its place, which ends at the same time, is told of by itself.
+    put(ending()).await;
+    warnings += 1;
+    eventually("the new one is told of", || async { told(log, soon) == warnings }).await;
+    assert_eq!(told(log, over), 0);
+    gateway.clock.advance(TimeDelta::days(2));
+    eventually("it is over", || async { told(log, over) == 1 }).await;
+    assert_eq!(told(log, soon), warnings);
 }
 
 /// Keeps what a gateway shows beside its certificate.

@@ -28,7 +28,7 @@ async fn reason(log: &Log, connected: &mut Connected) -> String {
 }
 
 /// A certificate for clients, with the certificate of who has issued it behind it.
-fn chained(issuer: &Authority, uri: &str) -> Issued {
+pub(crate) fn chained(issuer: &Authority, uri: &str) -> Issued {
     let issued = issuer.issue_to_client(uri, 1);
     Issued {
         chain: format!("{}{}", issued.chain, issuer.pem()),
@@ -45,7 +45,7 @@ impl Partners {
         write_list(&self.gateway.directory.path().join("tls"), &lists.concat());
     }
 
-    async fn lets_in(&self, client: &Issued) {
+    pub(crate) async fn lets_in(&self, client: &Issued) {
         eventually("it is let in", || async {
             self.outcome(Some(client)).await == Ok(200)
         })
@@ -158,6 +158,10 @@ async fn tls6_an_authority_that_is_none_or_has_no_list_changes_nothing_and_a_met
     let client = partners.authority.issue_to_client(PAYROLL, 1);
     let good = partners.authority.pem();
     let leaf = partners.authority.issue(&["partners.example"]).chain;
+    // By its name, a list is of the leaf as well.
+    let named = partners.authority.issue_with(&["partners.example"], |params| {
+        params.distinguished_name.push(DnType::CommonName, "Partners");
+    });
     let without_list = Authority::new("Without a list").pem();
     let ok = r#"portico_client_authority_ok{authority="partners"}"#;
     for (what, wrong) in [
@@ -168,6 +172,10 @@ async fn tls6_an_authority_that_is_none_or_has_no_list_changes_nothing_and_a_met
         ),
         ("no authority", leaf.clone()),
         ("one that is none", format!("{good}{leaf}")),
+        (
+            "one that is none and has a list",
+            format!("{good}{}", named.chain),
+        ),
         ("one without a list", format!("{good}{without_list}")),
     ] {
         partners.write("partners.ca.pem", &wrong);

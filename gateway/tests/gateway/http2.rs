@@ -154,6 +154,8 @@ const HEADERS: u8 = 1;
 const RST_STREAM: u8 = 3;
 const SETTINGS: u8 = 4;
 const PING: u8 = 6;
+/// Bytes of a date, in Huffman code.
+const DATE: usize = 24;
 const END_STREAM: u8 = 1;
 const END_HEADERS: u8 = 4;
 
@@ -230,6 +232,10 @@ async fn what_every_answer_says_is_sent_once() {
     let (first, later) = lengths.split_first().unwrap();
     assert_eq!(later.len(), 63);
     assert!(later.iter().all(|length| length * 2 < *first), "{lengths:?}");
+    // The second in the date is another one at times; nothing else comes again.
+    let sum = |lengths: &[usize]| lengths.iter().sum::<usize>();
+    let (early, late) = (&later[..10], &later[later.len() - 10..]);
+    assert!(sum(late) < sum(early) + 10 * DATE, "{lengths:?}");
 }
 
 #[tokio::test]

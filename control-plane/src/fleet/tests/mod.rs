@@ -2,6 +2,7 @@
 
 mod denials;
 mod doors;
+mod pages;
 mod publication;
 mod reports;
 mod streams;
@@ -10,10 +11,13 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
-use fleet::{Envelope, Member, Signature, Statement, Stream, Trust, TrustedKey, Version, to_be_signed};
+use fleet::{
+    Digest, Envelope, Member, Signature, StatedList, Statement, Stream, Trust, TrustedKey, Version,
+    to_be_signed,
+};
 use http::{HeaderMap, Request, StatusCode};
 use http_body_util::BodyExt as _;
-use keyring::{Algorithm, SigningKey};
+use keyring::{Algorithm, Revocation, RevocationList, SigningKey};
 use serde_json::{Value, json};
 use service_runtime::settings::WrappingKey;
 use service_runtime::shutdown::Shutdown;
@@ -172,6 +176,29 @@ impl Plane {
         self.row(sql).await.get(0)
     }
 
+    /// What a gateway gets by this name.
+    async fn fetched(&self, digest: Digest) -> (StatusCode, Value) {
+        self.call_as("edge-1", "GET", &format!("/fleet/v1/blobs/{digest}"), None)
+            .await
+    }
+
+    /// A list as a gateway puts it together.
+    async fn whole(&self, list: &StatedList) -> RevocationList {
+        let mut pages = Vec::new();
+        for name in &list.pages {
+            let (status, page) = self.fetched(name.digest).await;
+            assert_eq!(status, StatusCode::OK, "{page}");
+            let page: Vec<Revocation> = serde_json::from_value(page).unwrap();
+            let bytes = serde_json::to_vec(&page).unwrap();
+            assert_eq!(Digest::of(&bytes), name.digest);
+            assert_eq!(u64::try_from(bytes.len()).unwrap(), name.bytes);
+            pages.push(bytes);
+        }
+        let list = list.clone().whole(pages.iter().map(Vec::as_slice)).unwrap();
+        list.validate().unwrap();
+        list
+    }
+
     /// The newest statement of a stream as a gateway takes it over, from its exact bytes.
     async fn newest(&self, stream: Stream) -> Statement {
         let row = self
@@ -181,7 +208,7 @@ impl Plane {
             ))
             .await;
         let (envelope, now, digest): (Vec<u8>, i64, Vec<u8>) = (row.get(0), row.get(1), row.get(2));
-        assert_eq!(fleet::Digest::of(&envelope).as_bytes().as_slice(), digest);
+        assert_eq!(Digest::of(&envelope).as_bytes().as_slice(), digest);
         let (status, trust) = self.call("GET", "/internal/trust", None).await;
         assert_eq!(status, StatusCode::OK, "{trust}");
         let trust: Trust = serde_json::from_value(trust["trust"].clone()).unwrap();
@@ -195,7 +222,7 @@ fn member() -> Member<'static> {
         environment: "test",
         name: "edge-1",
         version: Version(0, 1, 0),
-        features: &[],
+        features: &[StatedList::FEATURE],
     }
 }
 

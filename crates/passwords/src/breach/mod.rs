@@ -33,7 +33,7 @@ impl std::fmt::Debug for BreachFilter {
 }
 
 impl BreachFilter {
-    /// Whether a password, in its [normal](crate::normal) form, is among the breached ones.
+    /// Whether a password, in its [normal](crate::normal()) form, is among the breached ones.
     #[must_use]
     pub fn contains(&self, password: &str) -> bool {
         // How the published lists name a password; nothing rests on the strength of SHA-1 here.

@@ -84,6 +84,14 @@ const SHARED: &str = r"
     rate:
       sign-in-failures: { limit: 1/h, burst: 5, key: [address, body./email], count: failures, count_in: store, on_store_down: deny }
     upstream: core
+  sign_in_here:
+    match: { method: POST, path: /sign-in-here }
+    auth: none
+    because: shows how failures are counted without the store
+    limits: { body: 4KiB }
+    rate:
+      failures-here: { limit: 1/h, burst: 6, key: [address, body./email], count: failures, count_in: store, on_store_down: local }
+    upstream: core
 ";
 
 /// Long enough that a busy machine does not make the store look slow.

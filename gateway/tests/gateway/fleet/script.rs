@@ -11,6 +11,7 @@ use super::RedisServer;
 
 const CHARGE: &str = include_str!("../../../src/rate_limit/store/charge.lua");
 const REFUND: &str = include_str!("../../../src/rate_limit/store/refund.lua");
+const MEMBERS: &str = include_str!("../../../src/rate_limit/store/members.lua");
 
 /// One limit of a request: which key, how much, and whether it refuses.
 #[derive(Debug, Clone)]
@@ -286,4 +287,30 @@ async fn a_key_goes_on_from_the_larger_of_what_the_store_has_and_the_gateway_kno
         (0, 7),
         "nobody is locked out for longer than the burst"
     );
+}
+
+#[tokio::test]
+async fn edg5_whoever_has_spoken_of_late_counts_once_and_nobody_else() {
+    let redis = RedisServer::start().await;
+    let mut connection = redis.connection();
+    let script = Script::new(MEMBERS);
+    let mut speak = |name: &str| -> u64 {
+        let mut call = script.prepare_invoke();
+        call.key("members").arg(name).arg(60);
+        call.invoke(&mut connection).unwrap()
+    };
+    assert_eq!(speak("aa"), 1);
+    assert_eq!((speak("bb"), speak("bb"), speak("aa")), (2, 2, 2));
+
+    let now: Vec<u64> = redis.ask(&["TIME"]);
+    let now = now[0];
+    // In the future nobody has spoken: the clock went back since.
+    let (gone, late, wrong) = (now - 61, now - 30, now + 30);
+    let _: () = redis.ask(&["SET", "members", &format!("c0 {gone} c1 {late} c2 {wrong}")]);
+    assert_eq!(speak("aa"), 2);
+    let list: String = redis.ask(&["GET", "members"]);
+    let names: Vec<&str> = list.split(' ').step_by(2).collect();
+    assert_eq!(names, ["aa", "c1"], "{list}");
+    let lives_s: u64 = redis.ask(&["TTL", "members"]);
+    assert!((1..=60).contains(&lives_s), "{lives_s}");
 }

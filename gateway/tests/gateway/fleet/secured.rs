@@ -10,8 +10,9 @@ use tempfile::TempDir;
 use super::redis_server::launch;
 use super::{Fleet, member};
 use super::{PATIENT_MS, count, flood, member_without_store, sign_in, wait_for_store};
+use crate::access_log::Log;
 use crate::clients::problem;
-use crate::gateway_process::write_certificates;
+use crate::gateway_process::{eventually, write_certificates};
 
 /// The user that the deployment notes make.
 const NOTES: &str = include_str!("../../../../deploy/README.md");
@@ -121,6 +122,8 @@ async fn the_user_of_the_notes_may_do_all_that_limits_need() {
 
 #[tokio::test]
 async fn a_store_with_another_password_or_certificate_is_down() {
+    let log = Log::capture();
+    let tried = || log.text().matches("the limit store is down").count();
     let redis = SecuredRedis::start();
     let other = tempfile::tempdir().unwrap();
     let ca = write_certificates(other.path());
@@ -129,7 +132,9 @@ async fn a_store_with_another_password_or_certificate_is_down() {
     let good = member(&redis.store("password", "ca.pem")).await;
     wait_for_store(&good, true).await;
     for (password, ca) in [("wrong", "ca.pem"), ("password", "other.pem"), ("none", "ca.pem")] {
+        let before = tried();
         let gateway = member_without_store(&redis.store(password, ca)).await;
+        eventually("it was tried", || async { tried() > before }).await;
         problem(gateway.get("/exact").await, 503, "temporary-reduced-capacity").await;
     }
 }

@@ -3,7 +3,7 @@
 use gateway::settings::LimitStoreSettings;
 use serde_json::json;
 
-use super::{Fleet, RedisServer, count, flood, member_without_store, patient, sign_in, wait_for_store};
+use super::{Fleet, RedisServer, count, flood, member_without_store, patient, post, sign_in, wait_for_store};
 use crate::clients::problem;
 use crate::gateway_process::eventually;
 
@@ -99,6 +99,30 @@ async fn edg5_a_gateway_that_starts_without_its_store_grants_a_part_of_what_its_
         gateways: vec![member_without_store(&store).await],
     };
     assert_eq!(count(&flood(&fleet, "/local", 5).await, 200), 2);
+}
+
+#[tokio::test]
+async fn edg5_what_succeeds_without_the_store_is_given_back_as_the_part_that_was_taken() {
+    let mut redis = RedisServer::start().await;
+    redis.kill();
+    let store = LimitStoreSettings {
+        gateways: 3,
+        ..patient(&redis)
+    };
+    let gateway = member_without_store(&store).await;
+    let sign_in = async || {
+        let answer = post(&gateway, "/sign-in-here", "alice@bank.example").await;
+        answer.status().as_u16()
+    };
+    // Of six, two are this gateway's; who succeeds takes none.
+    for _ in 0..8 {
+        assert_eq!(sign_in().await, 200);
+    }
+    for _ in 0..2 {
+        gateway.core.answer_next(401);
+        assert_eq!(sign_in().await, 401);
+    }
+    assert_eq!(sign_in().await, 429);
 }
 
 #[tokio::test]

@@ -232,6 +232,7 @@ impl ControlPlane {
         Exported {
             trust: text(script.trust.as_ref().unwrap()),
             statements: statements.collect(),
+            pages: Vec::new(),
         }
     }
 
@@ -346,6 +347,16 @@ impl ControlPlane {
         script.streams.retain(|stream| stream.send(text.clone()).is_ok());
     }
 
+    /// Answers with this blob when it is asked for.
+    pub(crate) fn hand_out(&self, digest: Digest, blob: Blob) {
+        self.script.lock().unwrap().blobs.insert(digest.to_string(), blob);
+    }
+
+    /// Has nothing of this name any more.
+    pub(crate) fn withhold(&self, digest: Digest) {
+        self.script.lock().unwrap().blobs.remove(&digest.to_string());
+    }
+
     /// Sends any text over the streams that are open.
     pub(crate) fn say(&self, text: &str) {
         let mut script = self.script.lock().unwrap();
@@ -362,6 +373,15 @@ impl ControlPlane {
     /// From now on streams are open and nothing comes.
     pub(crate) fn be_silent(&self, is_silent: bool) {
         self.script.lock().unwrap().is_silent = is_silent;
+    }
+
+    /// Ends the silence with everything that it has to say.
+    pub(crate) fn speak(&self) {
+        let mut script = self.script.lock().unwrap();
+        script.is_silent = false;
+        let pointers: String = script.pointers.values().map(event).collect();
+        let all = format!("{pointers}: here\n\n");
+        script.streams.retain(|stream| stream.send(all.clone()).is_ok());
     }
 
     /// What the streams were opened with.

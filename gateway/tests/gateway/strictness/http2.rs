@@ -6,6 +6,8 @@ use strictness::http2::frame::{PREFACE, code, field, flag, frame, headers, kind}
 use strictness::http2::{Case, Expected, cases};
 
 use super::Edge;
+use crate::access_log::Log;
+use crate::gateway_process::eventually;
 
 const DEADLINE: Duration = Duration::from_secs(60);
 
@@ -110,7 +112,8 @@ fn request(stream: u32, more: &[(&str, &str)]) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn fr11_what_the_library_answers_by_itself_has_our_headers_and_is_counted() {
+async fn fr11_what_the_library_answers_by_itself_has_our_headers_and_a_line_and_is_counted() {
+    let log = Log::capture();
     let edge = Edge::start().await;
     let server = edge.server(b"h2");
     let mut large = frame(kind::HEADERS, flag::END_STREAM, 1, &field(":method", "GET"));
@@ -123,7 +126,10 @@ async fn fr11_what_the_library_answers_by_itself_has_our_headers_and_is_counted(
             &field("x", &"a".repeat(16_000)),
         ));
     }
-    for (status, bytes) in [(400, request(1, &[("host", "evil.example")])), (431, large)] {
+    for (status, rule, bytes) in [
+        (400, "FR-11", request(1, &[("host", "evil.example")])),
+        (431, "limits.head", large),
+    ] {
         let case = one("refused by the library", bytes, Expected::Answered(&[400, 431]));
         let ending = server.converse(&case, DEADLINE).await.unwrap();
         assert_eq!(ending.status, Some(status), "{ending:?}");
@@ -141,6 +147,10 @@ async fn fr11_what_the_library_answers_by_itself_has_our_headers_and_is_counted(
             assert!(answer.contains(name), "{status} has no {name}");
         }
         assert!(!answer.contains("server"), "{status}");
+        let said = [format!(r#""status":{status}"#), format!(r#""rule":"{rule}"#)];
+        let is_it =
+            |line: &str| line.contains(r#""target":"access""#) && said.iter().all(|said| line.contains(said));
+        eventually("the line is written", || async { log.text().lines().any(is_it) }).await;
     }
     let count = |line: &'static str| edge.gateway.counts(line, 1);
     count(r#"portico_refused_heads_total{rule="FR-11"}"#).await;

@@ -3,6 +3,7 @@
 mod addresses;
 mod breaker;
 mod dripping;
+mod early;
 mod health;
 mod killed;
 mod resting;

@@ -113,22 +113,73 @@ async fn answer_halves(acceptor: TlsAcceptor, client: TcpStream, is_first: bool)
     Some(())
 }
 
-#[tokio::test]
-async fn a_connection_that_waits_for_the_rest_of_a_tls_record_serves_nobody_else() {
-    service_runtime::crypto::install_provider();
-    let authority = Authority::new("authority of the core");
-    let address = halving(&authority).await;
+/// A gateway in front of a core over TLS.
+async fn over_tls(authority: &Authority, address: SocketAddr) -> GatewayProcess {
     let core = "    address: unix:core.sock\n    authorization: forward\n";
     assert!(POLICY.contains(core));
     let tls = "{ min: \"1.3\", authority: core, server_name: core.bank.internal }";
     let over_tls =
         format!("    address: \"https://{address}\"\n    tls: {tls}\n    authorization: forward\n");
-    let gateway = GatewayProcess::with_policy(&POLICY.replace(core, &over_tls), |directory| {
+    GatewayProcess::with_policy(&POLICY.replace(core, &over_tls), |directory| {
         std::fs::write(directory.join("core.ca.pem"), authority.pem()).unwrap();
     })
-    .await;
+    .await
+}
+
+#[tokio::test]
+async fn a_connection_that_waits_for_the_rest_of_a_tls_record_serves_nobody_else() {
+    service_runtime::crypto::install_provider();
+    let authority = Authority::new("authority of the core");
+    let gateway = over_tls(&authority, halving(&authority).await).await;
     let client = gateway.client();
     assert_eq!(ask(&gateway, &client).await, (200, "mine".to_owned()));
+    for _ in 0..3 {
+        assert_eq!(ask(&gateway, &client).await, (200, "good".to_owned()));
+    }
+}
+
+/// Answers well, and on a connection with a gate sends an answer to nothing once that lets it.
+async fn talk(
+    acceptor: TlsAcceptor,
+    client: TcpStream,
+    gate: Option<Arc<Semaphore>>,
+    sent: Arc<Semaphore>,
+) -> Option<()> {
+    let mut stream = acceptor.accept(client).await.ok()?;
+    let mut buffer = Vec::new();
+    while read_message(&mut stream, &mut buffer).await.is_some() {
+        let good = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ngood";
+        stream.write_all(good).await.ok()?;
+        if let Some(gate) = &gate {
+            gate.acquire().await.ok()?.forget();
+            let surplus = b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nstolen";
+            stream.write_all(surplus).await.ok()?;
+            stream.flush().await.ok()?;
+            sent.add_permits(1);
+        }
+    }
+    Some(())
+}
+
+#[tokio::test]
+async fn what_comes_over_tls_while_a_connection_rests_is_never_the_answer_to_the_next_request() {
+    service_runtime::crypto::install_provider();
+    let authority = Authority::new("authority of the core");
+    let acceptor = acceptor(&authority);
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (gate, sent) = (Arc::new(Semaphore::new(0)), Arc::new(Semaphore::new(0)));
+    let (mut first, told) = (Some(gate.clone()), sent.clone());
+    tokio::spawn(async move {
+        while let Ok((client, _)) = listener.accept().await {
+            tokio::spawn(talk(acceptor.clone(), client, first.take(), told.clone()));
+        }
+    });
+    let gateway = over_tls(&authority, address).await;
+    let client = gateway.client();
+    assert_eq!(ask(&gateway, &client).await, (200, "good".to_owned()));
+    gate.add_permits(1);
+    sent.acquire().await.unwrap().forget();
     for _ in 0..3 {
         assert_eq!(ask(&gateway, &client).await, (200, "good".to_owned()));
     }
