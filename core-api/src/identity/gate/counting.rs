@@ -62,7 +62,7 @@ impl Gate {
     pub(super) async fn look(&self, db: &Pool, attempt: &Attempt) -> Result<Step, Problem> {
         let keys: Vec<_> = attempt.counted(Part::All).map(|(_, key)| key.to_vec()).collect();
         let rows = store::peek(db, &keys).await.map_err(database_problem)?;
-        let counters = attempt.read(&rows)?;
+        let counters = attempt.read(&rows).map_err(Problem::internal)?;
         Ok(next_state(
             &self.rules.load(),
             counters,
@@ -112,7 +112,7 @@ impl Gate {
     pub(super) async fn forget(&self, tx: &mut PgConnection, attempt: &Attempt) -> Result<bool, Problem> {
         let keys = [attempt.keys.name.to_vec()];
         let rows = store::peek(&mut *tx, &keys).await.map_err(database_problem)?;
-        let before = attempt.read(&rows)?.name;
+        let before = attempt.read(&rows).map_err(Problem::internal)?.name;
         let step = self.advance(tx, attempt, Part::Name, Event::Unlock, None).await?;
         Ok(before.untrusted > 0 || before.trusted > 0 || before.locks > step.counters.name.locks)
     }
@@ -132,13 +132,16 @@ impl Gate {
             .map(|(kind, key)| (kind.to_owned(), key.to_vec()))
             .unzip();
         let rows = store::hold(tx, &keys, &kinds).await.map_err(database_problem)?;
-        let mut counters = attempt.read(&rows)?;
+        let mut counters = attempt.read(&rows).map_err(Problem::internal)?;
         if let Some(around) = around {
             (counters.pair, counters.networks) = (around.pair, around.networks);
         }
         let step = next_state(&rules, counters, event, now(&rows));
-        let (states, kept_s): (Vec<_>, Vec<_>) =
-            attempt.written(part, &step.counters, &rules)?.into_iter().unzip();
+        let (states, kept_s): (Vec<_>, Vec<_>) = attempt
+            .written(part, &step.counters, &rules)
+            .map_err(Problem::internal)?
+            .into_iter()
+            .unzip();
         store::keep(tx, &keys, &states, &kept_s)
             .await
             .map_err(database_problem)?;
@@ -172,7 +175,7 @@ impl Attempt {
             .chain(of_address.filter(move |_| part == Part::All))
     }
 
-    fn read(&self, rows: &[Row]) -> Result<Counters, Problem> {
+    fn read(&self, rows: &[Row]) -> serde_json::Result<Counters> {
         let networks = self.keys.networks.iter();
         let networks =
             networks.map(|network| Ok((network.times, read::<NetworkCounter>(rows, network.key)?)));
@@ -183,7 +186,7 @@ impl Attempt {
                 Shown::Trusted(_, key) => read::<DeviceCounter>(rows, key)?,
                 Shown::Nothing => DeviceCounter::default(),
             },
-            networks: networks.collect::<Result<_, Problem>>()?,
+            networks: networks.collect::<serde_json::Result<_>>()?,
         })
     }
 
@@ -193,7 +196,7 @@ impl Attempt {
         part: Part,
         counters: &Counters,
         rules: &Rules,
-    ) -> Result<Vec<(Option<String>, i64)>, Problem> {
+    ) -> serde_json::Result<Vec<(Option<String>, i64)>> {
         let mut written = vec![write(&counters.name, rules)?];
         if let Shown::Trusted(..) = self.shown {
             written.push(write(&counters.device, rules)?);
@@ -209,19 +212,19 @@ impl Attempt {
 }
 
 /// A counter that cannot be read stops the attempt: whoever could damage one must not get guesses for it.
-fn read<C: Kept + DeserializeOwned>(rows: &[Row], key: Key) -> Result<C, Problem> {
+fn read<C: Kept + DeserializeOwned>(rows: &[Row], key: Key) -> serde_json::Result<C> {
     let row = rows.iter().find(|row| key.is(&row.key));
     match row.and_then(|row| row.state.as_deref()) {
-        Some(state) => serde_json::from_str(state).map_err(Problem::internal),
+        Some(state) => serde_json::from_str(state),
         None => Ok(C::default()),
     }
 }
 
-fn write<C: Kept + Serialize>(counter: &C, rules: &Rules) -> Result<(Option<String>, i64), Problem> {
+fn write<C: Kept + Serialize>(counter: &C, rules: &Rules) -> serde_json::Result<(Option<String>, i64)> {
     if counter.is_empty() {
         return Ok((None, 0));
     }
-    let state = serde_json::to_string(counter).map_err(Problem::internal)?;
+    let state = serde_json::to_string(counter)?;
     Ok((Some(state), i64::from(counter.kept_s(rules))))
 }
 

@@ -21,6 +21,7 @@ mod visitor;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use aws_lc_rs::error::Unspecified;
 use database::Pool;
 use http::{HeaderName, HeaderValue};
 use lockout::{Event, Rules, Verdict};
@@ -184,7 +185,7 @@ impl Gate {
         Ok(Attempt {
             keys,
             shown,
-            id: random_id()?,
+            id: random_id().map_err(Problem::internal)?,
             email: Email::parse(&visitor.name),
             request_id: visitor.request_id.clone(),
         })
@@ -290,8 +291,8 @@ fn too_many(cause: &'static str, retry_after_s: u32) -> Problem {
         .retry_after(u64::from(retry_after_s))
 }
 
-fn random_id() -> Result<u64, Problem> {
+fn random_id() -> Result<u64, Unspecified> {
     let mut bytes = [0_u8; 8];
-    aws_lc_rs::rand::fill(&mut bytes).map_err(Problem::internal)?;
+    aws_lc_rs::rand::fill(&mut bytes)?;
     Ok(u64::from_be_bytes(bytes) >> 11) // what JSON readers hold exactly
 }

@@ -167,7 +167,7 @@ pub(super) async fn use_unlock(
     parts: Parts,
     Json(ticket): Json<TicketUse>,
 ) -> Result<(StatusCode, HeaderMap), Problem> {
-    let hash = tickets::hash_of(&ticket.token)?;
+    let hash = tickets::hash_of(&ticket.token).ok_or_else(tickets::not_good)?;
     let (gate, request_id) = (&state.identity.gate, caller::request_id(&parts));
     let mut tx = state.db.begin().await.map_err(database_problem)?;
     let owner = store::use_unlock_ticket(&mut *tx, &hash)
