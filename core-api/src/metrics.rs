@@ -8,9 +8,7 @@ use service_runtime::metrics::registry;
 struct Metrics {
     active_users: IntGauge,
     logins: IntCounterVec,
-    policy_info: IntGaugeVec,
-    lockouts: IntCounterVec,
-    throttled: IntCounterVec,
+    gate: GateMetrics,
     refreshes: IntCounterVec,
     token_refusals: IntCounterVec,
     movements: IntCounterVec,
@@ -24,6 +22,13 @@ struct Metrics {
     mails_waiting: IntGauge,
     mail_oldest_seconds: IntGauge,
     mails_dead: IntGauge,
+}
+
+/// What is counted of failed log-ins.
+struct GateMetrics {
+    policy_info: IntGaugeVec,
+    lockouts: IntCounterVec,
+    throttled: IntCounterVec,
 }
 
 /// What is counted of passwords.
@@ -52,23 +57,7 @@ fn register() -> prometheus::Result<Metrics> {
             "Users with a live session that was used in the last 15 minutes.",
         )?,
         logins: counters("portico_logins_total", "Log-ins by result.", &["result"])?,
-        policy_info: IntGaugeVec::new(
-            Opts::new(
-                "portico_core_policy_info",
-                "1 for the hash of the policy whose rules for failed log-ins are in force.",
-            ),
-            &["hash"],
-        )?,
-        lockouts: counters(
-            "portico_lockouts_total",
-            "Names locked or shut, devices distrusted and networks blocked because of failed log-ins.",
-            &["what"],
-        )?,
-        throttled: counters(
-            "portico_logins_throttled_total",
-            "Log-ins refused without a look at the password, by cause.",
-            &["cause"],
-        )?,
+        gate: GateMetrics::register()?,
         refreshes: counters(
             "portico_refreshes_total",
             "Refresh requests by outcome.",
@@ -120,9 +109,6 @@ fn register() -> prometheus::Result<Metrics> {
     let registry = registry();
     registry.register(Box::new(metrics.active_users.clone()))?;
     registry.register(Box::new(metrics.logins.clone()))?;
-    registry.register(Box::new(metrics.policy_info.clone()))?;
-    registry.register(Box::new(metrics.lockouts.clone()))?;
-    registry.register(Box::new(metrics.throttled.clone()))?;
     registry.register(Box::new(metrics.refreshes.clone()))?;
     registry.register(Box::new(metrics.token_refusals.clone()))?;
     registry.register(Box::new(metrics.movements.clone()))?;
@@ -136,6 +122,35 @@ fn register() -> prometheus::Result<Metrics> {
     registry.register(Box::new(metrics.mail_oldest_seconds.clone()))?;
     registry.register(Box::new(metrics.mails_dead.clone()))?;
     Ok(metrics)
+}
+
+impl GateMetrics {
+    fn register() -> prometheus::Result<Self> {
+        let metrics = Self {
+            policy_info: IntGaugeVec::new(
+                Opts::new(
+                    "portico_core_policy_info",
+                    "1 for the hash of the policy whose rules for failed log-ins are in force.",
+                ),
+                &["hash"],
+            )?,
+            lockouts: counters(
+                "portico_lockouts_total",
+                "Names locked or shut, devices distrusted and networks blocked because of failed log-ins.",
+                &["what"],
+            )?,
+            throttled: counters(
+                "portico_logins_throttled_total",
+                "Log-ins refused without a look at the password, by cause.",
+                &["cause"],
+            )?,
+        };
+        let registry = registry();
+        registry.register(Box::new(metrics.policy_info.clone()))?;
+        registry.register(Box::new(metrics.lockouts.clone()))?;
+        registry.register(Box::new(metrics.throttled.clone()))?;
+        Ok(metrics)
+    }
 }
 
 impl PasswordMetrics {
@@ -206,17 +221,17 @@ pub(crate) fn login(result: &'static str) {
 
 pub(crate) fn policy(hash: &str) {
     with(|metrics| {
-        metrics.policy_info.reset();
-        metrics.policy_info.with_label_values(&[hash]).set(1);
+        metrics.gate.policy_info.reset();
+        metrics.gate.policy_info.with_label_values(&[hash]).set(1);
     });
 }
 
 pub(crate) fn lockout(what: &'static str) {
-    with(|metrics| metrics.lockouts.with_label_values(&[what]).inc());
+    with(|metrics| metrics.gate.lockouts.with_label_values(&[what]).inc());
 }
 
 pub(crate) fn throttled(cause: &'static str) {
-    with(|metrics| metrics.throttled.with_label_values(&[cause]).inc());
+    with(|metrics| metrics.gate.throttled.with_label_values(&[cause]).inc());
 }
 
 pub(crate) fn refresh(outcome: &'static str) {

@@ -262,32 +262,18 @@ async fn bring_about(tx: &mut PgConnection, attempt: &Attempt, happened: Happene
 
 /// What is seen in the log and in the metrics; neither has a name or an address.
 fn tell(happened: Happened) {
-    match happened {
-        Happened::Locked { for_s } => {
-            metrics::lockout("locked");
-            tracing::warn!(event = "auth.account.locked", for_s, "a name is locked");
-        }
-        Happened::Shut => {
-            metrics::lockout("shut");
-            tracing::warn!(
-                event = "auth.account.locked",
-                "a name is shut until a reset or an unlock"
-            );
-        }
-        Happened::DeviceDistrusted => {
-            metrics::lockout("device_distrusted");
-            tracing::warn!(event = "auth.device.untrusted", "a device failed too often");
-        }
-        Happened::NetworkBlocked { for_s, .. } => {
-            metrics::lockout("network_blocked");
-            tracing::warn!(event = "auth.ip.blocked", for_s, "a network is blocked");
-        }
+    let (what, event, for_s) = match happened {
+        Happened::Locked { for_s } => ("locked", "auth.account.locked", Some(for_s)),
+        // Until a reset or an unlock.
+        Happened::Shut => ("shut", "auth.account.locked", None),
+        Happened::DeviceDistrusted => ("device_distrusted", "auth.device.untrusted", None),
+        Happened::NetworkBlocked { for_s, .. } => ("network_blocked", "auth.ip.blocked", Some(for_s)),
         Happened::SucceededAfterFailures { failures } => {
-            tracing::info!(
-                event = "auth.login.succeeded_after_failures",
-                failures,
-                "signed in after failures"
-            );
+            let event = "auth.login.succeeded_after_failures";
+            tracing::info!(event, failures, "signed in after failures");
+            return;
         }
-    }
+    };
+    metrics::lockout(what);
+    tracing::warn!(event, what, for_s, "failed log-ins had a consequence");
 }
