@@ -18,10 +18,15 @@ struct Metrics {
     queue_refusals: IntCounter,
     passwords: PasswordMetrics,
     purged: IntCounter,
-    mails: IntCounterVec,
-    mails_waiting: IntGauge,
-    mail_oldest_seconds: IntGauge,
-    mails_dead: IntGauge,
+    mails: MailMetrics,
+}
+
+/// What is counted of mails.
+struct MailMetrics {
+    tries: IntCounterVec,
+    waiting: IntGauge,
+    oldest_seconds: IntGauge,
+    dead: IntGauge,
 }
 
 /// What is counted of failed log-ins.
@@ -94,17 +99,7 @@ fn register() -> prometheus::Result<Metrics> {
             "portico_idempotency_purged_total",
             "Expired idempotency records removed.",
         )?,
-        mails: counters(
-            "portico_mails_total",
-            "Tries to send a mail by result: sent, dropped, failed, dead.",
-            &["result"],
-        )?,
-        mails_waiting: IntGauge::new("portico_mails_waiting", "Mails in the queue.")?,
-        mail_oldest_seconds: IntGauge::new(
-            "portico_mail_oldest_seconds",
-            "For how long the oldest mail in the queue has waited.",
-        )?,
-        mails_dead: IntGauge::new("portico_mails_dead", "Mails that nobody tries to send any more.")?,
+        mails: MailMetrics::register()?,
     };
     let registry = registry();
     registry.register(Box::new(metrics.active_users.clone()))?;
@@ -117,11 +112,31 @@ fn register() -> prometheus::Result<Metrics> {
     registry.register(Box::new(metrics.batch_retries.clone()))?;
     registry.register(Box::new(metrics.queue_refusals.clone()))?;
     registry.register(Box::new(metrics.purged.clone()))?;
-    registry.register(Box::new(metrics.mails.clone()))?;
-    registry.register(Box::new(metrics.mails_waiting.clone()))?;
-    registry.register(Box::new(metrics.mail_oldest_seconds.clone()))?;
-    registry.register(Box::new(metrics.mails_dead.clone()))?;
     Ok(metrics)
+}
+
+impl MailMetrics {
+    fn register() -> prometheus::Result<Self> {
+        let metrics = Self {
+            tries: counters(
+                "portico_mails_total",
+                "Tries to send a mail by result: sent, dropped, failed, dead.",
+                &["result"],
+            )?,
+            waiting: IntGauge::new("portico_mails_waiting", "Mails in the queue.")?,
+            oldest_seconds: IntGauge::new(
+                "portico_mail_oldest_seconds",
+                "For how long the oldest mail in the queue has waited.",
+            )?,
+            dead: IntGauge::new("portico_mails_dead", "Mails that nobody tries to send any more.")?,
+        };
+        let registry = registry();
+        registry.register(Box::new(metrics.tries.clone()))?;
+        registry.register(Box::new(metrics.waiting.clone()))?;
+        registry.register(Box::new(metrics.oldest_seconds.clone()))?;
+        registry.register(Box::new(metrics.dead.clone()))?;
+        Ok(metrics)
+    }
 }
 
 impl GateMetrics {
@@ -315,13 +330,13 @@ pub(crate) fn purged(count: u64) {
 }
 
 pub(crate) fn mail(result: &'static str) {
-    with(|metrics| metrics.mails.with_label_values(&[result]).inc());
+    with(|metrics| metrics.mails.tries.with_label_values(&[result]).inc());
 }
 
 pub(crate) fn mail_backlog(waiting: i64, oldest_s: i64, dead: i64) {
     with(|metrics| {
-        metrics.mails_waiting.set(waiting);
-        metrics.mail_oldest_seconds.set(oldest_s);
-        metrics.mails_dead.set(dead);
+        metrics.mails.waiting.set(waiting);
+        metrics.mails.oldest_seconds.set(oldest_s);
+        metrics.mails.dead.set(dead);
     });
 }

@@ -96,9 +96,8 @@ impl Gateway {
                 .map(|()| true),
             Decision::Permit(permit) => {
                 if let Err(refusal) = request::check_sign_in(&self.shared, session, ctx, &permit) {
-                    return Box::pin(answer::refuse(session, ctx, refusal))
-                        .await
-                        .map(|()| true);
+                    Box::pin(answer::refuse(session, ctx, refusal)).await?;
+                    return Ok(true);
                 }
                 let served = match permit.action() {
                     Action::Serve(served) => Some(served),
