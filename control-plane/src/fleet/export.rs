@@ -1,7 +1,7 @@
 //! `GET /internal/fleet/export`: what a gateway needs to begin while nobody can be asked.
 
 use axum::extract::State;
-use fleet::{Digest, Envelope, Exported, StatedList, Statement, Stream};
+use fleet::{Digest, Envelope, Exported, Statement};
 
 use super::error::FleetError;
 use super::store;
@@ -41,12 +41,8 @@ fn pages_of(envelope: &[u8]) -> Result<Vec<Digest>, FleetError> {
     let envelope = Envelope::parse(envelope).map_err(|error| inconsistent(&error))?;
     let statement: Statement =
         serde_json::from_slice(&envelope.payload).map_err(|error| inconsistent(&error))?;
-    if !matches!(statement.stream, Stream::Revocations | Stream::Blocks) {
-        return Ok(Vec::new());
-    }
-    let list: StatedList =
-        serde_json::from_str(statement.content.get()).map_err(|error| inconsistent(&error))?;
-    Ok(list.pages.iter().map(|page| page.digest).collect())
+    let pages = statement.pages().map_err(|error| inconsistent(&error))?;
+    Ok(pages.iter().map(|page| page.digest).collect())
 }
 
 fn text(envelope: Vec<u8>) -> Result<String, FleetError> {

@@ -64,6 +64,19 @@ impl Office {
             .await
     }
 
+    async fn forgot(&self, email: &str) -> Answer {
+        self.post("password/forgot", &json!({"email": email})).await
+    }
+
+    async fn reset(&self, token: &str, password: &str) -> Answer {
+        let body = json!({"token": token, "password": password});
+        self.post("password/reset", &body).await
+    }
+
+    async fn keep(&self, token: &str) -> Answer {
+        self.post("email/keep", &json!({"token": token})).await
+    }
+
     async fn verify(&self, token: &str) -> Answer {
         self.post("email/verify", &json!({"token": token})).await
     }
@@ -353,7 +366,7 @@ async fn a_new_password_ends_every_session_is_told_to_the_owner_and_can_be_set_o
     let alice = office.customer("alice").await;
     let mut answers = Vec::new();
     for email in [alice.email.as_str(), "nobody@example.com"] {
-        let answer = office.post("password/forgot", &json!({"email": email})).await;
+        let answer = office.forgot(email).await;
         answers.push(told(&answer));
     }
     assert_eq!(answers[0], answers[1]);
@@ -362,11 +375,7 @@ async fn a_new_password_ends_every_session_is_told_to_the_owner_and_can_be_set_o
                  WHERE kind = 'reset_password' AND expires_at BETWEEN now() + interval '59 min' AND now() + interval '61 min'";
     assert_eq!(store::number(&office.bank.owner, life).await, 1);
     // A password that the rules refuse leaves the ticket good.
-    let reset = async |password: &str| {
-        office
-            .post("password/reset", &json!({"token": token, "password": password}))
-            .await
-    };
+    let reset = async |password: &str| office.reset(&token, password).await;
     let weak = reset("alice alice alice").await;
     weak.assert_problem(422, "validation-failed");
     assert!(
@@ -399,10 +408,7 @@ async fn a_password_that_is_changed_is_told_to_its_owner_and_forgets_what_waits_
     office.change(&alice, thief, PASSWORD).await.assert_status(202);
     let change = token_in(&office.newest(thief).await);
     let keep = token_in(&office.newest(&alice.email).await);
-    office
-        .post("password/forgot", &json!({"email": alice.email}))
-        .await
-        .assert_status(202);
+    office.forgot(&alice.email).await.assert_status(202);
     let reset = token_in(&office.newest(&alice.email).await);
     office
         .bank
@@ -416,18 +422,12 @@ async fn a_password_that_is_changed_is_told_to_its_owner_and_forgets_what_waits_
     assert!(told.contains("Subject: Your password was changed"), "{told}");
     office.verify(&change).await.assert_problem(403, "invalid-ticket");
     office
-        .post(
-            "password/reset",
-            &json!({"token": reset, "password": "another lagoon of quartz"}),
-        )
+        .reset(&reset, "another lagoon of quartz")
         .await
         .assert_problem(403, "invalid-ticket");
     assert_eq!(office.me(&alice).await.json["email"], alice.email);
     // The notice of the change is still good: it ends every session, whoever has it.
-    office
-        .post("email/keep", &json!({"token": keep}))
-        .await
-        .assert_status(204);
+    office.keep(&keep).await.assert_status(204);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -440,14 +440,7 @@ async fn the_newest_ticket_for_a_password_is_the_only_one() {
     office.later().await;
     office.post("password/forgot", &ask).await.assert_status(202);
     let second = token_in(&office.newest(&alice.email).await);
-    let reset = async |token: &str| {
-        office
-            .post(
-                "password/reset",
-                &json!({"token": token, "password": NEW_PASSWORD}),
-            )
-            .await
-    };
+    let reset = async |token: &str| office.reset(token, NEW_PASSWORD).await;
     reset(&first).await.assert_problem(403, "invalid-ticket");
     reset(&second).await.assert_status(204);
 }
@@ -457,18 +450,9 @@ async fn whoever_reads_the_mailbox_of_a_pending_account_may_set_its_password_and
  {
     let office = Office::open().await;
     office.bank.register("bob@example.com").await.assert_status(202);
-    office
-        .post("password/forgot", &json!({"email": "bob@example.com"}))
-        .await
-        .assert_status(202);
+    office.forgot("bob@example.com").await.assert_status(202);
     let token = token_in(&office.newest("bob@example.com").await);
-    office
-        .post(
-            "password/reset",
-            &json!({"token": token, "password": NEW_PASSWORD}),
-        )
-        .await
-        .assert_status(204);
+    office.reset(&token, NEW_PASSWORD).await.assert_status(204);
     office
         .bank
         .login("bob@example.com", NEW_PASSWORD)
@@ -483,10 +467,7 @@ async fn whoever_reads_the_mailbox_of_a_pending_account_may_set_its_password_and
     .await
     .unwrap();
     let count = office.mails().await.len();
-    office
-        .post("password/forgot", &json!({"email": alice.email}))
-        .await
-        .assert_status(202);
+    office.forgot(&alice.email).await.assert_status(202);
     assert_eq!(office.mails().await.len(), count);
 }
 
@@ -555,25 +536,13 @@ async fn the_old_mailbox_takes_its_address_back_before_and_after_the_change_and_
             office.verify(&hide).await.assert_status(204);
             office.bank.register(&thief.email).await.assert_status(202);
         }
-        office
-            .post("email/keep", &json!({"token": keep}))
-            .await
-            .assert_status(204);
-        office
-            .post("email/keep", &json!({"token": keep}))
-            .await
-            .assert_problem(403, "invalid-ticket");
+        office.keep(&keep).await.assert_status(204);
+        office.keep(&keep).await.assert_problem(403, "invalid-ticket");
         office.verify(&verify).await.assert_problem(403, "invalid-ticket");
         office.me(&thief).await.assert_problem(401, "session-ended");
         // The owner sets a new password with the mail that follows.
         let token = token_in(&office.newest(&thief.email).await);
-        office
-            .post(
-                "password/reset",
-                &json!({"token": token, "password": NEW_PASSWORD}),
-            )
-            .await
-            .assert_status(204);
+        office.reset(&token, NEW_PASSWORD).await.assert_status(204);
         office
             .bank
             .login(&thief.email, NEW_PASSWORD)
@@ -598,23 +567,14 @@ async fn a_mailbox_that_was_the_owners_earlier_outranks_that_of_a_thief() {
     // His own mailbox stops a second change, which takes nothing from the owner.
     office.change(&thief, second, PASSWORD).await.assert_status(202);
     let his = token_in(&office.newest(first).await);
-    office
-        .post("email/keep", &json!({"token": his}))
-        .await
-        .assert_status(204);
-    office
-        .post("email/keep", &json!({"token": keep}))
-        .await
-        .assert_status(204);
+    office.keep(&his).await.assert_status(204);
+    office.keep(&keep).await.assert_status(204);
     let addresses = "SELECT email FROM core.user";
     assert_eq!(store::texts(&office.bank.owner, addresses).await, [thief.email]);
     // What was sent to his mailbox sets no password any more.
     let lost = token_in(&office.newest(first).await);
     office
-        .post(
-            "password/reset",
-            &json!({"token": lost, "password": NEW_PASSWORD}),
-        )
+        .reset(&lost, NEW_PASSWORD)
         .await
         .assert_problem(403, "invalid-ticket");
 }
@@ -630,17 +590,11 @@ async fn with_an_address_that_is_kept_the_password_ends_and_a_new_one_can_be_set
     let keep = token_in(&office.newest(&thief.email).await);
     // So many were asked for that there is none to be had today.
     for _ in 0..5 {
-        office
-            .post("password/forgot", &json!({"email": thief.email}))
-            .await
-            .assert_status(202);
+        office.forgot(&thief.email).await.assert_status(202);
         office.later().await;
     }
     let count = office.mails().await.len();
-    office
-        .post("email/keep", &json!({"token": keep}))
-        .await
-        .assert_status(204);
+    office.keep(&keep).await.assert_status(204);
     assert_eq!(office.mails().await.len(), count + 1);
     let needed = office.newest(&thief.email).await;
     assert!(
@@ -650,10 +604,7 @@ async fn with_an_address_that_is_kept_the_password_ends_and_a_new_one_can_be_set
     let known = office.bank.login(&thief.email, PASSWORD).await;
     known.assert_problem(401, "invalid-credentials");
     office
-        .post(
-            "password/reset",
-            &json!({"token": token_in(&needed), "password": NEW_PASSWORD}),
-        )
+        .reset(&token_in(&needed), NEW_PASSWORD)
         .await
         .assert_status(204);
     let new = office.bank.login(&thief.email, NEW_PASSWORD).await;
@@ -708,10 +659,7 @@ async fn of_several_who_register_with_an_address_nobodys_password_becomes_good_b
         .await
         .assert_problem(403, "invalid-ticket");
     office
-        .post(
-            "password/reset",
-            &json!({"token": token_in(&needed), "password": NEW_PASSWORD}),
-        )
+        .reset(&token_in(&needed), NEW_PASSWORD)
         .await
         .assert_status(204);
     let refused = office.bank.login(email, his).await;

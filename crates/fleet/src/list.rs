@@ -7,8 +7,8 @@
 use keyring::{Revocation, RevocationList};
 use serde::{Deserialize, Serialize};
 
-use crate::Digest;
 use crate::envelope::MAX_ENVELOPE_BYTES;
+use crate::{Digest, Statement, Stream};
 
 /// Fewest and most entries of a page.
 const PAGE_ENTRIES: (usize, usize) = (32, 1_024);
@@ -53,9 +53,25 @@ pub enum ListError {
     /// More bytes than an envelope could have.
     #[error("the pages have more than {MAX_ENVELOPE_BYTES} bytes together")]
     TooLarge,
-    /// A page that is no array of entries.
-    #[error("a page cannot be read: {0}")]
-    Page(#[from] serde_json::Error),
+    /// No list, or a page that is no array of entries.
+    #[error("the list cannot be read: {0}")]
+    Unreadable(#[from] serde_json::Error),
+}
+
+impl Statement {
+    /// The pages that it names, which are no more than a list may be; none of a stream that has no pages.
+    ///
+    /// # Errors
+    ///
+    /// When the content is no list, or its pages are too large together.
+    pub fn pages(&self) -> Result<Vec<PageName>, ListError> {
+        if !matches!(self.stream, Stream::Revocations | Stream::Blocks) {
+            return Ok(Vec::new());
+        }
+        let list: StatedList = serde_json::from_str(self.content.get())?;
+        list.check_size()?;
+        Ok(list.pages)
+    }
 }
 
 impl StatedList {
@@ -89,11 +105,7 @@ impl StatedList {
     }
 
     /// Whether the pages are no more than a list may be, before any is fetched.
-    ///
-    /// # Errors
-    ///
-    /// [`ListError::TooLarge`].
-    pub fn check_size(&self) -> Result<(), ListError> {
+    fn check_size(&self) -> Result<(), ListError> {
         let most = u64::try_from(MAX_ENVELOPE_BYTES).unwrap_or(u64::MAX);
         let bytes = self
             .pages

@@ -395,17 +395,17 @@ impl Disk {
                 let statement: Statement = serde_json::from_slice(&Envelope::parse(&envelope)?.payload)?;
                 let names =
                     pages::names(&statement).map_err(|objection| anyhow::anyhow!(objection.message))?;
-                named.extend(names.iter().map(|name| name.digest.to_string()));
+                named.extend(names.iter().map(|name| name.digest));
             }
         }
         for entry in fs::read_dir(&folder)? {
             let entry = entry?;
-            let name = entry.file_name().into_string().unwrap_or_default();
-            if !named.contains(&name) {
+            let page = entry.file_name().to_str().and_then(|name| name.parse().ok());
+            if page.is_none_or(|page| !named.contains(&page)) {
                 remove(&entry.path())?;
-                lock(&self.good_pages).retain(|(of, good)| *of != stream || good.to_string() != name);
             }
         }
+        lock(&self.good_pages).retain(|(of, page)| *of != stream || named.contains(page));
         Ok(())
     }
 

@@ -4,10 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Mutex;
 
 use bytes::Bytes;
-use fleet::{Digest, Objection, PageName, StatedList, Statement, Stream};
+use fleet::{Digest, ListError, Objection, PageName, Statement, Stream};
 
 use super::blobs::{Missing, Source, objection};
-use super::lists::content;
 use super::{Fleet, lock};
 
 /// The pages that the newest statement of each stream names, by digest: those of the list in force, and those that are there
@@ -54,13 +53,13 @@ impl Pages {
 /// # Errors
 /// When the statement cannot be read, or names more than a list may have.
 pub(super) fn names(statement: &Statement) -> Result<Vec<PageName>, Objection> {
-    if !matches!(statement.stream, Stream::Revocations | Stream::Blocks) {
-        return Ok(Vec::new());
-    }
-    let list: StatedList = content(statement)?;
-    list.check_size()
-        .map_err(|error| objection("too_large", error.to_string()))?;
-    Ok(list.pages)
+    statement.pages().map_err(|error| {
+        let code = match error {
+            ListError::TooLarge => "too_large",
+            ListError::Unreadable(_) => "malformed",
+        };
+        objection(code, error.to_string())
+    })
 }
 
 impl Fleet {

@@ -8,6 +8,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tracing_subscriber::fmt::MakeWriter;
 
 use crate::gateway_process::{GatewayProcess, eventually};
+use crate::sockets::held;
 
 /// Everything that was logged in this process.
 #[derive(Clone, Default)]
@@ -131,8 +132,20 @@ async fn each_phase_of_a_request_is_timed_by_itself() {
         .write_all(b"GET /api/v1/rates/eur-usd HTTP/1.1\r\nhost: ")
         .await
         .unwrap();
-    // Some time passes in the middle of the head: as long as another whole exchange takes.
+    // Some time passes in the middle of the head: as long as another whole exchange takes, and until it was read so far.
     gateway.get("/health/live").await;
+    let (ours, theirs) = {
+        let (socket, _) = client.get_ref();
+        (
+            socket.local_addr().unwrap().port(),
+            socket.peer_addr().unwrap().port(),
+        )
+    };
+    eventually("the beginning is read", || async {
+        let is_there = held(ours, theirs).is_some_and(|held| held.sent == 0);
+        is_there && held(theirs, ours).is_some_and(|held| held.unread == 0)
+    })
+    .await;
     let passed = began.elapsed();
     client
         .write_all(

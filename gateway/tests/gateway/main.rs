@@ -37,6 +37,7 @@ mod raw_upstream;
 mod reload;
 mod revocations;
 mod smuggling;
+mod sockets;
 mod stated;
 mod stopping;
 mod strictness;

@@ -6,6 +6,7 @@ use keyring::Revocation;
 
 use super::{Plane, until};
 use crate::fleet::publish::publish_due;
+use crate::fleet::store::{self, NewStatement};
 
 /// Revokes this many tokens in one statement.
 async fn revoke_many(plane: &Plane, count: u32) {
@@ -101,4 +102,35 @@ async fn a_page_goes_with_the_last_statement_that_names_it() {
         assert_eq!(twin.fetched(page).await.0, StatusCode::NOT_FOUND);
     }
     assert_eq!(twin.whole(&second).await.revocations.len(), 2_999);
+}
+
+#[tokio::test]
+async fn who_signed_and_then_stood_still_states_nothing_behind_the_newest_and_takes_no_page_from_it() {
+    let plane = Plane::start().await;
+    revoke_many(&plane, 3_000).await;
+    stated(&plane).await;
+    plane.revoke("one more").await;
+    let newest = stated(&plane).await;
+    plane
+        .run("DELETE FROM control.statement WHERE stream = 'revocations' AND seq = 1")
+        .await;
+    let now = service_runtime::clock::Clock::system().now();
+    let signed = |seq: i64| NewStatement {
+        stream: Stream::Revocations.as_str(),
+        epoch: 1,
+        seq,
+        digest: Digest::of(&seq.to_be_bytes()),
+        source_seq: 1,
+        keyid: "k".to_owned(),
+        envelope: seq.to_be_bytes().to_vec(),
+        change_id: "late".to_owned(),
+        author: "late".to_owned(),
+        approvers: Vec::new(),
+        created_at: now,
+        expires_at: now + chrono::TimeDelta::days(1),
+    };
+    let mut conn = plane.state.db.acquire().await.unwrap();
+    assert!(!store::insert_statement(&mut conn, &signed(1)).await.unwrap());
+    assert!(store::insert_statement(&mut conn, &signed(3)).await.unwrap());
+    assert_eq!(plane.whole(&newest).await.revocations.len(), 3_001);
 }

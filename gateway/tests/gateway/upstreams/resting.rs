@@ -14,6 +14,7 @@ use super::{RATES, in_front_of};
 use crate::authority::Authority;
 use crate::gateway_process::{GatewayProcess, POLICY, eventually};
 use crate::raw_upstream::{Manner, RawUpstream, read_message};
+use crate::sockets;
 use crate::tls_upstream::acceptor;
 
 async fn ask(gateway: &GatewayProcess, client: &Client) -> (u16, String) {
@@ -180,6 +181,10 @@ async fn what_comes_over_tls_while_a_connection_rests_is_never_the_answer_to_the
     assert_eq!(ask(&gateway, &client).await, (200, "good".to_owned()));
     gate.add_permits(1);
     sent.acquire().await.unwrap().forget();
+    eventually("it is in the socket of the gateway", || async {
+        sockets::is_anything_unread_from(address.port())
+    })
+    .await;
     for _ in 0..3 {
         assert_eq!(ask(&gateway, &client).await, (200, "good".to_owned()));
     }
