@@ -14,10 +14,11 @@ pub(crate) struct Listener {
 impl Listener {
     /// Listens from now on.
     pub(crate) async fn open(db: &Pool, channels: &[&str]) -> sqlx::Result<Self> {
-        let generation = db.generation();
         // A login that was rotated is replaced here: the listener's own way to the database could not wait for that.
         drop(db.acquire().await?);
-        let mut connection = PgListener::connect_with(db.inner()).await?;
+        // Read before the login is, which is of this generation or of a later one then; a connection of the pool might be older.
+        let generation = db.generation();
+        let mut connection = PgListener::connect_with(&db.apart()).await?;
         // A lost connection is the caller's business: announcements made meanwhile are lost with it.
         connection.eager_reconnect(false);
         connection.listen_all(channels.iter().copied()).await?;

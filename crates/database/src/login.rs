@@ -12,7 +12,7 @@ use secrets::Source;
 use service_runtime::clock::Clock;
 use service_runtime::shutdown::Shutdown;
 use sqlx::pool::PoolConnection;
-use sqlx::postgres::{PgConnectOptions, PgQueryResult, PgRow, PgStatement, PgTypeInfo};
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions, PgQueryResult, PgRow, PgStatement, PgTypeInfo};
 use sqlx::{
     ConnectOptions as _, Connection as _, Describe, Either, Execute, Executor, PgPool, Postgres, SqlStr,
     Transaction,
@@ -133,10 +133,16 @@ impl Pool {
             .map_or(0, |login| login.generation.load(Ordering::Acquire))
     }
 
-    /// The pool below, for what needs sqlx's own type; a refused login is an error there.
+    /// One connection beside the pool, for who keeps it: opened when it is first used, with the login of today. A refused login
+    /// is an error there.
     #[must_use]
-    pub const fn inner(&self) -> &PgPool {
-        &self.pool
+    pub fn apart(&self) -> PgPool {
+        PgPoolOptions::new()
+            .max_connections(1)
+            .max_lifetime(None)
+            .idle_timeout(None)
+            .acquire_timeout(self.pool.options().get_acquire_timeout())
+            .connect_lazy_with(self.pool.connect_options().as_ref().clone())
     }
 
     /// Ends it: waits for what is under way.

@@ -148,8 +148,10 @@ impl Source {
 
     /// Follows this secret: whoever does takes newer values while it runs. The receiver changes with the value.
     pub fn follow(&self) -> watch::Receiver<u64> {
-        self.is_followed.store(true, Ordering::Relaxed);
-        self.changes.subscribe()
+        let changes = self.changes.subscribe();
+        // Said last: who has seen it may count on the next change being noticed.
+        self.is_followed.store(true, Ordering::Release);
+        changes
     }
 
     /// How old it may be.
@@ -288,7 +290,7 @@ impl Source {
             since: known.value.since,
             fetched_at: known.fetched_at,
             changed_at: known.changed_at,
-            is_followed: self.is_followed.load(Ordering::Relaxed),
+            is_followed: self.is_followed.load(Ordering::Acquire),
             fault: known.fault.as_ref().map(Fault::to_string),
             freshness: self.freshness,
             lent_until: known.held.as_ref().map(Held::ends_at),
