@@ -142,10 +142,11 @@ pub(crate) fn state(
     shutdown: &Shutdown,
 ) -> anyhow::Result<AppState> {
     let ttl_s = i32::try_from(settings.idempotency.ttl_s)?;
+    let post = Post::new(settings.derivation_secrets());
     Ok(AppState {
-        identity: Arc::new(Identity::start(settings, db.clone())?),
+        identity: Arc::new(Identity::start(settings, db.clone(), post.clone())?),
         poster: Poster::start(&db, &settings.posting, ttl_s, shutdown),
-        post: Post::new(settings.derivation_secrets()),
+        post,
         cursors: Arc::new(cursor_key(settings)),
         clock,
         db,

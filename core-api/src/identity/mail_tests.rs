@@ -772,6 +772,42 @@ async fn login_with_cookie(office: &Office, cookie: &str, email: &str, password:
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn when_a_lock_begins_its_owner_is_written_to_once_a_day_with_a_link_that_lifts_it() {
+    let office = Office::open().await;
+    let alice = office.customer("alice").await;
+    lock(&office, &alice.email).await;
+    let mail = office.newest(&alice.email).await;
+    assert!(mail.contains("Subject: Logging in is locked"), "{mail}");
+    let token = json!({"token": token_in(&mail)});
+    office.post("unlock", &token).await.assert_status(204);
+    office.bank.login(&alice.email, PASSWORD).await.assert_status(200);
+
+    let before = office.mails().await.len();
+    lock(&office, &alice.email).await;
+    assert_eq!(office.mails().await.len(), before, "the second lock of a day");
+    let sql = "UPDATE core.mail_job SET created_at = created_at - interval '1 day'";
+    store::execute(&office.bank.owner, sql).await.unwrap();
+    forget(&office).await;
+    lock(&office, &alice.email).await;
+    assert_eq!(office.mails().await.len(), before + 1, "the next day");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lock_of_a_name_that_nobody_has_queues_the_same_mail_and_sends_none() {
+    let office = Office::open().await;
+    lock(&office, "nobody@example.com").await;
+    assert_eq!(office.mails().await, Vec::<String>::new());
+    let queued = "SELECT kind || ' ' || state FROM core.mail_job";
+    assert_eq!(store::texts(&office.bank.owner, queued).await, ["locked dropped"]);
+}
+
+/// Lets every lock be over.
+async fn forget(office: &Office) {
+    let sql = "DELETE FROM core.gate_counter";
+    store::execute(&office.bank.owner, sql).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn l4_the_link_of_a_mail_lifts_the_lock_once_and_its_browser_is_locked_out_no_more() {
     let office = Office::open().await;
     let alice = office.customer("alice").await;

@@ -57,6 +57,7 @@ pub(crate) use self::gate::{PolicyFolder, follow_policy, purge_gate, unlock};
 use self::keys::Keys;
 use self::passwords::Passwords;
 use self::tokens::TokenTerms;
+use crate::mail::Post;
 use crate::metrics;
 use crate::settings::Settings;
 use crate::state::AppState;
@@ -99,7 +100,7 @@ pub(crate) struct Identity {
 
 impl Identity {
     /// Reads the file of breached passwords and starts the hashing threads; reads no key yet.
-    pub(crate) fn start(settings: &Settings, db: Pool) -> anyhow::Result<Self> {
+    pub(crate) fn start(settings: &Settings, db: Pool, post: Post) -> anyhow::Result<Self> {
         let mut scopes: Vec<String> = CUSTOMER_SCOPES.map(str::to_owned).to_vec();
         if settings.self_service_cash {
             scopes.push("cash:write".to_owned());
@@ -121,7 +122,7 @@ impl Identity {
                 lifetime_s: settings.tokens.lifetime_s,
                 scopes,
             },
-            gate: Gate::new(settings.password.pepper.expose().as_bytes()),
+            gate: Gate::new(settings.password.pepper.expose().as_bytes(), post),
             passwords: Passwords::start(&settings.password)?,
             auto_activate: settings.auto_activate,
             idle_s: i32::try_from(settings.sessions.idle_s)?,

@@ -49,7 +49,9 @@ pub(crate) enum Kind {
     PasswordReset,
     /// A link to lift the lock after failed log-ins.
     Unlock,
-    /// The same when the old password is good no more, because the address was kept.
+    /// Log-ins are locked after failed ones; with a link to lift that.
+    Locked,
+    /// A link to set a new password, for the old one is good no more: the address was kept.
     PasswordEnded,
     /// The password was set anew, or changed.
     PasswordChanged,
@@ -72,11 +74,12 @@ const HOUR_S: i32 = 3_600;
 const DAY_S: i32 = 24 * HOUR_S;
 
 impl Kind {
-    pub(crate) const ALL: [Self; 8] = [
+    pub(crate) const ALL: [Self; 9] = [
         Self::Registration,
         Self::Verification,
         Self::PasswordReset,
         Self::Unlock,
+        Self::Locked,
         Self::PasswordEnded,
         Self::PasswordChanged,
         Self::EmailChange,
@@ -90,6 +93,7 @@ impl Kind {
             Self::Verification => "verification",
             Self::PasswordReset => "password_reset",
             Self::Unlock => "unlock",
+            Self::Locked => "locked",
             Self::PasswordEnded => "password_ended",
             Self::PasswordChanged => "password_changed",
             Self::EmailChange => "email_change",
@@ -106,7 +110,7 @@ impl Kind {
         let (kind, lifetime_s) = match self {
             Self::Registration | Self::Verification => ("verify_email", DAY_S),
             Self::PasswordReset => ("reset_password", HOUR_S),
-            Self::Unlock => ("unlock", HOUR_S),
+            Self::Unlock | Self::Locked => ("unlock", HOUR_S),
             Self::PasswordEnded => ("reset_password", DAY_S),
             Self::EmailChange => ("change_email", DAY_S),
             Self::EmailChangeNotice => ("keep_email", 7 * DAY_S),
@@ -120,6 +124,8 @@ impl Kind {
         match self {
             Self::Verification | Self::PasswordReset | Self::Unlock => (Some(600), Some(5)),
             Self::Registration | Self::EmailChange => (None, Some(5)),
+            // Whoever guesses must not fill a mailbox.
+            Self::Locked => (None, Some(1)),
             // What warns an owner is always sent, and what follows the use of a ticket.
             Self::PasswordChanged | Self::PasswordEnded | Self::EmailChangeNotice => (None, None),
         }

@@ -21,6 +21,7 @@ pub(super) enum Template {
     AlreadyRegistered,
     PasswordReset,
     Unlock,
+    Locked,
     PasswordNeeded,
     PasswordChanged,
     EmailChange,
@@ -29,11 +30,12 @@ pub(super) enum Template {
 
 impl Template {
     #[cfg(test)]
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 9] = [
         Self::VerifyEmail,
         Self::AlreadyRegistered,
         Self::PasswordReset,
         Self::Unlock,
+        Self::Locked,
         Self::PasswordNeeded,
         Self::PasswordChanged,
         Self::EmailChange,

@@ -1,10 +1,11 @@
 //! The counters of one attempt: read, advanced by one step of `lockout`, and written, in one transaction with what that brings
 //! about.
 
+use chrono::DateTime;
 use database::Pool;
 use lockout::{
-    Client, Counters, DeviceCounter, Event, Happened, Kept, NameCounter, NetworkCounter, PairCounter, Rules,
-    Step, Verdict, next_state,
+    Client, Counters, DeviceCounter, Event, Happened, Kept, Millis, NameCounter, NetworkCounter, PairCounter,
+    Rules, Step, Verdict, next_state,
 };
 use problem::{Problem, catalogue};
 use serde::Serialize;
@@ -17,6 +18,7 @@ use super::super::profile::Email;
 use super::Gate;
 use super::keys::{Key, Keys};
 use super::store::{self, Distrust, Row};
+use crate::mail::{Addressee, Kind, Language, Mail, MailToken};
 use crate::{database_problem, metrics};
 
 /// An attempt, and under which keys it is counted.
@@ -81,7 +83,7 @@ impl Gate {
         let mut tx = db.begin().await.map_err(database_problem)?;
         let event = attempt.reservation();
         let around = Some(looked.counters);
-        let step = self.advance(&mut tx, attempt, Part::Name, event, around).await?;
+        let (step, _) = self.advance(&mut tx, attempt, Part::Name, event, around).await?;
         tx.commit().await.map_err(database_problem)?;
         Ok(step.verdict)
     }
@@ -92,12 +94,19 @@ impl Gate {
             _ => Part::Name,
         };
         let mut tx = db.begin().await.map_err(database_problem)?;
-        let step = self.advance(&mut tx, attempt, part, event, None).await?;
+        let (step, now) = self.advance(&mut tx, attempt, part, event, None).await?;
+        let mut is_written_to = false;
         for happened in &step.happened {
             let brought = bring_about(&mut tx, attempt, *happened).await;
             brought.map_err(database_problem)?;
+            if matches!(happened, Happened::Locked { .. } | Happened::Shut) {
+                is_written_to |= self.write_to_owner(&mut tx, attempt, now).await?;
+            }
         }
         tx.commit().await.map_err(database_problem)?;
+        if is_written_to {
+            self.post.wake();
+        }
         step.happened.iter().for_each(|happened| tell(*happened));
         if step.verdict == Verdict::Late {
             tracing::warn!("a password took too long to verify: nobody is told how it ended");
@@ -113,7 +122,7 @@ impl Gate {
         let keys = [attempt.keys.name.to_vec()];
         let rows = store::peek(&mut *tx, &keys).await.map_err(database_problem)?;
         let before = attempt.read(&rows).map_err(Problem::internal)?.name;
-        let step = self.advance(tx, attempt, Part::Name, Event::Unlock, None).await?;
+        let (step, _) = self.advance(tx, attempt, Part::Name, Event::Unlock, None).await?;
         Ok(before.untrusted > 0 || before.trusted > 0 || before.locks > step.counters.name.locks)
     }
 
@@ -125,7 +134,7 @@ impl Gate {
         part: Part,
         event: Event,
         around: Option<Counters>,
-    ) -> Result<Step, Problem> {
+    ) -> Result<(Step, Millis), Problem> {
         let rules = self.rules.load_full();
         let (kinds, keys): (Vec<_>, Vec<_>) = attempt
             .counted(part)
@@ -136,7 +145,8 @@ impl Gate {
         if let Some(around) = around {
             (counters.pair, counters.networks) = (around.pair, around.networks);
         }
-        let step = next_state(&rules, counters, event, now(&rows));
+        let now = now(&rows);
+        let step = next_state(&rules, counters, event, now);
         let (states, kept_s): (Vec<_>, Vec<_>) = attempt
             .written(part, &step.counters, &rules)
             .map_err(Problem::internal)?
@@ -145,7 +155,32 @@ impl Gate {
         store::keep(tx, &keys, &states, &kept_s)
             .await
             .map_err(database_problem)?;
-        Ok(step)
+        Ok((step, now))
+    }
+
+    /// Queues a mail that a name is locked, which lifts that: to whoever has the name when it is sent, and once a day at most.
+    /// False when none is queued.
+    async fn write_to_owner(
+        &self,
+        tx: &mut PgConnection,
+        attempt: &Attempt,
+        now: Millis,
+    ) -> Result<bool, Problem> {
+        let token = MailToken::generate();
+        let (Some(email), Some(token)) = (&attempt.email, token) else {
+            return Ok(false);
+        };
+        let mail = Mail {
+            kind: Kind::Locked,
+            to: email.as_str().to_owned(),
+            addressee: Addressee::Address,
+            // Not that of whoever guesses.
+            language: Language::default(),
+            token: Some(token),
+            new_address: None,
+        };
+        let now = DateTime::from_timestamp_millis(now).unwrap_or_default();
+        Ok(self.post.enqueue(tx, &mail, now).await?)
     }
 }
 

@@ -44,6 +44,7 @@ use super::error::hashing_busy;
 use super::hash_pool::PoolError;
 use super::hash_queue::Priority;
 use super::profile::Email;
+use crate::mail::Post;
 use crate::{database_problem, metrics};
 
 /// How long an attempt waits for others at the same name, in other processes.
@@ -57,6 +58,7 @@ pub(crate) struct Gate {
     keys: KeyMaker,
     rules: ArcSwap<Rules>,
     places: Places,
+    post: Post,
 }
 
 /// An attempt that was let in. Settle it: one that is not settled holds its place for ten seconds.
@@ -108,11 +110,12 @@ impl SignedIn {
 
 impl Gate {
     /// A gate with the rules that Portico ships, until a policy says something else.
-    pub(super) fn new(pepper: &[u8]) -> Self {
+    pub(super) fn new(pepper: &[u8], post: Post) -> Self {
         Self {
             keys: KeyMaker::derive(pepper),
             rules: ArcSwap::from_pointee(Rules::default()),
             places: Places::default(),
+            post,
         }
     }
 

@@ -16,7 +16,7 @@ use crate::extract::Json;
 use crate::identity::caller;
 use crate::identity::error::TicketErrors;
 use crate::identity::tickets::{self, Accepted, Address, TicketUse};
-use crate::mail::Kind;
+use crate::mail::{Kind, Post};
 use crate::settings::Settings;
 use crate::state::AppState;
 
@@ -129,7 +129,8 @@ async fn say(tx: &mut PgConnection, attempt: &Attempt, by: UnlockedBy) -> Result
 /// # Errors
 /// When the database cannot be reached.
 pub(crate) async fn unlock(settings: &Settings, db: &Pool, name: &str) -> anyhow::Result<bool> {
-    let gate = Gate::new(settings.password.pepper.expose().as_bytes());
+    let post = Post::new(settings.derivation_secrets());
+    let gate = Gate::new(settings.password.pepper.expose().as_bytes(), post);
     let request_id = format!("cli:{}", Uuid::now_v7());
     gate.unlock(db, name, &request_id)
         .await
