@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 
 use super::client_network::ClientNetwork;
 use super::error::{ResetErrors, hashing_busy};
-use super::gate::UnlockedBy;
+use super::gate::{DistrustedBy, UnlockedBy};
 use super::hash_queue::Priority;
 use super::passwords::{NewPassword, fault};
 use super::tickets::{self, Accepted, Address};
@@ -99,7 +99,7 @@ pub(super) async fn reset_password(
     let gate = &state.identity.gate;
     gate.unlock_owner(&mut tx, &secured.email, UnlockedBy::PasswordReset, &request_id)
         .await?;
-    gate.distrust_all(&mut tx, secured.user_id, UnlockedBy::PasswordReset, &request_id)
+    gate.distrust_all(&mut tx, secured.user_id, DistrustedBy::PasswordReset, &request_id)
         .await?;
     let mail = Mail {
         kind: Kind::PasswordChanged,

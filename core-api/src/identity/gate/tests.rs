@@ -595,6 +595,25 @@ async fn people_see_and_remove_their_own_devices_and_nobody_elses() {
 }
 
 #[tokio::test]
+async fn whoever_ends_every_session_trusts_no_device_any_more() {
+    let bank = TestBank::new().await;
+    let alice = bank.customer("alice").await;
+    let cookie = device_cookie(&bank.login(&alice.email, PASSWORD).await);
+    let end = async |query: &str| {
+        let path = format!("/api/v1/me/sessions{query}");
+        let ended = bank.call(Method::DELETE, &path).by(&alice).send().await;
+        ended.assert_status(200);
+    };
+    end("?keep=current").await;
+    assert_eq!(devices(&bank, &alice).await.len(), 2);
+    end("").await;
+    let trail = "SELECT DISTINCT outcome FROM core.audit_event WHERE action = 'device.distrusted'";
+    assert_eq!(db::texts(&bank.owner, trail).await, ["sessions_ended"]);
+    fail_elsewhere(&bank, 5, &alice.email).await;
+    assert_too_many(&login_on(&bank, &cookie, &alice.email, PASSWORD).await);
+}
+
+#[tokio::test]
 async fn of_more_than_twenty_devices_the_one_used_least_recently_is_trusted_no_more() {
     let bank = TestBank::new().await;
     bank.register("alice@example.com").await;

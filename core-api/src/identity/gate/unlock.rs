@@ -41,6 +41,24 @@ impl UnlockedBy {
     }
 }
 
+/// Why no device of a person is trusted any more, as a word of the audit trail.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::identity) enum DistrustedBy {
+    /// A new password by mail.
+    PasswordReset,
+    /// Every session was ended, that of the request too.
+    SessionsEnded,
+}
+
+impl DistrustedBy {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::PasswordReset => "password_reset",
+            Self::SessionsEnded => "sessions_ended",
+        }
+    }
+}
+
 impl Gate {
     /// Forgets every failure at a name for an operator, and says so in the audit trail, or neither. Twice is once, and a second
     /// line there. False when nobody has the name; what was counted is forgotten all the same.
@@ -74,7 +92,8 @@ impl Gate {
         Ok(())
     }
 
-    /// Trusts no device of a user any more: one of them may be the thief's.
+    /// Trusts no device of a user any more: one of them may be the thief's. It locks the user: before his sessions are, as
+    /// everywhere.
     ///
     /// # Errors
     /// 503 without the database.
@@ -82,7 +101,7 @@ impl Gate {
         &self,
         tx: &mut PgConnection,
         user: Uuid,
-        by: UnlockedBy,
+        by: DistrustedBy,
         request_id: &str,
     ) -> Result<(), Problem> {
         store::distrust_devices(tx, user, by.as_str(), request_id)
