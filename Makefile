@@ -190,6 +190,15 @@ login-flood: dependencies ## 500 log-ins a second of strangers: customers must n
 	$(or $(CARGO_TARGET_DIR),target)/release/login-flood --binary $(or $(CARGO_TARGET_DIR),target)/release/portico \
 		--out $(or $(CARGO_TARGET_DIR),target)/login-flood.md $(FLOOD)
 
+# What `make login-timing` passes on: make login-timing TIMING="--samples 200"
+TIMING ?=
+
+.PHONY: login-timing
+login-timing: dependencies ## 6,000 refused log-ins: their time must not tell who has an account
+	$(CARGO) build --release --locked --package portico --package bench
+	$(or $(CARGO_TARGET_DIR),target)/release/login-timing --binary $(or $(CARGO_TARGET_DIR),target)/release/portico \
+		--out $(or $(CARGO_TARGET_DIR),target)/login-timing.md $(TIMING)
+
 # What these pass on, such as make bench-strictness STRICTNESS=--details; --binary names another gateway than the one built here.
 STRICTNESS ?=
 STRICTNESS_BENCH = $(or $(CARGO_TARGET_DIR),target)/release/strictness-bench \

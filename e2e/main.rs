@@ -8,6 +8,7 @@ mod chaos;
 mod collector;
 mod customers;
 mod fleet;
+mod lockouts;
 mod mail;
 mod member;
 mod operators;

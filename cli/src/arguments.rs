@@ -17,6 +17,7 @@ use crate::policy::{
 };
 use crate::policy::{PolicyDiffArguments, PolicyShowCommand, RunningArguments, SHOW_EXAMPLES};
 use crate::trust::TrustCommand;
+use crate::user::UserCommand;
 
 /// Portico: a bank's security gateway, its control plane and the core banking API behind it, in one binary.
 #[derive(Debug, Parser)]
@@ -74,6 +75,9 @@ pub(crate) enum Command {
     /// Block networks of clients at every gateway for a time.
     #[command(subcommand)]
     Block(BlockCommand),
+    /// Help people who cannot sign in.
+    #[command(subcommand)]
+    User(UserCommand),
     /// See where secrets are, how old they are, and whether they can be had. Never a value.
     #[command(subcommand)]
     Secrets(SecretsCommand),

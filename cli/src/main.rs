@@ -24,6 +24,7 @@ mod secrets;
 mod services;
 mod trust;
 mod up;
+mod user;
 
 use std::process::ExitCode;
 
@@ -106,6 +107,7 @@ fn run(command: Command) -> anyhow::Result<Outcome> {
         Command::Trust(command) => trust::run(&command),
         Command::Revoke(command) => denials::revoke(&command),
         Command::Block(command) => denials::block(&command),
+        Command::User(command) => user::run(&command),
         Command::Secrets(command) => secrets::run(&command),
         Command::Breach(command) => breach::run(&command),
         Command::Argon2(command) => argon2::run(&command),

@@ -71,7 +71,7 @@ pub(crate) fn core_api(arguments: &ServiceArguments) -> anyhow::Result<Outcome> 
         settings.secrets().give_back_now();
         return Ok(settings_are_good("core-api", environment));
     }
-    core_api::run(settings, environment)?;
+    core_api::run(settings, environment, gateway::read_policies)?;
     Ok(Outcome::Done)
 }
 

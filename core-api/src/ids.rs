@@ -51,6 +51,8 @@ kinds! {
     AccountId = Account, "acc";
     /// A movement of money: a deposit, a withdrawal or a transfer. Also the id of its ledger entry.
     TransferId = Transfer, "txn";
+    /// A device that its owner signed in with.
+    DeviceId = Device, "dev";
     /// One token (`jti`).
     TokenId = Token, "tok";
 }

@@ -29,8 +29,8 @@ mod state;
 mod tests;
 mod transfers;
 
-pub use identity::{Calibration, calibrate};
-pub use run::run;
+pub use identity::{Calibration, PolicyReader, calibrate};
+pub use run::{run, unlock};
 pub use settings::Settings;
 
 use database::Failure;

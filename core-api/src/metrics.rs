@@ -2,12 +2,13 @@
 
 use std::sync::LazyLock;
 
-use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts};
+use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts};
 use service_runtime::metrics::registry;
 
 struct Metrics {
     active_users: IntGauge,
     logins: IntCounterVec,
+    gate: GateMetrics,
     refreshes: IntCounterVec,
     token_refusals: IntCounterVec,
     movements: IntCounterVec,
@@ -17,10 +18,22 @@ struct Metrics {
     queue_refusals: IntCounter,
     passwords: PasswordMetrics,
     purged: IntCounter,
-    mails: IntCounterVec,
-    mails_waiting: IntGauge,
-    mail_oldest_seconds: IntGauge,
-    mails_dead: IntGauge,
+    mails: MailMetrics,
+}
+
+/// What is counted of mails.
+struct MailMetrics {
+    tries: IntCounterVec,
+    waiting: IntGauge,
+    oldest_seconds: IntGauge,
+    dead: IntGauge,
+}
+
+/// What is counted of failed log-ins.
+struct GateMetrics {
+    policy_info: IntGaugeVec,
+    lockouts: IntCounterVec,
+    throttled: IntCounterVec,
 }
 
 /// What is counted of passwords.
@@ -49,6 +62,7 @@ fn register() -> prometheus::Result<Metrics> {
             "Users with a live session that was used in the last 15 minutes.",
         )?,
         logins: counters("portico_logins_total", "Log-ins by result.", &["result"])?,
+        gate: GateMetrics::register()?,
         refreshes: counters(
             "portico_refreshes_total",
             "Refresh requests by outcome.",
@@ -85,17 +99,7 @@ fn register() -> prometheus::Result<Metrics> {
             "portico_idempotency_purged_total",
             "Expired idempotency records removed.",
         )?,
-        mails: counters(
-            "portico_mails_total",
-            "Tries to send a mail by result: sent, dropped, failed, dead.",
-            &["result"],
-        )?,
-        mails_waiting: IntGauge::new("portico_mails_waiting", "Mails in the queue.")?,
-        mail_oldest_seconds: IntGauge::new(
-            "portico_mail_oldest_seconds",
-            "For how long the oldest mail in the queue has waited.",
-        )?,
-        mails_dead: IntGauge::new("portico_mails_dead", "Mails that nobody tries to send any more.")?,
+        mails: MailMetrics::register()?,
     };
     let registry = registry();
     registry.register(Box::new(metrics.active_users.clone()))?;
@@ -108,11 +112,60 @@ fn register() -> prometheus::Result<Metrics> {
     registry.register(Box::new(metrics.batch_retries.clone()))?;
     registry.register(Box::new(metrics.queue_refusals.clone()))?;
     registry.register(Box::new(metrics.purged.clone()))?;
-    registry.register(Box::new(metrics.mails.clone()))?;
-    registry.register(Box::new(metrics.mails_waiting.clone()))?;
-    registry.register(Box::new(metrics.mail_oldest_seconds.clone()))?;
-    registry.register(Box::new(metrics.mails_dead.clone()))?;
     Ok(metrics)
+}
+
+impl MailMetrics {
+    fn register() -> prometheus::Result<Self> {
+        let metrics = Self {
+            tries: counters(
+                "portico_mails_total",
+                "Tries to send a mail by result: sent, dropped, failed, dead.",
+                &["result"],
+            )?,
+            waiting: IntGauge::new("portico_mails_waiting", "Mails in the queue.")?,
+            oldest_seconds: IntGauge::new(
+                "portico_mail_oldest_seconds",
+                "For how long the oldest mail in the queue has waited.",
+            )?,
+            dead: IntGauge::new("portico_mails_dead", "Mails that nobody tries to send any more.")?,
+        };
+        let registry = registry();
+        registry.register(Box::new(metrics.tries.clone()))?;
+        registry.register(Box::new(metrics.waiting.clone()))?;
+        registry.register(Box::new(metrics.oldest_seconds.clone()))?;
+        registry.register(Box::new(metrics.dead.clone()))?;
+        Ok(metrics)
+    }
+}
+
+impl GateMetrics {
+    fn register() -> prometheus::Result<Self> {
+        let metrics = Self {
+            policy_info: IntGaugeVec::new(
+                Opts::new(
+                    "portico_core_policy_info",
+                    "1 for the hash of the policy whose rules for failed log-ins are in force.",
+                ),
+                &["hash"],
+            )?,
+            lockouts: counters(
+                "portico_lockouts_total",
+                "Names locked or shut, devices distrusted and networks blocked because of failed log-ins.",
+                &["what"],
+            )?,
+            throttled: counters(
+                "portico_logins_throttled_total",
+                "Log-ins refused without a look at the password, by cause.",
+                &["cause"],
+            )?,
+        };
+        let registry = registry();
+        registry.register(Box::new(metrics.policy_info.clone()))?;
+        registry.register(Box::new(metrics.lockouts.clone()))?;
+        registry.register(Box::new(metrics.throttled.clone()))?;
+        Ok(metrics)
+    }
 }
 
 impl PasswordMetrics {
@@ -179,6 +232,21 @@ pub(crate) fn active_users(count: i64) {
 
 pub(crate) fn login(result: &'static str) {
     with(|metrics| metrics.logins.with_label_values(&[result]).inc());
+}
+
+pub(crate) fn policy(hash: &str) {
+    with(|metrics| {
+        metrics.gate.policy_info.reset();
+        metrics.gate.policy_info.with_label_values(&[hash]).set(1);
+    });
+}
+
+pub(crate) fn lockout(what: &'static str) {
+    with(|metrics| metrics.gate.lockouts.with_label_values(&[what]).inc());
+}
+
+pub(crate) fn throttled(cause: &'static str) {
+    with(|metrics| metrics.gate.throttled.with_label_values(&[cause]).inc());
 }
 
 pub(crate) fn refresh(outcome: &'static str) {
@@ -262,13 +330,13 @@ pub(crate) fn purged(count: u64) {
 }
 
 pub(crate) fn mail(result: &'static str) {
-    with(|metrics| metrics.mails.with_label_values(&[result]).inc());
+    with(|metrics| metrics.mails.tries.with_label_values(&[result]).inc());
 }
 
 pub(crate) fn mail_backlog(waiting: i64, oldest_s: i64, dead: i64) {
     with(|metrics| {
-        metrics.mails_waiting.set(waiting);
-        metrics.mail_oldest_seconds.set(oldest_s);
-        metrics.mails_dead.set(dead);
+        metrics.mails.waiting.set(waiting);
+        metrics.mails.oldest_seconds.set(oldest_s);
+        metrics.mails.dead.set(dead);
     });
 }

@@ -14,7 +14,7 @@ use service_runtime::tls::{TlsService, serve_tls};
 use service_runtime::{http, private, telemetry};
 
 use crate::cursor::CursorKey;
-use crate::identity::Identity;
+use crate::identity::{Identity, PolicyFolder, PolicyReader};
 use crate::ledger::Poster;
 use crate::mail::Post;
 use crate::settings::Settings;
@@ -25,41 +25,76 @@ const SERVICE: &str = "core-api";
 /// How long background tasks may take to end.
 const GRACE: Duration = Duration::from_secs(10);
 
-/// Runs core-api until SIGTERM or SIGINT.
+/// Runs core-api until SIGTERM or SIGINT. `read_policy` reads the folder that the settings name.
 ///
 /// # Errors
 /// When the settings are wrong (all faults in one error), or something that serving needs cannot be had.
-pub fn run(settings: Settings, environment: Environment) -> anyhow::Result<()> {
+pub fn run(settings: Settings, environment: Environment, read_policy: PolicyReader) -> anyhow::Result<()> {
     let secrets = settings.secrets();
-    let ran = run_with(settings, environment);
+    let ran = run_with(settings, environment, read_policy);
     // Where it could not begin, nobody has.
     secrets.give_back_now();
     ran
 }
 
-fn run_with(settings: Settings, environment: Environment) -> anyhow::Result<()> {
+/// Lifts the lock of a name and says so in the audit trail, with the settings of a core-api, which need not run. False when
+/// nobody has the name.
+///
+/// # Errors
+/// When the database cannot be reached.
+pub fn unlock(settings: &Settings, name: &str) -> anyhow::Result<bool> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(async {
+        let db = Pool::connect(&settings.database, SERVICE)
+            .await
+            .context("cannot connect to the database")?;
+        let unlocked = identity::unlock(settings, &db, name).await;
+        db.close().await;
+        unlocked
+    })
+}
+
+fn run_with(settings: Settings, environment: Environment, read_policy: PolicyReader) -> anyhow::Result<()> {
     let faults = settings.faults(environment);
     if !faults.is_empty() {
         return Err(SettingsError(faults).into());
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(serve(settings, environment))
+    runtime.block_on(serve(settings, environment, read_policy))
 }
 
 /// Serves, then gives back what was lent; also when it cannot serve.
-async fn serve(settings: Settings, environment: Environment) -> anyhow::Result<()> {
+async fn serve(
+    settings: Settings,
+    environment: Environment,
+    read_policy: PolicyReader,
+) -> anyhow::Result<()> {
     let _telemetry = telemetry::init(&settings.telemetry, SERVICE, environment)?;
-    let served = serve_until_told(&settings, Shutdown::on_signals()?).await;
+    let policy = settings.policies_dir.clone().map(|folder| PolicyFolder {
+        folder,
+        read: read_policy,
+        environment,
+    });
+    let served = serve_until_told(&settings, policy, Shutdown::on_signals()?).await;
     settings.secrets().give_back().await;
     tracing::info!("core-api has stopped");
     served
 }
 
-async fn serve_until_told(settings: &Settings, shutdown: Shutdown) -> anyhow::Result<()> {
+async fn serve_until_told(
+    settings: &Settings,
+    policy: Option<PolicyFolder>,
+    shutdown: Shutdown,
+) -> anyhow::Result<()> {
     let db = Pool::connect(&settings.database, SERVICE)
         .await
         .context("cannot connect to the database")?;
     let state = state(settings, db.clone(), Clock::system(), &shutdown)?;
+    if let Some(policy) = policy {
+        shutdown.spawn(identity::follow_policy(state.clone(), policy, shutdown.clone()));
+    }
     let served = serve_state(settings, state, &shutdown).await;
     // Also after an error: whatever is still under way is finished or given back before the pool goes.
     shutdown.trigger();
@@ -107,10 +142,11 @@ pub(crate) fn state(
     shutdown: &Shutdown,
 ) -> anyhow::Result<AppState> {
     let ttl_s = i32::try_from(settings.idempotency.ttl_s)?;
+    let post = Post::new(settings.derivation_secrets());
     Ok(AppState {
-        identity: Arc::new(Identity::start(settings, db.clone())?),
+        identity: Arc::new(Identity::start(settings, db.clone(), post.clone())?),
         poster: Poster::start(&db, &settings.posting, ttl_s, shutdown),
-        post: Post::new(settings.derivation_secrets()),
+        post,
         cursors: Arc::new(cursor_key(settings)),
         clock,
         db,
@@ -136,6 +172,11 @@ fn start_jobs(settings: &Settings, state: &AppState, shutdown: &Shutdown) {
     ));
     shutdown.spawn(identity::follow_breached_file(state.clone(), shutdown.clone()));
     shutdown.spawn(identity::count_active_users(state.db.clone(), shutdown.clone()));
+    shutdown.spawn(identity::purge_gate(
+        state.db.clone(),
+        purge_every,
+        shutdown.clone(),
+    ));
     shutdown.spawn(mail::count(state.db.clone(), shutdown.clone()));
     shutdown.spawn(mail::purge(state.db.clone(), shutdown.clone()));
     shutdown.spawn(idempotency::purge_expired(

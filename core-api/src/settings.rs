@@ -53,6 +53,8 @@ pub struct Settings {
     pub idempotency: IdempotencySettings,
     /// Logs, traces and errors.
     pub telemetry: TelemetrySettings,
+    /// The policy folder, of which `lockout` is carried out here. Without one, the rules that Portico ships are.
+    pub policies_dir: Option<PathBuf>,
     /// Grants customers `cash:write`, so that they deposit and withdraw themselves. Production refuses it.
     pub self_service_cash: bool,
     /// Makes new users active without the mailbox round trip. Production refuses it.
@@ -78,6 +80,7 @@ impl Default for Settings {
             posting: PostingSettings::default(),
             idempotency: IdempotencySettings::default(),
             telemetry: TelemetrySettings::default(),
+            policies_dir: None,
             self_service_cash: false,
             auto_activate: false,
         }
@@ -367,7 +370,11 @@ impl PasswordSettings {
                 "password.iterations: must be between 1 and 10",
             ),
             (self.queue == 0, "password.queue: must be above 0"),
-            (self.deadline_ms == 0, "password.deadline_ms: must be above 0"),
+            (
+                // Whoever waits longer has lost the place that was reserved for the attempt.
+                !(1..=9_000).contains(&self.deadline_ms),
+                "password.deadline_ms: must be between 1 and 9000",
+            ),
             (
                 self.max_per_address == 0,
                 "password.max_per_address: must be above 0",

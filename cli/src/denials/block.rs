@@ -62,11 +62,16 @@ fn table(blocked: &Value) -> String {
     if entries.is_empty() {
         return "nothing is blocked".to_owned();
     }
-    let mut rows = vec![["network", "until", "by", "reason"].map(str::to_owned).to_vec()];
+    let mut rows = vec![
+        ["network", "what", "until", "by", "reason"]
+            .map(str::to_owned)
+            .to_vec(),
+    ];
     for entry in entries {
         let cell = |name: &str| text(entry, name);
         rows.push(vec![
             cell("network"),
+            cell("scope"),
             moment(entry, "until"),
             cell("author"),
             cell("reason"),

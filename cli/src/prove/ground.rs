@@ -113,7 +113,10 @@ impl Ground {
     /// Whether the policy files are the ones in force.
     pub(super) async fn policy_is_in_order(&self) -> anyhow::Result<bool> {
         let in_force = self.policy_hash().await?;
-        Ok(self.plan().is_ok_and(|plan| plan.hash() == in_force))
+        let Ok(plan) = self.plan() else { return Ok(false) };
+        let core = self.system.metrics(Service::CoreApi).await?;
+        let is_its = |line: &str| line.starts_with("portico_core_policy_info{") && line.contains(plan.hash());
+        Ok(plan.hash() == in_force && core.lines().any(is_its))
     }
 
     /// The sequence number of the key set that the gateway verifies with.

@@ -52,6 +52,8 @@ scopes! {
     TransfersRead = Some("transfers:read");
     /// Making transfers.
     TransfersWrite = Some("transfers:write");
+    /// Removing devices that one signed in with.
+    DevicesWrite = Some("devices:write");
     /// Seeing where one is logged in.
     SessionsRead = Some("sessions:read");
     /// Naming and ending one's sessions.

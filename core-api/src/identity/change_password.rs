@@ -11,6 +11,7 @@ use zeroize::Zeroizing;
 use super::caller::{Caller, PasswordWrite, session_ended};
 use super::client_network::ClientNetwork;
 use super::error::{ChangeErrors, PASSWORD_CHANGED, WRONG_PASSWORD, hashing_busy};
+use super::gate::Visitor;
 use super::hash_queue::Priority;
 use super::passwords::{Change, NewPassword, Person, fault};
 use super::sessions;
@@ -38,8 +39,8 @@ pub(super) struct PasswordChange {
 /// Change the password
 ///
 /// Every other session of the caller ends at once; the one that asks goes on. The owner is told by mail, and a change of the
-/// address that waits is forgotten. A wrong current password is 403, and changes
-/// nothing.
+/// address that waits is forgotten. A wrong current password is 403, changes nothing, and counts as a failed log-in: while the
+/// address is locked, the answer is `too-many-attempts`.
 #[utoipa::path(
     post, path = "/api/v1/me/password", tag = "identity", operation_id = "change_password",
     security(("bearer" = ["password:write"])),
@@ -59,16 +60,18 @@ pub(super) async fn change_password(
     let mut tx = caller.begin_read(&state.db).await?;
     let owner = store::own_password(&mut tx).await.map_err(database_problem)?;
     tx.commit().await.map_err(database_problem)?;
+    let gate = &state.identity.gate;
+    let pass = gate.enter(&state.db, Visitor::new(&parts, &owner.email)).await?;
     let person = Person {
         email: owner.email.clone(),
         full_name: owner.full_name,
     };
     let old = (change.current_password, owner.password_hash);
     let changed = passwords
-        .replace(turn, old, change.new_password, person)
-        .await
-        .map_err(hashing_busy)?;
-    match changed {
+        .replace((turn, pass.admitted()), old, change.new_password, person)
+        .await;
+    let is_right = |changed: &Change| *changed != Change::WrongPassword;
+    match gate.end(&state.db, pass, changed, is_right).await? {
         Change::WrongPassword => {
             let mut tx = caller.begin_read(&state.db).await?;
             let session = caller.session.uuid();

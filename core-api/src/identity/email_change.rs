@@ -11,6 +11,8 @@ use zeroize::Zeroizing;
 use super::caller::{self, AccountsWrite, Caller, session_ended};
 use super::client_network::ClientNetwork;
 use super::error::{EmailChangeErrors, TicketErrors, WRONG_PASSWORD, hashing_busy};
+use super::gate::Visitor;
+use super::hash_pool::Comparison;
 use super::hash_queue::Priority;
 use super::profile::Email;
 use super::sessions;
@@ -38,7 +40,8 @@ pub(super) struct NewEmail {
 /// Change the e-mail address
 ///
 /// Sends a token to the new address, and a notice to the old one with a token that stops the change, also when it has
-/// happened. The address changes when the new one is verified. Whether somebody else has it, the answer does not tell.
+/// happened. The address changes when the new one is verified. Whether somebody else has it, the answer does not tell. A wrong
+/// password is 403 and counts as a failed log-in.
 #[utoipa::path(
     post, path = "/api/v1/me/email", tag = "identity", operation_id = "change_email",
     security(("bearer" = ["accounts:write"])),
@@ -65,11 +68,13 @@ pub(super) async fn change_email(
         let fault = FieldError::new("/email", "invalid_value", "is the address already");
         return Err(invalid(vec![fault]));
     }
-    let comparison = turn
-        .compare(request.password, Some(owner.password_hash))
-        .await
-        .map_err(hashing_busy)?;
-    if !comparison.matches {
+    let gate = &state.identity.gate;
+    let pass = gate.enter(&state.db, Visitor::new(&parts, &old)).await?;
+    let compared = turn
+        .compare(pass.admitted(), request.password, Some(owner.password_hash))
+        .await;
+    let is_right = |comparison: &Comparison| comparison.matches;
+    if !gate.end(&state.db, pass, compared, is_right).await?.matches {
         return Err(wrong_password(&state, &caller).await?);
     }
     let user = caller.user.uuid();

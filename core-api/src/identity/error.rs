@@ -58,9 +58,9 @@ problems! {
     /// What the use of a ticket may be refused with.
     TicketErrors: INVALID_TICKET;
     /// What a change of the address may be refused with.
-    EmailChangeErrors: WRONG_PASSWORD, AUTH_BUSY, super::caller::SESSION_ENDED;
+    EmailChangeErrors: WRONG_PASSWORD, catalogue::TOO_MANY_ATTEMPTS, AUTH_BUSY, super::caller::SESSION_ENDED;
     /// What a log-in may be refused with.
-    LoginErrors: INVALID_CREDENTIALS, AUTH_BUSY;
+    LoginErrors: INVALID_CREDENTIALS, catalogue::TOO_MANY_ATTEMPTS, AUTH_BUSY;
     /// What a refresh may be refused with.
     RefreshErrors: INVALID_REFRESH_TOKEN, REFRESH_SUPERSEDED, REFRESH_REUSED, super::caller::SESSION_ENDED,
         crate::idempotency::KEY_MALFORMED;
@@ -95,6 +95,7 @@ impl IntoResponses for ChangeErrors {
         let kinds = [
             WRONG_PASSWORD,
             PASSWORD_CHANGED,
+            catalogue::TOO_MANY_ATTEMPTS,
             AUTH_BUSY,
             catalogue::VALIDATION_FAILED,
         ];

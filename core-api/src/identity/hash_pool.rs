@@ -13,6 +13,7 @@ use tokio::sync::oneshot;
 use zeroize::Zeroizing;
 
 use super::client_network::ClientNetwork;
+use super::gate::Admitted;
 use super::hash_queue::{Job, Next, Priority, Queue, Seat, Work};
 use super::password_hash::{Found, HashError, Recipe};
 use crate::metrics;
@@ -174,12 +175,15 @@ impl Turn {
     /// never matches.
     pub(super) async fn compare(
         self,
+        admitted: Admitted,
         password: Zeroizing<String>,
         stored: Option<String>,
     ) -> Result<Comparison, PoolError> {
         let is_known = stored.is_some();
         let stored = stored.unwrap_or_else(|| self.nobody.to_string());
-        let comparison = self.run(move |hasher| hasher.compare(&password, &stored)).await?;
+        let comparison = self
+            .run(move |hasher| hasher.compare(admitted, &password, &stored))
+            .await?;
         Ok(if is_known {
             comparison
         } else {
@@ -227,14 +231,24 @@ impl Hasher<'_> {
     }
 
     /// Whether it is the password, as it was typed, of a stored hash.
-    pub(super) fn is_password(&mut self, password: &str, stored: &str) -> Result<bool, HashError> {
+    pub(super) fn is_password(
+        &mut self,
+        _: Admitted,
+        password: &str,
+        stored: &str,
+    ) -> Result<bool, HashError> {
         let found = self.recipe.compare(password, stored, self.memory)?;
         Ok(found != Found::Other)
     }
 
     /// Compares a password, as it was typed, with a stored hash. An outdated one is renewed after a match in the same turn,
     /// unless somebody waits: then at the next log-in.
-    pub(super) fn compare(&mut self, password: &str, stored: &str) -> Result<Comparison, HashError> {
+    pub(super) fn compare(
+        &mut self,
+        _: Admitted,
+        password: &str,
+        stored: &str,
+    ) -> Result<Comparison, HashError> {
         let found = self.recipe.compare(password, stored, self.memory)?;
         let renewed = if found == Found::Outdated && !self.queue.others_wait() {
             Some(self.hash(password)?)
@@ -408,7 +422,9 @@ mod tests {
             password: Zeroizing<String>,
             stored: Option<String>,
         ) -> Result<Comparison, PoolError> {
-            self.turn(Priority::LogIn)?.compare(password, stored).await
+            self.turn(Priority::LogIn)?
+                .compare(Admitted::without_a_gate(), password, stored)
+                .await
         }
     }
 

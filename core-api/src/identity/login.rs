@@ -3,20 +3,19 @@
 use axum::extract::State;
 use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
-use http::{HeaderValue, header};
+use http::{HeaderValue, StatusCode, header};
 use problem::Problem;
 use serde::Deserialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
-use super::caller;
 use super::client_network::ClientNetwork;
 use super::error::{
     INVALID_CREDENTIALS, LoginErrors, crypto_failure, hashing_busy, no_signing_key, not_signed,
 };
+use super::gate::{Pass, SignedIn, Visitor};
 use super::hash_pool::PoolError;
-use super::hash_queue::Priority;
 use super::profile::Email;
 use super::sessions::OpenedFrom;
 use super::store::{self, NewSession};
@@ -47,6 +46,10 @@ pub(super) struct Credentials {
 ///
 /// Opens a session. An unknown address, a wrong password and a user who is not active get the same 401, after the same
 /// work. The access token lives for minutes; the refresh token gets the next pair, once.
+///
+/// After five failures in a row an address is locked for a time, whether or not anybody has it: `too-many-attempts`, also with
+/// the right password. A device that signed in before is not locked by failures elsewhere. Browsers are known again by a
+/// cookie; an application sends `X-Device-Token`, `new` at first and then what the last answer gave.
 #[utoipa::path(
     post, path = "/api/v1/auth/login", tag = "identity", operation_id = "login",
     request_body = Credentials,
@@ -57,12 +60,15 @@ pub(super) async fn login(
     parts: Parts,
     Json(credentials): Json<Credentials>,
 ) -> Result<Response, Problem> {
-    let request_id = caller::request_id(&parts);
+    let gate = &state.identity.gate;
+    let visitor = Visitor::new(&parts, &credentials.email);
+    // A place before anything is looked up: what finds none costs no query.
     let turn = state
         .identity
         .passwords
-        .take(Priority::LogIn, ClientNetwork::of(&parts.headers))
+        .take(gate.priority(&visitor), ClientNetwork::of(&parts.headers))
         .map_err(unavailable)?;
+    let pass = gate.enter(&state.db, visitor).await.inspect_err(throttled)?;
     let email = Email::parse(&credentials.email);
     let candidate = match &email {
         Some(email) => store::login_candidate(&state.db, email.as_str())
@@ -78,20 +84,39 @@ pub(super) async fn login(
     let stored = candidate
         .as_ref()
         .map(|candidate| candidate.password_hash.clone());
-    let comparison = turn.compare(password, stored).await.map_err(unavailable)?;
+    let comparison = match turn.compare(pass.admitted(), password, stored).await {
+        Ok(comparison) => comparison,
+        Err(error) => {
+            gate.release(&state.db, pass).await;
+            return Err(unavailable(error));
+        }
+    };
     let user_id = candidate.as_ref().map(|candidate| candidate.user_id);
     match candidate {
         Some(candidate) if comparison.matches && candidate.status == "active" => {
+            let signed_in = gate.succeed(&state.db, pass).await?;
             open(
                 &state,
                 (candidate.user_id, candidate.password_version),
                 comparison.renewed.as_deref(),
                 &OpenedFrom::read(&parts.headers),
-                &request_id,
+                &signed_in,
             )
             .await
         }
-        _ => refuse(&state, user_id, &request_id).await,
+        _ => fail(&state, user_id, pass).await,
+    }
+}
+
+async fn fail(state: &AppState, user_id: Option<Uuid>, pass: Pass) -> Result<Response, Problem> {
+    let request_id = pass.request_id().to_owned();
+    state.identity.gate.fail(&state.db, pass).await?;
+    refuse(state, user_id, &request_id).await
+}
+
+fn throttled(problem: &Problem) {
+    if problem.status() == StatusCode::TOO_MANY_REQUESTS {
+        metrics::login("throttled");
     }
 }
 
@@ -114,8 +139,9 @@ async fn open(
     (user_id, password_version): (Uuid, i32),
     rehashed: Option<&str>,
     from: &OpenedFrom,
-    request_id: &str,
+    signed_in: &SignedIn,
 ) -> Result<Response, Problem> {
+    let request_id = signed_in.request_id();
     let now = state.now();
     let refresh = RefreshToken::generate(now).map_err(crypto_failure)?;
     let (session, token) = (SessionId::new(now), TokenId::new(now));
@@ -163,7 +189,10 @@ async fn open(
         .await
         .map_err(not_signed)?;
     metrics::login("success");
-    Ok(answer(state.identity.terms.pair(access, &refresh)))
+    let mut response = answer(state.identity.terms.pair(access, &refresh));
+    let device = state.identity.gate.trust(&state.db, user_id, signed_in).await;
+    response.headers_mut().extend(device);
+    Ok(response)
 }
 
 /// Tokens are for one reader: nobody may keep the answer (RFC 6749 §5.1).

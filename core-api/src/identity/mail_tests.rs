@@ -744,3 +744,158 @@ async fn mails_are_for_their_reader_only() {
         assert_eq!(mode(&entry.unwrap().path()), 0o600);
     }
 }
+
+/// Five wrong passwords, each from elsewhere.
+async fn lock(office: &Office, email: &str) {
+    for number in 0..5 {
+        let guess = office
+            .bank
+            .post("/api/v1/auth/login")
+            .header("x-forwarded-for", &format!("198.51.100.{number}"))
+            .json(&json!({"email": email, "password": "not the password at all"}));
+        guess.send().await.assert_problem(401, "invalid-credentials");
+    }
+    let locked = office.bank.login(email, PASSWORD).await;
+    locked.assert_problem(429, "too-many-attempts");
+}
+
+/// The cookie that an answer sets.
+fn cookie_of(answer: &Answer) -> String {
+    let cookie = answer.headers["set-cookie"].to_str().unwrap();
+    cookie.split(';').next().unwrap().to_owned()
+}
+
+async fn login_with_cookie(office: &Office, cookie: &str, email: &str, password: &str) -> Answer {
+    let login = office.bank.post("/api/v1/auth/login").header("cookie", cookie);
+    let body = json!({"email": email, "password": password});
+    login.json(&body).send().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn when_a_lock_begins_its_owner_is_written_to_once_a_day_with_a_link_that_lifts_it() {
+    let office = Office::open().await;
+    let alice = office.customer("alice").await;
+    lock(&office, &alice.email).await;
+    let mail = office.newest(&alice.email).await;
+    assert!(mail.contains("Subject: Logging in is locked"), "{mail}");
+    let token = json!({"token": token_in(&mail)});
+    office.post("unlock", &token).await.assert_status(204);
+    office.bank.login(&alice.email, PASSWORD).await.assert_status(200);
+
+    let before = office.mails().await.len();
+    lock(&office, &alice.email).await;
+    assert_eq!(office.mails().await.len(), before, "the second lock of a day");
+    let sql = "UPDATE core.mail_job SET created_at = created_at - interval '1 day'";
+    store::execute(&office.bank.owner, sql).await.unwrap();
+    forget(&office).await;
+    lock(&office, &alice.email).await;
+    assert_eq!(office.mails().await.len(), before + 1, "the next day");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lock_of_a_name_that_nobody_has_queues_the_same_mail_and_sends_none() {
+    let office = Office::open().await;
+    lock(&office, "nobody@example.com").await;
+    assert_eq!(office.mails().await, Vec::<String>::new());
+    let queued = "SELECT kind || ' ' || state FROM core.mail_job";
+    assert_eq!(store::texts(&office.bank.owner, queued).await, ["locked dropped"]);
+}
+
+/// Lets every lock be over.
+async fn forget(office: &Office) {
+    let sql = "DELETE FROM core.gate_counter";
+    store::execute(&office.bank.owner, sql).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn l4_the_link_of_a_mail_lifts_the_lock_once_and_its_browser_is_locked_out_no_more() {
+    let office = Office::open().await;
+    let alice = office.customer("alice").await;
+    lock(&office, &alice.email).await;
+    let ask = json!({"email": alice.email});
+    office.post("unlock/send", &ask).await.assert_status(202);
+    let mail = office.newest(&alice.email).await;
+    assert!(plain_body(&mail).contains("/unlock#"), "{mail}");
+    let token = json!({"token": token_in(&mail)});
+    let unlocked = office.post("unlock", &token).await;
+    let cookie = cookie_of(unlocked.assert_status(204));
+    office
+        .post("unlock", &token)
+        .await
+        .assert_problem(403, "invalid-ticket");
+    office.bank.login(&alice.email, PASSWORD).await.assert_status(200);
+    lock(&office, &alice.email).await;
+    let trusted = login_with_cookie(&office, &cookie, &alice.email, PASSWORD).await;
+    trusted.assert_status(200);
+    let trail = "SELECT outcome FROM core.audit_event WHERE action = 'account.unlocked'";
+    assert_eq!(store::texts(&office.bank.owner, trail).await, ["mail"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_asks_for_a_mail_that_unlocks_learns_nothing_and_its_ticket_opens_nothing_else() {
+    let office = Office::open().await;
+    let alice = office.customer("alice").await;
+    let known = office.post("unlock/send", &json!({"email": alice.email})).await;
+    let nobody = office
+        .post("unlock/send", &json!({"email": "nobody@example.com"}))
+        .await;
+    assert_eq!(told(&known), told(&nobody));
+    let token = token_in(&office.newest(&alice.email).await);
+    office.verify(&token).await.assert_problem(403, "invalid-ticket");
+    let reset = json!({"token": token, "password": NEW_PASSWORD});
+    office
+        .post("password/reset", &reset)
+        .await
+        .assert_problem(403, "invalid-ticket");
+    office
+        .post("password/forgot", &json!({"email": alice.email}))
+        .await
+        .assert_status(202);
+    let reset = token_in(&office.newest(&alice.email).await);
+    office
+        .post("unlock", &json!({"token": reset}))
+        .await
+        .assert_problem(403, "invalid-ticket");
+    // Nothing was locked: nothing is said of it.
+    office
+        .post("unlock", &json!({"token": token}))
+        .await
+        .assert_status(204);
+    let trail = "SELECT count(*) FROM core.audit_event WHERE action = 'account.unlocked'";
+    assert_eq!(store::number(&office.bank.owner, trail).await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_password_by_mail_lifts_the_lock_and_no_device_is_trusted_any_more() {
+    let office = Office::open().await;
+    let alice = office.customer("alice").await;
+    let cookie = cookie_of(&office.bank.login(&alice.email, PASSWORD).await);
+    lock(&office, &alice.email).await;
+    login_with_cookie(&office, &cookie, &alice.email, PASSWORD)
+        .await
+        .assert_status(200);
+    office
+        .post("password/forgot", &json!({"email": alice.email}))
+        .await
+        .assert_status(202);
+    let token = token_in(&office.newest(&alice.email).await);
+    let reset = json!({"token": token, "password": NEW_PASSWORD});
+    office.post("password/reset", &reset).await.assert_status(204);
+    office
+        .bank
+        .login(&alice.email, NEW_PASSWORD)
+        .await
+        .assert_status(200);
+    lock(&office, &alice.email).await;
+    let thief = login_with_cookie(&office, &cookie, &alice.email, NEW_PASSWORD).await;
+    thief.assert_problem(429, "too-many-attempts");
+    let trail = "SELECT DISTINCT action || ' ' || outcome FROM core.audit_event
+                  WHERE outcome = 'password_reset' AND action NOT LIKE 'session.%' ORDER BY 1";
+    assert_eq!(
+        store::texts(&office.bank.owner, trail).await,
+        [
+            "account.unlocked password_reset",
+            "device.distrusted password_reset"
+        ]
+    );
+}

@@ -11,6 +11,7 @@ mod change_password;
 mod client_network;
 mod email_change;
 mod error;
+mod gate;
 mod hash_pool;
 mod hash_queue;
 mod keys;
@@ -50,9 +51,13 @@ pub(crate) use self::caller::{
     AccountsRead, AccountsWrite, Caller, CashWrite, SESSION_ENDED, TransfersRead, TransfersWrite,
     session_ended,
 };
+use self::gate::Gate;
+pub use self::gate::PolicyReader;
+pub(crate) use self::gate::{PolicyFolder, follow_policy, purge_gate, unlock};
 use self::keys::Keys;
 use self::passwords::Passwords;
 use self::tokens::TokenTerms;
+use crate::mail::Post;
 use crate::metrics;
 use crate::settings::Settings;
 use crate::state::AppState;
@@ -69,9 +74,10 @@ const MISSED_READS: u64 = 3;
 const COUNT_EVERY: Duration = Duration::from_secs(15);
 
 /// What every customer's token allows.
-const CUSTOMER_SCOPES: [&str; 7] = [
+const CUSTOMER_SCOPES: [&str; 8] = [
     "accounts:read",
     "accounts:write",
+    "devices:write",
     "password:write",
     "sessions:read",
     "sessions:write",
@@ -85,6 +91,7 @@ pub(crate) struct Identity {
     pub(crate) keys: Keys,
     expectations: Expectations,
     terms: TokenTerms,
+    pub(crate) gate: Gate,
     passwords: Passwords,
     auto_activate: bool,
     idle_s: i32,
@@ -93,7 +100,7 @@ pub(crate) struct Identity {
 
 impl Identity {
     /// Reads the file of breached passwords and starts the hashing threads; reads no key yet.
-    pub(crate) fn start(settings: &Settings, db: Pool) -> anyhow::Result<Self> {
+    pub(crate) fn start(settings: &Settings, db: Pool, post: Post) -> anyhow::Result<Self> {
         let mut scopes: Vec<String> = CUSTOMER_SCOPES.map(str::to_owned).to_vec();
         if settings.self_service_cash {
             scopes.push("cash:write".to_owned());
@@ -115,6 +122,7 @@ impl Identity {
                 lifetime_s: settings.tokens.lifetime_s,
                 scopes,
             },
+            gate: Gate::new(settings.password.pepper.expose().as_bytes(), post),
             passwords: Passwords::start(&settings.password)?,
             auto_activate: settings.auto_activate,
             idle_s: i32::try_from(settings.sessions.idle_s)?,
@@ -171,4 +179,5 @@ pub(crate) fn routes() -> OpenApiRouter<AppState> {
         .routes(routes!(email_change::change_email))
         .routes(routes!(email_change::keep_email))
         .merge(sessions::routes())
+        .merge(gate::routes())
 }

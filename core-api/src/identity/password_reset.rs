@@ -10,6 +10,7 @@ use zeroize::Zeroizing;
 
 use super::client_network::ClientNetwork;
 use super::error::{ResetErrors, hashing_busy};
+use super::gate::{DistrustedBy, UnlockedBy};
 use super::hash_queue::Priority;
 use super::passwords::{NewPassword, fault};
 use super::tickets::{self, Accepted, Address};
@@ -53,8 +54,8 @@ pub(super) async fn forgot_password(
 
 /// Set a new password
 ///
-/// Uses the token of a mail, once, within an hour. Every session of the user ends, and the owner is told by mail. A password
-/// that is refused leaves the token good.
+/// Uses the token of a mail, once, within an hour. Every session of the user ends, no device is trusted any more, a lock after
+/// failed log-ins is lifted, and the owner is told by mail. A password that is refused leaves the token good.
 #[utoipa::path(
     post, path = "/api/v1/auth/password/reset", tag = "identity", operation_id = "reset_password",
     request_body = PasswordReset,
@@ -86,14 +87,20 @@ pub(super) async fn reset_password(
             return Err(invalid(faults.collect()));
         }
     };
+    let request_id = caller::request_id(&parts);
     let mut tx = state.db.begin().await.map_err(database_problem)?;
-    let secured = store::reset_password(&mut *tx, &token_hash, &hash, &caller::request_id(&parts))
+    let secured = store::reset_password(&mut *tx, &token_hash, &hash, &request_id)
         .await
         .map_err(database_problem)?
         .ok_or_else(tickets::not_good)?;
     sessions::tell_gateways(&state, &mut tx, secured.ended)
         .await
         .map_err(database_problem)?;
+    let gate = &state.identity.gate;
+    gate.unlock_owner(&mut tx, &secured.email, UnlockedBy::PasswordReset, &request_id)
+        .await?;
+    gate.distrust_all(&mut tx, secured.user_id, DistrustedBy::PasswordReset, &request_id)
+        .await?;
     let mail = Mail {
         kind: Kind::PasswordChanged,
         to: secured.email,

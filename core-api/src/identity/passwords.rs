@@ -9,6 +9,7 @@ use zeroize::Zeroizing;
 
 use super::breached_file::BreachedFile;
 use super::client_network::ClientNetwork;
+use super::gate::Admitted;
 use super::hash_pool::{Bounds, HashPool, Hasher, PoolError, Turn};
 use super::hash_queue::Priority;
 use super::password_hash::Recipe;
@@ -104,14 +105,14 @@ impl Passwords {
     /// Compares the old password and judges the new one, in one turn.
     pub(super) async fn replace(
         &self,
-        turn: Turn,
+        (turn, admitted): (Turn, Admitted),
         (old, stored): (Zeroizing<String>, String),
         new: Zeroizing<String>,
         person: Person,
     ) -> Result<Change, PoolError> {
         let (rules, breached) = self.now();
         turn.run(move |hasher| {
-            if !hasher.is_password(&old, &stored)? {
+            if !hasher.is_password(admitted, &old, &stored)? {
                 return Ok(Change::WrongPassword);
             }
             let judge = Judge {

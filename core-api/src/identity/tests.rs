@@ -81,6 +81,7 @@ async fn a_person_registers_logs_in_looks_and_logs_out() {
         [
             "user.registered done",
             "session.opened done",
+            "device.trusted done",
             "session.revoked logout"
         ]
     );

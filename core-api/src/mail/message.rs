@@ -91,6 +91,7 @@ impl Writer {
         let page = match template {
             Template::VerifyEmail | Template::EmailChange => "verify-email",
             Template::PasswordReset | Template::PasswordNeeded => "reset-password",
+            Template::Unlock | Template::Locked => "unlock",
             Template::EmailChangeNotice => "keep-email",
             Template::AlreadyRegistered | Template::PasswordChanged => "",
         };

@@ -47,7 +47,11 @@ pub(crate) enum Kind {
     Verification,
     /// A link to set a new password.
     PasswordReset,
-    /// The same when the old password is good no more, because the address was kept.
+    /// A link to lift the lock after failed log-ins.
+    Unlock,
+    /// Log-ins are locked after failed ones; with a link to lift that.
+    Locked,
+    /// A link to set a new password, for the old one is good no more: the address was kept.
     PasswordEnded,
     /// The password was set anew, or changed.
     PasswordChanged,
@@ -70,10 +74,12 @@ const HOUR_S: i32 = 3_600;
 const DAY_S: i32 = 24 * HOUR_S;
 
 impl Kind {
-    pub(crate) const ALL: [Self; 7] = [
+    pub(crate) const ALL: [Self; 9] = [
         Self::Registration,
         Self::Verification,
         Self::PasswordReset,
+        Self::Unlock,
+        Self::Locked,
         Self::PasswordEnded,
         Self::PasswordChanged,
         Self::EmailChange,
@@ -86,6 +92,8 @@ impl Kind {
             Self::Registration => "registration",
             Self::Verification => "verification",
             Self::PasswordReset => "password_reset",
+            Self::Unlock => "unlock",
+            Self::Locked => "locked",
             Self::PasswordEnded => "password_ended",
             Self::PasswordChanged => "password_changed",
             Self::EmailChange => "email_change",
@@ -102,6 +110,7 @@ impl Kind {
         let (kind, lifetime_s) = match self {
             Self::Registration | Self::Verification => ("verify_email", DAY_S),
             Self::PasswordReset => ("reset_password", HOUR_S),
+            Self::Unlock | Self::Locked => ("unlock", HOUR_S),
             Self::PasswordEnded => ("reset_password", DAY_S),
             Self::EmailChange => ("change_email", DAY_S),
             Self::EmailChangeNotice => ("keep_email", 7 * DAY_S),
@@ -113,8 +122,10 @@ impl Kind {
     /// Fewest seconds between two mails of this kind to one address, and most of them in a day.
     const fn limits(self) -> (Option<i32>, Option<i32>) {
         match self {
-            Self::Verification | Self::PasswordReset => (Some(600), Some(5)),
+            Self::Verification | Self::PasswordReset | Self::Unlock => (Some(600), Some(5)),
             Self::Registration | Self::EmailChange => (None, Some(5)),
+            // Whoever guesses must not fill a mailbox.
+            Self::Locked => (None, Some(1)),
             // What warns an owner is always sent, and what follows the use of a ticket.
             Self::PasswordChanged | Self::PasswordEnded | Self::EmailChangeNotice => (None, None),
         }

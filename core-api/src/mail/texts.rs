@@ -20,6 +20,8 @@ pub(super) enum Template {
     VerifyEmail,
     AlreadyRegistered,
     PasswordReset,
+    Unlock,
+    Locked,
     PasswordNeeded,
     PasswordChanged,
     EmailChange,
@@ -28,10 +30,12 @@ pub(super) enum Template {
 
 impl Template {
     #[cfg(test)]
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 9] = [
         Self::VerifyEmail,
         Self::AlreadyRegistered,
         Self::PasswordReset,
+        Self::Unlock,
+        Self::Locked,
         Self::PasswordNeeded,
         Self::PasswordChanged,
         Self::EmailChange,

@@ -225,6 +225,8 @@ impl Worker {
             (Kind::Verification, true) => return Ok(None),
             (Kind::Registration | Kind::Verification, false) => Template::VerifyEmail,
             (Kind::PasswordReset, _) => Template::PasswordReset,
+            (Kind::Unlock, _) => Template::Unlock,
+            (Kind::Locked, _) => Template::Locked,
             (Kind::PasswordEnded, _) => Template::PasswordNeeded,
             (Kind::PasswordChanged, _) => Template::PasswordChanged,
             (Kind::EmailChange, _) => Template::EmailChange,

@@ -81,6 +81,15 @@ pub enum Revocation {
         /// When the entry ends.
         until: i64,
     },
+    /// Clients with these addresses, where credentials are tried; everything else is open to them.
+    SignIn {
+        /// The first address.
+        address: IpAddr,
+        /// The length of the prefix in bits.
+        prefix: u8,
+        /// When the entry ends.
+        until: i64,
+    },
 }
 
 /// Why a list is refused. The holder keeps the one it has.
@@ -121,7 +130,8 @@ impl Revocation {
             | Self::Subject { until, .. }
             | Self::Client { until, .. }
             | Self::Key { until, .. }
-            | Self::Network { until, .. } => *until,
+            | Self::Network { until, .. }
+            | Self::SignIn { until, .. } => *until,
         }
     }
 
@@ -139,7 +149,7 @@ impl Revocation {
                 issuer, client_id, ..
             } => (issuer, client_id),
             Self::Key { issuer, kid, .. } => (issuer, kid),
-            Self::Network { address, prefix, .. } => {
+            Self::Network { address, prefix, .. } | Self::SignIn { address, prefix, .. } => {
                 return match masked(*address, *prefix) {
                     Some(network) if network == *address => Ok(()),
                     _ => Err(RevocationError::Network),

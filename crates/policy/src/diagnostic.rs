@@ -349,6 +349,7 @@ pub(crate) mod code {
     pub(crate) const TLS_DOES_NOT_FIT: &str = "P3045";
     pub(crate) const NOT_OF_PORTICO: &str = "P3050";
     pub(crate) const TRUSTS_EVERYONE: &str = "P3060";
+    pub(crate) const NO_LOCKOUT: &str = "P3070";
     pub(crate) const NOT_AN_API_DOCUMENT: &str = "P3030";
     pub(crate) const NOT_IN_API_DOCUMENT: &str = "P3031";
     pub(crate) const CANNOT_BE_ENFORCED: &str = "P3032";
@@ -442,6 +443,7 @@ const TITLES: &[(&str, &str)] = &[
     ("P3045", "`https://` without `tls`, or the other way round"),
     ("P3050", "a form of claims that tokens of Portico do not have"),
     ("P3060", "everybody is believed about the address of clients"),
+    ("P3070", "numbers of `lockout` that make no sense"),
     ("P3030", "not an OpenAPI document"),
     ("P3031", "a route that the OpenAPI document does not describe"),
     ("P3032", "part of the OpenAPI document cannot be enforced"),

@@ -65,6 +65,10 @@ pub const RATE_LIMITED: ProblemType = ProblemType::registered(
     429,
     "Too many requests",
 );
+/// Too many attempts to sign in, at this name or from this address. Whether the name exists, and whether the password was
+/// right, it does not say.
+pub const TOO_MANY_ATTEMPTS: ProblemType =
+    ProblemType::new("too-many-attempts", 429, "Too many attempts to sign in");
 /// The request head is larger than this server takes.
 pub const HEAD_TOO_LARGE: ProblemType =
     ProblemType::new("request-head-too-large", 431, "The request head is too large");
@@ -87,7 +91,7 @@ pub const UPSTREAM_TIMEOUT: ProblemType =
     ProblemType::new("upstream-timeout", 504, "The service did not answer in time");
 
 /// All of the above, for documentation and tests.
-pub const ALL: [ProblemType; 24] = [
+pub const ALL: [ProblemType; 25] = [
     MALFORMED_REQUEST,
     INVALID_REQUEST,
     UNAUTHENTICATED,
@@ -106,6 +110,7 @@ pub const ALL: [ProblemType; 24] = [
     MISDIRECTED,
     VALIDATION_FAILED,
     RATE_LIMITED,
+    TOO_MANY_ATTEMPTS,
     HEAD_TOO_LARGE,
     INTERNAL,
     UPSTREAM_UNAVAILABLE,

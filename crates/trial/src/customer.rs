@@ -1,5 +1,6 @@
 //! The bank as its customers see it: HTTPS through the gateway, nothing else.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
@@ -87,12 +88,25 @@ impl FrontDoor {
     /// # Errors
     /// When the certificate authority's file cannot be read.
     pub fn of(endpoints: &Endpoints) -> anyhow::Result<Self> {
+        Self::open(endpoints, None)
+    }
+
+    /// The same for somebody who calls from this address, one of this machine.
+    ///
+    /// # Errors
+    /// When the certificate authority's file cannot be read.
+    pub fn from_address(endpoints: &Endpoints, address: IpAddr) -> anyhow::Result<Self> {
+        Self::open(endpoints, Some(address))
+    }
+
+    fn open(endpoints: &Endpoints, from: Option<IpAddr>) -> anyhow::Result<Self> {
         service_runtime::crypto::install_provider();
         let authority = std::fs::read(&endpoints.ca_cert)
             .with_context(|| format!("certificate authority {}", endpoints.ca_cert.display()))?;
         let client = reqwest::Client::builder()
             .tls_certs_only([Certificate::from_pem(&authority)?])
             .redirect(redirect::Policy::none())
+            .local_address(from)
             .timeout(CALL_TIMEOUT)
             .build()?;
         let plain = |address: &String| address.trim_end_matches('/').to_owned();

@@ -34,7 +34,9 @@ impl List {
                 let list = list.whole(pages.iter().map(|(_, bytes)| bytes.as_ref()));
                 let list = list.map_err(|error| invalid(&error))?;
                 list.validate().map_err(|error| invalid(&error))?;
-                let is_network = |entry: &Revocation| matches!(entry, Revocation::Network { .. });
+                let is_network = |entry: &Revocation| {
+                    matches!(entry, Revocation::Network { .. } | Revocation::SignIn { .. })
+                };
                 if statement.stream == Stream::Revocations {
                     return Ok(Self::Revoked(Part::Revocations, list));
                 }

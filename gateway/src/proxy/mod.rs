@@ -71,8 +71,7 @@ impl Gateway {
         {
             return Ok(true);
         }
-        let body_timeout = ctx.snapshot.plan.floor().body_timeout;
-        session.set_read_timeout(Some(body_timeout));
+        session.set_read_timeout(Some(ctx.snapshot.plan.floor().body_timeout));
         if let Err(refusal) = checked {
             let refusal = match &ctx.connection {
                 Some(connection) => charged(&self.shared, connection, refusal),
@@ -96,12 +95,17 @@ impl Gateway {
                 .await
                 .map(|()| true),
             Decision::Permit(permit) => {
+                if let Err(refusal) = request::check_sign_in(&self.shared, session, ctx, &permit) {
+                    Box::pin(answer::refuse(session, ctx, refusal)).await?;
+                    return Ok(true);
+                }
                 let served = match permit.action() {
                     Action::Serve(served) => Some(served),
                     Action::Upstream(_) => None,
                 };
-                let (websocket, cache) = (permit.route().websocket, permit.route().cache);
-                let compresses = permit.route().compression.is_some();
+                let route = permit.route();
+                let (websocket, cache, compresses) =
+                    (route.websocket, route.cache, route.compression.is_some());
                 ctx.permit(permit);
                 let head = session.req_header();
                 if websocket.is_some() || !matches!(head.method, Method::GET | Method::HEAD) {

@@ -6,13 +6,13 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use http::uri::Scheme;
-use http::{HeaderMap, HeaderName, Version, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Version, header};
 use pingora::protocols::http::ServerSession as HttpSession;
 use pingora::protocols::http::v2::server as http2;
 use pingora::proxy::Session;
 use pingora::{Error, ErrorType, Result};
 use policy::framing::Fields;
-use policy::{Outcome, Progress, RequestHead};
+use policy::{Outcome, Permit, Progress, RequestHead};
 use problem::catalogue;
 use tokio::time::timeout;
 
@@ -84,6 +84,41 @@ pub(super) fn check_client(shared: &Shared, ctx: &RequestContext) -> std::result
         ));
     }
     Ok(())
+}
+
+/// Whether a client may sign in, where the route counts failures and too many came from its network. What shows a device token
+/// is for the core to judge: it knows whether the device is trusted, and lets its owner in.
+///
+/// # Errors
+/// 429.
+pub(super) fn check_sign_in(
+    shared: &Shared,
+    session: &Session,
+    ctx: &RequestContext,
+    permit: &Permit,
+) -> std::result::Result<(), Refusal> {
+    let now = shared.clock.now().timestamp();
+    let blocked = ctx
+        .client()
+        .and_then(|client| shared.tokens.revocations.blocks_sign_in(client, now));
+    let Some(seconds) = blocked else { return Ok(()) };
+    let counts_failures = |limit: &Arc<policy::RateLimit>| limit.count == policy::Count::Failures;
+    if !permit.route().rates().any(counts_failures) || shows_device(&session.req_header().headers) {
+        return Ok(());
+    }
+    Err(Refusal {
+        retry_after_s: Some(seconds),
+        ..Refusal::new(
+            catalogue::TOO_MANY_ATTEMPTS,
+            "lockout.address",
+            "too many failed log-ins came from this address",
+        )
+    })
+}
+
+fn shows_device(headers: &HeaderMap) -> bool {
+    let is_shown = |value: &HeaderValue| value.as_bytes().windows(11).any(|part| part == b"__Host-dev=");
+    headers.contains_key("x-device-token") || headers.get_all(header::COOKIE).iter().any(is_shown)
 }
 
 /// The host is one that the connection's certificate is for (TLS-3). One that the policy does not know is refused by it.

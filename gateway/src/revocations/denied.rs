@@ -40,8 +40,16 @@ pub(super) struct Denied {
     /// Made once: a list of several megabytes is told of every three seconds.
     fingerprint: String,
     issuers: HashMap<String, OfIssuer>,
+    networks: Networks,
+    /// Those from which nobody may sign in.
+    sign_in: Networks,
+}
+
+/// Blocked networks.
+#[derive(Debug, Default)]
+struct Networks {
     /// Network to the end of its block, Unix seconds.
-    networks: HashMap<(IpAddr, u8), i64>,
+    until: HashMap<(IpAddr, u8), i64>,
     /// The prefix lengths that occur, IPv4 and IPv6.
     prefixes: [Vec<u8>; 2],
 }
@@ -117,18 +125,13 @@ impl Denied {
                 address,
                 prefix,
                 until,
-            } => self.block(address, prefix, until),
+            } => self.networks.block(address, prefix, until),
+            Revocation::SignIn {
+                address,
+                prefix,
+                until,
+            } => self.sign_in.block(address, prefix, until),
         }
-    }
-
-    fn block(&mut self, address: IpAddr, prefix: u8, until: i64) {
-        let [v4, v6] = &mut self.prefixes;
-        let prefixes = if address.is_ipv4() { v4 } else { v6 };
-        if !prefixes.contains(&prefix) {
-            prefixes.push(prefix);
-        }
-        let known = self.networks.entry((address, prefix)).or_insert(until);
-        *known = until.max(*known);
     }
 
     fn of(&mut self, issuer: String) -> &mut OfIssuer {
@@ -178,18 +181,40 @@ impl Denied {
     }
 
     pub(super) fn has_networks(&self) -> bool {
-        !self.networks.is_empty()
+        !self.networks.until.is_empty()
     }
 
     /// Whether a client is in a blocked network at `now_unix` (Unix seconds).
     pub(super) fn client(&self, client: IpAddr, now_unix: i64) -> bool {
+        self.networks.end(client, now_unix).is_some()
+    }
+
+    /// For how many seconds a client may not sign in; `None` when it may.
+    pub(super) fn sign_in(&self, client: IpAddr, now_unix: i64) -> Option<u64> {
+        let until = self.sign_in.end(client, now_unix)?;
+        Some(until.abs_diff(now_unix).max(1))
+    }
+}
+
+impl Networks {
+    fn block(&mut self, address: IpAddr, prefix: u8, until: i64) {
+        let [v4, v6] = &mut self.prefixes;
+        let prefixes = if address.is_ipv4() { v4 } else { v6 };
+        if !prefixes.contains(&prefix) {
+            prefixes.push(prefix);
+        }
+        let known = self.until.entry((address, prefix)).or_insert(until);
+        *known = until.max(*known);
+    }
+
+    /// The latest end of a block that a client is in at `now_unix` (Unix seconds).
+    fn end(&self, client: IpAddr, now_unix: i64) -> Option<i64> {
         let client = client.to_canonical();
         let [v4, v6] = &self.prefixes;
         let prefixes = if client.is_ipv4() { v4 } else { v6 };
-        prefixes.iter().any(|prefix| {
-            masked(client, *prefix)
-                .and_then(|network| self.networks.get(&(network, *prefix)))
-                .is_some_and(|until| now_unix <= *until)
-        })
+        let of_prefix =
+            |prefix: &u8| masked(client, *prefix).and_then(|network| self.until.get(&(network, *prefix)));
+        let ends = prefixes.iter().filter_map(of_prefix).copied();
+        ends.filter(|until| now_unix <= *until).max()
     }
 }

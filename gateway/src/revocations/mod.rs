@@ -113,6 +113,13 @@ impl Revocations {
             .any(|list| list.load().as_ref().is_some_and(|denied| holds(denied)))
     }
 
+    /// For how many seconds clients with this address may not sign in; `None` when they may.
+    pub(crate) fn blocks_sign_in(&self, client: IpAddr, now_unix: i64) -> Option<u64> {
+        let ends =
+            [&self.blocks, &self.revocations].map(|list| list.load().as_ref()?.sign_in(client, now_unix));
+        ends.into_iter().flatten().max()
+    }
+
     /// Tells of every other list.
     pub(crate) fn changes(&self) -> watch::Receiver<()> {
         self.changes.subscribe()

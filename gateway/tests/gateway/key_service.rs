@@ -77,7 +77,8 @@ impl KeyService {
 
     /// Publishes other lists of what is revoked and blocked.
     pub(crate) fn revoke(&self, revocations: Vec<Revocation>) {
-        let is_network = |entry: &Revocation| matches!(entry, Revocation::Network { .. });
+        let is_network =
+            |entry: &Revocation| matches!(entry, Revocation::Network { .. } | Revocation::SignIn { .. });
         let (blocks, revocations) = revocations.into_iter().partition(is_network);
         for (stream, revocations) in [(Stream::Revocations, revocations), (Stream::Blocks, blocks)] {
             self.fleet.state(stream, &RevocationList { seq: 1, revocations });

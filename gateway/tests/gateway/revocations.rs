@@ -130,6 +130,57 @@ async fn j41_a_blocked_network_is_refused_everything_also_on_connections_that_ar
 }
 
 #[tokio::test]
+async fn l7_a_network_that_guessed_too_much_signs_in_nowhere_and_does_everything_else() {
+    let gateway = GatewayProcess::start().await;
+    let client = gateway.client();
+    let log_in = || {
+        let body = json!({"email": "alice@example.com", "password": "secret"});
+        client.post(gateway.url("/api/v1/auth/login")).json(&body)
+    };
+    assert_eq!(log_in().send().await.unwrap().status(), 200);
+    let until = now().timestamp() + 60;
+    gateway.keys.revoke(vec![Revocation::SignIn {
+        address: "127.0.0.1".parse().unwrap(),
+        prefix: 32,
+        until,
+    }]);
+    eventually("the block is known", || async {
+        log_in().send().await.unwrap().status() == 429
+    })
+    .await;
+    let answer = log_in().send().await.unwrap();
+    assert_dressed(&answer);
+    let wait: u64 = answer.headers()["retry-after"].to_str().unwrap().parse().unwrap();
+    assert!((1..=60).contains(&wait), "{wait}");
+    let document = problem(answer, 429, "too-many-attempts").await;
+    assert_eq!(document["retry_after"], wait);
+    let seen = gateway.core.seen().len();
+    assert_eq!(log_in().send().await.unwrap().status(), 429);
+    assert_eq!(gateway.core.seen().len(), seen, "the core is not asked");
+
+    let rates = client.get(gateway.url("/api/v1/rates/EUR-USD"));
+    assert_eq!(
+        rates.send().await.unwrap().status(),
+        200,
+        "everything else is open"
+    );
+    // Whether a device is trusted, the core knows.
+    for (name, value) in [
+        ("cookie", "a=b; __Host-dev=1.2.3.4"),
+        ("x-device-token", "1.2.3.4"),
+    ] {
+        let answer = log_in().header(name, value).send().await.unwrap();
+        assert_eq!(answer.status(), 200, "{name}");
+    }
+    gateway.clock.advance(chrono::TimeDelta::seconds(61));
+    assert_eq!(
+        log_in().send().await.unwrap().status(),
+        200,
+        "a block ends by itself"
+    );
+}
+
+#[tokio::test]
 async fn j41_a_route_for_money_closes_when_nobody_says_what_is_revoked_and_others_stay_open() {
     let mut gateway = GatewayProcess::start().await;
     let strict = POLICY.replace(

@@ -10,6 +10,7 @@ mod entrance;
 mod fleet_policy;
 mod forged;
 mod forwarding;
+mod guesses;
 mod headers;
 mod isolation;
 mod limits;
@@ -76,6 +77,7 @@ pub(crate) enum Claim {
     Description,
     Patience,
     Limits,
+    Guesses,
     SharedLimits,
     PolicyError,
     Reload,
@@ -96,7 +98,7 @@ pub(crate) enum Claim {
 }
 
 impl Claim {
-    pub(crate) const ALL: [Self; 24] = [
+    pub(crate) const ALL: [Self; 25] = [
         Self::Refusal,
         Self::Forwarding,
         Self::Entrance,
@@ -104,6 +106,7 @@ impl Claim {
         Self::Description,
         Self::Patience,
         Self::Limits,
+        Self::Guesses,
         Self::SharedLimits,
         Self::PolicyError,
         Self::Reload,
@@ -132,6 +135,7 @@ impl Claim {
             Self::Description => "description",
             Self::Patience => "patience",
             Self::Limits => "limits",
+            Self::Guesses => "guesses",
             Self::SharedLimits => "shared-limits",
             Self::PolicyError => "policy-error",
             Self::Reload => "reload",
@@ -170,6 +174,9 @@ impl Claim {
             }
             Self::Limits => {
                 "A limit lets through exactly what the policy says, however many ask in the same moment."
+            }
+            Self::Guesses => {
+                "Whoever knows a name gets a few guesses at its password, from as many addresses as he likes, and its owner signs in meanwhile."
             }
             Self::SharedLimits => {
                 "Three gateways with one store let through together what the policy says, before and after the store is killed."
@@ -245,6 +252,11 @@ impl Claim {
                 "Wrong passwords for one account are sent all at once, several times over. As many as the policy allows must reach \
                  the core, no more and no fewer; the others must be answered 429."
             }
+            Self::Guesses => {
+                "Wrong passwords for one name are sent all at once, each from another address; then for a name that nobody has. As many \
+                 as the policy allows must be looked at, the others answered 429, and so must the right password be from an address \
+                 that is new. On the device that signed in before, it must be answered 200."
+            }
             Self::SharedLimits => shared_limits::METHOD,
             Self::PolicyError => {
                 "A key is misspelt in a policy file of the running gateway. `policy check` must name file, line, column and \
@@ -311,6 +323,7 @@ impl Claim {
             Self::Description => "the document allows members of any name",
             Self::Patience => "the policy gives clients five minutes",
             Self::Limits => "the policy lets three more through",
+            Self::Guesses => "the policy locks a name three guesses later",
             Self::SharedLimits => "each gateway counts for itself",
             Self::PolicyError => "the edit is a correct one",
             Self::Reload => "the edits ask for a scope that nobody has",
@@ -339,6 +352,7 @@ impl Claim {
             Self::Description => &["EDG-11"],
             Self::Patience => &["EDG-11", "FR-10"],
             Self::Limits => &["EDG-5"],
+            Self::Guesses => &["CTL-2", "IDN-7"],
             Self::SharedLimits => &["EDG-5", "EDG-15"],
             Self::PolicyError => &["POL-1", "POL-2"],
             Self::Reload => &["INV-A3", "EDG-16"],
@@ -368,6 +382,7 @@ impl Claim {
             Self::Description => description::check(ground).await,
             Self::Patience => patience::check(ground).await,
             Self::Limits => limits::check(ground).await,
+            Self::Guesses => guesses::check(ground).await,
             Self::SharedLimits => shared_limits::check(ground).await,
             Self::PolicyError => policy_error::check(ground).await,
             Self::Reload => reload::check(ground).await,
@@ -398,6 +413,7 @@ impl Claim {
             Self::Description => description::control(ground).await,
             Self::Patience => patience::control(ground).await,
             Self::Limits => limits::control(ground).await,
+            Self::Guesses => guesses::control(ground).await,
             Self::SharedLimits => shared_limits::control(ground).await,
             Self::PolicyError => policy_error::control(ground).await,
             Self::Reload => reload::control(ground).await,

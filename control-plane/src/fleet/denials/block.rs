@@ -59,6 +59,8 @@ pub(crate) struct Blocks {
 #[derive(Debug, Serialize)]
 struct BlockView {
     network: String,
+    /// `all`, or `sign_in`: only where credentials are tried.
+    scope: String,
     until: DateTime<Utc>,
     reason: String,
     author: String,
@@ -69,6 +71,7 @@ impl From<Block> for BlockView {
     fn from(block: Block) -> Self {
         Self {
             network: block.network,
+            scope: block.scope,
             until: block.until,
             reason: block.reason,
             author: block.author,

@@ -101,10 +101,18 @@ fn revocation(row: RevocationRow) -> Option<Revocation> {
 fn network(row: BlockRow) -> Option<Revocation> {
     let network = row.network?;
     let (address, prefix) = network.split_once('/')?;
-    Some(Revocation::Network {
-        address: address.parse().ok()?,
-        prefix: prefix.parse().ok()?,
-        until: row.until?,
+    let (address, prefix, until) = (address.parse().ok()?, prefix.parse().ok()?, row.until?);
+    Some(match row.scope.as_deref() {
+        Some("sign_in") => Revocation::SignIn {
+            address,
+            prefix,
+            until,
+        },
+        _ => Revocation::Network {
+            address,
+            prefix,
+            until,
+        },
     })
 }
 

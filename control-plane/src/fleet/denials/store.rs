@@ -29,6 +29,7 @@ pub(super) struct BlockRow {
     pub(super) epoch: i64,
     pub(super) seq: i64,
     pub(super) network: Option<String>,
+    pub(super) scope: Option<String>,
     pub(super) until: Option<i64>,
 }
 
@@ -50,6 +51,7 @@ pub(super) struct Entry {
 #[derive(Debug, Clone)]
 pub(super) struct Block {
     pub(super) network: String,
+    pub(super) scope: String,
     pub(super) until: DateTime<Utc>,
     pub(super) reason: String,
     pub(super) author: String,
@@ -105,7 +107,8 @@ pub(super) async fn blocks(conn: &mut PgConnection) -> sqlx::Result<Vec<BlockRow
     sqlx::query_as!(
         BlockRow,
         r#"
-        SELECT epoch, seq, network::text AS "network?", ceil(extract(epoch FROM until))::bigint AS "until?"
+        SELECT epoch, seq, network::text AS "network?", scope AS "scope?",
+               ceil(extract(epoch FROM until))::bigint AS "until?"
           FROM control.fleet
           JOIN control.denial_list ON list = 'blocks'
           LEFT JOIN control.block ON true
@@ -178,7 +181,8 @@ pub(super) async fn block(
         r#"
         INSERT INTO control.block (network, until, reason, author)
         VALUES ($1::text::cidr, clock_timestamp() + $2::bigint * interval '1 second', $3, $4)
-        ON CONFLICT (network) DO UPDATE SET until = excluded.until, reason = excluded.reason, author = excluded.author
+        ON CONFLICT (network) DO UPDATE
+           SET until = excluded.until, reason = excluded.reason, author = excluded.author, scope = 'all'
         "#,
         network,
         for_s,
@@ -206,7 +210,7 @@ pub(super) async fn block_entries(conn: &mut PgConnection) -> sqlx::Result<Vec<B
     sqlx::query_as!(
         Block,
         r#"
-        SELECT network::text AS "network!", until, reason, author, created_at
+        SELECT network::text AS "network!", scope, until, reason, author, created_at
           FROM control.block
          ORDER BY created_at DESC, network
         "#

@@ -11,6 +11,7 @@ use super::{SESSION_NOT_FOUND, SessionErrors, store, tell_gateways};
 use crate::database_problem;
 use crate::extract::{Json, Path, Query, QueryParameters, parameter_error};
 use crate::identity::caller::{Caller, SessionsWrite};
+use crate::identity::gate::DistrustedBy;
 use crate::ids::SessionId;
 use crate::state::AppState;
 
@@ -64,6 +65,7 @@ pub(super) struct Ended {
 /// End sessions
 ///
 /// Ends all of the caller's sessions, that of this request too unless `keep=current`. Their tokens are refused from then on.
+/// Without `keep`, no device is trusted any more.
 #[utoipa::path(
     delete, path = "/api/v1/me/sessions", tag = "identity", operation_id = "end_sessions",
     security(("bearer" = ["sessions:write"])),
@@ -108,6 +110,16 @@ async fn end(
     spared: Option<Uuid>,
 ) -> Result<usize, Problem> {
     let mut tx = caller.begin_read(&state.db).await?;
+    if only.is_none() && spared.is_none() {
+        let gate = &state.identity.gate;
+        gate.distrust_all(
+            &mut tx,
+            caller.user.uuid(),
+            DistrustedBy::SessionsEnded,
+            &caller.request_id,
+        )
+        .await?;
+    }
     let used_s = i32::try_from(state.identity.terms.lifetime_s).unwrap_or(i32::MAX);
     let ended = store::end(&mut tx, only, spared, used_s, &caller.request_id)
         .await

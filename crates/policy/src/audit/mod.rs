@@ -12,6 +12,7 @@ mod doors;
 mod fields;
 mod headers;
 mod limits;
+mod lockout;
 mod observatory;
 mod places;
 mod proxies;
@@ -105,7 +106,7 @@ impl AuditRule {
 
 /// Every rule, by id.
 pub fn rules() -> impl Iterator<Item = &'static AuditRule> {
-    let files: [&[&AuditRule]; 14] = [
+    let files: [&[&AuditRule]; 15] = [
         &answers::RULES,
         &csp::RULES,
         &headers::RULES,
@@ -113,6 +114,7 @@ pub fn rules() -> impl Iterator<Item = &'static AuditRule> {
         &proxies::RULES,
         &tokens::RULES,
         &limits::RULES,
+        &lockout::RULES,
         &sizes::RULES,
         &routes::RULES,
         &doors::RULES,
@@ -204,6 +206,7 @@ pub fn audit(files: &[SourceFile], environment: &str, today: Date) -> Result<Aud
     auditor.proxies();
     auditor.tokens();
     auditor.limits();
+    auditor.lockout();
     auditor.sizes();
     auditor.routes();
     auditor.doors();

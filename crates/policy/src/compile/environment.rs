@@ -151,6 +151,32 @@ fn check(
         refuse_hosts(hosts, &overlay.name, findings);
     }
     check_addresses(document, overlay, written, findings);
+    check_lockout(document, overlay, written, findings);
+}
+
+/// Only guesses from one address may be counted otherwise, and only where nobody but developers signs in.
+fn check_lockout(document: &Document, overlay: &Overlay, written: &OverlayDocument, findings: &mut Findings) {
+    let Some((at, _)) = &written.lockout else { return };
+    if document.lockout.is_none() && !document.is_partial {
+        findings
+            .error(
+                code::UNDEFINED_NAME,
+                *at,
+                "no base file has the section `lockout`",
+            )
+            .why("an overlay changes what the base defines; it adds nothing")
+            .fix("write `lockout` in a base file, or remove it here");
+    }
+    if is_strict(&overlay.name) {
+        findings
+            .error(
+                code::DEVELOPMENT_ONLY,
+                *at,
+                format!("`lockout` is made another in `{}`", overlay.name),
+            )
+            .why("only development and test may count guesses otherwise than what was reviewed")
+            .fix("change the numbers in the base file");
+    }
 }
 
 /// Lists of addresses may be others in development and test only: they decide who may come.
@@ -355,6 +381,14 @@ fn merge(document: &mut Document, overlay: &OverlayDocument) {
         if let Some(base) = document.addresses.named_mut(&changed.name) {
             base.value.clone_from(&changed.value);
         }
+    }
+    let lockout = document
+        .lockout
+        .as_mut()
+        .and_then(|(_, lockout)| lockout.as_mut());
+    if let (Some(base), Some((_, Some(changed)))) = (lockout, &overlay.lockout) {
+        base.rules.address.failures = changed.failures.value;
+        base.rules.address.names = changed.names.value;
     }
     let changes: HashMap<&str, &Named<RateOverlay>> = overlay
         .rates

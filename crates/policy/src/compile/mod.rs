@@ -119,6 +119,7 @@ struct Section<'d, T> {
 
 impl<'d> Compiler<'d> {
     fn plan(mut self, overlay: Option<usize>) -> Result<Plan, Vec<Diagnostic>> {
+        let document = self.document;
         let addresses = self.address_lists();
         let listeners = self.listeners(&addresses);
         let certificates = self.certificates();
@@ -143,6 +144,10 @@ impl<'d> Compiler<'d> {
         self.unused();
         self.unused_waivers();
         let waivers = self.waivers();
+        let lockout = document
+            .lockout
+            .as_ref()
+            .and_then(|(_, lockout)| lockout.as_ref());
         match floor.zip(hosts) {
             Some(((floor, headers), (hosts, hosts_rule))) if self.findings.len() == 0 => Ok(Plan {
                 hash: self.hash(overlay),
@@ -157,6 +162,7 @@ impl<'d> Compiler<'d> {
                 matcher,
                 floor,
                 floor_headers: headers,
+                lockout: lockout.map(|lockout| lockout.rules.clone()),
                 waivers,
             }),
             _ => Err(self.findings.into_diagnostics(self.files)),

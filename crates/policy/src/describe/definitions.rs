@@ -11,6 +11,7 @@ use crate::plan::{
     Route, RouteAuth, RouteTarget, Served, Timeouts, TlsVersion, TrustedProxies, Upstream,
     UpstreamAuthorization, UpstreamTls, Waiver, WebSocket,
 };
+use lockout::Rules;
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 /// Every definition of a plan, in the order of the language.
@@ -28,6 +29,7 @@ pub(super) fn of(plan: &Plan, places: &Places) -> Vec<Definition> {
         routes,
         floor,
         floor_headers,
+        lockout,
         waivers,
     } = plan;
     let profiles: BTreeMap<&str, &Profile> = routes
@@ -65,6 +67,7 @@ pub(super) fn of(plan: &Plan, places: &Places) -> Vec<Definition> {
     all.extend(cors.values().map(|cors| self::cors(cors, places)));
     all.push(self::floor(floor, floor_headers, places));
     all.extend(floor.rate.iter().map(|limit| self::limit(limit, "floor", places)));
+    all.extend(lockout.iter().map(|rules| self::lockout(rules, places)));
     for route in routes {
         all.push(self::route(route, places));
         let key = format!("routes.{}", route.name);
@@ -189,6 +192,38 @@ fn listener(listener: &Listener, places: &Places) -> Vec<Definition> {
             .made
     });
     [Some(secure.made), clear].into_iter().flatten().collect()
+}
+
+fn lockout(rules: &Rules, places: &Places) -> Definition {
+    let Rules {
+        name,
+        pair,
+        device,
+        total,
+        address,
+    } = rules;
+    let count = |number: u32| Value::Number(u64::from(number));
+    let time = |seconds: u32| Value::Time(Duration::from_secs(u64::from(seconds)));
+    let steps = |steps: &[u32]| {
+        let steps: Vec<String> = steps.iter().map(|step| time(*step).to_string()).collect();
+        Value::Text(steps.join(", "))
+    };
+    open(Kind::Lockout, "lockout", places)
+        .fact("name.after", count(name.after))
+        .fact("name.steps", steps(&name.steps_s))
+        .fact("name.decay", time(name.decay_s))
+        .fact("name_and_address.failures", count(pair.failures))
+        .fact("name_and_address.per", time(pair.per_s))
+        .fact("device.after", count(device.after))
+        .fact("device.trusted_for", time(device.trusted_for_s))
+        .fact("device.most", count(device.most))
+        .fact("total.untrusted", count(total.untrusted))
+        .fact("total.trusted", count(total.trusted))
+        .fact("address.failures", count(address.failures))
+        .fact("address.names", count(address.names))
+        .fact("address.per", time(address.per_s))
+        .fact("address.block", steps(&address.block_s))
+        .made
 }
 
 fn certificate(certificate: &Certificate, places: &Places) -> Definition {

@@ -46,6 +46,8 @@ pub enum Kind {
     Cors,
     /// What holds for every request.
     Floor,
+    /// When guesses at passwords are refused.
+    Lockout,
     /// A route.
     Route,
     /// A limit of the floor or of a route.

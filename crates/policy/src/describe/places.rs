@@ -90,7 +90,7 @@ fn collect(node: &Node, path: &str, file: &str, places: &mut BTreeMap<String, Ru
         };
         collect(&entry.value, &key, file, places);
         // A section that several files share has no one place.
-        if !path.is_empty() || matches!(key.as_str(), "hosts" | "floor") {
+        if !path.is_empty() || matches!(key.as_str(), "hosts" | "floor" | "lockout") {
             let rule = Rule::written(file, entry.key_at.line, &key);
             places.insert(key, rule);
         }

@@ -167,6 +167,10 @@ impl Comparison<'_> {
                 Risk::Low,
                 format!("nothing listens on {} any more", summary(gone)),
             ),
+            Kind::Lockout => Judgement::new(
+                Risk::Medium,
+                "guesses at passwords are refused as Portico ships it, no longer as written",
+            ),
             Kind::Waiver => Judgement::new(Risk::Low, format!("the exception is over: {}", summary(gone))),
             _ => Judgement::new(Risk::Info, "what referred to it is listed by itself"),
         }
@@ -219,7 +223,7 @@ pub(super) fn summary(definition: &Definition) -> String {
         Kind::Route => format!("{}, auth {}", text("match"), text("auth")),
         Kind::Waiver => format!("{} at {}", text("rule"), text("at")),
         Kind::Certificate => text("hosts"),
-        Kind::Headers | Kind::Hosts | Kind::Floor => definition.name().to_owned(),
+        Kind::Headers | Kind::Hosts | Kind::Floor | Kind::Lockout => definition.name().to_owned(),
     }
 }
 
@@ -236,6 +240,7 @@ pub(super) fn subject(description: &Description, definition: &Definition) -> Str
         Kind::Listener | Kind::Clear | Kind::Certificate | Kind::Hosts | Kind::Floor => {
             EVERY_REQUEST.to_owned()
         }
+        Kind::Lockout => "every log-in".to_owned(),
         Kind::Waiver => definition.text("at"),
         Kind::Addresses | Kind::Upstream | Kind::Identity | Kind::Headers | Kind::Cors => {
             let users = description.users(&definition.key);

@@ -26,7 +26,9 @@ enum Meaning {
     Other(&'static str),
 }
 
-use Kind::{Certificate, Cors, Floor, Headers, Hosts, Identity, Limit, Listener, Route, Upstream, Waiver};
+use Kind::{
+    Certificate, Cors, Floor, Headers, Hosts, Identity, Limit, Listener, Lockout, Route, Upstream, Waiver,
+};
 use Meaning::{Demands, Number, Order, Other, Permits};
 use Risk::{Critical, High, Info, Low, Medium};
 
@@ -123,6 +125,31 @@ static ROWS: &[Row] = &[
         "{subject}: all gateways count together")),
     Row(&[Limit], "mode", High, Order(&["shadow", "enforce"],
         "{subject}: what is over the limit is only told", "{subject}: what is over the limit is refused with 429")),
+    Row(&[Lockout], "name.after", High, Number(
+        "{new} guesses at a name are let through before it is locked", "a name is locked after {new} failures")),
+    Row(&[Lockout], "name.steps", High, Other("a name is locked for {new}, no longer for {old}")),
+    Row(&[Lockout], "name.decay", Medium, Other("failures are forgotten {new} after the last one, no longer after {old}")),
+    Row(&[Lockout], "name_and_address.failures", High, Number(
+        "one address may guess {new} times at one name", "one address is refused after {new} failures at one name")),
+    Row(&[Lockout], "name_and_address.per", Medium, Other(
+        "guesses of one address at one name are counted over {new}, no longer over {old}")),
+    Row(&[Lockout], "device.after", Medium, Number(
+        "a stolen device may guess {new} times", "a device is trusted no more after {new} failures")),
+    Row(&[Lockout], "device.trusted_for", Medium, Number(
+        "a device is trusted for {new} after it was last used", "a device that was not used for {new} is locked as any other")),
+    Row(&[Lockout], "device.most", Low, Number(
+        "a person may have {new} trusted devices", "of more than {new} devices, the one used least recently is trusted no more")),
+    Row(&[Lockout], "total.untrusted", High, Number(
+        "{new} guesses at a name are let through until its owner signs in", "a name is shut after {new} failures")),
+    Row(&[Lockout], "total.trusted", Medium, Number(
+        "trusted devices may guess {new} times until their owner signs in", "trusted devices are shut out after {new} failures")),
+    Row(&[Lockout], "address.failures", High, Number(
+        "one address may fail {new} times", "one address is blocked after {new} failures")),
+    Row(&[Lockout], "address.names", High, Number(
+        "one address may guess at {new} names", "one address is blocked after failures at {new} names")),
+    Row(&[Lockout], "address.per", Medium, Other(
+        "guesses of one address are counted over {new}, no longer over {old}")),
+    Row(&[Lockout], "address.block", High, Other("an address is blocked for {new}, no longer for {old}")),
     Row(&[Route], "because", Info, Other("anyone may still come, for another reason")),
     Row(&[Route], "cost", Low, Other("{subject} takes {new} from each limit of the floor")),
     Row(&[Route], "scopes", High, Demands(

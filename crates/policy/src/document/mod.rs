@@ -8,6 +8,7 @@ mod floor;
 mod headers;
 mod identity;
 mod listeners;
+mod lockout;
 mod misplaced;
 mod overlay;
 mod rates;
@@ -16,6 +17,7 @@ mod routes;
 mod upstreams;
 mod waivers;
 
+pub(crate) use self::lockout::{LockoutDocument, LockoutOverlay};
 pub(crate) use certificates::CertificateDocument;
 pub(crate) use cors::CorsDocument;
 pub(crate) use floor::FloorDocument;
@@ -48,6 +50,7 @@ pub(crate) struct Document {
     pub(crate) profiles: Definitions<ProfileDocument>,
     pub(crate) cors: Definitions<CorsDocument>,
     pub(crate) floor: Option<(Span, Option<FloorDocument>)>,
+    pub(crate) lockout: Option<(Span, Option<LockoutDocument>)>,
     pub(crate) routes: Definitions<RouteDocument>,
     pub(crate) waivers: Definitions<WaiverDocument>,
     /// Some file or section could not be read: a name that is not found may be defined there.
@@ -134,6 +137,11 @@ impl Document {
             && is_first(self.floor.as_ref().map(|(at, _)| *at), &field, findings)
         {
             self.floor = Some((field.key_at, FloorDocument::read(&field, findings)));
+        }
+        if let Some(field) = file.optional("lockout")
+            && is_first(self.lockout.as_ref().map(|(at, _)| *at), &field, findings)
+        {
+            self.lockout = Some((field.key_at, LockoutDocument::read(&field, findings)));
         }
     }
 

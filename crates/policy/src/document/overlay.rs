@@ -1,6 +1,6 @@
 //! `environments/<name>.yaml`: the few things an environment may change.
 
-use super::{addresses, misplaced, version};
+use super::{LockoutOverlay, addresses, misplaced, version};
 use crate::{
     diagnostic::{Findings, Span, code},
     language,
@@ -18,6 +18,7 @@ pub(crate) struct OverlayDocument {
     pub(crate) hosts: Option<(Span, Vec<At<String>>)>,
     pub(crate) addresses: Vec<Named<Vec<At<IpNet>>>>,
     pub(crate) rates: Vec<Named<RateOverlay>>,
+    pub(crate) lockout: Option<(Span, Option<LockoutOverlay>)>,
 }
 
 /// Other addresses for a listener.
@@ -78,12 +79,16 @@ impl OverlayDocument {
         let rates = overlay
             .optional("rates")
             .map(|field| named(&field, rate, findings));
+        let lockout = overlay
+            .optional("lockout")
+            .map(|field| (field.key_at, LockoutOverlay::read(&field, findings)));
         Some(Self {
             environment,
             listeners: listeners.unwrap_or_default(),
             hosts,
             addresses: addresses.unwrap_or_default(),
             rates: rates.unwrap_or_default(),
+            lockout,
         })
     }
 }

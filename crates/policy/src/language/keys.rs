@@ -112,6 +112,12 @@ pub static BASE: &[Key] = &[
         "What applies to every request; routes can only be tighter.",
     ),
     may(
+        "lockout",
+        Form::Mapping(LOCKOUT),
+        "{ … }",
+        "When guesses at passwords are refused; the core carries it out.",
+    ),
+    may(
         "routes",
         Form::Named(&Form::Mapping(ROUTE)),
         "{ me: { match: { method: GET, path: /api/v1/me }, auth: customers, scopes: [], upstream: core } }",
@@ -629,6 +635,120 @@ pub(crate) static FLOOR: &[Key] = &[
     ),
 ];
 
+/// Most failures, names or devices that a number of `lockout` can say.
+pub(crate) const MOST_FAILURES: u64 = 1_000;
+const FAILURES: Form = Form::Number {
+    least: 1,
+    most: MOST_FAILURES,
+};
+
+pub(crate) static LOCKOUT: &[Key] = &[
+    must(
+        "name",
+        Form::Mapping(LOCKOUT_NAME),
+        "{ after: 5, steps: [15min, 30min, 1h], decay: 15min }",
+        "Guesses at one name by clients that are not trusted, from anywhere.",
+    ),
+    must(
+        "name_and_address",
+        Form::Mapping(LOCKOUT_PAIR),
+        "{ failures: 5, per: 1min }",
+        "Guesses at one name from one address.",
+    ),
+    must(
+        "device",
+        Form::Mapping(LOCKOUT_DEVICE),
+        "{ after: 10, trusted_for: 180d, most: 20 }",
+        "Guesses at one name from a device that its owner signed in with before.",
+    ),
+    must(
+        "total",
+        Form::Mapping(LOCKOUT_TOTAL),
+        "{ untrusted: 80, trusted: 20 }",
+        "Guesses at one name since its owner last signed in; together at most 100.",
+    ),
+    must(
+        "address",
+        Form::Mapping(LOCKOUT_ADDRESS),
+        "{ failures: 20, names: 10, per: 10min, block: [10min, 1h, 1d] }",
+        "Guesses from one address, at any names.",
+    ),
+];
+
+pub(crate) static LOCKOUT_NAME: &[Key] = &[
+    must("after", FAILURES, "5", "So many failures in a row lock the name."),
+    must(
+        "steps",
+        list(&DURATION),
+        "[15min, 30min, 1h]",
+        "For how long: the first time, the second, and so on; the last one for all that follow.",
+    ),
+    must(
+        "decay",
+        DURATION,
+        "15min",
+        "Failures are forgotten so long after the last one.",
+    ),
+];
+
+pub(crate) static LOCKOUT_PAIR: &[Key] = &[
+    must("failures", FAILURES, "5", "So many failures,"),
+    must(
+        "per",
+        DURATION,
+        "1min",
+        "within this time; 429 until one is older.",
+    ),
+];
+
+pub(crate) static LOCKOUT_DEVICE: &[Key] = &[
+    must(
+        "after",
+        FAILURES,
+        "10",
+        "So many failures in a row end the trust.",
+    ),
+    must(
+        "trusted_for",
+        DURATION,
+        "180d",
+        "A device is trusted for so long after it last signed in.",
+    ),
+    must(
+        "most",
+        FAILURES,
+        "20",
+        "Most devices of one person; the one used least recently goes first.",
+    ),
+];
+
+pub(crate) static LOCKOUT_TOTAL: &[Key] = &[
+    must(
+        "untrusted",
+        FAILURES,
+        "80",
+        "Of clients that are not trusted; then the name is shut for them until a reset or an unlock.",
+    ),
+    must(
+        "trusted",
+        FAILURES,
+        "20",
+        "Of trusted devices, kept apart so that the others cannot use them up.",
+    ),
+];
+
+pub(crate) static LOCKOUT_ADDRESS: &[Key] = &[
+    must("failures", FAILURES, "20", "So many failures,"),
+    must("names", FAILURES, "10", "or failures at so many different names,"),
+    must("per", DURATION, "10min", "within this time block the address"),
+    must(
+        "block",
+        list(&DURATION),
+        "[10min, 1h, 1d]",
+        "for so long: the first time, the second, and so on; the last one for all that follow.",
+    ),
+];
+
 /// Highest number of header lines.
 pub(crate) const MOST_HEADERS: u64 = 200;
 const HEAD: &str = "Request line and headers together; more is 431.";
@@ -964,6 +1084,37 @@ pub static OVERLAY: &[Key] = &[
         Form::Named(&Form::Mapping(OVERLAY_RATE)),
         "{ per-address: { limit: 100000/min, burst: 10000, because: tests come from one address } }",
         "Other numbers for limits of the base, wherever they stand.",
+    ),
+    may(
+        "lockout",
+        Form::Mapping(OVERLAY_LOCKOUT),
+        "{ address: { failures: 1000, names: 1000 }, because: tests come from one address }",
+        "Other numbers for guesses from one address; in development and test only. Those for names cannot be relaxed.",
+    ),
+];
+
+pub(crate) static OVERLAY_LOCKOUT: &[Key] = &[
+    must(
+        "address",
+        Form::Mapping(OVERLAY_LOCKOUT_ADDRESS),
+        "{ failures: 1000, names: 1000 }",
+        "Other numbers for one address.",
+    ),
+    must(
+        "because",
+        SENTENCE,
+        "tests come from one address",
+        "Why it may be so here.",
+    ),
+];
+
+pub(crate) static OVERLAY_LOCKOUT_ADDRESS: &[Key] = &[
+    must("failures", FAILURES, "1000", "So many failures,"),
+    must(
+        "names",
+        FAILURES,
+        "1000",
+        "or failures at so many different names.",
     ),
 ];
 

@@ -45,6 +45,7 @@ pub struct Plan {
     pub(crate) matcher: Matcher,
     pub(crate) floor: Floor,
     pub(crate) floor_headers: Arc<Profile>,
+    pub(crate) lockout: Option<lockout::Rules>,
     pub(crate) waivers: Vec<Waiver>,
 }
 
@@ -108,6 +109,12 @@ impl Plan {
     #[must_use]
     pub const fn floor(&self) -> &Floor {
         &self.floor
+    }
+
+    /// When guesses at passwords are refused; `None` when the policy does not say. The core carries it out.
+    #[must_use]
+    pub const fn lockout(&self) -> Option<&lockout::Rules> {
+        self.lockout.as_ref()
     }
 
     /// Every limit, those of the floor first; each once.

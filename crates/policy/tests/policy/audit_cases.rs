@@ -293,7 +293,7 @@ const HEADERS: [Case; 34] = [
 ];
 
 /// Rules about other single values.
-const VALUES: [Case; 69] = [
+const VALUES: [Case; 73] = [
     Case(
         "A1101",
         "listeners.yaml",
@@ -341,6 +341,38 @@ const VALUES: [Case; 69] = [
         "addresses: { balancers: [203.0.112.0/23] }\nlisteners:\n  public:\n    trusted_proxies: { from: [balancers], client: proxy_protocol }\n",
         "listeners.public.trusted_proxies.from",
         "addresses: { balancers: [203.0.113.0/24] }\nlisteners:\n  public:\n    trusted_proxies: { from: [balancers], client: proxy_protocol }\n",
+    ),
+    Case(
+        "A1850",
+        "lockout.yaml",
+        "after: 5, steps",
+        "after: 11, steps",
+        "lockout.name.after",
+        "after: 10, steps",
+    ),
+    Case(
+        "A1850",
+        "lockout.yaml",
+        "[15min, 30min, 1h]",
+        "[14min, 30min, 1h]",
+        "lockout.name.steps",
+        "[15min, 1h]",
+    ),
+    Case(
+        "A1851",
+        "lockout.yaml",
+        "failures: 20",
+        "failures: 101",
+        "lockout.address.failures",
+        "failures: 100",
+    ),
+    Case(
+        "A1851",
+        "lockout.yaml",
+        "names: 10",
+        "names: 51",
+        "lockout.address.names",
+        "names: 50",
     ),
     Case(
         "A1201",

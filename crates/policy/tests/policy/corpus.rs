@@ -372,6 +372,7 @@ pub(crate) fn facts(plan: &Plan) -> Vec<String> {
     lines.extend(
         certificates.map(|it| format!("certificate {} for {:?} by {:?}", it.name, it.hosts, it.acme)),
     );
+    lines.push(format!("guesses {:?}", plan.lockout()));
     // The token of a corpus is not signed and has no claims, so whose keys would be asked, and in which form claims come,
     // is a fact, not an answer.
     lines.extend(plan.identity_providers().iter().map(|provider| {

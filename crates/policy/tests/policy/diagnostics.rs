@@ -576,6 +576,18 @@ const TOGETHER: &[Slip] = &[
         "addresses: { world: [0.0.0.0/0] }\nlisteners:\n  public:\n    trusted_proxies: { from: [world], client: proxy_protocol }\n",
     ),
     Slip(
+        "locks that become shorter",
+        "lockout.yaml",
+        "[15min, 30min, 1h]",
+        "[1h, 30min]",
+    ),
+    Slip(
+        "more guesses than anybody should have",
+        "lockout.yaml",
+        "untrusted: 80",
+        "untrusted: 81",
+    ),
+    Slip(
         "two issuers with the same keys",
         "identity.yaml",
         "identity:\n",
@@ -643,6 +655,12 @@ const ENVIRONMENTS: &[Slip] = &[
         "cors.yaml",
         "[https://app",
         "[http://app",
+    ),
+    Slip(
+        "guesses of an address in production",
+        "environments/production.yaml",
+        "environment: production",
+        "environment: production\nlockout:\n  address: { failures: 30, names: 30 }\n  because: we are busy",
     ),
     Slip(
         "addresses in production",

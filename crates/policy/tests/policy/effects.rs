@@ -108,6 +108,12 @@ routes:
 waivers:
   statements: { rule: P3006, at: routes.upload.limits.body, because: a year is sent in one piece, until: 2027-01-31 }
   pages: { rule: A1402, at: routes.docs.scopes, because: until scopes are given out, until: 2027-02-28 }
+lockout:
+  name: { after: 5, steps: [15min, 30min, 1h], decay: 16min }
+  name_and_address: { failures: 6, per: 1min }
+  device: { after: 10, trusted_for: 180d, most: 20 }
+  total: { untrusted: 80, trusted: 19 }
+  address: { failures: 21, names: 11, per: 11min, block: [10min, 1h, 2d] }
 "#;
 
 pub(crate) const OVERLAY: &str = r#"
@@ -122,6 +128,9 @@ addresses:
   office: [192.0.3.0/24]
 rates:
   payments: { limit: 5/min, burst: 6 }
+lockout:
+  address: { failures: 901, names: 902 }
+  because: tests come from one address
 "#;
 
 /// What is replaced, by what, and the key whose effect it shows.
@@ -572,6 +581,42 @@ pub(crate) const CHANGES: &[(&str, &str, &str)] = &[
         "at: routes.upload.scopes",
     ),
     ("waivers.*.until", "until: 2027-02-28", "until: 2027-02-27"),
+    ("lockout", "after: 5, steps", "after: 6, steps"),
+    ("lockout.name", "decay: 16min", "decay: 17min"),
+    ("lockout.name.after", "after: 5, steps", "after: 4, steps"),
+    ("lockout.name.steps", "[15min, 30min, 1h]", "[15min, 45min]"),
+    ("lockout.name.decay", "decay: 16min", "decay: 15min"),
+    ("lockout.name_and_address", "failures: 6, per", "failures: 8, per"),
+    (
+        "lockout.name_and_address.failures",
+        "failures: 6, per",
+        "failures: 7, per",
+    ),
+    ("lockout.name_and_address.per", "per: 1min }", "per: 2min }"),
+    (
+        "lockout.device",
+        "after: 10, trusted_for",
+        "after: 12, trusted_for",
+    ),
+    (
+        "lockout.device.after",
+        "after: 10, trusted_for",
+        "after: 9, trusted_for",
+    ),
+    (
+        "lockout.device.trusted_for",
+        "trusted_for: 180d",
+        "trusted_for: 90d",
+    ),
+    ("lockout.device.most", "most: 20 }", "most: 21 }"),
+    ("lockout.total", "untrusted: 80", "untrusted: 70"),
+    ("lockout.total.untrusted", "untrusted: 80", "untrusted: 79"),
+    ("lockout.total.trusted", "trusted: 19", "trusted: 18"),
+    ("lockout.address", "names: 11", "names: 13"),
+    ("lockout.address.failures", "failures: 21", "failures: 22"),
+    ("lockout.address.names", "names: 11", "names: 12"),
+    ("lockout.address.per", "per: 11min", "per: 12min"),
+    ("lockout.address.block", "[10min, 1h, 2d]", "[10min, 1h]"),
 ];
 
 /// The same for an overlay.
@@ -590,6 +635,10 @@ pub(crate) const OVERLAY_CHANGES: &[(&str, &str, &str)] = &[
     ("rates", "  payments: {", "  per-address: {"),
     ("rates.*.limit", "limit: 5/min", "limit: 4/min"),
     ("rates.*.burst", "burst: 6", "burst: 5"),
+    ("lockout", "failures: 901", "failures: 903"),
+    ("lockout.address", "names: 902", "names: 904"),
+    ("lockout.address.failures", "failures: 901", "failures: 900"),
+    ("lockout.address.names", "names: 902", "names: 900"),
 ];
 
 /// Keys with one legal value, keys that only name or explain, and keys that cannot change alone.
@@ -598,6 +647,7 @@ const FIXED: &[(&str, &str)] = &[
     ("environment", "the name of the file, once more"),
     ("routes.*.because", "for people; `policy show` prints it"),
     ("rates.*.because", "for people"),
+    ("lockout.because", "for people"),
     ("waivers.*.because", "for people"),
 ];
 
@@ -715,6 +765,86 @@ const ON_THE_WIRE: &[(&str, &str)] = &[
     (
         "listeners.*.trusted_proxies.from",
         "gateway/tests/gateway/trusted_proxies.rs::ad2_nobody_else_is_believed",
+    ),
+    (
+        "lockout",
+        "core-api/src/identity/gate/tests.rs::other_rules_of_the_policy_are_carried_out_from_the_next_attempt_on",
+    ),
+    (
+        "lockout.name",
+        "core-api/src/identity/gate/tests.rs::other_rules_of_the_policy_are_carried_out_from_the_next_attempt_on",
+    ),
+    (
+        "lockout.name.after",
+        "core-api/src/identity/gate/tests.rs::other_rules_of_the_policy_are_carried_out_from_the_next_attempt_on",
+    ),
+    (
+        "lockout.name.steps",
+        "core-api/src/identity/gate/tests.rs::other_rules_of_the_policy_are_carried_out_from_the_next_attempt_on",
+    ),
+    (
+        "lockout.name.decay",
+        "core-api/src/identity/gate/tests.rs::other_rules_of_the_policy_are_carried_out_from_the_next_attempt_on",
+    ),
+    (
+        "lockout.name_and_address",
+        "core-api/src/identity/gate/tests.rs::other_rules_of_the_policy_are_carried_out_from_the_next_attempt_on",
+    ),
+    (
+        "lockout.name_and_address.failures",
+        "core-api/src/identity/gate/tests.rs::other_rules_of_the_policy_are_carried_out_from_the_next_attempt_on",
+    ),
+    (
+        "lockout.name_and_address.per",
+        "core-api/src/identity/gate/tests.rs::other_rules_of_the_policy_are_carried_out_from_the_next_attempt_on",
+    ),
+    (
+        "lockout.device",
+        "core-api/src/identity/gate/tests.rs::other_rules_of_the_policy_are_carried_out_from_the_next_attempt_on",
+    ),
+    (
+        "lockout.device.after",
+        "core-api/src/identity/gate/tests.rs::other_rules_of_the_policy_are_carried_out_from_the_next_attempt_on",
+    ),
+    (
+        "lockout.device.trusted_for",
+        "core-api/src/identity/gate/tests.rs::other_rules_of_the_policy_are_carried_out_from_the_next_attempt_on",
+    ),
+    (
+        "lockout.device.most",
+        "core-api/src/identity/gate/tests.rs::other_rules_of_the_policy_are_carried_out_from_the_next_attempt_on",
+    ),
+    (
+        "lockout.total",
+        "core-api/src/identity/gate/tests.rs::other_rules_of_the_policy_are_carried_out_from_the_next_attempt_on",
+    ),
+    (
+        "lockout.total.untrusted",
+        "core-api/src/identity/gate/tests.rs::other_rules_of_the_policy_are_carried_out_from_the_next_attempt_on",
+    ),
+    (
+        "lockout.total.trusted",
+        "core-api/src/identity/gate/tests.rs::other_rules_of_the_policy_are_carried_out_from_the_next_attempt_on",
+    ),
+    (
+        "lockout.address",
+        "core-api/src/identity/gate/tests.rs::other_rules_of_the_policy_are_carried_out_from_the_next_attempt_on",
+    ),
+    (
+        "lockout.address.failures",
+        "core-api/src/identity/gate/tests.rs::other_rules_of_the_policy_are_carried_out_from_the_next_attempt_on",
+    ),
+    (
+        "lockout.address.names",
+        "core-api/src/identity/gate/tests.rs::other_rules_of_the_policy_are_carried_out_from_the_next_attempt_on",
+    ),
+    (
+        "lockout.address.per",
+        "core-api/src/identity/gate/tests.rs::other_rules_of_the_policy_are_carried_out_from_the_next_attempt_on",
+    ),
+    (
+        "lockout.address.block",
+        "core-api/src/identity/gate/tests.rs::other_rules_of_the_policy_are_carried_out_from_the_next_attempt_on",
     ),
     (
         "routes.*.websocket",

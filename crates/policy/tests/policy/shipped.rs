@@ -15,7 +15,7 @@ type Expected = (
     &'static str,
 );
 
-const ROUTES: [Expected; 35] = [
+const ROUTES: [Expected; 39] = [
     ("register", "POST", "/api/v1/auth/register", None, "core"),
     ("login", "POST", "/api/v1/auth/login", None, "core"),
     ("refresh", "POST", "/api/v1/auth/refresh", None, "core"),
@@ -40,6 +40,16 @@ const ROUTES: [Expected; 35] = [
         "POST",
         "/api/v1/auth/password/reset",
         None,
+        "core",
+    ),
+    ("send_unlock", "POST", "/api/v1/auth/unlock/send", None, "core"),
+    ("unlock", "POST", "/api/v1/auth/unlock", None, "core"),
+    ("list_devices", "GET", "/api/v1/me/devices", Some(&[]), "core"),
+    (
+        "remove_device",
+        "DELETE",
+        "/api/v1/me/devices/dev_01kafpwz0zfmx9tprc5xqgyf0h",
+        Some(&["devices:write"]),
         "core",
     ),
     (
@@ -170,10 +180,10 @@ fn described(name: &str, method: &str, path: &str) -> Request {
             r#"{"email":"a@b.example","password":"correct horse battery","full_name":"Alice"}"#.to_owned()
         }
         "refresh" => r#"{"refresh_token":"rt_1"}"#.to_owned(),
-        "verify_email" | "keep_email" => {
+        "verify_email" | "keep_email" | "unlock" => {
             r#"{"token":"mZ1b0rWJ0kq3w1Vn4V0m8b7c6d5e4f3g2h1i0jKLMNO"}"#.to_owned()
         }
-        "resend_verification" | "forgot_password" => r#"{"email":"a@b.example"}"#.to_owned(),
+        "resend_verification" | "forgot_password" | "send_unlock" => r#"{"email":"a@b.example"}"#.to_owned(),
         "reset_password" => {
             r#"{"token":"mZ1b0rWJ0kq3w1Vn4V0m8b7c6d5e4f3g2h1i0jKLMNO","password":"correct horse battery"}"#
                 .to_owned()

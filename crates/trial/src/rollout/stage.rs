@@ -339,7 +339,7 @@ async fn start_issuer(members: &Members, directory: &Path) -> anyhow::Result<Ser
         "tokens": { "keys_refresh_s": 1 },
         // The harness tries the fleet, not passwords.
         "password": { "pepper": secret(directory, "pepper"), "memory_kib": 64, "iterations": 1, "max_parallel": 2,
-            "max_per_address": 32, "deadline_ms": 10_000 },
+            "max_per_address": 32, "deadline_ms": 9_000 },
         "auto_activate": true,
     }))?;
     Service::start(start).await

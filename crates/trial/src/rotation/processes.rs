@@ -128,7 +128,7 @@ pub(super) async fn start_issuers(setting: &Setting, directory: &Path) -> anyhow
             "tokens": { "lifetime_s": setting.terms.lifetime_s, "keys_refresh_s": 1 },
             // The harness tries keys, not passwords.
             "password": { "pepper": setting.secret(directory, "pepper")?, "memory_kib": 64, "iterations": 1, "max_parallel": 2,
-                "max_per_address": 32, "deadline_ms": 10_000 },
+                "max_per_address": 32, "deadline_ms": 9_000 },
             "auto_activate": true,
         }))?;
         services.push(Service::start(start).await?);

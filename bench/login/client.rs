@@ -1,17 +1,18 @@
-//! One kept connection over TLS, from an address of its own: each client of the flood is somebody else.
+//! One kept connection over TLS, from an address of its own: each client is somebody else.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
-use rustls::ClientConfig;
-use rustls_pki_types::ServerName;
+use rustls::{ClientConfig, RootCertStore};
+use rustls_pki_types::{CertificateDer, ServerName, pem::PemObject as _};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
+use trial::System;
 
 /// An answer that takes longer does not come.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -21,6 +22,26 @@ const PATIENCE: Duration = Duration::from_secs(30);
 pub(crate) struct Door {
     pub(crate) address: SocketAddr,
     pub(crate) config: Arc<ClientConfig>,
+}
+
+impl Door {
+    /// The door of a running system.
+    pub(crate) fn of(system: &System) -> anyhow::Result<Self> {
+        let endpoints = system.endpoints();
+        let address = endpoints
+            .gateway_https
+            .trim_start_matches("https://")
+            .trim_end_matches('/');
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_file(&endpoints.ca_cert)?)?;
+        let config = ClientConfig::builder()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        Ok(Self {
+            address: address.replace("localhost", "127.0.0.1").parse()?,
+            config: Arc::new(config),
+        })
+    }
 }
 
 /// What came back.

@@ -4,16 +4,13 @@ mod client;
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use clap::Parser;
-use rustls::{ClientConfig, RootCertStore};
-use rustls_pki_types::{CertificateDer, pem::PemObject as _};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
@@ -234,7 +231,7 @@ struct Measured {
 }
 
 async fn measure(arguments: &Arguments, system: &System) -> anyhow::Result<Measured> {
-    let door = door(system)?;
+    let door = Door::of(system)?;
     let mut owner = Client::new(door.clone(), Ipv4Addr::new(127, 1, 0, 1));
     let form = json!({"email": EMAIL, "password": PASSWORD, "full_name": "Robin Example"}).to_string();
     let registered = owner.ask("/api/v1/auth/register", "", Some(&form)).await?;
@@ -312,24 +309,6 @@ fn ordinary(
 fn guess(client: u32, turn: u32) -> (&'static str, String, Option<String>) {
     let body = json!({"email": format!("guess-{client}-{turn}@customers.example"), "password": "a guess at nothing"});
     ("/api/v1/auth/login", String::new(), Some(body.to_string()))
-}
-
-fn door(system: &System) -> anyhow::Result<Door> {
-    let endpoints = system.endpoints();
-    let address = endpoints
-        .gateway_https
-        .trim_start_matches("https://")
-        .trim_end_matches('/');
-    let address: SocketAddr = address.replace("localhost", "127.0.0.1").parse()?;
-    let mut roots = RootCertStore::empty();
-    roots.add(CertificateDer::from_pem_file(&endpoints.ca_cert)?)?;
-    let config = ClientConfig::builder()
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    Ok(Door {
-        address,
-        config: Arc::new(config),
-    })
 }
 
 /// What a log-in gave, as the next one shows it: a cookie of the device.
