@@ -1,5 +1,6 @@
 //! Claim `guesses`: whoever knows a name gets as many guesses at its password as the policy says, and its owner signs in.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 
 use ::policy::Plan;
@@ -13,8 +14,9 @@ use uuid::Uuid;
 use super::Verdict;
 use crate::prove::ground::Ground;
 
-/// Guesses at one name, all at once, each from an address of its own.
-const AT_ONCE: u8 = 40;
+/// Guesses at one name, all at once, each from a network of its own; as many as may wait for a hash (core-api's queue of 32),
+/// since more are sent away before anybody counts them.
+const AT_ONCE: u8 = 30;
 const LOG_IN: &str = "/api/v1/auth/login";
 
 pub(super) async fn check(ground: &Ground) -> anyhow::Result<Verdict> {
@@ -56,12 +58,14 @@ async fn guess(ground: &Ground, promised: u32) -> anyhow::Result<Verdict> {
 
     let nobody = format!("{}@customers.example", Uuid::now_v7().simple());
     for (whose, name) in [("somebody's", &owner.email), ("nobody's", &nobody)] {
-        let (wrong, refused) = from_everywhere(ground, name).await?;
+        let answers = from_everywhere(ground, name).await?;
+        let count = |status| answers.get(&status).copied().unwrap_or_default();
+        let (wrong, refused) = (count(401), count(429));
         verdict.fail_unless(wrong == promised, || {
             format!("{wrong} guesses at {whose} name were looked at, the policy allows {promised}")
         });
         verdict.fail_unless(wrong + refused == u32::from(AT_ONCE), || {
-            format!("{wrong} guesses at {whose} name were answered 401 and {refused} 429, of {AT_ONCE}")
+            format!("{AT_ONCE} guesses at {whose} name were answered, by status, {answers:?}")
         });
         verdict.fact(format!(
             "{AT_ONCE} guesses at {whose} name at once, each from another address: {wrong} were looked at (401), {refused} refused (429)"
@@ -90,29 +94,26 @@ async fn guess(ground: &Ground, promised: u32) -> anyhow::Result<Verdict> {
     Ok(verdict)
 }
 
-/// How many guesses were looked at, and how many refused.
-async fn from_everywhere(ground: &Ground, name: &str) -> anyhow::Result<(u32, u32)> {
+/// How many guesses got which status.
+async fn from_everywhere(ground: &Ground, name: &str) -> anyhow::Result<BTreeMap<u16, u32>> {
     let mut guesses = JoinSet::new();
     for number in 1..=AT_ONCE {
         let (door, name) = (door(ground, number)?, name.to_owned());
         guesses.spawn(async move { log_in(&door, &[], &name, "not the right one 7!").await });
     }
-    let (mut wrong, mut refused) = (0, 0);
+    let mut answers = BTreeMap::new();
     while let Some(guess) = guesses.join_next().await {
-        match guess.context("a guess panicked")??.status.as_u16() {
-            401 => wrong += 1,
-            429 => refused += 1,
-            _ => {}
-        }
+        let guess = guess.context("a guess panicked")??;
+        *answers.entry(guess.status.as_u16()).or_default() += 1;
     }
-    Ok((wrong, refused))
+    Ok(answers)
 }
 
-/// The door, for whoever comes from an address of this number.
+/// The door, for whoever comes from a network of this number.
 fn door(ground: &Ground, number: u8) -> anyhow::Result<FrontDoor> {
     FrontDoor::from_address(
         ground.system.endpoints(),
-        IpAddr::V4(Ipv4Addr::new(127, 66, 0, number)),
+        IpAddr::V4(Ipv4Addr::new(127, 66, number, 1)),
     )
 }
 
