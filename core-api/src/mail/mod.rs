@@ -57,6 +57,16 @@ pub(crate) enum Kind {
     EmailChange,
     /// To the old address: it is to be replaced, and this is how to stop it.
     EmailChangeNotice,
+    /// A second factor was added.
+    FactorAdded,
+    /// The second factor was removed.
+    FactorRemoved,
+    /// Too many wrong codes after the right password: somebody else may know it.
+    FactorLocked,
+    /// There are new recovery codes.
+    RecoveryCodesRenewed,
+    /// A recovery code was used.
+    RecoveryCodeUsed,
 }
 
 /// The ticket that a mail carries: whoever has its token reads the mailbox.
@@ -72,7 +82,7 @@ const HOUR_S: i32 = 3_600;
 const DAY_S: i32 = 24 * HOUR_S;
 
 impl Kind {
-    pub(crate) const ALL: [Self; 8] = [
+    pub(crate) const ALL: [Self; 13] = [
         Self::Registration,
         Self::Verification,
         Self::PasswordReset,
@@ -81,6 +91,11 @@ impl Kind {
         Self::PasswordChanged,
         Self::EmailChange,
         Self::EmailChangeNotice,
+        Self::FactorAdded,
+        Self::FactorRemoved,
+        Self::FactorLocked,
+        Self::RecoveryCodesRenewed,
+        Self::RecoveryCodeUsed,
     ];
 
     /// As the queue and the metrics name it.
@@ -94,6 +109,11 @@ impl Kind {
             Self::PasswordChanged => "password_changed",
             Self::EmailChange => "email_change",
             Self::EmailChangeNotice => "email_change_notice",
+            Self::FactorAdded => "factor_added",
+            Self::FactorRemoved => "factor_removed",
+            Self::FactorLocked => "factor_locked",
+            Self::RecoveryCodesRenewed => "recovery_codes_renewed",
+            Self::RecoveryCodeUsed => "recovery_code_used",
         }
     }
 
@@ -110,7 +130,12 @@ impl Kind {
             Self::PasswordEnded => ("reset_password", DAY_S),
             Self::EmailChange => ("change_email", DAY_S),
             Self::EmailChangeNotice => ("keep_email", 7 * DAY_S),
-            Self::PasswordChanged => return None,
+            Self::PasswordChanged
+            | Self::FactorAdded
+            | Self::FactorRemoved
+            | Self::FactorLocked
+            | Self::RecoveryCodesRenewed
+            | Self::RecoveryCodeUsed => return None,
         };
         Some(Ticket { kind, lifetime_s })
     }
@@ -121,7 +146,14 @@ impl Kind {
             Self::Verification | Self::PasswordReset | Self::Unlock => (Some(600), Some(5)),
             Self::Registration | Self::EmailChange => (None, Some(5)),
             // What warns an owner is always sent, and what follows the use of a ticket.
-            Self::PasswordChanged | Self::PasswordEnded | Self::EmailChangeNotice => (None, None),
+            Self::PasswordChanged
+            | Self::PasswordEnded
+            | Self::EmailChangeNotice
+            | Self::FactorAdded
+            | Self::FactorRemoved
+            | Self::FactorLocked
+            | Self::RecoveryCodesRenewed
+            | Self::RecoveryCodeUsed => (None, None),
         }
     }
 }

@@ -25,11 +25,16 @@ pub(super) enum Template {
     PasswordChanged,
     EmailChange,
     EmailChangeNotice,
+    FactorAdded,
+    FactorRemoved,
+    FactorLocked,
+    RecoveryCodesRenewed,
+    RecoveryCodeUsed,
 }
 
 impl Template {
     #[cfg(test)]
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 13] = [
         Self::VerifyEmail,
         Self::AlreadyRegistered,
         Self::PasswordReset,
@@ -38,6 +43,11 @@ impl Template {
         Self::PasswordChanged,
         Self::EmailChange,
         Self::EmailChangeNotice,
+        Self::FactorAdded,
+        Self::FactorRemoved,
+        Self::FactorLocked,
+        Self::RecoveryCodesRenewed,
+        Self::RecoveryCodeUsed,
     ];
 }
 
