@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
+use core_api::{FactorReset, Settings};
 use service_runtime::settings::load;
 
 use crate::data_directory::DataDirectory;
@@ -13,16 +14,20 @@ use crate::{Outcome, output};
 #[command(after_help = "\
 Examples:
   portico user unlock ada@bank.example
+  portico user reset-factors ada@bank.example
 
-The audit trail says that it was done, each time. Sessions, passwords and trusted devices stay as they are.")]
+The audit trail says that it was done, each time. Passwords and trusted devices stay as they are.")]
 pub(crate) enum UserCommand {
     /// Let somebody try again at once who is locked out by failed log-ins.
-    Unlock(UnlockArguments),
+    Unlock(UserArguments),
+    /// Remove the second factors of somebody who has lost them and the recovery codes. Every session of the person ends, and a
+    /// mail says so. Make sure first who asks.
+    ResetFactors(UserArguments),
 }
 
-/// Options of `portico user unlock`.
+/// Options of `portico user …`.
 #[derive(Debug, Args)]
-pub(crate) struct UnlockArguments {
+pub(crate) struct UserArguments {
     /// The address that the person signs in with.
     #[arg(value_name = "EMAIL")]
     email: String,
@@ -37,18 +42,13 @@ pub(crate) struct UnlockArguments {
 pub(crate) fn run(command: &UserCommand) -> anyhow::Result<Outcome> {
     match command {
         UserCommand::Unlock(arguments) => unlock(arguments),
+        UserCommand::ResetFactors(arguments) => reset_factors(arguments),
     }
 }
 
-fn unlock(arguments: &UnlockArguments) -> anyhow::Result<Outcome> {
-    let file = match &arguments.settings {
-        Some(file) => file.clone(),
-        None => DataDirectory::open(&arguments.data_dir)?.settings_of("core-api"),
-    };
-    let settings: core_api::Settings = load("core-api", Some(&file))?;
-    let is_known = core_api::unlock(&settings, &arguments.email);
-    settings.secrets().give_back_now();
-    if is_known? {
+fn unlock(arguments: &UserArguments) -> anyhow::Result<Outcome> {
+    let is_known = with_settings(arguments, |settings| core_api::unlock(settings, &arguments.email))?;
+    if is_known {
         output::line(&format!("{} may try again", arguments.email));
         Ok(Outcome::Done)
     } else {
@@ -58,4 +58,39 @@ fn unlock(arguments: &UnlockArguments) -> anyhow::Result<Outcome> {
         ));
         Ok(Outcome::Findings)
     }
+}
+
+fn reset_factors(arguments: &UserArguments) -> anyhow::Result<Outcome> {
+    let reset = with_settings(arguments, |settings| {
+        core_api::reset_factors(settings, &arguments.email)
+    })?;
+    let email = &arguments.email;
+    let (told, outcome) = match reset {
+        FactorReset::Done => (
+            format!("{email} signs in with the password alone, and is signed out everywhere"),
+            Outcome::Done,
+        ),
+        FactorReset::NoFactor => (
+            format!("{email} has no second factor; wrong codes are forgotten"),
+            Outcome::Done,
+        ),
+        FactorReset::Nobody => (format!("nobody signs in as {email}"), Outcome::Findings),
+    };
+    output::line(&told);
+    Ok(outcome)
+}
+
+/// Does something with the settings of core-api, and gives back what was lent for it.
+fn with_settings<T>(
+    arguments: &UserArguments,
+    work: impl FnOnce(&Settings) -> anyhow::Result<T>,
+) -> anyhow::Result<T> {
+    let file = match &arguments.settings {
+        Some(file) => file.clone(),
+        None => DataDirectory::open(&arguments.data_dir)?.settings_of("core-api"),
+    };
+    let settings: Settings = load("core-api", Some(&file))?;
+    let done = work(&settings);
+    settings.secrets().give_back_now();
+    done
 }

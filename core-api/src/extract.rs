@@ -25,20 +25,25 @@ where
     type Rejection = Problem;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
-        if !is_json(request.headers()) {
-            return Err(
-                Problem::new(catalogue::UNSUPPORTED_MEDIA_TYPE).detail("send the body as application/json")
-            );
-        }
-        let body = Bytes::from_request(request, state).await.map_err(|rejection| {
-            if rejection.into_response().status() == StatusCode::PAYLOAD_TOO_LARGE {
-                Problem::new(catalogue::PAYLOAD_TOO_LARGE).detail("a body has at most 65536 bytes")
-            } else {
-                Problem::new(catalogue::MALFORMED_REQUEST).detail("the body did not arrive whole")
-            }
-        })?;
+        let body = json_body(request, state).await?;
         parse(&body).map(Self).map_err(Problem::from)
     }
+}
+
+/// The body of a request that says it is JSON.
+pub(crate) async fn json_body<S: Send + Sync>(request: Request, state: &S) -> Result<Bytes, Problem> {
+    if !is_json(request.headers()) {
+        return Err(
+            Problem::new(catalogue::UNSUPPORTED_MEDIA_TYPE).detail("send the body as application/json")
+        );
+    }
+    Bytes::from_request(request, state).await.map_err(|rejection| {
+        if rejection.into_response().status() == StatusCode::PAYLOAD_TOO_LARGE {
+            Problem::new(catalogue::PAYLOAD_TOO_LARGE).detail("a body has at most 65536 bytes")
+        } else {
+            Problem::new(catalogue::MALFORMED_REQUEST).detail("the body did not arrive whole")
+        }
+    })
 }
 
 impl<T: Serialize> IntoResponse for Json<T> {
@@ -70,7 +75,7 @@ fn is_json(headers: &HeaderMap) -> bool {
 
 /// What is wrong with a body.
 #[derive(Debug, PartialEq, Eq)]
-enum BodyFault {
+pub(crate) enum BodyFault {
     /// It is not JSON from here on.
     NotJson { line: usize, column: usize },
     /// It is JSON of another shape.
@@ -87,7 +92,8 @@ impl From<BodyFault> for Problem {
     }
 }
 
-fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, BodyFault> {
+/// Reads a body of this shape.
+pub(crate) fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, BodyFault> {
     // Serde would read a struct from an array too, member by member: past its names, and past whoever looks for them.
     if body.iter().find(|byte| !byte.is_ascii_whitespace()) != Some(&b'{') {
         serde_json::from_slice::<IgnoredAny>(body).map_err(|error| BodyFault::NotJson {

@@ -9,6 +9,8 @@ struct Metrics {
     active_users: IntGauge,
     logins: IntCounterVec,
     gate: GateMetrics,
+    factors: IntCounterVec,
+    step_ups: IntCounterVec,
     refreshes: IntCounterVec,
     token_refusals: IntCounterVec,
     movements: IntCounterVec,
@@ -63,6 +65,16 @@ fn register() -> prometheus::Result<Metrics> {
         )?,
         logins: counters("portico_logins_total", "Log-ins by result.", &["result"])?,
         gate: GateMetrics::register()?,
+        factors: counters(
+            "portico_factor_checks_total",
+            "Second factors that were shown, by kind and result.",
+            &["factor", "result"],
+        )?,
+        step_ups: counters(
+            "portico_step_ups_total",
+            "Confirmations of operations: given, used, refused, missing.",
+            &["result"],
+        )?,
         refreshes: counters(
             "portico_refreshes_total",
             "Refresh requests by outcome.",
@@ -104,6 +116,8 @@ fn register() -> prometheus::Result<Metrics> {
     let registry = registry();
     registry.register(Box::new(metrics.active_users.clone()))?;
     registry.register(Box::new(metrics.logins.clone()))?;
+    registry.register(Box::new(metrics.factors.clone()))?;
+    registry.register(Box::new(metrics.step_ups.clone()))?;
     registry.register(Box::new(metrics.refreshes.clone()))?;
     registry.register(Box::new(metrics.token_refusals.clone()))?;
     registry.register(Box::new(metrics.movements.clone()))?;
@@ -232,6 +246,14 @@ pub(crate) fn active_users(count: i64) {
 
 pub(crate) fn login(result: &'static str) {
     with(|metrics| metrics.logins.with_label_values(&[result]).inc());
+}
+
+pub(crate) fn factor(kind: &'static str, result: &'static str) {
+    with(|metrics| metrics.factors.with_label_values(&[kind, result]).inc());
+}
+
+pub(crate) fn step_up(result: &'static str) {
+    with(|metrics| metrics.step_ups.with_label_values(&[result]).inc());
 }
 
 pub(crate) fn policy(hash: &str) {

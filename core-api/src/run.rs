@@ -14,7 +14,7 @@ use service_runtime::tls::{TlsService, serve_tls};
 use service_runtime::{http, private, telemetry};
 
 use crate::cursor::CursorKey;
-use crate::identity::{Identity, PolicyFolder, PolicyReader};
+use crate::identity::{FactorReset, Identity, PolicyFolder, PolicyReader};
 use crate::ledger::Poster;
 use crate::mail::Post;
 use crate::settings::Settings;
@@ -43,6 +43,26 @@ pub fn run(settings: Settings, environment: Environment, read_policy: PolicyRead
 /// # Errors
 /// When the database cannot be reached.
 pub fn unlock(settings: &Settings, name: &str) -> anyhow::Result<bool> {
+    with_database(settings, async |db| identity::unlock(settings, db, name).await)
+}
+
+/// Removes the second factors of a person who has lost them, ends the person's sessions, and says so in the audit trail and by
+/// mail, with the settings of a core-api, which need not run.
+///
+/// # Errors
+/// When the database cannot be reached.
+pub fn reset_factors(settings: &Settings, name: &str) -> anyhow::Result<FactorReset> {
+    let clock = Clock::system();
+    with_database(settings, async |db| {
+        identity::reset_factors(settings, db, &clock, name).await
+    })
+}
+
+/// Does something at the command line with the database of a core-api.
+fn with_database<T>(
+    settings: &Settings,
+    work: impl AsyncFnOnce(&Pool) -> anyhow::Result<T>,
+) -> anyhow::Result<T> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
@@ -50,9 +70,9 @@ pub fn unlock(settings: &Settings, name: &str) -> anyhow::Result<bool> {
         let db = Pool::connect(&settings.database, SERVICE)
             .await
             .context("cannot connect to the database")?;
-        let unlocked = identity::unlock(settings, &db, name).await;
+        let done = work(&db).await;
         db.close().await;
-        unlocked
+        done
     })
 }
 

@@ -45,6 +45,8 @@ pub struct Settings {
     pub sessions: SessionSettings,
     /// How passwords are hashed.
     pub password: PasswordSettings,
+    /// What second factors are asked for.
+    pub second_factor: SecondFactorSettings,
     /// How mails leave.
     pub mail: MailSettings,
     /// How movements of money are batched.
@@ -76,6 +78,7 @@ impl Default for Settings {
             tokens: TokenSettings::default(),
             sessions: SessionSettings::default(),
             password: PasswordSettings::default(),
+            second_factor: SecondFactorSettings::default(),
             mail: MailSettings::default(),
             posting: PostingSettings::default(),
             idempotency: IdempotencySettings::default(),
@@ -176,6 +179,25 @@ impl Default for PasswordSettings {
             min_length: Profile::Nist.min_chars(),
             context_words: vec!["portico".to_owned()],
             breach_filter: None,
+        }
+    }
+}
+
+/// Second factors.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SecondFactorSettings {
+    /// The bank's name in authenticators.
+    pub bank: String,
+    /// Transfers from this amount on, in minor units of their currency, must be confirmed with a second factor.
+    pub transfers_from_minor: i64,
+}
+
+impl Default for SecondFactorSettings {
+    fn default() -> Self {
+        Self {
+            bank: "Portico".to_owned(),
+            transfers_from_minor: 1_000_000,
         }
     }
 }
@@ -303,6 +325,7 @@ impl Settings {
         faults.extend(self.tokens.faults());
         faults.extend(self.sessions.faults());
         faults.extend(self.password.faults());
+        faults.extend(self.second_factor.faults());
         faults.extend(self.mail.faults(environment));
         faults.extend(self.posting.faults());
         faults.extend(self.idempotency.faults());
@@ -401,6 +424,21 @@ impl PasswordSettings {
         !FLOOR
             .iter()
             .any(|(memory, passes)| self.memory_kib >= *memory && self.iterations >= *passes)
+    }
+}
+
+impl SecondFactorSettings {
+    fn faults(&self) -> impl Iterator<Item = String> {
+        broken([
+            (
+                self.bank.trim().is_empty() || self.bank.contains(':'),
+                "second_factor.bank: must be a name without a colon",
+            ),
+            (
+                self.transfers_from_minor < 1,
+                "second_factor.transfers_from_minor: must be above 0",
+            ),
+        ])
     }
 }
 

@@ -54,6 +54,8 @@ scopes! {
     TransfersWrite = Some("transfers:write");
     /// Removing devices that one signed in with.
     DevicesWrite = Some("devices:write");
+    /// Adding and removing one's second factors, and confirming operations with them.
+    FactorsWrite = Some("factors:write");
     /// Seeing where one is logged in.
     SessionsRead = Some("sessions:read");
     /// Naming and ending one's sessions.

@@ -60,7 +60,7 @@ problems! {
     /// What a change of the address may be refused with.
     EmailChangeErrors: WRONG_PASSWORD, catalogue::TOO_MANY_ATTEMPTS, AUTH_BUSY, super::caller::SESSION_ENDED;
     /// What a log-in may be refused with.
-    LoginErrors: INVALID_CREDENTIALS, catalogue::TOO_MANY_ATTEMPTS, AUTH_BUSY;
+    LoginErrors: INVALID_CREDENTIALS, super::factors::MFA_REQUIRED, catalogue::TOO_MANY_ATTEMPTS, AUTH_BUSY;
     /// What a refresh may be refused with.
     RefreshErrors: INVALID_REFRESH_TOKEN, REFRESH_SUPERSEDED, REFRESH_REUSED, super::caller::SESSION_ENDED,
         crate::idempotency::KEY_MALFORMED;

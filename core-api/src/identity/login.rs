@@ -5,23 +5,22 @@ use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
 use problem::Problem;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
 use super::client_network::ClientNetwork;
-use super::error::{
-    INVALID_CREDENTIALS, LoginErrors, crypto_failure, hashing_busy, no_signing_key, not_signed,
-};
+use super::error::{INVALID_CREDENTIALS, LoginErrors, hashing_busy};
+use super::factors;
 use super::gate::{Pass, SignedIn, Visitor};
 use super::hash_pool::PoolError;
+use super::open_session::{self, LogIn};
 use super::profile::Email;
 use super::sessions::OpenedFrom;
-use super::store::{self, NewSession};
-use super::tokens::{AccessGrant, RefreshToken, TokenPair};
+use super::store;
+use super::tokens::TokenPair;
 use crate::extract::Json;
-use crate::ids::{SessionId, TenantId, TokenId, UserId};
 use crate::state::AppState;
 use crate::{database_problem, metrics};
 
@@ -46,6 +45,9 @@ pub(super) struct Credentials {
 ///
 /// Opens a session. An unknown address, a wrong password and a user who is not active get the same 401, after the same
 /// work. The access token lives for minutes; the refresh token gets the next pair, once.
+///
+/// Where the user has a second factor, a right password gets `mfa-required` with a `challenge`: send that with a code to
+/// `/api/v1/auth/login/factor` within five minutes.
 ///
 /// After five failures in a row an address is locked for a time, whether or not anybody has it: `too-many-attempts`, also with
 /// the right password. A device that signed in before is not locked by failures elsewhere. Browsers are known again by a
@@ -142,30 +144,29 @@ async fn open(
     signed_in: &SignedIn,
 ) -> Result<Response, Problem> {
     let request_id = signed_in.request_id();
-    let now = state.now();
-    let refresh = RefreshToken::generate(now).map_err(crypto_failure)?;
-    let (session, token) = (SessionId::new(now), TokenId::new(now));
-    let address = from.address.map(|address| address.to_string());
-    let new_session = NewSession {
-        user_id,
-        session_id: session.uuid(),
-        refresh_id: refresh.id(),
-        secret_hash: &refresh.secret_hash(),
-        access_id: token.uuid(),
-        idle_s: state.identity.idle_s,
-        absolute_s: state.identity.absolute_s,
-        rehashed,
-        user_agent: from.user_agent.as_deref(),
-        address: address.as_deref(),
-    };
     let mut tx = state.db.begin().await.map_err(database_problem)?;
     let is_held = store::hold_password(&mut *tx, user_id, password_version)
         .await
         .map_err(database_problem)?;
     let opened = if is_held {
-        store::open_session(&mut *tx, new_session, request_id)
-            .await
-            .map_err(database_problem)?
+        let half = factors::HalfLogIn {
+            user: user_id,
+            password_version,
+            rehashed,
+        };
+        // Behind the lock of the user: no session is opened past a factor that is being added.
+        if let Some(challenge) = factors::challenge(&mut tx, half, request_id).await? {
+            tx.commit().await.map_err(database_problem)?;
+            metrics::login("challenged");
+            return Err(challenge);
+        }
+        let log_in = LogIn {
+            user: user_id,
+            rehashed,
+            from,
+            amr: &["pwd"],
+        };
+        open_session::open(state, &mut tx, &log_in, request_id).await?
     } else {
         None
     };
@@ -174,32 +175,18 @@ async fn open(
         // Deactivated while we hashed, or the password was changed.
         return refuse(state, Some(user_id), request_id).await;
     };
-    let kid = opened.kid.ok_or_else(no_signing_key)?;
-    let grant = AccessGrant {
-        user: UserId::from_uuid(user_id),
-        session,
-        tenant: TenantId::from_uuid(opened.tenant_id),
-        token,
-        issued_at: opened.issued_at,
-    };
-    let access = state
-        .identity
-        .terms
-        .sign(&state.identity.keys, &kid, &grant)
-        .await
-        .map_err(not_signed)?;
+    let mut response = opened.answer(state).await?;
     metrics::login("success");
-    let mut response = answer(state.identity.terms.pair(access, &refresh));
     let device = state.identity.gate.trust(&state.db, user_id, signed_in).await;
     response.headers_mut().extend(device);
     Ok(response)
 }
 
-/// Tokens are for one reader: nobody may keep the answer (RFC 6749 §5.1).
-pub(super) fn answer(pair: TokenPair) -> Response {
+/// Tokens and secrets are for one reader: nobody may keep the answer (RFC 6749 §5.1).
+pub(super) fn answer(body: impl Serialize) -> Response {
     (
         [(header::CACHE_CONTROL, HeaderValue::from_static("no-store"))],
-        Json(pair),
+        Json(body),
     )
         .into_response()
 }

@@ -11,6 +11,7 @@ mod change_password;
 mod client_network;
 mod email_change;
 mod error;
+mod factors;
 mod gate;
 mod hash_pool;
 mod hash_queue;
@@ -20,6 +21,7 @@ mod logout;
 #[cfg(test)]
 mod mail_tests;
 mod me;
+mod open_session;
 mod password_hash;
 mod password_reset;
 #[cfg(test)]
@@ -51,6 +53,9 @@ pub(crate) use self::caller::{
     AccountsRead, AccountsWrite, Caller, CashWrite, SESSION_ENDED, TransfersRead, TransfersWrite,
     session_ended,
 };
+pub use self::factors::FactorReset;
+use self::factors::Factors;
+pub(crate) use self::factors::{Operation, StepUpErrors, StepUpToken, reset_factors};
 use self::gate::Gate;
 pub use self::gate::PolicyReader;
 pub(crate) use self::gate::{PolicyFolder, follow_policy, purge_gate, unlock};
@@ -74,10 +79,11 @@ const MISSED_READS: u64 = 3;
 const COUNT_EVERY: Duration = Duration::from_secs(15);
 
 /// What every customer's token allows.
-const CUSTOMER_SCOPES: [&str; 8] = [
+const CUSTOMER_SCOPES: [&str; 9] = [
     "accounts:read",
     "accounts:write",
     "devices:write",
+    "factors:write",
     "password:write",
     "sessions:read",
     "sessions:write",
@@ -93,6 +99,7 @@ pub(crate) struct Identity {
     terms: TokenTerms,
     pub(crate) gate: Gate,
     passwords: Passwords,
+    pub(crate) factors: Factors,
     auto_activate: bool,
     idle_s: i32,
     absolute_s: i32,
@@ -124,6 +131,7 @@ impl Identity {
             },
             gate: Gate::new(settings.password.pepper.expose().as_bytes(), post),
             passwords: Passwords::start(&settings.password)?,
+            factors: Factors::new(settings),
             auto_activate: settings.auto_activate,
             idle_s: i32::try_from(settings.sessions.idle_s)?,
             absolute_s: i32::try_from(settings.sessions.absolute_s)?,
@@ -180,4 +188,5 @@ pub(crate) fn routes() -> OpenApiRouter<AppState> {
         .routes(routes!(email_change::keep_email))
         .merge(sessions::routes())
         .merge(gate::routes())
+        .merge(factors::routes())
 }

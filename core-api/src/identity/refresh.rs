@@ -17,7 +17,7 @@ use super::error::{
 };
 use super::login::answer;
 use super::store::{self, Rotated, Rotation};
-use super::tokens::{AccessGrant, RefreshToken, TokenPair};
+use super::tokens::{AccessGrant, Authentication, RefreshToken, TokenPair};
 use super::{caller, caller::SESSION_ENDED};
 use crate::extract::Json;
 use crate::idempotency::OptionalIdempotencyKey;
@@ -124,12 +124,14 @@ async fn tell_gateways(state: &AppState, rotated: &Rotated) -> sqlx::Result<()> 
 }
 
 async fn pair(state: &AppState, rotated: &Rotated, successor: &RefreshToken) -> Result<Response, Problem> {
-    let (Some(user), Some(session), Some(tenant), Some(token), Some(kid)) = (
+    let authentication = rotated.amr.clone().zip(rotated.auth_time);
+    let (Some(user), Some(session), Some(tenant), Some(token), Some(kid), Some((amr, auth_time))) = (
         rotated.user_id,
         rotated.session_id,
         rotated.tenant_id,
         rotated.access_id,
         rotated.kid.as_deref(),
+        authentication,
     ) else {
         return Err(Problem::internal("a rotation came back without its session"));
     };
@@ -139,6 +141,7 @@ async fn pair(state: &AppState, rotated: &Rotated, successor: &RefreshToken) -> 
         tenant: TenantId::from_uuid(tenant),
         token: TokenId::from_uuid(token),
         issued_at: rotated.issued_at,
+        authentication: Authentication { amr, auth_time },
     };
     let identity = &state.identity;
     let access = identity

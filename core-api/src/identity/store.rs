@@ -299,6 +299,8 @@ pub(super) struct NewSession<'a> {
     pub(super) rehashed: Option<&'a str>,
     pub(super) user_agent: Option<&'a str>,
     pub(super) address: Option<&'a str>,
+    /// How its user showed who he is (RFC 8176).
+    pub(super) amr: &'a [String],
 }
 
 /// What the issuer stamps on the access token of a new session.
@@ -307,6 +309,7 @@ pub(super) struct Opened {
     /// None: there is no active signing key, and no session was opened.
     pub(super) kid: Option<String>,
     pub(super) issued_at: DateTime<Utc>,
+    pub(super) auth_time: Option<DateTime<Utc>>,
 }
 
 /// Opens a session; None when the user is not active any more.
@@ -317,9 +320,10 @@ pub(super) async fn open_session(
 ) -> sqlx::Result<Option<Opened>> {
     sqlx::query_as!(
         Opened,
-        r#"SELECT o.tenant_public_id AS "tenant_id!", o.kid, o.issued_at AS "issued_at!"
+        r#"SELECT o.tenant_public_id AS "tenant_id!", o.kid, o.issued_at AS "issued_at!", a.auth_time
              FROM core.open_session($1, $2, $3, $4, $5, $6, $7, $8, $9) o,
-                  LATERAL core.describe_session(CASE WHEN o.kid IS NOT NULL THEN $2 END, $10, $11)"#,
+                  LATERAL core.describe_session(CASE WHEN o.kid IS NOT NULL THEN $2 END, $10, $11),
+                  LATERAL core.note_authentication(CASE WHEN o.kid IS NOT NULL THEN $2 END, $12) AS a(auth_time)"#,
         session.user_id,
         session.session_id,
         session.refresh_id,
@@ -331,6 +335,7 @@ pub(super) async fn open_session(
         request_id,
         session.user_agent as _,
         session.address as _,
+        session.amr,
     )
     .fetch_optional(db)
     .await
@@ -358,6 +363,9 @@ pub(super) struct Rotated {
     pub(super) kid: Option<String>,
     pub(super) issued_at: DateTime<Utc>,
     pub(super) replay_sealed: Option<Vec<u8>>,
+    /// How the session was opened.
+    pub(super) amr: Option<Vec<String>>,
+    pub(super) auth_time: Option<DateTime<Utc>>,
 }
 
 pub(super) async fn rotate(
@@ -367,9 +375,10 @@ pub(super) async fn rotate(
 ) -> sqlx::Result<Rotated> {
     sqlx::query_as!(
         Rotated,
-        r#"SELECT outcome AS "outcome!", user_id, tenant_public_id AS tenant_id, session_id, access_token_id AS access_id,
-                  kid, issued_at AS "issued_at!", replay_sealed
-             FROM core.rotate_refresh_token($1, $2, $3, $4, $5, $6, $7, $8, $9)"#,
+        r#"SELECT r.outcome AS "outcome!", r.user_id, r.tenant_public_id AS tenant_id, r.session_id,
+                  r.access_token_id AS access_id, r.kid, r.issued_at AS "issued_at!", r.replay_sealed, a.amr, a.auth_time
+             FROM core.rotate_refresh_token($1, $2, $3, $4, $5, $6, $7, $8, $9) r
+             LEFT JOIN LATERAL core.session_authentication(r.session_id) a ON true"#,
         rotation.refresh_id,
         rotation.secret_hash,
         rotation.new_refresh_id,

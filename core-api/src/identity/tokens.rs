@@ -44,6 +44,39 @@ pub(super) struct AccessGrant {
     pub(super) token: TokenId,
     /// From the database, in the statement that wrote the session row.
     pub(super) issued_at: DateTime<Utc>,
+    pub(super) authentication: Authentication,
+}
+
+/// How a person showed who he is, and when.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Authentication {
+    /// Methods by their names in RFC 8176 §2.
+    pub(super) amr: Vec<String>,
+    pub(super) auth_time: DateTime<Utc>,
+}
+
+impl Authentication {
+    /// The authentication context class: `mfa` with a second factor, else `pwd`.
+    fn acr(&self) -> &'static str {
+        if self.amr.iter().any(|method| method == MFA) {
+            MFA
+        } else {
+            "pwd"
+        }
+    }
+}
+
+/// Several factors (RFC 8176 §2).
+const MFA: &str = "mfa";
+
+/// The claims of an access token with those of OpenID Connect Core §2 that say how its subject signed in (RFC 9068 §2.2.1).
+#[derive(Serialize)]
+struct AccessClaims<'a> {
+    #[serde(flatten)]
+    claims: Claims,
+    amr: &'a [String],
+    acr: &'static str,
+    auth_time: i64,
 }
 
 /// What every token of this process says.
@@ -71,6 +104,12 @@ impl TokenTerms {
             tid: Some(grant.tenant.to_string()),
             client_id: None,
             scope: self.scopes.clone(),
+        };
+        let claims = AccessClaims {
+            claims,
+            amr: &grant.authentication.amr,
+            acr: grant.authentication.acr(),
+            auth_time: grant.authentication.auth_time.timestamp(),
         };
         Ok(keys.signer(kid).await?.sign(&claims).await?)
     }

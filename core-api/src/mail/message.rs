@@ -93,7 +93,13 @@ impl Writer {
             Template::PasswordReset | Template::PasswordNeeded => "reset-password",
             Template::Unlock | Template::Locked => "unlock",
             Template::EmailChangeNotice => "keep-email",
-            Template::AlreadyRegistered | Template::PasswordChanged => "",
+            Template::AlreadyRegistered
+            | Template::PasswordChanged
+            | Template::FactorAdded
+            | Template::FactorRemoved
+            | Template::FactorLocked
+            | Template::RecoveryCodesRenewed
+            | Template::RecoveryCodeUsed => "",
         };
         match token {
             Some(token) => format!("{}/{page}#{token}", self.app_url),

@@ -59,6 +59,16 @@ pub(crate) enum Kind {
     EmailChange,
     /// To the old address: it is to be replaced, and this is how to stop it.
     EmailChangeNotice,
+    /// A second factor was added.
+    FactorAdded,
+    /// The second factor was removed.
+    FactorRemoved,
+    /// Too many wrong codes after the right password: somebody else may know it.
+    FactorLocked,
+    /// There are new recovery codes.
+    RecoveryCodesRenewed,
+    /// A recovery code was used.
+    RecoveryCodeUsed,
 }
 
 /// The ticket that a mail carries: whoever has its token reads the mailbox.
@@ -74,7 +84,7 @@ const HOUR_S: i32 = 3_600;
 const DAY_S: i32 = 24 * HOUR_S;
 
 impl Kind {
-    pub(crate) const ALL: [Self; 9] = [
+    pub(crate) const ALL: [Self; 14] = [
         Self::Registration,
         Self::Verification,
         Self::PasswordReset,
@@ -84,6 +94,11 @@ impl Kind {
         Self::PasswordChanged,
         Self::EmailChange,
         Self::EmailChangeNotice,
+        Self::FactorAdded,
+        Self::FactorRemoved,
+        Self::FactorLocked,
+        Self::RecoveryCodesRenewed,
+        Self::RecoveryCodeUsed,
     ];
 
     /// As the queue and the metrics name it.
@@ -98,6 +113,11 @@ impl Kind {
             Self::PasswordChanged => "password_changed",
             Self::EmailChange => "email_change",
             Self::EmailChangeNotice => "email_change_notice",
+            Self::FactorAdded => "factor_added",
+            Self::FactorRemoved => "factor_removed",
+            Self::FactorLocked => "factor_locked",
+            Self::RecoveryCodesRenewed => "recovery_codes_renewed",
+            Self::RecoveryCodeUsed => "recovery_code_used",
         }
     }
 
@@ -114,7 +134,12 @@ impl Kind {
             Self::PasswordEnded => ("reset_password", DAY_S),
             Self::EmailChange => ("change_email", DAY_S),
             Self::EmailChangeNotice => ("keep_email", 7 * DAY_S),
-            Self::PasswordChanged => return None,
+            Self::PasswordChanged
+            | Self::FactorAdded
+            | Self::FactorRemoved
+            | Self::FactorLocked
+            | Self::RecoveryCodesRenewed
+            | Self::RecoveryCodeUsed => return None,
         };
         Some(Ticket { kind, lifetime_s })
     }
@@ -127,7 +152,14 @@ impl Kind {
             // Whoever guesses must not fill a mailbox.
             Self::Locked => (None, Some(1)),
             // What warns an owner is always sent, and what follows the use of a ticket.
-            Self::PasswordChanged | Self::PasswordEnded | Self::EmailChangeNotice => (None, None),
+            Self::PasswordChanged
+            | Self::PasswordEnded
+            | Self::EmailChangeNotice
+            | Self::FactorAdded
+            | Self::FactorRemoved
+            | Self::FactorLocked
+            | Self::RecoveryCodesRenewed
+            | Self::RecoveryCodeUsed => (None, None),
         }
     }
 }

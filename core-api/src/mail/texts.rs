@@ -26,11 +26,16 @@ pub(super) enum Template {
     PasswordChanged,
     EmailChange,
     EmailChangeNotice,
+    FactorAdded,
+    FactorRemoved,
+    FactorLocked,
+    RecoveryCodesRenewed,
+    RecoveryCodeUsed,
 }
 
 impl Template {
     #[cfg(test)]
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 14] = [
         Self::VerifyEmail,
         Self::AlreadyRegistered,
         Self::PasswordReset,
@@ -40,6 +45,11 @@ impl Template {
         Self::PasswordChanged,
         Self::EmailChange,
         Self::EmailChangeNotice,
+        Self::FactorAdded,
+        Self::FactorRemoved,
+        Self::FactorLocked,
+        Self::RecoveryCodesRenewed,
+        Self::RecoveryCodeUsed,
     ];
 }
 

@@ -231,6 +231,11 @@ impl Worker {
             (Kind::PasswordChanged, _) => Template::PasswordChanged,
             (Kind::EmailChange, _) => Template::EmailChange,
             (Kind::EmailChangeNotice, _) => Template::EmailChangeNotice,
+            (Kind::FactorAdded, _) => Template::FactorAdded,
+            (Kind::FactorRemoved, _) => Template::FactorRemoved,
+            (Kind::FactorLocked, _) => Template::FactorLocked,
+            (Kind::RecoveryCodesRenewed, _) => Template::RecoveryCodesRenewed,
+            (Kind::RecoveryCodeUsed, _) => Template::RecoveryCodeUsed,
         };
         Ok(Some((template, reader)))
     }

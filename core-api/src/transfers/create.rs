@@ -5,9 +5,9 @@ use axum::response::Response;
 use problem::Problem;
 
 use super::transfer::{NewTransfer, TransferOrder, TransferView};
-use crate::extract::{Json, invalid};
+use crate::extract::invalid;
 use crate::idempotency::IdempotencyKey;
-use crate::identity::{Caller, TransfersWrite};
+use crate::identity::{Caller, Operation, StepUpErrors, StepUpToken, TransfersWrite};
 use crate::ledger::{Kind, Movement, MovementDraft, MovementErrors};
 use crate::state::AppState;
 
@@ -15,27 +15,33 @@ use crate::state::AppState;
 ///
 /// Moves money from an account of the caller to any account of the same bank. Repeating the request with the same
 /// `Idempotency-Key` gives the first answer again, a refusal too: to try again after insufficient funds, use a new key.
+///
+/// From an amount on that the bank has set, a transfer must be confirmed with a second factor (`step-up-required`); repeat it with
+/// the same key and the same confirmation.
 #[utoipa::path(
     post, path = "/api/v1/transfers", tag = "transfers", operation_id = "create_transfer",
     security(("bearer" = ["transfers:write"])),
-    params(IdempotencyKey),
+    params(IdempotencyKey, StepUpToken),
     request_body = NewTransfer,
     responses(
         (status = CREATED, description = "Posted", body = TransferView,
          headers(("Location" = String, description = "The transfer"),
                  ("Idempotent-Replayed" = String, description = "`true` when this answer was given before"))),
-        MovementErrors
+        MovementErrors, StepUpErrors
     )
 )]
 pub(super) async fn create_transfer(
     State(state): State<AppState>,
     caller: Caller<TransfersWrite>,
     key: IdempotencyKey,
-    Json(new): Json<NewTransfer>,
+    Operation { body: new, act }: Operation<NewTransfer>,
 ) -> Result<Response, Problem> {
     let order = TransferOrder::parse(new).map_err(invalid)?;
     let booked_at = state.now();
     let id = Movement::id_for(&caller, &key);
+    if state.identity.factors.confirm_transfers_of(order.amount) {
+        act.confirm(&state, &caller, id.uuid()).await?;
+    }
     let view = TransferView::posted(id, &order, booked_at);
     let body = serde_json::to_vec(&view).map_err(Problem::internal)?;
     let draft = MovementDraft {

@@ -10,12 +10,14 @@
 #![warn(missing_docs)]
 
 mod counters;
+mod otp;
 mod rules;
 mod step;
 #[cfg(test)]
 mod tests;
 
 pub use counters::{Counters, DeviceCounter, Kept, NameCounter, NetworkCounter, PairCounter, Reservation};
+pub use otp::{OTP_FAILURES, OTP_PER_LOGIN, OTP_PER_S, OtpCounter};
 pub use rules::{AddressRules, DeviceRules, Fault, NameRules, PairRules, Rules, TotalRules};
 pub use step::{Cause, Client, Event, Happened, Step, Verdict, next_state};
 

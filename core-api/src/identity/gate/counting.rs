@@ -185,7 +185,7 @@ impl Gate {
 }
 
 /// The time of the database, after every lock was had.
-fn now(rows: &[Row]) -> i64 {
+pub(super) fn now(rows: &[Row]) -> i64 {
     rows.iter().map(|row| row.now_ms).max().unwrap_or_default()
 }
 
@@ -247,7 +247,7 @@ impl Attempt {
 }
 
 /// A counter that cannot be read stops the attempt: whoever could damage one must not get guesses for it.
-fn read<C: Kept + DeserializeOwned>(rows: &[Row], key: Key) -> serde_json::Result<C> {
+pub(super) fn read<C: Kept + DeserializeOwned>(rows: &[Row], key: Key) -> serde_json::Result<C> {
     let row = rows.iter().find(|row| key.is(&row.key));
     match row.and_then(|row| row.state.as_deref()) {
         Some(state) => serde_json::from_str(state),
@@ -255,7 +255,10 @@ fn read<C: Kept + DeserializeOwned>(rows: &[Row], key: Key) -> serde_json::Resul
     }
 }
 
-fn write<C: Kept + Serialize>(counter: &C, rules: &Rules) -> serde_json::Result<(Option<String>, i64)> {
+pub(super) fn write<C: Kept + Serialize>(
+    counter: &C,
+    rules: &Rules,
+) -> serde_json::Result<(Option<String>, i64)> {
     if counter.is_empty() {
         return Ok((None, 0));
     }

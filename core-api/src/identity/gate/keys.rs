@@ -97,6 +97,11 @@ impl KeyMaker {
         self.key("device", &[device.as_bytes()])
     }
 
+    /// Of the wrong codes of a person.
+    pub(super) fn codes(&self, user: Uuid) -> Key {
+        self.key("otp", &[user.as_bytes()])
+    }
+
     fn networks(&self, client: Option<IpAddr>) -> Vec<Network> {
         let Some(client) = client.map(|client| client.to_canonical()) else {
             let key = self.key("network", &[b"unknown"]);

@@ -1,4 +1,4 @@
-//! The gate: every verification of a password passes it (CTL-2, IDN-7).
+//! The gate: every verification of a password or of a second factor's code passes it (CTL-2, IDN-7, IDN-8).
 //!
 //! An attempt is reserved, the password is verified, the attempt is settled. How it is counted stands in the pure crate
 //! `lockout`; the counters are PostgreSQL's, each step is one short transaction, and its clock is the database's.
@@ -6,6 +6,7 @@
 //! **Invariants:** a name that nobody has is treated as any other, in every answer. No password is verified without a
 //! reservation, and nobody is told how a verification ended that is not settled: without the database there are no guesses.
 
+mod codes;
 mod counting;
 mod devices;
 mod keys;
@@ -29,6 +30,7 @@ use problem::{Problem, catalogue};
 use tokio::time::Instant;
 use uuid::Uuid;
 
+pub(super) use self::codes::CodeTurn;
 use self::counting::{Attempt, Shown};
 pub(crate) use self::devices::routes;
 use self::keys::KeyMaker;

@@ -361,6 +361,7 @@ fn verifying(operation: &str, name: &str, password: &str) -> Option<(Value, u16)
             json!({"current_password": password, "new_password": "a quartz lagoon at noon"}),
             403,
         ),
+        "begin_totp" => (json!({"password": password}), 403),
         "change_email" => (json!({"email": format!("new.{name}"), "password": password}), 403),
         _ => return None,
     };
@@ -368,13 +369,19 @@ fn verifying(operation: &str, name: &str, password: &str) -> Option<(Value, u16)
 }
 
 /// Operations of `identity` that verify no password, and why a guesser gains nothing there.
-const NOTHING_TO_GUESS: [(&str, &str); 17] = [
+const NOTHING_TO_GUESS: [(&str, &str); 23] = [
     ("register", "sets a password, and compares it with none"),
     ("refresh", "takes 256 random bits; uses them up"),
     ("verify_email", "takes 256 random bits; uses them up"),
     ("reset_password", "takes 256 random bits; sets a password"),
     ("keep_email", "takes 256 random bits; uses them up"),
     ("unlock", "takes 256 random bits; uses them up"),
+    ("complete_login", "takes a code: see the tests of second factors"),
+    ("step_up", "takes a code: see the tests of second factors"),
+    (
+        "confirm_totp",
+        "takes a code of a secret that the caller was given",
+    ),
     ("resend_verification", "sends a mail"),
     ("forgot_password", "sends a mail"),
     ("send_unlock", "sends a mail"),
@@ -382,6 +389,9 @@ const NOTHING_TO_GUESS: [(&str, &str); 17] = [
     ("show_me", "needs a token"),
     ("list_devices", "needs a token"),
     ("remove_device", "needs a token"),
+    ("list_factors", "needs a token"),
+    ("remove_totp", "takes 256 random bits; uses them up"),
+    ("renew_recovery_codes", "takes 256 random bits; uses them up"),
     ("list_sessions", "needs a token"),
     ("name_session", "needs a token"),
     ("end_session", "needs a token"),

@@ -10,11 +10,12 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::counting::{Attempt, Shown};
-use super::{Email, Gate, SignedIn, Visitor, store};
+use super::{Email, Gate, Visitor, store};
 use crate::database_problem;
 use crate::extract::Json;
 use crate::identity::caller;
 use crate::identity::error::TicketErrors;
+use crate::identity::store::login_candidate;
 use crate::identity::tickets::{self, Accepted, Address, TicketUse};
 use crate::mail::{Kind, Post};
 use crate::settings::Settings;
@@ -60,7 +61,7 @@ impl DistrustedBy {
 }
 
 impl Gate {
-    /// Forgets every failure at a name for an operator, and says so in the audit trail, or neither. Twice is once, and a second
+    /// Forgets every failure at a name, and every wrong code of its owner, for an operator, and says so in the audit trail, or neither. Twice is once, and a second
     /// line there. False when nobody has the name; what was counted is forgotten all the same.
     ///
     /// # Errors
@@ -70,6 +71,9 @@ impl Gate {
         let mut tx = db.begin().await.map_err(database_problem)?;
         self.forget(&mut tx, &attempt).await?;
         let is_known = say(&mut tx, &attempt, UnlockedBy::Operator).await?;
+        if let Some(user) = owner_of(&mut tx, &attempt).await? {
+            self.forget_codes(&mut tx, user).await?;
+        }
         tx.commit().await.map_err(database_problem)?;
         Ok(is_known)
     }
@@ -120,6 +124,17 @@ impl Gate {
             request_id: request_id.to_owned(),
         }
     }
+}
+
+/// Who has the name.
+async fn owner_of(tx: &mut PgConnection, attempt: &Attempt) -> Result<Option<Uuid>, Problem> {
+    let Some(email) = &attempt.email else {
+        return Ok(None);
+    };
+    let candidate = login_candidate(tx, email.as_str())
+        .await
+        .map_err(database_problem)?;
+    Ok(candidate.map(|candidate| candidate.user_id))
 }
 
 /// Says in the audit trail that a name is unlocked; false when nobody has it.
@@ -198,9 +213,6 @@ pub(super) async fn use_unlock(
         .await?;
     tx.commit().await.map_err(database_problem)?;
     let visitor = Visitor::new(&parts, &owner.email);
-    let attempt = gate.attempt(&state.db, &visitor).await?;
-    let device = gate
-        .trust(&state.db, owner.user_id, &SignedIn { attempt, visitor })
-        .await;
+    let device = gate.trust_visitor(&state.db, owner.user_id, visitor).await?;
     Ok((StatusCode::NO_CONTENT, device.into_iter().collect()))
 }
