@@ -64,7 +64,8 @@ async fn reset(settings: &Settings, db: &Pool, clock: &Clock, name: &str) -> Res
     let removed = store::remove_factors(&mut tx, removal, &request_id)
         .await
         .map_err(database_problem)?;
-    Gate::new(settings.password.pepper.expose().as_bytes())
+    let post = Post::new(settings.derivation_secrets());
+    Gate::new(settings.password.pepper.expose().as_bytes(), post.clone())
         .forget_codes(&mut tx, candidate.user_id)
         .await?;
     let Some(removed) = removed else {
@@ -85,9 +86,7 @@ async fn reset(settings: &Settings, db: &Pool, clock: &Clock, name: &str) -> Res
         &HeaderMap::new(),
     );
     // A running core-api sends it.
-    Post::new(settings.derivation_secrets())
-        .enqueue(&mut tx, &mail, clock.now())
-        .await?;
+    post.enqueue(&mut tx, &mail, clock.now()).await?;
     tx.commit().await.map_err(database_problem)?;
     Ok(FactorReset::Done)
 }

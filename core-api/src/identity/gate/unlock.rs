@@ -61,8 +61,9 @@ impl DistrustedBy {
 }
 
 impl Gate {
-    /// Forgets every failure at a name, and every wrong code of its owner, for an operator, and says so in the audit trail, or neither. Twice is once, and a second
-    /// line there. False when nobody has the name; what was counted is forgotten all the same.
+    /// Forgets every failure at a name, and every wrong code of its owner, for an operator, and says so in the audit trail, or
+    /// neither. Twice is once, and a second line there. False when nobody has the name; what was counted is forgotten all the
+    /// same.
     ///
     /// # Errors
     /// 503 without the database.

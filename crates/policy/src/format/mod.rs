@@ -33,9 +33,10 @@ pub enum Unformatted {
 /// [`Unformatted`] when the strict reader refuses the file, or would read something else from the result.
 pub fn format(source: &SourceFile) -> Result<String, Unformatted> {
     let text = source.text.strip_prefix('\u{feff}').unwrap_or(&source.text);
-    // A CR alone is no line break for the strict reader: what it hides in a comment must not come to life.
+    // A CR within a line is no line break for the strict reader: what it hides in a comment must not come to life.
+    let lines = text.split('\n').map(|line| line.trim_end_matches('\r'));
     let plain = SourceFile {
-        text: text.replace("\r\n", "\n"),
+        text: lines.collect::<Vec<_>>().join("\n"),
         ..source.clone()
     };
     let root = read(&plain).map_err(Unformatted::Findings)?;

@@ -15,9 +15,10 @@ type Expected = (
     &'static str,
 );
 
-const ROUTES: [Expected; 39] = [
+const ROUTES: [Expected; 46] = [
     ("register", "POST", "/api/v1/auth/register", None, "core"),
     ("login", "POST", "/api/v1/auth/login", None, "core"),
+    ("complete_login", "POST", "/api/v1/auth/login/factor", None, "core"),
     ("refresh", "POST", "/api/v1/auth/refresh", None, "core"),
     ("verify_email", "POST", "/api/v1/auth/email/verify", None, "core"),
     (
@@ -50,6 +51,42 @@ const ROUTES: [Expected; 39] = [
         "DELETE",
         "/api/v1/me/devices/dev_01kafpwz0zfmx9tprc5xqgyf0h",
         Some(&["devices:write"]),
+        "core",
+    ),
+    ("list_factors", "GET", "/api/v1/me/factors", Some(&[]), "core"),
+    (
+        "begin_totp",
+        "POST",
+        "/api/v1/me/factors/totp",
+        Some(&["factors:write"]),
+        "core",
+    ),
+    (
+        "confirm_totp",
+        "POST",
+        "/api/v1/me/factors/totp/confirm",
+        Some(&["factors:write"]),
+        "core",
+    ),
+    (
+        "remove_totp",
+        "DELETE",
+        "/api/v1/me/factors/totp",
+        Some(&["factors:write"]),
+        "core",
+    ),
+    (
+        "renew_recovery_codes",
+        "POST",
+        "/api/v1/me/factors/recovery-codes",
+        Some(&["factors:write"]),
+        "core",
+    ),
+    (
+        "step_up",
+        "POST",
+        "/api/v1/me/step-up",
+        Some(&["factors:write"]),
         "core",
     ),
     (
@@ -188,6 +225,12 @@ fn described(name: &str, method: &str, path: &str) -> Request {
             r#"{"token":"mZ1b0rWJ0kq3w1Vn4V0m8b7c6d5e4f3g2h1i0jKLMNO","password":"correct horse battery"}"#
                 .to_owned()
         }
+        "complete_login" => {
+            r#"{"challenge":"mZ1b0rWJ0kq3w1Vn4V0m8b7c6d5e4f3g2h1i0jKLMNO","code":"287082"}"#.to_owned()
+        }
+        "begin_totp" => r#"{"password":"correct horse battery"}"#.to_owned(),
+        "confirm_totp" => r#"{"code":"287082"}"#.to_owned(),
+        "step_up" => r#"{"method":"DELETE","path":"/api/v1/me/factors/totp","code":"287082"}"#.to_owned(),
         "change_email" => r#"{"email":"a@b.example","password":"correct horse battery"}"#.to_owned(),
         "name_session" => r#"{"name":"My phone"}"#.to_owned(),
         "change_password" => {
