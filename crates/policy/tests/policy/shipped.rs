@@ -18,7 +18,13 @@ type Expected = (
 const ROUTES: [Expected; 46] = [
     ("register", "POST", "/api/v1/auth/register", None, "core"),
     ("login", "POST", "/api/v1/auth/login", None, "core"),
-    ("complete_login", "POST", "/api/v1/auth/login/factor", None, "core"),
+    (
+        "complete_login",
+        "POST",
+        "/api/v1/auth/login/factor",
+        None,
+        "core",
+    ),
     ("refresh", "POST", "/api/v1/auth/refresh", None, "core"),
     ("verify_email", "POST", "/api/v1/auth/email/verify", None, "core"),
     (
