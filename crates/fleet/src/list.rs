@@ -117,35 +117,30 @@ impl StatedList {
             Err(ListError::TooLarge)
         }
     }
-
-    /// The whole list, from the bytes of its pages in their order. That they are what the statement names is for the caller to
-    /// know.
-    ///
-    /// # Errors
-    ///
-    /// When a page cannot be read.
-    pub fn whole<'p>(self, pages: impl IntoIterator<Item = &'p [u8]>) -> Result<RevocationList, ListError> {
-        let mut revocations = Vec::new();
-        for page in pages {
-            let mut entries: Vec<Revocation> = serde_json::from_slice(page)?;
-            revocations.append(&mut entries);
-        }
-        revocations.extend(self.revocations);
-        Ok(RevocationList {
-            seq: self.seq,
-            revocations,
-        })
-    }
 }
 
 impl Page {
-    fn of(entries: &[Revocation]) -> Result<Self, ListError> {
+    /// The page with these entries.
+    ///
+    /// # Errors
+    ///
+    /// When an entry has no JSON form, which does not happen.
+    pub fn of(entries: &[Revocation]) -> Result<Self, ListError> {
         let bytes = serde_json::to_vec(entries)?;
         let name = PageName {
             digest: Digest::of(&bytes),
             bytes: u64::try_from(bytes.len()).unwrap_or(u64::MAX),
         };
         Ok(Self { name, bytes })
+    }
+
+    /// The entries that bytes are a page of.
+    ///
+    /// # Errors
+    ///
+    /// When they are none.
+    pub fn read(bytes: &[u8]) -> Result<Vec<Revocation>, ListError> {
+        Ok(serde_json::from_slice(bytes)?)
     }
 }
 
@@ -217,8 +212,9 @@ mod tests {
             let sent: StatedList = serde_json::from_slice(&serde_json::to_vec(&stated).unwrap()).unwrap();
             prop_assert_eq!(&sent, &stated);
             prop_assert!(pages.iter().zip(&stated.pages).all(|(page, name)| Digest::of(&page.bytes) == name.digest));
-            let pages = pages.iter().map(|page| page.bytes.as_slice());
-            prop_assert_eq!(stated.whole(pages).unwrap(), whole);
+            let in_pages = pages.iter().flat_map(|page| Page::read(&page.bytes).unwrap());
+            let revocations = in_pages.chain(stated.revocations).collect();
+            prop_assert_eq!(RevocationList { seq: stated.seq, revocations }, whole);
         }
 
         #[test]

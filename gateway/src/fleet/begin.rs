@@ -80,7 +80,7 @@ impl Fleet {
         };
         self.refuse_given_up(&pointer)?;
         if stream != Stream::Policy {
-            self.take_given_pages(stream, &pages::names(&statement)?, given);
+            self.take_given_pages(stream, &pages::names(&statement)?, given)?;
             return self.take_list(&pointer, bytes, &statement);
         }
         let compiled = self.compile(&statement)?;

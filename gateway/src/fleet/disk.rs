@@ -369,7 +369,7 @@ impl Disk {
         }
         let folder = self.pages_of(stream);
         fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
-        for (digest, bytes) in pages {
+        for HeldPage { digest, bytes, .. } in pages {
             if !lock(&self.good_pages).contains(&(stream, *digest))
                 && self.page(stream, *digest).ok().flatten().is_none()
             {

@@ -1,18 +1,18 @@
 //! The streams that are in force at once and have nothing to try out: key sets, revocations, blocked networks.
 
 use fleet::{Digest, Objection, StatedList, Statement, Stream};
-use keyring::{KeySet, Revocation, RevocationList};
+use keyring::KeySet;
 use serde::de::DeserializeOwned;
 
 use super::Fleet;
 use super::blobs::objection;
 use super::pages::Pages;
-use crate::revocations::Part;
+use crate::revocations::{Denied, Part};
 
 /// The content of a statement, read and checked.
 pub(super) enum List {
     Keys(KeySet),
-    Revoked(Part, RevocationList),
+    Revoked(Part, Box<Denied>),
 }
 
 impl List {
@@ -31,18 +31,14 @@ impl List {
             Stream::Revocations | Stream::Blocks => {
                 let list: StatedList = content(statement)?;
                 let pages = pages.named(statement.stream, &list.pages)?;
-                let list = list.whole(pages.iter().map(|(_, bytes)| bytes.as_ref()));
-                let list = list.map_err(|error| invalid(&error))?;
-                list.validate().map_err(|error| invalid(&error))?;
-                let is_network = |entry: &Revocation| {
-                    matches!(entry, Revocation::Network { .. } | Revocation::SignIn { .. })
-                };
+                let pages = pages.into_iter().map(|page| page.entries).collect();
+                let denied = Box::new(Denied::new(list, pages).map_err(|error| invalid(&error))?);
                 if statement.stream == Stream::Revocations {
-                    return Ok(Self::Revoked(Part::Revocations, list));
+                    return Ok(Self::Revoked(Part::Revocations, denied));
                 }
-                match list.revocations.iter().all(is_network) {
-                    true => Ok(Self::Revoked(Part::Blocks, list)),
-                    false => Err(objection("invalid", "the stream of blocks holds networks only")),
+                match denied.has_names() {
+                    false => Ok(Self::Revoked(Part::Blocks, denied)),
+                    true => Err(objection("invalid", "the stream of blocks holds networks only")),
                 }
             }
             Stream::Policy => Err(objection("malformed", "a policy is no list")),
@@ -54,13 +50,15 @@ impl List {
     /// # Errors
     /// When it is not valid.
     pub(super) fn put(self, fleet: &Fleet) -> Result<(), Objection> {
-        let invalid = |error: &dyn std::fmt::Display| objection("invalid", error.to_string());
         match self {
-            Self::Keys(set) => fleet.keys.take_over(set).map_err(|error| invalid(&error)),
-            Self::Revoked(part, list) => fleet
-                .revocations
-                .take_over(part, list)
-                .map_err(|error| invalid(&error)),
+            Self::Keys(set) => {
+                let put = fleet.keys.take_over(set);
+                put.map_err(|error| objection("invalid", error.to_string()))
+            }
+            Self::Revoked(part, denied) => {
+                fleet.revocations.take_over(part, *denied);
+                Ok(())
+            }
         }
     }
 }
@@ -70,7 +68,7 @@ pub(super) fn content<T: DeserializeOwned>(statement: &Statement) -> Result<T, O
     serde_json::from_str(statement.content.get()).map_err(|error| objection("malformed", error.to_string()))
 }
 
-/// A fingerprint of a set or list in memory: the SHA-256 of its JSON form.
+/// A fingerprint of a set or list in memory: the SHA-256 of its JSON form, of a list in pages of their names.
 pub(crate) fn fingerprint<T: serde::Serialize>(held: &T) -> String {
     // Structs of texts and numbers always have a JSON form.
     Digest::of(&serde_json::to_vec(held).unwrap_or_default()).to_string()

@@ -12,11 +12,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
-use keyring::{RevocationError, RevocationList};
 use tokio::sync::watch;
 
-use self::denied::Denied;
-pub(crate) use self::denied::{Marks, Revoked};
+pub(crate) use self::denied::{Denied, Entries, Marks, Revoked};
 use crate::last_heard::LastHeard;
 use crate::metrics::METRICS;
 
@@ -58,12 +56,7 @@ impl Revocations {
     }
 
     /// Takes over the list of a signed statement.
-    ///
-    /// # Errors
-    /// When the list is not valid; the old one stays.
-    pub(crate) fn take_over(&self, part: Part, list: RevocationList) -> Result<(), RevocationError> {
-        list.validate()?;
-        let denied = Denied::new(list);
+    pub(crate) fn take_over(&self, part: Part, denied: Denied) {
         let (seq, entries) = (denied.seq_metric(), denied.count_metric());
         tracing::info!(seq, entries, ?part, "another signed list of what is revoked");
         self.part(part).store(Some(Arc::new(denied)));
@@ -75,7 +68,6 @@ impl Revocations {
             .revocations
             .set(both.iter().flatten().map(|denied| denied.count_metric()).sum());
         self.changes.send_replace(());
-        Ok(())
     }
 
     /// Tells the list of a signed statement from every other; `None` when there is none.

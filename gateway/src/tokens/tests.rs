@@ -1,6 +1,7 @@
 //! A remembered token gets the answer of a new one, whatever has changed meanwhile.
 
-use keyring::{Algorithm, KeySet, KeyState, Revocation, RevocationList, SigningKey};
+use fleet::StatedList;
+use keyring::{Algorithm, KeySet, KeyState, Revocation, SigningKey};
 use policy::{Plan, SourceFile};
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -8,7 +9,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::keys::{KeyFiles, KeyStore, KeyUrls};
 use crate::policy_source::expectations;
-use crate::revocations::{Part, Revoked};
+use crate::revocations::{Denied, Part, Revoked};
 
 const NOW: i64 = 1_800_000_000;
 const ISSUER: &str = "https://api.bank.example";
@@ -90,9 +91,13 @@ impl Pair {
     }
 
     fn revoke(&self, seq: u64, revocations: Vec<Revocation>) {
-        self.revocations
-            .take_over(Part::Revocations, RevocationList { seq, revocations })
-            .unwrap();
+        let stated = StatedList {
+            seq,
+            pages: Vec::new(),
+            revocations,
+        };
+        let denied = Denied::new(stated, Vec::new()).unwrap();
+        self.revocations.take_over(Part::Revocations, denied);
     }
 
     /// The answer of both, which must be one.

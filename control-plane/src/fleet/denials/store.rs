@@ -11,26 +11,22 @@ pub(super) struct Seqs {
     pub(super) blocks: i64,
 }
 
-/// A revocation as gateways need it, or nothing but the position of an empty list; times in Unix seconds.
+/// A revocation as gateways need it; times in Unix seconds.
 #[derive(Debug, Clone)]
 pub(super) struct RevocationRow {
-    pub(super) epoch: i64,
-    pub(super) seq: i64,
-    pub(super) kind: Option<String>,
-    pub(super) issuer: Option<String>,
-    pub(super) name: Option<String>,
+    pub(super) kind: String,
+    pub(super) issuer: String,
+    pub(super) name: String,
     pub(super) issued_until: Option<i64>,
-    pub(super) until: Option<i64>,
+    pub(super) until: i64,
 }
 
-/// A block as gateways need it, or nothing but the position of an empty list; times in Unix seconds.
+/// A block as gateways need it; times in Unix seconds.
 #[derive(Debug, Clone)]
 pub(super) struct BlockRow {
-    pub(super) epoch: i64,
-    pub(super) seq: i64,
-    pub(super) network: Option<String>,
-    pub(super) scope: Option<String>,
-    pub(super) until: Option<i64>,
+    pub(super) network: String,
+    pub(super) scope: String,
+    pub(super) until: i64,
 }
 
 /// A revocation as operators see it.
@@ -83,18 +79,14 @@ pub(super) async fn seqs(conn: &mut PgConnection) -> sqlx::Result<Seqs> {
     .await
 }
 
-/// Every revocation that still means something, with where the list stands: one statement, hence one snapshot. A part of a
-/// second at the end is rounded up: nothing ends too early.
+/// Every revocation that still means something. A part of a second at the end is rounded up: nothing ends too early.
 pub(super) async fn revocations(conn: &mut PgConnection) -> sqlx::Result<Vec<RevocationRow>> {
     sqlx::query_as!(
         RevocationRow,
         r#"
-        SELECT epoch, seq, kind AS "kind?", issuer AS "issuer?", name AS "name?",
-               floor(extract(epoch FROM issued_until))::bigint AS "issued_until?",
-               ceil(extract(epoch FROM until))::bigint AS "until?"
-          FROM control.fleet
-          JOIN control.denial_list ON list = 'revocations'
-          LEFT JOIN control.revocation ON true
+        SELECT kind, issuer, name, floor(extract(epoch FROM issued_until))::bigint AS issued_until,
+               ceil(extract(epoch FROM until))::bigint AS "until!"
+          FROM control.revocation
          ORDER BY revocation_id
         "#
     )
@@ -102,16 +94,13 @@ pub(super) async fn revocations(conn: &mut PgConnection) -> sqlx::Result<Vec<Rev
     .await
 }
 
-/// Every block, with where the list stands: one statement, hence one snapshot.
+/// Every block.
 pub(super) async fn blocks(conn: &mut PgConnection) -> sqlx::Result<Vec<BlockRow>> {
     sqlx::query_as!(
         BlockRow,
         r#"
-        SELECT epoch, seq, network::text AS "network?", scope AS "scope?",
-               ceil(extract(epoch FROM until))::bigint AS "until?"
-          FROM control.fleet
-          JOIN control.denial_list ON list = 'blocks'
-          LEFT JOIN control.block ON true
+        SELECT network::text AS "network!", scope, ceil(extract(epoch FROM until))::bigint AS "until!"
+          FROM control.block
          ORDER BY network
         "#
     )

@@ -12,7 +12,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use fleet::{
-    Digest, Envelope, Member, Signature, StatedList, Statement, Stream, Trust, TrustedKey, Version,
+    Digest, Envelope, Member, Page, Signature, StatedList, Statement, Stream, Trust, TrustedKey, Version,
     to_be_signed,
 };
 use http::{HeaderMap, Request, StatusCode};
@@ -184,17 +184,19 @@ impl Plane {
 
     /// A list as a gateway puts it together.
     async fn whole(&self, list: &StatedList) -> RevocationList {
-        let mut pages = Vec::new();
+        let mut revocations = Vec::new();
         for name in &list.pages {
             let (status, page) = self.fetched(name.digest).await;
             assert_eq!(status, StatusCode::OK, "{page}");
-            let page: Vec<Revocation> = serde_json::from_value(page).unwrap();
-            let bytes = serde_json::to_vec(&page).unwrap();
-            assert_eq!(Digest::of(&bytes), name.digest);
-            assert_eq!(u64::try_from(bytes.len()).unwrap(), name.bytes);
-            pages.push(bytes);
+            let entries: Vec<Revocation> = serde_json::from_value(page).unwrap();
+            assert_eq!(Page::of(&entries).unwrap().name, *name);
+            revocations.extend(entries);
         }
-        let list = list.clone().whole(pages.iter().map(Vec::as_slice)).unwrap();
+        revocations.extend(list.revocations.clone());
+        let list = RevocationList {
+            seq: list.seq,
+            revocations,
+        };
         list.validate().unwrap();
         list
     }
