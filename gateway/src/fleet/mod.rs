@@ -45,7 +45,7 @@ use fleet::{
 use service_runtime::clock::Clock;
 use service_runtime::settings::Environment;
 use service_runtime::shutdown::Shutdown;
-use tokio::sync::watch;
+use tokio::sync::{Mutex as AsyncMutex, watch};
 use tokio_util::sync::CancellationToken;
 
 use self::blobs::Resting;
@@ -100,6 +100,8 @@ pub(crate) struct Fleet {
     resting_mirrors: Resting,
     /// Locked while a list, a key set or a trust document is written down, one after the other.
     writing: Mutex<()>,
+    /// Whoever wants to write waits here, without a thread, while a disk hangs; what is newer takes its place.
+    writes_next: Arc<AsyncMutex<()>>,
     /// The policy that is not proven yet. Locked while a policy is put in force or given up, on the disk as well.
     trial: Mutex<Option<Trial>>,
 }
@@ -169,6 +171,7 @@ impl Fleet {
             pages: Pages::default(),
             resting_mirrors: Resting::default(),
             writing: Mutex::default(),
+            writes_next: Arc::default(),
             trial: Mutex::default(),
         };
         fleet.read_trust();

@@ -109,9 +109,13 @@ impl Fleet {
         self.put_list(pointer, &statement)?;
         self.confirm_lists();
         let pages = self.pages.named(stream, &names)?;
-        // A newer pointer does not wait for it.
+        // A newer pointer does not wait for it: that ends this one's turn, unless it writes already.
+        let turn = Arc::clone(&self.writes_next).lock_owned().await;
         let pointer = pointer.clone();
-        let written = self.beside(move |fleet| fleet.write_list(&pointer, &bytes, &pages));
+        let written = self.beside(move |fleet| {
+            fleet.write_list(&pointer, &bytes, &pages);
+            drop(turn);
+        });
         if let Err(error) = written.await {
             tracing::error!(
                 error = format!("{error:#}"),

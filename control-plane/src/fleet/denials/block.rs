@@ -139,6 +139,11 @@ fn parse(text: &str) -> Result<String, FleetError> {
         )
     };
     let address: IpAddr = address.parse().map_err(|_| unreadable())?;
+    if address.to_canonical() != address {
+        return Err(FleetError::Invalid(
+            "the address is IPv4 written as IPv6: write it as IPv4, as clients are known by it",
+        ));
+    }
     let (longest, shortest) = match address {
         IpAddr::V4(_) => (32, SHORTEST_PREFIX.0),
         IpAddr::V6(_) => (128, SHORTEST_PREFIX.1),
@@ -182,6 +187,8 @@ mod tests {
             "2000::/3",
             "203.0.113.7/24",
             "203.0.113.0/33",
+            "::ffff:203.0.113.7",
+            "::ffff:203.0.113.0/120",
             "bank.example",
         ] {
             assert!(matches!(parse(wrong), Err(FleetError::Invalid(_))), "{wrong}");

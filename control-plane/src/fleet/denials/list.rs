@@ -30,7 +30,7 @@ pub(in crate::fleet) async fn revocations(conn: &mut PgConnection) -> Result<Rev
     let seq = seq(&mut snapshot, Stream::Revocations).await?;
     let rows = store::revocations(&mut snapshot).await?;
     snapshot.commit().await?;
-    checked(seq, rows.into_iter().filter_map(revocation).collect())
+    checked(seq, rows.into_iter().map(revocation))
 }
 
 /// What is blocked, in one snapshot with its `seq`.
@@ -39,7 +39,7 @@ pub(in crate::fleet) async fn blocks(conn: &mut PgConnection) -> Result<Revocati
     let seq = seq(&mut snapshot, Stream::Blocks).await?;
     let rows = store::blocks(&mut snapshot).await?;
     snapshot.commit().await?;
-    checked(seq, rows.iter().filter_map(network).collect())
+    checked(seq, rows.iter().map(network))
 }
 
 /// Two statements instead of one that joins them: of the join, PostgreSQL sorts a full list on its disk.
@@ -56,14 +56,23 @@ fn compose(epoch: i64, seq: i64) -> Result<u64, FleetError> {
 }
 
 /// A list as a gateway would check it: a wrong one is not told to anybody.
-fn checked(seq: u64, revocations: Vec<Revocation>) -> Result<RevocationList, FleetError> {
+fn checked(
+    seq: u64,
+    revocations: impl Iterator<Item = Result<Revocation, FleetError>>,
+) -> Result<RevocationList, FleetError> {
+    let revocations = revocations.collect::<Result<_, _>>()?;
     let list = RevocationList { seq, revocations };
     list.validate()
         .map_err(|error| FleetError::Inconsistent(error.to_string()))?;
     Ok(list)
 }
 
-fn revocation(row: RevocationRow) -> Option<Revocation> {
+/// What a newer version of Portico may have written. A list without it would let through what was denied.
+fn unknown(what: &str) -> FleetError {
+    FleetError::Inconsistent(format!("a denial of a kind that is not known: {what}"))
+}
+
+fn revocation(row: RevocationRow) -> Result<Revocation, FleetError> {
     let RevocationRow {
         kind,
         issuer,
@@ -71,7 +80,8 @@ fn revocation(row: RevocationRow) -> Option<Revocation> {
         issued_until,
         until,
     } = row;
-    Some(match kind.as_str() {
+    let issued_until = || issued_until.ok_or_else(|| unknown(&kind));
+    Ok(match kind.as_str() {
         "token" => Revocation::Token {
             issuer,
             jti: name,
@@ -90,23 +100,25 @@ fn revocation(row: RevocationRow) -> Option<Revocation> {
         "subject" => Revocation::Subject {
             issuer,
             sub: name,
-            issued_until: issued_until?,
+            issued_until: issued_until()?,
             until,
         },
         "client" => Revocation::Client {
             issuer,
             client_id: name,
-            issued_until: issued_until?,
+            issued_until: issued_until()?,
             until,
         },
-        _ => return None,
+        _ => return Err(unknown(&kind)),
     })
 }
 
-fn network(row: &BlockRow) -> Option<Revocation> {
-    let (address, prefix) = row.network.split_once('/')?;
-    let (address, prefix, until) = (address.parse().ok()?, prefix.parse().ok()?, row.until);
-    Some(match row.scope.as_str() {
+fn network(row: &BlockRow) -> Result<Revocation, FleetError> {
+    let parts = row.network.split_once('/');
+    let parse = |(address, prefix): (&str, &str)| Some((address.parse().ok()?, prefix.parse().ok()?));
+    let (address, prefix) = parts.and_then(parse).ok_or_else(|| unknown(&row.network))?;
+    let until = row.until;
+    Ok(match row.scope.as_str() {
         "sign_in" => Revocation::SignIn {
             address,
             prefix,

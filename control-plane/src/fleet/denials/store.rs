@@ -94,14 +94,14 @@ pub(super) async fn revocations(conn: &mut PgConnection) -> sqlx::Result<Vec<Rev
     .await
 }
 
-/// Every block.
+/// Every block; new ones come last, which changes the fewest pages.
 pub(super) async fn blocks(conn: &mut PgConnection) -> sqlx::Result<Vec<BlockRow>> {
     sqlx::query_as!(
         BlockRow,
         r#"
         SELECT network::text AS "network!", scope, ceil(extract(epoch FROM until))::bigint AS "until!"
           FROM control.block
-         ORDER BY network
+         ORDER BY created_at, network
         "#
     )
     .fetch_all(conn)

@@ -52,9 +52,11 @@ pub(super) async fn empty_lists(superuser: &mut PgConnection) -> sqlx::Result<()
     superuser.execute(sqlx::raw_sql(empty)).await.map(drop)
 }
 
-/// The size of what is stated of the revocations, bytes.
-pub(super) async fn revocations_bytes(superuser: &mut PgConnection) -> sqlx::Result<i32> {
-    let size = "SELECT octet_length(envelope) FROM control.statement WHERE stream = 'revocations' ORDER BY epoch DESC, seq DESC LIMIT 1";
+/// The size of what is stated of the revocations with its pages, bytes.
+pub(super) async fn revocations_bytes(superuser: &mut PgConnection) -> sqlx::Result<i64> {
+    let size = "SELECT octet_length(envelope)
+                       + coalesce((SELECT sum(octet_length(content)) FROM control.list_page WHERE stream = 'revocations'), 0)
+                  FROM control.statement WHERE stream = 'revocations' ORDER BY epoch DESC, seq DESC LIMIT 1";
     superuser.fetch_one(size).await?.try_get(0)
 }
 

@@ -134,6 +134,33 @@ async fn how_far_a_stream_has_come_is_being_written_and_the_next_revocation_does
     answers(drafts);
 }
 
+/// Threads of this process.
+fn threads() -> usize {
+    std::fs::read_dir("/proc/self/task").unwrap().count()
+}
+
+#[tokio::test]
+async fn however_much_is_revoked_while_the_disk_hangs_it_takes_one_thread_and_the_newest_is_written() {
+    let fleet = ControlPlane::start(POLICY).await;
+    let gateway = member(&fleet, LONG).await;
+    settled(&fleet).await;
+    let drafts = hanging(&gateway, ["revocations/probation.draft"]);
+    let mut newest = fleet.state(Stream::Revocations, &list(vec![lock_out("usr_0")]));
+    fleet.told(&newest, Stage::Active).await;
+    let before = threads();
+    for number in 1..=60 {
+        newest = fleet.state(
+            Stream::Revocations,
+            &list(vec![lock_out(&format!("usr_{number}"))]),
+        );
+        fleet.told(&newest, Stage::Active).await;
+    }
+    let now = threads();
+    assert!(now < before + 20, "{before} threads, then {now}");
+    answers(drafts);
+    fleet.told(&newest, Stage::Healthy).await;
+}
+
 #[tokio::test]
 async fn a_policy_that_waits_for_the_disk_holds_nothing_up_and_is_not_in_force_yet() {
     let fleet = ControlPlane::start(POLICY).await;
