@@ -16,6 +16,7 @@ CREATE TABLE core.totp_factor (
     last_used_at timestamptz,
     CONSTRAINT totp_factor_times CHECK (created_at < expires_at AND created_at <= confirmed_at AND confirmed_at <= last_used_at)
 );
+CREATE INDEX totp_factor_begun ON core.totp_factor (expires_at) WHERE confirmed_at IS NULL;
 
 -- 120 random bits each, so a plain SHA-256 hides them.
 CREATE TABLE core.recovery_code (
@@ -37,6 +38,7 @@ CREATE TABLE core.login_challenge (
     consumed_at      timestamptz
 );
 CREATE INDEX login_challenge_expiry ON core.login_challenge (expires_at);
+CREATE INDEX login_challenge_user ON core.login_challenge (user_id);
 
 -- The word of a person, by a second factor, that this one operation is meant.
 CREATE TABLE core.step_up (
@@ -52,7 +54,9 @@ CREATE TABLE core.step_up (
     used_at    timestamptz,
     CONSTRAINT step_up_used CHECK ((used_for IS NULL) = (used_at IS NULL))
 );
-CREATE INDEX step_up_expiry ON core.step_up (expires_at);
+CREATE INDEX step_up_unused_expiry ON core.step_up (expires_at) WHERE used_for IS NULL;
+CREATE INDEX step_up_used_expiry ON core.step_up (expires_at) WHERE used_for IS NOT NULL;
+CREATE INDEX step_up_user ON core.step_up (user_id);
 
 ALTER TABLE core.totp_factor     ENABLE ROW LEVEL SECURITY;
 ALTER TABLE core.totp_factor     FORCE ROW LEVEL SECURITY;
@@ -109,8 +113,11 @@ DECLARE
     v_tenant bigint;
 BEGIN
     SELECT u.tenant_id INTO v_tenant FROM core.user u WHERE u.user_id = p_user;
-    PERFORM core.record_audit(v_tenant, p_user, p_session, p_action, p_user, p_outcome, p_request_id);
-    IF p_action IN ('factor.added', 'factor.removed', 'factor.locked', 'recovery_codes.renewed', 'recovery_code.used') THEN
+    -- An operator at the command line is nobody's user.
+    PERFORM core.record_audit(v_tenant, CASE WHEN p_outcome NOT LIKE 'operator%' THEN p_user END, p_session, p_action, p_user,
+                              p_outcome, p_request_id);
+    IF p_outcome <> 'operator_nothing'
+       AND p_action IN ('factor.added', 'factor.removed', 'factor.locked', 'recovery_codes.renewed', 'recovery_code.used') THEN
         INSERT INTO core.outbox_event (tenant_id, kind, subject_id, payload) VALUES (v_tenant, p_action, p_user, '{}');
     END IF;
 END $$;
@@ -219,7 +226,12 @@ DECLARE
 BEGIN
     SELECT u.email INTO v_email FROM core.user u WHERE u.user_id = p_user FOR NO KEY UPDATE;
     DELETE FROM core.totp_factor f WHERE f.user_id = p_user AND f.confirmed_at IS NOT NULL;
-    IF NOT FOUND THEN RETURN; END IF;
+    IF NOT FOUND THEN
+        IF p_outcome = 'operator' THEN
+            PERFORM core.record_factor_event(p_user, NULL, 'factor.removed', 'operator_nothing', p_request_id);
+        END IF;
+        RETURN;
+    END IF;
     DELETE FROM core.recovery_code c WHERE c.user_id = p_user;
     DELETE FROM core.login_challenge c WHERE c.user_id = p_user;
     DELETE FROM core.step_up t WHERE t.user_id = p_user AND t.used_for IS NULL;
@@ -319,8 +331,9 @@ BEGIN
     PERFORM core.record_factor_event(v_user, p_session, 'step_up.given', 'done', p_request_id);
 END $$;
 
--- Uses a confirmation up, for one operation: the same operation again is the same use, also when its time is over, so that a
--- movement of money is repeated with its key. False: it is none of this user, session and digest, is over, or was used.
+-- Uses a confirmation up, for one operation: the same operation again is the same use, and once money has moved also when its time
+-- is over, so that a movement is repeated with its key. What was confirmed and then refused is confirmed anew. False: it is none of
+-- this user, session and digest, is over, or was used for something else.
 CREATE FUNCTION core.use_step_up(p_session uuid, p_token_hash bytea, p_digest bytea, p_used_for uuid, p_request_id text)
 RETURNS boolean LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -329,7 +342,9 @@ DECLARE
 BEGIN
     UPDATE core.step_up t SET used_for = p_used_for, used_at = coalesce(t.used_at, v_now)
      WHERE t.token_hash = p_token_hash AND t.user_id = v_user AND t.session_id = p_session AND t.digest = p_digest
-       AND (t.used_for = p_used_for OR (t.used_for IS NULL AND t.expires_at > v_now AND core.has_second_factor(v_user)));
+       AND coalesce(t.used_for, p_used_for) = p_used_for
+       AND ((t.expires_at > v_now AND core.has_second_factor(v_user))
+            OR EXISTS (SELECT FROM ledger.transfer moved WHERE moved.entry_id = t.used_for));
     IF NOT FOUND THEN
         PERFORM core.record_factor_event(v_user, p_session, 'step_up.used', 'refused', p_request_id);
         RETURN false;
@@ -356,10 +371,15 @@ RETURNS bigint LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catal
             SELECT token_hash FROM core.login_challenge WHERE expires_at < core.gate_time()
              ORDER BY expires_at LIMIT p_most FOR UPDATE SKIP LOCKED)
         RETURNING 1),
-    -- For as long as an answer may be asked for again.
     step_ups AS (
         DELETE FROM core.step_up WHERE token_hash IN (
-            SELECT token_hash FROM core.step_up WHERE expires_at < core.gate_time() - interval '2 days'
+            SELECT token_hash FROM core.step_up WHERE used_for IS NULL AND expires_at < core.gate_time()
+             ORDER BY expires_at LIMIT p_most FOR UPDATE SKIP LOCKED)
+        RETURNING 1),
+    -- For as long as an answer may be asked for again: idempotency.ttl_s is 30 days at most.
+    used_step_ups AS (
+        DELETE FROM core.step_up WHERE token_hash IN (
+            SELECT token_hash FROM core.step_up WHERE used_for IS NOT NULL AND expires_at < core.gate_time() - interval '32 days'
              ORDER BY expires_at LIMIT p_most FOR UPDATE SKIP LOCKED)
         RETURNING 1),
     enrolments AS (
@@ -368,7 +388,7 @@ RETURNS bigint LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catal
              LIMIT p_most FOR UPDATE SKIP LOCKED)
         RETURNING 1)
     SELECT (SELECT count(*) FROM counters) + (SELECT count(*) FROM devices) + (SELECT count(*) FROM challenges)
-         + (SELECT count(*) FROM step_ups) + (SELECT count(*) FROM enrolments)
+         + (SELECT count(*) FROM step_ups) + (SELECT count(*) FROM used_step_ups) + (SELECT count(*) FROM enrolments)
 $$;
 
 REVOKE ALL ON FUNCTION core.session_authentication, core.note_authentication, core.record_factor_event, core.hold_own_factors,

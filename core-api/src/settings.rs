@@ -191,6 +191,8 @@ pub struct SecondFactorSettings {
     pub bank: String,
     /// Transfers from this amount on, in minor units of their currency, must be confirmed with a second factor.
     pub transfers_from_minor: i64,
+    /// For how long a new second factor confirms nothing but changes of factors, seconds: whoever has stolen a password adds one.
+    pub confirms_after_s: u32,
 }
 
 impl Default for SecondFactorSettings {
@@ -198,6 +200,7 @@ impl Default for SecondFactorSettings {
         Self {
             bank: "Portico".to_owned(),
             transfers_from_minor: 1_000_000,
+            confirms_after_s: 86_400,
         }
     }
 }
@@ -337,6 +340,10 @@ impl Settings {
                     self.password.is_below_floor(),
                     "password: below the OWASP floor for Argon2id (19456 KiB with 2 passes, or 47104 KiB with 1)",
                 ),
+                (
+                    self.second_factor.confirms_after_s < 3_600,
+                    "second_factor.confirms_after_s: must be at least an hour",
+                ),
                 (self.idempotency.ttl_s < 86_400, "idempotency.ttl_s: must be at least one day"),
                 (
                     self.tokens.lifetime_s < MIN_LIFETIME_S,
@@ -437,6 +444,10 @@ impl SecondFactorSettings {
             (
                 self.transfers_from_minor < 1,
                 "second_factor.transfers_from_minor: must be above 0",
+            ),
+            (
+                self.confirms_after_s > 604_800,
+                "second_factor.confirms_after_s: must be at most a week",
             ),
         ])
     }

@@ -6,11 +6,13 @@ use http::StatusCode;
 use problem::{FieldError, Problem};
 use serde::Deserialize;
 use utoipa::ToSchema;
+use uuid::Uuid;
 use zeroize::Zeroizing;
 
 use super::caller::{self, AccountsWrite, Caller, session_ended};
 use super::client_network::ClientNetwork;
 use super::error::{EmailChangeErrors, TicketErrors, WRONG_PASSWORD, hashing_busy};
+use super::factors::{self, Operation, StepUpErrors, StepUpToken};
 use super::gate::Visitor;
 use super::hash_pool::Comparison;
 use super::hash_queue::Priority;
@@ -41,18 +43,19 @@ pub(super) struct NewEmail {
 ///
 /// Sends a token to the new address, and a notice to the old one with a token that stops the change, also when it has
 /// happened. The address changes when the new one is verified. Whether somebody else has it, the answer does not tell. A wrong
-/// password is 403 and counts as a failed log-in.
+/// password is 403 and counts as a failed log-in. Whoever has a second factor confirms it (`/api/v1/me/step-up`).
 #[utoipa::path(
     post, path = "/api/v1/me/email", tag = "identity", operation_id = "change_email",
     security(("bearer" = ["accounts:write"])),
+    params(StepUpToken),
     request_body = NewEmail,
-    responses((status = ACCEPTED, description = "Accepted", body = Accepted), EmailChangeErrors)
+    responses((status = ACCEPTED, description = "Accepted", body = Accepted), EmailChangeErrors, StepUpErrors)
 )]
 pub(super) async fn change_email(
     State(state): State<AppState>,
     caller: Caller<AccountsWrite>,
     parts: Parts,
-    Json(request): Json<NewEmail>,
+    Operation { body: request, act }: Operation<NewEmail>,
 ) -> Result<(StatusCode, Json<Accepted>), Problem> {
     let email = Email::parse(&request.email).ok_or_else(tickets::no_address)?;
     let turn = state
@@ -78,6 +81,10 @@ pub(super) async fn change_email(
         return Err(wrong_password(&state, &caller).await?);
     }
     let user = caller.user.uuid();
+    // The mailbox is told of every change of factors, and is whom an operator asks.
+    if factors::has_one(&state.db, user).await? {
+        act.confirm(&state, &caller, Uuid::new_v4()).await?;
+    }
     let change = TicketMail::new(&parts, Kind::EmailChange, email.as_str())
         .ok_or_else(tickets::no_ticket)?
         .about_address(user, email.as_str());

@@ -39,6 +39,7 @@ pub(crate) fn settings() -> Settings {
     settings.password.max_per_address = 256;
     settings.password.deadline_ms = 30_000;
     settings.password.pepper = Secret::from("pepper of the tests".to_owned());
+    settings.second_factor.confirms_after_s = 0;
     settings
 }
 

@@ -1,15 +1,20 @@
 //! What one operation is: SHA-256 over canonical JSON of its method, path and body.
 //!
 //! Canonical as RFC 8785 has it: no white space, members in order, each text in one spelling. Numbers are whole ones; amounts are
-//! never anything else.
+//! never anything else. A member `password` of the body is left out: it is asked for beside, and need not be sent twice.
 
 use aws_lc_rs::digest;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 /// The digest of an operation; None when its body has a number that is not whole.
 pub(super) fn digest(method: &str, path: &str, body: &Value) -> Option<Vec<u8>> {
     let mut text = String::from("{\"body\":");
-    write(body, &mut text)?;
+    match body {
+        Value::Object(members) => {
+            write_members(members.iter().filter(|(name, _)| *name != "password"), &mut text)?
+        }
+        _ => write(body, &mut text)?,
+    }
     text.push_str(",\"method\":");
     text.push_str(&serde_json::to_string(method).ok()?);
     text.push_str(",\"path\":");
@@ -34,13 +39,16 @@ fn write(value: &Value, text: &mut String) -> Option<()> {
             }
             text.push(']');
         }
-        Value::Object(members) => write_members(members, text)?,
+        Value::Object(members) => write_members(members.iter(), text)?,
     }
     Some(())
 }
 
-fn write_members(members: &Map<String, Value>, text: &mut String) -> Option<()> {
-    let mut sorted: Vec<_> = members.iter().collect();
+fn write_members<'a>(
+    members: impl Iterator<Item = (&'a String, &'a Value)>,
+    text: &mut String,
+) -> Option<()> {
+    let mut sorted: Vec<_> = members.collect();
     sorted.sort_by_key(|(name, _)| *name);
     text.push('{');
     for (place, (name, member)) in sorted.into_iter().enumerate() {
@@ -59,7 +67,7 @@ fn write_members(members: &Map<String, Value>, text: &mut String) -> Option<()> 
 mod tests {
     use super::*;
     use proptest::prelude::*;
-    use serde_json::json;
+    use serde_json::{Map, json};
 
     fn of(body: &str) -> Option<Vec<u8>> {
         digest("POST", "/p", &serde_json::from_str(body).unwrap())
@@ -72,6 +80,12 @@ mod tests {
         let known = b"{\"body\":{\"a\":1},\"method\":\"POST\",\"path\":\"/p\"}";
         let known = digest::digest(&digest::SHA256, known);
         assert_eq!(of(r#"{"a":1}"#).unwrap(), known.as_ref());
+        assert_eq!(of(r#"{"a":1,"password":"x"}"#).unwrap(), known.as_ref());
+        assert_ne!(
+            of(r#"{"a":{"password":"x"}}"#),
+            of(r#"{"a":{}}"#),
+            "within, it counts"
+        );
     }
 
     #[test]

@@ -19,6 +19,7 @@ mod tests;
 mod totp;
 mod verify;
 
+use database::Pool;
 use http::HeaderMap;
 use problem::{FieldError, Problem, ProblemType, catalogue};
 use utoipa_axum::router::OpenApiRouter;
@@ -32,6 +33,7 @@ pub(crate) use self::reset::reset_factors;
 use self::sealer::Sealer;
 pub(crate) use self::step_up::{Operation, StepUpErrors, StepUpToken};
 use super::error::{AUTH_BUSY, WRONG_PASSWORD};
+use crate::database_problem;
 use crate::documentation::problems;
 use crate::mail::{Addressee, Kind, Language, Mail};
 use crate::money::Amount;
@@ -57,6 +59,12 @@ const FACTOR_EXISTS: ProblemType =
     ProblemType::new("factor-exists", 409, "There is a second factor of this kind");
 /// The caller has none.
 const NO_SECOND_FACTOR: ProblemType = ProblemType::new("no-second-factor", 409, "There is no second factor");
+/// The second factor was added too recently to confirm anything but changes of factors.
+const FACTOR_TOO_NEW: ProblemType = ProblemType::new(
+    "factor-too-new",
+    403,
+    "The second factor is too new to confirm this",
+);
 /// No secret of this session waits for its first code.
 const ENROLMENT_OVER: ProblemType = ProblemType::new(
     "enrolment-over",
@@ -74,7 +82,7 @@ problems! {
     /// What a change of one's factors may be refused with.
     ChangeErrors: STEP_UP_REQUIRED, NO_SECOND_FACTOR;
     /// What the confirmation of an operation may be refused with.
-    ProofErrors: WRONG_CODE, NO_SECOND_FACTOR, catalogue::TOO_MANY_ATTEMPTS, catalogue::VALIDATION_FAILED;
+    ProofErrors: WRONG_CODE, FACTOR_TOO_NEW, NO_SECOND_FACTOR, catalogue::TOO_MANY_ATTEMPTS, catalogue::VALIDATION_FAILED;
 }
 
 /// What second factors need at run time.
@@ -84,6 +92,7 @@ pub(crate) struct Factors {
     /// The bank's name in authenticators.
     bank: String,
     transfers_from_minor: i64,
+    confirms_after_s: u32,
 }
 
 impl Factors {
@@ -95,6 +104,7 @@ impl Factors {
             sealer: Sealer::derive(peppers.map(|pepper| pepper.expose().as_bytes())),
             bank: settings.second_factor.bank.clone(),
             transfers_from_minor: settings.second_factor.transfers_from_minor,
+            confirms_after_s: settings.second_factor.confirms_after_s,
         }
     }
 
@@ -102,6 +112,14 @@ impl Factors {
     pub(crate) const fn confirm_transfers_of(&self, amount: Amount) -> bool {
         amount.minor() >= self.transfers_from_minor
     }
+}
+
+/// Whether somebody has a second factor.
+///
+/// # Errors
+/// 503 without the database.
+pub(super) async fn has_one(db: &Pool, user: Uuid) -> Result<bool, Problem> {
+    store::has_second_factor(db, user).await.map_err(database_problem)
 }
 
 /// The routes of second factors.

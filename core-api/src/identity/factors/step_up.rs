@@ -18,7 +18,7 @@ use zeroize::Zeroizing;
 use super::digest::digest;
 use super::store::{self, NewStepUp, StepUpUse};
 use super::verify::{Prover, no_randomness, verify};
-use super::{NO_SECOND_FACTOR, Presented, ProofErrors, STEP_UP_REQUIRED, WRONG_CODE};
+use super::{FACTOR_TOO_NEW, NO_SECOND_FACTOR, Presented, ProofErrors, STEP_UP_REQUIRED, WRONG_CODE};
 use crate::documentation::problems;
 use crate::extract::{self, Json, invalid};
 use crate::identity::caller::{Caller, FactorsWrite, session_ended};
@@ -28,6 +28,8 @@ use crate::state::AppState;
 use crate::{database_problem, metrics};
 
 const HEADER: &str = "x-step-up";
+/// What a new factor confirms, too: it can be taken back, and gives nothing away.
+const OWN_FACTORS: &str = "/api/v1/me/factors/";
 /// How long a confirmation waits for its operation, seconds.
 const STEP_UP_S: i32 = 300;
 
@@ -120,6 +122,7 @@ impl Act {
             Err(step_up_required())
         }
     }
+
     /// An operation whose request has no body.
     pub(super) fn without_body(parts: &Parts) -> Self {
         Self {
@@ -191,7 +194,7 @@ pub(super) struct StepUpRequest {
     /// Its path, with the query where there is one.
     #[schema(max_length = 1024, example = "/api/v1/transfers")]
     path: String,
-    /// Its body; nothing for a request without one.
+    /// Its body, without a password; nothing for a request without one.
     #[schema(value_type = Option<Object>)]
     body: Option<Value>,
     /// Six digits of the authenticator; or else a recovery code.
@@ -224,8 +227,9 @@ pub(super) struct StepUp {
 /// Confirm an operation
 ///
 /// Gives a token for exactly one request: its method, path and body, from this session, once, within five minutes. Transfers from
-/// a certain amount on and changes of second factors ask for it (`step-up-required`). How the body is written does not matter, only
-/// what it says. Wrong codes are counted as those of log-ins are.
+/// a certain amount on, another e-mail address and changes of second factors ask for it (`step-up-required`). How the body is written does not matter, only
+/// what it says; a member `password` does not count. A new second factor confirms changes of factors alone for its first day
+/// (`factor-too-new`). Wrong codes are counted as those of log-ins are.
 #[utoipa::path(
     post, path = "/api/v1/me/step-up", tag = "identity", operation_id = "step_up",
     security(("bearer" = ["factors:write"])),
@@ -248,11 +252,17 @@ pub(super) async fn step_up(
         .await
         .map_err(database_problem)?
         .ok_or_else(session_ended)?;
-    if !store::has_second_factor(&mut *tx, user)
-        .await
-        .map_err(database_problem)?
-    {
+    let own = store::own_factors(&mut tx).await.map_err(database_problem)?;
+    let Some(since) = own.confirmed_at else {
         return Err(Problem::new(NO_SECOND_FACTOR).detail("add one at /api/v1/me/factors/totp"));
+    };
+    if !request.path.starts_with(OWN_FACTORS) {
+        let now_ms = state.identity.gate.hold_codes(&mut tx, user).await?.now_ms();
+        let after_s = i64::from(state.identity.factors.confirms_after_s);
+        let left_ms = since.timestamp_millis() + after_s * 1_000 - now_ms;
+        if let Some(left_s) = u64::try_from(left_ms).ok().filter(|left| *left > 0) {
+            return Err(Problem::new(FACTOR_TOO_NEW).retry_after(left_s.div_ceil(1_000)));
+        }
     }
     let prover = Prover {
         user,

@@ -6,6 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use futures::future::join_all;
 use http::Method;
+use keyring::{Algorithm, SigningKey};
 use serde_json::{Value, json};
 use service_runtime::clock::Clock;
 use service_runtime::settings::Secret as SettingsSecret;
@@ -505,7 +506,7 @@ async fn a_recovery_code_opens_once_also_while_codes_are_locked_and_lifts_that()
         }
     }
     let [first, second] = [0, 1].map(|place| story.recovery_codes[place].clone());
-    // A hundred at once: one is let in.
+    // Ten at once: one is let in.
     let challenges = join_all((0..10).map(|_| story.challenge())).await;
     let typed = first.to_lowercase().replace('-', " ");
     let tries = (0..10).map(|number| story.recover(&challenges[number], &typed));
@@ -631,6 +632,73 @@ async fn a_confirmation_is_for_one_operation_of_one_session_once_and_for_minutes
         .await
         .assert_problem(403, "step-up-required");
     assert_eq!(trail(&story.bank, "^step_up.given").await.len(), 2);
+}
+
+#[tokio::test]
+async fn what_was_confirmed_and_refused_is_confirmed_anew_when_its_minutes_are_over() {
+    let (mut story, order, from) = rich_story(9_000_001).await;
+    let token = story.confirmed(&paying(&order)).await;
+    for _ in 0..2 {
+        let refused = story.transfer(&order, "k1", Some(&token)).await;
+        refused.assert_problem(422, "insufficient-funds");
+    }
+    story.wait(5 * MINUTE).await;
+    let late = story.transfer(&order, "k1", Some(&token)).await;
+    late.assert_problem(403, "step-up-required");
+    assert_eq!(story.bank.posted(&story.alice, &from).await, 9_000_000);
+}
+
+#[tokio::test]
+async fn a_new_factor_confirms_changes_of_factors_alone_for_a_day() {
+    let mut settings = settings();
+    settings.second_factor.confirms_after_s = 86_400;
+    let bank = TestBank::with(settings).await;
+    bank.activate_key(&SigningKey::generate(Algorithm::EdDSA).unwrap())
+        .await;
+    let mut story = Story::at(bank).await;
+    let alice = story.alice.clone();
+    let email = json!({"method": "POST", "path": "/api/v1/me/email", "body": {"email": "a@new.example"}});
+    let code = story.code().await;
+    let refused = story.step_up(&alice, &email, &code).await;
+    refused.assert_problem(403, "factor-too-new");
+    let retry_after: i64 = refused.headers["retry-after"].to_str().unwrap().parse().unwrap();
+    assert!(
+        (DAY - 2 * MINUTE..=DAY - MINUTE).contains(&retry_after),
+        "{retry_after}"
+    );
+    // The code is not used up by that.
+    let renewal = json!({"method": "POST", "path": "/api/v1/me/factors/recovery-codes"});
+    story.step_up(&alice, &renewal, &code).await.assert_status(200);
+    story.wait(DAY).await;
+    let code = story.code().await;
+    story.step_up(&alice, &email, &code).await.assert_status(200);
+}
+
+#[tokio::test]
+async fn another_address_is_confirmed_by_whoever_has_a_second_factor() {
+    let mut story = Story::begin().await;
+    let body = json!({"email": "alice@new.example", "password": PASSWORD});
+    let ask = async |story: &Story, token: Option<&str>| {
+        let request = story.bank.post("/api/v1/me/email").by(&story.alice).json(&body);
+        match token {
+            Some(token) => request.header("x-step-up", token).send().await,
+            None => request.send().await,
+        }
+    };
+    ask(&story, None).await.assert_problem(403, "step-up-required");
+    let elsewhere =
+        json!({"method": "POST", "path": "/api/v1/me/email", "body": {"email": "eve@new.example"}});
+    let token = story.confirmed(&elsewhere).await;
+    ask(&story, Some(&token))
+        .await
+        .assert_problem(403, "step-up-required");
+    assert_eq!(story.mails().await, ["factor_added"]);
+    let meant = json!({"method": "POST", "path": "/api/v1/me/email", "body": {"email": "alice@new.example"}});
+    let token = story.confirmed(&meant).await;
+    ask(&story, Some(&token)).await.assert_status(202);
+    ask(&story, Some(&token))
+        .await
+        .assert_problem(403, "step-up-required");
 }
 
 #[tokio::test]
@@ -770,8 +838,11 @@ async fn an_operator_lifts_the_lock_of_codes_and_removes_the_factors_of_whoever_
     assert_eq!(story.mails().await.last().unwrap(), "factor_removed");
     assert_eq!(
         trail(&story.bank, "^factor.removed").await,
-        ["factor.removed operator"]
+        ["factor.removed operator", "factor.removed operator_nothing"]
     );
+    let by_users =
+        "SELECT count(*) FROM core.audit_event WHERE outcome ~ '^operator' AND actor_id IS NOT NULL";
+    assert_eq!(db::number(&story.bank.owner, by_users).await, 0);
 }
 
 #[tokio::test]

@@ -124,7 +124,14 @@ async fn tell_owner(
     prover: &Prover<'_>,
     kind: Kind,
 ) -> Result<(), Problem> {
-    let mail = notice(kind, prover.email.to_owned(), prover.user, prover.headers);
+    // Not in the language of whoever guesses.
+    let nobodys = HeaderMap::new();
+    let headers = if kind == Kind::FactorLocked {
+        &nobodys
+    } else {
+        prover.headers
+    };
+    let mail = notice(kind, prover.email.to_owned(), prover.user, headers);
     state.post.enqueue(tx, &mail, state.now()).await?;
     Ok(())
 }
