@@ -105,7 +105,9 @@ DECLARE
     v_tenant bigint;
 BEGIN
     SELECT u.user_id, u.tenant_id INTO v_user, v_tenant FROM core.user u WHERE u.email = p_email;
-    PERFORM core.record_audit(v_tenant, v_user, NULL, p_action, v_user, p_outcome, p_request_id);
+    -- An operator at the command line is nobody's user.
+    PERFORM core.record_audit(
+        v_tenant, CASE WHEN p_outcome <> 'operator' THEN v_user END, NULL, p_action, v_user, p_outcome, p_request_id);
     IF v_user IS NULL THEN RETURN false; END IF;
     INSERT INTO core.outbox_event (tenant_id, kind, subject_id, payload) VALUES (v_tenant, p_action, v_user, p_payload);
     RETURN true;

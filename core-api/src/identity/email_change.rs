@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 use super::caller::{self, AccountsWrite, Caller, session_ended};
 use super::client_network::ClientNetwork;
 use super::error::{EmailChangeErrors, TicketErrors, WRONG_PASSWORD, hashing_busy};
-use super::factors::{self, Operation, StepUpErrors, StepUpToken};
+use super::factors::{self, Operation, StepUpToken};
 use super::gate::Visitor;
 use super::hash_pool::Comparison;
 use super::hash_queue::Priority;
@@ -49,7 +49,7 @@ pub(super) struct NewEmail {
     security(("bearer" = ["accounts:write"])),
     params(StepUpToken),
     request_body = NewEmail,
-    responses((status = ACCEPTED, description = "Accepted", body = Accepted), EmailChangeErrors, StepUpErrors)
+    responses((status = ACCEPTED, description = "Accepted", body = Accepted), EmailChangeErrors)
 )]
 pub(super) async fn change_email(
     State(state): State<AppState>,

@@ -58,7 +58,7 @@ problems! {
     /// What the use of a ticket may be refused with.
     TicketErrors: INVALID_TICKET;
     /// What a change of the address may be refused with.
-    EmailChangeErrors: WRONG_PASSWORD, catalogue::TOO_MANY_ATTEMPTS, AUTH_BUSY, super::caller::SESSION_ENDED;
+    EmailChangeErrors: WRONG_PASSWORD, super::factors::STEP_UP_REQUIRED, catalogue::TOO_MANY_ATTEMPTS, AUTH_BUSY, super::caller::SESSION_ENDED;
     /// What a log-in may be refused with.
     LoginErrors: INVALID_CREDENTIALS, super::factors::MFA_REQUIRED, catalogue::TOO_MANY_ATTEMPTS, AUTH_BUSY;
     /// What a refresh may be refused with.

@@ -49,7 +49,7 @@ const INVALID_CHALLENGE: ProblemType =
 /// The code or the recovery code is wrong, or was used before.
 const WRONG_CODE: ProblemType = ProblemType::new("wrong-code", 403, "The code is wrong");
 /// The operation asks for a confirmation by a second factor.
-const STEP_UP_REQUIRED: ProblemType = ProblemType::new(
+pub(super) const STEP_UP_REQUIRED: ProblemType = ProblemType::new(
     "step-up-required",
     403,
     "This must be confirmed with a second factor",

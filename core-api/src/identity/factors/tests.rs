@@ -813,7 +813,7 @@ async fn an_operator_lifts_the_lock_of_codes_and_removes_the_factors_of_whoever_
         }
     }
     let settings = settings();
-    let pool: database::Pool = story.bank.db.pool_as("portico_core").into();
+    let pool: Pool = story.bank.db.pool_as("portico_core").into();
     let is_known = crate::identity::unlock(&settings, &pool, &story.alice.email).await;
     assert!(is_known.unwrap());
     let code = story.code().await;

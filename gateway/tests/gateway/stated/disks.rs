@@ -76,7 +76,9 @@ async fn what_is_revoked_is_in_force_before_the_disk_has_written_it() {
     }
 
     // The disk answers: with an error, for a pipe cannot be synced.
-    let read = drafts.map(|draft| File::open(draft).unwrap());
+    // One is written after the other, and the gateway runs on this thread too.
+    let opened = drafts.map(|draft| tokio::task::spawn_blocking(move || File::open(draft).unwrap()));
+    let read = futures::future::join_all(opened).await;
     for pointer in [&revoked, &rotated] {
         fleet.told(pointer, Stage::Healthy).await;
     }
