@@ -11,7 +11,7 @@ pub(super) fn digest(method: &str, path: &str, body: &Value) -> Option<Vec<u8>> 
     let mut text = String::from("{\"body\":");
     match body {
         Value::Object(members) => {
-            write_members(members.iter().filter(|(name, _)| *name != "password"), &mut text)?
+            write_members(members.iter().filter(|(name, _)| *name != "password"), &mut text)?;
         }
         _ => write(body, &mut text)?,
     }
