@@ -138,6 +138,18 @@ impl Story {
             .await
     }
 
+    /// As many wrong codes as lock codes, five for each log-in.
+    async fn lock_codes(&self) {
+        for _ in 0..2 {
+            let challenge = self.challenge().await;
+            for _ in 0..5 {
+                self.finish(&challenge, WRONG)
+                    .await
+                    .assert_problem(403, "wrong-code");
+            }
+        }
+    }
+
     async fn recover(&self, challenge: &str, code: &str) -> Answer {
         let body = json!({"challenge": challenge, "recovery_code": code});
         self.second_step(&body).await
@@ -455,15 +467,7 @@ async fn a_challenge_is_good_once_for_five_minutes_five_codes_and_its_password()
 #[tokio::test]
 async fn ten_wrong_codes_of_a_day_lock_codes_also_the_right_one_and_the_owner_is_told() {
     let mut story = Story::begin().await;
-    for _ in 0..2 {
-        let challenge = story.challenge().await;
-        for _ in 0..5 {
-            story
-                .finish(&challenge, WRONG)
-                .await
-                .assert_problem(403, "wrong-code");
-        }
-    }
+    story.lock_codes().await;
     let code = story.code().await;
     let locked = story.finish(&story.challenge().await, &code).await;
     locked.assert_problem(429, "too-many-attempts");
@@ -496,15 +500,7 @@ async fn ten_wrong_codes_of_a_day_lock_codes_also_the_right_one_and_the_owner_is
 #[tokio::test]
 async fn a_recovery_code_opens_once_also_while_codes_are_locked_and_lifts_that() {
     let mut story = Story::begin().await;
-    for _ in 0..2 {
-        let challenge = story.challenge().await;
-        for _ in 0..5 {
-            story
-                .finish(&challenge, WRONG)
-                .await
-                .assert_problem(403, "wrong-code");
-        }
-    }
+    story.lock_codes().await;
     let [first, second] = [0, 1].map(|place| story.recovery_codes[place].clone());
     // Ten at once: one is let in.
     let challenges = join_all((0..10).map(|_| story.challenge())).await;
@@ -803,15 +799,7 @@ async fn a_session_that_began_before_the_factor_was_confirmed_is_not_opened_past
 #[tokio::test]
 async fn an_operator_lifts_the_lock_of_codes_and_removes_the_factors_of_whoever_lost_them() {
     let mut story = Story::begin().await;
-    for _ in 0..2 {
-        let challenge = story.challenge().await;
-        for _ in 0..5 {
-            story
-                .finish(&challenge, WRONG)
-                .await
-                .assert_problem(403, "wrong-code");
-        }
-    }
+    story.lock_codes().await;
     let settings = settings();
     let pool: Pool = story.bank.db.pool_as("portico_core").into();
     let is_known = crate::identity::unlock(&settings, &pool, &story.alice.email).await;
