@@ -15,8 +15,13 @@ const PATIENCE: Duration = Duration::from_secs(20);
 pub(super) enum Outcome {
     /// It happened.
     Done(Value),
-    /// It was refused, for this reason.
-    Refused(String),
+    /// It was refused.
+    Refused {
+        /// The status, and the reason.
+        reason: String,
+        /// The gateways that were waited for.
+        gateways: Vec<String>,
+    },
     /// No answer came: nobody listens, or whoever did has died.
     Silence(String),
 }
@@ -25,6 +30,11 @@ impl Outcome {
     /// Whether it happened.
     pub(super) const fn is_done(&self) -> bool {
         matches!(self, Self::Done(_))
+    }
+
+    /// Whether it was refused for the sake of this gateway.
+    pub(super) fn waits_for(&self, gateway: &str) -> bool {
+        matches!(self, Self::Refused { gateways, .. } if gateways.iter().any(|name| name == gateway))
     }
 }
 
@@ -68,7 +78,15 @@ async fn ask(socket: &Path, path: &str) -> Outcome {
         Ok((status, body)) => {
             let slug = body.get("type").and_then(Value::as_str).unwrap_or_default();
             let slug = slug.rsplit(':').next().unwrap_or_default();
-            Outcome::Refused(format!("{} {slug}", status.as_u16()))
+            let gateways = body
+                .get("gateways")
+                .and_then(Value::as_array)
+                .into_iter()
+                .flatten();
+            Outcome::Refused {
+                reason: format!("{} {slug}", status.as_u16()),
+                gateways: gateways.filter_map(Value::as_str).map(str::to_owned).collect(),
+            }
         }
         Err(error) => Outcome::Silence(format!("{error:#}")),
     }

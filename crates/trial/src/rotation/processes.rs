@@ -23,6 +23,11 @@ pub(super) fn socket(directory: &Path, control_plane: usize) -> PathBuf {
     directory.join(format!("control-plane-{control_plane}.sock"))
 }
 
+/// The name of a gateway.
+pub(super) fn node(gateway: usize) -> String {
+    format!("gateway-{gateway}")
+}
+
 /// A PostgreSQL with every migration, in which the roles of the services log in.
 pub(crate) async fn start_cluster(directory: &Path) -> anyhow::Result<PrivateCluster> {
     let cluster = PrivateCluster::start(Options {

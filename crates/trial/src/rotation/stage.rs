@@ -19,7 +19,7 @@ use super::clock::Offset;
 use super::evidence::{Held, Micros, Terms};
 use super::foreign::Foreign;
 use super::lag::Lag;
-use super::processes::{self, CONTROL_PLANES, SIGNS, socket};
+use super::processes::{self, CONTROL_PLANES, SIGNS, node, socket};
 use super::provider::Provider;
 use super::service::Service;
 use super::store;
@@ -211,10 +211,11 @@ impl Stage {
         };
         let more = |control_plane: &Path| {
             format!(
-                "threads: 1\ntelemetry: {{ level: 'warn,gateway::keys=info' }}\nsocket_dir: {}\nkey_trust_file: {}\nfleet: {{ name: {}, node: gateway-{number}, control_plane: 'unix:{}', roots: ['{}'] }}\n",
+                "threads: 1\ntelemetry: {{ level: 'warn,gateway::keys=info' }}\nsocket_dir: {}\nkey_trust_file: {}\nfleet: {{ name: {}, node: {}, control_plane: 'unix:{}', roots: ['{}'] }}\n",
                 directory.join(format!("issuer-{number}")).display(),
                 self.site.path("ca.pem").display(),
                 trust::FLEET,
+                node(number),
                 control_plane.display(),
                 self.root
             )
@@ -223,7 +224,7 @@ impl Stage {
             // Not where clients come from: while it is dead, nobody else gets its port.
             https: SocketAddr::from(([127, 0, 0, u8::try_from(number + 2)?], 0)),
             more: more(&control_plane),
-            ..Place::anywhere(&format!("gateway-{number}"))
+            ..Place::anywhere(&node(number))
         };
         let clock = self.clocks.get(number).copied().context("no clock")?;
         let gateway = Gateway::start(&self.site, &place, &setting.binary, &clock.wrapper()?).await?;
