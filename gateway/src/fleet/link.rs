@@ -81,8 +81,15 @@ impl Dialler {
     /// # Errors
     /// What failed, for the log.
     pub(super) async fn control_plane(&self) -> anyhow::Result<Link> {
-        let address = Address::parse(&self.settings.control_plane).map_err(anyhow::Error::msg)?;
-        self.dial(&address).await
+        self.dial(&self.control_plane_address()?).await
+    }
+
+    /// Where the control plane listens.
+    ///
+    /// # Errors
+    /// When the settings do not say it.
+    pub(super) fn control_plane_address(&self) -> anyhow::Result<Address> {
+        Address::parse(&self.settings.control_plane).map_err(anyhow::Error::msg)
     }
 
     /// Connects. The files of the certificate are read anew, so a renewed one counts from the next connection on.

@@ -48,7 +48,7 @@ use service_runtime::shutdown::Shutdown;
 use tokio::sync::{Mutex as AsyncMutex, watch};
 use tokio_util::sync::CancellationToken;
 
-use self::blobs::Resting;
+use self::blobs::Mirrors;
 use self::disk::Disk;
 use self::link::Dialler;
 use self::outbox::Outbox;
@@ -97,7 +97,7 @@ pub(crate) struct Fleet {
     told: Mutex<BTreeMap<Stream, Pointer>>,
     in_force: Mutex<BTreeMap<Stream, InForce>>,
     pages: Pages,
-    resting_mirrors: Resting,
+    mirrors: Mirrors,
     /// Locked while a list, a key set or a trust document is written down, one after the other.
     writing: Mutex<()>,
     /// Whoever wants to write waits here, without a thread, while a disk hangs; what is newer takes its place.
@@ -169,7 +169,7 @@ impl Fleet {
             told: Mutex::default(),
             in_force: Mutex::default(),
             pages: Pages::default(),
-            resting_mirrors: Resting::default(),
+            mirrors: Mirrors::default(),
             writing: Mutex::default(),
             writes_next: Arc::default(),
             trial: Mutex::default(),

@@ -99,7 +99,7 @@ impl Fleet {
             self.has_already(pointer, in_force);
             return Ok(());
         }
-        let mut source = Source::new(&self.dialler, &self.settings.mirrors, &self.resting_mirrors);
+        let mut source = Source::new(&self.dialler, &self.settings.mirrors, &self.mirrors);
         let Obtained { bytes, statement } = self.obtain(&mut source, pointer).await?;
         if stream == Stream::Policy {
             return Ok(self.take_policy(pointer, bytes, statement).await?);

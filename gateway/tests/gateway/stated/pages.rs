@@ -1,10 +1,14 @@
 //! Lists in pages: whole in force, whatever of them was fetched before, kept over a restart, and never half.
 
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use fleet::{Page, Pointer, Stage, StatedList, Statement, Stream};
 use keyring::{Revocation, RevocationList};
 use serde_json::json;
+use tokio::io::{AsyncReadExt as _, copy};
+use tokio::net::{TcpListener, TcpStream};
 
 use super::control_plane::{Blob, ControlPlane};
 use super::{LONG, member};
@@ -26,24 +30,25 @@ fn list(tokens: usize, people: &[&str]) -> RevocationList {
 }
 
 /// The next statement of a list, and its pages.
-fn paged(fleet: &ControlPlane, list: RevocationList) -> (Statement, Vec<Page>) {
+fn paged(fleet: &ControlPlane, stream: Stream, list: RevocationList) -> (Statement, Vec<Page>) {
     let (stated, pages) = StatedList::paginate(list).unwrap();
-    let mut statement = fleet.next(Stream::Revocations, &stated);
+    let mut statement = fleet.next(stream, &stated);
     statement.features = vec![StatedList::FEATURE.to_owned()];
     (statement, pages)
 }
 
 /// States a list as the control plane does.
 fn state(fleet: &ControlPlane, list: RevocationList) -> (Pointer, Vec<Page>) {
-    let (statement, pages) = paged(fleet, list);
+    state_in(fleet, Stream::Revocations, list)
+}
+
+fn state_in(fleet: &ControlPlane, stream: Stream, list: RevocationList) -> (Pointer, Vec<Page>) {
+    let (statement, pages) = paged(fleet, stream, list);
     for page in &pages {
         fleet.hand_out(page.name.digest, Blob::Whole(page.bytes.clone()));
     }
     let bytes = fleet.sealed(&statement);
-    (
-        fleet.offer(Stream::Revocations, statement.position, &bytes),
-        pages,
-    )
+    (fleet.offer(stream, statement.position, &bytes), pages)
 }
 
 async fn me(gateway: &GatewayProcess, token: &str) -> u16 {
@@ -125,7 +130,7 @@ async fn a_list_with_a_page_that_cannot_be_had_or_is_another_is_not_in_force_and
     fleet.told(&good, Stage::Healthy).await;
 
     // Its pages say something else.
-    let (statement, pages) = paged(&fleet, list(2_000, &[]));
+    let (statement, pages) = paged(&fleet, Stream::Revocations, list(2_000, &[]));
     let bent = |page: &Page| {
         String::from_utf8(page.bytes.clone())
             .unwrap()
@@ -139,7 +144,7 @@ async fn a_list_with_a_page_that_cannot_be_had_or_is_another_is_not_in_force_and
     assert_eq!(me(&gateway, &alice).await, 401);
 
     // Nobody has its last page; when somebody has it, the list is in force.
-    let (statement, pages) = paged(&fleet, list(4_000, &[]));
+    let (statement, pages) = paged(&fleet, Stream::Revocations, list(4_000, &[]));
     let (lost, others) = pages.split_last().unwrap();
     for page in others {
         fleet.hand_out(page.name.digest, Blob::Whole(page.bytes.clone()));
@@ -186,6 +191,33 @@ async fn a_damaged_page_on_the_disk_is_not_believed_and_comes_again() {
 }
 
 #[tokio::test]
+async fn killed_after_some_pages_of_the_next_list_were_written_it_has_the_list_before_it() {
+    let mut fleet = ControlPlane::start(POLICY).await;
+    let mut gateway = member(&fleet, LONG).await;
+    let (alice, bob) = (fleet.token(&json!({})), fleet.token(&json!({"sub": "usr_bob"})));
+    let (before, old) = state(&fleet, list(900, &["usr_alice"]));
+    fleet.told(&before, Stage::Healthy).await;
+    fleet.kill();
+    let (next, new) = state(&fleet, list(4_000, &["usr_bob"]));
+    // One whole, one half: as far as the disk had come.
+    let (whole, half) = (&new[new.len() - 2], &new[new.len() - 1]);
+    for (page, written) in [(whole, whole.bytes.len()), (half, half.bytes.len() / 2)] {
+        assert!(!old.contains(page));
+        let file = folder(&gateway).join(page.name.digest.to_string());
+        std::fs::write(file, &page.bytes[..written]).unwrap();
+    }
+    gateway.restart().await.unwrap();
+    assert_eq!((me(&gateway, &alice).await, me(&gateway, &bob).await), (401, 200));
+    fleet.revive();
+    fleet.told(&next, Stage::Healthy).await;
+    assert_eq!((me(&gateway, &alice).await, me(&gateway, &bob).await), (200, 401));
+    for page in &new {
+        let file = folder(&gateway).join(page.name.digest.to_string());
+        assert_eq!(std::fs::read(file).unwrap(), page.bytes);
+    }
+}
+
+#[tokio::test]
 async fn a_gateway_that_nobody_has_ever_answered_begins_with_the_pages_it_was_given() {
     let mut fleet = ControlPlane::start(POLICY).await;
     let (revoked, pages) = state(&fleet, {
@@ -209,4 +241,109 @@ async fn a_gateway_that_nobody_has_ever_answered_begins_with_the_pages_it_was_gi
     assert_eq!(me(&gateway, &fleet.token(&json!({}))).await, 401);
     fleet.revive();
     fleet.told(&revoked, Stage::Healthy).await;
+}
+
+/// Whatever the control plane has, over connections that end after so many bytes.
+struct Mirror {
+    url: String,
+    connections: Arc<AtomicUsize>,
+}
+
+impl Mirror {
+    async fn of(fleet: &ControlPlane, bytes: u64) -> Self {
+        let behind = fleet.membership().control_plane;
+        let behind: u16 = behind.rsplit(':').next().unwrap().parse().unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let connections = Arc::<AtomicUsize>::default();
+        let counted = Arc::clone(&connections);
+        tokio::spawn(async move {
+            loop {
+                let (client, _) = listener.accept().await.unwrap();
+                counted.fetch_add(1, Ordering::SeqCst);
+                tokio::spawn(async move {
+                    let server = TcpStream::connect(("127.0.0.1", behind)).await.unwrap();
+                    let ((mut asks, mut hears), (answers, mut is_asked)) =
+                        (client.into_split(), server.into_split());
+                    let mut answers = answers.take(bytes);
+                    tokio::select! {
+                        _ = copy(&mut asks, &mut is_asked) => {}
+                        _ = copy(&mut answers, &mut hears) => {}
+                    }
+                });
+            }
+        });
+        Self {
+            url: format!("https://localhost:{port}/fleet/v1/blobs"),
+            connections,
+        }
+    }
+
+    fn connections(&self) -> usize {
+        self.connections.load(Ordering::SeqCst)
+    }
+}
+
+#[tokio::test]
+async fn the_pages_of_a_mirror_come_over_one_connection_and_over_the_next_where_that_ends() {
+    for (bytes, connections) in [(u64::MAX, 1..=1), (150_000, 3..=6)] {
+        let fleet = ControlPlane::start(POLICY).await;
+        let mirror = Mirror::of(&fleet, bytes).await;
+        let gateway = GatewayProcess::with(POLICY, |settings| {
+            fleet.join(settings);
+            settings.fleet.as_mut().unwrap().mirrors = vec![mirror.url.clone()];
+        })
+        .await;
+        let before = mirror.connections();
+        let (revoked, pages) = state(&fleet, list(6_000, &["usr_alice"]));
+        let total: u64 = pages.iter().map(|page| page.name.bytes).sum();
+        assert!((400_000..600_000).contains(&total) && pages.len() > 20, "{total}");
+        fleet.told(&revoked, Stage::Healthy).await;
+        assert_eq!(me(&gateway, &fleet.token(&json!({}))).await, 401);
+        let opened = mirror.connections() - before;
+        assert!(
+            connections.contains(&opened),
+            "{opened} connections of {bytes} bytes"
+        );
+    }
+}
+
+#[tokio::test]
+async fn as_many_entries_as_a_list_may_have_are_in_force_and_blocks_come_in_pages_too() {
+    const MOST: usize = 15_000;
+    let fleet = ControlPlane::start(POLICY).await;
+    let gateway = member(&fleet, LONG).await;
+    let token = fleet.token(&json!({}));
+    let mut long = list(0, &[]);
+    long.revocations = (0..MOST)
+        .map(|number| Revocation::Token {
+            issuer: "https://issuer.example".to_owned(),
+            jti: format!("{number:0>333}"),
+            until: 4_000_000_000,
+        })
+        .collect();
+    long.revocations[1] = lock_out("usr_alice");
+    let (revoked, pages) = state(&fleet, long);
+    let total: u64 = pages.iter().map(|page| page.name.bytes).sum();
+    assert!((5_500_000..8 * 1024 * 1024).contains(&total), "{total} bytes");
+    fleet.told(&revoked, Stage::Healthy).await;
+    assert_eq!(me(&gateway, &token).await, 401);
+
+    let network = |address: String, prefix| Revocation::Network {
+        address: address.parse().unwrap(),
+        prefix,
+        until: 4_000_000_000,
+    };
+    let mut networks = list(0, &[]);
+    let others = (1..MOST).map(|number| network(format!("2001:db8::{number:x}"), 128));
+    networks.revocations = std::iter::once(network("127.0.0.0".to_owned(), 8))
+        .chain(others)
+        .collect();
+    let (blocked, pages) = state_in(&fleet, Stream::Blocks, networks);
+    assert!(pages.len() > 50, "{} pages", pages.len());
+    fleet.told(&blocked, Stage::Healthy).await;
+    assert_eq!(gateway.get("/api/v1/rates/eur-usd").await.status(), 403);
+    let (over, _) = state_in(&fleet, Stream::Blocks, list(0, &[]));
+    fleet.told(&over, Stage::Healthy).await;
+    assert_eq!(me(&gateway, &token).await, 401, "what is revoked stays so");
 }
