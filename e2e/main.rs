@@ -15,6 +15,7 @@ mod operators;
 mod platform;
 mod proof;
 mod rollouts;
+mod second_factors;
 mod secrets;
 mod stage;
 mod supervisor;

@@ -89,8 +89,10 @@ ALTER TABLE core.gate_counter
 -- How a person showed who he is (RFC 8176), and when. NULL: when the session was opened.
 ALTER TABLE core.session
     ADD COLUMN amr              text[] NOT NULL DEFAULT '{pwd}' CONSTRAINT session_amr_known CHECK (amr <@ '{pwd,otp,mfa}'),
-    ADD COLUMN authenticated_at timestamptz;
-GRANT SELECT (amr, authenticated_at) ON core.session TO portico_auditor;
+    ADD COLUMN authenticated_at timestamptz,
+    -- Since the last right one.
+    ADD COLUMN wrong_codes      smallint NOT NULL DEFAULT 0 CONSTRAINT session_wrong_codes_range CHECK (wrong_codes >= 0);
+GRANT SELECT (amr, authenticated_at, wrong_codes) ON core.session TO portico_auditor;
 
 CREATE FUNCTION core.session_authentication(p_session uuid)
 RETURNS TABLE (amr text[], auth_time timestamptz)
@@ -328,7 +330,26 @@ DECLARE
 BEGIN
     INSERT INTO core.step_up (token_hash, user_id, session_id, digest, created_at, expires_at)
     VALUES (p_token_hash, v_user, p_session, p_digest, v_now, v_now + make_interval(secs => p_for_s));
+    UPDATE core.session s SET wrong_codes = 0 WHERE s.session_id = p_session AND s.wrong_codes > 0;
     PERFORM core.record_factor_event(v_user, p_session, 'step_up.given', 'done', p_request_id);
+END $$;
+
+-- Counts a wrong code of a session, which ends at the p_most-th in a row: whoever has somebody else's token shall not lock the
+-- codes of its owner. Hold the user's factors first. A row when it has ended, with the session if its tokens may still be good.
+CREATE FUNCTION core.fail_step_up(p_session uuid, p_most int, p_used_s int, p_request_id text)
+RETURNS TABLE (ended uuid[])
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    v_user uuid := nullif(current_setting('app.user_id', true), '')::uuid;
+    v_failures int;
+BEGIN
+    SELECT s.wrong_codes + 1 INTO v_failures FROM core.session s WHERE s.session_id = p_session AND s.user_id = v_user;
+    -- Its tokens before the session, as a refresh does: it is not touched before.
+    IF v_failures >= p_most THEN
+        RETURN QUERY SELECT coalesce(array_agg(e.session_id) FILTER (WHERE e.has_tokens), '{}')
+          FROM core.end_sessions(v_user, p_session, NULL, 'wrong_codes', p_used_s, p_request_id) e;
+    END IF;
+    UPDATE core.session s SET wrong_codes = v_failures WHERE s.session_id = p_session AND s.user_id = v_user;
 END $$;
 
 -- Uses a confirmation up, for one operation: the same operation again is the same use, and once money has moved also when its time
@@ -395,9 +416,10 @@ REVOKE ALL ON FUNCTION core.session_authentication, core.note_authentication, co
     core.begin_totp, core.pending_totp, core.fail_pending_totp, core.confirm_totp, core.put_recovery_codes,
     core.renew_recovery_codes, core.remove_factors, core.has_second_factor, core.challenge_login, core.hold_challenge,
     core.fail_challenge, core.use_challenge, core.totp_secret, core.use_totp_step, core.use_recovery_code, core.give_step_up,
-    core.use_step_up FROM PUBLIC;
+    core.fail_step_up, core.use_step_up FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION core.session_authentication, core.note_authentication, core.record_factor_event, core.hold_own_factors,
     core.begin_totp, core.pending_totp, core.fail_pending_totp, core.confirm_totp, core.renew_recovery_codes,
     core.remove_factors, core.has_second_factor, core.challenge_login, core.hold_challenge, core.fail_challenge,
-    core.use_challenge, core.totp_secret, core.use_totp_step, core.use_recovery_code, core.give_step_up, core.use_step_up
+    core.use_challenge, core.totp_secret, core.use_totp_step, core.use_recovery_code, core.give_step_up, core.fail_step_up,
+    core.use_step_up
     TO portico_core;

@@ -126,7 +126,8 @@ pub(super) async fn complete_login(
         request_id: &request_id,
         headers: &parts.headers,
     };
-    let is_right = verify(&state, &mut tx, &prover, &presented)
+    let turn = state.identity.gate.hold_codes(&mut tx, owner.user_id).await?;
+    let is_right = verify(&state, &mut tx, &prover, turn, &presented)
         .await
         .inspect_err(|_| metrics::login("throttled"))?;
     if !is_right {

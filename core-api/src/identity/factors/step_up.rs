@@ -18,11 +18,14 @@ use zeroize::Zeroizing;
 use super::digest::digest;
 use super::store::{self, NewStepUp, StepUpUse};
 use super::verify::{Prover, no_randomness, verify};
-use super::{FACTOR_TOO_NEW, NO_SECOND_FACTOR, Presented, ProofErrors, STEP_UP_REQUIRED, WRONG_CODE};
+use super::{
+    FACTOR_TOO_NEW, NO_SECOND_FACTOR, Presented, ProofErrors, STEP_UP_REQUIRED, WRONG_CODE, token_life_s,
+};
 use crate::documentation::problems;
 use crate::extract::{self, Json, invalid};
 use crate::identity::caller::{Caller, FactorsWrite, session_ended};
 use crate::identity::login::answer;
+use crate::identity::sessions;
 use crate::mail::MailToken;
 use crate::state::AppState;
 use crate::{database_problem, metrics};
@@ -32,6 +35,9 @@ const HEADER: &str = "x-step-up";
 const OWN_FACTORS: &str = "/api/v1/me/factors/";
 /// How long a confirmation waits for its operation, seconds.
 const STEP_UP_S: i32 = 300;
+/// So many wrong codes in a row end a session: whoever has somebody else's token shall not lock the codes of its owner, for which
+/// it takes ten in a day.
+const WRONG_IN_A_ROW: i32 = 5;
 
 problems! {
     /// What an operation that must be confirmed may be refused with.
@@ -227,9 +233,10 @@ pub(super) struct StepUp {
 /// Confirm an operation
 ///
 /// Gives a token for exactly one request: its method, path and body, from this session, once, within five minutes. Transfers from
-/// a certain amount on, another e-mail address and changes of second factors ask for it (`step-up-required`). How the body is written does not matter, only
-/// what it says; a member `password` does not count. A new second factor confirms changes of factors alone for its first day
-/// (`factor-too-new`). Wrong codes are counted as those of log-ins are.
+/// a certain amount on, another e-mail address and changes of second factors ask for it (`step-up-required`). How the body is
+/// written does not matter, only what it says; a member `password` does not count. A new second factor confirms changes of factors
+/// alone for its first day (`factor-too-new`). Wrong codes are counted as those of log-ins are, and the fifth in a row ends the
+/// session.
 #[utoipa::path(
     post, path = "/api/v1/me/step-up", tag = "identity", operation_id = "step_up",
     security(("bearer" = ["factors:write"])),
@@ -256,10 +263,10 @@ pub(super) async fn step_up(
     let Some(since) = own.confirmed_at else {
         return Err(Problem::new(NO_SECOND_FACTOR).detail("add one at /api/v1/me/factors/totp"));
     };
+    let turn = state.identity.gate.hold_codes(&mut tx, user).await?;
     if !request.path.starts_with(OWN_FACTORS) {
-        let now_ms = state.identity.gate.hold_codes(&mut tx, user).await?.now_ms();
         let after_s = i64::from(state.identity.factors.confirms_after_s);
-        let left_ms = since.timestamp_millis() + after_s * 1_000 - now_ms;
+        let left_ms = since.timestamp_millis() + after_s * 1_000 - turn.now_ms();
         if let Some(left_s) = u64::try_from(left_ms).ok().filter(|left| *left > 0) {
             return Err(Problem::new(FACTOR_TOO_NEW).retry_after(left_s.div_ceil(1_000)));
         }
@@ -271,28 +278,47 @@ pub(super) async fn step_up(
         request_id: &caller.request_id,
         headers: &parts.headers,
     };
-    let is_right = verify(&state, &mut tx, &prover, &presented).await?;
-    if is_right {
-        let new = NewStepUp {
-            session,
-            token_hash: &token.hash(),
-            digest: &digest,
-            for_s: STEP_UP_S,
-        };
-        store::give_step_up(&mut tx, new, &caller.request_id)
-            .await
-            .map_err(database_problem)?;
+    if !verify(&state, &mut tx, &prover, turn, &presented).await? {
+        let refusal = refuse(&state, &mut tx, session, &caller.request_id).await?;
+        tx.commit().await.map_err(database_problem)?;
+        state.post.wake();
+        return Err(refusal);
     }
+    let new = NewStepUp {
+        session,
+        token_hash: &token.hash(),
+        digest: &digest,
+        for_s: STEP_UP_S,
+    };
+    store::give_step_up(&mut tx, new, &caller.request_id)
+        .await
+        .map_err(database_problem)?;
     tx.commit().await.map_err(database_problem)?;
     state.post.wake();
-    if !is_right {
-        return Err(Problem::new(WRONG_CODE));
-    }
     metrics::step_up("given");
     Ok(answer(StepUp {
         token: token.to_text().to_string(),
         expires_in: STEP_UP_S,
     }))
+}
+
+/// What a wrong code is answered with; it is counted for its session, which may have ended by that.
+async fn refuse(
+    state: &AppState,
+    tx: &mut PgConnection,
+    session: Uuid,
+    request_id: &str,
+) -> Result<Problem, Problem> {
+    let refusal = Problem::new(WRONG_CODE);
+    let ended = store::fail_step_up(tx, session, WRONG_IN_A_ROW, token_life_s(state), request_id);
+    let Some(ended) = ended.await.map_err(database_problem)? else {
+        return Ok(refusal);
+    };
+    sessions::tell_gateways(state, tx, ended)
+        .await
+        .map_err(database_problem)?;
+    metrics::step_up("session_ended");
+    Ok(refusal.detail("too many in a row: the session has ended"))
 }
 
 fn not_whole() -> Problem {

@@ -297,6 +297,26 @@ pub(super) async fn give_step_up(
     .map(drop)
 }
 
+/// Counts a wrong code of a session. When it was one too many the session has ended, and is given if its access tokens may still
+/// be good.
+pub(super) async fn fail_step_up(
+    conn: &mut PgConnection,
+    session: Uuid,
+    most: i32,
+    used_s: i32,
+    request_id: &str,
+) -> sqlx::Result<Option<Vec<Uuid>>> {
+    sqlx::query_scalar!(
+        r#"SELECT ended AS "ended!" FROM core.fail_step_up($1, $2, $3, $4)"#,
+        session,
+        most,
+        used_s,
+        request_id
+    )
+    .fetch_optional(conn)
+    .await
+}
+
 /// What a confirmation is used for.
 pub(super) struct StepUpUse<'a> {
     pub(super) session: Uuid,

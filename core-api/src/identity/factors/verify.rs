@@ -24,8 +24,8 @@ pub(super) struct Prover<'a> {
     pub(super) headers: &'a HeaderMap,
 }
 
-/// Whether this is the second factor of the prover; it is used up by that. Commit the transaction either way, before anybody is
-/// told: what is not counted is a guess too many.
+/// Whether this is the second factor of the prover, whose turn it is; it is used up by that. Commit the transaction either way,
+/// before anybody is told: what is not counted is a guess too many.
 ///
 /// # Errors
 /// 429 `too-many-attempts` for a code while too many were wrong, whether or not this one is right; 503 without the database.
@@ -33,10 +33,10 @@ pub(super) async fn verify(
     state: &AppState,
     tx: &mut PgConnection,
     prover: &Prover<'_>,
+    turn: CodeTurn,
     presented: &Presented,
 ) -> Result<bool, Problem> {
     let gate = &state.identity.gate;
-    let turn = gate.hold_codes(tx, prover.user).await?;
     match presented {
         Presented::Code(code) => {
             if let Some(refusal) = turn.refusal() {

@@ -1,0 +1,140 @@
+//! Second factors through the gateway: added, asked for, confirming, and removed by an operator for whoever has lost them.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use aws_lc_rs::hmac;
+use reqwest::Method;
+use serde_json::json;
+use trial::{Answer, Customer};
+
+use crate::stage::Stage;
+
+/// An authenticator (RFC 6238): each code is of a later step than the one before it.
+struct Authenticator {
+    key: hmac::Key,
+    last_step: u64,
+}
+
+impl Authenticator {
+    fn new(secret: &str) -> Self {
+        Self {
+            key: hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, &decoded(secret)),
+            last_step: 0,
+        }
+    }
+
+    /// A code of the step before the present one, so that two more are good at once, or of the one after the last.
+    fn code(&mut self) -> String {
+        let present = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() / 30;
+        self.last_step = (present - 1).max(self.last_step + 1);
+        let mac = hmac::sign(&self.key, &self.last_step.to_be_bytes());
+        let place = usize::from(mac.as_ref()[19] & 15);
+        let number = mac.as_ref()[place..place + 4]
+            .iter()
+            .fold(0_u32, |number, byte| number << 8 | u32::from(*byte));
+        format!("{:06}", (number & 0x7fff_ffff) % 1_000_000)
+    }
+}
+
+/// Reads base32.
+fn decoded(text: &str) -> Vec<u8> {
+    let value = |letter: u8| {
+        "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
+            .bytes()
+            .position(|known| known == letter)
+    };
+    let bits: Vec<usize> = text
+        .bytes()
+        .filter_map(value)
+        .flat_map(|value| (0..5).rev().map(move |bit| value >> bit & 1))
+        .collect();
+    let byte = |bits: &[usize]| bits.iter().fold(0, |byte, bit| byte << 1 | *bit);
+    bits.chunks_exact(8)
+        .map(|bits| u8::try_from(byte(bits)).unwrap())
+        .collect()
+}
+
+fn problem(answer: &Answer) -> (u16, &str) {
+    let kind = answer.body["type"].as_str().unwrap();
+    (answer.status.as_u16(), kind.rsplit(':').next().unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_factor_is_asked_for_and_confirms_until_an_operator_removes_it() {
+    let stage = Stage::new();
+    let (system, door) = stage.start().await;
+    let owner = door.sign_up().await.unwrap();
+    let body = json!({"password": owner.password});
+    let begun = owner.post("/api/v1/me/factors/totp", None, &body).await.unwrap();
+    let mut authenticator = Authenticator::new(begun.expect(200).unwrap().text("/secret").unwrap());
+    let body = json!({"code": authenticator.code()});
+    let added = owner
+        .post("/api/v1/me/factors/totp/confirm", None, &body)
+        .await
+        .unwrap();
+    let added = added.expect(200).unwrap();
+    assert_eq!(added.body["recovery_codes"].as_array().unwrap().len(), 10);
+
+    // A log-in has two steps.
+    let password = json!({"email": owner.email, "password": owner.password});
+    let first = door.post("/api/v1/auth/login", &password).await.unwrap();
+    assert_eq!(problem(&first), (401, "mfa-required"));
+    let body = json!({"challenge": first.body["challenge"], "code": authenticator.code()});
+    let second = door.post("/api/v1/auth/login/factor", &body).await.unwrap();
+    let second = second.expect(200).unwrap();
+    let bearer = format!("Bearer {}", second.text("/access_token").unwrap());
+
+    // New recovery codes are given for a code.
+    let path = "/api/v1/me/factors/recovery-codes";
+    let token = [("authorization", bearer.as_str())];
+    let refused = door.call(Method::POST, path, &token, None).await.unwrap();
+    assert_eq!(problem(&refused), (403, "step-up-required"));
+    let body = json!({"method": "POST", "path": path, "code": authenticator.code()});
+    let confirmed = door
+        .call(Method::POST, "/api/v1/me/step-up", &token, Some(&body))
+        .await
+        .unwrap();
+    let confirmed = confirmed.expect(200).unwrap();
+    let both = [token[0], ("x-step-up", confirmed.text("/token").unwrap())];
+    let renewed = door.call(Method::POST, path, &both, None).await.unwrap();
+    let renewed = renewed.expect(200).unwrap();
+    assert_ne!(renewed.body["recovery_codes"], added.body["recovery_codes"]);
+
+    // The authenticator and the codes are lost.
+    let data_dir = stage.data_dir().display().to_string();
+    let reset = [
+        "user",
+        "reset-factors",
+        owner.email.as_str(),
+        "--data-dir",
+        data_dir.as_str(),
+    ];
+    let (code, text) = system.portico(&reset).await.unwrap();
+    assert_eq!(code, Some(0), "{text}");
+    assert!(text.contains("signs in with the password alone"), "{text}");
+    let ended = door.call(Method::GET, "/api/v1/me", &token, None).await.unwrap();
+    assert_eq!(ended.status, 401, "{}", ended.body);
+    let back: Customer = door.log_in(&owner.email, &owner.password).await.unwrap();
+    let factors = back.get("/api/v1/me/factors").await.unwrap();
+    assert_eq!(factors.body["data"], json!([]));
+    let (code, text) = system.portico(&reset).await.unwrap();
+    assert_eq!(
+        (code, text.contains("has no second factor")),
+        (Some(0), true),
+        "{text}"
+    );
+    let nobody = [
+        "user",
+        "reset-factors",
+        "nobody@bank.example",
+        "--data-dir",
+        data_dir.as_str(),
+    ];
+    let (code, text) = system.portico(&nobody).await.unwrap();
+    assert_eq!(
+        (code, text.contains("nobody signs in as")),
+        (Some(1), true),
+        "{text}"
+    );
+    system.stop().await.unwrap();
+}
