@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use reqwest::Method;
 use serde_json::json;
-use trial::{Answer, FrontDoor};
+use trial::{Answer, FrontDoor, Service};
 
 use crate::stage::Stage;
 
@@ -124,5 +124,20 @@ async fn l7_l16_an_address_that_guesses_at_many_names_is_stopped_at_the_gateway_
     assert_eq!(health.status, 200, "everything else is open: {}", health.body);
     let neighbour = log_in(&door, "203.0.113.8", &[], &owner.email, &owner.password).await;
     assert_eq!(neighbour.status, 200, "{}", neighbour.body);
+
+    // Ten more names, each from an address of its own: the same password at twenty names is one attack.
+    let suspected = async || {
+        let metrics = system.metrics(Service::CoreApi).await.unwrap();
+        metrics.contains("portico_lockouts_total{what=\"spray_suspected\"} 1")
+    };
+    for number in 10..20 {
+        assert!(!suspected().await, "{number} names");
+        let (client, name) = (
+            format!("198.51.100.{number}"),
+            format!("nobody{number}@bank.example"),
+        );
+        assert_eq!(log_in(&door, &client, &[], &name, wrong).await.status, 401);
+    }
+    assert!(suspected().await);
     system.stop().await.unwrap();
 }

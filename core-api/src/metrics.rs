@@ -165,7 +165,7 @@ impl GateMetrics {
             )?,
             lockouts: counters(
                 "portico_lockouts_total",
-                "Names locked or shut, devices distrusted and networks blocked because of failed log-ins.",
+                "Names locked or shut, devices distrusted, networks blocked and attacks suspected because of failed log-ins.",
                 &["what"],
             )?,
             throttled: counters(

@@ -13,7 +13,7 @@ use zeroize::Zeroizing;
 use super::client_network::ClientNetwork;
 use super::error::{INVALID_CREDENTIALS, LoginErrors, hashing_busy};
 use super::factors;
-use super::gate::{Pass, SignedIn, Visitor};
+use super::gate::{Pass, PasswordMark, SignedIn, Visitor};
 use super::hash_pool::PoolError;
 use super::open_session::{self, LogIn};
 use super::profile::Email;
@@ -71,6 +71,7 @@ pub(super) async fn login(
         .take(gate.priority(&visitor), ClientNetwork::of(&parts.headers))
         .map_err(unavailable)?;
     let pass = gate.enter(&state.db, visitor).await.inspect_err(throttled)?;
+    let mark = gate.mark(&credentials.password);
     let email = Email::parse(&credentials.email);
     let candidate = match &email {
         Some(email) => store::login_candidate(&state.db, email.as_str())
@@ -96,7 +97,7 @@ pub(super) async fn login(
     let user_id = candidate.as_ref().map(|candidate| candidate.user_id);
     match candidate {
         Some(candidate) if comparison.matches && candidate.status == "active" => {
-            let signed_in = gate.succeed(&state.db, pass).await?;
+            let signed_in = gate.succeed_log_in(&state.db, pass).await?;
             open(
                 &state,
                 (candidate.user_id, candidate.password_version),
@@ -106,13 +107,18 @@ pub(super) async fn login(
             )
             .await
         }
-        _ => fail(&state, user_id, pass).await,
+        _ => fail(&state, user_id, pass, mark).await,
     }
 }
 
-async fn fail(state: &AppState, user_id: Option<Uuid>, pass: Pass) -> Result<Response, Problem> {
+async fn fail(
+    state: &AppState,
+    user_id: Option<Uuid>,
+    pass: Pass,
+    mark: Option<PasswordMark>,
+) -> Result<Response, Problem> {
     let request_id = pass.request_id().to_owned();
-    state.identity.gate.fail(&state.db, pass).await?;
+    state.identity.gate.fail_log_in(&state.db, pass, mark).await?;
     refuse(state, user_id, &request_id).await
 }
 

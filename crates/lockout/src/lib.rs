@@ -13,6 +13,7 @@ mod counters;
 mod otp;
 mod rules;
 mod step;
+mod suspicion;
 #[cfg(test)]
 mod tests;
 
@@ -20,6 +21,7 @@ pub use counters::{Counters, DeviceCounter, Kept, NameCounter, NetworkCounter, P
 pub use otp::{OTP_FAILURES, OTP_PER_LOGIN, OTP_PER_S, OtpCounter};
 pub use rules::{AddressRules, DeviceRules, Fault, NameRules, PairRules, Rules, TotalRules};
 pub use step::{Cause, Client, Event, Happened, Step, Verdict, next_state};
+pub use suspicion::{LogIns, SPRAYED_NAMES, Spray};
 
 /// A moment, in milliseconds since 1970 by the clock of the store. One clock for all processes: theirs may differ.
 pub type Millis = i64;

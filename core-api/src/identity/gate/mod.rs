@@ -14,6 +14,7 @@ mod places;
 mod purge;
 mod rules;
 mod store;
+mod suspicion;
 #[cfg(test)]
 mod tests;
 mod unlock;
@@ -39,6 +40,8 @@ pub(crate) use self::purge::purge_gate;
 pub use self::rules::PolicyReader;
 pub(crate) use self::rules::{PolicyFolder, follow_policy};
 use self::store::Signed;
+pub(super) use self::suspicion::PasswordMark;
+use self::suspicion::Suspicions;
 pub(crate) use self::unlock::unlock;
 pub(super) use self::unlock::{DistrustedBy, UnlockedBy};
 pub(crate) use self::visitor::Visitor;
@@ -60,6 +63,7 @@ pub(crate) struct Gate {
     keys: KeyMaker,
     rules: ArcSwap<Rules>,
     places: Places,
+    suspicions: Suspicions,
     post: Post,
 }
 
@@ -117,6 +121,7 @@ impl Gate {
             keys: KeyMaker::derive(pepper),
             rules: ArcSwap::from_pointee(Rules::default()),
             places: Places::default(),
+            suspicions: Suspicions::default(),
             post,
         }
     }
@@ -222,6 +227,37 @@ impl Gate {
         };
         self.settle(db, &attempt, event).await?;
         Ok(SignedIn { attempt, visitor })
+    }
+
+    /// Tells the password of a log-in from others for a while.
+    pub(super) fn mark(&self, password: &str) -> Option<PasswordMark> {
+        self.suspicions.mark(password)
+    }
+
+    /// [`Self::fail`] for a log-in, which may be one of many.
+    ///
+    /// # Errors
+    /// As there.
+    pub(super) async fn fail_log_in(
+        &self,
+        db: &Pool,
+        pass: Pass,
+        mark: Option<PasswordMark>,
+    ) -> Result<(), Problem> {
+        let name = pass.attempt.keys.name;
+        self.fail(db, pass).await?;
+        self.suspicions.failed(mark, name);
+        Ok(())
+    }
+
+    /// [`Self::succeed`] for a log-in.
+    ///
+    /// # Errors
+    /// As there.
+    pub(super) async fn succeed_log_in(&self, db: &Pool, pass: Pass) -> Result<SignedIn, Problem> {
+        let signed_in = self.succeed(db, pass).await?;
+        self.suspicions.succeeded();
+        Ok(signed_in)
     }
 
     /// Counts how a verification ended: right, wrong, or not at all. Only afterwards may the client be told.
