@@ -33,7 +33,8 @@ Examples:
   portico policy check policies           is every policy file right?
   portico policy explain --path /api/v1/me  which rule decides this request?
   portico keys rotate                     sign with a new key from now on
-  portico revoke subject usr_01JH…        their tokens are worth nothing, within a second
+  portico revoke subject usr_01JH…        their access tokens are worth nothing, within a second
+  portico user end-sessions ada@bank.example  signed out everywhere: a phone is stolen
   portico secrets status                  where are the secrets, how old are they, what is to be done?
   portico doctor                          what is wrong here, and how to mend it
   portico prove                           does it keep its promises? a report for auditors

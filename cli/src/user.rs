@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-use core_api::{FactorReset, Settings};
+use core_api::{AccountDeed, AccountDone, FactorReset, Settings};
 use service_runtime::settings::load;
 
 use crate::data_directory::DataDirectory;
@@ -15,14 +15,23 @@ use crate::{Outcome, output};
 Examples:
   portico user unlock ada@bank.example
   portico user reset-factors ada@bank.example
+  portico user end-sessions ada@bank.example   a phone is stolen
+  portico user disable ada@bank.example        nobody signs in as ada until `enable`
 
-The audit trail says that it was done, each time. Passwords and trusted devices stay as they are.")]
+The audit trail says that it was done, each time. Passwords stay as they are.")]
 pub(crate) enum UserCommand {
     /// Let somebody try again at once who is locked out by failed log-ins.
     Unlock(UserArguments),
     /// Remove the second factors of somebody who has lost them and the recovery codes. Every session of the person ends, and a
     /// mail says so. Make sure first who asks.
     ResetFactors(UserArguments),
+    /// Sign somebody out everywhere: every session ends, its tokens are refused by the core at once and by gateways within a
+    /// second, and no device is trusted any more.
+    EndSessions(UserArguments),
+    /// Let nobody sign in as this person any more; every session ends as with `end-sessions`.
+    Disable(UserArguments),
+    /// Let a person sign in again whose account is disabled.
+    Enable(UserArguments),
 }
 
 /// Options of `portico user …`.
@@ -43,6 +52,9 @@ pub(crate) fn run(command: &UserCommand) -> anyhow::Result<Outcome> {
     match command {
         UserCommand::Unlock(arguments) => unlock(arguments),
         UserCommand::ResetFactors(arguments) => reset_factors(arguments),
+        UserCommand::EndSessions(arguments) => operate(arguments, AccountDeed::SignOut),
+        UserCommand::Disable(arguments) => operate(arguments, AccountDeed::Disable),
+        UserCommand::Enable(arguments) => operate(arguments, AccountDeed::Enable),
     }
 }
 
@@ -78,6 +90,27 @@ fn reset_factors(arguments: &UserArguments) -> anyhow::Result<Outcome> {
     };
     output::line(&told);
     Ok(outcome)
+}
+
+fn operate(arguments: &UserArguments, deed: AccountDeed) -> anyhow::Result<Outcome> {
+    let email = &arguments.email;
+    let done = with_settings(arguments, |settings| core_api::operate(settings, email, deed))?;
+    let Some(AccountDone { is_changed, sessions }) = done else {
+        output::line(&format!("nobody signs in as {email}"));
+        return Ok(Outcome::Findings);
+    };
+    output::line(&match (deed, is_changed) {
+        (AccountDeed::SignOut, _) => {
+            format!("{email} is signed out everywhere; sessions that ended: {sessions}")
+        }
+        (AccountDeed::Disable, true) => format!("{email} is disabled; sessions that ended: {sessions}"),
+        (AccountDeed::Disable, false) => {
+            format!("{email} was disabled before; sessions that ended: {sessions}")
+        }
+        (AccountDeed::Enable, true) => format!("{email} may sign in again"),
+        (AccountDeed::Enable, false) => format!("{email} was not disabled"),
+    });
+    Ok(Outcome::Done)
 }
 
 /// Does something with the settings of core-api, and gives back what was lent for it.

@@ -29,8 +29,8 @@ mod state;
 mod tests;
 mod transfers;
 
-pub use identity::{Calibration, FactorReset, PolicyReader, calibrate};
-pub use run::{reset_factors, run, unlock};
+pub use identity::{AccountDeed, AccountDone, Calibration, FactorReset, PolicyReader, calibrate};
+pub use run::{operate, reset_factors, run, unlock};
 pub use settings::Settings;
 
 use database::Failure;

@@ -14,7 +14,7 @@ use service_runtime::tls::{TlsService, serve_tls};
 use service_runtime::{http, private, telemetry};
 
 use crate::cursor::CursorKey;
-use crate::identity::{FactorReset, Identity, PolicyFolder, PolicyReader};
+use crate::identity::{AccountDeed, AccountDone, FactorReset, Identity, PolicyFolder, PolicyReader};
 use crate::ledger::Poster;
 use crate::mail::Post;
 use crate::settings::Settings;
@@ -55,6 +55,17 @@ pub fn reset_factors(settings: &Settings, name: &str) -> anyhow::Result<FactorRe
     let clock = Clock::system();
     with_database(settings, async |db| {
         identity::reset_factors(settings, db, &clock, name).await
+    })
+}
+
+/// Signs a person out everywhere, disables the account or enables it again, and says so in the audit trail, with the settings of
+/// a core-api, which need not run. None when nobody has the name.
+///
+/// # Errors
+/// When the database cannot be reached.
+pub fn operate(settings: &Settings, name: &str, deed: AccountDeed) -> anyhow::Result<Option<AccountDone>> {
+    with_database(settings, async |db| {
+        identity::operate(settings, db, name, deed).await
     })
 }
 

@@ -400,6 +400,20 @@ async fn a_new_password_ends_every_session_is_told_to_the_owner_and_can_be_set_o
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_new_password_by_mail_goes_around_no_second_factor() {
+    let office = Office::open().await;
+    let alice = office.customer("alice").await;
+    let adds = "INSERT INTO core.totp_factor (user_id, session_id, sealed, created_at, expires_at, confirmed_at, last_used_at)
+                SELECT user_id, session_id, '\\x00', now(), now() + interval '1 hour', now(), now() FROM core.session";
+    store::execute(&office.bank.owner, adds).await.unwrap();
+    office.forgot(&alice.email).await.assert_status(202);
+    let token = token_in(&office.newest(&alice.email).await);
+    office.reset(&token, NEW_PASSWORD).await.assert_status(204);
+    let login = office.bank.login(&alice.email, NEW_PASSWORD).await;
+    login.assert_problem(401, "mfa-required");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_password_that_is_changed_is_told_to_its_owner_and_forgets_what_waits_for_a_mailbox() {
     let office = Office::open().await;
     let alice = office.customer("alice").await;

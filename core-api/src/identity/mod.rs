@@ -22,6 +22,9 @@ mod logout;
 mod mail_tests;
 mod me;
 mod open_session;
+mod operate;
+#[cfg(test)]
+mod operate_tests;
 mod password_hash;
 mod password_reset;
 #[cfg(test)]
@@ -60,6 +63,8 @@ use self::gate::Gate;
 pub use self::gate::PolicyReader;
 pub(crate) use self::gate::{PolicyFolder, follow_policy, purge_gate, unlock};
 use self::keys::Keys;
+pub(crate) use self::operate::operate;
+pub use self::operate::{AccountDeed, AccountDone};
 use self::passwords::Passwords;
 use self::tokens::TokenTerms;
 use crate::mail::Post;

@@ -446,6 +446,42 @@ pub(super) async fn revoke_ended_sessions(
     .map(drop)
 }
 
+/// What an operator does to an account.
+pub(super) struct AccountChange {
+    pub(super) user: Uuid,
+    /// The status that it shall have; None leaves it.
+    pub(super) status: Option<&'static str>,
+    /// The access tokens of a session that was used within so many seconds may still be good.
+    pub(super) used_s: i32,
+}
+
+/// What became of it.
+pub(super) struct Operated {
+    pub(super) is_changed: bool,
+    pub(super) sessions: i64,
+    /// Sessions that have ended, and whose access tokens may still be good.
+    pub(super) with_tokens: Vec<Uuid>,
+}
+
+/// Disables an account, enables it, or signs it out everywhere.
+pub(super) async fn operate_account(
+    conn: &mut PgConnection,
+    change: AccountChange,
+    request_id: &str,
+) -> sqlx::Result<Operated> {
+    sqlx::query_as!(
+        Operated,
+        r#"SELECT is_changed AS "is_changed!", sessions AS "sessions!", with_tokens AS "with_tokens!"
+             FROM core.operate_account($1, $2, $3, $4)"#,
+        change.user,
+        change.status as _,
+        change.used_s,
+        request_id
+    )
+    .fetch_one(conn)
+    .await
+}
+
 /// Checks a session and binds the transaction to its tenant and user; false when it is over.
 pub(super) async fn enter_session(
     conn: &mut PgConnection,

@@ -394,6 +394,39 @@ async fn an_old_token_and_an_old_session_are_over() {
 }
 
 #[tokio::test]
+async fn a_refresh_puts_the_idle_end_off_and_never_the_end_of_the_session() {
+    let bank = TestBank::new().await;
+    let alice = bank.customer("alice").await;
+    // Six days later it is used, for the first time.
+    let six_days_pass = "UPDATE core.refresh_token SET issued_at = issued_at - interval '6 days', expires_at = expires_at - interval '6 days'";
+    store::execute(&bank.owner, six_days_pass).await.unwrap();
+    let end = "SELECT absolute_expires_at::text FROM core.session";
+    let before = store::texts(&bank.owner, end).await;
+    let second = refresh(&bank, &alice.refresh, None).await;
+    second.assert_status(200);
+    let idle_end = "SELECT count(*) FROM core.refresh_token WHERE consumed_at IS NULL
+                    AND expires_at BETWEEN now() + interval '604740 s' AND now() + interval '604800 s'";
+    assert_eq!(
+        store::number(&bank.owner, idle_end).await,
+        1,
+        "seven days from now on"
+    );
+    assert_eq!(store::texts(&bank.owner, end).await, before);
+
+    // An hour before its end.
+    let ages = "UPDATE core.session SET absolute_expires_at = now() + interval '1 hour'";
+    store::execute(&bank.owner, ages).await.unwrap();
+    let before = store::texts(&bank.owner, end).await;
+    refresh(&bank, &second.text("refresh_token"), None)
+        .await
+        .assert_status(200);
+    assert_eq!(store::texts(&bank.owner, end).await, before);
+    let of_session = "SELECT count(*) FROM core.refresh_token r JOIN core.session s USING (session_id)
+                       WHERE r.consumed_at IS NULL AND r.expires_at = s.absolute_expires_at";
+    assert_eq!(store::number(&bank.owner, of_session).await, 1);
+}
+
+#[tokio::test]
 async fn a_deactivated_user_is_out_at_once() {
     let bank = TestBank::new().await;
     let alice = bank.customer("alice").await;

@@ -11,8 +11,8 @@ use super::store::{self, Removal};
 use crate::database_problem;
 use crate::identity::gate::Gate;
 use crate::identity::profile::Email;
+use crate::identity::sessions::tell_gateways_of;
 use crate::identity::store as identity_store;
-use crate::ids::SessionId;
 use crate::mail::{Kind, Post};
 use crate::settings::Settings;
 
@@ -72,11 +72,7 @@ async fn reset(settings: &Settings, db: &Pool, clock: &Clock, name: &str) -> Res
         tx.commit().await.map_err(database_problem)?;
         return Ok(FactorReset::NoFactor);
     };
-    let ended = removed.ended.into_iter();
-    let ended: Vec<String> = ended
-        .map(|session| SessionId::from_uuid(session).to_string())
-        .collect();
-    identity_store::revoke_ended_sessions(&mut tx, &settings.tokens.issuer, &ended, lifetime_s)
+    tell_gateways_of(&mut tx, &settings.tokens.issuer, lifetime_s, removed.ended)
         .await
         .map_err(database_problem)?;
     let mail = notice(

@@ -43,9 +43,19 @@ pub(super) async fn tell_gateways(
     ended: impl IntoIterator<Item = Uuid>,
 ) -> sqlx::Result<()> {
     let terms = &state.identity.terms;
+    tell_gateways_of(tx, &terms.issuer, terms.lifetime_s, ended).await
+}
+
+/// [`tell_gateways`] where nothing but the settings are at hand.
+pub(super) async fn tell_gateways_of(
+    tx: &mut sqlx::PgConnection,
+    issuer: &str,
+    lifetime_s: u32,
+    ended: impl IntoIterator<Item = Uuid>,
+) -> sqlx::Result<()> {
     let names: Vec<String> = ended
         .into_iter()
         .map(|session| SessionId::from_uuid(session).to_string())
         .collect();
-    super::store::revoke_ended_sessions(tx, &terms.issuer, &names, terms.lifetime_s).await
+    super::store::revoke_ended_sessions(tx, issuer, &names, lifetime_s).await
 }
