@@ -1076,6 +1076,17 @@ fn j33_a_token_bound_to_a_certificate_names_it_and_is_no_bearer_token() {
 }
 
 #[test]
+fn j32_a_token_whose_scopes_are_narrowed_in_words_that_nobody_reads_is_refused() {
+    let issuer = issuer();
+    let narrowed =
+        json!([{"type": "payment_initiation", "instructedAmount": {"currency": "EUR", "amount": "1.00"}}]);
+    for details in [narrowed, json!([]), json!({}), Value::Null] {
+        let refusal = issuer.refusal_of_payload(&with("authorization_details", details.clone()));
+        assert_eq!(refusal, TokenRefusal::Claims, "{details}");
+    }
+}
+
+#[test]
 fn j33_a_token_bound_in_a_way_that_nobody_here_checks_is_refused() {
     let issuer = issuer();
     for cnf in [
