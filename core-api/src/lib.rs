@@ -12,6 +12,7 @@ mod documentation;
 mod entries;
 mod extract;
 mod health;
+mod hidden;
 mod idempotency;
 mod identity;
 mod ids;

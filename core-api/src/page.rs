@@ -18,7 +18,7 @@ pub(crate) struct PageQuery {
     #[param(default = 25, minimum = 1, maximum = 100, required = false)]
     pub(crate) limit: u8,
     /// `next_cursor` of the page before; absent for the first page.
-    #[param(nullable = false)]
+    #[param(nullable = false, min_length = 1, max_length = 256)]
     pub(crate) cursor: Option<String>,
 }
 

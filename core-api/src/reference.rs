@@ -2,21 +2,21 @@
 
 use problem::FieldError;
 
+use crate::hidden::is_hidden;
+
 const MAX_CHARS: usize = 140;
 
-/// A reference as it is kept, or what is wrong with it: 1 to 140 characters, none of them a control character.
+/// A reference as it is kept, or what is wrong with it: 1 to 140 characters, all of which show.
 pub(crate) fn parse(text: Option<String>) -> Result<Option<String>, FieldError> {
     match text {
         None => Ok(None),
-        Some(text)
-            if (1..=MAX_CHARS).contains(&text.chars().count()) && !text.chars().any(char::is_control) =>
-        {
+        Some(text) if (1..=MAX_CHARS).contains(&text.chars().count()) && !text.chars().any(is_hidden) => {
             Ok(Some(text))
         }
         Some(_) => Err(FieldError::new(
             "/reference",
             "invalid_value",
-            "must have 1 to 140 characters and no control characters",
+            "must have 1 to 140 characters, all of which show",
         )),
     }
 }
@@ -38,6 +38,7 @@ mod tests {
             "ü".repeat(141),
             "a\nb".to_owned(),
             "a\0".to_owned(),
+            "a\u{202e}b".to_owned(),
         ] {
             assert_eq!(parse(Some(bad)).unwrap_err().pointer, "/reference");
         }

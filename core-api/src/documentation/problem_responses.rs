@@ -60,7 +60,7 @@ pub(super) fn add_problem(responses: &mut BTreeMap<String, RefOr<Response>>, kin
     if let Some(RefOr::T(content)) = response.content.get_mut(CONTENT_TYPE) {
         add_example(content, kind);
     }
-    if matches!(kind.status().as_u16(), 429 | 503) {
+    if kind.says_when() {
         response.headers.insert(
             "Retry-After".to_owned(),
             integer_header("Seconds until it is worth trying again.").into(),
@@ -76,7 +76,7 @@ pub(super) fn add_problem(responses: &mut BTreeMap<String, RefOr<Response>>, kin
 
 fn add_example(content: &mut Content, kind: ProblemType) {
     let mut problem = Problem::new(kind);
-    if matches!(kind.status().as_u16(), 429 | 503) {
+    if kind.says_when() {
         problem = problem.retry_after(1);
     }
     if kind == catalogue::INVALID_REQUEST {

@@ -98,15 +98,18 @@ impl<S: Send + Sync> FromRequestParts<S> for OptionalIdempotencyKey {
     }
 }
 
-fn parameter(required: bool) -> Parameter {
+const FOR_A_DAY: &str = "Sent again with the same request within 24 hours, it gets the same answer again.";
+const FOR_A_MINUTE: &str = "Sent again with the same request within 60 seconds, it gets the same tokens again as long as the new \
+                            refresh token is unused; later, it ends the session like any other use of a used token.";
+
+fn parameter(required: bool, promise: &str) -> Parameter {
     ParameterBuilder::new()
         .name("Idempotency-Key")
         .parameter_in(ParameterIn::Header)
         .required(if required { Required::True } else { Required::False })
-        .description(Some(
-            "Names this request: 1 to 255 visible ASCII characters, new for every new request. Sent again with the same \
-             request within 24 hours, it gets the same answer again.",
-        ))
+        .description(Some(format!(
+            "Names this request: 1 to 255 visible ASCII characters, new for every new request. {promise}"
+        )))
         .schema(Some(
             ObjectBuilder::new()
                 .schema_type(Type::String)
@@ -120,13 +123,22 @@ fn parameter(required: bool) -> Parameter {
 
 impl IntoParams for IdempotencyKey {
     fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
-        vec![parameter(true)]
+        vec![parameter(true, FOR_A_DAY)]
     }
 }
 
 impl IntoParams for OptionalIdempotencyKey {
     fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
-        vec![parameter(false)]
+        vec![parameter(false, FOR_A_DAY)]
+    }
+}
+
+/// The parameter of a refresh, whose answer is kept for a minute: [`OptionalIdempotencyKey`] reads it.
+pub(crate) struct RefreshKey;
+
+impl IntoParams for RefreshKey {
+    fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        vec![parameter(false, FOR_A_MINUTE)]
     }
 }
 

@@ -9,7 +9,7 @@ mod key;
 mod purge;
 mod store;
 
-pub(crate) use key::{IdempotencyKey, OptionalIdempotencyKey};
+pub(crate) use key::{IdempotencyKey, OptionalIdempotencyKey, RefreshKey};
 pub(crate) use purge::purge_expired;
 
 use aws_lc_rs::digest;

@@ -55,7 +55,12 @@ pub(super) struct Credentials {
 #[utoipa::path(
     post, path = "/api/v1/auth/login", tag = "identity", operation_id = "login",
     request_body = Credentials,
-    responses((status = OK, description = "Logged in", body = TokenPair), LoginErrors)
+    responses(
+        (status = OK, description = "Logged in", body = TokenPair,
+         headers(("Set-Cookie" = String, description = "`__Host-dev`: the device is known again by it"),
+                 ("X-Device-Token" = String, description = "The same for whoever sent `X-Device-Token`"))),
+        LoginErrors
+    )
 )]
 pub(super) async fn login(
     State(state): State<AppState>,

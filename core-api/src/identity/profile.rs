@@ -1,5 +1,7 @@
 //! What a person says about himself when he registers: address and name.
 
+use crate::hidden::is_hidden;
+
 const MAX_EMAIL_BYTES: usize = 254;
 const MAX_LOCAL_BYTES: usize = 64;
 const MAX_NAME_CHARS: usize = 200;
@@ -36,11 +38,11 @@ impl Email {
     }
 }
 
-/// A name as it is kept: trimmed, 1 to 200 characters, none of them a control character.
+/// A name as it is kept: trimmed, 1 to 200 characters, all of which show.
 pub(super) fn full_name(text: &str) -> Option<String> {
     let name = text.trim();
     let length = name.chars().count();
-    ((1..=MAX_NAME_CHARS).contains(&length) && !name.chars().any(char::is_control)).then(|| name.to_owned())
+    ((1..=MAX_NAME_CHARS).contains(&length) && !name.chars().any(is_hidden)).then(|| name.to_owned())
 }
 
 #[cfg(test)]

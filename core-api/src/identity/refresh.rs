@@ -20,7 +20,7 @@ use super::store::{self, Rotated, Rotation};
 use super::tokens::{AccessGrant, Authentication, RefreshToken, TokenPair};
 use super::{caller, caller::SESSION_ENDED};
 use crate::extract::Json;
-use crate::idempotency::OptionalIdempotencyKey;
+use crate::idempotency::{OptionalIdempotencyKey, REPLAYED, RefreshKey};
 use crate::ids::{SessionId, TenantId, TokenId, UserId};
 use crate::state::AppState;
 use crate::{database_problem, metrics};
@@ -45,8 +45,12 @@ pub(super) struct RefreshRequest {
 #[utoipa::path(
     post, path = "/api/v1/auth/refresh", tag = "identity", operation_id = "refresh",
     request_body = RefreshRequest,
-    params(OptionalIdempotencyKey),
-    responses((status = OK, description = "The next pair", body = TokenPair), RefreshErrors)
+    params(RefreshKey),
+    responses(
+        (status = OK, description = "The next pair", body = TokenPair,
+         headers(("Idempotent-Replayed" = String, description = "`true` when this answer was given before"))),
+        RefreshErrors
+    )
 )]
 pub(super) async fn refresh(
     State(state): State<AppState>,
@@ -87,7 +91,11 @@ pub(super) async fn refresh(
             metrics::refresh("replayed");
             let sealed = rotated.replay_sealed.as_deref().unwrap_or_default();
             let successor = presented.open(sealed).map_err(crypto_failure)?;
-            return pair(&state, &rotated, &successor).await;
+            let mut again = pair(&state, &rotated, &successor).await?;
+            again
+                .headers_mut()
+                .insert(REPLAYED, HeaderValue::from_static("true"));
+            return Ok(again);
         }
         "no_key" => ("unavailable", no_signing_key()),
         "superseded" => ("superseded", refuse(REFRESH_SUPERSEDED)),

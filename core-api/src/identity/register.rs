@@ -126,7 +126,7 @@ impl Applicant {
         if name.is_none() {
             faults.push(fault(
                 "/full_name",
-                "must have 1 to 200 characters and no control characters",
+                "must have 1 to 200 characters, all of which show",
             ));
         }
         match (email, name) {

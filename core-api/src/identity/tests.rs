@@ -136,7 +136,7 @@ async fn a_known_address_gets_the_same_answer_and_changes_nothing() {
 #[tokio::test]
 async fn every_fault_of_a_registration_is_told_at_once() {
     let bank = TestBank::new().await;
-    let body = json!({"email": "nobody", "full_name": "\u{7}", "password": "aaa"});
+    let body = json!({"email": "nobody", "full_name": "Em \u{202e}gnp.exe", "password": "aaa"});
     let answer = bank.post("/api/v1/auth/register").json(&body).send().await;
     answer.assert_problem(422, "validation-failed");
     let wanted = [
@@ -305,6 +305,8 @@ async fn the_very_same_refresh_gets_the_very_same_answer() {
     let bank = TestBank::new().await;
     let alice = bank.customer("alice").await;
     let first = refresh(&bank, &alice.refresh, Some("try-1")).await;
+    assert!(!first.replayed());
+    assert!(refresh(&bank, &alice.refresh, Some("try-1")).await.replayed());
     first.assert_status(200);
     assert_eq!(
         refresh(&bank, &alice.refresh, Some("try-1")).await.bytes,

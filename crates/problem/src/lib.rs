@@ -27,6 +27,7 @@ pub struct ProblemType {
     uri: Option<&'static str>,
     status: u16,
     title: &'static str,
+    says_when: bool,
 }
 
 impl ProblemType {
@@ -38,6 +39,7 @@ impl ProblemType {
             uri: None,
             status,
             title,
+            says_when: matches!(status, 429 | 503),
         }
     }
 
@@ -49,7 +51,21 @@ impl ProblemType {
             uri: Some(uri),
             status,
             title,
+            says_when: matches!(status, 429 | 503),
         }
+    }
+
+    /// One whose occurrences say when to come back (`Retry-After`); 429 and 503 do by themselves.
+    #[must_use]
+    pub const fn with_retry_after(mut self) -> Self {
+        self.says_when = true;
+        self
+    }
+
+    /// Whether an occurrence may say when to come back.
+    #[must_use]
+    pub const fn says_when(&self) -> bool {
+        self.says_when
     }
 
     /// The short name: the last part of the URI, used in logs and documentation.

@@ -104,7 +104,12 @@ pub(super) struct SecondStep {
 #[utoipa::path(
     post, path = "/api/v1/auth/login/factor", tag = "identity", operation_id = "complete_login",
     request_body = SecondStep,
-    responses((status = OK, description = "Logged in", body = TokenPair), SecondStepErrors)
+    responses(
+        (status = OK, description = "Logged in", body = TokenPair,
+         headers(("Set-Cookie" = String, description = "`__Host-dev`: the device is known again by it"),
+                 ("X-Device-Token" = String, description = "The same for whoever sent `X-Device-Token`"))),
+        SecondStepErrors
+    )
 )]
 pub(super) async fn complete_login(
     State(state): State<AppState>,

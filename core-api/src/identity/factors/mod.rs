@@ -64,7 +64,8 @@ const FACTOR_TOO_NEW: ProblemType = ProblemType::new(
     "factor-too-new",
     403,
     "The second factor is too new to confirm this",
-);
+)
+.with_retry_after();
 /// No secret of this session waits for its first code.
 const ENROLMENT_OVER: ProblemType = ProblemType::new(
     "enrolment-over",

@@ -196,7 +196,12 @@ pub(super) async fn send_unlock(
 #[utoipa::path(
     post, path = "/api/v1/auth/unlock", tag = "identity", operation_id = "unlock",
     request_body = TicketUse,
-    responses((status = NO_CONTENT, description = "The lock is lifted"), TicketErrors)
+    responses(
+        (status = NO_CONTENT, description = "The lock is lifted",
+         headers(("Set-Cookie" = String, description = "`__Host-dev`: the device is known again by it"),
+                 ("X-Device-Token" = String, description = "The same for whoever sent `X-Device-Token`"))),
+        TicketErrors
+    )
 )]
 pub(super) async fn use_unlock(
     State(state): State<AppState>,

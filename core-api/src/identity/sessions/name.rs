@@ -9,6 +9,7 @@ use utoipa::ToSchema;
 use super::{SESSION_NOT_FOUND, SessionErrors, store};
 use crate::database_problem;
 use crate::extract::{Json, Path, invalid};
+use crate::hidden::is_hidden;
 use crate::identity::caller::{Caller, SessionsWrite};
 use crate::ids::SessionId;
 use crate::state::AppState;
@@ -20,7 +21,7 @@ const MAX_NAME_CHARS: usize = 64;
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({"name": "My phone"}))]
 pub(super) struct SessionName {
-    /// 1 to 64 characters, none of them a control character.
+    /// 1 to 64 characters, all of which show.
     #[schema(min_length = 1, max_length = 64)]
     name: String,
 }
@@ -42,11 +43,11 @@ pub(super) async fn name_session(
     Json(order): Json<SessionName>,
 ) -> Result<StatusCode, Problem> {
     let name = order.name.trim();
-    if !(1..=MAX_NAME_CHARS).contains(&name.chars().count()) || name.chars().any(char::is_control) {
+    if !(1..=MAX_NAME_CHARS).contains(&name.chars().count()) || name.chars().any(is_hidden) {
         return Err(invalid(vec![FieldError::new(
             "/name",
             "invalid_value",
-            format!("must have 1 to {MAX_NAME_CHARS} characters, none of them a control character"),
+            format!("must have 1 to {MAX_NAME_CHARS} characters, all of which show"),
         )]));
     }
     let mut tx = caller.begin_read(&state.db).await?;
