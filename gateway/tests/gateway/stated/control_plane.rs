@@ -28,7 +28,7 @@ use service_runtime::clock::Clock;
 use service_runtime::shutdown::Shutdown;
 use service_runtime::tls::{TlsService, TlsSettings, serve_tls};
 use tempfile::TempDir;
-use tokio::net::UnixListener;
+use tokio::net::{TcpSocket, UnixListener};
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
 
@@ -65,7 +65,12 @@ type Shared = Arc<Mutex<Script>>;
 
 /// Where gateways come in.
 enum Door {
-    Tls { address: SocketAddr, folder: TempDir },
+    Tls {
+        address: SocketAddr,
+        folder: TempDir,
+        /// Bound and deaf: nobody else gets the port while the control plane is dead.
+        _held: TcpSocket,
+    },
     Socket(PathBuf),
 }
 
@@ -113,9 +118,17 @@ impl ControlPlane {
         };
         for_clients("edge-1").write(folder.path(), "edge-1");
         std::fs::write(folder.path().join("ca.pem"), authority.pem()).unwrap();
-        let address = "127.0.0.1:0".parse().unwrap();
+        let held = TcpSocket::new_v4().unwrap();
+        held.set_reuseaddr(true).unwrap();
+        held.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let address = held.local_addr().unwrap();
         let from_now = now().timestamp()..now().timestamp() + DAY;
-        Self::behind(Door::Tls { address, folder }, from_now)
+        let door = Door::Tls {
+            address,
+            folder,
+            _held: held,
+        };
+        Self::behind(door, from_now)
     }
 
     /// On a socket, with a trust document. What it says counts by every clock.
@@ -157,7 +170,7 @@ impl ControlPlane {
             ..FleetSettings::default()
         };
         match &self.door {
-            Door::Tls { address, folder } => FleetSettings {
+            Door::Tls { address, folder, .. } => FleetSettings {
                 control_plane: format!("https://localhost:{}", address.port()),
                 ca: folder.path().join("ca.pem"),
                 certificate: folder.path().join("edge-1.pem"),
@@ -192,7 +205,7 @@ impl ControlPlane {
         let router = router(self.script.clone());
         let shutdown = Shutdown::new();
         match &mut self.door {
-            Door::Tls { address, folder } => {
+            Door::Tls { address, folder, .. } => {
                 let settings = TlsSettings {
                     listen: *address,
                     certificate_file: folder.path().join("control-plane.pem"),
