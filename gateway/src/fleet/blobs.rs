@@ -46,8 +46,8 @@ pub(super) fn objection(code: &str, message: impl Into<String>) -> Objection {
 
 /// How long a mirror that could not be asked is left alone: finding out again costs as long as a dial may take.
 const REST: Duration = Duration::from_secs(30);
-/// How long a folder may take for one file.
-const FOLDER_PATIENCE: Duration = Duration::from_secs(5);
+/// How long a folder may take for one file: what is revoked waits for it.
+const FOLDER_PATIENCE: Duration = Duration::from_secs(1);
 /// Files that are read from one folder at once. Each holds a thread, as long as a disk that hangs will have it.
 const READS: usize = 4;
 
@@ -187,6 +187,8 @@ impl<'f> Source<'f> {
                     self.links.insert(authority, open);
                     return Ok(found);
                 }
+                // Whoever is silent, or says no, is not asked a second time.
+                Err(error) if !open.has_ended() => return Err(error),
                 Err(error) => tracing::debug!(authority, %error, "a connection for blobs has ended"),
             }
         }

@@ -190,6 +190,11 @@ fn authorities(file: &Path) -> anyhow::Result<RootCertStore> {
 }
 
 impl Link {
+    /// Whether the other side has closed it.
+    pub(super) fn has_ended(&self) -> bool {
+        self.sender.is_closed()
+    }
+
     /// Asks, and hands back the answer as soon as its head is there.
     ///
     /// # Errors

@@ -20,6 +20,8 @@ use crate::edge::eventually;
 
 /// A gateway that is not heard for so long is waited for no more.
 const DEAD_AFTER: Duration = Duration::from_secs(15);
+/// So often a gateway speaks: its last word may be as old as that when it dies.
+const HEARTBEAT: Duration = Duration::from_secs(3);
 /// What a gateway said before its death may be heard so much later, on a machine that is slow.
 const HEARD_LATE: Duration = Duration::from_secs(10);
 /// So many answers of a gateway that has come back are asked for at once, before any other client may come by.
@@ -148,11 +150,11 @@ impl Run {
         })
         .await
         .with_context(|| format!("{last:?}"))?;
-        let first = asked.first().map_or(Duration::ZERO, |(at, _)| *at);
+        let turned = asked.last().map_or(Duration::ZERO, |(at, _)| *at);
         let waits = asked.iter().filter(|(_, is_waited_for)| *is_waited_for);
         let waited = waits.map(|(at, _)| *at).max();
         ensure!(
-            waited.is_some() || first > DEAD_AFTER,
+            waited.is_some() || turned > DEAD_AFTER - HEARTBEAT,
             "nobody waited for a gateway that had just died"
         );
         let waited = waited.unwrap_or_default();
