@@ -22,10 +22,10 @@ impl Authenticator {
         }
     }
 
-    /// A code of the step before the present one, so that two more are good at once, or of the one after the last.
+    /// The code of the present step, or of the one after the last: that is good already.
     fn code(&mut self) -> String {
         let present = u64::try_from(Clock::system().now().timestamp()).unwrap() / 30;
-        self.last_step = (present - 1).max(self.last_step + 1);
+        self.last_step = present.max(self.last_step + 1);
         let mac = hmac::sign(&self.key, &self.last_step.to_be_bytes());
         let place = usize::from(mac.as_ref()[19] & 15);
         let number = mac.as_ref()[place..place + 4]
@@ -83,12 +83,13 @@ async fn a_second_factor_is_asked_for_and_confirms_until_an_operator_removes_it(
     let second = second.expect(200).unwrap();
     let bearer = format!("Bearer {}", second.text("/access_token").unwrap());
 
-    // New recovery codes are given for a code.
+    // New recovery codes are given for one of the old ones.
     let path = "/api/v1/me/factors/recovery-codes";
     let token = [("authorization", bearer.as_str())];
     let refused = door.call(Method::POST, path, &token, None).await.unwrap();
     assert_eq!(problem(&refused), (403, "step-up-required"));
-    let body = json!({"method": "POST", "path": path, "code": authenticator.code()});
+    let recovery_code = &added.body["recovery_codes"][0];
+    let body = json!({"method": "POST", "path": path, "recovery_code": recovery_code});
     let confirmed = door
         .call(Method::POST, "/api/v1/me/step-up", &token, Some(&body))
         .await
@@ -135,5 +136,33 @@ async fn a_second_factor_is_asked_for_and_confirms_until_an_operator_removes_it(
         (Some(1), true),
         "{text}"
     );
+
+    // A phone is stolen; then the account is disabled, and enabled again.
+    let operate = async |deed: &str| {
+        let line = [
+            "user",
+            deed,
+            owner.email.as_str(),
+            "--data-dir",
+            data_dir.as_str(),
+        ];
+        let (code, text) = system.portico(&line).await.unwrap();
+        assert_eq!(code, Some(0), "{text}");
+        text
+    };
+    let ended = operate("end-sessions").await;
+    assert!(ended.contains("sessions that ended: 1"), "{ended}");
+    assert_eq!(back.get("/api/v1/me").await.unwrap().status, 401);
+    door.log_in(&owner.email, &owner.password).await.unwrap();
+    let disabled = operate("disable").await;
+    assert!(
+        disabled.contains("is disabled; sessions that ended: 1"),
+        "{disabled}"
+    );
+    let refused = door.post("/api/v1/auth/login", &password).await.unwrap();
+    assert_eq!(problem(&refused), (401, "invalid-credentials"));
+    let enabled = operate("enable").await;
+    assert!(enabled.contains("is enabled"), "{enabled}");
+    door.log_in(&owner.email, &owner.password).await.unwrap();
     system.stop().await.unwrap();
 }

@@ -239,7 +239,8 @@ BEGIN
     DELETE FROM core.step_up t WHERE t.user_id = p_user AND t.used_for IS NULL;
     PERFORM core.record_factor_event(p_user, p_except, 'factor.removed', p_outcome, p_request_id);
     RETURN QUERY SELECT v_email, coalesce(array_agg(e.session_id) FILTER (WHERE e.has_tokens), '{}')
-      FROM core.end_sessions(p_user, NULL, p_except, 'factor_removed', p_used_s, p_request_id) e;
+      FROM core.end_sessions(p_user, NULL, p_except, CASE WHEN p_outcome = 'operator' THEN 'operator' ELSE 'factor_removed' END,
+                             p_used_s, p_request_id) e;
 END $$;
 
 CREATE FUNCTION core.has_second_factor(p_user uuid)

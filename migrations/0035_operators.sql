@@ -1,7 +1,9 @@
 -- What operators do to the account of a person: sign it out everywhere, disable it, enable it again.
 
 -- What a disabled account was, and is again when it is enabled.
-ALTER TABLE core.user ADD COLUMN status_before text CONSTRAINT user_status_before_known CHECK (status_before IN ('pending', 'active'));
+ALTER TABLE core.user
+    ADD COLUMN status_before text CONSTRAINT user_status_before_known CHECK (status_before IN ('pending', 'active')),
+    ADD CONSTRAINT user_status_before_when CHECK (status_before IS NULL OR status = 'disabled');
 
 -- As before, but for who did it: an operator at the command line is nobody's user.
 CREATE OR REPLACE FUNCTION core.end_sessions(
@@ -39,7 +41,7 @@ BEGIN
 END $$;
 
 -- Disables an account or enables it; p_status NULL leaves it as it is. Unless it is enabled, every session ends, no log-in that
--- awaits its second factor goes on, and no device is trusted. Says whether the status is another now, how many sessions have
+-- awaits its second factor and no change of address goes on, and no device is trusted. Says whether the status is another now, how many sessions have
 -- ended, and those of them whose access tokens may still be good.
 CREATE FUNCTION core.operate_account(p_user uuid, p_status text, p_used_s int, p_request_id text)
 RETURNS TABLE (is_changed boolean, sessions bigint, with_tokens uuid[])
@@ -48,6 +50,7 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     v_user record;
     v_action text;
+    v_device uuid;
 BEGIN
     SELECT u.tenant_id, u.status INTO STRICT v_user FROM core.user u WHERE u.user_id = p_user FOR NO KEY UPDATE;
     IF p_status = 'disabled' AND v_user.status <> 'disabled' THEN
@@ -55,7 +58,8 @@ BEGIN
         v_action := 'account.disabled';
     ELSIF p_status = 'active' AND v_user.status = 'disabled' THEN
         UPDATE core.user u
-           SET status = coalesce(u.status_before, CASE WHEN u.email_verified_at IS NULL THEN 'pending' ELSE 'active' END),
+           -- The mailbox may have been verified meanwhile.
+           SET status = CASE WHEN u.email_verified_at IS NULL THEN coalesce(u.status_before, 'pending') ELSE 'active' END,
                status_before = NULL
          WHERE u.user_id = p_user;
         v_action := 'account.enabled';
@@ -74,7 +78,11 @@ BEGIN
         RETURN;
     END IF;
     DELETE FROM core.login_challenge c WHERE c.user_id = p_user;
-    DELETE FROM core.trusted_device d WHERE d.user_id = p_user;
+    -- A change of address that waits may be a thief's.
+    DELETE FROM core.ticket t WHERE t.user_id = p_user AND t.kind = 'change_email';
+    FOR v_device IN DELETE FROM core.trusted_device d WHERE d.user_id = p_user RETURNING d.device_id LOOP
+        PERFORM core.record_audit(v_user.tenant_id, NULL, NULL, 'device.distrusted', v_device, 'operator', p_request_id);
+    END LOOP;
     RETURN QUERY
     SELECT v_action IS NOT NULL, count(*), coalesce(array_agg(e.session_id) FILTER (WHERE e.has_tokens), '{}')
       FROM core.end_sessions(p_user, NULL, NULL, 'operator', p_used_s, p_request_id) e;

@@ -26,7 +26,7 @@ pub(crate) enum UserCommand {
     /// mail says so. Make sure first who asks.
     ResetFactors(UserArguments),
     /// Sign somebody out everywhere: every session ends, its tokens are refused by the core at once and by gateways within a
-    /// second, and no device is trusted any more.
+    /// second while their list is less than half full, and no device is trusted any more.
     EndSessions(UserArguments),
     /// Let nobody sign in as this person any more; every session ends as with `end-sessions`.
     Disable(UserArguments),
@@ -107,7 +107,7 @@ fn operate(arguments: &UserArguments, deed: AccountDeed) -> anyhow::Result<Outco
         (AccountDeed::Disable, false) => {
             format!("{email} was disabled before; sessions that ended: {sessions}")
         }
-        (AccountDeed::Enable, true) => format!("{email} may sign in again"),
+        (AccountDeed::Enable, true) => format!("{email} is enabled"),
         (AccountDeed::Enable, false) => format!("{email} was not disabled"),
     });
     Ok(Outcome::Done)

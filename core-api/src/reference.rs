@@ -2,7 +2,7 @@
 
 use problem::FieldError;
 
-use crate::hidden::is_hidden;
+use crate::hidden::shows;
 
 const MAX_CHARS: usize = 140;
 
@@ -10,9 +10,7 @@ const MAX_CHARS: usize = 140;
 pub(crate) fn parse(text: Option<String>) -> Result<Option<String>, FieldError> {
     match text {
         None => Ok(None),
-        Some(text) if (1..=MAX_CHARS).contains(&text.chars().count()) && !text.chars().any(is_hidden) => {
-            Ok(Some(text))
-        }
+        Some(text) if (1..=MAX_CHARS).contains(&text.chars().count()) && shows(&text) => Ok(Some(text)),
         Some(_) => Err(FieldError::new(
             "/reference",
             "invalid_value",

@@ -12,7 +12,7 @@ use super::store::{self, NewAccount};
 use super::{OpenErrors, TOO_MANY_ACCOUNTS, UNKNOWN_CURRENCY};
 use crate::database_problem;
 use crate::extract::{Json, invalid};
-use crate::hidden::is_hidden;
+use crate::hidden::shows;
 use crate::idempotency::{
     IdempotencyKey, KeptAnswer, OptionalIdempotencyKey, RequestHash, already_processed, key_reused,
 };
@@ -149,7 +149,7 @@ fn account_name(name: Option<String>) -> Result<Option<String>, FieldError> {
     let Some(name) = name.map(|name| name.trim().to_owned()) else {
         return Ok(None);
     };
-    let good = (1..=MAX_NAME_CHARS).contains(&name.chars().count()) && !name.chars().any(is_hidden);
+    let good = (1..=MAX_NAME_CHARS).contains(&name.chars().count()) && shows(&name);
     if good {
         Ok(Some(name))
     } else {

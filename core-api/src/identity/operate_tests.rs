@@ -45,6 +45,9 @@ async fn whose_phone_is_stolen_is_signed_out_everywhere_and_comes_back_with_the_
     let bank = TestBank::new().await;
     let alice = bank.customer("alice").await;
     let (phone, bob) = (signed_in(&bank, &alice.email).await, bank.customer("bob").await);
+    let body = json!({"email": "thief@example.com", "password": PASSWORD});
+    let asked = bank.post("/api/v1/me/email").by(&phone).json(&body).send().await;
+    asked.assert_status(202);
     assert_eq!(
         done(&bank, &alice.email.to_uppercase(), AccountDeed::SignOut).await,
         made(false, 2)
@@ -75,8 +78,13 @@ async fn whose_phone_is_stolen_is_signed_out_everywhere_and_comes_back_with_the_
         ]
     );
     let by_users =
-        "SELECT count(*) FROM core.audit_event WHERE outcome ~ '^operator' AND actor_id IS NOT NULL";
+        "SELECT count(*) FROM core.audit_event WHERE request_id ~ '^cli:' AND actor_id IS NOT NULL";
     assert_eq!(db::number(&bank.owner, by_users).await, 0);
+    let distrusted =
+        "SELECT count(*) FROM core.audit_event WHERE action = 'device.distrusted' AND outcome = 'operator'";
+    assert!(db::number(&bank.owner, distrusted).await > 0);
+    let waiting = "SELECT count(*) FROM core.ticket WHERE kind = 'change_email'";
+    assert_eq!(db::number(&bank.owner, waiting).await, 0, "the thief's address");
 }
 
 #[tokio::test]
@@ -135,6 +143,16 @@ async fn an_account_whose_address_was_never_verified_is_not_ready_when_it_is_ena
         done(&bank, "alice@example.com", deed).await.unwrap();
         assert_eq!(db::texts(&bank.owner, status).await, [expected]);
     }
+    // Its mailbox is verified while it is disabled.
+    done(&bank, "alice@example.com", AccountDeed::Disable)
+        .await
+        .unwrap();
+    let verified = "UPDATE core.user SET email_verified_at = now()";
+    db::execute(&bank.owner, verified).await.unwrap();
+    done(&bank, "alice@example.com", AccountDeed::Enable)
+        .await
+        .unwrap();
+    assert_eq!(db::texts(&bank.owner, status).await, ["active"]);
 }
 
 #[tokio::test]

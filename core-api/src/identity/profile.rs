@@ -1,6 +1,6 @@
 //! What a person says about himself when he registers: address and name.
 
-use crate::hidden::is_hidden;
+use crate::hidden::shows;
 
 const MAX_EMAIL_BYTES: usize = 254;
 const MAX_LOCAL_BYTES: usize = 64;
@@ -42,7 +42,7 @@ impl Email {
 pub(super) fn full_name(text: &str) -> Option<String> {
     let name = text.trim();
     let length = name.chars().count();
-    ((1..=MAX_NAME_CHARS).contains(&length) && !name.chars().any(is_hidden)).then(|| name.to_owned())
+    ((1..=MAX_NAME_CHARS).contains(&length) && shows(name)).then(|| name.to_owned())
 }
 
 #[cfg(test)]

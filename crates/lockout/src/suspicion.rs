@@ -5,12 +5,12 @@ use std::collections::HashMap;
 
 /// One password at so many names is no chance.
 pub const SPRAYED_NAMES: usize = 20;
-/// Passwords that are remembered at once; each with its names takes less than 300 bytes.
+/// Passwords that are remembered at once; each with its names takes less than 400 bytes.
 const MOST_PASSWORDS: usize = 4_096;
 /// Minutes that are looked back on.
 const MINUTES: usize = 5;
-/// Fewer log-ins say nothing.
-const FEWEST_LOG_INS: u32 = 100;
+/// Fewer log-ins say nothing: before it is suspicious, and while it is.
+const FEWEST_LOG_INS: (u64, u64) = (100, 20);
 /// Failures of a hundred log-ins that are suspicious, and those below which they are so no more.
 const SUSPICIOUS_OF_100: (u32, u32) = (80, 60);
 
@@ -82,10 +82,13 @@ impl LogIns {
         let (failed, all) = last.fold((0_u64, 0_u64), |(failed, all), minute| {
             (failed + u64::from(minute.failed), all + u64::from(minute.all))
         });
-        let (begin, end) = SUSPICIOUS_OF_100;
-        let limit = if self.are_suspicious { end } else { begin };
         let before = self.are_suspicious;
-        self.are_suspicious = all >= u64::from(FEWEST_LOG_INS) && failed * 100 >= all * u64::from(limit);
+        let (limit, fewest) = if before {
+            (SUSPICIOUS_OF_100.1, FEWEST_LOG_INS.1)
+        } else {
+            (SUSPICIOUS_OF_100.0, FEWEST_LOG_INS.0)
+        };
+        self.are_suspicious = all >= fewest && failed * 100 >= all * u64::from(limit);
         self.are_suspicious && !before
     }
 }
@@ -157,6 +160,13 @@ mod tests {
         for minute in 1..100 {
             assert_eq!(ended(&mut log_ins, 19, false, minute * 60 + 300), 0, "{minute}");
         }
+    }
+
+    #[test]
+    fn an_attack_that_is_as_slow_as_it_can_be_is_told_once() {
+        let mut log_ins = LogIns::default();
+        let told = (0..100).map(|minute| ended(&mut log_ins, 22, false, minute * 60));
+        assert_eq!(told.sum::<usize>(), 1);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 use super::{SESSION_NOT_FOUND, SessionErrors, store};
 use crate::database_problem;
 use crate::extract::{Json, Path, invalid};
-use crate::hidden::is_hidden;
+use crate::hidden::shows;
 use crate::identity::caller::{Caller, SessionsWrite};
 use crate::ids::SessionId;
 use crate::state::AppState;
@@ -43,7 +43,7 @@ pub(super) async fn name_session(
     Json(order): Json<SessionName>,
 ) -> Result<StatusCode, Problem> {
     let name = order.name.trim();
-    if !(1..=MAX_NAME_CHARS).contains(&name.chars().count()) || name.chars().any(is_hidden) {
+    if !(1..=MAX_NAME_CHARS).contains(&name.chars().count()) || !shows(name) {
         return Err(invalid(vec![FieldError::new(
             "/name",
             "invalid_value",

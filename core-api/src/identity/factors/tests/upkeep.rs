@@ -113,7 +113,7 @@ async fn an_operator_lifts_the_lock_of_codes_and_removes_the_factors_of_whoever_
         ["factor.removed operator", "factor.removed operator_nothing"]
     );
     let by_users =
-        "SELECT count(*) FROM core.audit_event WHERE outcome ~ '^operator' AND actor_id IS NOT NULL";
+        "SELECT count(*) FROM core.audit_event WHERE request_id ~ '^cli:' AND actor_id IS NOT NULL";
     assert_eq!(db::number(&story.bank.owner, by_users).await, 0);
 }
 
