@@ -2,9 +2,9 @@
 
 use aws_lc_rs::hmac;
 use reqwest::Method;
-use serde_json::json;
+use serde_json::{Value, json};
 use service_runtime::clock::Clock;
-use trial::{Answer, Customer};
+use trial::{Answer, Customer, FrontDoor, System};
 
 use crate::stage::Stage;
 
@@ -58,11 +58,8 @@ fn problem(answer: &Answer) -> (u16, &str) {
     (answer.status.as_u16(), kind.rsplit(':').next().unwrap())
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_second_factor_is_asked_for_and_confirms_until_an_operator_removes_it() {
-    let stage = Stage::new();
-    let (system, door) = stage.start().await;
-    let owner = door.sign_up().await.unwrap();
+/// Somebody with an authenticator and its recovery codes.
+async fn enrolled(owner: &Customer) -> (Authenticator, Value) {
     let body = json!({"password": owner.password});
     let begun = owner.post("/api/v1/me/factors/totp", None, &body).await.unwrap();
     let mut authenticator = Authenticator::new(begun.expect(200).unwrap().text("/secret").unwrap());
@@ -73,6 +70,40 @@ async fn a_second_factor_is_asked_for_and_confirms_until_an_operator_removes_it(
         .unwrap();
     let added = added.expect(200).unwrap();
     assert_eq!(added.body["recovery_codes"].as_array().unwrap().len(), 10);
+    (authenticator, added.body["recovery_codes"].clone())
+}
+
+/// A phone is stolen; then the account is disabled, and enabled again.
+async fn operators_deeds(system: &System, door: &FrontDoor, owner: &Customer, data_dir: &str) {
+    let operate = async |deed: &str| {
+        let line = ["user", deed, owner.email.as_str(), "--data-dir", data_dir];
+        let (code, text) = system.portico(&line).await.unwrap();
+        assert_eq!(code, Some(0), "{text}");
+        text
+    };
+    let ended = operate("end-sessions").await;
+    assert!(ended.contains("sessions that ended: 1"), "{ended}");
+    assert_eq!(owner.get("/api/v1/me").await.unwrap().status, 401);
+    door.log_in(&owner.email, &owner.password).await.unwrap();
+    let disabled = operate("disable").await;
+    assert!(
+        disabled.contains("is disabled; sessions that ended: 1"),
+        "{disabled}"
+    );
+    let password = json!({"email": owner.email, "password": owner.password});
+    let refused = door.post("/api/v1/auth/login", &password).await.unwrap();
+    assert_eq!(problem(&refused), (401, "invalid-credentials"));
+    let enabled = operate("enable").await;
+    assert!(enabled.contains("is enabled"), "{enabled}");
+    door.log_in(&owner.email, &owner.password).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_factor_is_asked_for_and_confirms_until_an_operator_removes_it() {
+    let stage = Stage::new();
+    let (system, door) = stage.start().await;
+    let owner = door.sign_up().await.unwrap();
+    let (mut authenticator, recovery_codes) = enrolled(&owner).await;
 
     // A log-in has two steps.
     let password = json!({"email": owner.email, "password": owner.password});
@@ -88,7 +119,7 @@ async fn a_second_factor_is_asked_for_and_confirms_until_an_operator_removes_it(
     let token = [("authorization", bearer.as_str())];
     let refused = door.call(Method::POST, path, &token, None).await.unwrap();
     assert_eq!(problem(&refused), (403, "step-up-required"));
-    let recovery_code = &added.body["recovery_codes"][0];
+    let recovery_code = &recovery_codes[0];
     let body = json!({"method": "POST", "path": path, "recovery_code": recovery_code});
     let confirmed = door
         .call(Method::POST, "/api/v1/me/step-up", &token, Some(&body))
@@ -98,7 +129,7 @@ async fn a_second_factor_is_asked_for_and_confirms_until_an_operator_removes_it(
     let both = [token[0], ("x-step-up", confirmed.text("/token").unwrap())];
     let renewed = door.call(Method::POST, path, &both, None).await.unwrap();
     let renewed = renewed.expect(200).unwrap();
-    assert_ne!(renewed.body["recovery_codes"], added.body["recovery_codes"]);
+    assert_ne!(renewed.body["recovery_codes"], recovery_codes);
 
     // The authenticator and the codes are lost.
     let data_dir = stage.data_dir().display().to_string();
@@ -136,33 +167,6 @@ async fn a_second_factor_is_asked_for_and_confirms_until_an_operator_removes_it(
         (Some(1), true),
         "{text}"
     );
-
-    // A phone is stolen; then the account is disabled, and enabled again.
-    let operate = async |deed: &str| {
-        let line = [
-            "user",
-            deed,
-            owner.email.as_str(),
-            "--data-dir",
-            data_dir.as_str(),
-        ];
-        let (code, text) = system.portico(&line).await.unwrap();
-        assert_eq!(code, Some(0), "{text}");
-        text
-    };
-    let ended = operate("end-sessions").await;
-    assert!(ended.contains("sessions that ended: 1"), "{ended}");
-    assert_eq!(back.get("/api/v1/me").await.unwrap().status, 401);
-    door.log_in(&owner.email, &owner.password).await.unwrap();
-    let disabled = operate("disable").await;
-    assert!(
-        disabled.contains("is disabled; sessions that ended: 1"),
-        "{disabled}"
-    );
-    let refused = door.post("/api/v1/auth/login", &password).await.unwrap();
-    assert_eq!(problem(&refused), (401, "invalid-credentials"));
-    let enabled = operate("enable").await;
-    assert!(enabled.contains("is enabled"), "{enabled}");
-    door.log_in(&owner.email, &owner.password).await.unwrap();
+    operators_deeds(&system, &door, &back, &data_dir).await;
     system.stop().await.unwrap();
 }
