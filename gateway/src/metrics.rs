@@ -113,6 +113,8 @@ pub(crate) struct Metrics {
     pub(crate) upstream_in_flight: IntGaugeVec,
     pub(crate) upstream_ejections: IntCounterVec,
     pub(crate) upstream_breaker: IntGaugeVec,
+    pub(crate) upstream_breaker_openings: IntCounterVec,
+    pub(crate) upstream_fallbacks: IntCounterVec,
     pub(crate) upstream_retries: IntCounterVec,
     pub(crate) cache_requests: IntCounterVec,
     pub(crate) cache_bytes: IntGauge,
@@ -382,6 +384,16 @@ impl Metrics {
                 "portico_upstream_breaker",
                 "0 closed, 1 open, 2 waiting for the request that decides.",
                 &["upstream"],
+            ),
+            upstream_breaker_openings: counters(
+                "portico_upstream_breaker_openings_total",
+                "Times that a breaker opened, by what it had seen: failures in a row, or their share.",
+                &["upstream", "reason"],
+            ),
+            upstream_fallbacks: counters(
+                "portico_upstream_fallbacks_total",
+                "Answers in place of a service that is left alone: a problem document, or what was kept.",
+                &["upstream", "answer"],
             ),
             upstream_retries: counters(
                 "portico_upstream_retries_total",

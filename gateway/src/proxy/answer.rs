@@ -11,7 +11,7 @@ use problem::{Problem, ProblemType, catalogue};
 
 use super::access_log::CLIENT_GONE;
 use super::context::{RequestContext, Verdict};
-use super::upstream::{BREAKER_OPEN, UPSTREAM_TLS};
+use super::upstream::{BREAKER_OPEN, UPSTREAM_TLS, count_fallback};
 use crate::connection::framing::{EXPECTATION_FAILED, Refusal};
 use crate::identity::{REQUEST_ID, TRACE_RESPONSE};
 use crate::metrics::METRICS;
@@ -319,6 +319,7 @@ fn failure(error: &Error, ctx: &RequestContext, body_done: bool) -> (Option<Prob
 
 /// What the policy says while a service is left alone.
 fn left_alone(ctx: &RequestContext) -> Problem {
+    count_fallback(ctx, "problem");
     let fallback = match ctx.permit_at_end().map(policy::Permit::action) {
         Some(Action::Upstream(upstream)) => upstream
             .breaker

@@ -251,7 +251,8 @@ impl ProxyHttp for Gateway {
         if upstream_response.status.is_informational() {
             return upstream::check_total_time(ctx);
         }
-        upstream::answered(session, ctx, upstream_response.status)?;
+        let (status, headers) = (upstream_response.status, &upstream_response.headers);
+        upstream::answered(session, ctx, status, headers)?;
         kept::examine(&self.shared, session, ctx, upstream_response);
         Ok(())
     }

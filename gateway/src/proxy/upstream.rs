@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use http::{Method, StatusCode};
+use http::{HeaderMap, Method, StatusCode, header};
 use pingora::proxy::Session;
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorSource, ErrorType, Result, RetryType};
@@ -127,32 +127,71 @@ pub(super) fn check_total_time(ctx: &RequestContext) -> Result<()> {
 ///
 /// # Errors
 /// When it only says that the service cannot serve, and the request may be sent again.
-pub(super) fn answered(session: &Session, ctx: &mut RequestContext, status: StatusCode) -> Result<()> {
-    if is_outage(status) && is_safe(session) && is_replayable(session) && may_retry(ctx, "status") {
-        fail_attempt(ctx);
+pub(super) fn answered(
+    session: &Session,
+    ctx: &mut RequestContext,
+    status: StatusCode,
+    headers: &HeaderMap,
+) -> Result<()> {
+    let said = Said::by(status, headers);
+    if said != Said::Served && is_safe(session) && is_replayable(session) && may_retry(ctx, "status") {
+        end_attempt(ctx, said);
         return Err(Error::new_up(TRY_ANOTHER));
     }
-    note_answer(ctx, status);
+    note_answer(ctx, status, headers);
     Ok(())
 }
 
 /// Takes note of an answer that the client gets.
-pub(super) fn note_answer(ctx: &mut RequestContext, status: StatusCode) {
-    if is_outage(status) {
-        fail_attempt(ctx);
-    } else if let Some(attempt) = &mut ctx.attempt {
-        attempt.answered();
+pub(super) fn note_answer(ctx: &mut RequestContext, status: StatusCode, headers: &HeaderMap) {
+    match Said::by(status, headers) {
+        said @ (Said::TimedOut | Said::Failed) => end_attempt(ctx, said),
+        Said::Served | Said::NotNow => {
+            if let Some(attempt) = &mut ctx.attempt {
+                attempt.answered();
+            }
+        }
     }
     ctx.upstream_answered(status);
 }
 
-/// What says “not now” of the whole service. Other answers speak of one request: whoever can provoke a 500 must not be
-/// able to take the service away from others.
-const fn is_outage(status: StatusCode) -> bool {
-    matches!(
-        status,
-        StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT
-    )
+/// What an answer, or the want of one, says of the whole service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Said {
+    /// It speaks of one request: whoever can provoke a 500 must not be able to take the service away from others.
+    Served,
+    /// The service lives and asks for time (RFC 9110 §15.6.4), which a flood of log-ins can provoke. Another address may
+    /// have it.
+    NotNow,
+    /// Something took too long: the service or this request.
+    TimedOut,
+    /// The service cannot serve.
+    Failed,
+}
+
+impl Said {
+    fn by(status: StatusCode, headers: &HeaderMap) -> Self {
+        match status {
+            StatusCode::SERVICE_UNAVAILABLE if headers.contains_key(header::RETRY_AFTER) => Self::NotNow,
+            StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE => Self::Failed,
+            StatusCode::GATEWAY_TIMEOUT => Self::TimedOut,
+            _ => Self::Served,
+        }
+    }
+
+    /// Of an exchange that broke or took too long.
+    fn by_error(error: &Error, ctx: &RequestContext) -> Self {
+        match error.etype() {
+            // The answer had begun: a client that takes it slowly makes it as late as a service that is slow.
+            ErrorType::ReadTimedout | ErrorType::WriteTimedout
+                if ctx.upstream_status.is_some() && check_total_time(ctx).is_err() =>
+            {
+                Self::NotNow
+            }
+            ErrorType::ReadTimedout | ErrorType::WriteTimedout => Self::TimedOut,
+            _ => Self::Failed,
+        }
+    }
 }
 
 /// The request is over. An attempt that is still open was answered whole, or nobody knows.
@@ -222,7 +261,8 @@ pub(super) fn decide_retry(
         may_repeat
     } else {
         let again = may_repeat && may_retry(ctx, "broken");
-        fail_attempt(ctx);
+        let said = Said::by_error(&error, ctx);
+        end_attempt(ctx, said);
         again
     };
     error.set_retry(again);
@@ -280,7 +320,31 @@ fn count_retry(ctx: &RequestContext, reason: &'static str) {
 
 /// The address at hand failed the request.
 pub(super) fn fail_attempt(ctx: &mut RequestContext) {
+    end_attempt(ctx, Said::Failed);
+}
+
+/// The address at hand did not answer in time.
+pub(super) fn time_out_attempt(ctx: &mut RequestContext) {
+    end_attempt(ctx, Said::TimedOut);
+}
+
+/// The request is done with the address at hand.
+fn end_attempt(ctx: &mut RequestContext, said: Said) {
     if let Some(attempt) = ctx.attempt.take() {
-        ctx.failed.push(attempt.failed());
+        ctx.failed.push(match said {
+            Said::Served | Said::NotNow => attempt.declined(),
+            Said::TimedOut => attempt.timed_out(),
+            Said::Failed => attempt.failed(),
+        });
+    }
+}
+
+/// The service is left alone, and the client was given something in its place.
+pub(super) fn count_fallback(ctx: &RequestContext, answer: &'static str) {
+    if let Some(Action::Upstream(upstream)) = ctx.permit_at_end().map(policy::Permit::action) {
+        METRICS
+            .upstream_fallbacks
+            .with_label_values(&[upstream.name.as_str(), answer])
+            .inc();
     }
 }

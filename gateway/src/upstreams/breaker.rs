@@ -1,4 +1,7 @@
 //! The circuit breaker of one upstream: closed, open for a while, then one request that decides.
+//!
+//! It opens after so many failures in a row, and after so many within a few seconds when no address of the service
+//! answered more than it failed ([`super::recent`]).
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
@@ -94,8 +97,14 @@ impl Breaker {
         }
     }
 
-    /// A request failed.
-    pub(super) fn failed(&self, is_probe: bool, most: u32, time: Duration) {
+    /// A request failed. `fails_mostly` says whether so many of late did, too, and hardly any did not.
+    pub(super) fn failed(
+        &self,
+        is_probe: bool,
+        most: u32,
+        time: Duration,
+        fails_mostly: impl FnOnce() -> bool,
+    ) {
         let in_a_row = self.failures.fetch_add(1, Ordering::Relaxed).saturating_add(1);
         let until = now_ms().saturating_add(millis(time));
         if is_probe {
@@ -104,18 +113,27 @@ impl Breaker {
             self.is_probing.store(false, Ordering::Release);
             return;
         }
-        let opens = in_a_row >= most
-            && self
-                .open_until_ms
-                .compare_exchange(0, until, Ordering::AcqRel, Ordering::Relaxed)
-                .is_ok();
+        let reason = match in_a_row >= most {
+            true => "in_a_row",
+            false if fails_mostly() => "share",
+            false => return,
+        };
+        let opens = self
+            .open_until_ms
+            .compare_exchange(0, until, Ordering::AcqRel, Ordering::Relaxed)
+            .is_ok();
         if opens {
             self.gauge.set(OPEN);
+            METRICS
+                .upstream_breaker_openings
+                .with_label_values(&[self.name.as_str(), reason])
+                .inc();
             tracing::error!(
                 upstream = self.name,
-                failures = in_a_row,
+                reason,
+                in_a_row,
                 open_ms = millis(time),
-                "the service fails every request: it is left alone for a while"
+                "the service fails its requests: it is left alone for a while"
             );
         }
     }

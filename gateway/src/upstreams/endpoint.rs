@@ -12,6 +12,7 @@ use policy::{HealthCheck, UpstreamAddress};
 use prometheus::IntGauge;
 use tokio::io::{AsyncRead, AsyncWrite};
 
+use super::recent::Recent;
 use super::resting::{Connect, IDLE, Way};
 use super::socket::{Location, Socket};
 use super::{PoolTls, millis, now_ms};
@@ -55,6 +56,10 @@ pub(crate) struct Endpoint {
     /// Ejections since the last request that succeeded.
     ejections: AtomicU32,
     ejected_until_ms: AtomicU64,
+    /// Requests that it has begun to answer.
+    pub(super) answers: AtomicU64,
+    /// How its last requests ended, where a breaker asks for it.
+    pub(super) recent: Recent,
 }
 
 impl Endpoint {
@@ -119,6 +124,8 @@ impl Endpoint {
             failures: AtomicU32::new(0),
             ejections: AtomicU32::new(0),
             ejected_until_ms: AtomicU64::new(0),
+            answers: AtomicU64::new(0),
+            recent: Recent::default(),
         })
     }
 

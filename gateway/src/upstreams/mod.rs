@@ -6,13 +6,14 @@ mod budget;
 mod endpoint;
 mod health;
 mod lookup;
+mod recent;
 mod resting;
 mod socket;
 
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::LazyLock;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
@@ -197,6 +198,8 @@ impl Pool {
             pool: self.clone(),
             endpoint: endpoint.clone(),
             is_probe,
+            answers_before: endpoint.answers.load(Ordering::Relaxed),
+            has_answered: false,
         })
     }
 
@@ -239,6 +242,20 @@ impl Pool {
             }
         }
         Err(reason)
+    }
+
+    /// Whether so many requests of late failed, and no address answered more than it failed: one that is well keeps the
+    /// service open, and another one that is dead is for [`Self::eject`].
+    fn fails_mostly(&self, failures: u32, now: u64) -> bool {
+        let endpoints = self.endpoints.load();
+        let mut failed = 0_u32;
+        for counts in endpoints.iter().map(|endpoint| endpoint.recent.counts(now)) {
+            if counts.are_mostly_good() {
+                return false;
+            }
+            failed = failed.saturating_add(counts.failed);
+        }
+        failed >= failures
     }
 
     /// Takes an address out for a while, unless it is the last one that can serve. Then those that are out get another
@@ -330,6 +347,9 @@ pub(crate) struct Attempt {
     endpoint: Arc<Endpoint>,
     /// Whether an open breaker waits for its outcome.
     is_probe: bool,
+    /// How many requests the address had answered when it began.
+    answers_before: u64,
+    has_answered: bool,
 }
 
 impl Attempt {
@@ -345,7 +365,14 @@ impl Attempt {
 
     /// The service has begun to answer: that is enough for a breaker that waits.
     pub(crate) fn answered(&mut self) {
+        if !std::mem::replace(&mut self.has_answered, true) {
+            self.endpoint.answers.fetch_add(1, Ordering::Relaxed);
+        }
         if std::mem::take(&mut self.is_probe) {
+            // What it failed before is over, or the next failure would open it again.
+            for endpoint in self.pool.endpoints.load().iter() {
+                endpoint.recent.forget();
+            }
             self.pool.state.breaker.close();
         }
     }
@@ -355,8 +382,27 @@ impl Attempt {
         self.answered();
         self.endpoint.succeeded();
         if self.pool.upstream.breaker.is_some() {
+            self.endpoint.recent.count(now_ms(), false);
             self.pool.state.breaker.succeeded();
         }
+    }
+
+    /// The service lives, and asks for time; returns the address, which this request avoids from now on.
+    pub(crate) fn declined(mut self) -> Arc<Endpoint> {
+        self.answered();
+        self.endpoint.clone()
+    }
+
+    /// The answer, or the rest of it, did not come in time; returns the address. Of an address that answered others
+    /// meanwhile that says nothing: this request took long, and whoever knows one that does must not be able to take the
+    /// service away from others.
+    pub(crate) fn timed_out(self) -> Arc<Endpoint> {
+        let own = u64::from(self.has_answered);
+        let known = self.answers_before.saturating_add(own);
+        if self.endpoint.answers.load(Ordering::Relaxed) > known {
+            return self.endpoint.clone();
+        }
+        self.failed()
     }
 
     /// The service failed the request; returns the address, which this request avoids from now on.
@@ -368,10 +414,11 @@ impl Attempt {
         }
         if let Some(breaker) = &upstream.breaker {
             let is_probe = std::mem::take(&mut self.is_probe);
-            self.pool
-                .state
-                .breaker
-                .failed(is_probe, breaker.failures, breaker.time);
+            let now = now_ms();
+            self.endpoint.recent.count(now, true);
+            let fails_mostly = || self.pool.fails_mostly(breaker.failures, now);
+            let state = &self.pool.state.breaker;
+            state.failed(is_probe, breaker.failures, breaker.time, fails_mostly);
         }
         self.endpoint.clone()
     }

@@ -2,7 +2,8 @@
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
+use std::time::Instant;
 
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -16,6 +17,12 @@ pub(crate) enum Manner {
     Good,
     /// This status.
     Answer(u16),
+    /// 503, and when to come again.
+    Busy,
+    /// 200, with more than lies on the way when nobody reads.
+    Large,
+    /// Never, where this stands in the target; 200 elsewhere.
+    NeverTo(&'static str),
     /// Closes without an answer.
     Break,
     /// Announces ten bytes, sends five and closes.
@@ -32,7 +39,7 @@ struct Script {
     health: Mutex<Vec<u16>>,
     asked: AtomicUsize,
     connections: AtomicUsize,
-    seen: Mutex<Vec<String>>,
+    seen: Mutex<Vec<(String, Instant)>>,
 }
 
 impl Script {
@@ -92,6 +99,12 @@ impl RawUpstream {
 
     /// Method and path of every request that was read whole, health checks left out.
     pub(crate) fn seen(&self) -> Vec<String> {
+        let seen = self.script.seen.lock().unwrap();
+        seen.iter().map(|(request, _)| request.clone()).collect()
+    }
+
+    /// The same, and when it had been read.
+    pub(crate) fn seen_at(&self) -> Vec<(String, Instant)> {
         self.script.seen.lock().unwrap().clone()
     }
 
@@ -141,38 +154,61 @@ async fn serve(mut stream: TcpStream, script: Arc<Script>) {
             let _ = stream.write_all(answer.as_bytes()).await;
             return;
         }
-        script.seen.lock().unwrap().push(request);
+        script
+            .seen
+            .lock()
+            .unwrap()
+            .push((request.clone(), Instant::now()));
         let manner = script.manner.lock().unwrap().clone();
         let surplus = match &manner {
             Manner::Surplus(gate) => Some(gate.clone()),
             _ => None,
         };
-        let (status, body) = match manner {
-            Manner::Good => (200, "good"),
-            Manner::Answer(status) => (status, "mine"),
-            Manner::Break => return,
-            Manner::Half => {
-                let half = "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf.";
-                let _ = stream.write_all(half.as_bytes()).await;
-                return;
-            }
-            Manner::Hold(gate) => {
-                gate.acquire().await.unwrap().forget();
-                (200, "late")
-            }
-            Manner::Surplus(_) => (200, "mine"),
+        let Some(answer) = answer(manner, &request, &mut stream).await else {
+            return;
         };
-        let length = body.len();
-        let answer = format!("HTTP/1.1 {status} Status\r\nContent-Length: {length}\r\n\r\n{body}");
         if stream.write_all(answer.as_bytes()).await.is_err() {
             return;
         }
         if let Some(gate) = surplus {
             gate.acquire().await.unwrap().forget();
             let _ = stream.write_all(answer.as_bytes()).await;
-            script.seen.lock().unwrap().push("surplus".to_owned());
+            let surplus = ("surplus".to_owned(), Instant::now());
+            script.seen.lock().unwrap().push(surplus);
         }
     }
+}
+
+/// A whole answer; `None` when the connection is to be closed.
+async fn answer(manner: Manner, request: &str, stream: &mut TcpStream) -> Option<String> {
+    let (status, fields, body) = match manner {
+        Manner::NeverTo(part) if request.contains(part) => std::future::pending().await,
+        Manner::Good | Manner::NeverTo(_) => (200, "", "good"),
+        Manner::Answer(status) => (status, "", "mine"),
+        Manner::Busy => (503, "Retry-After: 3\r\n", "mine"),
+        Manner::Large => (200, "", long_text()),
+        Manner::Break => return None,
+        Manner::Half => {
+            let half = "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf.";
+            let _ = stream.write_all(half.as_bytes()).await;
+            return None;
+        }
+        Manner::Hold(gate) => {
+            gate.acquire().await.unwrap().forget();
+            (200, "", "late")
+        }
+        Manner::Surplus(_) => (200, "", "mine"),
+    };
+    let length = body.len();
+    Some(format!(
+        "HTTP/1.1 {status} Status\r\n{fields}Content-Length: {length}\r\n\r\n{body}"
+    ))
+}
+
+/// 32 MiB.
+fn long_text() -> &'static str {
+    static TEXT: LazyLock<String> = LazyLock::new(|| "long".repeat(8 << 20));
+    &TEXT
 }
 
 /// Head and body of the next request once it is there whole; `None` at the end.

@@ -307,7 +307,7 @@ pub(crate) static UPSTREAM: &[Key] = &[
         "breaker",
         Form::Mapping(UPSTREAM_BREAKER),
         "{ failures: 20, for: 5s }",
-        "A service that fails every request is left alone for a while.",
+        "A service that fails its requests is left alone for a while.",
     ),
     may(
         "openapi",

@@ -15,6 +15,7 @@ use pingora::proxy::Session;
 use policy::{Action, CacheKey};
 
 use super::context::RequestContext;
+use super::upstream::count_fallback;
 use super::{answer, request};
 use crate::cache::{Answer, Fill, Found, KeyHash, Leader, Mark, Subject, Subjects, Wanted, names_tag};
 use crate::metrics::METRICS;
@@ -235,6 +236,7 @@ pub(super) async fn give_stale(shared: &Shared, session: &mut Session, ctx: &mut
         return false;
     };
     kept.outcome = Outcome::Stale;
+    count_fallback(ctx, "kept");
     if let Err(error) = give(session, ctx, &found).await {
         tracing::debug!(%error, "the client went away before its answer");
     }

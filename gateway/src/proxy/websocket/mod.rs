@@ -87,7 +87,7 @@ pub(super) async fn serve(
             return Err(Error::because(ErrorType::ReadError, "WebSocket handshake", error).into_up());
         }
         Err(_) => {
-            upstream::fail_attempt(ctx);
+            upstream::time_out_attempt(ctx);
             return Err(Error::new_up(ErrorType::ReadTimedout));
         }
     };
@@ -97,7 +97,7 @@ pub(super) async fn serve(
                 // What was offered is for the client: it must not be able to take the service away from others.
                 return Err(Error::explain(ErrorType::InvalidHTTPHeader, fault).into_up());
             }
-            upstream::note_answer(ctx, head.status());
+            upstream::note_answer(ctx, head.status(), head.headers());
             agree(session, ctx, &head).await?;
             let is_extended = head.headers().contains_key(header::SEC_WEBSOCKET_EXTENSIONS);
             let tunnel = Tunnel::new(websocket, is_extended);
@@ -106,7 +106,7 @@ pub(super) async fn serve(
             Ok(())
         }
         Answered::Refused(head, body) => {
-            upstream::note_answer(ctx, head.status());
+            upstream::note_answer(ctx, head.status(), head.headers());
             let content_type = head.headers().get(header::CONTENT_TYPE);
             let headers: Vec<_> = content_type
                 .into_iter()
