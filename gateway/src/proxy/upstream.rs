@@ -96,13 +96,20 @@ pub(super) async fn peer(ctx: &mut RequestContext) -> Result<Box<HttpPeer>> {
 
 /// Attempts of many requests that failed in the same moment do not come in the same moment again.
 async fn pause(further: u32) {
+    let pause = jittered(longest_pause(further));
+    if !pause.is_zero() {
+        let now = tokio::time::Instant::now();
+        sleep_until(now.checked_add(pause).unwrap_or(now)).await;
+    }
+}
+
+/// How long a request may have to wait that has had so many further attempts, the one at hand among them.
+fn longest_pause(further: u32) -> Duration {
     // A kept connection that had died says nothing of the service.
     let Some(doublings) = further.checked_sub(1) else {
-        return;
+        return Duration::ZERO;
     };
-    let pause = jittered(PAUSE.saturating_mul(1_u32.wrapping_shl(doublings)));
-    let now = tokio::time::Instant::now();
-    sleep_until(now.checked_add(pause).unwrap_or(now)).await;
+    PAUSE.saturating_mul(1_u32.wrapping_shl(doublings))
 }
 
 /// Ends an exchange that takes longer than the route allows; between two reads pingora watches by itself.
@@ -346,5 +353,25 @@ pub(super) fn count_fallback(ctx: &RequestContext, answer: &'static str) {
             .upstream_fallbacks
             .with_label_values(&[upstream.name.as_str(), answer])
             .inc();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_double_and_are_drawn_below() {
+        let longest = [0, 1, 2, 3].map(|further| longest_pause(further).as_millis());
+        assert_eq!(longest, [0, 25, 50, 100]);
+        assert_eq!(jittered(Duration::ZERO), Duration::ZERO);
+        let drawn: Vec<Duration> = (0..1_000).map(|_| jittered(PAUSE)).collect();
+        assert!(drawn.iter().all(|pause| *pause < PAUSE));
+        // Not one of the five parts of it is drawn by less than a tenth.
+        for part in 0..5 {
+            let range = PAUSE / 5 * part..PAUSE / 5 * (part + 1);
+            let count = drawn.iter().filter(|pause| range.contains(*pause)).count();
+            assert!(count > 100, "{count} of 1,000 in {range:?}");
+        }
     }
 }

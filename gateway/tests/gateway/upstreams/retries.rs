@@ -1,6 +1,8 @@
 //! What is sent again, and what never is.
 
+use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use reqwest::StatusCode;
 use tokio::sync::Semaphore;
@@ -115,9 +117,33 @@ async fn all_attempts_together_have_the_time_of_one_request() {
         gateway.metric(reloads).await == Some(3)
     })
     .await;
-    let started = std::time::Instant::now();
+    let started = Instant::now();
     problem(gateway.get(RATES).await, 504, "upstream-timeout").await;
     let took = started.elapsed().as_millis();
     assert!((650..1_200).contains(&took), "{took} ms");
     assert_eq!(a.count() + b.count(), 2, "the third attempt had no time left");
+}
+
+#[tokio::test]
+async fn further_attempts_wait_for_a_pause() {
+    let only = RawUpstream::start().await;
+    only.behave(Manner::Break);
+    let gateway = in_front_of(&[&only], "    retries: { most: 1, budget: 50% }").await;
+    for number in 0..70 {
+        gateway.get(&format!("/api/v1/rates/{number}")).await;
+    }
+    let mut seen: HashMap<String, Vec<Instant>> = HashMap::new();
+    for (request, at) in only.seen_at() {
+        seen.entry(request).or_default().push(at);
+    }
+    let again: Vec<Duration> = seen
+        .values()
+        .filter_map(|attempts| Some(attempts.get(1)?.duration_since(attempts[0])))
+        .collect();
+    assert!(again.len() >= 40, "{} were sent again", again.len());
+    // Each is drawn from 25 ms; all of these together are as short as this once in a hundred million times, and without
+    // a pause nearly always. A slow machine only makes them longer.
+    let all: Duration = again.iter().sum();
+    let least = Duration::from_millis(6) * u32::try_from(again.len()).unwrap();
+    assert!(all > least, "{all:?} in {} pauses", again.len());
 }
