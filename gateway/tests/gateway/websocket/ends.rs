@@ -153,21 +153,95 @@ async fn a_socket_on_which_nothing_is_sent_is_closed_and_one_in_use_is_not() {
     assert_eq!(rest(&mut open.client).await, close(1001, "idle"));
 }
 
+/// Frames, first bytes and payloads, of which the last may not come and those before may.
+type Sent = &'static [(u8, &'static [u8])];
+
+const VIOLATIONS: [(&str, Sent); 12] = [
+    ("a reserved bit", &[(0xc1, b"not agreed")]),
+    ("a reserved opcode of data", &[(0x83, b"")]),
+    ("a reserved opcode of control", &[(0x8b, b"")]),
+    ("a ping in parts", &[(0x09, b"")]),
+    ("a close in parts", &[(0x08, b"")]),
+    ("a ping of 126 bytes", &[(0x89, &[1; 126])]),
+    ("a pong of 126 bytes", &[(0x8a, &[1; 126])]),
+    ("a close of 126 bytes", &[(0x88, &[1; 126])]),
+    ("a part of nothing", &[(0x80, b"end")]),
+    (
+        "a part behind the last one",
+        &[(0x01, b"a"), (0x80, b"b"), (0x80, b"c")],
+    ),
+    (
+        "a message within a message",
+        &[(0x01, b"a"), (0x89, b""), (0x81, b"b")],
+    ),
+    (
+        "a message in parts within a message",
+        &[(0x02, b"a"), (0x02, b"b")],
+    ),
+];
+
+/// Heads that say a length in more bytes than it needs.
+const TOO_LONG: [(&str, &[u8]); 3] = [
+    ("two bytes of length for 125", &[0x82, 126, 0, 125]),
+    ("eight for 1", &[0x82, 127, 0, 0, 0, 0, 0, 0, 0, 1]),
+    ("eight for 126", &[0x82, 127, 0, 0, 0, 0, 0, 0, 0, 126]),
+];
+
+/// What may come, and what may not behind it, as a side with this mask sends it.
+fn violations(mask: Option<[u8; 4]>) -> Vec<(&'static str, Vec<u8>, Vec<u8>)> {
+    let frames = VIOLATIONS.iter().map(|(name, frames)| {
+        let (last, before) = frames.split_last().unwrap();
+        let written = |(first, payload): &(u8, &[u8])| frame(*first, payload, mask);
+        let before: Vec<Vec<u8>> = before.iter().map(written).collect();
+        (*name, before.concat(), written(last))
+    });
+    let heads = TOO_LONG.iter().map(|(name, head)| {
+        let mut head = head.to_vec();
+        if let Some(mask) = mask {
+            head[1] |= 0x80;
+            head.extend_from_slice(&mask);
+        }
+        (*name, Vec::new(), head)
+    });
+    let mask = match mask {
+        Some(_) => ("no mask", Vec::new(), frame(0x81, b"hi", None)),
+        None => ("a mask", Vec::new(), frame(0x81, b"hi", MASK)),
+    };
+    frames.chain(heads).chain([mask]).collect()
+}
+
+const MALFORMED: &str = "the frame is malformed";
+
 #[tokio::test]
-async fn a_frame_that_breaks_the_protocol_ends_the_socket_whoever_sends_it() {
+async fn a_client_that_breaks_the_protocol_ends_the_socket_and_both_are_told() {
     let sockets = Sockets::start("{ idle_timeout: 1min, max_frame: 1KiB }").await;
-    let malformed = close(1002, "the frame is malformed");
-    let mut open = sockets.open().await;
-    open.client
-        .write_all(&frame(0x81, b"unmasked", None))
-        .await
-        .unwrap();
-    assert_eq!(rest(&mut open.client).await, malformed);
-    assert_eq!(unmasked_close(&rest(&mut open.server).await).0, 1002);
-    for frame in [frame(0x81, b"masked", MASK), frame(0xc1, b"not agreed", None)] {
+    for (name, before, violation) in violations(MASK) {
         let mut open = sockets.open().await;
-        open.server.write_all(&frame).await.unwrap();
-        assert_eq!(rest(&mut open.client).await, malformed);
+        open.client.write_all(&before).await.unwrap();
+        expect(&mut open.server, &before).await;
+        open.client.write_all(&violation).await.unwrap();
+        assert_eq!(rest(&mut open.client).await, close(1002, MALFORMED), "{name}");
+        let told = unmasked_close(&rest(&mut open.server).await);
+        assert_eq!(
+            told,
+            (1002, MALFORMED.to_owned()),
+            "{name}: nothing of it went through"
+        );
+    }
+}
+
+#[tokio::test]
+async fn an_upstream_that_breaks_the_protocol_ends_the_socket_and_both_are_told() {
+    let sockets = Sockets::start("{ idle_timeout: 1min, max_frame: 1KiB }").await;
+    for (name, before, violation) in violations(None) {
+        let mut open = sockets.open().await;
+        open.server.write_all(&before).await.unwrap();
+        expect(&mut open.client, &before).await;
+        open.server.write_all(&violation).await.unwrap();
+        let told = rest(&mut open.client).await;
+        assert_eq!(told, close(1002, MALFORMED), "{name}: nothing of it went through");
+        let told = unmasked_close(&rest(&mut open.server).await);
+        assert_eq!(told, (1002, MALFORMED.to_owned()), "{name}");
     }
 }
 
