@@ -16,14 +16,15 @@ use std::time::{Duration, Instant};
 use policy::{
     Charge, Count, CountIn, Decision, DenialKind, LimitState, LimitStates, Mode, OnStoreDown, Outcome,
 };
+use service_runtime::shutdown::Shutdown;
 
 use crate::metrics::METRICS;
 use store::{Charged, PROBE_INTERVAL, Receipt};
-use table::Table;
+use table::{Counter, Table};
 
 /// Every counter of this gateway.
 pub(crate) struct RateLimiter {
-    table: Table,
+    table: Arc<Table>,
     store: Option<Arc<LimitStore>>,
 }
 
@@ -41,19 +42,44 @@ impl RateLimiter {
     /// A table of at most about `max_keys` keys.
     pub(crate) fn new(max_keys: usize, store: Option<Arc<LimitStore>>) -> Self {
         Self {
-            table: Table::new(max_keys),
+            table: Arc::new(Table::new(max_keys)),
             store,
         }
     }
 
-    /// Charges what this gateway counts, and refuses what the store would refuse, as far as this gateway knows.
+    /// Connects to the store, watches it, and tells it what was granted without it; `None` when there is none.
+    pub(crate) fn keep_store(&self, shutdown: Shutdown) -> Option<impl Future<Output = ()> + use<>> {
+        let store = self.store.clone()?;
+        Some(store.keep(self.table.clone(), shutdown))
+    }
+
+    /// Charges what this gateway counts, and refuses what the store would refuse, as far as this gateway knows. For a moment
+    /// after an outage it grants no more than its part, too: others may not have told the store yet what they granted.
     pub(crate) fn charge(&self, charges: &[Charge]) -> LimitStates {
-        self.table.charge(charges)
+        match self.store.as_ref().and_then(|store| store.settles_with()) {
+            None => self.table.charge(charges),
+            Some(parts) => {
+                let refusing = charges.iter().filter(|charge| charge.limit.mode == Mode::Enforce);
+                self.table.charge_both(charges, parts, &self.counters(refusing))
+            }
+        }
+    }
+
+    /// What this gateway may grant while the store is down, and has to tell it afterwards.
+    fn counters<'c>(&self, charges: impl Iterator<Item = &'c Charge>) -> Vec<(&'c str, Counter)> {
+        let local = charges
+            .filter(|charge| matches!(charge.limit.count_in, CountIn::Store(OnStoreDown::Local)))
+            .filter(|charge| charge.limit.count == Count::Requests);
+        let counter = |charge: &'c Charge| {
+            let store = self.store.as_ref()?;
+            Some((charge.limit.name.as_str(), store.counter(charge)))
+        };
+        local.filter_map(counter).collect()
     }
 
     /// Charges all of it here, what the store counts too: for requests that are not worth a question to the store.
     pub(crate) fn charge_here(&self, charges: &[Charge]) -> LimitStates {
-        self.table.charge_here(charges, 1)
+        self.table.charge_here(charges, 1, &[])
     }
 
     /// Makes the outcome of a request final: asks the store for all of its shared limits in one call, or does what the
@@ -115,7 +141,8 @@ impl RateLimiter {
         let parts = self.store.as_ref().map_or(1, |store| store.gateways());
         let mut here = Vec::new();
         outcome.without_store(PROBE_INTERVAL, |charges| {
-            let states = self.table.charge_here(charges, parts);
+            let counters = self.counters(charges.iter());
+            let states = self.table.charge_here(charges, parts, &counters);
             let granted = charges.iter().zip(&states).filter(|(_, state)| state.granted);
             here.extend(granted.map(|(charge, _)| charge.clone()));
             states

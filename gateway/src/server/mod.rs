@@ -174,7 +174,7 @@ impl Prepared {
             standstill: base.standstill,
             challenges: Challenges::default(),
             cache: Arc::new(Cache::new(settings.cache.max_mib.saturating_mul(1024 * 1024))),
-            limiter: RateLimiter::new(settings.rate_limit.max_keys, store.clone()),
+            limiter: RateLimiter::new(settings.rate_limit.max_keys, store),
             handshakes: Handshakes::new(
                 settings.connections.handshakes_per_second,
                 settings.connections.max_per_address,
@@ -184,7 +184,7 @@ impl Prepared {
             drain,
             shutdown: shutdown.clone(),
         });
-        follow(&shared, store);
+        follow(&shared);
         watch_upstreams(&shared);
         watch_policies(settings, &shared, &openings, base.tls_files);
         Ok(Self {
@@ -309,12 +309,12 @@ fn watch_upstreams(shared: &Shared) {
 }
 
 /// Begins to ask other issuers for what is new, and whether the store of limits is up.
-fn follow(shared: &Shared, store: Option<Arc<LimitStore>>) {
+fn follow(shared: &Shared) {
     let (shutdown, tokens) = (&shared.shutdown, &shared.tokens);
     shutdown.spawn(cache::sweep(shared.cache.clone(), shutdown.clone()));
     shutdown.spawn(keys::follow_urls(tokens.keys.urls.clone(), shutdown.clone()));
-    if let Some(store) = store {
-        shutdown.spawn(store.keep(shutdown.clone()));
+    if let Some(keeping) = shared.limiter.keep_store(shutdown.clone()) {
+        shutdown.spawn(keeping);
     }
 }
 

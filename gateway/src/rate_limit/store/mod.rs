@@ -6,6 +6,8 @@
 //! Against one Redis, a request is one call, which charges all of its limits or none. In a cluster, limits that count
 //! by the same parts lie in one slot and are one call; where a request has several, they are made at once, and when one
 //! refuses the others are given back.
+//!
+//! What gateways granted while it was down they tell it before they ask it again.
 
 mod connection;
 mod keys;
@@ -21,6 +23,7 @@ use service_runtime::shutdown::Shutdown;
 use tokio::sync::Notify;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
+use super::table::{Counter, Debt, Table};
 use crate::metrics::METRICS;
 use crate::settings::LimitStoreSettings;
 use connection::Connection;
@@ -31,6 +34,11 @@ use members::{MEMORY, Members};
 pub(super) const PROBE_INTERVAL: Duration = Duration::from_secs(1);
 /// How long making a connection may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+/// Within this time after this gateway, every other one is back that can be, and has told what it granted: they all try
+/// once in [`PROBE_INTERVAL`], for at most [`CONNECT_TIMEOUT`] and some calls.
+const SETTLING: Duration = Duration::from_secs(3);
+/// Counters that the store is told of in one call.
+const TOLD_AT_ONCE: usize = 200;
 
 /// The store cannot be asked, or did not answer in time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,10 +65,13 @@ pub(crate) struct LimitStore {
     keys: Keys,
     charge: Script,
     refund: Script,
+    tell: Script,
     members: Script,
     known: Members,
     /// `None` while it is down.
     connection: ArcSwapOption<Connection>,
+    /// Until when others may not have told what they granted.
+    settles_until: ArcSwapOption<Instant>,
     has_failed: Notify,
 }
 
@@ -79,9 +90,11 @@ impl LimitStore {
             settings: settings.clone(),
             charge: Script::new(include_str!("charge.lua")),
             refund: Script::new(include_str!("refund.lua")),
+            tell: Script::new(include_str!("tell.lua")),
             members: Script::new(include_str!("members.lua")),
             known: Members::new(settings.gateways)?,
             connection: ArcSwapOption::empty(),
+            settles_until: ArcSwapOption::empty(),
             has_failed: Notify::new(),
         })))
     }
@@ -194,6 +207,55 @@ impl LimitStore {
         self.known.count()
     }
 
+    /// How this store knows what a request is charged for.
+    pub(super) fn counter(&self, charge: &Charge) -> Counter {
+        Counter {
+            key: self.keys.of(charge).into(),
+            gcra: charge.limit.gcra,
+        }
+    }
+
+    /// By how many gateways limits are still divided, for a moment after an outage.
+    pub(super) fn settles_with(&self) -> Option<u64> {
+        let until = self.settles_until.load();
+        let settles = until.as_ref().is_some_and(|until| Instant::now() < **until);
+        settles.then(|| self.gateways()).filter(|parts| *parts > 1)
+    }
+
+    /// Tells what was granted while nobody could be asked.
+    ///
+    /// # Errors
+    /// When that cannot be known. It is told again, then: what was told twice comes back by itself.
+    async fn tell(&self, table: &Table, connection: &Connection) -> Result<(), String> {
+        let limit = Duration::from_millis(self.settings.timeout_ms);
+        let debts = table.debts(table.now_ns());
+        // Counters of one call lie in one slot of a cluster.
+        let most = if self.settings.cluster { 1 } else { TOLD_AT_ONCE };
+        let mut left = debts.as_slice();
+        while !left.is_empty() {
+            let (told, others) = left.split_at_checked(most).unwrap_or((left, &[]));
+            let call = self.telling(told);
+            if let Err(failure) = connection.ask::<i64>(&call, limit).await {
+                table.untell(left);
+                return Err(failure);
+            }
+            left = others;
+        }
+        Ok(())
+    }
+
+    fn telling(&self, debts: &[Debt]) -> ScriptInvocation<'_> {
+        let mut call = self.tell.prepare_invoke();
+        for debt in debts {
+            call.key(&*debt.counter.key);
+            call.arg(debt.counter.gcra.interval_ns().div_ceil(1_000));
+            call.arg(debt.counter.gcra.burst());
+            call.arg(self.certain_us(debt.known_ns));
+            call.arg(debt.lent_ns.div_ceil(1_000));
+        }
+        call
+    }
+
     async fn ask<T: redis::FromRedisValue>(&self, call: &ScriptInvocation<'_>) -> Result<T, Unavailable> {
         let connection = self.connection.load_full().ok_or(Unavailable)?;
         let timer = METRICS.limit_store_seconds.start_timer();
@@ -228,7 +290,7 @@ impl LimitStore {
     }
 
     /// Connects, watches and connects again until shutdown.
-    pub(crate) async fn keep(self: Arc<Self>, shutdown: Shutdown) {
+    pub(super) async fn keep(self: Arc<Self>, table: Arc<Table>, shutdown: Shutdown) {
         let mut ticks = interval(PROBE_INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut connected: Option<Instant> = None;
@@ -247,12 +309,12 @@ impl LimitStore {
             }
             match self.connection.load_full() {
                 Some(connection) => {
-                    if let Err(failure) = self.probe(&connection).await {
+                    if let Err(failure) = self.look_after(&table, &connection).await {
                         self.give_up(&connection, &failure);
                     }
                 }
                 None => {
-                    self.connect(is_first).await;
+                    self.connect(&table, is_first).await;
                     connected = Some(Instant::now());
                 }
             }
@@ -260,9 +322,24 @@ impl LimitStore {
         }
     }
 
-    async fn connect(&self, is_first: bool) {
-        match self.try_connect().await {
+    /// What is done once a second for a store that is up.
+    async fn look_after(&self, table: &Table, connection: &Connection) -> Result<(), String> {
+        self.probe(connection).await?;
+        // Of requests that were under way when it came back.
+        self.tell(table, connection).await?;
+        if self.settles_with().is_none() {
+            table.settle(table.now_ns());
+        }
+        Ok(())
+    }
+
+    async fn connect(&self, table: &Table, is_first: bool) {
+        match self.try_connect(table).await {
             Ok(connection) => {
+                if !is_first {
+                    let until = Instant::now().checked_add(SETTLING);
+                    self.settles_until.store(until.map(Arc::new));
+                }
                 self.connection.store(Some(Arc::new(connection)));
                 METRICS.limit_store_up.set(1);
                 tracing::info!("the limit store is up");
@@ -277,13 +354,14 @@ impl LimitStore {
         }
     }
 
-    /// A connection that has answered a probe.
-    async fn try_connect(&self) -> Result<Connection, String> {
+    /// A connection that has answered a probe, and was told what it has to know.
+    async fn try_connect(&self, table: &Table) -> Result<Connection, String> {
         let connection = timeout(CONNECT_TIMEOUT, Connection::open(&self.settings))
             .await
             .map_err(|_| format!("no connection within {} s", CONNECT_TIMEOUT.as_secs()))?
             .map_err(|error| format!("{error:#}"))?;
         self.probe(&connection).await?;
+        self.tell(table, &connection).await?;
         Ok(connection)
     }
 
@@ -291,7 +369,7 @@ impl LimitStore {
     /// can be read but not written, because it is full or a replica, is down too.
     async fn probe(&self, connection: &Connection) -> Result<(), String> {
         let limit = Duration::from_millis(self.settings.timeout_ms);
-        for script in [&self.charge, &self.refund, &self.members] {
+        for script in [&self.charge, &self.refund, &self.tell, &self.members] {
             timeout(limit, connection.load(script))
                 .await
                 .map_err(|_| format!("no answer within {} ms", limit.as_millis()))?

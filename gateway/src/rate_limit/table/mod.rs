@@ -6,6 +6,10 @@
 //! Of a shared limit it keeps what the store said last. Arrival times in the store only grow, so what is exhausted here
 //! is exhausted there, and a flood need not reach it. Only failures are given back, by any gateway: for them the store
 //! is always asked.
+//!
+//! What it grants of a shared limit while the store is down is lent ([`lent`]), and told once the store is back.
+
+mod lent;
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher as _, BuildHasherDefault, Hasher, RandomState};
@@ -17,6 +21,8 @@ use policy::{Charge, Count, LimitState, LimitStates, Mode};
 use smallvec::SmallVec;
 
 use crate::metrics::METRICS;
+use lent::Lent;
+pub(super) use lent::{Counter, Debt, Lends};
 
 const SHARDS: usize = 64;
 /// The last shard holds one bucket per limit, for the keys that found no room. It is never full: limits are few.
@@ -51,11 +57,13 @@ type Arrivals = HashMap<Key, u64, BuildHasherDefault<AsIs>>;
 struct Shard {
     /// Theoretical arrival time by key, in nanoseconds on the limiter's scale.
     arrivals: Arrivals,
+    /// What was granted of shared limits without their store; each has an arrival time, too.
+    lent: HashMap<Key, Lent, BuildHasherDefault<AsIs>>,
     swept_at_ns: u64,
 }
 
 /// Where one charge of a batch is counted.
-#[derive(Clone, Copy)]
+#[derive(Debug, Clone, Copy)]
 struct Place {
     shard: usize,
     key: Key,
@@ -87,6 +95,8 @@ struct Unit<'c> {
     cost: u64,
     is_enforced: bool,
     duty: Duty,
+    /// What is noted beside, when it is counted for the store.
+    lends: Option<Lends<'c>>,
 }
 
 impl<'c> Unit<'c> {
@@ -99,6 +109,15 @@ impl<'c> Unit<'c> {
             cost: charge.cost,
             is_enforced: charge.limit.mode == Mode::Enforce,
             duty: Duty::Count,
+            lends: None,
+        }
+    }
+
+    /// Counted here for the store, as one of so many gateways that do.
+    fn lent(charge: &'c Charge, lends: Option<Lends<'c>>, parts: u64) -> Self {
+        Self {
+            lends: lends.map(|lends| lends.as_one_of(parts)),
+            ..Self::counted_here(charge, parts)
         }
     }
 
@@ -147,8 +166,30 @@ impl Table {
     }
 
     /// The same, with all of them counted here, as one of so many tables that share them: the store is away, or not asked.
-    pub(super) fn charge_here(&self, charges: &[Charge], parts: u64) -> LimitStates {
-        self.charge_units(charges, |charge| Unit::counted_here(charge, parts))
+    /// What it will have to be told has a counter there, by the name of its limit.
+    pub(super) fn charge_here(
+        &self,
+        charges: &[Charge],
+        parts: u64,
+        counters: &[(&str, Counter)],
+    ) -> LimitStates {
+        self.charge_units(charges, |charge| {
+            let lends = Lends::new(charge, counters, false);
+            Unit::lent(charge, lends, parts)
+        })
+    }
+
+    /// As [`Self::charge`], but what has a counter is counted here as well as in the store, as one of so many tables.
+    pub(super) fn charge_both(
+        &self,
+        charges: &[Charge],
+        parts: u64,
+        counters: &[(&str, Counter)],
+    ) -> LimitStates {
+        self.charge_units(charges, |charge| match Lends::new(charge, counters, true) {
+            Some(lends) => Unit::lent(charge, Some(lends), parts),
+            None => Unit::of(charge),
+        })
     }
 
     fn charge_units<'c>(&self, charges: &'c [Charge], unit: impl Fn(&'c Charge) -> Unit<'c>) -> LimitStates {
@@ -159,7 +200,8 @@ impl Table {
             .map(|((charge, unit), (place, decision))| {
                 let state = LimitState::after(charge.limit.clone(), decision);
                 // What is granted to be asked elsewhere is no decision yet.
-                if unit.duty == Duty::Count || !state.granted {
+                let is_asked_too = unit.lends.is_some_and(|lends| lends.is_told);
+                if (unit.duty == Duty::Count && !is_asked_too) || !state.granted {
                     super::count(&state, if place.is_overflow() { "overflow" } else { "local" });
                 }
                 state
@@ -176,6 +218,7 @@ impl Table {
             cost: 1,
             is_enforced: true,
             duty: Duty::Count,
+            lends: None,
         };
         let decisions = self.charge_at(&[unit], self.now_ns());
         decisions.iter().all(|(_, decision)| decision.is_ok())
@@ -195,7 +238,9 @@ impl Table {
         let told_ns = sent_ns.saturating_add(reset_ns);
         let place = self.place(&charge.key);
         let mut shard = self.lock(place.shard);
-        if let Some(tat_ns) = shard.arrivals.get_mut(&place.key) {
+        if let Some(lent) = shard.lent.get_mut(&place.key) {
+            lent.hear(told_ns);
+        } else if let Some(tat_ns) = shard.arrivals.get_mut(&place.key) {
             *tat_ns = match charge.limit.count {
                 Count::Requests => told_ns.max(*tat_ns),
                 Count::Failures => told_ns,
@@ -213,9 +258,8 @@ impl Table {
             return 0;
         }
         let (place, now_ns) = (self.place(&charge.key), self.now_ns());
-        let shard = self.lock(place.shard);
-        let tat_ns = shard.arrivals.get(&place.key);
-        tat_ns.map_or(0, |tat_ns| tat_ns.saturating_sub(now_ns))
+        let said_ns = self.lock(place.shard).said_ns(place.key);
+        said_ns.map_or(0, |said_ns| said_ns.saturating_sub(now_ns))
     }
 
     fn refund_unit(&self, unit: Unit<'_>, held_ns: u64) {
@@ -263,11 +307,9 @@ impl Table {
                 .iter()
                 .zip(&decisions)
                 .filter(|(unit, _)| unit.duty == Duty::Count);
-            for (_, (place, decision)) in counted {
-                if let (Ok(granted), Some(shard)) = (decision, shard_of(&mut locked, place.shard))
-                    && shard.arrivals.insert(place.key, granted.tat_ns).is_none()
-                {
-                    METRICS.limit_keys.inc();
+            for (unit, (place, decision)) in counted {
+                if let (Ok(granted), Some(shard)) = (decision, shard_of(&mut locked, place.shard)) {
+                    shard.grant(*place, granted.tat_ns, now_ns, unit.lends);
                 }
             }
         }
@@ -278,8 +320,8 @@ impl Table {
     fn find<'l>(&'l self, locked: &mut Locked<'l>, unit: Unit<'_>, own: Place, now_ns: u64) -> (Place, u64) {
         if unit.duty != Duty::Count {
             // What the store counts has no part in the bucket of those that found no room.
-            let tat_ns = shard_of(locked, own.shard).and_then(|shard| shard.arrivals.get(&own.key).copied());
-            return (own, tat_ns.unwrap_or(0));
+            let said_ns = shard_of(locked, own.shard).and_then(|shard| shard.said_ns(own.key));
+            return (own, said_ns.unwrap_or(0));
         }
         if let Some(shard) = shard_of(locked, own.shard) {
             if let Some(tat_ns) = shard.arrivals.get(&own.key) {
@@ -307,6 +349,8 @@ impl Table {
             let before = shard.arrivals.len();
             // An arrival time in the past is the same as none, whatever the limit (`gcra::Limit::is_idle`).
             shard.arrivals.retain(|_, tat_ns| *tat_ns > now_ns);
+            let Shard { arrivals, lent, .. } = shard;
+            lent.retain(|key, _| arrivals.contains_key(key));
             let swept = before.saturating_sub(shard.arrivals.len());
             METRICS.limit_keys.sub(i64::try_from(swept).unwrap_or(0));
         }

@@ -18,6 +18,7 @@ fn unit<'u>(name: &'u str, key: &'u [u8], per_minute: u64) -> Unit<'u> {
         cost: 1,
         is_enforced: true,
         duty: Duty::Count,
+        lends: None,
     }
 }
 
@@ -321,7 +322,7 @@ fn failures_and_shadows_are_always_asked() {
 fn what_was_charged_as_a_part_is_given_back_as_that_part() {
     let (table, charge) = (Table::new(1_000), shared(", count: failures"));
     let granted = |parts| {
-        let states = table.charge_here(std::slice::from_ref(&charge), parts);
+        let states = table.charge_here(std::slice::from_ref(&charge), parts, &[]);
         states.iter().all(|state| state.granted)
     };
     // Of six units, each request takes one of every gateway.
@@ -330,4 +331,139 @@ fn what_was_charged_as_a_part_is_given_back_as_that_part() {
     table.refund(&charge, 3, Duration::ZERO);
     assert!(granted(3));
     assert!(!granted(3) && !granted(1));
+}
+
+/// One of several gateways without their store.
+struct Alone {
+    table: Table,
+    counter: Counter,
+    parts: u64,
+}
+
+impl Alone {
+    /// The store has said that so many are used.
+    fn new(gcra: Limit, parts: u64, used: u64) -> Self {
+        let alone = Self {
+            table: Table::new(1_000),
+            counter: Counter {
+                key: "alice".into(),
+                gcra,
+            },
+            parts,
+        };
+        let said_ns = SECOND + used * gcra.interval_ns();
+        alone.with_shard(|shard, key| shard.arrivals.insert(key, said_ns));
+        alone
+    }
+
+    fn with_shard<T>(&self, act: impl FnOnce(&mut Shard, Key) -> T) -> T {
+        let place = self.table.place(b"alice");
+        act(&mut self.table.lock(place.shard), place.key)
+    }
+
+    fn grants(&self, now_ns: u64, is_told: bool) -> bool {
+        let lends = Lends {
+            counter: &self.counter,
+            parts: self.parts,
+            is_told,
+        };
+        let unit = Unit {
+            gcra: self.counter.gcra.divided(self.parts),
+            lends: Some(lends),
+            ..unit("local", b"alice", 1)
+        };
+        granted(&self.table, &[unit], now_ns)
+    }
+
+    fn said_ns(&self) -> u64 {
+        self.with_shard(|shard, key| shard.said_ns(key)).unwrap()
+    }
+
+    /// Tells a store with this arrival time, as `tell.lua` has it.
+    fn tell(&self, store_ns: &mut u64, now_ns: u64) {
+        for debt in self.table.debts(now_ns) {
+            let backlog = store_ns.saturating_sub(now_ns).max(debt.known_ns) + debt.lent_ns;
+            *store_ns = now_ns + backlog;
+        }
+    }
+}
+
+proptest! {
+    /// Whatever gateways grant without their store, and whether that comes back with its data or without: with what they
+    /// tell, it grants no more than the limit, and where no time has passed no less.
+    #[test]
+    fn edg5_what_gateways_granted_alone_is_told_as_what_it_was(
+        (parts, per_minute, burst) in (1_u64..6, 1_u64..200, 6_u64..40),
+        used in 0_u64..40,
+        asked in prop::collection::vec((any::<prop::sample::Index>(), 0..2 * SECOND), 0..80),
+        is_standing: bool,
+        has_lost_data: bool,
+    ) {
+        let gcra = Limit::new(per_minute, MINUTE, burst).unwrap();
+        let used = used.min(burst);
+        let mut taken = vec![(SECOND, used)];
+        let gateways: Vec<Alone> = (0..parts).map(|_| Alone::new(gcra, parts, used)).collect();
+        let mut now = SECOND;
+        for (gateway, wait_ns) in asked {
+            now += if is_standing { 0 } else { wait_ns };
+            if gateway.get(&gateways).grants(now, false) {
+                taken.push((now, 1));
+            }
+        }
+        let mut store_ns = if has_lost_data { 0 } else { SECOND + used * gcra.interval_ns() };
+        for gateway in &gateways {
+            gateway.tell(&mut store_ns, now);
+        }
+        // A charge brings what its gateway knows.
+        store_ns = store_ns.max(gateways[0].said_ns());
+        while let Ok(granted) = gcra.decide(store_ns, now, 1) {
+            store_ns = granted.tat_ns;
+            taken.push((now, 1));
+        }
+        assert_within(gcra, &taken)?;
+        if is_standing {
+            let all: u64 = taken.iter().map(|(_, cost)| cost).sum();
+            prop_assert_eq!(all, burst, "what nobody used is there");
+        }
+    }
+}
+
+#[test]
+fn what_could_not_be_told_is_told_again_and_what_the_store_counted_is_not() {
+    let hourly = Limit::new(1, Duration::from_hours(1), 10).unwrap();
+    let hour = hourly.interval_ns();
+    let gateway = Alone::new(hourly, 3, 1);
+    assert!(gateway.grants(SECOND, false) && gateway.grants(SECOND, false));
+    assert_eq!(gateway.said_ns(), SECOND + hour, "the store knows of one");
+    for _ in 0..2 {
+        let debts = gateway.table.debts(SECOND);
+        let told: Vec<_> = debts.iter().map(|debt| (debt.known_ns, debt.lent_ns)).collect();
+        assert_eq!(told, [(hour, 2 * hour)]);
+        assert!(gateway.table.debts(SECOND).is_empty(), "once");
+        gateway.table.untell(&debts);
+    }
+    assert_eq!(gateway.table.debts(SECOND).len(), 1);
+    assert_eq!(gateway.said_ns(), SECOND + 3 * hour);
+
+    // For a while its part holds beside the store, which is asked for each.
+    assert!(gateway.grants(SECOND, true));
+    assert!(!gateway.grants(SECOND, true), "of ten, 1 and 3 times 3 are used");
+    gateway.table.settle(SECOND);
+    assert!(gateway.table.debts(SECOND).is_empty());
+    assert_eq!(gateway.said_ns(), SECOND + 3 * hour, "as far as it was told");
+}
+
+#[test]
+fn what_was_granted_and_not_told_yet_is_not_settled() {
+    let hourly = Limit::new(1, Duration::from_hours(1), 10).unwrap();
+    let gateway = Alone::new(hourly, 3, 0);
+    assert!(gateway.grants(SECOND, true) && gateway.grants(SECOND, false));
+    gateway.table.settle(SECOND);
+    let lent: Vec<u64> = gateway
+        .table
+        .debts(SECOND)
+        .iter()
+        .map(|debt| debt.lent_ns)
+        .collect();
+    assert_eq!(lent, [hourly.interval_ns()]);
 }

@@ -11,6 +11,7 @@ use super::RedisServer;
 
 const CHARGE: &str = include_str!("../../../src/rate_limit/store/charge.lua");
 const REFUND: &str = include_str!("../../../src/rate_limit/store/refund.lua");
+const TELL: &str = include_str!("../../../src/rate_limit/store/tell.lua");
 const MEMBERS: &str = include_str!("../../../src/rate_limit/store/members.lua");
 
 /// One limit of a request: which key, how much, and whether it refuses.
@@ -287,6 +288,40 @@ async fn a_key_goes_on_from_the_larger_of_what_the_store_has_and_the_gateway_kno
         (0, 7),
         "nobody is locked out for longer than the burst"
     );
+}
+
+#[tokio::test]
+async fn edg5_what_gateways_granted_is_added_to_what_the_store_has_or_they_know() {
+    const HOUR_US: u64 = 3_600_000_000;
+    let redis = RedisServer::start().await;
+    let mut connection = redis.connection();
+    let (tell, charge) = (Script::new(TELL), Script::new(CHARGE));
+    let mut left = |told: &[(u64, u64)]| {
+        let _: i64 = redis.ask(&["DEL", "told"]);
+        for (known, granted) in told {
+            let mut call = tell.prepare_invoke();
+            call.key("told").arg(HOUR_US).arg(7);
+            call.arg(known * HOUR_US).arg(granted * HOUR_US);
+            let _: i64 = call.invoke(&mut connection).unwrap();
+        }
+        let mut granted = 0;
+        loop {
+            let mut call = charge.prepare_invoke();
+            call.key("told").arg(HOUR_US).arg(7).arg(1).arg(1).arg(0);
+            let answer: Vec<u64> = call.invoke(&mut connection).unwrap();
+            if answer[0] == 0 {
+                return granted;
+            }
+            granted += 1;
+        }
+    };
+    assert_eq!(left(&[(0, 0)]), 7);
+    assert_eq!(left(&[(0, 1), (0, 2), (0, 1)]), 3, "each has granted some");
+    assert_eq!(left(&[(2, 1), (2, 2)]), 2, "both know of the same two");
+    assert_eq!(left(&[(0, 3), (2, 1)]), 3, "the store has more");
+    assert_eq!(left(&[(7, 7), (0, 7)]), 0);
+    let lives_ms: u64 = redis.ask(&["PTTL", "told"]);
+    assert!(lives_ms <= 7 * 3_600_000, "never more than the burst: {lives_ms}");
 }
 
 #[tokio::test]

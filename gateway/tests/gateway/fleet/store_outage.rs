@@ -1,5 +1,7 @@
 //! What becomes of requests while the store is down, slow, or back and empty: what the policy says, never a 500 (EDG-5).
 
+use std::cell::Cell;
+
 use gateway::settings::LimitStoreSettings;
 use serde_json::json;
 
@@ -79,12 +81,66 @@ async fn edg5_without_the_store_all_gateways_together_grant_one_limit() {
     let statuses = flood(&fleet, "/few", 5).await;
     assert_eq!((count(&statuses, 200), count(&statuses, 429)), (3, 12));
 
-    // It comes back empty, and goes on from what the gateways know.
+    // It comes back empty, and goes on from what the gateways tell it.
     redis.revive().await;
     for gateway in &fleet.gateways {
         wait_for_store(gateway, true).await;
     }
-    assert_eq!(count(&flood(&fleet, "/local", 5).await, 200), 1, "the tenth");
+    wait_for_grants(&fleet, 1).await;
+}
+
+/// Waits until so many units are left to the last gateway, and none to anybody after them. In the first moment after an
+/// outage each gateway grants no more than its part.
+async fn wait_for_grants(fleet: &Fleet, left: usize) {
+    let (last, granted) = (fleet.gateways.last().unwrap(), Cell::new(0));
+    eventually("what is left is granted", || async {
+        let is_granted = last.get("/local").await.status() == 200;
+        granted.set(granted.get() + usize::from(is_granted));
+        granted.get() == left
+    })
+    .await;
+    assert_eq!(
+        count(&flood(fleet, "/local", 5).await, 200),
+        0,
+        "no more than ten"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn edg5_what_others_did_not_use_of_their_parts_is_there_after_an_outage() {
+    for has_lost_data in [true, false] {
+        let mut redis = RedisServer::start().await;
+        let store = LimitStoreSettings {
+            timeout_ms: 500,
+            ..patient(&redis)
+        };
+        let fleet = Fleet::start(3, &store).await;
+        wait_for_members(&redis, 3).await;
+        let mut left = 10;
+        if has_lost_data {
+            redis.kill();
+        } else {
+            assert_eq!(fleet.gateways[1].get("/local").await.status(), 200);
+            left -= 1;
+            redis.stop();
+        }
+        for gateway in &fleet.gateways {
+            wait_for_store(gateway, false).await;
+        }
+        // One gateway alone is asked.
+        for expected in [200, 200, 200, 429, 429] {
+            assert_eq!(fleet.gateways[0].get("/local").await.status(), expected);
+        }
+        left -= 3;
+        match has_lost_data {
+            true => redis.revive().await,
+            false => redis.resume(),
+        }
+        for gateway in &fleet.gateways {
+            wait_for_store(gateway, true).await;
+        }
+        wait_for_grants(&fleet, left).await;
+    }
 }
 
 #[tokio::test]
