@@ -103,6 +103,9 @@ pub struct AcmeSettings {
     pub root: Option<PathBuf>,
     /// The program that makes and removes DNS records. Required with `acme: dns-01`.
     pub dns_hook: PathBuf,
+    /// Whether no other gateway answers for the names of certificates with `acme: http-01`. Required of a gateway that
+    /// belongs to a fleet: the authority asks any address of a name, and only the gateway that began an order can answer.
+    pub is_alone: bool,
 }
 
 /// Bounds on connections, which hold before any policy is asked.
@@ -458,6 +461,7 @@ impl Settings {
             .filter(|((_, path), _)| path.as_os_str().is_empty())
             .map(|((setting, _), key)| format!("{key}: needs the setting `{setting}`"))
             .collect();
+        missing.extend(self.asked_anywhere(plan));
         if self.limit_store.addresses.is_empty() {
             let limits = plan.limits();
             let shared = limits.filter(|limit| limit.is_shared());
@@ -466,6 +470,24 @@ impl Settings {
             );
         }
         missing
+    }
+
+    /// Certificates that this gateway cannot prove to be its own because it is one of several, one sentence for each.
+    fn asked_anywhere(&self, plan: &Plan) -> Vec<String> {
+        if self.fleet.is_none() || self.acme.is_alone {
+            return Vec::new();
+        }
+        let certificates = plan.certificates().iter();
+        let by_http = certificates.filter(|it| it.acme == Some(AcmeChallenge::Http01));
+        let told = by_http.map(|it| {
+            format!(
+                "certificates.{}.acme: with http-01 the authority may ask another gateway of the fleet than the one that \
+                 can answer; fetch it by dns-01 on one machine and give every gateway its files, or set `acme.is_alone` \
+                 where no other gateway has these names",
+                it.name
+            )
+        });
+        told.collect()
     }
 
     /// How many worker threads to start.

@@ -4,10 +4,13 @@
 //! **Invariant:** whatever the authority must not see twice is on disk before it is sent: the account's key before the
 //! account, an order's key with the order, an attempt before the first request of it. So a gateway that is killed at
 //! any moment goes on where it was, and never asks in a loop: neither when it fails, nor when what it gets is due again.
+//!
+//! Certificates do not wait for each other: a name that hangs holds up none of the others.
 
 mod account;
 mod attempts;
 mod challenges;
+mod names;
 mod order;
 mod renewal;
 #[cfg(test)]
@@ -15,14 +18,16 @@ mod tests;
 
 pub(crate) use challenges::Challenges;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context as _;
 use instant_acme::Account;
 use policy::Certificate;
+use tokio::sync::{OnceCell, Semaphore};
+use tokio::task::{Id, JoinSet};
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::durable_file::{read_bounded, write_atomically};
@@ -30,10 +35,13 @@ use crate::metrics::METRICS;
 use crate::server::Shared;
 use crate::settings::Settings;
 use attempts::Attempts;
+use names::Names;
 use renewal::Renewal;
 
 /// Largest file of our own.
 const MAX_BYTES: u64 = 256 * 1024;
+/// Certificates that are looked after at the same time.
+const AT_ONCE: usize = 8;
 
 /// Where everything about ACME lies.
 pub(crate) fn directory(state: &Path) -> PathBuf {
@@ -51,9 +59,19 @@ struct Fetcher {
     shared: Arc<Shared>,
     directory: PathBuf,
     /// Opened at its first use.
-    account: Option<Account>,
+    account: OnceCell<Account>,
     /// When each certificate is due, as far as it was asked.
-    renewals: BTreeMap<String, Renewal>,
+    renewals: Mutex<BTreeMap<String, Renewal>>,
+    /// Names that an order is under way for.
+    names: Names,
+    places: Semaphore,
+}
+
+/// Certificates that are looked after now, by their tasks.
+#[derive(Default)]
+struct UnderWay {
+    tasks: JoinSet<()>,
+    certificates: HashMap<Id, String>,
 }
 
 /// Fetches what is due until shutdown.
@@ -62,17 +80,21 @@ pub(crate) async fn run(settings: Settings, shared: Arc<Shared>) {
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     // One process asks the authority: with the sockets goes the right to.
     let drain = shared.drain.clone();
-    let mut fetcher = Fetcher {
+    let fetcher = Arc::new(Fetcher {
         directory: directory(&settings.state_dir),
         settings,
         shared,
-        account: None,
-        renewals: BTreeMap::new(),
-    };
+        account: OnceCell::new(),
+        renewals: Mutex::default(),
+        names: Names::default(),
+        places: Semaphore::new(AT_ONCE),
+    });
     let fetching = async {
+        // Ends with this future, and all that is under way with it.
+        let mut under_way = UnderWay::default();
         loop {
             ticks.tick().await;
-            fetcher.look().await;
+            fetcher.look(&mut under_way);
         }
     };
     tokio::select! {
@@ -83,17 +105,42 @@ pub(crate) async fn run(settings: Settings, shared: Arc<Shared>) {
 }
 
 impl Fetcher {
-    async fn look(&mut self) {
+    /// Begins to look after every certificate that nobody looks after yet.
+    fn look(self: &Arc<Self>, under_way: &mut UnderWay) {
+        while let Some(ended) = under_way.tasks.try_join_next_with_id() {
+            let id = ended.map_or_else(|error| error.id(), |(id, ())| id);
+            under_way.certificates.remove(&id);
+        }
         let snapshot = self.shared.policies.current();
         for certificate in snapshot.plan.certificates() {
-            if certificate.acme.is_some() && self.is_due(certificate).await {
-                self.attempt(certificate).await;
+            let is_under_way = under_way
+                .certificates
+                .values()
+                .any(|name| *name == certificate.name);
+            if certificate.acme.is_none() || is_under_way {
+                continue;
             }
+            let name = certificate.name.clone();
+            let task = under_way
+                .tasks
+                .spawn(self.clone().look_after(certificate.clone()));
+            under_way.certificates.insert(task.id(), name);
+        }
+    }
+
+    async fn look_after(self: Arc<Self>, certificate: Arc<Certificate>) {
+        // Places are given in turn, and never taken away.
+        let Ok(_place) = self.places.acquire().await else {
+            return;
+        };
+        if self.is_due(&certificate).await {
+            let _names = self.names.hold(&certificate.hosts).await;
+            self.attempt(&certificate).await;
         }
     }
 
     /// Whether the certificate is wanted, and the last attempt is not too fresh.
-    async fn is_due(&mut self, certificate: &Certificate) -> bool {
+    async fn is_due(&self, certificate: &Certificate) -> bool {
         let now = self.shared.clock.now();
         let may_begin = Attempts::read(&self.directory, &certificate.name).may_begin(now);
         METRICS
@@ -104,7 +151,7 @@ impl Fetcher {
     }
 
     /// Whether the certificate is missing, is not for its names any more, or is to be renewed.
-    async fn is_wanted(&mut self, certificate: &Certificate) -> bool {
+    async fn is_wanted(&self, certificate: &Certificate) -> bool {
         let now = self.shared.clock.now();
         let Ok(pair) = read_bounded(&pair_file(&self.directory, &certificate.name), MAX_BYTES) else {
             return true;
@@ -112,18 +159,22 @@ impl Fetcher {
         let Some(held) = renewal::Held::read(&pair, certificate) else {
             return true;
         };
-        let old = self.renewals.remove(&certificate.name);
+        let old = self.renewals().remove(&certificate.name);
         let renewal = match old.filter(|old| old.is_of(&held) && old.is_fresh(now)) {
             Some(renewal) => renewal,
             None => Renewal::plan(&held, self.suggested(&held).await, now),
         };
         let is_due = renewal.is_due(now);
-        self.renewals.insert(certificate.name.clone(), renewal);
+        self.renewals().insert(certificate.name.clone(), renewal);
         is_due
     }
 
+    fn renewals(&self) -> MutexGuard<'_, BTreeMap<String, Renewal>> {
+        self.renewals.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// What the authority says of when to renew (RFC 9773); `None` when it does not say.
-    async fn suggested(&mut self, held: &renewal::Held) -> Option<renewal::Window> {
+    async fn suggested(&self, held: &renewal::Held) -> Option<renewal::Window> {
         let identifier = held.identifier.clone()?;
         let account = self.account().await.ok()?;
         match account.renewal_info(&identifier).await {
@@ -135,7 +186,7 @@ impl Fetcher {
         }
     }
 
-    async fn attempt(&mut self, certificate: &Certificate) {
+    async fn attempt(&self, certificate: &Certificate) {
         let name = certificate.name.as_str();
         let count = |outcome| METRICS.acme_attempts.with_label_values(&[name, outcome]).inc();
         match self.fetch(certificate).await {
@@ -155,12 +206,12 @@ impl Fetcher {
         }
     }
 
-    async fn fetch(&mut self, certificate: &Certificate) -> anyhow::Result<()> {
+    async fn fetch(&self, certificate: &Certificate) -> anyhow::Result<()> {
         let attempts = Attempts::read(&self.directory, &certificate.name);
         make_directory(&self.directory)?;
         attempts.begin(self.shared.clock.now())?;
         let account = self.account().await?;
-        let pair = order::fetch(self, &account, certificate).await?;
+        let pair = order::fetch(self, account, certificate).await?;
         write_atomically(&pair_file(&self.directory, &certificate.name), pair.as_bytes())?;
         order::forget(&self.directory, &certificate.name)?;
         if !self.is_wanted(certificate).await {
@@ -173,16 +224,14 @@ impl Fetcher {
         attempts.hold(self.shared.clock.now())
     }
 
-    async fn account(&mut self) -> anyhow::Result<Account> {
-        if let Some(account) = &self.account {
-            return Ok(account.clone());
-        }
-        make_directory(&self.directory)?;
-        let account = account::open(&self.directory, &self.settings.acme)
-            .await
-            .context("the account at the authority")?;
-        self.account = Some(account.clone());
-        Ok(account)
+    async fn account(&self) -> anyhow::Result<&Account> {
+        let opened = async || {
+            make_directory(&self.directory)?;
+            account::open(&self.directory, &self.settings.acme)
+                .await
+                .context("the account at the authority")
+        };
+        self.account.get_or_try_init(opened).await
     }
 }
 

@@ -656,15 +656,15 @@ const FIXED: &[(&str, &str)] = &[
 const ON_THE_WIRE: &[(&str, &str)] = &[
     (
         "certificates",
-        "gateway/tests/gateway/acme.rs::http_01_fetches_a_certificate_and_renews_it_after_two_thirds_of_its_life",
+        "gateway/tests/gateway/acme/mod.rs::http_01_fetches_a_certificate_and_renews_it_after_two_thirds_of_its_life",
     ),
     (
         "certificates.*.acme",
-        "gateway/tests/gateway/acme.rs::dns_01_runs_the_hook_before_and_after",
+        "gateway/tests/gateway/acme/mod.rs::dns_01_runs_the_hook_before_and_after",
     ),
     (
         "certificates.*.hosts",
-        "gateway/tests/gateway/acme.rs::http_01_fetches_a_certificate_and_renews_it_after_two_thirds_of_its_life",
+        "gateway/tests/gateway/acme/mod.rs::http_01_fetches_a_certificate_and_renews_it_after_two_thirds_of_its_life",
     ),
     (
         "floor",

@@ -15,8 +15,7 @@ use tokio_rustls::TlsConnector;
 use crate::authority::Authority;
 use crate::gateway_process::{GatewayProcess, POLICY, eventually, now};
 
-const OVERLAY: &str =
-    "version: 1\nenvironment: test\nhosts: [localhost, 127.0.0.1, api.bank.example, acme.bank.example]\n";
+const OVERLAY: &str = "version: 1\nenvironment: test\nhosts: [localhost, 127.0.0.1, api.bank.example, acme.bank.example, slow.bank.example]\n";
 
 /// An authority, and the DNS that it asks.
 struct Pebble {
@@ -74,6 +73,7 @@ impl Pebble {
                 contacts: vec!["mailto:operators@bank.example".to_owned()],
                 root: Some(directory.path().join("ca.pem")),
                 dns_hook: directory.path().join("hook"),
+                is_alone: true,
             },
             directory,
             management,
@@ -97,7 +97,7 @@ impl Pebble {
         let (dns, log) = (self.dns, self.directory.path().join("hook.log"));
         let script = format!(
             "#!/bin/sh\nset -eu\necho \"$1 $2\" >>'{}'\ncase $1 in\n\
-             present) curl -sSf -d \"{{\\\"host\\\":\\\"$2.\\\",\\\"value\\\":\\\"$3\\\"}}\" http://{dns}/set-txt ;;\n\
+             present) case $2 in *.slow.*) exec sleep 600 ;; esac\n curl -sSf -d \"{{\\\"host\\\":\\\"$2.\\\",\\\"value\\\":\\\"$3\\\"}}\" http://{dns}/set-txt ;;\n\
              cleanup) curl -sSf -d \"{{\\\"host\\\":\\\"$2.\\\"}}\" http://{dns}/clear-txt ;;\nesac\n",
             log.display()
         );
@@ -108,15 +108,14 @@ impl Pebble {
 
     /// A gateway whose second certificate comes from here.
     async fn gateway(&self, challenge: &str) -> GatewayProcess {
-        let policy = POLICY
-            .replace("certificate: gateway", "certificate: gateway, more_certificates: [fetched]")
-            .replace("127.0.0.1:8080", &format!("127.0.0.1:{}", self.http_port))
-            .replace(
-                "hosts: [api.bank.example]",
-                &format!(
-                    "certificates:\n  fetched: {{ hosts: [acme.bank.example], acme: {challenge} }}\nhosts: [api.bank.example]"
-                ),
-            );
+        let fetched = format!("fetched: {{ hosts: [acme.bank.example], acme: {challenge} }}");
+        self.gateway_with("fetched", &fetched).await
+    }
+
+    /// A gateway with more certificates, all of which come from here.
+    async fn gateway_with(&self, names: &str, certificates: &str) -> GatewayProcess {
+        let policy = with_certificates(names, certificates)
+            .replace("127.0.0.1:8080", &format!("127.0.0.1:{}", self.http_port));
         let clock = Clock::manual(now());
         GatewayProcess::with_acme(self.settings.clone(), &policy, clock, |directory| {
             std::fs::write(directory.join("../policies/environments/test.yaml"), OVERLAY).unwrap();
@@ -143,6 +142,14 @@ impl Drop for Pebble {
             child.wait().ok();
         }
     }
+}
+
+fn with_certificates(names: &str, certificates: &str) -> String {
+    let more = format!("certificate: gateway, more_certificates: [{names}]");
+    let certificates = format!("certificates:\n  {certificates}\nhosts: [api.bank.example]");
+    POLICY
+        .replace("certificate: gateway", &more)
+        .replace("hosts: [api.bank.example]", &certificates)
 }
 
 /// The serial number of the certificate that is shown for the fetched name.
@@ -289,4 +296,46 @@ async fn after_a_failure_the_authority_is_left_alone_for_a_while_also_by_the_nex
 
     gateway.clock.advance(TimeDelta::seconds(11));
     arrives(&gateway, &pebble.issuer().await).await;
+}
+
+#[tokio::test]
+async fn a_name_that_hangs_holds_up_no_other_certificate() {
+    let pebble = Pebble::start().await;
+    let both = "a_first: { hosts: [slow.bank.example], acme: dns-01 }\n  fetched: { hosts: [acme.bank.example], acme: dns-01 }";
+    let gateway = pebble.gateway_with("a_first, fetched", both).await;
+    eventually("the first one has begun, and hangs", || async {
+        let log = std::fs::read_to_string(pebble.directory.path().join("hook.log")).unwrap_or_default();
+        log.contains("present _acme-challenge.slow.bank.example")
+    })
+    .await;
+    arrives(&gateway, &pebble.issuer().await).await;
+    let ended = r#"portico_acme_attempts_total{certificate="a_first",outcome="failed"}"#;
+    assert_eq!(gateway.metric(ended).await, None, "it still hangs");
+}
+
+#[tokio::test]
+async fn one_gateway_of_several_proves_nothing_by_http_01() {
+    let fetched = |challenge: &str| {
+        let fetched = format!("fetched: {{ hosts: [acme.bank.example], acme: {challenge} }}");
+        with_certificates("fetched", &fetched)
+    };
+    let mut gateway = GatewayProcess::with(POLICY, |settings| {
+        settings.acme.directory = "https://localhost:1/dir".to_owned();
+        settings.acme.dns_hook = "/bin/false".into();
+    })
+    .await;
+    gateway.policy_file("base.yaml", &fetched("http-01"));
+    let refused = r#"portico_policy_reloads_total{outcome="refused"}"#;
+    gateway.counts(refused, 1).await;
+    gateway.stop().await;
+    // Without the one that was in force before.
+    let state = gateway.directory.path().join("state");
+    std::fs::remove_dir_all(&state).unwrap();
+    std::fs::create_dir(&state).unwrap();
+    let why = gateway.fails_to_start();
+    assert!(why.contains("certificates.fetched.acme: with http-01"), "{why}");
+    assert!(why.contains("acme.is_alone"), "{why}");
+
+    gateway.policy_file("base.yaml", &fetched("dns-01"));
+    gateway.restart().await.unwrap();
 }
