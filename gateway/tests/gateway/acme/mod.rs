@@ -1,5 +1,7 @@
 //! Certificates by ACME, from pebble: Let's Encrypt's own server for tests.
 
+mod renewal_info;
+
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -12,7 +14,7 @@ use service_runtime::clock::Clock;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
-use crate::authority::Authority;
+use crate::authority::{Authority, Issued};
 use crate::gateway_process::{GatewayProcess, POLICY, eventually, now};
 
 const OVERLAY: &str = "version: 1\nenvironment: test\nhosts: [localhost, 127.0.0.1, api.bank.example, acme.bank.example, slow.bank.example]\n";
@@ -21,6 +23,8 @@ const OVERLAY: &str = "version: 1\nenvironment: test\nhosts: [localhost, 127.0.0
 struct Pebble {
     directory: tempfile::TempDir,
     settings: AcmeSettings,
+    /// What the authority's interface shows.
+    issued: Issued,
     management: SocketAddr,
     dns: SocketAddr,
     http_port: u16,
@@ -40,8 +44,8 @@ impl Pebble {
     async fn start() -> Self {
         let directory = tempfile::tempdir().unwrap();
         let ca = Authority::new("of pebble's own interface");
-        ca.issue(&["localhost", "127.0.0.1"])
-            .write(directory.path(), "pebble");
+        let issued = ca.issue(&["localhost", "127.0.0.1"]);
+        issued.write(directory.path(), "pebble");
         std::fs::write(directory.path().join("ca.pem"), ca.pem()).unwrap();
         let mut ports = free_ports();
         let [listen, management, records, dns, http] = [(); 5].map(|()| ports.next().unwrap());
@@ -75,6 +79,7 @@ impl Pebble {
                 dns_hook: directory.path().join("hook"),
                 is_alone: true,
             },
+            issued,
             directory,
             management,
             dns,
