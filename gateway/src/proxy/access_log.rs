@@ -76,6 +76,8 @@ pub(super) fn write(
         store_us = ctx.phases.store.map(micros),
         connect_us = ctx.phases.connect.map(micros),
         upstream_us = ctx.upstream_time.map(micros),
+        upstream = ctx.address.as_ref().map(|address| address.label()),
+        attempts = ctx.address.as_ref().map(|_| ctx.attempts),
         received_bytes = session.body_bytes_read(),
         sent_bytes = session.body_bytes_sent(),
         cache = ctx.kept.as_ref().map(|kept| kept.outcome.as_str()),

@@ -86,6 +86,10 @@ pub(crate) struct RequestContext {
     pub(crate) way: Option<Arc<Way>>,
     /// Addresses that failed this request.
     pub(crate) failed: Vec<Arc<Endpoint>>,
+    /// The address of its last attempt.
+    pub(crate) address: Option<Arc<Endpoint>>,
+    /// Attempts that were begun.
+    pub(crate) attempts: u32,
     /// Further attempts that the policy allowed.
     pub(crate) further: u32,
     /// How long the breaker of the upstream stays open.
@@ -141,6 +145,8 @@ impl RequestContext {
             attempt: None,
             way: None,
             failed: Vec::new(),
+            address: None,
+            attempts: 0,
             further: 0,
             breaker_open: None,
             upstream_started: None,

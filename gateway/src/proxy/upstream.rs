@@ -64,6 +64,8 @@ pub(super) async fn begin(ctx: &mut RequestContext) -> Result<Timeouts> {
         }
         Refused::Nowhere => Error::new_up(ErrorType::ConnectNoRoute),
     })?;
+    ctx.attempts = ctx.attempts.saturating_add(1);
+    ctx.address = Some(attempt.endpoint().clone());
     ctx.attempt = Some(attempt);
     ctx.phases.begin_attempt(now);
     ctx.upstream_connected = false;

@@ -129,6 +129,11 @@ impl Endpoint {
         })
     }
 
+    /// What it is called in metrics and the log.
+    pub(crate) fn label(&self) -> &str {
+        &self.label
+    }
+
     /// Opens a connection of its own.
     ///
     /// # Errors

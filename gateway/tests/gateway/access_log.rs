@@ -62,7 +62,7 @@ impl Log {
         Some(serde_json::from_str::<Value>(&found).unwrap()["fields"].clone())
     }
 
-    async fn line_of(&self, answer: &reqwest::Response) -> Value {
+    pub(crate) async fn line_of(&self, answer: &reqwest::Response) -> Value {
         let id = answer.headers()["x-request-id"].to_str().unwrap();
         eventually("the line is written", || async { self.line(id).is_some() }).await;
         self.line(id).unwrap()
@@ -103,11 +103,20 @@ async fn a_line_says_who_what_where_and_which_rule_decided() {
     assert!(time("connect_us") <= time("upstream_us"), "{line}");
     assert_eq!(time("store_us"), None, "no shared limit: {line}");
     assert_eq!(line["sent_bytes"], r#"{"from":"core"}"#.len());
+    assert_eq!(
+        (&line["upstream"], &line["attempts"]),
+        (&json!("unix:core.sock"), &json!(1))
+    );
 
     let line = log.line_of(&gateway.get("/api/v1/me").await).await;
     assert_eq!(
         (&line["status"], &line["decision"], &line["reason"]),
         (&json!(401), &json!("deny"), &json!("missing"))
+    );
+    assert_eq!(
+        (line.get("upstream"), line.get("attempts")),
+        (None, None),
+        "{line}"
     );
     assert!(
         line["rule"].as_str().unwrap().ends_with("routes.show_me.auth"),

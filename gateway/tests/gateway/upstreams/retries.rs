@@ -5,9 +5,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use reqwest::StatusCode;
+use serde_json::json;
 use tokio::sync::Semaphore;
 
 use super::{RATES, in_front_of, post, retries};
+use crate::access_log::Log;
 use crate::clients::problem;
 use crate::gateway_process::eventually;
 use crate::raw_upstream::{Manner, RawUpstream};
@@ -82,6 +84,20 @@ async fn an_address_that_cannot_serve_now_says_so_and_another_one_answers() {
     let answer = gateway.get(RATES).await;
     assert_eq!(answer.status(), 503);
     assert_eq!(answer.text().await.unwrap(), "mine");
+}
+
+#[tokio::test]
+async fn the_log_says_how_often_a_request_was_sent_and_where_to_at_last() {
+    let log = Log::capture();
+    let only = RawUpstream::start().await;
+    only.behave(Manner::Break);
+    let gateway = in_front_of(&[&only], "    retries: { most: 2, budget: 50% }").await;
+    let line = log.line_of(&gateway.get(RATES).await).await;
+    let address = format!("http://{}", only.address);
+    assert_eq!(
+        (&line["upstream"], &line["attempts"]),
+        (&json!(address), &json!(3))
+    );
 }
 
 #[tokio::test]
