@@ -18,7 +18,8 @@ Examples:
   portico user end-sessions ada@bank.example   a phone is stolen
   portico user disable ada@bank.example        nobody signs in as ada until `enable`
 
-The audit trail says that it was done, each time. Passwords stay as they are.")]
+The audit trail says that it was done, each time. Passwords stay as they are, and
+trusted devices too but for `end-sessions` and `disable`.")]
 pub(crate) enum UserCommand {
     /// Let somebody try again at once who is locked out by failed log-ins.
     Unlock(UserArguments),

@@ -9,10 +9,16 @@ pub const SPRAYED_NAMES: usize = 20;
 const MOST_PASSWORDS: usize = 4_096;
 /// Minutes that are looked back on.
 const MINUTES: usize = 5;
-/// Fewer log-ins say nothing: before it is suspicious, and while it is.
-const FEWEST_LOG_INS: (u64, u64) = (100, 20);
-/// Failures of a hundred log-ins that are suspicious, and those below which they are so no more.
-const SUSPICIOUS_OF_100: (u32, u32) = (80, 60);
+/// From here on log-ins are suspicious.
+const BEGINS: Bound = Bound {
+    log_ins: 100,
+    failed_of_100: 80,
+};
+/// From here on they stay so: what is a little better is no end of an attack.
+const LASTS: Bound = Bound {
+    log_ins: 20,
+    failed_of_100: 60,
+};
 
 /// Which names were tried with which password, both by marks that mean nothing elsewhere.
 #[derive(Debug, Default)]
@@ -38,6 +44,18 @@ impl Spray {
         if self.0.len() > MOST_PASSWORDS / 2 {
             self.0.clear();
         }
+    }
+}
+
+/// How many log-ins say something, and how many of them have failed.
+struct Bound {
+    log_ins: u64,
+    failed_of_100: u64,
+}
+
+impl Bound {
+    const fn is_reached(&self, failed: u64, all: u64) -> bool {
+        all >= self.log_ins && failed * 100 >= all * self.failed_of_100
     }
 }
 
@@ -83,12 +101,8 @@ impl LogIns {
             (failed + u64::from(minute.failed), all + u64::from(minute.all))
         });
         let before = self.are_suspicious;
-        let (limit, fewest) = if before {
-            (SUSPICIOUS_OF_100.1, FEWEST_LOG_INS.1)
-        } else {
-            (SUSPICIOUS_OF_100.0, FEWEST_LOG_INS.0)
-        };
-        self.are_suspicious = all >= fewest && failed * 100 >= all * u64::from(limit);
+        let bound = if before { LASTS } else { BEGINS };
+        self.are_suspicious = bound.is_reached(failed, all);
         self.are_suspicious && !before
     }
 }
