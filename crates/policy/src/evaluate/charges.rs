@@ -73,9 +73,13 @@ impl Evaluation<'_> {
         };
         let reads_body = limits.iter().any(|limit| is_of_body(limit));
         let body = self.head.body.filter(|_| reads_body);
-        let body = body.and_then(|body| Json::read(body).ok());
+        let operation = self.route.as_ref().and_then(|route| route.operation.clone());
+        let body = body.and_then(|body| match &operation {
+            Some(operation) => operation.read_body(body),
+            None => Json::read(body).ok(),
+        });
         if reads_body && body.is_none() {
-            let detail = "the body must be JSON in which no name comes twice, not even in another case";
+            let detail = "the body must be JSON, or the form that is described, in which no name comes twice, not even in another case";
             return Err(self.refuse(DenialKind::MalformedRequest, phase, &first.rule, detail));
         }
         let keys = KeyParts {

@@ -402,7 +402,7 @@ impl<'s> Check<'s> {
     }
 }
 
-const UNKNOWN: &str = "is not a member of this request";
+pub(super) const UNKNOWN: &str = "is not a member of this request";
 
 fn must_be(what: impl fmt::Display) -> Cow<'static, str> {
     format!("must be {what}").into()

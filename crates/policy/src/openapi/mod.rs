@@ -6,6 +6,7 @@
 mod check;
 mod document;
 mod fault;
+mod form;
 mod format;
 mod operation;
 mod parameters;

@@ -4,6 +4,7 @@ use super::{
     check::Check,
     document::Wanted,
     fault::{Place, RequestFault},
+    form::Form,
     parameters::{Parameter, Reads},
     schema::{Id, Schema},
     schema_reader::{Node, Reader, joined},
@@ -13,6 +14,7 @@ use aws_lc_rs::digest;
 use http::{HeaderMap, HeaderName, Method, header};
 use std::fmt::Write as _;
 
+const FORM: &str = "application/x-www-form-urlencoded";
 /// Parameters of one kind.
 const MOST_PARAMETERS: usize = 64;
 const METHODS: [&str; 8] = [
@@ -49,11 +51,12 @@ enum Body {
     None,
     /// The document describes none.
     Empty,
-    Json {
+    Described {
         schema: Id,
         is_required: bool,
         /// In lower case: `application/json`.
         media_types: Vec<String>,
+        form: Option<Form>,
     },
 }
 
@@ -75,7 +78,10 @@ impl Operation {
     /// Whether the body may have members of any name, holding anything: one that nobody describes is tried.
     pub(crate) fn takes_anything(&self) -> bool {
         const STRANGER: &str = "a member that nobody describes";
-        let Body::Json { schema, .. } = &self.parts.body else {
+        let Body::Described {
+            schema, form: None, ..
+        } = &self.parts.body
+        else {
             return false;
         };
         let value = Json::Map(vec![(STRANGER.into(), Json::Null)]);
@@ -94,7 +100,7 @@ impl Operation {
         query: Option<&str>,
         headers: &HeaderMap,
     ) -> Result<(), Unfit> {
-        if let Body::Json { media_types, .. } = &self.parts.body {
+        if let Body::Described { media_types, .. } = &self.parts.body {
             if headers.contains_key(header::CONTENT_ENCODING) {
                 return Err(Unfit::MediaType("the body must not be encoded"));
             }
@@ -114,32 +120,49 @@ impl Operation {
         match &self.parts.body {
             Body::None => Ok(()),
             Body::Empty if body.is_empty() => Ok(()),
-            Body::Json {
+            Body::Described {
                 is_required: false, ..
             } if body.is_empty() => Ok(()),
             Body::Empty => {
                 check.fault(&Place::Root, "unknown_field", "this request has no body");
                 ended(check, false)
             }
-            Body::Json { .. } if body.is_empty() => {
+            Body::Described { .. } if body.is_empty() => {
                 check.fault(&Place::Root, "missing_field", "a body is required");
                 ended(check, false)
             }
-            Body::Json { .. } if !headers.contains_key(header::CONTENT_TYPE) => {
+            Body::Described { .. } if !headers.contains_key(header::CONTENT_TYPE) => {
                 Err(Unfit::MediaType(OTHER_TYPE))
             }
-            Body::Json { schema, .. } => {
-                let Ok(value) = Json::read(body) else {
-                    check.fault(
-                        &Place::Root,
-                        "malformed",
-                        "must be JSON in which no name comes twice, not even in another case",
-                    );
-                    return ended(check, false);
-                };
-                let fits = check.value(*schema, &value, &Place::Root);
+            Body::Described { schema, form, .. } => {
+                let read = read(form.as_ref(), body, &mut check);
+                let fits = read.is_some_and(|value| check.value(*schema, &value, &Place::Root));
                 ended(check, fits)
             }
+        }
+    }
+
+    /// The body as limits look at it, which come before it is checked.
+    pub(crate) fn read_body<'b>(&self, body: &'b [u8]) -> Option<Json<'b>> {
+        let form = match &self.parts.body {
+            Body::Described { form, .. } => form.as_ref(),
+            Body::None | Body::Empty => None,
+        };
+        read(form, body, &mut Check::new(&[]))
+    }
+}
+
+/// A body as a value; what keeps it from being one is noted.
+fn read<'b>(form: Option<&Form>, body: &'b [u8], check: &mut Check<'_>) -> Option<Json<'b>> {
+    match form {
+        Some(form) => form.read(body, check),
+        None => {
+            let read = Json::read(body).ok();
+            if read.is_none() {
+                let detail = "must be JSON in which no name comes twice, not even in another case";
+                check.fault(&Place::Root, "malformed", detail);
+            }
+            read
         }
     }
 }
@@ -292,20 +315,26 @@ impl<'r, 't> Reader<'r, 't> {
         };
         let at = joined(&body.1, "content");
         let mut media_types = Vec::new();
-        let mut schemas = Vec::new();
+        let mut described = Vec::new();
         for (media_type, media) in content {
             let pointer = joined(&at, media_type);
-            if !is_json(media_type) {
+            let is_form = media_type.eq_ignore_ascii_case(FORM);
+            if !is_form && !is_json(media_type) {
                 self.cannot(
                     &pointer,
-                    "only bodies in JSON can be checked",
-                    "`application/json`",
+                    "only bodies in JSON and forms can be checked",
+                    "`application/json` or `application/x-www-form-urlencoded`",
                 );
                 continue;
             }
             self.only(&(media, pointer.clone()), &["schema", "example", "examples"]);
             match media.get("schema") {
-                Some(schema) => schemas.push(self.schema((schema, joined(&pointer, "schema")))),
+                Some(schema) => {
+                    let at = joined(&pointer, "schema");
+                    let schema = self.schema((schema, at.clone()));
+                    let form = is_form.then(|| self.form(schema, &at)).flatten();
+                    described.push((schema, form));
+                }
                 None => self.cannot(
                     &pointer,
                     "nothing says what is in the body",
@@ -314,18 +343,41 @@ impl<'r, 't> Reader<'r, 't> {
             }
             media_types.push(media_type.to_ascii_lowercase());
         }
-        if schemas.len() > 1 {
+        if described.len() > 1 {
             self.cannot(
                 &at,
                 "several types with a schema each",
                 "one type, `application/json`",
             );
         }
-        schemas.first().map_or(Body::Empty, |schema| Body::Json {
-            schema: *schema,
-            is_required: matches!(body.0.get("required"), Some(Json::Bool(true))),
-            media_types,
-        })
+        described
+            .into_iter()
+            .next()
+            .map_or(Body::Empty, |(schema, form)| Body::Described {
+                schema,
+                is_required: matches!(body.0.get("required"), Some(Json::Bool(true))),
+                media_types,
+                form,
+            })
+    }
+
+    /// What the members of a form are read as; `None` when that cannot be told, which is a finding.
+    fn form(&mut self, schema: Id, pointer: &str) -> Option<Form> {
+        let Some(members) = self.members_of(schema) else {
+            let fix = "`\"type\": \"object\"`, `properties` of text, numbers and booleans, and `allOf`";
+            self.cannot(pointer, "a form whose members are not all described", fix);
+            return None;
+        };
+        let mut known = Vec::new();
+        for (name, schema) in members {
+            let Some(reads) = Reads::for_types(self.types(schema)) else {
+                let message = format!("`{name}` of a form is neither a text, a number nor a boolean");
+                self.cannot(pointer, message, "a text: what is in a form has no structure");
+                continue;
+            };
+            known.push((name, reads));
+        }
+        Some(Form { known })
     }
 
     /// The parameters of an operation, or of all operations of its path.

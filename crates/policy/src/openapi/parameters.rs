@@ -40,7 +40,7 @@ impl Reads {
             .map(|(_, reads)| reads)
     }
 
-    fn read(self, text: Cow<'_, str>) -> Json<'_> {
+    pub(super) fn read(self, text: Cow<'_, str>) -> Json<'_> {
         let other = match self {
             Self::Text => None,
             Self::Number => text.parse().ok().map(Json::Number),
@@ -151,7 +151,8 @@ impl Parts {
     }
 }
 
-fn form_decoded(text: &str) -> Option<Cow<'_, str>> {
+/// A name or a value of `application/x-www-form-urlencoded`; `None` when an escape is none, or it is not UTF-8.
+pub(super) fn form_decoded(text: &str) -> Option<Cow<'_, str>> {
     if text.contains('+') {
         unescaped(&text.replace('+', " ")).map(|text| Cow::Owned(text.into_owned()))
     } else {

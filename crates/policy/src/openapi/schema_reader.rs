@@ -12,7 +12,7 @@ use crate::{
     json::{Json, escaped},
 };
 use serde_json::Number;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 /// Schemas of all operations of a document together.
 const MOST_SCHEMAS: usize = 20_000;
@@ -191,6 +191,34 @@ impl<'r, 't> Reader<'r, 't> {
     pub(super) fn types(&self, id: Id) -> Types {
         let mut left = MOST_SCHEMAS_OF_PARAMETER;
         self.types_within(id, &mut left)
+    }
+
+    /// The members that an object of this schema may have, by name, and with the schema of each; `None` when it may have
+    /// others, or when what is described depends on what it holds.
+    pub(super) fn members_of(&self, id: Id) -> Option<BTreeMap<String, Id>> {
+        let mut left = MOST_SCHEMAS_OF_PARAMETER;
+        let mut members = BTreeMap::new();
+        let is_told = self.members_within(id, &mut left, &mut members);
+        (is_told && !members.is_empty()).then_some(members)
+    }
+
+    fn members_within(&self, id: Id, left: &mut usize, members: &mut BTreeMap<String, Id>) -> bool {
+        let (Some(schema), Some(fewer)) = (self.schemas.get(id), left.checked_sub(1)) else {
+            return false;
+        };
+        *left = fewer;
+        schema.rules.iter().all(|rule| match rule {
+            Rule::Members(written) => {
+                let are_new = written
+                    .known
+                    .iter()
+                    .all(|(name, id)| members.insert(name.clone(), *id).is_none());
+                are_new && matches!(written.others, Others::Unsaid | Others::Refused)
+            }
+            Rule::All(ids) => ids.iter().all(|id| self.members_within(*id, left, members)),
+            Rule::Any(_) | Rule::One(_) => false,
+            _ => true,
+        })
     }
 
     fn types_within(&self, id: Id, left: &mut usize) -> Types {

@@ -363,6 +363,123 @@ fn a_body_says_what_it_is() {
     );
 }
 
+/// A document whose operation takes a form.
+fn with_form(schema: &Value) -> Value {
+    let mut document = with_body(schema, &json!({ "Amount": { "type": "integer", "minimum": 1 } }));
+    let content = &mut document["paths"]["/things/{id}"]["post"]["requestBody"]["content"];
+    *content = json!({ "application/x-www-form-urlencoded": { "schema": schema } });
+    document
+}
+
+fn a_form() -> Operation {
+    let schema = json!({
+        "type": "object",
+        "required": ["grant_type"],
+        "properties": {
+            "grant_type": { "const": "client_credentials" },
+            "scope": { "type": "string", "maxLength": 9 },
+            "é b": { "type": "boolean" },
+        },
+        "allOf": [{ "type": "object", "properties": { "amount": { "$ref": "#/components/schemas/Amount" } } }],
+    });
+    compiled(&with_form(&schema)).unwrap()
+}
+
+fn faults_of_form(operation: &Operation, body: &[u8]) -> Vec<(String, &'static str)> {
+    let form = HeaderValue::from_static("application/x-www-form-urlencoded");
+    told(operation.check_body(&HeaderMap::from_iter([(http::header::CONTENT_TYPE, form)]), body))
+}
+
+#[test]
+fn every_fault_of_a_form_has_its_place_and_its_word() {
+    let operation = a_form();
+    let cases = [
+        ("grant_type=client_credentials", vec![]),
+        (
+            "grant_type=client%5Fcredentials&scope=a+b&amount=7&%C3%A9%20b=true",
+            vec![],
+        ),
+        ("grant_type=client_credentials&scope=", vec![]),
+        ("scope=a", vec![("/grant_type", "missing_field")]),
+        ("grant_type=password", vec![("/grant_type", "invalid_value")]),
+        (
+            "Grant_Type=client_credentials",
+            vec![("/Grant_Type", "unknown_field")],
+        ),
+        (
+            "grant_type=client_credentials&grant_type=client_credentials",
+            vec![("/grant_type", "repeated")],
+        ),
+        (
+            "grant_type=client_credentials&grant%5ftype=client_credentials",
+            vec![("/grant_type", "repeated")],
+        ),
+        (
+            "grant_type=client_credentials&scope=aaaaaaaaaa&amount=0",
+            vec![("/scope", "too_long"), ("/amount", "out_of_range")],
+        ),
+        (
+            "grant_type=client_credentials&amount=x",
+            vec![("/amount", "invalid_type")],
+        ),
+        (
+            "grant_type=client_credentials&scope=%zz",
+            vec![("/scope", "malformed")],
+        ),
+        (
+            "grant_type=client_credentials&scope=%ff",
+            vec![("/scope", "malformed")],
+        ),
+        ("grant_type=client_credentials&%", vec![("/", "unknown_field")]),
+        ("grant_type=client_credentials&", vec![("/", "unknown_field")]),
+        ("", vec![("", "missing_field")]),
+        (
+            r#"{"grant_type":"client_credentials"}"#,
+            vec![(r#"/{"grant_type":"client_credentials"}"#, "unknown_field")],
+        ),
+    ];
+    for (body, expected) in cases {
+        let found = faults_of_form(&operation, body.as_bytes());
+        let mut found: Vec<_> = found.iter().map(|(at, code)| (at.as_str(), *code)).collect();
+        let mut expected = expected;
+        found.sort_unstable();
+        expected.sort_unstable();
+        assert_eq!(found, expected, "{body}");
+    }
+    assert_eq!(
+        faults_of_form(&operation, b"scope=\xff"),
+        [(String::new(), "malformed")]
+    );
+    assert_eq!(
+        told(operation.check_body(&json_type(), b"grant_type=client_credentials")),
+        []
+    );
+    let typed = told(operation.check_head("/things/1", None, &json_type()));
+    assert_eq!(typed, [(String::new(), "415")], "it takes no JSON");
+    let many: String = (0..30_000).map(|number| format!("&n{number}=")).collect();
+    assert_eq!(
+        faults_of_form(&operation, many.as_bytes()).len(),
+        20,
+        "and no more are looked at"
+    );
+}
+
+#[test]
+fn a_form_is_described_member_by_member_or_not_taken() {
+    for schema in [
+        json!({}),
+        json!({ "type": "object" }),
+        json!({ "type": "object", "additionalProperties": { "type": "string" } }),
+        json!({ "type": "object", "properties": { "a": {} }, "additionalProperties": true }),
+        json!({ "type": "object", "properties": { "a": { "type": "array", "items": {} } } }),
+        json!({ "oneOf": [{ "properties": { "a": {} } }, { "properties": { "b": {} } }] }),
+        json!({ "properties": { "a": {} }, "allOf": [{ "properties": { "a": {} } }] }),
+    ] {
+        let found = compiled(&with_form(&schema)).expect_err(&schema.to_string());
+        assert_eq!(found[0].code, "P3032", "{schema}");
+    }
+}
+
 /// What is in schemas and cannot be enforced is told where it stands.
 #[test]
 fn what_cannot_be_enforced_is_a_finding_with_its_line() {
@@ -674,9 +791,19 @@ proptest! {
     }
 
     #[test]
+    fn whatever_text_is_in_a_form_is_what_the_schema_is_asked_of(scope in any::<String>()) {
+        let operation = a_form();
+        let encoded: String = scope.bytes().map(|byte| format!("%{byte:02X}")).collect();
+        let body = format!("grant_type=client_credentials&scope={encoded}");
+        let is_short = scope.chars().count() <= 9;
+        prop_assert_eq!(faults_of_form(&operation, body.as_bytes()).is_empty(), is_short, "{}", scope);
+    }
+
+    #[test]
     fn any_bytes_are_answered(body in proptest::collection::vec(any::<u8>(), 0..200), query in "[a-z%&=+0-9]{0,40}") {
         let operation = of_schema(&json!({ "type": "object", "properties": { "a": { "type": "string" } } }));
         let _ = operation.check_body(&json_type(), &body);
+        let _ = faults_of_form(&a_form(), &body);
         let _ = operation.check_head("/things/1", Some(&query), &json_type());
     }
 }
