@@ -1,5 +1,7 @@
 //! Publication: what the database says is signed, and committed as exact bytes before anybody is told of it.
 
+use std::collections::HashSet;
+
 use fleet::{
     Digest, Envelope, Page, Signature, StatedList, Statement, Stream, Target, Trust, Version, to_be_signed,
 };
@@ -104,7 +106,7 @@ async fn publish_if_due(
     let mut tx = state.db.begin().await?;
     let is_first = store::insert_statement(&mut tx, &stated).await?;
     if is_first {
-        write_pages(&mut tx, &stated, &pages).await?;
+        let new = write_pages(&mut tx, &stated, pages).await?;
         tx.commit().await?;
         tracing::info!(
             stream = stream.as_str(),
@@ -112,32 +114,37 @@ async fn publish_if_due(
             seq = stated.seq,
             "stated"
         );
-        // Every gateway asks for it now.
+        // Every gateway asks for it now, and for what it does not hold of the pages.
+        for page in new {
+            state.fleet.envelopes.keep(page.name.digest, page.bytes.into());
+        }
         state.fleet.envelopes.keep(stated.digest, stated.envelope.into());
     }
     Ok(is_first)
 }
 
-/// Has the pages belong to the statement that names them; most of them are there already.
+/// Has the pages belong to the statement that names them; most of them are there already. Those that were not.
 async fn write_pages(
     conn: &mut PgConnection,
     statement: &NewStatement,
-    pages: &[Page],
-) -> Result<(), FleetError> {
+    mut pages: Vec<Page>,
+) -> Result<Vec<Page>, FleetError> {
     if pages.is_empty() {
-        return Ok(());
+        return Ok(pages);
     }
     let digests: Vec<Vec<u8>> = pages
         .iter()
         .map(|page| page.name.digest.as_bytes().to_vec())
         .collect();
-    let held = store::carry_pages(conn, statement, &digests).await?;
-    for (page, digest) in pages.iter().zip(&digests) {
-        if !held.contains(digest) {
-            store::insert_page(conn, statement, digest, &page.bytes).await?;
-        }
+    let held: HashSet<_> = store::carry_pages(conn, statement, &digests)
+        .await?
+        .into_iter()
+        .collect();
+    pages.retain(|page| !held.contains(page.name.digest.as_bytes().as_slice()));
+    for page in &pages {
+        store::insert_page(conn, statement, page.name.digest.as_bytes(), &page.bytes).await?;
     }
-    Ok(())
+    Ok(pages)
 }
 
 /// Whether a stream needs another statement.
@@ -163,8 +170,8 @@ struct Content {
 
 async fn content(conn: &mut PgConnection, stream: Stream) -> Result<Content, FleetError> {
     match stream {
-        Stream::Revocations => in_pages(denials::revocations(conn).await?),
-        Stream::Blocks => in_pages(denials::blocks(conn).await?),
+        Stream::Revocations => in_pages(denials::revocations(conn).await?).await,
+        Stream::Blocks => in_pages(denials::blocks(conn).await?).await,
         Stream::Keyset => {
             let set = signing_keys::key_set(conn)
                 .await
@@ -179,10 +186,13 @@ async fn content(conn: &mut PgConnection, stream: Stream) -> Result<Content, Fle
     }
 }
 
-fn in_pages(list: RevocationList) -> Result<Content, FleetError> {
+/// A full list is some megabytes of JSON: no thread that answers does that.
+async fn in_pages(list: RevocationList) -> Result<Content, FleetError> {
     let source_seq = low_bits(list.seq);
-    let (stated, pages) =
-        StatedList::paginate(list).map_err(|error| FleetError::Inconsistent(error.to_string()))?;
+    let paged = tokio::task::spawn_blocking(|| StatedList::paginate(list)).await;
+    let (stated, pages) = paged
+        .map_err(|error| FleetError::Inconsistent(error.to_string()))?
+        .map_err(|error| FleetError::Inconsistent(error.to_string()))?;
     Ok(Content {
         content: raw(&stated)?,
         source_seq,

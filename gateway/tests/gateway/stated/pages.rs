@@ -218,6 +218,35 @@ async fn killed_after_some_pages_of_the_next_list_were_written_it_has_the_list_b
 }
 
 #[tokio::test]
+async fn killed_before_the_next_list_was_proven_it_has_the_list_before_it_and_takes_the_next_again() {
+    let mut fleet = ControlPlane::start(POLICY).await;
+    let mut gateway = member(&fleet, LONG).await;
+    let (alice, bob) = (fleet.token(&json!({})), fleet.token(&json!({"sub": "usr_bob"})));
+    let (before, _) = state(&fleet, list(900, &["usr_alice"]));
+    fleet.told(&before, Stage::Healthy).await;
+    fleet.kill();
+    let (statement, new) = paged(&fleet, Stream::Revocations, list(4_000, &["usr_bob"]));
+    let sealed = fleet.sealed(&statement);
+    // As far as the disk had come: all pages, and the statement that names them, but not in its place.
+    for page in &new {
+        fleet.hand_out(page.name.digest, Blob::Whole(page.bytes.clone()));
+        std::fs::write(folder(&gateway).join(page.name.digest.to_string()), &page.bytes).unwrap();
+    }
+    std::fs::write(folder(&gateway).with_file_name("probation.json"), &sealed).unwrap();
+    gateway.restart().await.unwrap();
+    assert_eq!((me(&gateway, &alice).await, me(&gateway, &bob).await), (401, 200));
+    let next = fleet.offer(Stream::Revocations, statement.position, &sealed);
+    fleet.revive();
+    fleet.told(&next, Stage::Healthy).await;
+    assert_eq!((me(&gateway, &alice).await, me(&gateway, &bob).await), (200, 401));
+
+    // It is in its place: another restart begins with it.
+    fleet.kill();
+    gateway.restart().await.unwrap();
+    assert_eq!((me(&gateway, &alice).await, me(&gateway, &bob).await), (200, 401));
+}
+
+#[tokio::test]
 async fn a_gateway_that_nobody_has_ever_answered_begins_with_the_pages_it_was_given() {
     let mut fleet = ControlPlane::start(POLICY).await;
     let (revoked, pages) = state(&fleet, {
