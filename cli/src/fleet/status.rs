@@ -14,7 +14,8 @@ pub(super) fn run(arguments: &AskArguments) -> anyhow::Result<Outcome> {
         Format::Human => output::line(&page(&fleet)),
     }
     let is_well = |node: &Value| matches!(text(node, "standing").as_str(), "IN_SYNC" | "PENDING" | "-");
-    Ok(match list(&fleet, "nodes").iter().all(is_well) {
+    let is_all_well = list(&fleet, "nodes").iter().all(is_well) && !trust_ends_soon(&fleet);
+    Ok(match is_all_well {
         true => Outcome::Done,
         false => Outcome::Findings,
     })
@@ -28,7 +29,7 @@ fn page(fleet: &Value) -> String {
         text(fleet, "epoch"),
         match text(fleet, "trust_version").as_str() {
             "0" => "missing: `portico trust sign`".to_owned(),
-            version => version.to_owned(),
+            version => format!("{version}{}", trust_end(fleet)),
         }
     )];
     let streams = list(fleet, "streams").iter();
@@ -52,6 +53,34 @@ fn page(fleet: &Value) -> String {
     rows.extend(nodes.iter().map(|node| row(node, now)));
     lines.push(aligned(&rows));
     lines.join("\n")
+}
+
+/// How long before its end a trust document must be followed by another, seconds.
+const NOTICE_S: i64 = 14 * 24 * 3_600;
+
+fn trust_left_s(fleet: &Value) -> Option<i64> {
+    Some(fleet.get("trust_until")?.as_i64()?.saturating_sub(now(fleet)))
+}
+
+fn trust_ends_soon(fleet: &Value) -> bool {
+    let is_there = text(fleet, "trust_version") != "0";
+    is_there && trust_left_s(fleet).is_none_or(|left_s| left_s < NOTICE_S)
+}
+
+/// Until when the key that signs now may do so, where that is soon.
+fn trust_end(fleet: &Value) -> String {
+    if !trust_ends_soon(fleet) {
+        return String::new();
+    }
+    match trust_left_s(fleet) {
+        None => ", which does not name the key that signs: `portico trust sign`".to_owned(),
+        Some(..0) => ", WHICH HAS ENDED, SO NOTHING NEW IS STATED: `portico trust sign`".to_owned(),
+        Some(left_s) => format!(
+            ", which ends in {} days and {} hours: `portico trust sign`",
+            left_s / 86_400,
+            left_s % 86_400 / 3_600
+        ),
+    }
 }
 
 fn row(node: &Value, now: i64) -> Vec<String> {
@@ -86,7 +115,8 @@ mod tests {
     #[test]
     fn every_gateway_has_a_line_with_since_when_and_why() {
         let fleet = json!({
-            "fleet": "bank", "environment": "production", "epoch": 1, "trust_version": 3, "now": "2026-11-26T10:00:00.5Z",
+            "fleet": "bank", "environment": "production", "epoch": 1, "trust_version": 3, "trust_until": 1_800_000_000,
+            "now": "2026-11-26T10:00:00.5Z",
             "streams": [{"stream": "keyset", "position": "1.4"}],
             "nodes": [
                 {"name": "edge-1", "standing": "IN_SYNC", "since": 1_795_687_140, "reason": "1.4 is in force",
@@ -97,5 +127,36 @@ mod tests {
             ],
         });
         insta::assert_snapshot!(page(&fleet));
+    }
+
+    #[test]
+    fn that_the_trust_document_ends_is_said_two_weeks_before() {
+        let now = 1_795_687_200;
+        let first_line = |left_s: Option<i64>| {
+            let fleet = json!({
+                "fleet": "bank", "environment": "production", "epoch": 1, "trust_version": 3,
+                "trust_until": left_s.map(|left_s| now + left_s), "now": "2026-11-26T10:00:00.5Z", "nodes": [],
+            });
+            let page = page(&fleet);
+            (trust_ends_soon(&fleet), page.lines().next().unwrap().to_owned())
+        };
+        let begins = "fleet bank, environment production, epoch 1, trust document 3";
+        assert_eq!(first_line(Some(NOTICE_S)), (false, begins.to_owned()));
+        for (left_s, ends) in [
+            (
+                Some(NOTICE_S - 1),
+                ", which ends in 13 days and 23 hours: `portico trust sign`",
+            ),
+            (
+                Some(-1),
+                ", WHICH HAS ENDED, SO NOTHING NEW IS STATED: `portico trust sign`",
+            ),
+            (
+                None,
+                ", which does not name the key that signs: `portico trust sign`",
+            ),
+        ] {
+            assert_eq!(first_line(left_s), (true, format!("{begins}{ends}")));
+        }
     }
 }

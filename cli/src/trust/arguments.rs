@@ -26,7 +26,8 @@ pub(crate) enum TrustCommand {
     Sign(SignArguments),
     /// Hand a signed document over to the control plane.
     Accept(AcceptArguments),
-    /// Show the document in force and the keys that the next one should name; exit 1 when they differ.
+    /// Show the document in force and the keys that the next one should name; exit 1 when they differ, or one of them may
+    /// sign for less than 14 days longer.
     Show(AskArguments),
 }
 

@@ -106,10 +106,11 @@ fn show(arguments: &AskArguments) -> anyhow::Result<Outcome> {
         Format::Json => output::line(&serde_json::to_string_pretty(&standing)?),
         Format::Human => output::line(&page(&standing)?),
     }
-    let untrusted = list(&standing, "bundle_keys")
-        .iter()
-        .any(|key| key.get("is_trusted") != Some(&Value::Bool(true)));
-    Ok(if untrusted {
+    let is_well = |key: &Value| {
+        key.get("is_trusted") == Some(&Value::Bool(true)) && key.get("ends_soon") == Some(&Value::Bool(false))
+    };
+    let needs_another = !list(&standing, "bundle_keys").iter().all(is_well);
+    Ok(if needs_another {
         Outcome::Findings
     } else {
         Outcome::Done

@@ -43,14 +43,14 @@ pub(super) fn root(file: &Path) -> anyhow::Result<RootFile> {
     }
 }
 
-/// Signs a trust document and hands it over, if the one in force does not name every key of the bundle ring.
+/// Signs a trust document and hands it over, if the one in force does not name every key of the bundle ring for a while.
 pub(super) async fn hand_over(control_plane: &ControlPlane, root: &RootFile) -> anyhow::Result<()> {
     let standing = control_plane.send(Method::GET, "/internal/trust", None).await??;
     let keys = list(&standing, "bundle_keys");
-    if keys
-        .iter()
-        .all(|key| key.get("is_trusted") == Some(&Value::Bool(true)))
-    {
+    let is_well = |key: &Value| {
+        key.get("is_trusted") == Some(&Value::Bool(true)) && key.get("ends_soon") == Some(&Value::Bool(false))
+    };
+    if keys.iter().all(is_well) {
         return Ok(());
     }
     let document = sign(&next(&standing, Clock::system().now(), DAYS)?, root)?;

@@ -186,6 +186,18 @@ fn warn(fleet: &FleetView) {
             "THE CLOCK OF A GATEWAY IS WRONG: beyond 30 s it judges tokens wrongly"
         );
     }
+    if let Some(left_s) = fleet.trust_ends_in_s().filter(|left_s| is_worth_saying(*left_s)) {
+        tracing::error!(
+            left_s,
+            "THE TRUST DOCUMENT ENDS SOON: after that nothing is stated, and routes with `revocations_within` close: `portico trust sign`"
+        );
+    }
+}
+
+/// Every hour while there is time, every time on the last day.
+fn is_worth_saying(left_s: i64) -> bool {
+    let since_the_hour = left_s.rem_euclid(3_600);
+    left_s < 24 * 3_600 || since_the_hour < i64::try_from(UPKEEP.as_secs()).unwrap_or(i64::MAX)
 }
 
 /// Says once when it fails, not every second, and once when it is well again.

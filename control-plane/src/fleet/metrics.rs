@@ -12,6 +12,7 @@ struct FleetMetrics {
     nodes: IntGaugeVec,
     clocks_off: IntGauge,
     trust_version: IntGauge,
+    trust_until: IntGauge,
 }
 
 static METRICS: LazyLock<Option<FleetMetrics>> = LazyLock::new(|| match register() {
@@ -38,6 +39,11 @@ fn register() -> prometheus::Result<FleetMetrics> {
         "portico_fleet_trust_version",
         "Version of the trust document in force; 0 before there is one.",
     )?;
+    let trust_until = IntGauge::new(
+        "portico_fleet_trust_expires_timestamp_seconds",
+        "When the trust document in force ends the time of the key that signs now; 0 when it does not name it.",
+    )?;
+    registry().register(Box::new(trust_until.clone()))?;
     registry().register(Box::new(nodes.clone()))?;
     registry().register(Box::new(clocks_off.clone()))?;
     registry().register(Box::new(trust_version.clone()))?;
@@ -45,6 +51,7 @@ fn register() -> prometheus::Result<FleetMetrics> {
         nodes,
         clocks_off,
         trust_version,
+        trust_until,
     })
 }
 
@@ -63,4 +70,5 @@ pub(super) fn show(fleet: &FleetView) {
         .clocks_off
         .set(i64::try_from(clocks_off).unwrap_or(i64::MAX));
     metrics.trust_version.set(fleet.trust_version());
+    metrics.trust_until.set(fleet.trust_until().unwrap_or(0));
 }

@@ -4,13 +4,16 @@ use std::collections::HashMap;
 
 use axum::extract::State;
 use chrono::{DateTime, Utc};
-use fleet::{Active, Digest, Observation, Position, Refused, Standing, Stream, Told, Verdict, judge};
+use fleet::{
+    Active, Digest, Envelope, Observation, Position, Refused, Standing, Statement, Stream, Told, Verdict,
+    judge,
+};
 use http::StatusCode;
 use serde::Serialize;
 
 use super::error::FleetError;
-use super::store;
 use super::store::{NodeRecord, ProcessRow, StatementRow, StreamRow};
+use super::{envelopes, store, trust};
 use crate::extract::{Actor, Json, Path};
 use crate::state::AppState;
 
@@ -27,6 +30,8 @@ pub(crate) struct FleetView {
     environment: Option<String>,
     epoch: i64,
     trust_version: i64,
+    /// The last moment in which the key that signs now may do so by that document, Unix seconds; null when it names another.
+    trust_until: Option<i64>,
     /// The database's time when this was read.
     now: DateTime<Utc>,
     /// The newest statement of each stream.
@@ -117,6 +122,17 @@ impl FleetView {
         })
     }
 
+    /// The last moment in which the key that signs now may do so, Unix seconds.
+    pub(super) const fn trust_until(&self) -> Option<i64> {
+        self.trust_until
+    }
+
+    /// When the key that signs now needs another trust document soon, or needed it long ago: how many seconds are left.
+    pub(super) fn trust_ends_in_s(&self) -> Option<i64> {
+        let (until, now) = (self.trust_until?, self.now.timestamp());
+        trust::ends_soon(until, now).then(|| until.saturating_sub(now))
+    }
+
     /// The version of the trust document in force.
     pub(super) const fn trust_version(&self) -> i64 {
         self.trust_version
@@ -132,6 +148,7 @@ pub(super) async fn show_fleet(State(state): State<AppState>) -> Result<Json<Fle
 pub(super) async fn view(state: &AppState) -> Result<FleetView, FleetError> {
     let mut tx = state.db.begin().await?;
     let trust_version = store::trust_version(&mut tx).await?.unwrap_or(0);
+    let trust_until = trust::signs_until(state, &mut tx).await?;
     let epoch = store::epoch(&mut tx).await?;
     let statements = store::newest(&mut tx).await?;
     let rows = store::node_streams(&mut tx).await?;
@@ -142,7 +159,8 @@ pub(super) async fn view(state: &AppState) -> Result<FleetView, FleetError> {
 
     let heads = statements.iter().map(statement).collect::<Result<Vec<_>, _>>()?;
     let seen = rows.into_iter().map(Seen::read).collect::<Result<Vec<_>, _>>()?;
-    let expected = expected(&seen);
+    let mut expected = expected(&seen);
+    expected.extend(stated_lists(state, &heads).await?);
     let mut of_node: HashMap<String, Vec<Seen>> = HashMap::new();
     for seen in seen {
         of_node.entry(seen.row.node.clone()).or_default().push(seen);
@@ -162,6 +180,7 @@ pub(super) async fn view(state: &AppState) -> Result<FleetView, FleetError> {
         environment: settings.map(|settings| settings.environment.clone()),
         epoch,
         trust_version,
+        trust_until,
         now,
         streams: heads,
         nodes,
@@ -214,7 +233,7 @@ impl Seen {
     }
 }
 
-/// What is in the memory of more than half of those that have the same statement in force: of two, both.
+/// Of key sets and policies: what is in the memory of more than half of those that have the same statement in force: of two, both.
 fn expected(seen: &[Seen]) -> HashMap<(Stream, Digest), String> {
     let mut counts: HashMap<(Stream, Digest), HashMap<&str, usize>> = HashMap::new();
     for seen in seen {
@@ -237,6 +256,30 @@ fn expected(seen: &[Seen]) -> HashMap<(Stream, Digest), String> {
         .into_iter()
         .filter_map(|(of, counts)| Some((of, most(counts)?)))
         .collect()
+}
+
+/// What is in memory of whoever has the newest lists in force, as this control plane makes it of what was stated: a fleet whose
+/// gateways have all drifted has no other measure. A gateway forgets no revoked key, so its key set may rightly say more.
+async fn stated_lists(
+    state: &AppState,
+    heads: &[StatementView],
+) -> Result<Vec<((Stream, Digest), String)>, FleetError> {
+    let mut lists = Vec::new();
+    for head in heads {
+        if !matches!(head.stream, Stream::Revocations | Stream::Blocks) {
+            continue;
+        }
+        let stated = envelopes::blob(state, head.digest).await?;
+        lists.extend(stated.and_then(|stated| Some(((head.stream, head.digest), of_content(&stated)?))));
+    }
+    Ok(lists)
+}
+
+/// The fingerprint of the content of a statement.
+fn of_content(envelope: &[u8]) -> Option<String> {
+    let envelope = Envelope::parse(envelope).ok()?;
+    let statement: Statement = serde_json::from_slice(&envelope.payload).ok()?;
+    Some(Digest::of(statement.content.get().as_bytes()).to_string())
 }
 
 fn statement(row: &StatementRow) -> Result<StatementView, FleetError> {

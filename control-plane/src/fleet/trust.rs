@@ -39,7 +39,13 @@ struct BundleKey {
     state: String,
     /// Whether the document in force names it for this moment.
     is_trusted: bool,
+    /// Whether it names it for less than [`NOTICE_S`] longer.
+    ends_soon: bool,
 }
+
+/// How long before the end of a key's time somebody must hear of it, seconds: the holders of the roots meet. Once the key that
+/// signs is not named any more nothing new can be stated, what is revoked included.
+pub(super) const NOTICE_S: i64 = 14 * 24 * 3_600;
 
 /// Shows what is in force and what the next document should name.
 pub(super) async fn show_standing(State(state): State<AppState>) -> Result<Json<TrustStanding>, FleetError> {
@@ -53,7 +59,9 @@ pub(super) async fn show_standing(State(state): State<AppState>) -> Result<Json<
         .map(|row| {
             let key = fleet::TrustedKey::new(&row.public_key, now, now);
             let is_trusted = trust.as_ref().is_some_and(|trust| covers(trust, &key.keyid, now));
+            let until = trust.as_ref().and_then(|trust| trust.key(&key.keyid));
             BundleKey {
+                ends_soon: until.is_some_and(|entry| ends_soon(entry.not_after, now)),
                 keyid: key.keyid,
                 public: key.public,
                 state: row.state,
@@ -175,6 +183,25 @@ async fn believed(state: &AppState, conn: &mut PgConnection) -> Result<Option<Tr
 /// Whether the document names the key for this moment, Unix seconds.
 pub(super) fn covers(trust: &Trust, keyid: &str, moment: i64) -> bool {
     trust.key(keyid).is_some_and(|key| key.covers(moment))
+}
+
+/// Whether a key that may sign until a moment needs another document now.
+pub(super) const fn ends_soon(until: i64, now: i64) -> bool {
+    until.saturating_sub(now) < NOTICE_S
+}
+
+/// The last moment in which the key that signs now may do so, Unix seconds; none where no document in force names it.
+pub(super) async fn signs_until(
+    state: &AppState,
+    conn: &mut PgConnection,
+) -> Result<Option<i64>, FleetError> {
+    let Some(trust) = believed(state, conn).await? else {
+        return Ok(None);
+    };
+    let keys = store::bundle_keys(conn).await?;
+    let signer = keys.iter().find(|key| key.state == "active");
+    let keyid = signer.map(|key| thumbprint(Algorithm::EdDSA, &key.public_key));
+    Ok(keyid.and_then(|keyid| Some(trust.key(&keyid)?.not_after)))
 }
 
 /// Whether a key of the bundle ring may become the one that signs: gateways believe no other than those that the trust

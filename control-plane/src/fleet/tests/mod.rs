@@ -229,10 +229,15 @@ fn member() -> Member<'static> {
 }
 
 fn signed_trust(root: &SigningKey, fleet: &str, version: u64, keys: &[Vec<u8>]) -> Vec<u8> {
+    signed_trust_for(30 * DAY, root, fleet, version, keys)
+}
+
+/// One whose keys may sign for so many seconds.
+fn signed_trust_for(seconds: i64, root: &SigningKey, fleet: &str, version: u64, keys: &[Vec<u8>]) -> Vec<u8> {
     let now = service_runtime::clock::Clock::system().now().timestamp();
     let keys = keys
         .iter()
-        .map(|key| TrustedKey::new(key, now - DAY, now + 30 * DAY));
+        .map(|key| TrustedKey::new(key, now - DAY, now + seconds));
     let trust = Trust {
         version,
         fleet: fleet.to_owned(),

@@ -6,8 +6,9 @@ use keyring::{Algorithm, KeySet, RevocationList, SigningKey};
 use serde_json::json;
 use sqlx::Row as _;
 
+use super::super::nodes;
 use super::super::publish::publish_due;
-use super::{FLEET, Plane, signed_trust};
+use super::{DAY, FLEET, Plane, signed_trust, signed_trust_for};
 use crate::state::AppState;
 
 async fn statements(plane: &Plane, stream: Stream) -> i64 {
@@ -245,6 +246,30 @@ async fn what_a_key_has_signed_that_is_trusted_no_more_is_signed_anew() {
         .iter()
         .filter(|key| key["is_trusted"] == true);
     assert_eq!(trusted.count(), 1, "{standing}");
+}
+
+/// Nothing is stated any more once it is over: whoever looks hears of it two weeks before, and when it is over.
+#[tokio::test]
+async fn that_the_trust_document_ends_is_told_two_weeks_before() {
+    let plane = Plane::start().await;
+    let keys = plane.bundle_keys().await;
+    let mut version = 1;
+    let mut ends_soon = async |seconds: i64| {
+        version += 1;
+        let document = signed_trust_for(seconds, &plane.root, FLEET, version, &keys);
+        assert_eq!(plane.hand_over(document).await.0, StatusCode::OK);
+        let (_, standing) = plane.call("GET", "/internal/trust", None).await;
+        let (_, fleet) = plane.call("GET", "/internal/fleet", None).await;
+        let until = standing["trust"]["keys"][0]["not_after"].clone();
+        assert_eq!(fleet["trust_until"], until, "{fleet}");
+        let told = nodes::view(&plane.state).await.unwrap().trust_ends_in_s();
+        let key = standing["bundle_keys"][0]["ends_soon"].as_bool().unwrap();
+        assert_eq!(key, told.is_some());
+        key
+    };
+    assert!(!ends_soon(15 * DAY).await);
+    assert!(ends_soon(13 * DAY).await);
+    assert!(ends_soon(60).await);
 }
 
 #[tokio::test]

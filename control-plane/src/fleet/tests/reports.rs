@@ -1,7 +1,7 @@
 //! What gateways say: kept as it comes, about themselves alone, and a refusal is never shown as applied.
 
 use axum::body::Body;
-use fleet::Stream;
+use fleet::{Digest, Stream};
 use http::{Request, StatusCode};
 use serde_json::{Value, json};
 use service_runtime::clock::Clock;
@@ -45,12 +45,17 @@ async fn acknowledge(plane: &Plane, node: &str, stream: Stream, stage: &str) -> 
         .await
 }
 
-/// A heartbeat of a gateway that has the newest statements in force.
+/// A heartbeat of a gateway that has the newest statements in force. `f` is the fingerprint of what was stated.
 async fn in_force(plane: &Plane, fingerprint: &str) -> Value {
     let mut said = heartbeat();
     let mut active = Vec::new();
     for stream in [Stream::Keyset, Stream::Revocations, Stream::Blocks] {
         let (position, digest) = newest(plane, stream).await;
+        let content = plane.newest(stream).await.content;
+        let fingerprint = match fingerprint {
+            "f" => Digest::of(content.get().as_bytes()).to_string(),
+            other => other.to_owned(),
+        };
         active.push(json!({"stream": stream.as_str(), "position": position, "digest": digest, "fingerprint": fingerprint}));
     }
     active
@@ -200,6 +205,17 @@ async fn memory_that_differs_from_most_others_is_drift() {
     }
     assert_eq!(standing(&plane, "edge-1", "").await.0, "IN_SYNC");
     assert_eq!(standing(&plane, "edge-3", "").await.0, "DRIFTED");
+    // Whatever most others have: what was stated of a list is known.
+    for node in ["edge-1", "edge-2", "edge-3"] {
+        beat(&plane, node, in_force(&plane, "g").await).await;
+    }
+    assert_eq!(standing(&plane, "edge-1", "keyset").await.0, "IN_SYNC");
+    for list in ["revocations", "blocks"] {
+        assert_eq!(standing(&plane, "edge-1", list).await.0, "DRIFTED");
+    }
+    for node in ["edge-1", "edge-2"] {
+        beat(&plane, node, in_force(&plane, "f").await).await;
+    }
     let mut half_open = in_force(&plane, "f").await;
     half_open["waiting"] = json!(["public.http"]);
     beat(&plane, "edge-1", half_open).await;
