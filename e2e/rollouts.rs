@@ -10,7 +10,7 @@ use crate::stage::PORTICO;
 /// Three gateways. A phase is watched for `bake_s`; what they do is compared from twenty requests on, and never by time.
 fn members(approval_from: &str, bake_s: u32) -> Members {
     let rules = json!({
-        "bake_s": bake_s, "least_requests": 20, "silence_s": 600, "patience_s": 600, "latency_percent": 1_000_000,
+        "bake_s": bake_s, "least_requests": 20, "evidence_s": 0, "silence_s": 600, "patience_s": 600, "latency_percent": 1_000_000,
     });
     Members {
         binary: PORTICO.into(),
@@ -223,6 +223,29 @@ async fn what_fails_or_refuses_more_is_taken_back_before_a_second_gateway_has_it
         (&Value::Null, 0),
         "{tried}"
     );
+    stage.stop().await.unwrap();
+}
+
+/// By the rule that counts by default; that a good policy is not halted by it wants a quiet machine.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_answers_slower_is_taken_back_by_the_rule_for_time() {
+    let mut members = members("never", FOR_EVER);
+    members.policies["rules"]["latency_percent"] = json!(120);
+    let stage = Stage::start(&members).await.unwrap();
+    let asked = Load::start_anew(&stage.every_door().unwrap(), "/fast", 60, 12);
+    stage
+        .publish(Bundle::bad(1, Fault::IsSlow), "slow", &["--phases", "canary,all"])
+        .await
+        .unwrap()
+        .done()
+        .unwrap();
+    let halted = stage.ended("slow").await.unwrap();
+    assert_eq!(halted["phase"], "halted", "{halted}");
+    let why = halted["why"].as_str().unwrap();
+    assert!(why.contains("requests take more than"), "{halted}");
+    assert_eq!(touched(&halted).len(), 1, "{halted}");
+    assert_eq!(asked.stop().await.failures(), 0, "it was slow, and nothing else");
+    stage.every_gateway_runs(0).await.unwrap();
     stage.stop().await.unwrap();
 }
 

@@ -24,6 +24,8 @@ const JUST_HALTED: ProblemType =
     ProblemType::new("just-halted", 409, "The last roll-out of this content was halted");
 /// A gateway that would get it does not know every key of it.
 const TOO_OLD: ProblemType = ProblemType::new("gateway-too-old", 409, "A gateway is too old for this policy");
+/// The last thing that happened was that gateways went back.
+const WENT_BACK: ProblemType = ProblemType::new("went-back", 409, "The policy before is in force already");
 /// It is in force already.
 const NO_CHANGE: ProblemType = ProblemType::new("no-change", 409, "This policy is in force already");
 
@@ -75,6 +77,9 @@ pub(crate) enum PolicyError {
         min_version: Version,
         gateways: Vec<OldGateway>,
     },
+    /// Nobody says how much further back.
+    #[error("{0} went back already")]
+    WentBack(String),
     /// The same content is in force.
     #[error("this content is in force")]
     NoChange,
@@ -146,6 +151,12 @@ impl From<PolicyError> for Problem {
                     ))
                     .member("min_version", min_version.to_string())
             }
+            PolicyError::WentBack(change) => Self::new(WENT_BACK)
+                .detail(format!(
+                    "{change} was the last roll-out, and gateways went back by it: `portico policy history` says to what; to go \
+                     further back, name it with --to"
+                ))
+                .member("change_id", change),
             PolicyError::NoChange => Self::new(NO_CHANGE).detail("every file and case is the same"),
             PolicyError::Fleet(error) => error.into(),
             PolicyError::Database(error) => database_problem::of(error),

@@ -21,7 +21,8 @@ const LONGEST_REASON_BYTES: usize = 512;
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Rollback {
-    /// The position whose content is wanted; without it, the content before the one in force.
+    /// The position whose content is wanted; without it, the content before the one in force, unless that was gone back to
+    /// already.
     #[serde(default)]
     to: Option<Position>,
     /// Who goes back.
@@ -75,6 +76,10 @@ pub(super) async fn roll_back(
             return view(&mut tx, row).await.map(Json);
         }
         (Some(_), None) => None,
+        (None, None) => {
+            refuse_further(&mut tx).await?;
+            Some(wanted(&state, &mut tx, None).await?)
+        }
         (_, to) => Some(wanted(&state, &mut tx, to).await?),
     };
     if let Some(row) = &under_way {
@@ -159,6 +164,14 @@ async fn goes_to(
     }
     let (_, content) = wanted(state, conn, to).await?;
     Ok(content.digest().as_bytes() == row.content.as_slice())
+}
+
+/// Refuses to go back a second time without being told where to: whoever asks again, or a moment after a roll-out was halted by
+/// itself, means what they have already.
+async fn refuse_further(conn: &mut PgConnection) -> Result<(), PolicyError> {
+    let last = store::rollouts(conn, 1).await?.into_iter().next();
+    let went_back = last.filter(|last| last.kind == "rollback" || last.phase == Phase::Halted.as_str());
+    went_back.map_or(Ok(()), |last| Err(PolicyError::WentBack(last.change_id)))
 }
 
 /// A roll-out as it is once it was halted.

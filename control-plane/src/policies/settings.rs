@@ -119,8 +119,13 @@ impl PolicySettings {
         if !(50..=60_000).contains(&self.interval_ms) {
             faults.push("policies.interval_ms: from 50 to 60000".to_owned());
         }
-        if self.rules.bake_s > LONGEST_BAKE_S {
-            faults.push(format!("policies.rules.bake_s: at most {LONGEST_BAKE_S}"));
+        for (key, seconds) in [
+            ("bake_s", self.rules.bake_s),
+            ("evidence_s", self.rules.evidence_s),
+        ] {
+            if seconds > LONGEST_BAKE_S {
+                faults.push(format!("policies.rules.{key}: at most {LONGEST_BAKE_S}"));
+            }
         }
         if environment == Environment::Production {
             if self.approval_from.is_none() {

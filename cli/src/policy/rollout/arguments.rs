@@ -131,8 +131,8 @@ Examples:
   portico policy rollback                 halt what is under way; without that, back to the policy before
   portico policy rollback --to 1.118      back to what stood at this position: `portico policy history`
 
-It goes to all gateways at once, as a new position with the old content. What was in force just before needs nobody's
-consent. What is older is refused when its risk wants a second person: publish its files with `portico policy publish --at-once`.")]
+It goes to all gateways at once, as a new position with the old content. Right after a rollback or a halt, which has put
+the policy before in force, going further back wants --to. What was in force just before needs nobody's consent. What is older is refused when its risk wants a second person: publish its files with `portico policy publish --at-once`.")]
 pub(crate) struct PolicyRollbackArguments {
     /// The position whose content is wanted.
     #[arg(long, value_name = "POSITION")]

@@ -83,8 +83,7 @@ async fn publish_harm(ground: &Ground, rules: &Value) -> anyhow::Result<Verdict>
 
 /// A control plane with so many gateways. How slow one of them is says nothing: they share a machine with everything else.
 async fn begin(ground: &Ground, gateways: usize, rules: &Value) -> anyhow::Result<Stage> {
-    let mut all =
-        json!({ "least_requests": 20, "silence_s": 600, "patience_s": 600, "latency_percent": 1_000_000 });
+    let mut all = json!({ "least_requests": 20, "evidence_s": 0, "silence_s": 600, "patience_s": 600, "latency_percent": 1_000_000 });
     for (rules, given) in all.as_object_mut().into_iter().zip(rules.as_object()) {
         rules.extend(given.clone());
     }

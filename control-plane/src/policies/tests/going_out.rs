@@ -78,6 +78,31 @@ async fn a_phase_is_watched_for_its_time() {
 }
 
 #[tokio::test]
+async fn a_phase_that_has_seen_nobody_is_watched_longer_and_goes_on_without() {
+    let plane = Plane::with(|policies| policies.rules.evidence_s = 3_600).await;
+    plane.join(&["edge-1", "edge-2"]).await;
+    plane
+        .publish(publication("first", &bundle("100/min"), &["canary", "all"]))
+        .await;
+    plane.heal().await;
+    plane.step().await;
+    let why = plane.status().await["rollout"]["why"].clone();
+    let why = why.as_str().unwrap();
+    assert!(why.starts_with("0 of 200 requests were seen"), "{why}");
+    for node in ["edge-1", "edge-2"] {
+        plane.beat(node, "boot-1", [200, 0, 0]).await;
+    }
+    plane.step().await;
+    assert_eq!(plane.phase().await, "all", "enough was seen");
+    plane.heal().await;
+    plane.step().await;
+    assert_eq!(plane.phase().await, "all");
+    plane.run("UPDATE control.rollout SET watched_ms = 3600000").await;
+    plane.step().await;
+    assert_eq!(plane.phase().await, "done", "nobody came");
+}
+
+#[tokio::test]
 async fn what_does_not_compile_fails_its_cases_or_is_weak_goes_nowhere() {
     let plane = Plane::with(|policies| policies.audit_fail_on = AuditSeverity::High).await;
     plane.join(&["edge-1"]).await;

@@ -124,7 +124,7 @@ async fn a_canary_that_answers_slower_than_the_others_halts_it() {
         plane.say(node, "/fleet/v1/heartbeats", said).await;
     }
     plane.step().await;
-    is_taken_back(&plane, &canary, "one request in a hundred takes").await;
+    is_taken_back(&plane, &canary, "30 of 1000 requests take more than").await;
 }
 
 /// What one of them says is not true of the other, so nothing that is said in this name counts.

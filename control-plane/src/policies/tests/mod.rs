@@ -116,6 +116,7 @@ impl Plane {
             audit_fail_on: AuditSeverity::Critical,
             rules: Rules {
                 bake_s: 0,
+                evidence_s: 0,
                 ..Rules::default()
             },
             ..PolicySettings::default()

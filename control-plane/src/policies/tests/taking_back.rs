@@ -14,6 +14,19 @@ pub(super) async fn until_done(plane: &Plane) {
     assert_eq!(plane.phase().await, "done");
 }
 
+/// The change by which gateways went back, says the refusal to go further.
+async fn went_back(plane: &Plane) -> String {
+    let (status, refused) = plane
+        .call("POST", "/internal/policies/rollback", json!({"author": "ada"}))
+        .await;
+    assert_eq!(
+        (status, refused["type"].as_str().unwrap().ends_with(":went-back")),
+        (StatusCode::CONFLICT, true),
+        "{refused}"
+    );
+    refused["change_id"].as_str().unwrap().to_owned()
+}
+
 #[tokio::test]
 async fn a_rollback_is_a_new_position_with_old_content_for_all_at_once() {
     let plane = Plane::start().await;
@@ -47,6 +60,9 @@ async fn a_rollback_is_a_new_position_with_old_content_for_all_at_once() {
     assert_eq!(plane.told(|at| at == "1.3").await.len(), 2);
     assert_eq!(plane.content(3).await, plane.content(1).await);
     until_done(&plane).await;
+    assert_eq!(plane.status().await["in_force"], "1.3");
+    // Asked again when it is done, the bad one does not come back.
+    assert!(went_back(&plane).await.starts_with("rollback-to-1.1"));
     assert_eq!(plane.status().await["in_force"], "1.3");
 
     let to = json!({"author": "ada", "to": "1.2"});
@@ -129,6 +145,28 @@ async fn a_rollback_that_is_asked_twice_begins_once() {
         (StatusCode::OK, &json!("halted")),
         "what it replaced is in force again: {begun}"
     );
+}
+
+/// Somebody rolls back a moment after the roll-out was halted by itself, in whatever phase: one step back is enough.
+#[tokio::test]
+async fn a_rollback_that_comes_after_a_halt_goes_no_further_back() {
+    for phases in [["shadow", "all"], ["canary", "all"]] {
+        let plane = Plane::start().await;
+        plane.join(&["edge-1", "edge-2"]).await;
+        plane.first().await;
+        plane
+            .publish(publication("good", &bundle("90/min"), &["all"]))
+            .await;
+        until_done(&plane).await;
+        plane
+            .publish(publication("bad", &bundle("80/min"), &phases))
+            .await;
+        let halt = json!({"reason": "customers call"});
+        plane.call("POST", "/internal/policies/halt", halt).await;
+        let in_force = plane.status().await["in_force"].clone();
+        assert_eq!(went_back(&plane).await, "bad");
+        assert_eq!(plane.status().await["in_force"], in_force, "{phases:?}");
+    }
 }
 
 #[tokio::test]

@@ -131,6 +131,9 @@ proptest! {
         slower.latency[from] -= moved;
         slower.latency[from + 1] += moved;
         prop_assert!(p99_us(&slower) >= p99_us(&served));
+        let bound = p99_us(&served).unwrap_or(1_000);
+        prop_assert!(slower_than(&slower, bound) >= slower_than(&served, bound));
+        prop_assert!(slower_than(&served, bound) * 100 <= served.requests);
     }
 
     /// The honour of being the canary goes round, and the order in which gateways are named plays no part.

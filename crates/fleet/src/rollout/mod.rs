@@ -22,10 +22,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::messages::{LATENCY_BOUNDS_US, Objection, ShadowCounts, Traffic};
 
-/// From so many requests on it is no chance that half of them fail, where too few for a comparison were served.
+/// From so many requests on it is no chance that half of them fail or are refused, where too few for a comparison were served.
 const FEW_REQUESTS: u64 = 20;
 /// That half, in thousandths.
-const MANIFEST_FAILURES: u64 = 500;
+const MANIFEST: u64 = 500;
+/// Standard deviations that are put down to chance, squared: a phase is looked at every second.
+const CHANCE_SQUARED: u64 = 16;
 
 /// How far a roll-out is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -117,6 +119,8 @@ pub struct Rules {
     pub patience_s: u32,
     /// Fewer requests than these prove nothing.
     pub least_requests: u64,
+    /// How much longer a phase that has seen fewer than those is watched, seconds; then it goes on without them.
+    pub evidence_s: u32,
     /// By how much the share of answers of 500 and above may rise, in thousandths.
     pub failures_rise: u32,
     /// By how much the share of refused requests may rise or fall, in thousandths: what the change is meant to do.
@@ -134,6 +138,7 @@ impl Default for Rules {
             silence_s: 30,
             patience_s: 120,
             least_requests: 200,
+            evidence_s: 3_600,
             failures_rise: 5,
             denials_rise: 10,
             denials_fall: 10,
@@ -211,7 +216,23 @@ pub fn step(
     if left_s > 0 {
         return Next::Wait(format!("{left_s} s of watching are left"));
     }
+    let seen = match phase {
+        Phase::Shadow => judged_in_shadow(group),
+        _ => served.requests,
+    };
+    let waits_s = left_s.saturating_add(rules.evidence_s.into());
+    if seen < rules.least_requests && waits_s > 0 {
+        let least = rules.least_requests;
+        return Next::Wait(format!(
+            "{seen} of {least} requests were seen; it goes on without more in {waits_s} s"
+        ));
+    }
     Next::Advance(phase.next())
+}
+
+fn judged_in_shadow(group: &[RolloutNode]) -> u64 {
+    let counts = group.iter().filter_map(|node| node.shadow);
+    counts.fold(0, |sum, counts| sum.saturating_add(counts.judged))
 }
 
 /// Which gateways have the policy in a phase: always the same ones first, so that a phase only ever adds some. `change`
@@ -250,9 +271,9 @@ fn harm_of_nodes(group: &[RolloutNode], rules: &Rules) -> Option<String> {
 }
 
 fn harm_in_shadow(group: &[RolloutNode], rules: &Rules) -> Option<String> {
-    let (mut judged, mut denied, mut permitted) = (0_u64, 0_u64, 0_u64);
+    let judged = judged_in_shadow(group);
+    let (mut denied, mut permitted) = (0_u64, 0_u64);
     for counts in group.iter().filter_map(|node| node.shadow) {
-        judged = judged.saturating_add(counts.judged);
         denied = denied.saturating_add(counts.newly_denied);
         permitted = permitted.saturating_add(counts.newly_permitted);
     }
@@ -291,28 +312,51 @@ fn harm_of_traffic(served: &Traffic, baseline: &Traffic, rules: &Rules) -> Optio
             "{denials} of 1,000 requests are refused, {denials_before} before"
         ));
     }
-    let (slowest, slowest_before) = (p99_us(served)?, p99_us(baseline)?);
-    let most = slowest_before.saturating_mul(rules.latency_percent.into()) / 100;
-    (slowest > most)
-        .then(|| format!("one request in a hundred takes {slowest} µs or more, {slowest_before} µs before"))
+    harm_of_latency(served, baseline, rules)
 }
 
-/// Half or more of a few requests fail, and not of those before them: not to be waited out until there are enough of them to
-/// compare.
+/// More requests than chance explains take longer than the slowest hundredth may become. Of two hundred requests two are the
+/// slowest hundredth: whether it has become slower is told by how many are beyond the bound, and not by where the second
+/// slowest lies.
+fn harm_of_latency(served: &Traffic, baseline: &Traffic, rules: &Rules) -> Option<String> {
+    let slowest_before = p99_us(baseline)?;
+    let most = slowest_before.saturating_mul(rules.latency_percent.into()) / 100;
+    let (timed, timed_before) = (timed(served), timed(baseline));
+    let slower = slower_than(served, most);
+    let expected = timed / 100;
+    // The variance of both counts, each of which is a sample.
+    let variance = expected.saturating_mul(timed.saturating_add(timed_before)) / timed_before.max(1);
+    let chance = CHANCE_SQUARED.saturating_mul(variance).isqrt();
+    (slower > expected.saturating_add(chance)).then(|| {
+        format!(
+            "{slower} of {timed} requests take more than {most} µs; one in a hundred took {slowest_before} µs or more before"
+        )
+    })
+}
+
+/// Half or more of a few requests fail or are refused, and not of those before them: not to be waited out until there are enough
+/// of them to compare. Refusals alone, with nothing to compare them with, may be what a policy is for.
 fn manifest_harm(served: &Traffic, others: &Traffic, before: &Traffic, rules: &Rules) -> Option<String> {
-    let share = |traffic: &Traffic| match traffic.requests >= FEW_REQUESTS {
-        true => thousandths(traffic.failures, traffic.requests),
-        false => 0,
-    };
     let baseline = if others.requests >= FEW_REQUESTS {
         others
     } else {
         before
     };
-    let (failures, failures_before) = (share(served), share(baseline));
-    let is_worse = failures > failures_before.saturating_add(rules.failures_rise.into());
-    (failures >= MANIFEST_FAILURES && is_worse)
-        .then(|| format!("{} of {} requests fail", served.failures, served.requests))
+    let share = |part: u64, traffic: &Traffic| match traffic.requests >= FEW_REQUESTS {
+        true => thousandths(part, traffic.requests),
+        false => 0,
+    };
+    let is_manifest = |part: u64, before: u64, rise: u32| {
+        let (now, before) = (share(part, served), share(before, baseline));
+        now >= MANIFEST && now > before.saturating_add(rise.into())
+    };
+    let all = served.requests;
+    if is_manifest(served.failures, baseline.failures, rules.failures_rise) {
+        return Some(format!("{} of {all} requests fail", served.failures));
+    }
+    let is_refusing = is_manifest(served.denied, baseline.denied, rules.denials_rise);
+    (is_refusing && baseline.requests >= FEW_REQUESTS)
+        .then(|| format!("{} of {all} requests are refused", served.denied))
 }
 
 /// Rounded down: a share is above a bound only when it really is.
@@ -320,27 +364,44 @@ fn thousandths(part: u64, whole: u64) -> u64 {
     part.saturating_mul(1_000).checked_div(whole).unwrap_or(0)
 }
 
-/// The time that 99 of 100 requests take at most, microseconds, spread evenly within its bucket.
-fn p99_us(traffic: &Traffic) -> Option<u64> {
-    let all: u64 = traffic
+/// The buckets of a histogram: from, to, and how many; the last one ends somewhere.
+fn buckets(traffic: &Traffic) -> impl Iterator<Item = (u64, u64, u64)> {
+    let mut low = 0_u64;
+    traffic.latency.iter().enumerate().map(move |(index, &count)| {
+        let bound = LATENCY_BOUNDS_US.get(index).copied();
+        let high = bound.unwrap_or_else(|| low.saturating_mul(2));
+        (std::mem::replace(&mut low, high), high, count)
+    })
+}
+
+fn timed(traffic: &Traffic) -> u64 {
+    traffic
         .latency
         .iter()
-        .fold(0, |sum, count| sum.saturating_add(*count));
-    let rank = all.saturating_mul(99).div_ceil(100);
-    let (mut passed, mut low) = (0_u64, 0_u64);
-    for (index, &count) in traffic.latency.iter().enumerate() {
-        let high = LATENCY_BOUNDS_US
-            .get(index)
-            .copied()
-            .unwrap_or_else(|| low.saturating_mul(2));
+        .fold(0, |sum, count| sum.saturating_add(*count))
+}
+
+/// The time that 99 of 100 requests take at most, microseconds, spread evenly within its bucket.
+fn p99_us(traffic: &Traffic) -> Option<u64> {
+    let rank = timed(traffic).saturating_mul(99).div_ceil(100);
+    let mut passed = 0_u64;
+    for (low, high, count) in buckets(traffic) {
         if passed.saturating_add(count) >= rank && count > 0 {
             let within = rank.saturating_sub(passed);
             return Some(low.saturating_add((high - low).saturating_mul(within) / count));
         }
         passed = passed.saturating_add(count);
-        low = high;
     }
     None
+}
+
+/// How many requests take longer than this, spread evenly within their bucket and rounded down.
+fn slower_than(traffic: &Traffic, us: u64) -> u64 {
+    let above = |(low, high, count): (u64, u64, u64)| {
+        let part = high.saturating_sub(us.max(low));
+        count.saturating_mul(part).checked_div(high - low).unwrap_or(0)
+    };
+    buckets(traffic).map(above).fold(0, u64::saturating_add)
 }
 
 fn sum<'t>(all: impl Iterator<Item = &'t Traffic>) -> Traffic {

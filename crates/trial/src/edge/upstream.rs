@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
@@ -18,6 +19,28 @@ struct Behaviour {
     released: Semaphore,
     /// Requests that wait there, or have waited.
     held: AtomicUsize,
+    /// How long every answer takes.
+    delay: Duration,
+}
+
+impl Behaviour {
+    fn after(delay: Duration) -> Arc<Self> {
+        Arc::new(Self {
+            released: Semaphore::new(0),
+            held: AtomicUsize::new(0),
+            delay,
+        })
+    }
+
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "an upstream that is slow is slow by a clock"
+    )]
+    async fn wait(&self) {
+        if !self.delay.is_zero() {
+            tokio::time::sleep(self.delay).await;
+        }
+    }
 }
 
 /// An upstream in this process; it ends when dropped.
@@ -34,12 +57,17 @@ impl Upstream {
     /// # Errors
     /// When there is none.
     pub async fn start() -> anyhow::Result<Self> {
+        Self::start_slow(Duration::ZERO).await
+    }
+
+    /// Starts one that takes so long for every answer.
+    ///
+    /// # Errors
+    /// When there is no free port.
+    pub async fn start_slow(delay: Duration) -> anyhow::Result<Self> {
         let listener = listen(SocketAddr::from(([127, 0, 0, 1], 0)))?;
         let address = listener.local_addr()?;
-        let behaviour = Arc::new(Behaviour {
-            released: Semaphore::new(0),
-            held: AtomicUsize::new(0),
-        });
+        let behaviour = Behaviour::after(delay);
         let mut serving = JoinSet::new();
         serving.spawn(accept(listener, behaviour.clone()));
         Ok(Self {
@@ -72,11 +100,7 @@ impl Upstream {
 /// # Errors
 /// When the address cannot be bound.
 pub async fn serve(address: SocketAddr) -> anyhow::Result<()> {
-    let behaviour = Arc::new(Behaviour {
-        released: Semaphore::new(0),
-        held: AtomicUsize::new(0),
-    });
-    accept(listen(address)?, behaviour).await;
+    accept(listen(address)?, Behaviour::after(Duration::ZERO)).await;
     Ok(())
 }
 
@@ -137,6 +161,7 @@ async fn connection(stream: TcpStream, behaviour: &Behaviour) -> std::io::Result
             }
             _ => {}
         }
+        behaviour.wait().await;
         let length = BODY.len();
         let answer = format!(
             "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n{BODY}"

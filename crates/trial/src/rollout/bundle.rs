@@ -42,6 +42,8 @@ pub enum Fault {
     NobodyListens,
     /// It refuses what passed before.
     Refuses,
+    /// It leads to an upstream that takes a fifth of a second for each answer.
+    IsSlow,
     /// It wants the keys of an issuer in a file, and no gateway has a folder for such: they refuse it.
     NoKeys,
 }
@@ -77,13 +79,14 @@ impl Bundle {
         }
     }
 
-    /// Its file.
-    pub(super) fn text(&self, upstream: SocketAddr) -> String {
+    /// Its file, with the upstream that is well and the one that is slow.
+    pub(super) fn text(&self, upstream: SocketAddr, slow: SocketAddr) -> String {
         let has = |fault| self.fault == Some(fault);
-        // Port 9 (discard) of loopback, which nobody serves.
-        let upstream = match has(Fault::NobodyListens) {
-            true => SocketAddr::from(([127, 0, 0, 1], 9)),
-            false => upstream,
+        let upstream = match self.fault {
+            // Port 9 (discard) of loopback, which nobody serves.
+            Some(Fault::NobodyListens) => SocketAddr::from(([127, 0, 0, 1], 9)),
+            Some(Fault::IsSlow) => slow,
+            _ => upstream,
         };
         let pick = |is_bad: bool, bad: &'static str, good: &'static str| if is_bad { bad } else { good };
         let mut text = POLICY

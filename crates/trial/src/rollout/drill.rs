@@ -73,7 +73,7 @@ impl RolloutDrill {
     /// Everything but the time that a phase is watched for is as it is by default.
     fn members(&self, bake_s: u32) -> Members {
         let rules = json!({
-            "bake_s": bake_s, "least_requests": LEAST_REQUESTS, "patience_s": 600, "silence_s": 120,
+            "bake_s": bake_s, "least_requests": LEAST_REQUESTS, "evidence_s": 0, "patience_s": 600, "silence_s": 120,
             // Ten gateways share one machine with everything else: how slow one is says nothing.
             "latency_percent": 1_000_000,
         });

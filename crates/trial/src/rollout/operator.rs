@@ -122,8 +122,10 @@ impl Stage {
         change: &str,
         more: &[&str],
     ) -> anyhow::Result<Vec<String>> {
-        self.site
-            .write("policies/edge.yaml", &bundle.text(self.upstream.address()))?;
+        self.site.write(
+            "policies/edge.yaml",
+            &bundle.text(self.upstream.address(), self.slow_upstream.address()),
+        )?;
         let policies = self.policies();
         let key = self.file("ada.pem").display().to_string();
         let words = [

@@ -4,6 +4,7 @@ use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use database::cluster::PrivateCluster;
@@ -22,6 +23,8 @@ use crate::rotation::service::{Service, Start};
 
 /// The name of the fleet.
 pub(super) const FLEET: &str = "trial";
+/// How long the slow upstream takes for an answer.
+const SLOWNESS: Duration = Duration::from_millis(200);
 /// Ports that no connection takes for its own end, as a port of 32768 and above could be while its owner is away.
 const PORTS: std::ops::Range<u16> = 20_000..32_000;
 
@@ -49,6 +52,7 @@ pub struct Stage {
     pub(super) site: Site,
     pub(super) kek: Vec<u8>,
     pub(super) upstream: Upstream,
+    pub(super) slow_upstream: Upstream,
     roots: Vec<String>,
     fleet_port: u16,
     _issuer: Option<Service>,
@@ -70,7 +74,9 @@ impl Stage {
         let cluster = start_cluster(directory.path()).await?;
         let kek = write_secrets(directory.path(), &cluster)?;
         let upstream = Upstream::start().await?;
-        let site = Site::with_policy(&Bundle::good(0).text(upstream.address()))?;
+        let slow_upstream = Upstream::start_slow(SLOWNESS).await?;
+        let first = Bundle::good(0).text(upstream.address(), slow_upstream.address());
+        let site = Site::with_policy(&first)?;
         let fleet_port = free_port()?;
         let (settings, roots) = write_settings(members, directory.path(), &site, fleet_port).await?;
         let control_plane = Service::start(settings).await?;
@@ -86,6 +92,7 @@ impl Stage {
             site,
             kek,
             upstream,
+            slow_upstream,
             roots,
             fleet_port,
             _issuer: issuer,
