@@ -105,6 +105,7 @@ pub(crate) struct Metrics {
     pub(crate) clock_offset: IntGauge,
     pub(crate) fleet_heard_seconds: IntGauge,
     pub(crate) fleet_state_ok: IntGauge,
+    pub(crate) fleet_unwritten: IntCounterVec,
     pub(crate) fleet_seq: IntGaugeVec,
     pub(crate) fleet_acknowledgements: IntCounterVec,
     pub(crate) fleet_refusals: IntCounterVec,
@@ -345,6 +346,11 @@ impl Metrics {
             fleet_state_ok: gauge(
                 "portico_fleet_state_ok",
                 "0 when the state on disk is damaged: then nothing new is taken over.",
+            ),
+            fleet_unwritten: counters(
+                "portico_fleet_unwritten_total",
+                "Times that a statement in force could not be written to disk, by stream.",
+                &["stream"],
             ),
             fleet_seq: gauges(
                 "portico_fleet_seq",

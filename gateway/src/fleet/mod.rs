@@ -54,6 +54,7 @@ use self::link::Dialler;
 use self::outbox::Outbox;
 use self::pages::Pages;
 use self::policy_stream::Trial;
+use self::take::Unwritten;
 use crate::keys::{KeySources, KeyStore};
 use crate::last_heard::LastHeard;
 use crate::metrics::METRICS;
@@ -98,6 +99,8 @@ pub(crate) struct Fleet {
     in_force: Mutex<BTreeMap<Stream, InForce>>,
     pages: Pages,
     mirrors: Mirrors,
+    /// Lists and key sets that are in force, and not on the disk yet.
+    unwritten: Mutex<BTreeMap<Stream, Unwritten>>,
     /// Locked while a list, a key set or a trust document is written down, one after the other.
     writing: Mutex<()>,
     /// Whoever wants to write waits here, without a thread, while a disk hangs; what is newer takes its place.
@@ -170,6 +173,7 @@ impl Fleet {
             in_force: Mutex::default(),
             pages: Pages::default(),
             mirrors: Mirrors::default(),
+            unwritten: Mutex::default(),
             writing: Mutex::default(),
             writes_next: Arc::default(),
             trial: Mutex::default(),

@@ -12,6 +12,7 @@ use super::compiled::{Compiled, compile};
 use super::disk::{Begun, GivenUp, Slot};
 use super::traffic::Sample;
 use super::{Fleet, InForce, lock};
+use crate::metrics::METRICS;
 use crate::policy_source::PolicySource;
 
 /// How often a policy that is not proven is looked at.
@@ -23,6 +24,25 @@ pub(super) struct Trial {
     pointer: Pointer,
     before: Sample,
     began: Instant,
+    /// Whether the disk did not take it that it is proven.
+    is_unwritten: bool,
+}
+
+impl Trial {
+    /// It goes on being tried; said once, and counted each time.
+    fn stays_unwritten(&mut self, error: &anyhow::Error) {
+        METRICS
+            .fleet_unwritten
+            .with_label_values(&[Stream::Policy.as_str()])
+            .inc();
+        if !self.is_unwritten {
+            self.is_unwritten = true;
+            tracing::error!(
+                error = format!("{error:#}"),
+                "THE POLICY DOES WELL AND CANNOT BE WRITTEN TO DISK AS PROVEN: a restart would begin with the one before"
+            );
+        }
+    }
 }
 
 impl Fleet {
@@ -107,6 +127,7 @@ impl Fleet {
             pointer: pointer.clone(),
             before,
             began: Instant::now(),
+            is_unwritten: false,
         });
         Ok(())
     }
@@ -160,33 +181,32 @@ impl Fleet {
             pointer,
             before: self.traffic.sample(),
             began: Instant::now(),
+            is_unwritten: false,
         });
     }
 
     /// Looks at how the policy on trial does: proves it when its time is over, gives it up when the gateway fails.
     fn look_at_trial(&self) {
         let mut trial = lock(&self.trial);
-        let Some(tried) = trial.as_ref() else { return };
+        let Some(tried) = trial.as_mut() else { return };
         if let Some(fault) = self.traffic.sample().fault_since(tried.before) {
             if let Some(tried) = trial.take() {
                 self.revert(&tried.pointer, fault);
             }
-        } else if tried.began.elapsed() >= self.settings.probation()
-            && let Some(tried) = trial.take()
-        {
-            self.prove(&tried.pointer);
+        } else if tried.began.elapsed() >= self.settings.probation() {
+            match self.disk.prove(Stream::Policy) {
+                Ok(()) => {
+                    if let Some(tried) = trial.take() {
+                        self.tell_proven(&tried.pointer);
+                    }
+                }
+                Err(error) => tried.stays_unwritten(&error),
+            }
         }
     }
 
-    fn prove(&self, pointer: &Pointer) {
-        if let Err(error) = self.disk.prove(Stream::Policy) {
-            let error = format!("{error:#}");
-            tracing::error!(
-                error,
-                "the policy is proven, and a restart would not begin with it"
-            );
-            return;
-        }
+    /// The disk has it as proven.
+    fn tell_proven(&self, pointer: &Pointer) {
         self.remember(|state| {
             state.trials = None;
             state.starts = None;
@@ -251,11 +271,12 @@ impl Fleet {
         let objection = objection("probation", fault);
         self.give_up(pointer.digest, &objection);
         if let Err(error) = self.put_policy(compiled) {
-            tracing::error!(
-                error = error.message,
-                "the policy before cannot be put in force again"
+            let message = format!(
+                "{}; and the policy before it cannot be put in force again: {}",
+                objection.message, error.message
             );
-            return;
+            // It goes on with this one, and nobody may think otherwise.
+            return self.refuse(pointer, super::blobs::objection("probation", message));
         }
         self.is_in_force(
             Stream::Policy,

@@ -12,6 +12,7 @@ use super::disk::Slot;
 use super::lists::List;
 use super::pages::{self, HeldPage};
 use super::{Fleet, InForce, lock};
+use crate::metrics::METRICS;
 use crate::pause::pause;
 
 /// First and longest wait before bytes that were not there are asked for again.
@@ -48,6 +49,14 @@ pub(super) async fn follow(
 struct Obtained {
     bytes: Vec<u8>,
     statement: Statement,
+}
+
+/// A list or key set that is in force, and not on the disk yet.
+#[derive(Debug, Clone)]
+pub(super) struct Unwritten {
+    pointer: Pointer,
+    bytes: Arc<[u8]>,
+    pages: Vec<HeldPage>,
 }
 
 /// Why nothing was taken over.
@@ -97,6 +106,7 @@ impl Fleet {
         let stream = pointer.stream;
         if let Some(in_force) = self.in_force(stream).filter(|it| it.digest == pointer.digest) {
             self.has_already(pointer, in_force);
+            self.write_down(stream).await;
             return Ok(());
         }
         let mut source = Source::new(&self.dialler, &self.settings.mirrors, &self.mirrors);
@@ -108,21 +118,47 @@ impl Fleet {
         self.fetch_pages(&mut source, stream, &names).await?;
         self.put_list(pointer, &statement)?;
         self.confirm_lists();
-        let pages = self.pages.named(stream, &names)?;
-        // A newer pointer does not wait for it: that ends this one's turn, unless it writes already.
-        let turn = Arc::clone(&self.writes_next).lock_owned().await;
-        let pointer = pointer.clone();
-        let written = self.beside(move |fleet| {
-            fleet.write_list(&pointer, &bytes, &pages);
-            drop(turn);
-        });
-        if let Err(error) = written.await {
-            tracing::error!(
-                error = format!("{error:#}"),
-                "a statement was not written to disk"
-            );
-        }
+        let unwritten = Unwritten {
+            pointer: pointer.clone(),
+            bytes: bytes.into(),
+            pages: self.pages.named(stream, &names)?,
+        };
+        lock(&self.unwritten).insert(stream, unwritten);
+        self.write_down(stream).await;
         Ok(())
+    }
+
+    /// Writes down what is in force of a list, until that is done or something newer takes its turn: whoever has it in memory alone
+    /// would start without what it revokes.
+    async fn write_down(self: &Arc<Self>, stream: Stream) {
+        let mut backoff = BACKOFF.0;
+        loop {
+            // A newer pointer does not wait for it: that ends this one's turn, unless it writes already.
+            let turn = Arc::clone(&self.writes_next).lock_owned().await;
+            let Some(unwritten) = lock(&self.unwritten).get(&stream).cloned() else {
+                return;
+            };
+            let written = self.beside(move |fleet| {
+                let written = fleet.write_list(&unwritten);
+                drop(turn);
+                written
+            });
+            let Err(error) = written.await.and_then(|written| written) else {
+                lock(&self.unwritten).remove(&stream);
+                return;
+            };
+            METRICS
+                .fleet_unwritten
+                .with_label_values(&[stream.as_str()])
+                .inc();
+            tracing::error!(
+                stream = stream.as_str(),
+                error = format!("{error:#}"),
+                "A STATEMENT IN FORCE CANNOT BE WRITTEN TO DISK: a restart would begin with the one before"
+            );
+            pause(backoff).await;
+            backoff = backoff.saturating_mul(2).min(BACKOFF.1);
+        }
     }
 
     /// What is in force is what the control plane wants: whatever was tried beside it is over.
@@ -249,7 +285,7 @@ impl Fleet {
         admit(bytes, stream, &trust, &self.member(), floor, self.now()).map_err(|refusal| refused(&refusal))
     }
 
-    /// Takes over a list or key set, and writes it down.
+    /// Takes over a list or key set that the gateway was given to begin with, and writes it down.
     pub(super) fn take_list(
         &self,
         pointer: &Pointer,
@@ -257,8 +293,17 @@ impl Fleet {
         statement: &Statement,
     ) -> Result<(), Objection> {
         self.put_list(pointer, statement)?;
-        let pages = self.pages.named(pointer.stream, &pages::names(statement)?)?;
-        self.write_list(pointer, bytes, &pages);
+        let unwritten = Unwritten {
+            pointer: pointer.clone(),
+            bytes: bytes.into(),
+            pages: self.pages.named(pointer.stream, &pages::names(statement)?)?,
+        };
+        if let Err(error) = self.write_list(&unwritten) {
+            tracing::error!(
+                error = format!("{error:#}"),
+                "a statement cannot be written to disk"
+            );
+        }
         Ok(())
     }
 
@@ -273,41 +318,55 @@ impl Fleet {
             InForce {
                 position: pointer.position,
                 digest: pointer.digest,
-                is_proven: true,
+                is_proven: false,
             },
         );
         self.tell(pointer, Stage::Active);
         Ok(())
     }
 
-    /// Writes down what is in force, unless something newer is by now; it is told as healthy then.
-    fn write_list(&self, pointer: &Pointer, bytes: &[u8], pages: &[HeldPage]) {
+    /// Writes down what is in force, unless something newer is by now, and tells it as healthy: a restart begins with it.
+    ///
+    /// # Errors
+    /// When the disk does not take it.
+    fn write_list(&self, unwritten: &Unwritten) -> anyhow::Result<()> {
+        let Unwritten {
+            pointer,
+            bytes,
+            pages,
+        } = unwritten;
         let writing = lock(&self.writing);
         let stream = pointer.stream;
-        if self.in_force(stream).map(|it| it.digest) != Some(pointer.digest) {
-            return;
-        }
+        let in_force = self.in_force(stream).filter(|it| it.digest == pointer.digest);
+        let Some(in_force) = in_force else {
+            return Ok(());
+        };
         if stream == Stream::Keyset {
             // Before the statement: the next one may not say any more what this one has revoked.
             self.keys.write_down();
         }
         // The pages before the statement that names them; what no statement names any more goes last.
-        let written = self
-            .disk
-            .write_pages(stream, pages)
-            .and_then(|()| self.disk.begin_probation(stream, bytes))
-            .and_then(|()| self.disk.prove(stream))
-            .and_then(|()| self.disk.change(stream, |state| state.reach(pointer.position)))
-            .and_then(|()| self.disk.sweep_pages(stream));
+        self.disk.write_pages(stream, pages)?;
+        self.disk.begin_probation(stream, bytes)?;
+        self.disk.prove(stream)?;
+        self.disk.change(stream, |state| state.reach(pointer.position))?;
+        self.is_in_force(
+            stream,
+            InForce {
+                is_proven: true,
+                ..in_force
+            },
+        );
+        self.tell(pointer, Stage::Healthy);
+        let swept = self.disk.sweep_pages(stream);
         drop(writing);
-        if let Err(error) = written {
-            // Only a restart would miss it.
-            tracing::error!(
+        if let Err(error) = swept {
+            tracing::warn!(
                 error = format!("{error:#}"),
-                "a statement cannot be written to disk"
+                "pages that no list names any more stay"
             );
         }
-        self.tell(pointer, Stage::Healthy);
+        Ok(())
     }
 }
 

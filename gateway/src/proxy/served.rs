@@ -13,7 +13,7 @@ use super::request;
 use crate::server::Shared;
 
 /// How long others may keep the keys; a new key is published longer than this before its first use (J39).
-const JWKS_CACHE: &str = "public, max-age=300";
+const JWKS_CACHE: &str = "public, max-age=300, must-revalidate";
 const JWKS_TYPE: &str = "application/jwk-set+json";
 const RETRY_S: u64 = 2;
 

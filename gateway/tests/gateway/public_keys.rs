@@ -14,7 +14,10 @@ async fn the_keys_are_public_cacheable_and_have_no_private_part() {
     assert_eq!(answer.status(), 200);
     assert_dressed(&answer);
     assert_eq!(answer.headers()["content-type"], "application/jwk-set+json");
-    assert_eq!(answer.headers()["cache-control"], "public, max-age=300");
+    assert_eq!(
+        answer.headers()["cache-control"],
+        "public, max-age=300, must-revalidate"
+    );
     let etag = answer.headers()["etag"].to_str().unwrap().to_owned();
     let set: Value = answer.json().await.unwrap();
     assert_eq!(set["keys"][0]["kid"], gateway.keys.key.kid());

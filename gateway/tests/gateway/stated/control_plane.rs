@@ -251,6 +251,11 @@ impl ControlPlane {
 
     /// Publishes a trust document with these keys.
     pub(crate) fn trust(&self, keys: &[TrustedKey]) {
+        self.trust_by(&[&self.root], keys);
+    }
+
+    /// One that these roots have signed.
+    pub(crate) fn trust_by(&self, roots: &[&SigningKey], keys: &[TrustedKey]) {
         let mut version = self.trust_version.lock().unwrap();
         *version += 1;
         let trust = Trust {
@@ -260,7 +265,7 @@ impl ControlPlane {
             keys: keys.to_vec(),
         };
         let payload = serde_json::to_vec(&trust).unwrap();
-        let bytes = seal(Trust::PAYLOAD_TYPE, payload, &[&self.root]);
+        let bytes = seal(Trust::PAYLOAD_TYPE, payload, roots);
         self.script.lock().unwrap().trust = Some(bytes);
     }
 

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use fleet::{Acknowledgement, Stage, Stream, TrustedKey};
 use keyring::{Algorithm, KeySet, KeyState, Revocation, RevocationList, SigningKey};
@@ -75,14 +76,13 @@ async fn what_is_revoked_is_in_force_before_the_disk_has_written_it() {
         );
     }
 
-    // The disk answers: with an error, for a pipe cannot be synced.
+    // The disk answers: with an error first, for a pipe cannot be synced, and what could not be written is written again.
     // One is written after the other, and the gateway runs on this thread too.
-    let opened = drafts.map(|draft| tokio::task::spawn_blocking(move || File::open(draft).unwrap()));
-    let read = futures::future::join_all(opened).await;
+    let answered = drafts.map(|draft| tokio::task::spawn_blocking(|| answers([draft])));
+    futures::future::join_all(answered).await;
     for pointer in [&revoked, &rotated] {
         fleet.told(pointer, Stage::Healthy).await;
     }
-    drop(read);
     let behind = pointer(Stream::Revocations, "1.0".parse().unwrap(), b"an older list");
     fleet.offer_as(&behind, Blob::Whole(b"an older list".to_vec()));
     assert_eq!(fleet.refused(&behind).await, "replayed");
@@ -134,6 +134,64 @@ async fn how_far_a_stream_has_come_is_being_written_and_the_next_revocation_does
     .await;
     is_revoked_and_told(&fleet, &gateway, &token).await;
     answers(drafts);
+}
+
+/// A disk that refuses: what should be a folder is a file. The folder comes back when this is called.
+fn refuses(folder: &Path) -> impl FnOnce() + use<> {
+    let (folder, aside) = (folder.to_owned(), folder.with_extension("aside"));
+    std::fs::rename(&folder, &aside).unwrap();
+    std::fs::write(&folder, "in the way").unwrap();
+    move || {
+        std::fs::remove_file(&folder).unwrap();
+        std::fs::rename(&aside, &folder).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_list_that_the_disk_refuses_is_in_force_and_never_told_as_healthy_until_it_is_written() {
+    let mut fleet = ControlPlane::start(POLICY).await;
+    let mut gateway = member(&fleet, LONG).await;
+    let token = fleet.token(&json!({}));
+    let nobody = fleet.state(Stream::Revocations, &list(Vec::new()));
+    fleet.told(&nobody, Stage::Healthy).await;
+    let folder = gateway.directory.path().join("state/fleet/revocations");
+    let answers = refuses(&folder);
+    let unwritten = r#"portico_fleet_unwritten_total{stream="revocations"}"#;
+    let before = gateway.metric(unwritten).await.unwrap_or(0);
+    let revoked = fleet.state(Stream::Revocations, &list(vec![lock_out("usr_alice")]));
+    fleet.told(&revoked, Stage::Active).await;
+    assert_eq!(me(&gateway, &token).await, 401);
+    patiently(
+        || "it is tried more than once".to_owned(),
+        || async { gateway.metric(unwritten).await >= Some(before + 2) },
+    )
+    .await;
+    assert!(!fleet.stages(&revoked).contains(&Stage::Healthy));
+
+    answers();
+    fleet.told(&revoked, Stage::Healthy).await;
+    fleet.kill();
+    gateway.restart().await.unwrap();
+    assert_eq!(me(&gateway, &token).await, 401, "a restart begins with it");
+}
+
+#[tokio::test]
+async fn a_policy_that_does_well_is_told_as_healthy_when_the_disk_has_it_as_proven() {
+    let fleet = ControlPlane::start(POLICY).await;
+    let gateway = member(&fleet, Duration::from_millis(500)).await;
+    settled(&fleet).await;
+    let policy = fleet.state_policy(&stricter());
+    fleet.told(&policy, Stage::Active).await;
+    let answers = refuses(&gateway.directory.path().join("state/fleet/policy"));
+    let unwritten = r#"portico_fleet_unwritten_total{stream="policy"}"#;
+    patiently(
+        || "it is tried more than once".to_owned(),
+        || async { gateway.metric(unwritten).await >= Some(2) },
+    )
+    .await;
+    assert!(!fleet.stages(&policy).contains(&Stage::Healthy));
+    answers();
+    fleet.told(&policy, Stage::Healthy).await;
 }
 
 /// Threads of this process.

@@ -261,3 +261,37 @@ async fn a_key_that_the_roots_have_only_just_named_is_looked_up_by_itself() {
     fleet.told(&offered, Stage::Active).await;
     assert_eq!(rates(&gateway).await, 401);
 }
+
+#[tokio::test]
+async fn where_two_roots_must_sign_what_one_of_them_signs_is_worth_nothing() {
+    let fleet = ControlPlane::start(POLICY).await;
+    let key = || SigningKey::generate(Algorithm::EdDSA).unwrap();
+    let (second, thief, next_key) = (key(), key(), key());
+    let named =
+        |key: &SigningKey| TrustedKey::new(key.public(), now().timestamp() - DAY, now().timestamp() + DAY);
+    let keys = [named(&fleet.bundle), named(&next_key)];
+    fleet.trust_by(&[&fleet.root, &second], &keys[..1]);
+    let gateway = GatewayProcess::with(POLICY, |settings| {
+        fleet.join(settings);
+        let member = settings.fleet.as_mut().unwrap();
+        member.roots.push(named(&second).public);
+        member.root_threshold = 2;
+    })
+    .await;
+    for one in [
+        &[&fleet.root][..],
+        &[&fleet.root, &fleet.root],
+        &[&fleet.root, &thief],
+    ] {
+        fleet.trust_by(one, &keys);
+        let statement = next(&fleet);
+        let sealed = fleet.sealed_by(&statement, &[&next_key]);
+        let offered = fleet.offer(Stream::Policy, statement.position, &sealed);
+        stays(&fleet, &gateway, &offered, "unsigned").await;
+    }
+    fleet.trust_by(&[&second, &fleet.root], &keys);
+    let statement = next(&fleet);
+    let sealed = fleet.sealed_by(&statement, &[&next_key]);
+    let offered = fleet.offer(Stream::Policy, statement.position, &sealed);
+    fleet.told(&offered, Stage::Active).await;
+}
