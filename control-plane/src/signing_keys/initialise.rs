@@ -92,7 +92,7 @@ pub(super) async fn publish_standby(
         let version = keks::sealing_version(conn, vault.keks()).await?;
         let key = match unused_spare(conn, vault, ring, version).await? {
             Some(spare) => spare,
-            None => vault.make(ring, version).await?,
+            None => vault.make_and_hold(ring, version).await?,
         };
         store::insert_generated(conn, ring, &key, now).await?;
         key.kid

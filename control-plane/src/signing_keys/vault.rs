@@ -106,13 +106,24 @@ impl Vault {
         spare.filter(|spare| spare.kek_version == kek_version)
     }
 
-    /// Makes the spare key of a ring, where the version that seals is not in this process and may be out of reach later.
+    /// Makes the spare key of a ring, where the version that seals is not in this process and may be out of reach later. None
+    /// where private keys are made elsewhere: each start would leave a key there that nobody uses, and pays for.
     pub(super) async fn make_spare(&self, ring: RingName, kek_version: i32) -> Result<(), VaultError> {
-        if self.keks.is_remote(kek_version) {
-            let spare = self.make(ring, kek_version).await?;
-            self.spares().insert(ring, spare);
+        if self.keks.is_remote(kek_version) && !self.places.contains_key(&ring) {
+            self.make_and_hold(ring, kek_version).await?;
         }
         Ok(())
+    }
+
+    /// A new key that stays the spare one until it has a row: who tries again after a transaction has failed takes the same.
+    pub(super) async fn make_and_hold(
+        &self,
+        ring: RingName,
+        kek_version: i32,
+    ) -> Result<SealedKey, VaultError> {
+        let made = self.make(ring, kek_version).await?;
+        self.spares().insert(ring, made.clone());
+        Ok(made)
     }
 
     fn spares(&self) -> MutexGuard<'_, BTreeMap<RingName, SealedKey>> {

@@ -312,6 +312,42 @@ async fn the_private_keys_of_a_ring_may_be_made_elsewhere_and_never_come_here() 
     }
 }
 
+/// A key that is made there stays there, and is paid for.
+#[tokio::test]
+async fn no_key_is_made_elsewhere_that_no_row_will_have() {
+    let kms = Provider::kms().await;
+    // Since it was asked last.
+    let made = || {
+        let is_made = |seen: &&stand_ins::Seen| seen.header("x-amz-target") == Some("TrentService.CreateKey");
+        kms.fake.seen().iter().filter(is_made).count()
+    };
+    let mut plane = Plane::without_a_ring().await;
+    let settings = Settings {
+        rotation: local().rotation,
+        ..kms.settings(&format!(
+            "keks: [{{version: 1, secret: '{}'}}]\nsigners: {{access: 'awskms://'}}",
+            kms.keys[0]
+        ))
+    };
+    plane.state = plane.with_settings(&settings);
+    complete(&plane.state).await;
+    assert_eq!(made(), 2, "who signs, and who is next");
+    for _ in 0..3 {
+        plane.state = plane.with_settings(&settings);
+        hold_all_ready(&plane.state).await;
+    }
+    assert_eq!(made(), 0, "a start makes none");
+
+    plane.pass(330).await;
+    plane.run(FAILS_LATE).await;
+    for _ in 0..3 {
+        assert!(plane.rotate().await.0.is_server_error());
+    }
+    plane.run("DROP TRIGGER fails_late ON control.audit_event").await;
+    assert_eq!(plane.rotate().await.0, StatusCode::OK);
+    assert_eq!(made(), 1, "the one of the first try is the next standby");
+}
+
 #[tokio::test]
 async fn gateways_are_told_by_no_key_that_they_would_not_believe() {
     let (plane, kms) = (Plane::without_a_ring().await, Provider::kms().await);
