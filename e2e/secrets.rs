@@ -84,6 +84,42 @@ async fn hits_in_processes(system: &System, canaries: &[Canary]) -> Vec<String> 
     found
 }
 
+/// What `up` and everything that it has started, the database too, were told when they began.
+fn hits_in_family(system: &System, canaries: &[Canary]) -> Vec<String> {
+    let of = |pid: i32, file: &str| std::fs::read(format!("/proc/{pid}/{file}"));
+    let parent = |pid: i32| {
+        let stat = String::from_utf8_lossy(&of(pid, "stat").ok()?).into_owned();
+        let behind_the_name = stat.rsplit_once(") ")?.1.to_owned();
+        behind_the_name.split(' ').nth(1)?.parse::<i32>().ok()
+    };
+    let up = system.up_pid().unwrap().as_raw_nonzero().get();
+    let descends = |mut pid: i32| {
+        while pid > 1 && pid != up {
+            pid = parent(pid).unwrap_or(0);
+        }
+        pid == up
+    };
+    let entries = std::fs::read_dir("/proc").unwrap();
+    let all = entries.filter_map(|entry| entry.unwrap().file_name().to_str()?.parse::<i32>().ok());
+    let family: Vec<i32> = all.filter(|pid| descends(*pid)).collect();
+    let mut found = Vec::new();
+    let mut names = String::new();
+    for pid in &family {
+        // Processes of the database come and go.
+        let (Ok(environment), Ok(command)) = (of(*pid, "environ"), of(*pid, "cmdline")) else {
+            continue;
+        };
+        names.push_str(&String::from_utf8_lossy(&command));
+        for (file, text) in [("environ", environment), ("cmdline", command)] {
+            found.extend(hits(canaries, &format!("{file} of process {pid}"), &text));
+        }
+    }
+    for member in ["postgres", "gateway", "core-api", "control-plane"] {
+        assert!(names.contains(member), "{member} is looked at: {names}");
+    }
+    found
+}
+
 fn dump(secrets: &Path) -> Vec<u8> {
     let url = std::fs::read_to_string(secrets.join("db_owner")).unwrap();
     let binaries = database::cluster::find_binaries().unwrap();
@@ -207,6 +243,7 @@ async fn no_secret_is_found_outside_its_store() {
     let mut found = hits_in_commands(&system, &canaries).await;
     canaries.push(spoil_a_key(&data, &collector).await);
     found.extend(hits_in_processes(&system, &canaries).await);
+    found.extend(hits_in_family(&system, &canaries));
     let spans = ["POST login", "core-api", "control-plane"];
     until(async || spans.iter().all(|span| collector.has(span))).await;
     found.extend(hits(&canaries, "pg_dump", &dump(&secrets)));

@@ -486,6 +486,31 @@ pub(crate) enum SecretsCommand {
     Check(SecretsCheckArguments),
     /// Show the secrets of running services: where they are, how old, and what to do about them.
     Status(SecretsStatusArguments),
+    /// Encrypt the plain file of a secret with age, for a reference `age://`.
+    Seal(SecretsSealArguments),
+}
+
+/// Options of `portico secrets seal`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  portico secrets seal /etc/portico/core-db --identity /etc/portico/age-identity
+  portico secrets seal /etc/portico/core-db --identity /etc/portico/age-identity --remove
+
+It writes FILE.age beside each file, opens it again, and prints the reference for the settings. The identity, which opens
+every such file, is made when it is not there: keep a copy of it in another place.
+
+Exit codes: 0 all are sealed; 2 a file that cannot be read or written, or FILE.age is there already.")]
+pub(crate) struct SecretsSealArguments {
+    /// Plain files, each a secret or several.
+    #[arg(value_name = "FILE", required = true)]
+    pub(crate) files: Vec<PathBuf>,
+    /// The file with the age identity that opens them: `secrets.age.identity_file` of the settings.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) identity: PathBuf,
+    /// Remove each plain file once it is sealed. What a disk keeps of it in copies and snapshots stays.
+    #[arg(long)]
+    pub(crate) remove: bool,
 }
 
 /// Options of `portico secrets check`.

@@ -1,6 +1,7 @@
-//! `portico secrets check|status`: where secrets are and what is wrong with them. Prints references, never values.
+//! `portico secrets check|status|seal`: where secrets are and what is wrong with them. Prints references, never values.
 
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -11,7 +12,9 @@ use serde_json::json;
 use service_runtime::clock::Clock;
 use service_runtime::settings::load_secrets;
 
-use crate::arguments::{Format, SecretsCheckArguments, SecretsCommand, SecretsStatusArguments};
+use crate::arguments::{
+    Format, SecretsCheckArguments, SecretsCommand, SecretsSealArguments, SecretsStatusArguments,
+};
 use crate::data_directory::DataDirectory;
 use crate::http_client::{self, Address};
 use crate::{Outcome, Unreadable, output};
@@ -24,7 +27,33 @@ pub(crate) fn run(command: &SecretsCommand) -> anyhow::Result<Outcome> {
     match command {
         SecretsCommand::Check(arguments) => check(arguments),
         SecretsCommand::Status(arguments) => status(arguments),
+        SecretsCommand::Seal(arguments) => seal(arguments),
     }
+}
+
+fn seal(arguments: &SecretsSealArguments) -> anyhow::Result<Outcome> {
+    let unreadable =
+        |file: &Path, why: &dyn std::fmt::Display| Unreadable(format!("{}: {why}", file.display()));
+    let identity = &arguments.identity;
+    let is_made = secrets::make_identity(identity).map_err(|fault| unreadable(identity, &fault))?;
+    if is_made {
+        output::line(&format!(
+            "an identity is in {}: `secrets.age.identity_file` of the settings; keep a copy in another place",
+            identity.display()
+        ));
+    }
+    for plain in &arguments.files {
+        let mut sealed = plain.clone().into_os_string();
+        sealed.push(".age");
+        let sealed = PathBuf::from(sealed);
+        secrets::seal_file(plain, &sealed, identity).map_err(|fault| unreadable(&sealed, &fault))?;
+        let place = std::path::absolute(&sealed)?;
+        output::line(&format!("age://{}", place.display()));
+        if arguments.remove {
+            std::fs::remove_file(plain).map_err(|error| unreadable(plain, &error))?;
+        }
+    }
+    Ok(Outcome::Done)
 }
 
 fn check(arguments: &SecretsCheckArguments) -> anyhow::Result<Outcome> {

@@ -811,3 +811,58 @@ fn calibration_prints_settings_that_core_api_takes() {
         Some(2)
     );
 }
+
+#[test]
+fn a_plain_secret_is_sealed_and_the_service_finds_it_where_the_command_says() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name).display().to_string();
+    fs::write(path("kek"), "canary".repeat(6).as_bytes()[..32].to_vec()).unwrap();
+    let seal = [
+        "secrets",
+        "seal",
+        &path("kek"),
+        "--identity",
+        &path("identity"),
+        "--remove",
+    ];
+    let sealed = portico(&seal);
+    assert_eq!(sealed.code, Some(0), "{}", sealed.err);
+    let reference = format!("age://{}.age", path("kek"));
+    assert!(
+        sealed.out.ends_with(&format!("{reference}\n")) && !sealed.out.contains("canary"),
+        "{}",
+        sealed.out
+    );
+    assert!(!Path::new(&path("kek")).exists(), "the plain one is gone");
+    let settings = format!(
+        "secrets: {{age: {{identity_file: {}}}}}\nkek: {reference}\n",
+        path("identity")
+    );
+    fs::write(path("core-api.yaml"), settings).unwrap();
+    let checked = portico(&["secrets", "check", "--settings", &path("core-api.yaml")]);
+    assert!(
+        checked.out.contains(&format!("good     {reference}")),
+        "{}{}",
+        checked.out,
+        checked.err
+    );
+    let again = portico(&seal);
+    assert_eq!(again.code, Some(2), "there is no plain file: {}", again.out);
+}
+
+#[test]
+fn a_service_that_lacks_secrets_says_all_of_them_at_once_and_does_not_start() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name).display().to_string();
+    let settings = format!(
+        "kek: file:{}\npassword: {{pepper: 'env:PORTICO_TEST_NOWHERE'}}\ndatabase: {{url: 'file:{}'}}\n",
+        path("no-kek"),
+        path("no-url"),
+    );
+    fs::write(path("core-api.yaml"), settings).unwrap();
+    let said = portico(&["core-api", "--settings", &path("core-api.yaml")]);
+    assert_eq!(said.code, Some(78), "{}", said.err);
+    for missing in ["no-kek", "PORTICO_TEST_NOWHERE", "no-url"] {
+        assert!(said.err.contains(missing), "{missing}: {}", said.err);
+    }
+}

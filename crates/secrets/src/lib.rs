@@ -23,6 +23,7 @@ mod vault;
 mod wrapper;
 mod wrapping_key;
 
+pub use age_file::{make_identity, seal_file};
 pub use aws::{Aws, KmsSigner, KmsWrapper};
 pub use fault::Fault;
 pub use lease::Lease;

@@ -262,7 +262,9 @@ impl System {
             .map_err(Into::into)
     }
 
-    fn up_pid(&self) -> Option<Pid> {
+    /// The process of `portico up` itself, unless it has ended.
+    #[must_use]
+    pub fn up_pid(&self) -> Option<Pid> {
         self.up.id().and_then(|id| Pid::from_raw(id.try_into().ok()?))
     }
 
