@@ -5,6 +5,7 @@
 mod browser;
 mod canary;
 mod chaos;
+mod chromium;
 mod collector;
 mod customers;
 mod fleet;

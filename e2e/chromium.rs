@@ -1,0 +1,166 @@
+//! Debian's Chromium, driven over the WebDriver protocol (W3C).
+
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::process::{Child, Command};
+
+/// A headless Chromium with an empty profile.
+pub(crate) struct Browser {
+    driver: Child,
+    client: reqwest::Client,
+    session: String,
+}
+
+impl Browser {
+    pub(crate) async fn open(folder: &Path) -> Self {
+        let mut driver = Command::new("chromedriver")
+            .arg("--port=0")
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+            .expect("chromedriver is installed: `make test` does that");
+        let mut lines = BufReader::new(driver.stdout.take().unwrap()).lines();
+        let port = loop {
+            let line = lines
+                .next_line()
+                .await
+                .unwrap()
+                .expect("chromedriver says its port");
+            if let Some((_, port)) = line.split_once("started successfully on port ") {
+                break port.trim_end_matches('.').to_owned();
+            }
+        };
+        let client = reqwest::Client::builder()
+            .timeout(Duration::from_secs(60))
+            .no_proxy()
+            .build()
+            .unwrap();
+        let profile = folder.join("chromium").display().to_string();
+        let options = json!({"capabilities": {"alwaysMatch": {
+            "acceptInsecureCerts": true,
+            "goog:loggingPrefs": {"browser": "ALL"},
+            "goog:chromeOptions": {"args": [
+                "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-dev-shm-usage",
+                "--disable-background-networking", "--disable-component-update", "--disable-sync", "--window-size=1280,1600",
+                format!("--user-data-dir={profile}")]},
+        }}});
+        let base = format!("http://127.0.0.1:{port}/session");
+        let answer: Value = client
+            .post(&base)
+            .json(&options)
+            .send()
+            .await
+            .unwrap()
+            .json()
+            .await
+            .unwrap();
+        let id = answer["value"]["sessionId"]
+            .as_str()
+            .unwrap_or_else(|| panic!("no session: {answer}"));
+        let session = format!("{base}/{id}");
+        Self {
+            driver,
+            client,
+            session,
+        }
+    }
+
+    async fn post(&self, path: &str, body: &Value) -> Value {
+        let url = format!("{}/{path}", self.session);
+        let answer: Value = self
+            .client
+            .post(url)
+            .json(body)
+            .send()
+            .await
+            .unwrap()
+            .json()
+            .await
+            .unwrap();
+        assert!(answer["value"].get("error").is_none(), "{path} {body}: {answer}");
+        answer["value"].clone()
+    }
+
+    pub(crate) async fn go(&self, url: &str) {
+        self.post("url", &json!({"url": url})).await;
+    }
+
+    pub(crate) async fn run(&self, script: &str) -> Value {
+        self.run_with(script, &[]).await
+    }
+
+    pub(crate) async fn run_with(&self, script: &str, arguments: &[Value]) -> Value {
+        self.post("execute/sync", &json!({"script": script, "args": arguments}))
+            .await
+    }
+
+    /// Runs a script until it returns something: not null, not false, not zero.
+    pub(crate) async fn until(&self, script: &str) -> Value {
+        let wait = async {
+            let mut tick = tokio::time::interval(Duration::from_millis(100));
+            loop {
+                tick.tick().await;
+                let value = self.run(script).await;
+                if !(value.is_null() || value == false || value == 0) {
+                    return value;
+                }
+            }
+        };
+        let found = tokio::time::timeout(Duration::from_secs(30), wait).await;
+        let Ok(found) = found else {
+            panic!(
+                "in vain: {script}; the browser complains: {:?}",
+                self.complaints().await
+            );
+        };
+        found
+    }
+
+    /// What the browser's console calls severe: blocked by the policy, not found, an exception.
+    pub(crate) async fn complaints(&self) -> Vec<String> {
+        let log = self.post("se/log", &json!({"type": "browser"})).await;
+        let severe = log
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter(|entry| entry["level"] == "SEVERE");
+        severe
+            .map(|entry| entry["message"].as_str().unwrap_or_default().to_owned())
+            .collect()
+    }
+
+    /// Keeps what the browser shows, for a person to look at.
+    pub(crate) async fn screenshot(&self, name: &str) {
+        let url = format!("{}/screenshot", self.session);
+        let answer: Value = self.client.get(url).send().await.unwrap().json().await.unwrap();
+        let png = STANDARD.decode(answer["value"].as_str().unwrap()).unwrap();
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
+        std::fs::write(folder.join(name), png).unwrap();
+    }
+}
+
+impl Drop for Browser {
+    /// A test that panics must not leave a browser behind, and killing the driver alone would.
+    fn drop(&mut self) {
+        let address_and_path = self.session.trim_start_matches("http://");
+        if let Some((address, path)) = address_and_path.split_once('/')
+            && let Ok(mut driver) = TcpStream::connect(address)
+        {
+            // The answer means that the browser is gone; the driver keeps the connection open after it.
+            drop(driver.set_read_timeout(Some(Duration::from_secs(10))));
+            let request = format!("DELETE /{path} HTTP/1.1\r\nhost: {address}\r\n\r\n");
+            drop(driver.write_all(request.as_bytes()));
+            drop(driver.read(&mut [0; 512]));
+        }
+        drop(self.driver.start_kill());
+    }
+}
