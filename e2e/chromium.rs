@@ -90,6 +90,35 @@ impl Browser {
         answer["value"].clone()
     }
 
+    /// Plugs an authenticator in that keeps its keys, and finds its user out by itself (WebAuthn §11).
+    pub(crate) async fn plug_authenticator_in(&self) -> String {
+        let options = json!({
+            "protocol": "ctap2", "transport": "internal", "hasResidentKey": true, "hasUserVerification": true,
+            "isUserVerified": true, "isUserConsenting": true,
+        });
+        let id = self.post("webauthn/authenticator", &options).await;
+        id.as_str().unwrap().to_owned()
+    }
+
+    /// Whether the authenticator recognises its user from now on.
+    pub(crate) async fn recognise_user(&self, authenticator: &str, is_verified: bool) {
+        let path = format!("webauthn/authenticator/{authenticator}/uv");
+        self.post(&path, &json!({"isUserVerified": is_verified})).await;
+    }
+
+    /// Runs the body of an `async` function, and gives what it returns.
+    pub(crate) async fn call(&self, body: &str, arguments: &[Value]) -> Value {
+        let script = format!(
+            "const done = arguments[arguments.length - 1]; const given = [...arguments].slice(0, -1);\
+             (async () => {{ {body} }})().then(done, error => done({{thrown: String(error)}}));"
+        );
+        let value = self
+            .post("execute/async", &json!({"script": script, "args": arguments}))
+            .await;
+        assert!(value.get("thrown").is_none(), "{body}: {value}");
+        value
+    }
+
     pub(crate) async fn go(&self, url: &str) {
         self.post("url", &json!({"url": url})).await;
     }

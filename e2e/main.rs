@@ -13,6 +13,7 @@ mod lockouts;
 mod mail;
 mod member;
 mod operators;
+mod passkeys;
 mod platform;
 mod proof;
 mod rollouts;

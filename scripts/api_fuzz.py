@@ -252,7 +252,7 @@ def before_call(context, case, kwargs):
             case.body.update(WHO)
     elif path == "/api/v1/auth/password/reset":
         case.body["password"] = f"quartz lagoon {uuid.uuid4()}"
-    elif path in ("/api/v1/me/email", "/api/v1/me/factors/totp"):
+    elif path in ("/api/v1/me/email", "/api/v1/me/factors/totp", "/api/v1/me/factors/passkeys"):
         case.body["password"] = WHO["password"]
 
 

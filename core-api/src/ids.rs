@@ -53,6 +53,8 @@ kinds! {
     TransferId = Transfer, "txn";
     /// A device that its owner signed in with.
     DeviceId = Device, "dev";
+    /// A passkey.
+    PasskeyId = Passkey, "pky";
     /// One token (`jti`).
     TokenId = Token, "tok";
 }

@@ -14,6 +14,7 @@ use service_runtime::settings::{Environment, Providers, Secret, WrappingKey, pro
 use service_runtime::telemetry::TelemetrySettings;
 use service_runtime::tls::TlsSettings;
 
+pub use crate::identity::PasskeySettings;
 pub use crate::mail::{MailSettings, SmtpSettings, SmtpTls};
 
 /// Settings of core-api.
@@ -47,6 +48,8 @@ pub struct Settings {
     pub password: PasswordSettings,
     /// What second factors are asked for.
     pub second_factor: SecondFactorSettings,
+    /// On whose pages passkeys are made and used. Without these, there are none.
+    pub passkeys: Option<PasskeySettings>,
     /// How mails leave.
     pub mail: MailSettings,
     /// How movements of money are batched.
@@ -79,6 +82,7 @@ impl Default for Settings {
             sessions: SessionSettings::default(),
             password: PasswordSettings::default(),
             second_factor: SecondFactorSettings::default(),
+            passkeys: None,
             mail: MailSettings::default(),
             posting: PostingSettings::default(),
             idempotency: IdempotencySettings::default(),
@@ -329,6 +333,8 @@ impl Settings {
         faults.extend(self.sessions.faults());
         faults.extend(self.password.faults());
         faults.extend(self.second_factor.faults());
+        let passkeys = self.passkeys.iter();
+        faults.extend(passkeys.flat_map(|passkeys| passkeys.faults(environment)));
         faults.extend(self.mail.faults(environment));
         faults.extend(self.posting.faults());
         faults.extend(self.idempotency.faults());

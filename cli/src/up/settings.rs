@@ -84,6 +84,8 @@ fn core_api(inputs: &Inputs<'_>) -> Value {
     } else {
         json!({})
     };
+    // As browsers write it.
+    let origin = inputs.app_url.strip_suffix(":443").unwrap_or(inputs.app_url);
     json!({
         "socket": inputs.socket_directory.join("core-api.sock"),
         "private_listen": private(inputs, "core-api"),
@@ -94,6 +96,7 @@ fn core_api(inputs: &Inputs<'_>) -> Value {
         "policies_dir": inputs.policies,
         "password": password,
         "mail": mail,
+        "passkeys": {"rp_id": "localhost", "origins": [origin]},
         "self_service_cash": is_relaxed,
         "auto_activate": is_relaxed,
     })

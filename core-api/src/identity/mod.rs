@@ -56,8 +56,8 @@ pub(crate) use self::caller::{
     AccountsRead, AccountsWrite, Caller, CashWrite, SESSION_ENDED, TransfersRead, TransfersWrite,
     session_ended,
 };
-pub use self::factors::FactorReset;
 use self::factors::Factors;
+pub use self::factors::{FactorReset, PasskeySettings};
 pub(crate) use self::factors::{Operation, StepUpErrors, StepUpToken, reset_factors};
 use self::gate::Gate;
 pub use self::gate::PolicyReader;
@@ -136,7 +136,7 @@ impl Identity {
             },
             gate: Gate::new(settings.password.pepper.expose().as_bytes(), post),
             passwords: Passwords::start(&settings.password)?,
-            factors: Factors::new(settings),
+            factors: Factors::new(settings)?,
             auto_activate: settings.auto_activate,
             idle_s: i32::try_from(settings.sessions.idle_s)?,
             absolute_s: i32::try_from(settings.sessions.absolute_s)?,

@@ -96,6 +96,8 @@ impl Writer {
             Template::AlreadyRegistered
             | Template::PasswordChanged
             | Template::FactorAdded
+            | Template::OneFactorRemoved
+            | Template::PasskeyAdded
             | Template::FactorRemoved
             | Template::FactorLocked
             | Template::RecoveryCodesRenewed

@@ -63,6 +63,10 @@ pub(crate) enum Kind {
     FactorAdded,
     /// The second factor was removed.
     FactorRemoved,
+    /// A second factor was removed, and others are there.
+    OneFactorRemoved,
+    /// A passkey was added.
+    PasskeyAdded,
     /// Too many wrong codes after the right password: somebody else may know it.
     FactorLocked,
     /// There are new recovery codes.
@@ -84,7 +88,7 @@ const HOUR_S: i32 = 3_600;
 const DAY_S: i32 = 24 * HOUR_S;
 
 impl Kind {
-    pub(crate) const ALL: [Self; 14] = [
+    pub(crate) const ALL: [Self; 16] = [
         Self::Registration,
         Self::Verification,
         Self::PasswordReset,
@@ -96,6 +100,8 @@ impl Kind {
         Self::EmailChangeNotice,
         Self::FactorAdded,
         Self::FactorRemoved,
+        Self::OneFactorRemoved,
+        Self::PasskeyAdded,
         Self::FactorLocked,
         Self::RecoveryCodesRenewed,
         Self::RecoveryCodeUsed,
@@ -115,6 +121,8 @@ impl Kind {
             Self::EmailChangeNotice => "email_change_notice",
             Self::FactorAdded => "factor_added",
             Self::FactorRemoved => "factor_removed",
+            Self::OneFactorRemoved => "one_factor_removed",
+            Self::PasskeyAdded => "passkey_added",
             Self::FactorLocked => "factor_locked",
             Self::RecoveryCodesRenewed => "recovery_codes_renewed",
             Self::RecoveryCodeUsed => "recovery_code_used",
@@ -137,6 +145,8 @@ impl Kind {
             Self::PasswordChanged
             | Self::FactorAdded
             | Self::FactorRemoved
+            | Self::OneFactorRemoved
+            | Self::PasskeyAdded
             | Self::FactorLocked
             | Self::RecoveryCodesRenewed
             | Self::RecoveryCodeUsed => return None,
@@ -157,6 +167,8 @@ impl Kind {
             | Self::EmailChangeNotice
             | Self::FactorAdded
             | Self::FactorRemoved
+            | Self::OneFactorRemoved
+            | Self::PasskeyAdded
             | Self::FactorLocked
             | Self::RecoveryCodesRenewed
             | Self::RecoveryCodeUsed => (None, None),

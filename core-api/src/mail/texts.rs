@@ -28,6 +28,8 @@ pub(super) enum Template {
     EmailChangeNotice,
     FactorAdded,
     FactorRemoved,
+    OneFactorRemoved,
+    PasskeyAdded,
     FactorLocked,
     RecoveryCodesRenewed,
     RecoveryCodeUsed,
@@ -35,7 +37,7 @@ pub(super) enum Template {
 
 impl Template {
     #[cfg(test)]
-    const ALL: [Self; 14] = [
+    const ALL: [Self; 16] = [
         Self::VerifyEmail,
         Self::AlreadyRegistered,
         Self::PasswordReset,
@@ -47,6 +49,8 @@ impl Template {
         Self::EmailChangeNotice,
         Self::FactorAdded,
         Self::FactorRemoved,
+        Self::OneFactorRemoved,
+        Self::PasskeyAdded,
         Self::FactorLocked,
         Self::RecoveryCodesRenewed,
         Self::RecoveryCodeUsed,

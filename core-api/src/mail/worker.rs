@@ -232,6 +232,8 @@ impl Worker {
             (Kind::EmailChange, _) => Template::EmailChange,
             (Kind::EmailChangeNotice, _) => Template::EmailChangeNotice,
             (Kind::FactorAdded, _) => Template::FactorAdded,
+            (Kind::OneFactorRemoved, _) => Template::OneFactorRemoved,
+            (Kind::PasskeyAdded, _) => Template::PasskeyAdded,
             (Kind::FactorRemoved, _) => Template::FactorRemoved,
             (Kind::FactorLocked, _) => Template::FactorLocked,
             (Kind::RecoveryCodesRenewed, _) => Template::RecoveryCodesRenewed,

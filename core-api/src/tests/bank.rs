@@ -19,7 +19,7 @@ use test_support::TestDatabase;
 use tower::ServiceExt as _;
 
 use super::store;
-use crate::settings::Settings;
+use crate::settings::{PasskeySettings, Settings};
 
 pub(crate) const PASSWORD: &str = "correct horse battery";
 const KEK: [u8; 32] = [7; 32];
@@ -40,6 +40,11 @@ pub(crate) fn settings() -> Settings {
     settings.password.deadline_ms = 30_000;
     settings.password.pepper = Secret::from("pepper of the tests".to_owned());
     settings.second_factor.confirms_after_s = 0;
+    settings.passkeys = Some(PasskeySettings {
+        rp_id: "bank.example".to_owned(),
+        origins: vec!["https://bank.example".to_owned()],
+        name: "Bank".to_owned(),
+    });
     settings
 }
 

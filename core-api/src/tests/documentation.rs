@@ -102,7 +102,7 @@ fn every_operation_says_what_a_client_must_know() {
             }
         }
     }
-    assert_eq!(count, 37);
+    assert_eq!(count, 44);
 }
 
 #[test]

@@ -47,6 +47,8 @@ pub enum Event {
         /// As it was reserved.
         id: u64,
     },
+    /// The owner signed in without the password, with a passkey: no place was reserved.
+    SignedIn,
     /// Somebody who may do so, the owner by a reset for example, lifts the lock.
     Unlock,
 }
@@ -154,6 +156,7 @@ pub fn next_state(rules: &Rules, counters: Counters, event: Event, now: Millis) 
                 ..NameCounter::default()
             };
         }
+        Event::SignedIn => forget_total(&mut step),
         Event::Succeed { id, .. } | Event::Fail { id, .. } if take(&mut step.counters.name, id).is_none() => {
             step.verdict = Verdict::Late;
         }
@@ -244,13 +247,19 @@ fn refuse(cause: Cause, until: Millis, now: Millis) -> Verdict {
     Verdict::Refuse { cause, retry_after_s }
 }
 
-fn succeed(step: &mut Step, client: Client) {
+/// The owner was here: what was guessed before is told, and the total begins anew.
+fn forget_total(step: &mut Step) {
     let name = &mut step.counters.name;
     let failures = name.untrusted.saturating_add(name.trusted);
     if failures > 0 {
         step.happened.push(Happened::SucceededAfterFailures { failures });
     }
     (name.untrusted, name.trusted) = (0, 0);
+}
+
+fn succeed(step: &mut Step, client: Client) {
+    forget_total(step);
+    let name = &mut step.counters.name;
     match client {
         Client::Untrusted => {
             (name.failures, name.failed_at_ms) = (0, 0);

@@ -403,6 +403,8 @@ enum Act {
     /// End the attempt that began so many ago.
     End(usize, bool),
     Hang(usize),
+    /// The owner signs in with a passkey.
+    SignIn,
     Wait(u32),
 }
 
@@ -412,9 +414,14 @@ fn some_acts() -> impl Strategy<Value = Vec<Act>> {
         6 => (0..4_u8, client).prop_map(|(address, client)| Act::Begin(address, client)),
         6 => (0..8_usize, prop::bool::weighted(0.03)).prop_map(|(ago, is_right)| Act::End(ago, is_right)),
         1 => (0..8_usize).prop_map(Act::Hang),
+        1 => Just(Act::SignIn),
         2 => (0..2_000_u32).prop_map(Act::Wait),
     ];
     vec(act, 1..300)
+}
+
+fn under_way_of(name: &NameCounter, now: Millis) -> usize {
+    name.reserved.iter().filter(|held| held.until_ms > now).count()
 }
 
 /// Moments, with those at which arithmetic breaks.
@@ -464,6 +471,7 @@ proptest! {
                     if !under_way.is_empty() { under_way.remove(ago % under_way.len()); }
                     continue;
                 }
+                Act::SignIn => (0, Event::SignedIn),
                 Act::Wait(seconds) => { now += Millis::from(seconds) * S; continue }
             };
             let (pair, network) = addresses.remove(&address).unwrap_or_default();
@@ -510,6 +518,13 @@ proptest! {
                     (untrusted, trusted) = (0, 0);
                     if client == Client::Untrusted { (in_period, locked_until) = (0, now) }
                 }
+                (Event::SignedIn, _) => {
+                    (untrusted, trusted) = (0, 0);
+                    // It neither frees nor holds up whoever guesses.
+                    prop_assert_eq!(step.counters.name.locked_until_ms, before.locked_until_ms);
+                    prop_assert_eq!(step.counters.name.failures, before.failures);
+                    prop_assert_eq!(step.counters.name.reserved.len(), under_way_of(&before, now));
+                }
                 _ => {}
             }
             let counters = step.counters;
@@ -525,7 +540,7 @@ proptest! {
         steps in vec(any::<u32>(), 0..3),
         state in (some_count(), some_moment(), some_count(), some_moment(), some_count(), some_count()),
         now in some_moment(),
-        kind in 0..5_u8,
+        kind in 0..6_u8,
         is_device in any::<bool>(),
     ) {
         let n = |place: usize| numbers[place];
@@ -555,6 +570,7 @@ proptest! {
             1 => Event::Fail { id: 1, client, name: 1 },
             2 => Event::Succeed { id: 1, client },
             3 => Event::Release { id: 1 },
+            4 => Event::SignedIn,
             _ => Event::Unlock,
         };
         let step = next_state(&rules, counters, event, now);

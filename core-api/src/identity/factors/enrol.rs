@@ -5,10 +5,13 @@ use axum::http::request::Parts;
 use axum::response::Response;
 use problem::Problem;
 use serde::{Deserialize, Serialize};
+use sqlx::{Postgres, Transaction};
 use utoipa::ToSchema;
+use uuid::Uuid;
 use zeroize::Zeroizing;
 
 use super::recovery::NewCodes;
+use super::step_up::{Act, Operation, StepUpToken, step_up_required};
 use super::store::{self, Begun, Confirmation, NewTotp};
 use super::totp::{Code, Secret};
 use super::verify::no_randomness;
@@ -35,7 +38,7 @@ const ENROLMENT_S: i32 = 900;
 const MOST_FAILURES: i32 = 5;
 
 /// The password once more.
-#[derive(Deserialize, ToSchema)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({"password": "correct horse battery"}))]
 pub(super) struct PasswordProof {
@@ -72,10 +75,10 @@ pub(super) struct FirstCode {
     code: Zeroizing<String>,
 }
 
-/// Codes for whoever has lost the authenticator. They are shown here and never again.
+/// Codes for whoever has lost the second factor. They are shown here and never again.
 #[derive(Serialize, ToSchema)]
 pub(super) struct RecoveryCodes {
-    /// Ten, each good once.
+    /// Ten, each good once; none for whoever adds a second factor to another, whose codes stay good.
     #[schema(example = json!(["MFRGGZ-DFMZTW-Q2LKNN-WG23TP"]))]
     pub(super) recovery_codes: Vec<String>,
 }
@@ -84,10 +87,11 @@ pub(super) struct RecoveryCodes {
 ///
 /// Gives a secret for an authenticator app (TOTP, RFC 6238: SHA-1, six digits, 30 seconds). It counts once its first code is sent
 /// to `/api/v1/me/factors/totp/confirm`, from the same session, within fifteen minutes; until then a new one takes its place. A
-/// wrong password is 403 and counts as a failed log-in.
+/// wrong password is 403 and counts as a failed log-in. Whoever has passkeys confirms the request as well (`/api/v1/me/step-up`).
 #[utoipa::path(
     post, path = "/api/v1/me/factors/totp", tag = "identity", operation_id = "begin_totp",
     security(("bearer" = ["factors:write"])),
+    params(StepUpToken),
     request_body = PasswordProof,
     responses((status = OK, description = "The secret", body = Enrolment), EnrolmentErrors)
 )]
@@ -95,9 +99,9 @@ pub(super) async fn begin_totp(
     State(state): State<AppState>,
     caller: Caller<FactorsWrite>,
     parts: Parts,
-    Json(proof): Json<PasswordProof>,
+    operation: Operation<PasswordProof>,
 ) -> Result<Response, Problem> {
-    let owner = prove_password(&state, &caller, &parts, proof.password).await?;
+    let owner = prove_password(&state, &caller, &parts, operation.body.password).await?;
     let secret = Secret::generate().ok_or_else(no_randomness)?;
     let factors = &state.identity.factors;
     let sealed = factors
@@ -110,7 +114,7 @@ pub(super) async fn begin_totp(
         sealed: &sealed,
         for_s: ENROLMENT_S,
     };
-    let mut tx = caller.begin_read(&state.db).await?;
+    let mut tx = beside_others(&state, &caller, &operation.act).await?;
     let begun = store::begin_totp(&mut tx, new, &caller.request_id)
         .await
         .map_err(database_problem)?;
@@ -126,8 +130,29 @@ pub(super) async fn begin_totp(
     }
 }
 
+/// A transaction with the caller's factors held, in which a factor that is added to passkeys is confirmed.
+async fn beside_others(
+    state: &AppState,
+    caller: &Caller<FactorsWrite>,
+    act: &Act,
+) -> Result<Transaction<'static, Postgres>, Problem> {
+    let mut tx = caller.begin_read(&state.db).await?;
+    store::hold_own_factors(&mut tx, caller.session.uuid())
+        .await
+        .map_err(database_problem)?
+        .ok_or_else(session_ended)?;
+    let own = store::own_factors(&mut tx).await.map_err(database_problem)?;
+    // Whoever has an authenticator hears of that.
+    let is_first = own.first_passkey_at.is_none() || own.confirmed_at.is_some();
+    if is_first || act.use_up(&mut tx, caller, Uuid::new_v4()).await? {
+        return Ok(tx);
+    }
+    tx.commit().await.map_err(database_problem)?; // the trace of it
+    Err(step_up_required())
+}
+
 /// The password of the caller, through the gate.
-async fn prove_password(
+pub(super) async fn prove_password(
     state: &AppState,
     caller: &Caller<FactorsWrite>,
     parts: &Parts,
@@ -169,7 +194,7 @@ async fn prove_password(
 
 /// Confirm an authenticator
 ///
-/// Sends the first code of the secret, which counts from then on, and gives ten recovery codes. Every other session of the caller
+/// Sends the first code of the secret, which counts from then on, and gives ten recovery codes with the first second factor. Every other session of the caller
 /// ends at once, and the owner is told by mail. Five wrong codes end the enrolment.
 #[utoipa::path(
     post, path = "/api/v1/me/factors/totp/confirm", tag = "identity", operation_id = "confirm_totp",
@@ -203,7 +228,11 @@ pub(super) async fn confirm_totp(
         tx.commit().await.map_err(database_problem)?;
         return Err(Problem::new(WRONG_CODE));
     };
-    let codes = NewCodes::generate().ok_or_else(no_randomness)?;
+    let own = store::own_factors(&mut tx).await.map_err(database_problem)?;
+    let codes = match own.first_passkey_at {
+        None => NewCodes::generate().ok_or_else(no_randomness)?,
+        Some(_) => NewCodes::default(),
+    };
     let confirmation = Confirmation {
         session,
         step,

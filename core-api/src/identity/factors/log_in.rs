@@ -63,7 +63,7 @@ pub(in crate::identity) async fn challenge(
         Problem::new(MFA_REQUIRED)
             .member("code", "mfa_required")
             .member("challenge", text.as_str())
-            .member("factors", json!(["totp", "recovery_code"]))
+            .member("factors", json!(["totp", "passkey", "recovery_code"]))
             .member("expires_in", CHALLENGE_S)
             .header(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))
             .header(header::CACHE_CONTROL, HeaderValue::from_static("no-store"))
@@ -99,7 +99,7 @@ pub(super) struct SecondStep {
 /// Finish a log-in
 ///
 /// The second step, for whoever was told `mfa-required`: sends the challenge with a code of the authenticator (RFC 6238), or with
-/// a recovery code. A code is good once. Five wrong ones end the log-in, and it begins with the password again; after ten in a day
+/// a recovery code. Whoever has a passkey signs in with it at `/api/v1/auth/passkey`, without the challenge. A code is good once. Five wrong ones end the log-in, and it begins with the password again; after ten in a day
 /// no code is looked at for a time (`too-many-attempts`), and the owner is told by mail. A recovery code opens then, too.
 #[utoipa::path(
     post, path = "/api/v1/auth/login/factor", tag = "identity", operation_id = "complete_login",

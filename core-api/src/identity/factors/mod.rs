@@ -1,4 +1,4 @@
-//! Second factors (IDN-8): TOTP, recovery codes, log-ins in two steps, and the confirmation of one operation.
+//! Second factors (IDN-8, IDN-9): TOTP, passkeys, recovery codes, log-ins in two steps, and the confirmation of one operation.
 //!
 //! **Invariants:** a code is used once, and so is a recovery code, a log-in and a confirmation: one UPDATE decides each. A code is
 //! compared only in the turn that the gate gives, and nobody is told how that ended before it is counted. Whoever has a second
@@ -9,6 +9,7 @@ mod digest;
 mod enrol;
 mod log_in;
 mod own;
+mod passkeys;
 mod recovery;
 mod reset;
 mod sealer;
@@ -28,6 +29,8 @@ use uuid::Uuid;
 use zeroize::Zeroizing;
 
 pub(super) use self::log_in::{HalfLogIn, challenge};
+pub use self::passkeys::PasskeySettings;
+use self::passkeys::{PASSKEY_REFUSED, Passkeys};
 pub use self::reset::FactorReset;
 pub(crate) use self::reset::reset_factors;
 use self::sealer::Sealer;
@@ -77,19 +80,21 @@ problems! {
     /// What the second step of a log-in may be refused with.
     SecondStepErrors: INVALID_CHALLENGE, WRONG_CODE, catalogue::TOO_MANY_ATTEMPTS, catalogue::VALIDATION_FAILED;
     /// What the beginning of an enrolment may be refused with.
-    EnrolmentErrors: WRONG_PASSWORD, FACTOR_EXISTS, catalogue::TOO_MANY_ATTEMPTS, AUTH_BUSY;
+    EnrolmentErrors: WRONG_PASSWORD, STEP_UP_REQUIRED, FACTOR_EXISTS, catalogue::TOO_MANY_ATTEMPTS, AUTH_BUSY;
     /// What the first code of an enrolment may be refused with.
     ConfirmationErrors: WRONG_CODE, ENROLMENT_OVER;
     /// What a change of one's factors may be refused with.
     ChangeErrors: STEP_UP_REQUIRED, NO_SECOND_FACTOR;
     /// What the confirmation of an operation may be refused with.
-    ProofErrors: WRONG_CODE, FACTOR_TOO_NEW, NO_SECOND_FACTOR, catalogue::TOO_MANY_ATTEMPTS, catalogue::VALIDATION_FAILED;
+    ProofErrors: WRONG_CODE, PASSKEY_REFUSED, INVALID_CHALLENGE, FACTOR_TOO_NEW, NO_SECOND_FACTOR, catalogue::TOO_MANY_ATTEMPTS, catalogue::VALIDATION_FAILED;
 }
 
 /// What second factors need at run time.
 #[derive(Debug)]
 pub(crate) struct Factors {
     sealer: Sealer,
+    /// None where the settings name no origin for them.
+    passkeys: Option<Passkeys>,
     /// The bank's name in authenticators.
     bank: String,
     transfers_from_minor: i64,
@@ -98,15 +103,19 @@ pub(crate) struct Factors {
 
 impl Factors {
     /// Derives the keys that secrets are sealed under.
-    pub(super) fn new(settings: &Settings) -> Self {
+    ///
+    /// # Errors
+    /// When passkeys have settings that no start has checked.
+    pub(super) fn new(settings: &Settings) -> anyhow::Result<Self> {
         let password = &settings.password;
         let peppers = std::iter::once(&password.pepper).chain(&password.peppers);
-        Self {
+        Ok(Self {
             sealer: Sealer::derive(peppers.map(|pepper| pepper.expose().as_bytes())),
+            passkeys: settings.passkeys.as_ref().map(Passkeys::new).transpose()?,
             bank: settings.second_factor.bank.clone(),
             transfers_from_minor: settings.second_factor.transfers_from_minor,
             confirms_after_s: settings.second_factor.confirms_after_s,
-        }
+        })
     }
 
     /// Whether a transfer of this amount must be confirmed.
@@ -132,6 +141,7 @@ pub(super) fn routes() -> OpenApiRouter<AppState> {
         .routes(routes!(enrol::confirm_totp))
         .routes(routes!(own::renew_recovery_codes))
         .routes(routes!(step_up::step_up))
+        .merge(passkeys::routes())
 }
 
 /// What a person shows as the second factor.

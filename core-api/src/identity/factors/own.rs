@@ -1,16 +1,18 @@
-//! A person's second factors: which there are, removing them, and new recovery codes.
+//! A person's second factors: which there are, removing the authenticator, and new recovery codes.
 
 use axum::extract::State;
 use axum::http::request::Parts;
 use axum::response::Response;
 use chrono::{DateTime, Utc};
-use http::StatusCode;
+use http::{HeaderMap, StatusCode};
 use problem::Problem;
 use serde::Serialize;
+use sqlx::PgConnection;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::enrol::RecoveryCodes;
+use super::passkeys::own_passkeys;
 use super::recovery::NewCodes;
 use super::step_up::{Act, StepUpToken, step_up_required};
 use super::store::{self, Removal};
@@ -21,15 +23,28 @@ use crate::extract::Json;
 use crate::identity::caller::{AnyScope, Caller, FactorsWrite, session_ended};
 use crate::identity::login::answer;
 use crate::identity::sessions;
-use crate::mail::Kind;
+use crate::ids::PasskeyId;
+use crate::mail::{Kind, Mail};
 use crate::state::AppState;
 
 /// A second factor.
 #[derive(Serialize, ToSchema)]
 pub(super) struct FactorView {
-    /// Always `totp`.
+    /// `totp` or `passkey`.
     #[schema(example = "totp")]
     kind: &'static str,
+    /// Which passkey.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    id: Option<PasskeyId>,
+    /// What its owner calls the passkey.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, example = "My phone")]
+    name: Option<String>,
+    /// Whether the passkey is kept elsewhere, too, so that it is not lost with its device.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    is_backed_up: Option<bool>,
     /// Since when it counts.
     created_at: DateTime<Utc>,
     /// When it was last used.
@@ -62,19 +77,31 @@ pub(super) async fn list_factors(
     let own = store::own_factors(&mut tx).await.map_err(database_problem)?;
     let totp = own.confirmed_at.map(|created_at| FactorView {
         kind: "totp",
+        id: None,
+        name: None,
+        is_backed_up: None,
         created_at,
         last_used_at: own.last_used_at,
     });
+    let passkeys = own_passkeys(&mut tx).await.map_err(database_problem)?;
+    let passkeys = passkeys.into_iter().map(|passkey| FactorView {
+        kind: "passkey",
+        id: Some(PasskeyId::from_uuid(passkey.passkey_id)),
+        name: Some(passkey.name),
+        is_backed_up: Some(passkey.is_backed_up),
+        created_at: passkey.created_at,
+        last_used_at: passkey.last_used_at,
+    });
     Ok(Json(FactorsView {
-        data: totp.into_iter().collect(),
+        data: totp.into_iter().chain(passkeys).collect(),
         recovery_codes_left: own.codes_left,
     }))
 }
 
 /// Remove the authenticator
 ///
-/// Removes the second factor, and the recovery codes with it: the password alone logs in from then on. It must be confirmed
-/// (`/api/v1/me/step-up`). Every other session of the caller ends at once, and the owner is told by mail.
+/// Removes the authenticator; with the last second factor the recovery codes go, and the password alone logs in. It must be
+/// confirmed (`/api/v1/me/step-up`). Every other session of the caller ends at once, and the owner is told by mail.
 #[utoipa::path(
     delete, path = "/api/v1/me/factors/totp", tag = "identity", operation_id = "remove_totp",
     security(("bearer" = ["factors:write"])),
@@ -101,7 +128,7 @@ pub(super) async fn remove_totp(
     sessions::tell_gateways(&state, &mut tx, removed.ended)
         .await
         .map_err(database_problem)?;
-    let mail = notice(Kind::FactorRemoved, removed.email, user, &parts.headers);
+    let mail = removal_notice(&mut tx, &caller, removed.email, &parts.headers).await?;
     state.post.enqueue(&mut tx, &mail, state.now()).await?;
     tx.commit().await.map_err(database_problem)?;
     state.post.wake();
@@ -152,8 +179,27 @@ pub(super) async fn renew_recovery_codes(
     }))
 }
 
+/// A mail that tells an owner that a factor is gone, and what is asked for from now on.
+pub(super) async fn removal_notice(
+    tx: &mut PgConnection,
+    caller: &Caller<FactorsWrite>,
+    email: String,
+    headers: &HeaderMap,
+) -> Result<Mail, Problem> {
+    let user = caller.user.uuid();
+    let has_another = store::has_second_factor(tx, user)
+        .await
+        .map_err(database_problem)?;
+    let kind = if has_another {
+        Kind::OneFactorRemoved
+    } else {
+        Kind::FactorRemoved
+    };
+    Ok(notice(kind, email, user, headers))
+}
+
 /// A transaction in which the operation is confirmed, with the user's factors held: both happen, or neither.
-async fn confirmed(
+pub(super) async fn confirmed(
     state: &AppState,
     caller: &Caller<FactorsWrite>,
     parts: &Parts,

@@ -14,6 +14,7 @@ const LETTERS: usize = 24;
 const GROUP: usize = 6;
 
 /// The codes of a person, as they are shown, and what is kept of them.
+#[derive(Default)]
 pub(super) struct NewCodes {
     pub(super) texts: Vec<String>,
     pub(super) hashes: Vec<Vec<u8>>,

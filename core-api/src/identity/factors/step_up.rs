@@ -3,6 +3,7 @@
 use axum::extract::{FromRequest, Request, State};
 use axum::http::request::Parts;
 use axum::response::Response;
+use chrono::{DateTime, Utc};
 use http::{HeaderMap, Uri};
 use problem::{FieldError, Problem};
 use serde::de::DeserializeOwned;
@@ -16,10 +17,12 @@ use uuid::Uuid;
 use zeroize::Zeroizing;
 
 use super::digest::digest;
+use super::passkeys::{PasskeyAnswer, answered};
 use super::store::{self, NewStepUp, StepUpUse};
 use super::verify::{Prover, no_randomness, verify};
 use super::{
-    FACTOR_TOO_NEW, NO_SECOND_FACTOR, Presented, ProofErrors, STEP_UP_REQUIRED, WRONG_CODE, token_life_s,
+    FACTOR_TOO_NEW, NO_SECOND_FACTOR, PASSKEY_REFUSED, Presented, ProofErrors, STEP_UP_REQUIRED, WRONG_CODE,
+    token_life_s,
 };
 use crate::documentation::problems;
 use crate::extract::{self, Json, invalid};
@@ -217,6 +220,9 @@ pub(super) struct StepUpRequest {
         deserialize_with = "crate::identity::secret_text::deserialize_optional"
     )]
     recovery_code: Option<Zeroizing<String>>,
+    /// The answer of a passkey to what `/api/v1/me/step-up/passkey` gave for the same request.
+    #[schema(value_type = Option<PasskeyAnswer>, nullable = false)]
+    passkey: Option<PasskeyAnswer>,
 }
 
 /// A confirmation.
@@ -234,7 +240,8 @@ pub(super) struct StepUp {
 ///
 /// Gives a token for exactly one request: its method, path and body, from this session, once, within five minutes. Transfers from
 /// a certain amount on, another e-mail address and changes of second factors ask for it (`step-up-required`). How the body is
-/// written does not matter, only what it says; a member `password` does not count. A new second factor confirms changes of factors
+/// written does not matter, only what it says; a member `password` does not count. A passkey is asked first
+/// (`/api/v1/me/step-up/passkey`). A new second factor confirms changes of factors
 /// alone for its first day (`factor-too-new`). Wrong codes are counted as those of log-ins are, and the fifth in a row ends the
 /// session.
 #[utoipa::path(
@@ -249,7 +256,7 @@ pub(super) async fn step_up(
     parts: Parts,
     Json(request): Json<StepUpRequest>,
 ) -> Result<Response, Problem> {
-    let presented = Presented::one_of(request.code, request.recovery_code).map_err(invalid)?;
+    let proof = proof_of(request.code, request.recovery_code, request.passkey).map_err(invalid)?;
     let body = request.body.unwrap_or_default();
     let digest = digest(&request.method, &request.path, &body).ok_or_else(not_whole)?;
     let (user, session) = (caller.user.uuid(), caller.session.uuid());
@@ -259,18 +266,6 @@ pub(super) async fn step_up(
         .await
         .map_err(database_problem)?
         .ok_or_else(session_ended)?;
-    let own = store::own_factors(&mut tx).await.map_err(database_problem)?;
-    let Some(since) = own.confirmed_at else {
-        return Err(Problem::new(NO_SECOND_FACTOR).detail("add one at /api/v1/me/factors/totp"));
-    };
-    let turn = state.identity.gate.hold_codes(&mut tx, user).await?;
-    if !request.path.starts_with(OWN_FACTORS) {
-        let after_s = i64::from(state.identity.factors.confirms_after_s);
-        let left_ms = since.timestamp_millis() + after_s * 1_000 - turn.now_ms();
-        if let Some(left_s) = u64::try_from(left_ms).ok().filter(|left| *left > 0) {
-            return Err(Problem::new(FACTOR_TOO_NEW).retry_after(left_s.div_ceil(1_000)));
-        }
-    }
     let prover = Prover {
         user,
         email: &email,
@@ -278,8 +273,9 @@ pub(super) async fn step_up(
         request_id: &caller.request_id,
         headers: &parts.headers,
     };
-    if !verify(&state, &mut tx, &prover, turn, &presented).await? {
-        let refusal = refuse(&state, &mut tx, session, &caller.request_id).await?;
+    let is_of_factors = request.path.starts_with(OWN_FACTORS);
+    if let Some(refusal) = prove(&state, &mut tx, &prover, (&digest, is_of_factors), proof).await? {
+        let refusal = refuse(&state, &mut tx, session, &caller.request_id, refusal).await?;
         tx.commit().await.map_err(database_problem)?;
         state.post.wake();
         return Err(refusal);
@@ -302,14 +298,86 @@ pub(super) async fn step_up(
     }))
 }
 
-/// What a wrong code is answered with; it is counted for its session, which may have ended by that.
+/// What a person shows to confirm an operation.
+enum Proof {
+    Code(Presented),
+    Passkey(PasskeyAnswer),
+}
+
+/// One of the three, and no other.
+fn proof_of(
+    code: Option<Zeroizing<String>>,
+    recovery_code: Option<Zeroizing<String>>,
+    passkey: Option<PasskeyAnswer>,
+) -> Result<Proof, Vec<FieldError>> {
+    match passkey {
+        None => Presented::one_of(code, recovery_code).map(Proof::Code),
+        Some(passkey) if code.is_none() && recovery_code.is_none() => Ok(Proof::Passkey(passkey)),
+        Some(_) => Err(vec![FieldError::new(
+            "/passkey",
+            "invalid_value",
+            "must not be given beside a code",
+        )]),
+    }
+}
+
+/// Why the proof is not good; None when it is. Commit the transaction either way.
+///
+/// # Errors
+/// What needs no trace: 409 without a second factor, 403 for one that is too new, 429 while codes are locked.
+async fn prove(
+    state: &AppState,
+    tx: &mut PgConnection,
+    prover: &Prover<'_>,
+    (digest, is_of_factors): (&[u8], bool),
+    proof: Proof,
+) -> Result<Option<Problem>, Problem> {
+    let own = store::own_factors(tx).await.map_err(database_problem)?;
+    let Some(oldest) = own.oldest() else {
+        return Err(Problem::new(NO_SECOND_FACTOR).detail("add one at /api/v1/me/factors"));
+    };
+    let old_enough = |since: DateTime<Utc>, now_ms: i64| {
+        let after_s = i64::from(state.identity.factors.confirms_after_s);
+        let left_ms = since.timestamp_millis() + after_s * 1_000 - now_ms;
+        match u64::try_from(left_ms)
+            .ok()
+            .filter(|left| *left > 0 && !is_of_factors)
+        {
+            Some(left) => Err(Problem::new(FACTOR_TOO_NEW).retry_after(left.div_ceil(1_000))),
+            None => Ok(()),
+        }
+    };
+    let (is_right, refusal) = match proof {
+        Proof::Code(presented) => {
+            let turn = state.identity.gate.hold_codes(tx, prover.user).await?;
+            let since = match presented {
+                Presented::Code(_) => own.confirmed_at.unwrap_or(oldest),
+                Presented::RecoveryCode(_) => oldest,
+            };
+            old_enough(since, turn.now_ms())?;
+            (verify(state, tx, prover, turn, &presented).await?, WRONG_CODE)
+        }
+        Proof::Passkey(shown) => {
+            let (user, session) = (prover.user, prover.session.unwrap_or_default());
+            let answered = answered(state, tx, (user, session), digest, shown).await?;
+            if let Some((since, now_ms)) = answered.since() {
+                old_enough(since, now_ms)?;
+            }
+            let is_right = answered.note(tx, user, session, prover.request_id).await?;
+            (is_right, PASSKEY_REFUSED)
+        }
+    };
+    Ok((!is_right).then(|| Problem::new(refusal)))
+}
+
+/// What a proof that is not good is answered with; it is counted for its session, which may have ended by that.
 async fn refuse(
     state: &AppState,
     tx: &mut PgConnection,
     session: Uuid,
     request_id: &str,
+    refusal: Problem,
 ) -> Result<Problem, Problem> {
-    let refusal = Problem::new(WRONG_CODE);
     let ended = store::fail_step_up(tx, session, WRONG_IN_A_ROW, token_life_s(state), request_id);
     let Some(ended) = ended.await.map_err(database_problem)? else {
         return Ok(refusal);
@@ -321,7 +389,7 @@ async fn refuse(
     Ok(refusal.detail("too many in a row: the session has ended"))
 }
 
-fn not_whole() -> Problem {
+pub(super) fn not_whole() -> Problem {
     let fault = FieldError::new("/body", "invalid_value", "must have whole numbers only");
     invalid(vec![fault])
 }

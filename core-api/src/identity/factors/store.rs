@@ -369,13 +369,22 @@ pub(super) async fn record(
 pub(super) struct OwnFactors {
     pub(super) confirmed_at: Option<DateTime<Utc>>,
     pub(super) last_used_at: Option<DateTime<Utc>>,
+    pub(super) first_passkey_at: Option<DateTime<Utc>>,
     pub(super) codes_left: i64,
+}
+
+impl OwnFactors {
+    /// Since when the oldest of them counts; None when there is none.
+    pub(super) fn oldest(&self) -> Option<DateTime<Utc>> {
+        self.confirmed_at.into_iter().chain(self.first_passkey_at).min()
+    }
 }
 
 pub(super) async fn own_factors(conn: &mut PgConnection) -> sqlx::Result<OwnFactors> {
     sqlx::query_as!(
         OwnFactors,
         r#"SELECT f.confirmed_at AS "confirmed_at?", f.last_used_at AS "last_used_at?",
+                  (SELECT min(k.created_at) FROM core.passkey k) AS first_passkey_at,
                   (SELECT count(*) FROM core.recovery_code c WHERE c.used_at IS NULL) AS "codes_left!"
              FROM (VALUES (1)) one LEFT JOIN core.totp_factor f ON f.confirmed_at IS NOT NULL"#
     )

@@ -52,7 +52,7 @@ impl Shown {
 
 /// Which counters an event changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Part {
+pub(super) enum Part {
     /// Those of the name, and of the device.
     Name,
     /// Those of the address, too.
@@ -127,7 +127,7 @@ impl Gate {
     }
 
     /// One step of the counters of this part, which are locked until the transaction ends. The others are those of `around`.
-    async fn advance(
+    pub(super) async fn advance(
         &self,
         tx: &mut PgConnection,
         attempt: &Attempt,

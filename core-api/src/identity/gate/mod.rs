@@ -1,4 +1,4 @@
-//! The gate: every verification of a password or of a second factor's code passes it (CTL-2, IDN-7, IDN-8).
+//! The gate: every verification of a password, of a second factor's code or of a passkey passes it (CTL-2, IDN-7, IDN-8, IDN-9).
 //!
 //! An attempt is reserved, the password is verified, the attempt is settled. How it is counted stands in the pure crate
 //! `lockout`; the counters are PostgreSQL's, each step is one short transaction, and its clock is the database's.
@@ -10,6 +10,7 @@ mod codes;
 mod counting;
 mod devices;
 mod keys;
+mod passkeys;
 mod places;
 mod purge;
 mod rules;
@@ -35,6 +36,7 @@ pub(super) use self::codes::CodeTurn;
 use self::counting::{Attempt, Shown};
 pub(crate) use self::devices::routes;
 use self::keys::KeyMaker;
+pub(super) use self::passkeys::PasskeyAdmitted;
 use self::places::{Place, Places};
 pub(crate) use self::purge::purge_gate;
 pub use self::rules::PolicyReader;

@@ -361,7 +361,7 @@ fn verifying(operation: &str, name: &str, password: &str) -> Option<(Value, u16)
             json!({"current_password": password, "new_password": "a quartz lagoon at noon"}),
             403,
         ),
-        "begin_totp" => (json!({"password": password}), 403),
+        "begin_totp" | "begin_passkey" => (json!({"password": password}), 403),
         "change_email" => (json!({"email": format!("new.{name}"), "password": password}), 403),
         _ => return None,
     };
@@ -369,7 +369,7 @@ fn verifying(operation: &str, name: &str, password: &str) -> Option<(Value, u16)
 }
 
 /// Operations of `identity` that verify no password, and why a guesser gains nothing there.
-const NOTHING_TO_GUESS: [(&str, &str); 23] = [
+const NOTHING_TO_GUESS: [(&str, &str); 29] = [
     ("register", "sets a password, and compares it with none"),
     ("refresh", "takes 256 random bits; uses them up"),
     ("verify_email", "takes 256 random bits; uses them up"),
@@ -382,6 +382,21 @@ const NOTHING_TO_GUESS: [(&str, &str); 23] = [
         "confirm_totp",
         "takes a code of a secret that the caller was given",
     ),
+    (
+        "begin_passkey_login",
+        "takes nothing; the answer is the same for everybody",
+    ),
+    (
+        "complete_passkey_login",
+        "takes a signature over 256 random bits; uses them up",
+    ),
+    (
+        "confirm_passkey",
+        "takes the answer to 256 random bits that the caller was given",
+    ),
+    ("begin_passkey_step_up", "needs a token"),
+    ("name_passkey", "needs a token"),
+    ("remove_passkey", "takes 256 random bits; uses them up"),
     ("resend_verification", "sends a mail"),
     ("forgot_password", "sends a mail"),
     ("send_unlock", "sends a mail"),

@@ -116,7 +116,7 @@ impl Gate {
     }
 
     /// An attempt of which only the name matters.
-    fn nobodys_attempt(&self, name: &str, request_id: &str) -> Attempt {
+    pub(super) fn nobodys_attempt(&self, name: &str, request_id: &str) -> Attempt {
         Attempt {
             keys: self.keys.of(name, None),
             shown: Shown::Nothing,

@@ -48,7 +48,7 @@ impl Visitor {
 }
 
 /// The address that the gateway names: one, alone. Anything else is nobody's, and shares the limit of all such.
-fn client(headers: &HeaderMap) -> Option<IpAddr> {
+pub(super) fn client(headers: &HeaderMap) -> Option<IpAddr> {
     let mut values = headers.get_all(CLIENT).iter();
     let value = values.next().filter(|_| values.next().is_none())?;
     value.to_str().ok()?.parse().ok()

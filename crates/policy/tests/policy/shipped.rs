@@ -15,13 +15,27 @@ type Expected = (
     &'static str,
 );
 
-const ROUTES: [Expected; 46] = [
+const ROUTES: [Expected; 53] = [
     ("register", "POST", "/api/v1/auth/register", None, "core"),
     ("login", "POST", "/api/v1/auth/login", None, "core"),
     (
         "complete_login",
         "POST",
         "/api/v1/auth/login/factor",
+        None,
+        "core",
+    ),
+    (
+        "begin_passkey_login",
+        "POST",
+        "/api/v1/auth/passkey",
+        None,
+        "core",
+    ),
+    (
+        "complete_passkey_login",
+        "POST",
+        "/api/v1/auth/passkey/finish",
         None,
         "core",
     ),
@@ -85,6 +99,41 @@ const ROUTES: [Expected; 46] = [
         "renew_recovery_codes",
         "POST",
         "/api/v1/me/factors/recovery-codes",
+        Some(&["factors:write"]),
+        "core",
+    ),
+    (
+        "begin_passkey",
+        "POST",
+        "/api/v1/me/factors/passkeys",
+        Some(&["factors:write"]),
+        "core",
+    ),
+    (
+        "confirm_passkey",
+        "POST",
+        "/api/v1/me/factors/passkeys/confirm",
+        Some(&["factors:write"]),
+        "core",
+    ),
+    (
+        "name_passkey",
+        "PATCH",
+        "/api/v1/me/factors/passkeys/pky_01kafpwz0zfmx9tprc5xqgyf0h",
+        Some(&["factors:write"]),
+        "core",
+    ),
+    (
+        "remove_passkey",
+        "DELETE",
+        "/api/v1/me/factors/passkeys/pky_01kafpwz0zfmx9tprc5xqgyf0h",
+        Some(&["factors:write"]),
+        "core",
+    ),
+    (
+        "begin_passkey_step_up",
+        "POST",
+        "/api/v1/me/step-up/passkey",
         Some(&["factors:write"]),
         "core",
     ),
@@ -217,6 +266,7 @@ const ROUTES: [Expected; 46] = [
 /// A request of a route as the API describes it.
 fn described(name: &str, method: &str, path: &str) -> Request {
     const ACCOUNT: &str = "acc_01kafpwz0zfmx9tprc5xqgyf0h";
+    const CEREMONY: &str = "mZ1b0rWJ0kq3w1Vn4V0m8b7c6d5e4f3g2h1i0jKLMNO";
     let body = match name {
         "login" => r#"{"email":"a@b.example","password":"correct horse battery"}"#.to_owned(),
         "register" => {
@@ -235,6 +285,19 @@ fn described(name: &str, method: &str, path: &str) -> Request {
             r#"{"challenge":"mZ1b0rWJ0kq3w1Vn4V0m8b7c6d5e4f3g2h1i0jKLMNO","code":"287082"}"#.to_owned()
         }
         "begin_totp" => r#"{"password":"correct horse battery"}"#.to_owned(),
+        "begin_passkey" => "{}".to_owned(),
+        "confirm_passkey" => format!(
+            r#"{{"ceremony":"{CEREMONY}","name":"My phone","credential":{{"id":"gB3X","rawId":"gB3X","type":"public-key",
+                "response":{{"clientDataJSON":"e30","attestationObject":"oA","transports":["internal"]}},
+                "clientExtensionResults":{{"credProps":{{"rk":true}}}},"authenticatorAttachment":"platform"}}}}"#
+        ),
+        "complete_passkey_login" => format!(
+            r#"{{"ceremony":"{CEREMONY}","credential":{{"id":"gB3X","rawId":"gB3X","type":"public-key",
+                "response":{{"clientDataJSON":"e30","authenticatorData":"AA","signature":"AA","userHandle":null}},
+                "clientExtensionResults":{{}},"authenticatorAttachment":null}}}}"#
+        ),
+        "name_passkey" => r#"{"name":"My phone"}"#.to_owned(),
+        "begin_passkey_step_up" => r#"{"method":"DELETE","path":"/api/v1/me/factors/totp"}"#.to_owned(),
         "confirm_totp" => r#"{"code":"287082"}"#.to_owned(),
         "step_up" => r#"{"method":"DELETE","path":"/api/v1/me/factors/totp","code":"287082"}"#.to_owned(),
         "change_email" => r#"{"email":"a@b.example","password":"correct horse battery"}"#.to_owned(),

@@ -1,8 +1,12 @@
 //! Second factors through the router. Time is the database's: the tests move the clock of the gate there, and make the codes of
 //! that time.
 
+mod authenticator;
 mod enrolment;
 mod log_in;
+mod passkey_log_in;
+mod passkey_step_up;
+mod passkeys;
 mod step_up;
 mod upkeep;
 
