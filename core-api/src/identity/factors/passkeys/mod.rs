@@ -118,19 +118,21 @@ impl Purpose {
 
 /// What an authenticator is asked.
 #[derive(Serialize, ToSchema)]
+#[schema(example = json!({
+    "ceremony": "mZ1b0rWJ0kq3w1Vn4V0m8b7c6d5e4f3g2h1i0jKLMNO", "expires_in": 300,
+    "public_key": {
+        "challenge": "k3PyTbZqmYwhYqgqLwzYtaJUZJGcZ9jNzCHfFwmDnBA", "rpId": "bank.example", "timeout": 300_000,
+        "userVerification": "required", "allowCredentials": []
+    }
+}))]
 pub(super) struct Ceremony {
     /// Send it with the answer, once.
-    #[schema(example = "mZ1b0rWJ0kq3w1Vn4V0m8b7c6d5e4f3g2h1i0jKLMNO")]
     ceremony: String,
     /// For `PublicKeyCredential.parseCreationOptionsFromJSON` or `parseRequestOptionsFromJSON` of a browser (WebAuthn §5.1.9 and
     /// §5.1.10).
-    #[schema(value_type = Object, example = json!({
-        "challenge": "k3PyTbZqmYwhYqgqLwzYtaJUZJGcZ9jNzCHfFwmDnBA", "rpId": "bank.example", "timeout": 300_000,
-        "userVerification": "required", "allowCredentials": []
-    }))]
+    #[schema(value_type = Object)]
     public_key: Value,
     /// How long it waits for the answer, seconds.
-    #[schema(example = 300)]
     expires_in: i32,
 }
 

@@ -12,7 +12,7 @@ async fn a_log_in_with_a_second_factor_has_two_steps_and_the_token_says_so() {
         !first.headers.contains_key("set-cookie"),
         "no device is trusted yet"
     );
-    assert_eq!(first.json["factors"], json!(["totp", "recovery_code"]));
+    assert_eq!(first.json["factors"], json!(["totp", "passkey", "recovery_code"]));
     assert_eq!(
         (first.text("code"), &first.json["expires_in"]),
         ("mfa_required".to_owned(), &json!(300))

@@ -43,10 +43,7 @@ async fn whoever_has_a_passkey_alone_confirms_a_large_transfer_with_it() {
     );
     let order = transfer(&from, &to, 2_000_000);
     let send = async |order: &Value, token: &str| {
-        let call = bank
-            .post("/api/v1/transfers")
-            .by(&alice)
-            .key(&format!("key {token}"));
+        let call = bank.post("/api/v1/transfers").by(&alice).key(token);
         call.header("x-step-up", token).json(order).send().await
     };
     let asked = ask(&bank, &alice, &operation(&order)).await;
