@@ -816,7 +816,7 @@ fn calibration_prints_settings_that_core_api_takes() {
 fn a_plain_secret_is_sealed_and_the_service_finds_it_where_the_command_says() {
     let directory = tempfile::tempdir().unwrap();
     let path = |name: &str| directory.path().join(name).display().to_string();
-    fs::write(path("kek"), "canary".repeat(6).as_bytes()[..32].to_vec()).unwrap();
+    fs::write(path("kek"), &"canary".repeat(6).as_bytes()[..32]).unwrap();
     let seal = [
         "secrets",
         "seal",

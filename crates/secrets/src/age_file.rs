@@ -151,12 +151,12 @@ mod tests {
         );
         for (name, identity) in [("ours", &ours), ("other", &other)] {
             let text = format!("# made by age-keygen\n{}\n", identity.to_string().expose_secret());
-            std::fs::write(at(name), text).unwrap();
+            fs::write(at(name), text).unwrap();
         }
         let mut sealed = age::encrypt(&ours.to_public(), b"pepper: s3cret\n").unwrap();
-        std::fs::write(at("good.age"), &sealed).unwrap();
+        fs::write(at("good.age"), &sealed).unwrap();
         *sealed.last_mut().unwrap() ^= 1;
-        std::fs::write(at("bad.age"), &sealed).unwrap();
+        fs::write(at("bad.age"), &sealed).unwrap();
         let with = |identity: &str| {
             AgeFiles::new(&AgeSettings {
                 identity_file: at(identity),

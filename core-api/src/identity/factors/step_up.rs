@@ -301,7 +301,7 @@ pub(super) async fn step_up(
 /// What a person shows to confirm an operation.
 enum Proof {
     Code(Presented),
-    Passkey(PasskeyAnswer),
+    Passkey(Box<PasskeyAnswer>),
 }
 
 /// One of the three, and no other.
@@ -312,7 +312,7 @@ fn proof_of(
 ) -> Result<Proof, Vec<FieldError>> {
     match passkey {
         None => Presented::one_of(code, recovery_code).map(Proof::Code),
-        Some(passkey) if code.is_none() && recovery_code.is_none() => Ok(Proof::Passkey(passkey)),
+        Some(passkey) if code.is_none() && recovery_code.is_none() => Ok(Proof::Passkey(Box::new(passkey))),
         Some(_) => Err(vec![FieldError::new(
             "/passkey",
             "invalid_value",
@@ -336,16 +336,12 @@ async fn prove(
     let Some(oldest) = own.oldest() else {
         return Err(Problem::new(NO_SECOND_FACTOR).detail("add one at /api/v1/me/factors"));
     };
-    let old_enough = |since: DateTime<Utc>, now_ms: i64| {
+    // For how many milliseconds more a factor confirms nothing but changes of factors.
+    let is_too_new = |since: DateTime<Utc>, now_ms: i64| {
         let after_s = i64::from(state.identity.factors.confirms_after_s);
         let left_ms = since.timestamp_millis() + after_s * 1_000 - now_ms;
-        match u64::try_from(left_ms)
-            .ok()
-            .filter(|left| *left > 0 && !is_of_factors)
-        {
-            Some(left) => Err(Problem::new(FACTOR_TOO_NEW).retry_after(left.div_ceil(1_000))),
-            None => Ok(()),
-        }
+        let left_ms = u64::try_from(left_ms).ok();
+        left_ms.filter(|left| *left > 0 && !is_of_factors)
     };
     let (is_right, refusal) = match proof {
         Proof::Code(presented) => {
@@ -354,20 +350,27 @@ async fn prove(
                 Presented::Code(_) => own.confirmed_at.unwrap_or(oldest),
                 Presented::RecoveryCode(_) => oldest,
             };
-            old_enough(since, turn.now_ms())?;
+            if let Some(left_ms) = is_too_new(since, turn.now_ms()) {
+                return Err(too_new(left_ms));
+            }
             (verify(state, tx, prover, turn, &presented).await?, WRONG_CODE)
         }
         Proof::Passkey(shown) => {
             let (user, session) = (prover.user, prover.session.unwrap_or_default());
-            let answered = answered(state, tx, (user, session), digest, shown).await?;
-            if let Some((since, now_ms)) = answered.since() {
-                old_enough(since, now_ms)?;
+            let answered = answered(state, tx, (user, session), digest, *shown).await?;
+            let since = answered.since();
+            if let Some(left_ms) = since.and_then(|(since, now_ms)| is_too_new(since, now_ms)) {
+                return Err(too_new(left_ms));
             }
             let is_right = answered.note(tx, user, session, prover.request_id).await?;
             (is_right, PASSKEY_REFUSED)
         }
     };
     Ok((!is_right).then(|| Problem::new(refusal)))
+}
+
+fn too_new(left_ms: u64) -> Problem {
+    Problem::new(FACTOR_TOO_NEW).retry_after(left_ms.div_ceil(1_000))
 }
 
 /// What a proof that is not good is answered with; it is counted for its session, which may have ended by that.

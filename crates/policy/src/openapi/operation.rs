@@ -12,7 +12,7 @@ use super::{
 use crate::{diagnostic::code, json::Json, plan::Rule};
 use aws_lc_rs::digest;
 use http::{HeaderMap, HeaderName, Method, header};
-use std::fmt::Write as _;
+use std::{borrow::Cow, fmt::Write as _};
 
 const FORM: &str = "application/x-www-form-urlencoded";
 /// Parameters of one kind.
@@ -314,10 +314,35 @@ impl<'r, 't> Reader<'r, 't> {
             return Body::Empty;
         };
         let at = joined(&body.1, "content");
+        let (media_types, described) = self.media(content, &at);
+        if described.len() > 1 {
+            self.cannot(
+                &at,
+                "several types with a schema each",
+                "one type, `application/json`",
+            );
+        }
+        described
+            .into_iter()
+            .next()
+            .map_or(Body::Empty, |(schema, form)| Body::Described {
+                schema,
+                is_required: matches!(body.0.get("required"), Some(Json::Bool(true))),
+                media_types,
+                form,
+            })
+    }
+
+    /// The types of a body that can be checked, in lower case, and what each of them holds.
+    fn media(
+        &mut self,
+        content: &'r [(Cow<'t, str>, Json<'t>)],
+        at: &str,
+    ) -> (Vec<String>, Vec<(Id, Option<Form>)>) {
         let mut media_types = Vec::new();
         let mut described = Vec::new();
         for (media_type, media) in content {
-            let pointer = joined(&at, media_type);
+            let pointer = joined(at, media_type);
             let is_form = media_type.eq_ignore_ascii_case(FORM);
             if !is_form && !is_json(media_type) {
                 self.cannot(
@@ -343,22 +368,7 @@ impl<'r, 't> Reader<'r, 't> {
             }
             media_types.push(media_type.to_ascii_lowercase());
         }
-        if described.len() > 1 {
-            self.cannot(
-                &at,
-                "several types with a schema each",
-                "one type, `application/json`",
-            );
-        }
-        described
-            .into_iter()
-            .next()
-            .map_or(Body::Empty, |(schema, form)| Body::Described {
-                schema,
-                is_required: matches!(body.0.get("required"), Some(Json::Bool(true))),
-                media_types,
-                form,
-            })
+        (media_types, described)
     }
 
     /// What the members of a form are read as; `None` when that cannot be told, which is a finding.

@@ -335,15 +335,7 @@ impl LimitStore {
 
     async fn connect(&self, table: &Table, is_first: bool) {
         match self.try_connect(table).await {
-            Ok(connection) => {
-                if !is_first {
-                    let until = Instant::now().checked_add(SETTLING);
-                    self.settles_until.store(until.map(Arc::new));
-                }
-                self.connection.store(Some(Arc::new(connection)));
-                METRICS.limit_store_up.set(1);
-                tracing::info!("the limit store is up");
-            }
+            Ok(connection) => self.is_up(connection, is_first),
             Err(failure) if is_first => {
                 tracing::warn!(
                     failure,
@@ -352,6 +344,17 @@ impl LimitStore {
             }
             Err(failure) => tracing::debug!(failure, "the limit store is still down"),
         }
+    }
+
+    /// Asks the store from now on; after an outage other gateways may not have told it yet what they granted.
+    fn is_up(&self, connection: Connection, is_first: bool) {
+        if !is_first {
+            let until = Instant::now().checked_add(SETTLING);
+            self.settles_until.store(until.map(Arc::new));
+        }
+        self.connection.store(Some(Arc::new(connection)));
+        METRICS.limit_store_up.set(1);
+        tracing::info!("the limit store is up");
     }
 
     /// A connection that has answered a probe, and was told what it has to know.

@@ -1,5 +1,6 @@
 //! Adding a passkey: the password or another second factor, what the authenticator is asked, and its answer.
 
+use aws_lc_rs::error::Unspecified;
 use axum::extract::State;
 use axum::http::request::Parts;
 use axum::response::Response;
@@ -17,7 +18,7 @@ use super::store::{self, Added, NewPasskey, OwnCeremony, OwnPasskey, Subject};
 use super::verify::Asked;
 use super::{
     AnswerErrors, Ceremony, MOST, PASSKEY_REFUSED, Passkeys, Purpose, RegistrationErrors, TOO_MANY_PASSKEYS,
-    not_good, passkeys,
+    not_good, passkeys, passkeys_off,
 };
 use crate::database_problem;
 use crate::extract::{Json, invalid};
@@ -101,13 +102,15 @@ pub(super) async fn begin_passkey(
     parts: Parts,
     operation: Operation<PasskeyOrder>,
 ) -> Result<Response, Problem> {
-    let passkeys = passkeys(&state)?;
+    let passkeys = passkeys(&state).ok_or_else(passkeys_off)?;
     let (mut tx, email) = proven(&state, &caller, &parts, operation).await?;
     let own = store::own_passkeys(&mut tx).await.map_err(database_problem)?;
     if i64::try_from(own.len()).unwrap_or(i64::MAX) >= MOST {
         return Err(too_many());
     }
-    let asked = passkeys.ask_new(caller.user.uuid(), &email, &own)?;
+    let asked = passkeys
+        .ask_new(caller.user.uuid(), &email, &own)
+        .map_err(Problem::internal)?;
     let new = OwnCeremony {
         session: caller.session.uuid(),
         purpose: Purpose::Registration,
@@ -179,8 +182,8 @@ pub(super) async fn confirm_passkey(
     parts: Parts,
     Json(new): Json<NewPasskeyAnswer>,
 ) -> Result<Response, Problem> {
-    let passkeys = passkeys(&state)?;
-    let name = name_of(&new.name)?;
+    let passkeys = passkeys(&state).ok_or_else(passkeys_off)?;
+    let name = name_of(&new.name).ok_or_else(no_name)?;
     let token_hash = MailToken::parse(&new.ceremony).ok_or_else(not_good)?.hash();
     let (user, session) = (caller.user.uuid(), caller.session.uuid());
     let mut tx = caller.begin_read(&state.db).await?;
@@ -276,14 +279,13 @@ async fn refuse(
 
 impl Passkeys {
     /// Asks for a credential that an authenticator finds without a name, and that it makes for somebody it has verified.
-    fn ask_new(&self, user: Uuid, email: &str, own: &[OwnPasskey]) -> Result<Asked, Problem> {
-        let token = MailToken::generate().ok_or_else(no_randomness)?;
+    fn ask_new(&self, user: Uuid, email: &str, own: &[OwnPasskey]) -> anyhow::Result<Asked> {
+        let token = MailToken::generate().ok_or(Unspecified)?;
         let known = own.iter().map(|passkey| passkey.credential_id.clone()).collect();
         let (asked, state) = self
             .0
-            .start_passkey_registration(user, email, email, Some(known))
-            .map_err(Problem::internal)?;
-        let mut public_key = serde_json::to_value(asked.public_key).map_err(Problem::internal)?;
+            .start_passkey_registration(user, email, email, Some(known))?;
+        let mut public_key = serde_json::to_value(asked.public_key)?;
         if let Some(selection) = public_key
             .get_mut("authenticatorSelection")
             .and_then(Value::as_object_mut)
@@ -294,7 +296,7 @@ impl Passkeys {
         Ok(Asked {
             token,
             public_key,
-            state: serde_json::to_value(state).map_err(Problem::internal)?,
+            state: serde_json::to_value(state)?,
         })
     }
 
@@ -313,20 +315,20 @@ impl Passkeys {
     }
 }
 
-/// The name that an owner gives a passkey.
-///
-/// # Errors
-/// 422 when it is too long, or not all of it shows.
-pub(super) fn name_of(text: &str) -> Result<&str, Problem> {
+/// The name that an owner gives a passkey; None when it is too long, or not all of it shows.
+pub(super) fn name_of(text: &str) -> Option<&str> {
     let name = text.trim();
-    if (1..=MAX_NAME_CHARS).contains(&name.chars().count()) && shows(name) {
-        return Ok(name);
-    }
-    Err(invalid(vec![FieldError::new(
+    let is_name = (1..=MAX_NAME_CHARS).contains(&name.chars().count()) && shows(name);
+    is_name.then_some(name)
+}
+
+/// 422 for what is no name.
+pub(super) fn no_name() -> Problem {
+    invalid(vec![FieldError::new(
         "/name",
         "invalid_value",
         format!("must have 1 to {MAX_NAME_CHARS} characters, all of which show"),
-    )]))
+    )])
 }
 
 fn password_missing() -> Problem {

@@ -12,7 +12,9 @@ use zeroize::Zeroizing;
 use super::credential::Credential;
 use super::store::{self, Held, LogInCeremony};
 use super::verify::Right;
-use super::{Ceremony, LogInErrors, OffErrors, PASSKEY_REFUSED, Passkeys, Purpose, not_good, passkeys};
+use super::{
+    Ceremony, LogInErrors, OffErrors, PASSKEY_REFUSED, Passkeys, Purpose, not_good, passkeys, passkeys_off,
+};
 use crate::extract::Json;
 use crate::identity::gate::Visitor;
 use crate::identity::login::answer;
@@ -58,7 +60,10 @@ pub(super) async fn begin_passkey_login(
     State(state): State<AppState>,
     parts: Parts,
 ) -> Result<Response, Problem> {
-    let asked = passkeys(&state)?.ask()?;
+    let asked = passkeys(&state)
+        .ok_or_else(passkeys_off)?
+        .ask()
+        .map_err(Problem::internal)?;
     let room = state.identity.gate.room_of(&parts);
     let new = LogInCeremony {
         token_hash: &asked.token.hash(),
@@ -93,7 +98,7 @@ pub(super) async fn complete_passkey_login(
     parts: Parts,
     Json(shown): Json<PasskeyAnswer>,
 ) -> Result<Response, Problem> {
-    let passkeys = passkeys(&state)?;
+    let passkeys = passkeys(&state).ok_or_else(passkeys_off)?;
     let token_hash = MailToken::parse(&shown.ceremony).ok_or_else(not_good)?.hash();
     let (gate, request_id) = (&state.identity.gate, caller::request_id(&parts));
     let mut tx = state.db.begin().await.map_err(database_problem)?;
@@ -161,7 +166,9 @@ async fn find(
         return Ok(Found::Wrong(None));
     };
     let admitted = state.identity.gate.admit_passkey();
-    let right = passkeys.compare(admitted, asked, &answer, &held)?;
+    let right = passkeys
+        .compare(admitted, asked, &answer, &held)
+        .map_err(Problem::internal)?;
     Ok(match right {
         Some(right) => Found::Right(user, held, right),
         None => Found::Wrong(Some(user)),

@@ -84,18 +84,18 @@ impl Passkeys {
         let builder = WebauthnBuilder::new(&settings.rp_id, first)?.rp_name(&settings.name);
         let builder = others
             .iter()
-            .fold(builder, |builder, origin| builder.append_allowed_origin(origin));
+            .fold(builder, WebauthnBuilder::append_allowed_origin);
         Ok(Self(builder.build()?))
     }
 }
 
-/// Those of this bank.
-///
-/// # Errors
-/// 409 `passkeys-off`.
-fn passkeys(state: &AppState) -> Result<&Passkeys, Problem> {
-    let passkeys = state.identity.factors.passkeys.as_ref();
-    passkeys.ok_or_else(|| Problem::new(PASSKEYS_OFF).detail("sign in with the password"))
+/// Those of this bank, where it has any.
+fn passkeys(state: &AppState) -> Option<&Passkeys> {
+    state.identity.factors.passkeys.as_ref()
+}
+
+fn passkeys_off() -> Problem {
+    Problem::new(PASSKEYS_OFF).detail("sign in with the password")
 }
 
 /// What a ceremony is for, as a word of the database.

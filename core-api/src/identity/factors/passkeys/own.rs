@@ -8,7 +8,7 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 
 use super::RemovalErrors;
-use super::enrol::name_of;
+use super::enrol::{name_of, no_name};
 use super::store;
 use crate::database_problem;
 use crate::extract::{Json, Path};
@@ -46,7 +46,7 @@ pub(super) async fn name_passkey(
     Path(id): Path<PasskeyId>,
     Json(order): Json<PasskeyName>,
 ) -> Result<StatusCode, Problem> {
-    let name = name_of(&order.name)?;
+    let name = name_of(&order.name).ok_or_else(no_name)?;
     let mut tx = caller.begin_read(&state.db).await?;
     let session = caller.session.uuid();
     let is_named = store::name_passkey(&mut tx, session, id.uuid(), name, &caller.request_id)

@@ -15,7 +15,7 @@ use uuid::Uuid;
 use super::log_in::PasskeyAnswer;
 use super::store::{self, Held, OwnCeremony, Subject};
 use super::verify::Right;
-use super::{Ceremony, ChallengeErrors, Purpose, not_good, passkeys};
+use super::{Ceremony, ChallengeErrors, Purpose, not_good, passkeys, passkeys_off};
 use crate::extract::Json;
 use crate::identity::caller::{Caller, FactorsWrite, session_ended};
 use crate::identity::factors::digest::digest;
@@ -63,7 +63,7 @@ pub(super) async fn begin_passkey_step_up(
     caller: Caller<FactorsWrite>,
     Json(operation): Json<OperationToConfirm>,
 ) -> Result<Response, Problem> {
-    let passkeys = passkeys(&state)?;
+    let passkeys = passkeys(&state).ok_or_else(passkeys_off)?;
     let body = operation.body.unwrap_or_default();
     let digest = digest(&operation.method, &operation.path, &body).ok_or_else(not_whole)?;
     let mut tx = caller.begin_read(&state.db).await?;
@@ -75,7 +75,7 @@ pub(super) async fn begin_passkey_step_up(
     if own.is_empty() {
         return Err(Problem::new(NO_SECOND_FACTOR).detail("add a passkey at /api/v1/me/factors/passkeys"));
     }
-    let mut asked = passkeys.ask()?;
+    let mut asked = passkeys.ask().map_err(Problem::internal)?;
     if let Some(options) = asked.public_key.as_object_mut() {
         let allowed = own.iter().map(|passkey| {
             let id = URL_SAFE_NO_PAD.encode(&passkey.credential_id);
@@ -148,7 +148,7 @@ pub(in crate::identity::factors) async fn answered(
     digest: &[u8],
     shown: PasskeyAnswer,
 ) -> Result<Answered, Problem> {
-    let passkeys = passkeys(state)?;
+    let passkeys = passkeys(state).ok_or_else(passkeys_off)?;
     let token_hash = MailToken::parse(&shown.ceremony).ok_or_else(not_good)?.hash();
     let used = store::use_ceremony(tx, &token_hash, Purpose::StepUp, Some(session));
     let used = used.await.map_err(database_problem)?.ok_or_else(not_good)?;
@@ -165,7 +165,9 @@ pub(in crate::identity::factors) async fn answered(
         .await
         .map_err(database_problem)?;
     let Some(held) = held else { return Ok(nothing) };
-    let right = passkeys.compare(state.identity.gate.admit_passkey(), used.state, &answer, &held)?;
+    let right = passkeys
+        .compare(state.identity.gate.admit_passkey(), used.state, &answer, &held)
+        .map_err(Problem::internal)?;
     Ok(Answered {
         right: right.map(|right| (held, right)),
     })

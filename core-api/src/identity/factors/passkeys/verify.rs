@@ -24,16 +24,16 @@ pub(super) struct Asked {
 
 impl Passkeys {
     /// Asks whatever authenticator has a passkey of this bank.
-    pub(super) fn ask(&self) -> Result<Asked, Problem> {
-        let token = MailToken::generate().ok_or_else(|| Problem::internal(Unspecified))?;
-        let (asked, state): (RequestChallengeResponse, _) = self
-            .0
-            .start_discoverable_authentication()
-            .map_err(Problem::internal)?;
+    ///
+    /// # Errors
+    /// When there is no randomness, or the library refuses.
+    pub(super) fn ask(&self) -> anyhow::Result<Asked> {
+        let token = MailToken::generate().ok_or(Unspecified)?;
+        let (asked, state): (RequestChallengeResponse, _) = self.0.start_discoverable_authentication()?;
         Ok(Asked {
             token,
-            public_key: serde_json::to_value(asked.public_key).map_err(Problem::internal)?,
-            state: serde_json::to_value(state).map_err(Problem::internal)?,
+            public_key: serde_json::to_value(asked.public_key)?,
+            state: serde_json::to_value(state)?,
         })
     }
 
@@ -47,16 +47,16 @@ impl Passkeys {
     /// user that the authenticator did not verify.
     ///
     /// # Errors
-    /// 500 when what is kept cannot be read.
+    /// When what is kept cannot be read.
     pub(super) fn compare(
         &self,
         _: PasskeyAdmitted,
         state: Value,
         answer: &PublicKeyCredential,
         held: &Held,
-    ) -> Result<Option<Right>, Problem> {
-        let asked: DiscoverableAuthentication = serde_json::from_value(state).map_err(Problem::internal)?;
-        let passkey: Passkey = serde_json::from_value(held.credential.clone()).map_err(Problem::internal)?;
+    ) -> anyhow::Result<Option<Right>> {
+        let asked: DiscoverableAuthentication = serde_json::from_value(state)?;
+        let passkey: Passkey = serde_json::from_value(held.credential.clone())?;
         let mut kept: Kept = passkey.into();
         // Whether the count went back is told here: the library would refuse it, and synchronised passkeys count nothing.
         kept.counter = 0;
@@ -74,7 +74,7 @@ impl Passkeys {
         let is_backed_up = kept.backup_state;
         Ok(Some(Right {
             passkey: held.passkey_id,
-            credential: serde_json::to_value(Passkey::from(kept)).map_err(Problem::internal)?,
+            credential: serde_json::to_value(Passkey::from(kept))?,
             sign_count,
             went_back: (sign_count > 0 || held.sign_count > 0) && sign_count <= held.sign_count,
             is_backed_up,
