@@ -213,14 +213,18 @@ pub(super) async fn set_core_password(
         .await
 }
 
-/// Ends connections of the core from before a moment, each after it has rested for long enough to be asked whether it lives
-/// before it is used again.
-pub(super) async fn end_resting_logins(conn: &mut PgConnection, before: DateTime<Utc>) -> sqlx::Result<()> {
+/// Ends connections of the core from before a moment, each after it has rested for so long.
+pub(super) async fn end_resting_logins(
+    conn: &mut PgConnection,
+    before: DateTime<Utc>,
+    rest_ms: i32,
+) -> sqlx::Result<()> {
     sqlx::query!(
         r#"SELECT pg_terminate_backend(pid) AS ended FROM pg_stat_activity
             WHERE usename = 'portico_core' AND backend_start < $1 AND state = 'idle'
-              AND state_change < clock_timestamp() - interval '2 seconds'"#,
-        before
+              AND state_change < clock_timestamp() - $2::int * interval '1 millisecond'"#,
+        before,
+        rest_ms,
     )
     .fetch_all(conn)
     .await

@@ -1,5 +1,7 @@
 //! Claim `database-login`: the password of the database changes under load, and no request fails.
 
+use std::time::{Duration, Instant};
+
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 use trial::Customer;
@@ -9,6 +11,10 @@ use super::Verdict;
 use super::callers::Callers;
 use crate::prove::{ground::Ground, store};
 
+/// A connection that has rested for so long is asked whether it lives before it is used again, milliseconds.
+const REST_MS: i32 = 2_000;
+/// After so long connections that are left never rest: what looks after the core every second has the last one in use.
+const RESTLESS: Duration = Duration::from_secs(20);
 /// Groups of callers after the change: more than there are connections.
 const GROUPS: usize = 8;
 /// Calls of each group that must be answered.
@@ -49,9 +55,11 @@ async fn call(
     owner: &mut PgConnection,
     changed_at: DateTime<Utc>,
 ) -> anyhow::Result<Verdict> {
+    let started = Instant::now();
     ground
         .wait_until("no connection of before the change is left", async || {
-            store::end_resting_logins(owner, changed_at).await?;
+            let rest_ms = if started.elapsed() < RESTLESS { REST_MS } else { 0 };
+            store::end_resting_logins(owner, changed_at, rest_ms).await?;
             Ok(store::core_logins(owner, changed_at).await?.before == 0)
         })
         .await?;
