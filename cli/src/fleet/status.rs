@@ -1,5 +1,6 @@
 //! `portico fleet status`: one line for each gateway.
 
+use ::fleet::Trust;
 use serde_json::Value;
 
 use super::{ago, fleet, now};
@@ -55,16 +56,13 @@ fn page(fleet: &Value) -> String {
     lines.join("\n")
 }
 
-/// How long before its end a trust document must be followed by another, seconds.
-const NOTICE_S: i64 = 14 * 24 * 3_600;
-
 fn trust_left_s(fleet: &Value) -> Option<i64> {
     Some(fleet.get("trust_until")?.as_i64()?.saturating_sub(now(fleet)))
 }
 
 fn trust_ends_soon(fleet: &Value) -> bool {
     let is_there = text(fleet, "trust_version") != "0";
-    is_there && trust_left_s(fleet).is_none_or(|left_s| left_s < NOTICE_S)
+    is_there && trust_left_s(fleet).is_none_or(|left_s| left_s < Trust::NOTICE_S)
 }
 
 /// Until when the key that signs now may do so, where that is soon.
@@ -141,10 +139,10 @@ mod tests {
             (trust_ends_soon(&fleet), page.lines().next().unwrap().to_owned())
         };
         let begins = "fleet bank, environment production, epoch 1, trust document 3";
-        assert_eq!(first_line(Some(NOTICE_S)), (false, begins.to_owned()));
+        assert_eq!(first_line(Some(Trust::NOTICE_S)), (false, begins.to_owned()));
         for (left_s, ends) in [
             (
-                Some(NOTICE_S - 1),
+                Some(Trust::NOTICE_S - 1),
                 ", which ends in 13 days and 23 hours: `portico trust sign`",
             ),
             (

@@ -39,13 +39,9 @@ struct BundleKey {
     state: String,
     /// Whether the document in force names it for this moment.
     is_trusted: bool,
-    /// Whether it names it for less than [`NOTICE_S`] longer.
+    /// Whether it names it for less than [`Trust::NOTICE_S`] longer.
     ends_soon: bool,
 }
-
-/// How long before the end of a key's time somebody must hear of it, seconds: the holders of the roots meet. Once the key that
-/// signs is not named any more nothing new can be stated, what is revoked included.
-pub(super) const NOTICE_S: i64 = 14 * 24 * 3_600;
 
 /// Shows what is in force and what the next document should name.
 pub(super) async fn show_standing(State(state): State<AppState>) -> Result<Json<TrustStanding>, FleetError> {
@@ -187,7 +183,7 @@ pub(super) fn covers(trust: &Trust, keyid: &str, moment: i64) -> bool {
 
 /// Whether a key that may sign until a moment needs another document now.
 pub(super) const fn ends_soon(until: i64, now: i64) -> bool {
-    until.saturating_sub(now) < NOTICE_S
+    until.saturating_sub(now) < Trust::NOTICE_S
 }
 
 /// The last moment in which the key that signs now may do so, Unix seconds; none where no document in force names it.

@@ -144,6 +144,9 @@ impl Roots {
 impl Trust {
     /// The `payloadType` of its envelope.
     pub const PAYLOAD_TYPE: &str = "application/vnd.portico.trust+json";
+    /// How long before the end of a key's time somebody must hear of it, seconds: the holders of the roots meet. Once the key
+    /// that signs is not named any more nothing new can be stated, what is revoked included.
+    pub const NOTICE_S: i64 = 14 * 24 * 3_600;
 
     /// The key with this name.
     #[must_use]
