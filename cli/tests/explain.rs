@@ -468,6 +468,10 @@ fn a_line_of_the_log_is_replayed_as_far_as_it_tells() {
         with(json!({"decision": "permit", "status": 201, "rule": rule_of(&permitted), "reason": null})),
         with(json!({"status": 403, "rule": rule_of(&pay), "reason": "insufficient-scope"})),
         with(json!({"status": 429, "rule": rule_of(&limited), "reason": "rate-limited"})),
+        log_line(&json!({
+            "client": "203.0.113.0/24", "path": "/api/v1/accounts/{account_id}",
+            "rule": rule_of(&["--path", "/api/v1/accounts/acc_1"]),
+        })),
     ] {
         let told = replayed(&line)["log_line"].clone();
         assert_eq!(
@@ -487,7 +491,8 @@ fn a_line_of_another_bundle_or_of_what_it_does_not_tell_says_so() {
     let said = explain(&["--log-line", &large], "");
     assert!(said.out.contains("ANOTHER DECISION OR RULE"), "{}", said.out);
     let unread = json!({"method": "-", "path": "-", "status": 400, "rule": "FR-4", "decision": "refused"});
-    for line in [log_line(&unread), "{}".to_owned(), "no JSON".to_owned()] {
+    let reduced = log_line(&json!({"path": null, "status": 404}));
+    for line in [log_line(&unread), reduced, "{}".to_owned(), "no JSON".to_owned()] {
         let said = explain(&["--log-line", &line], "");
         assert_eq!(said.code, Some(2), "{line}: {}", said.out);
     }

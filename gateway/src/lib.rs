@@ -20,6 +20,7 @@ mod last_heard;
 mod listen;
 mod metrics;
 mod pause;
+mod personal_data;
 mod policy_source;
 mod proxy;
 mod rate_limit;

@@ -12,6 +12,7 @@ use service_runtime::settings::SettingsError;
 use service_runtime::telemetry::TelemetrySettings;
 
 pub use crate::fleet::FleetSettings;
+pub use crate::personal_data::PersonalData;
 
 /// Settings of one gateway process.
 #[derive(Debug, Clone, Deserialize)]
@@ -43,6 +44,8 @@ pub struct Settings {
     pub threads: usize,
     /// Logs, traces and error reports.
     pub telemetry: TelemetrySettings,
+    /// What stands in the line of each request.
+    pub access_log: AccessLogSettings,
     /// Where the bound addresses are written as JSON once the gateway listens.
     pub endpoints_file: Option<PathBuf>,
     /// Bounds on connections.
@@ -78,6 +81,7 @@ impl Default for Settings {
             private_listen: SocketAddr::from(([127, 0, 0, 1], 9901)),
             threads: 0,
             telemetry: TelemetrySettings::default(),
+            access_log: AccessLogSettings::default(),
             endpoints_file: None,
             connections: ConnectionSettings::default(),
             rate_limit: RateLimitSettings::default(),
@@ -89,6 +93,14 @@ impl Default for Settings {
             policy_poll_ms: 10_000,
         }
     }
+}
+
+/// The access log.
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct AccessLogSettings {
+    /// How much it tells of persons: `full` or `reduced`.
+    pub personal_data: PersonalData,
 }
 
 /// The certificate authority (RFC 8555).

@@ -31,6 +31,7 @@ use tokio_rustls::server::TlsStream;
 
 use crate::fleet::Traffic;
 use crate::metrics::METRICS;
+use crate::personal_data::{Client as PersonalClient, Personal};
 use crate::server::{Entrance, Worker};
 use crate::tls::{Greeting, HTTP_2, Served, VerifiedClient, greet};
 pub(crate) use arrival::Admitted;
@@ -109,6 +110,11 @@ impl Connection {
             upgraded: AtomicBool::new(false),
             head_us: AtomicU64::new(u64::MAX),
         })
+    }
+
+    /// Whose it is, for a log.
+    pub(crate) fn personal_client(&self) -> Personal<PersonalClient<'_>> {
+        Personal((self.client, &self.client_field))
     }
 
     /// The scheme requests of this connection have.

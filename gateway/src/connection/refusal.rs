@@ -161,7 +161,7 @@ impl Page {
                 request_id = self.identity.request_id(),
                 trace_id = self.identity.names.trace_id(),
                 listener = connection.entrance.label.as_str(),
-                client = %connection.client,
+                client = &*connection.personal_client().told(connection.entrance.personal_data),
                 method = "-",
                 path = "-",
                 status,

@@ -52,6 +52,7 @@ pub(super) fn write(
             .with_label_values(&[upstream.name.as_str()])
             .observe(time.as_secs_f64());
     }
+    let persons = ctx.personal_data();
     let identity = ctx.identity();
     identity.finish(|| format!("{method} {route}"), status >= 500);
     tracing::info!(
@@ -61,9 +62,9 @@ pub(super) fn write(
         request_id = identity.request_id(),
         trace_id = identity.names.trace_id(),
         listener = ctx.connection.as_ref().map(|connection| connection.entrance.label.as_str()),
-        client = ctx.client_field().and_then(|client| client.to_str().ok()),
+        client = ctx.personal_client().map(|client| client.told(persons)).as_deref(),
         method,
-        path = ctx.path,
+        path = ctx.personal_path().told(persons),
         route,
         decision = ctx.verdict.as_str(),
         rule = ctx.rule.as_ref().map(policy::Rule::as_str),
@@ -82,8 +83,8 @@ pub(super) fn write(
         sent_bytes = session.body_bytes_sent(),
         cache = ctx.kept.as_ref().map(|kept| kept.outcome.as_str()),
         would_deny = (!ctx.would_deny.is_empty()).then(|| ctx.would_deny.join(", ")),
-        subject = permit.and_then(policy::Permit::principal).map(|principal| principal.subject.as_str()),
-        client_certificate = ctx.client_certificate(),
+        subject = ctx.personal_subject().and_then(|subject| subject.told(persons)),
+        client_certificate = ctx.personal_certificate().and_then(|name| name.told(persons)),
         interrupted = error.is_some() && answered.is_some(),
     );
 }

@@ -17,6 +17,7 @@ use crate::connection::framing::Refusal;
 use crate::connection::{Connection, field_of};
 use crate::identity::Identity;
 use crate::metrics::METRICS;
+use crate::personal_data::{Client, Name, Path, Personal, PersonalData};
 use crate::policy_source::Snapshot;
 use crate::rate_limit::Reserved;
 use crate::tokens::AcceptedToken;
@@ -249,10 +250,35 @@ impl RequestContext {
         self.permit.as_ref()
     }
 
-    /// The first name of the client's certificate, verified in the handshake.
-    pub(crate) fn client_certificate(&self) -> Option<&str> {
+    /// The client, for a log.
+    pub(crate) fn personal_client(&self) -> Option<Personal<Client<'_>>> {
+        let client = self.client()?;
+        Some(Personal((client, self.client_field()?)))
+    }
+
+    /// The path, for a log.
+    pub(crate) fn personal_path(&self) -> Personal<Path<'_>> {
+        Personal((&self.path, self.route.as_deref()))
+    }
+
+    /// The first name of the client's certificate, verified in the handshake, for a log.
+    pub(crate) fn personal_certificate(&self) -> Option<Personal<Name<'_>>> {
         let tls = self.connection.as_ref()?.tls.as_ref()?;
-        tls.client.as_ref()?.name()
+        tls.client.as_ref()?.name().map(Personal)
+    }
+
+    /// The subject of the token, for a log.
+    pub(crate) fn personal_subject(&self) -> Option<Personal<Name<'_>>> {
+        let principal = self.permit.as_ref()?.principal()?;
+        Some(Personal(principal.subject.as_str()))
+    }
+
+    /// How much a log tells of persons.
+    pub(crate) fn personal_data(&self) -> PersonalData {
+        let connection = self.connection.as_ref();
+        connection.map_or(PersonalData::Reduced, |connection| {
+            connection.entrance.personal_data
+        })
     }
 
     /// The upstream has answered: its time is known.

@@ -11,7 +11,7 @@ use crate::hand_over::Inherited;
 use crate::listen;
 use crate::metrics::METRICS;
 use crate::policy_source::Reload;
-use crate::settings::Settings;
+use crate::settings::{PersonalData, Settings};
 use crate::tls::{TlsEntrance, TlsFiles};
 
 /// One place where connections come in.
@@ -27,6 +27,8 @@ pub(crate) struct Entrance {
     pub(crate) https_port: u16,
     /// The TLS side; `None` in clear.
     pub(crate) tls: Option<TlsEntrance>,
+    /// How much its access lines tell of persons.
+    pub(crate) personal_data: PersonalData,
 }
 
 /// An entrance with its sockets, at least one for each worker.
@@ -53,6 +55,7 @@ pub(super) fn open_all(
         let handed_over = inherited.remove(label).unwrap_or_default();
         listen::take_or_bind(label, address, workers, handed_over)
     };
+    let personal_data = settings.access_log.personal_data;
     let mut openings = Vec::new();
     for listener in plan.listeners() {
         let label = format!("{}.https", listener.name);
@@ -64,15 +67,20 @@ pub(super) fn open_all(
         openings.push(opening(
             listener,
             label,
-            Scheme::Https,
-            https_port,
-            Some(tls),
+            (Some(tls), https_port),
             sockets,
+            personal_data,
         )?);
         if let Some(http) = &listener.http {
             let label = format!("{}.http", listener.name);
             let sockets = take_or_bind(&label, http.bind)?;
-            openings.push(opening(listener, label, Scheme::Http, https_port, None, sockets)?);
+            openings.push(opening(
+                listener,
+                label,
+                (None, https_port),
+                sockets,
+                personal_data,
+            )?);
         }
     }
     let known = |label: &String| openings.iter().any(|opening| opening.entrance.label == *label);
@@ -85,11 +93,15 @@ pub(super) fn open_all(
 fn opening(
     listener: &Listener,
     label: String,
-    scheme: Scheme,
-    https_port: u16,
-    tls: Option<TlsEntrance>,
+    (tls, https_port): (Option<TlsEntrance>, u16),
     sockets: Vec<TcpListener>,
+    personal_data: PersonalData,
 ) -> anyhow::Result<Opening> {
+    let scheme = if tls.is_some() {
+        Scheme::Https
+    } else {
+        Scheme::Http
+    };
     let address = bound_address(&sockets)?;
     let bind = match (scheme, &listener.http) {
         (Scheme::Http, Some(http)) => http.bind,
@@ -102,6 +114,7 @@ fn opening(
         bind,
         https_port,
         tls,
+        personal_data,
     });
     Ok(Opening {
         entrance,

@@ -7,7 +7,9 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tracing_subscriber::fmt::MakeWriter;
 
-use crate::gateway_process::{GatewayProcess, eventually};
+use gateway::settings::PersonalData;
+
+use crate::gateway_process::{GatewayProcess, POLICY, eventually};
 use crate::sockets::held;
 
 /// Everything that was logged in this process.
@@ -122,6 +124,51 @@ async fn a_line_says_who_what_where_and_which_rule_decided() {
         line["rule"].as_str().unwrap().ends_with("routes.show_me.auth"),
         "{line}"
     );
+}
+
+/// What an operator wants reduced is in no line, whoever refused: neither the address, nor an id in the path, nor a name.
+#[tokio::test]
+async fn reduced_personal_data_are_networks_and_templates() {
+    let log = Log::capture();
+    let gateway = GatewayProcess::with(POLICY, |settings| {
+        settings.access_log.personal_data = PersonalData::Reduced;
+    })
+    .await;
+    let get = |path: &str| {
+        gateway
+            .client()
+            .get(gateway.url(path))
+            .bearer_auth(gateway.keys.token())
+    };
+    let served = log
+        .line_of(&get("/api/v1/rates/alice-bob").send().await.unwrap())
+        .await;
+    let own = log.line_of(&get("/api/v1/me").send().await.unwrap()).await;
+    let unknown = log.line_of(&get("/api/v1/of/alice").send().await.unwrap()).await;
+    let mut malformed = gateway.raw_tls().await;
+    malformed
+        .write_all(b"GET /api/v1/alice HTTP/1.1\r\nhost : localhost\r\n\r\n")
+        .await
+        .unwrap();
+    let mut answer = Vec::new();
+    malformed.read_to_end(&mut answer).await.unwrap();
+    let answer = String::from_utf8(answer).unwrap().to_lowercase();
+    let id = answer
+        .lines()
+        .find_map(|line| line.strip_prefix("x-request-id: "))
+        .unwrap();
+    eventually("the line is written", || async { log.line(id).is_some() }).await;
+    let refused = log.line(id).unwrap();
+
+    assert_eq!(served["path"], "/api/v1/rates/{pair}");
+    assert_eq!((&own["path"], own.get("subject")), (&json!("/api/v1/me"), None));
+    assert_eq!((unknown.get("path"), &unknown["status"]), (None, &json!(404)));
+    assert_eq!(refused["decision"], "refused");
+    for line in [&served, &own, &unknown, &refused] {
+        assert_eq!(line["client"], "127.0.0.0/24", "{line}");
+        let text = line.to_string();
+        assert!(!text.contains("alice") && !text.contains("127.0.0.1"), "{text}");
+    }
 }
 
 /// Both borders of a phase are in the line: what a client or a service lets pass shows in its phase and in no other.

@@ -1,6 +1,7 @@
 //! A line of the gateway's access log, and the request that it tells of, as far as it does.
 
 use std::io::Read as _;
+use std::net::IpAddr;
 
 use ::policy::{Decision, Outcome, Plan, environments};
 use serde::Deserialize;
@@ -19,8 +20,10 @@ const UNREAD: &str = "-";
 #[derive(Debug, Deserialize)]
 pub(super) struct LogLine {
     method: String,
-    path: String,
-    client: Option<std::net::IpAddr>,
+    /// Left out of a line with reduced personal data when no route is known; else that has the template of the route.
+    path: Option<String>,
+    /// An address, or a network with reduced personal data.
+    client: Option<String>,
     listener: Option<String>,
     decision: String,
     rule: Option<String>,
@@ -62,7 +65,13 @@ impl LogLine {
     /// # Errors
     /// [`Unreadable`] when the line tells of no request: its head was refused before anything of it was read.
     pub(super) fn write_options(&self, options: &mut PolicyExplainArguments) -> Result<(), Unreadable> {
-        if self.method == UNREAD || self.path == UNREAD {
+        let Some(path) = &self.path else {
+            return Err(Unreadable(
+                "--log-line: the line holds no path, because no route was known and personal data are reduced"
+                    .to_owned(),
+            ));
+        };
+        if self.method == UNREAD || path == UNREAD {
             return Err(Unreadable(format!(
                 "--log-line: the head was refused with {} by {} before a policy was asked, and the line tells nothing \
                  of it",
@@ -71,8 +80,9 @@ impl LogLine {
             )));
         }
         options.method.clone_from(&self.method);
-        options.path = Some(self.path.clone());
-        if let Some(client) = self.client {
+        // What stands for a segment is named in braces.
+        options.path = Some(path.replace(['{', '}'], ""));
+        if let Some(client) = self.client_address() {
             options.client = client;
         }
         if let Some((listener, side)) = self.listener.as_deref().and_then(|label| label.rsplit_once('.')) {
@@ -100,6 +110,11 @@ impl LogLine {
             .iter()
             .flat_map(|route| route.scopes.clone())
             .collect()
+    }
+
+    /// The client, or the first address of its network.
+    fn client_address(&self) -> Option<IpAddr> {
+        self.client.as_deref()?.split('/').next()?.parse().ok()
     }
 
     /// The name of the rule without its file and line.
