@@ -9,6 +9,7 @@ mod chromium;
 mod collector;
 mod customers;
 mod fleet;
+mod injection;
 mod lockouts;
 mod mail;
 mod member;

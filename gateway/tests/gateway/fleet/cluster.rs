@@ -1,10 +1,13 @@
 //! Limits of several gateways on a Redis Cluster: as on one Redis, whatever slots the counters lie in.
 
+use std::sync::Mutex;
+
 use gateway::settings::LimitStoreSettings;
 
 use super::redis_cluster::RedisCluster;
 use super::{Fleet, PATIENT_MS, count, flood, post, wait_for_store};
 use crate::clients::problem;
+use crate::gateway_process::eventually;
 
 fn store(cluster: &RedisCluster) -> LimitStoreSettings {
     LimitStoreSettings {
@@ -75,4 +78,32 @@ async fn a_cluster_that_lost_a_node_does_what_the_policy_says() {
     problem(gateway.get("/exact").await, 503, "temporary-reduced-capacity").await;
     let statuses = flood(&fleet, "/local", 10).await;
     assert_eq!((count(&statuses, 200), count(&statuses, 429)), (6, 4));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_that_takes_over_goes_on_counting_where_its_master_was() {
+    let mut cluster = RedisCluster::with_replicas(3).await;
+    let fleet = Fleet::start(2, &store(&cluster)).await;
+    assert_eq!(count(&flood(&fleet, "/exact", 20).await, 200), 40);
+    let owner = (0..3).find(|index| {
+        let keys: Vec<String> = cluster.ask(*index, &["KEYS", "portico:{*}:exact"]);
+        !keys.is_empty()
+    });
+    cluster.fail_over(owner.unwrap()).await;
+
+    // Refused until the gateway has found the new master, and never more than what is left.
+    let statuses = Mutex::new(Vec::new());
+    eventually("the limit is used up again", || async {
+        let seen = flood(&fleet, "/exact", 1).await;
+        let is_used_up = seen.iter().all(|status| *status == 429);
+        statuses.lock().unwrap().extend(seen);
+        is_used_up
+    })
+    .await;
+    let statuses = statuses.into_inner().unwrap();
+    assert_eq!(count(&statuses, 200), 20, "{statuses:?}");
+    assert!(
+        statuses.iter().all(|status| [200, 429, 503].contains(status)),
+        "{statuses:?}"
+    );
 }

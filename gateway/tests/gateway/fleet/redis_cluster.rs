@@ -1,4 +1,4 @@
-//! A real Redis Cluster of a test: three masters, each with a third of the slots.
+//! A real Redis Cluster of a test: three masters, each with a third of the slots, and replicas that take over.
 
 use std::net::TcpListener;
 use std::process::Child;
@@ -18,8 +18,14 @@ pub(crate) struct RedisCluster {
 
 impl RedisCluster {
     pub(crate) async fn start() -> Self {
+        Self::with_replicas(0).await
+    }
+
+    /// With so many replicas; the first is of the first master, and so on.
+    pub(crate) async fn with_replicas(replicas: usize) -> Self {
+        let size = SLOTS.len() + replicas;
         // All at once, so that no two are the same: each node has a second port for the others.
-        let sockets: Vec<TcpListener> = (0..6)
+        let sockets: Vec<TcpListener> = (0..2 * size)
             .map(|_| TcpListener::bind("127.0.0.1:0").unwrap())
             .collect();
         let ports: Vec<u16> = sockets
@@ -39,6 +45,9 @@ impl RedisCluster {
                 "yes",
                 "--bind",
                 "127.0.0.1",
+                // A master that is silent for so long is replaced, in milliseconds.
+                "--cluster-node-timeout",
+                "1000",
             ];
             let child = launch(directory.path(), &arguments);
             (ports[0], child, directory)
@@ -54,14 +63,57 @@ impl RedisCluster {
             let (port, bus) = (other[0].to_string(), other[1].to_string());
             cluster.tell(0, &["CLUSTER", "MEET", "127.0.0.1", &port, &bus]);
         }
-        for index in 0..SLOTS.len() {
+        for index in SLOTS.len()..size {
+            eventually("the node answers", || async {
+                cluster.try_connect(index).is_ok()
+            })
+            .await;
+        }
+        let known = format!("cluster_known_nodes:{size}\r\n");
+        for index in 0..size {
             eventually("the node knows all slots", || async {
                 let info: String = cluster.ask(index, &["CLUSTER", "INFO"]);
-                info.contains("cluster_state:ok") && info.contains("cluster_known_nodes:3")
+                info.contains("cluster_state:ok") && info.contains(&known)
+            })
+            .await;
+        }
+        for index in 0..replicas {
+            let master: String = cluster.ask(index, &["CLUSTER", "MYID"]);
+            cluster.tell(SLOTS.len() + index, &["CLUSTER", "REPLICATE", &master]);
+        }
+        for index in 0..replicas {
+            eventually("the replica follows its master", || async {
+                let info: String = cluster.ask(SLOTS.len() + index, &["INFO", "replication"]);
+                info.contains("master_link_status:up")
             })
             .await;
         }
         cluster
+    }
+
+    /// Kills a master once its replica has all that it has, and waits until that has taken over.
+    pub(crate) async fn fail_over(&mut self, index: usize) {
+        let replica = SLOTS.len() + index;
+        let reached = |replication: &str| {
+            let mut fields = replication.lines().filter_map(|line| line.split_once(':'));
+            let offset =
+                fields.find(|(name, _)| *name == "master_repl_offset" || *name == "slave_repl_offset");
+            offset.map(|(_, offset)| offset.trim().to_owned())
+        };
+        let replication = ["INFO", "replication"];
+        eventually("the replica has all", || async {
+            let (of_master, of_replica): (String, String) =
+                (self.ask(index, &replication), self.ask(replica, &replication));
+            reached(&of_master).is_some() && reached(&of_master) == reached(&of_replica)
+        })
+        .await;
+        self.kill(index);
+        eventually("the replica has taken over", || async {
+            let replication: String = self.ask(replica, &replication);
+            let info: String = self.ask(replica, &["CLUSTER", "INFO"]);
+            replication.contains("role:master") && info.contains("cluster_state:ok")
+        })
+        .await;
     }
 
     pub(crate) fn addresses(&self) -> Vec<String> {
