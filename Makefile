@@ -172,6 +172,10 @@ rotation-drill: ## signing keys rotate for ten minutes under load while processe
 	$(or $(CARGO_TARGET_DIR),target)/release/rotation --binary $(or $(CARGO_TARGET_DIR),target)/release/portico \
 		--out $(or $(CARGO_TARGET_DIR),target)/rotation-drill.md $(ROTATION)
 
+.PHONY: schedules
+schedules: ## the key ring under a million random schedules of events
+	SCHEDULES=1000000 $(CARGO) test --release --locked --package keyring --lib schedules
+
 # What `make rollout-drill` passes on: make rollout-drill ROLLOUT="--rate 500 --policies 20"
 ROLLOUT ?=
 

@@ -173,6 +173,10 @@ async fn what_a_gateway_refuses_is_taken_back_and_never_shown_as_applied() {
         .kill_control_plane_while(&halt, Step::Committing)
         .await
         .unwrap();
+    // Nobody is told yet; the canary dies with the policy that is taken back, and comes back with it.
+    let (_, holders) = stage.stands().await.unwrap();
+    assert_eq!(holders.len(), 1, "{holders:?}");
+    stage.kill_gateway(&holders[0]).await.unwrap();
     stage.revive_control_plane().await.unwrap();
     let halted = stage.ended("good").await.unwrap();
     assert_eq!(halted["phase"], "halted", "{halted}");
@@ -289,5 +293,20 @@ async fn a_roll_out_whose_processes_are_killed_at_every_step_goes_on_by_itself()
     assert_eq!(ended["phase"], "done", "{ended}");
     assert_eq!(stage.all_the_same().await.unwrap(), "1.2");
     stage.every_gateway_runs(1).await.unwrap();
+
+    // And back: not at all, or whole.
+    let back = ["policy", "rollback", "--author", "ada"];
+    for step in [Step::Stated, Step::Told, Step::Recorded] {
+        stage.kill_control_plane_while(&back, step).await.unwrap();
+        stage.revive_control_plane().await.unwrap();
+        assert_eq!(stage.all_the_same().await.unwrap(), "1.2", "{step:?}");
+    }
+    stage
+        .kill_control_plane_while(&back, Step::Committing)
+        .await
+        .unwrap();
+    stage.revive_control_plane().await.unwrap();
+    stage.every_gateway_runs(0).await.unwrap();
+    assert_eq!(stage.all_the_same().await.unwrap(), "1.3");
     stage.stop().await.unwrap();
 }

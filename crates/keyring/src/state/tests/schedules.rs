@@ -158,8 +158,13 @@ fn check_tokens(
     Ok(())
 }
 
+/// How many are tried; `make schedules` asks for a million.
+fn schedules() -> u32 {
+    std::env::var("SCHEDULES").map_or(2_000, |count| count.parse().unwrap())
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2_000))]
+    #![proptest_config(ProptestConfig::with_cases(schedules()))]
 
     #[test]
     fn inv4_one_active_one_standby_and_no_retired_key_verifies(acts in schedule(), bounds in any_bounds()) {
