@@ -76,6 +76,28 @@ impl Load<'_> {
         })
     }
 
+    /// Asks for a second what this script sends, and takes the first answer for one that had to be fetched.
+    ///
+    /// # Errors
+    /// When answers lack the field that shows what is measured.
+    pub(crate) fn prove(&self, script: &Path) -> anyhow::Result<()> {
+        let said = output(
+            Command::new("wrk")
+                .args(["-t1", "-c1", "-d1s", "-s"])
+                .arg(script)
+                .arg(&self.url),
+        )?;
+        let number = |mark: &str| {
+            let line = said.lines().find_map(|line| line.trim().strip_prefix(mark));
+            line.and_then(|number| number.trim().parse::<u64>().ok())
+        };
+        let asked = word_before(&said, " requests in ");
+        if asked.is_none_or(|asked| asked < 2) || number("lacking ").is_none_or(|lacking| lacking > 1) {
+            bail!("not what is to be measured: {said}");
+        }
+        Ok(())
+    }
+
     fn wrk(&self, script: &Path) -> anyhow::Result<Said> {
         let said = output(
             Command::new("wrk")

@@ -43,6 +43,9 @@ struct Arguments {
     /// Measure only rows whose name holds this
     #[arg(long, default_value = "")]
     only: String,
+    /// Measure instead what each feature costs (needs redis-server, too)
+    #[arg(long)]
+    features: bool,
     /// Leave out nginx, haproxy and pingora alone
     #[arg(long)]
     alone: bool,
@@ -54,18 +57,7 @@ fn main() -> anyhow::Result<()> {
     let site = Site::make(arguments.tokens)?;
     let _upstream = site.upstream()?;
     let mut out = std::io::stdout();
-    let mut candidates = Vec::new();
-    if !arguments.alone {
-        candidates.extend([Candidate::nginx(&site)?, Candidate::haproxy(&site)?]);
-        if arguments.bare.exists() {
-            candidates.push(Candidate::bare(&site, &arguments.bare)?);
-        } else {
-            writeln!(out, "no bare proxy at {}: left out\n", arguments.bare.display())?;
-        }
-    }
-    for features in Features::EACH {
-        candidates.push(Candidate::portico(&site, &arguments.binary, features)?);
-    }
+    let candidates = candidates(&site, &arguments)?;
     if arguments.idle > 0 {
         return rest(&site, &candidates, &arguments);
     }
@@ -92,11 +84,39 @@ fn main() -> anyhow::Result<()> {
                 seconds: arguments.seconds,
                 connections: arguments.connections,
             };
+            if let Some(proof) = &row.proof {
+                load.prove(proof).with_context(|| row.name.clone())?;
+            }
             let measured = measure(candidate, &load, arguments.turns).with_context(|| row.name.clone())?;
             writeln!(out, "{:<44} {measured}", row.name)?;
         }
     }
     Ok(())
+}
+
+/// Who is measured.
+fn candidates(site: &Site, arguments: &Arguments) -> anyhow::Result<Vec<Candidate>> {
+    let mut candidates = Vec::new();
+    if arguments.features {
+        if !arguments.alone {
+            candidates.push(Candidate::nginx_features(site)?);
+        }
+        candidates.push(Candidate::portico_features(site, &arguments.binary)?);
+        return Ok(candidates);
+    }
+    if !arguments.alone {
+        candidates.extend([Candidate::nginx(site)?, Candidate::haproxy(site)?]);
+        if arguments.bare.exists() {
+            candidates.push(Candidate::bare(site, &arguments.bare)?);
+        } else {
+            let said = format!("no bare proxy at {}: left out\n", arguments.bare.display());
+            writeln!(std::io::stdout(), "{said}")?;
+        }
+    }
+    for features in Features::EACH {
+        candidates.push(Candidate::portico(site, &arguments.binary, features)?);
+    }
+    Ok(candidates)
 }
 
 /// The memory of connections at rest.

@@ -9,6 +9,7 @@ use anyhow::Context as _;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use keyring::{Algorithm, KeySet, KeyState, PublicKey, SigningKey};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose};
 use serde_json::json;
 use service_runtime::clock::Clock;
 
@@ -30,6 +31,7 @@ end
 pub(crate) struct Site {
     directory: tempfile::TempDir,
     pub(crate) upstream_port: u16,
+    pub(crate) upstream_tls_port: u16,
 }
 
 impl Site {
@@ -38,12 +40,14 @@ impl Site {
         let site = Self {
             directory: tempfile::tempdir()?,
             upstream_port: free_port()?,
+            upstream_tls_port: free_port()?,
         };
         let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()])?;
         let (certificate, key) = (made.cert.pem(), made.signing_key.serialize_pem());
         site.write("tls/gateway.pem", &certificate)?;
         site.write("tls/gateway.key", &key)?;
         site.write("both.pem", &format!("{certificate}{key}"))?;
+        site.write_upstream_certificate()?;
         let [es256, eddsa] = [Algorithm::ES256, Algorithm::EdDSA].map(SigningKey::generate);
         let (es256, eddsa) = (es256?, eddsa?);
         site.write("keys/bench.jwks.json", &key_set(&[&es256, &eddsa]))?;
@@ -52,6 +56,13 @@ impl Site {
             "open.lua",
             &format!("wrk.headers['Accept'] = 'application/json'\n{LATENCY}"),
         )?;
+        site.write(
+            "packed.lua",
+            &format!("wrk.headers['Accept-Encoding'] = 'gzip'\n{LATENCY}"),
+        )?;
+        site.write("transfer.lua", &post("1200"))?;
+        site.write("malformed.lua", &post("-1200"))?;
+        site.write("big.json", &big())?;
         for (name, signer, count) in [
             ("repeating", &es256, REPEATING),
             ("new", &es256, tokens),
@@ -62,6 +73,21 @@ impl Site {
             site.write(&format!("{name}.lua"), &script(&list))?;
         }
         Ok(site)
+    }
+
+    /// The service behind has a certificate of an authority, which is the one that the gateway believes there.
+    fn write_upstream_certificate(&self) -> anyhow::Result<()> {
+        let mut params = CertificateParams::new(Vec::<String>::new())?;
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+        params.distinguished_name.push(DnType::CommonName, "Bench CA");
+        let authority = CertifiedIssuer::self_signed(params, KeyPair::generate()?)?;
+        let key = KeyPair::generate()?;
+        let params = CertificateParams::new(vec!["localhost".to_owned()])?;
+        self.write("tls/upstream.ca.pem", &authority.pem())?;
+        self.write("upstream.pem", &params.signed_by(&key, &authority)?.pem())?;
+        self.write("upstream.key", &key.serialize_pem())?;
+        Ok(())
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -76,17 +102,21 @@ impl Site {
         Ok(path)
     }
 
-    /// nginx with one small JSON answer, without a log.
+    /// nginx with one small JSON answer and one of 16 KiB, in clear and over TLS, without a log.
     pub(crate) fn upstream(&self) -> anyhow::Result<Process> {
         let text = format!(
             "daemon off; pid {0}/upstream.pid; worker_processes 1; error_log stderr error;
 events {{ worker_connections 2048; }}
 http {{ access_log off; keepalive_requests 1000000; default_type application/json;
-  server {{ listen 127.0.0.1:{1}; location / {{ return 200 '{{\"id\":\"acc_1\",\"balance\":1200,\"currency\":\"EUR\"}}'; }} }}
+  server {{ listen 127.0.0.1:{1}; listen 127.0.0.1:{2} ssl;
+    ssl_certificate {0}/upstream.pem; ssl_certificate_key {0}/upstream.key; ssl_protocols TLSv1.3;
+    location ~ ^/(big|packed)$ {{ alias {0}/big.json; }}
+    location / {{ return 200 '{{\"id\":\"acc_1\",\"balance\":1200,\"currency\":\"EUR\"}}'; }} }}
 }}
 ",
             self.directory.path().display(),
-            self.upstream_port
+            self.upstream_port,
+            self.upstream_tls_port
         );
         let file = self.write("upstream.conf", &text)?;
         let mut command = Command::new("nginx");
@@ -94,6 +124,51 @@ http {{ access_log off; keepalive_requests 1000000; default_type application/jso
         Process::start(&mut command, self.upstream_port, &self.path("upstream.log"))
             .context("nginx, the upstream (Debian: nginx-light)")
     }
+}
+
+/// A page of entries, about 16 KiB, as compressible as such are.
+fn big() -> String {
+    let entry = |number: u32| {
+        json!({
+            "id": format!("ent_{:08x}", number.wrapping_mul(2_654_435_761)), "amount": number * 37 % 10_000,
+            "currency": "EUR", "direction": "credit", "reference": format!("invoice {number}"),
+        })
+    };
+    json!({"data": (0..150).map(entry).collect::<Vec<_>>(), "has_more": true}).to_string()
+}
+
+/// A transfer of this amount.
+fn post(amount: &str) -> String {
+    format!(
+        "wrk.method = 'POST'
+wrk.headers['Content-Type'] = 'application/json'
+wrk.body = '{{\"from_account_id\":\"acc_0123456789\",\"to_account_id\":\"acc_9876543210\",\"amount\":{amount},\"currency\":\"EUR\",\"reference\":\"invoice 4711\"}}'
+{LATENCY}"
+    )
+}
+
+/// Sends what another script sends, and counts answers whose field does not hold this.
+pub(crate) fn proof(script: &Path, field: &str, value: &str) -> String {
+    format!(
+        "dofile('{}')
+local threads = {{}}
+lacking = 0
+function setup(thread)
+  threads[#threads + 1] = thread
+end
+function response(status, headers, body)
+  local found = ''
+  for name, text in pairs(headers) do
+    if name:lower() == '{field}' then found = text end
+  end
+  if not found:find('{value}', 1, true) then lacking = lacking + 1 end
+end
+function done()
+  io.write('lacking ' .. threads[1]:get('lacking') .. '\\n')
+end
+",
+        script.display()
+    )
 }
 
 /// A port that nobody has now.

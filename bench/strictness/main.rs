@@ -37,7 +37,7 @@ struct Arguments {
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum Suite {
-    /// The requests and conversations of `crates/strictness/`
+    /// The requests and conversations of `crates/strictness/`, and the corpus of HTTP Desync Guardian
     Http,
     /// HTTP/2 by h2spec
     Conformance,
@@ -56,6 +56,7 @@ async fn main() -> anyhow::Result<()> {
         Suite::Http => {
             let candidates = with_defaults(&site, &arguments.binary).await?;
             table::requests(&candidates, arguments.details).await?;
+            table::corpus(&candidates, arguments.details).await?;
             table::frames(&candidates, arguments.details).await
         }
         Suite::Conformance => {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::time::Duration;
 
+use strictness::desync::{self, Tier};
 use strictness::http1::{Case, Expected, cases};
 use strictness::{Patience, Recorded, http2};
 
@@ -133,6 +134,49 @@ pub(crate) async fn requests(candidates: &[Candidate], details: bool) -> anyhow:
             writeln!(out, "| {rule} |{}", counts.cells())?;
         }
         writeln!(out, "| all |{}", total.cells())?;
+    }
+    Ok(())
+}
+
+/// The corpus of HTTP Desync Guardian.
+pub(crate) async fn corpus(candidates: &[Candidate], details: bool) -> anyhow::Result<()> {
+    let mut out = std::io::stdout();
+    writeln!(
+        out,
+        "\n| HTTP Desync Guardian: refused / passed on / passed on ambiguous | compliant | acceptable | ambiguous | severe |"
+    )?;
+    writeln!(out, "| --- | --- | --- | --- | --- |")?;
+    for candidate in candidates {
+        let server = candidate.server(b"http/1.1")?;
+        let mut tiers: BTreeMap<Tier, [u32; 3]> = BTreeMap::new();
+        for entry in desync::corpus()? {
+            let patience = Patience {
+                answers: 1,
+                linger: Duration::from_millis(100),
+                deadline: DEADLINE,
+            };
+            candidate.upstream.take();
+            let answers = server.send(&entry.bytes, patience).await?;
+            // A path or a method that no route has was read, and is not refused for how it was written.
+            let is_read = matches!(answers.statuses.first(), Some(404 | 405));
+            let fate = fate(&candidate.upstream.take());
+            let fate = if is_read { Fate::PassedOn } else { fate };
+            if let Some(count) = tiers.entry(entry.tier).or_default().get_mut(fate as usize) {
+                *count += 1;
+            }
+            if details && entry.tier.is_dangerous() && fate != Fate::Refused {
+                writeln!(
+                    out,
+                    "{} {:?} {}: {:?}, {fate:?}",
+                    candidate.name, entry.tier, entry.name, answers.statuses
+                )?;
+            }
+        }
+        let cells: String = tiers
+            .values()
+            .map(|[refused, passed_on, ambiguous]| format!(" {refused} / {passed_on} / {ambiguous} |"))
+            .collect();
+        writeln!(out, "| {} |{cells}", candidate.name)?;
     }
     Ok(())
 }

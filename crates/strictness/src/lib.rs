@@ -6,6 +6,7 @@
 #![warn(missing_docs)]
 
 pub mod canonical;
+pub mod desync;
 mod exchange;
 pub mod http1;
 pub mod http2;

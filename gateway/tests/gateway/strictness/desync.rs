@@ -1,10 +1,9 @@
 //! The corpus of AWS's HTTP Desync Guardian, which says of each request how dangerous it is: what it calls ambiguous or
 //! severe is refused, and what it calls compliant arrives, apart from what the gateway refuses on purpose.
 
-use std::path::Path;
 use std::time::Duration;
 
-use serde_json::Value;
+use strictness::desync::{Entry, corpus};
 use strictness::{Patience, Server};
 
 use super::Edge;
@@ -72,77 +71,6 @@ const STRICTER: [(&str, &str); 26] = [
     ("TE with custom parameters OK", "FR-3: `chunked`, once"),
 ];
 
-/// One request of the corpus.
-struct Entry {
-    name: String,
-    tier: String,
-    bytes: Vec<u8>,
-}
-
-/// The corpus writes bytes as characters: `\xff` is one byte.
-fn latin1(text: &str) -> Vec<u8> {
-    text.chars()
-        .map(|letter| u8::try_from(u32::from(letter)).unwrap_or(b'?'))
-        .collect()
-}
-
-fn text(value: &Value) -> String {
-    match value {
-        Value::String(text) => text.clone(),
-        Value::Null => String::new(),
-        other => other.to_string(),
-    }
-}
-
-fn entry(case: &Value) -> Entry {
-    let line = format!(
-        "{} {} {}",
-        text(&case["method"]),
-        text(&case["uri"]),
-        text(&case["version"])
-    );
-    let mut bytes = latin1(line.trim_end_matches(' '));
-    bytes.extend(b"\r\nHost: localhost\r\n");
-    let mut has_chunks = false;
-    let mut length = 0;
-    for field in case["headers"].as_array().into_iter().flatten() {
-        let (name, value) = (text(&field["name"]), text(&field["value"]));
-        if name.eq_ignore_ascii_case("host") {
-            continue;
-        }
-        has_chunks |=
-            name.eq_ignore_ascii_case("transfer-encoding") && value.trim().eq_ignore_ascii_case("chunked");
-        if name.eq_ignore_ascii_case("content-length") {
-            length = value.trim().parse().unwrap_or(0);
-        }
-        bytes.extend([latin1(&name), b": ".to_vec(), latin1(&value), b"\r\n".to_vec()].concat());
-    }
-    bytes.extend(b"\r\n");
-    if has_chunks {
-        bytes.extend(b"0\r\n\r\n");
-    } else {
-        bytes.extend(vec![b'a'; usize::min(length, 4_096)]);
-    }
-    Entry {
-        name: text(&case["name"]),
-        tier: text(&case["expected"]["tier"]),
-        bytes,
-    }
-}
-
-fn corpus() -> Vec<Entry> {
-    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/desync-guardian");
-    let mut entries = Vec::new();
-    for file in std::fs::read_dir(directory).unwrap() {
-        let path = file.unwrap().path();
-        if path.extension().is_some_and(|extension| extension == "yaml") {
-            let cases: Vec<Value> = serde_yaml::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
-            entries.extend(cases.iter().map(entry));
-        }
-    }
-    entries
-}
-
 async fn status(server: &Server, entry: &Entry) -> Option<u16> {
     let patience = Patience {
         answers: 1,
@@ -159,16 +87,16 @@ async fn what_the_desync_guardian_calls_ambiguous_or_severe_is_refused_and_nothi
     let server = edge.server(b"http/1.1");
     edge.upstream.take();
     let (mut wrong, mut refused, mut compliant) = (Vec::new(), 0, 0);
-    for entry in corpus() {
+    for entry in corpus().unwrap() {
         let status = status(&server, &entry).await;
-        let is_dangerous = matches!(entry.tier.as_str(), "Ambiguous" | "Severe");
+        let is_dangerous = entry.tier.is_dangerous();
         let is_stricter = STRICTER.iter().any(|(name, _)| entry.name == *name);
         // What gets as far as the routes is understood: the corpus has paths of its own.
         let is_understood = matches!(status, Some(200 | 404 | 405 | 413));
         let is_refused = matches!(status, Some(400 | 405 | 417 | 505)) && !is_understood;
         let expected = is_dangerous || is_stricter;
         if expected != is_refused || expected == is_understood {
-            wrong.push(format!("{}: {} is answered {status:?}", entry.tier, entry.name));
+            wrong.push(format!("{:?}: {} is answered {status:?}", entry.tier, entry.name));
         }
         if is_dangerous {
             refused += 1;

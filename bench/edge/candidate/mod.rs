@@ -1,13 +1,15 @@
 //! What is measured: each proxy with its configuration, as strict as it can be made where the gateway is strict.
 
-use std::path::Path;
+mod features;
+
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::Context as _;
 
 use crate::load::Client;
 use crate::process::Process;
-use crate::site::{Site, free_port};
+use crate::site::{self, Site, free_port};
 
 /// A proxy that runs, and what is asked of it.
 #[derive(Debug)]
@@ -15,6 +17,9 @@ pub(crate) struct Candidate {
     process: Process,
     port: u16,
     rows: Vec<Row>,
+    /// What it cannot do without, whose time is not its own.
+    #[expect(dead_code, reason = "it ends with the candidate")]
+    beside: Option<Process>,
 }
 
 /// One line of the table.
@@ -24,6 +29,8 @@ pub(crate) struct Row {
     pub(crate) path: &'static str,
     pub(crate) client: Client,
     pub(crate) is_refused: bool,
+    /// A script that counts answers without the field that shows what is measured.
+    pub(crate) proof: Option<PathBuf>,
 }
 
 impl Row {
@@ -33,6 +40,7 @@ impl Row {
             path,
             client: Client::Closed(site.path(script)),
             is_refused: false,
+            proof: None,
         }
     }
 
@@ -42,7 +50,20 @@ impl Row {
             path: "/open",
             client,
             is_refused: false,
+            proof: None,
         }
+    }
+
+    /// Answers have this field with a value that holds this.
+    fn proven_by(self, site: &Site, (field, value): (&str, &str)) -> anyhow::Result<Self> {
+        let Client::Closed(script) = &self.client else {
+            anyhow::bail!("{}: only what wrk is told can be proven", self.name);
+        };
+        let proof = site::proof(script, field, value);
+        Ok(Self {
+            proof: Some(site.write(&format!("proof/{field}{}.lua", self.path), &proof)?),
+            ..self
+        })
     }
 
     fn refused(self) -> Self {
@@ -103,10 +124,7 @@ impl Candidate {
     /// nginx: headers, a limit for each address, an access log. It has no token checks in its open version.
     pub(crate) fn nginx(site: &Site) -> anyhow::Result<Self> {
         let port = free_port()?;
-        let headers: String = HEADERS
-            .iter()
-            .map(|(name, value)| format!("    add_header {name} \"{value}\" always;\n"))
-            .collect();
+        let headers = nginx_headers();
         let at = site.path("");
         let text = format!(
             "daemon off; pid {0}/nginx.pid; worker_processes 2; error_log stderr error;
@@ -142,6 +160,7 @@ http {{
         Ok(Self {
             process,
             port,
+            beside: None,
             rows: vec![
                 Row::closed(site, "nginx: headers, limit", "/open", "open.lua"),
                 Row::by(OPEN, "nginx: open loop, 6,400/s"),
@@ -213,6 +232,7 @@ backend core
         Ok(Self {
             process,
             port,
+            beside: None,
             rows: haproxy_rows(site),
         })
     }
@@ -230,6 +250,7 @@ backend core
         Ok(Self {
             process,
             port,
+            beside: None,
             rows: vec![Row::closed(site, "pingora: pass-through", "/open", "open.lua")],
         })
     }
@@ -237,27 +258,13 @@ backend core
     /// The gateway, by policy files alone.
     pub(crate) fn portico(site: &Site, binary: &Path, features: Features) -> anyhow::Result<Self> {
         let port = free_port()?;
-        let private = free_port()?;
         let home = format!("portico-{features:?}");
         site.write(
             &format!("{home}/policies/all.yaml"),
             &policy(port, site.upstream_port, features),
         )?;
-        // Production would refuse the name of whatever machine the caller is on.
-        let overlay = "version: 1\nenvironment: development\nhosts: [localhost]\n";
-        site.write(&format!("{home}/policies/environments/development.yaml"), overlay)?;
         let level = if features == Features::All { "info" } else { "warn" };
-        let settings = format!(
-            "policies_dir: {0}/{home}/policies\ncertificate_dir: {0}/tls\nkey_dir: {0}/keys\nstate_dir: {0}/{home}/state\nprivate_listen: 127.0.0.1:{private}\nconnections: {{ max: 20000, max_per_address: 20000, handshakes_per_second: 0, max_requests: 1000000, idle_timeout_ms: 300000 }}\ntelemetry: {{ level: {level} }}\n",
-            site.path("").display()
-        );
-        let file = site.write(&format!("{home}/gateway.yaml"), &settings)?;
-        let mut command = Command::new(binary);
-        command
-            .arg("gateway")
-            .arg("--settings")
-            .arg(file)
-            .env("APP_ENV", "development");
+        let mut command = settings(site, binary, &home, level, "")?;
         let process = Process::start(&mut command, port, &site.path(&format!("{home}.err")))?;
         let row = |name, path, script| Row::closed(site, name, path, script);
         let rows = match features {
@@ -278,8 +285,41 @@ backend core
                 Row::by(STREAMS, "portico: HTTP/2"),
             ],
         };
-        Ok(Self { process, port, rows })
+        Ok(Self {
+            process,
+            port,
+            rows,
+            beside: None,
+        })
     }
+}
+
+/// The headers of every answer, as nginx has them set.
+fn nginx_headers() -> String {
+    HEADERS
+        .iter()
+        .map(|(name, value)| format!("    add_header {name} \"{value}\" always;\n"))
+        .collect()
+}
+
+/// How to start a gateway whose policy lies in this folder of the site, with these further settings.
+fn settings(site: &Site, binary: &Path, home: &str, level: &str, more: &str) -> anyhow::Result<Command> {
+    // Production would refuse the name of whatever machine the caller is on.
+    let overlay = "version: 1\nenvironment: development\nhosts: [localhost]\n";
+    site.write(&format!("{home}/policies/environments/development.yaml"), overlay)?;
+    let text = format!(
+        "policies_dir: {0}/{home}/policies\ncertificate_dir: {0}/tls\nkey_dir: {0}/keys\nstate_dir: {0}/{home}/state\nprivate_listen: 127.0.0.1:{1}\nconnections: {{ max: 20000, max_per_address: 20000, handshakes_per_second: 0, max_requests: 1000000, idle_timeout_ms: 300000 }}\ntelemetry: {{ level: {level} }}\n{more}",
+        site.path("").display(),
+        free_port()?
+    );
+    let file = site.write(&format!("{home}/gateway.yaml"), &text)?;
+    let mut command = Command::new(binary);
+    command
+        .arg("gateway")
+        .arg("--settings")
+        .arg(file)
+        .env("APP_ENV", "development");
+    Ok(command)
 }
 
 /// How much of the policy is switched on; each has all before it.
