@@ -174,7 +174,7 @@ rotation-drill: ## signing keys rotate for ten minutes under load while processe
 
 .PHONY: schedules
 schedules: ## the key ring under a million random schedules of events
-	SCHEDULES=1000000 $(CARGO) test --release --locked --package keyring --lib schedules
+	PROPTEST_CASES=1000000 $(CARGO) test --release --locked --package keyring --lib schedules
 
 # What `make rollout-drill` passes on: make rollout-drill ROLLOUT="--rate 500 --policies 20"
 ROLLOUT ?=

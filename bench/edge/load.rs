@@ -4,15 +4,18 @@ use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 
+use crate::client::Clients;
 use crate::process::Process;
 
 /// What to send.
 #[derive(Debug)]
 pub(crate) struct Load<'l> {
-    pub(crate) url: String,
+    pub(crate) port: u16,
+    pub(crate) path: &'l str,
     pub(crate) client: &'l Client,
     /// Whether the proxy answers every request itself, with a refusal.
     pub(crate) is_refused: bool,
@@ -31,6 +34,8 @@ pub(crate) enum Client {
     Open(u32),
     /// h2load over HTTP/2, a closed loop with so many streams on each of its connections.
     Streams(u32),
+    /// The bench itself, a closed loop.
+    Own(Clients),
 }
 
 /// What one turn came to.
@@ -52,6 +57,10 @@ struct Said {
 }
 
 impl Load<'_> {
+    pub(crate) fn url(&self) -> String {
+        format!("https://localhost:{}{}", self.port, self.path)
+    }
+
     /// Runs one turn. A request that fails ends the bench: figures of a run that lost requests say nothing.
     pub(crate) fn run(&self, process: &Process) -> anyhow::Result<Result> {
         let before = process.cpu()?;
@@ -62,6 +71,10 @@ impl Load<'_> {
                 self.h2load(&["--h1".to_owned(), format!("--rps={each}")], self.connections)?
             }
             Client::Streams(streams) => self.h2load(&[format!("-m{streams}")], self.connections / streams)?,
+            Client::Own(clients) => {
+                let time = Duration::from_secs(u64::from(self.seconds));
+                Said::of(clients.run(self.connections, time, self.port, self.path)?)?
+            }
         };
         let used = process.cpu()?.saturating_sub(before);
         Ok(Result {
@@ -76,28 +89,6 @@ impl Load<'_> {
         })
     }
 
-    /// Asks for a second what this script sends, and takes the first answer for one that had to be fetched.
-    ///
-    /// # Errors
-    /// When answers lack the field that shows what is measured.
-    pub(crate) fn prove(&self, script: &Path) -> anyhow::Result<()> {
-        let said = output(
-            Command::new("wrk")
-                .args(["-t1", "-c1", "-d1s", "-s"])
-                .arg(script)
-                .arg(&self.url),
-        )?;
-        let number = |mark: &str| {
-            let line = said.lines().find_map(|line| line.trim().strip_prefix(mark));
-            line.and_then(|number| number.trim().parse::<u64>().ok())
-        };
-        let asked = word_before(&said, " requests in ");
-        if asked.is_none_or(|asked| asked < 2) || number("lacking ").is_none_or(|lacking| lacking > 1) {
-            bail!("not what is to be measured: {said}");
-        }
-        Ok(())
-    }
-
     fn wrk(&self, script: &Path) -> anyhow::Result<Said> {
         let said = output(
             Command::new("wrk")
@@ -106,13 +97,10 @@ impl Load<'_> {
                 .arg(format!("-d{}s", self.seconds))
                 .arg("-s")
                 .arg(script)
-                .arg(&self.url),
+                .arg(self.url()),
         )?;
-        let requests: u64 = word_before(&said, " requests in ").context("wrk told no requests")?;
-        let refused: u64 = said
-            .lines()
-            .find_map(|line| line.trim().strip_prefix("Non-2xx or 3xx responses: "))
-            .map_or(Ok(0), str::parse)?;
+        let requests: u64 = number_before(&said, " requests in ").context("wrk told no requests")?;
+        let refused = number_after(&said, "Non-2xx or 3xx responses: ").unwrap_or(0);
         // Of a limit that refuses, the first request is let through.
         let as_wanted = if self.is_refused {
             refused + 1 >= requests
@@ -139,7 +127,7 @@ impl Load<'_> {
                 .arg(format!("-D{}", self.seconds))
                 .arg(format!("--log-file={}", self.notes.display()))
                 .args(how)
-                .arg(&self.url),
+                .arg(self.url()),
         )?;
         let mut latencies = Vec::new();
         for line in fs::read_to_string(&self.notes)?.lines() {
@@ -150,12 +138,19 @@ impl Load<'_> {
             latencies.push(columns.next().context("h2load noted no time")?.parse::<u64>()?);
         }
         fs::remove_file(&self.notes)?;
+        Said::of(latencies)
+    }
+}
+
+impl Said {
+    /// What these latencies come to, in microseconds.
+    fn of(mut latencies: Vec<u64>) -> anyhow::Result<Self> {
         latencies.sort_unstable();
         let at = |thousandths: usize| {
             let rank = (latencies.len() * thousandths).div_ceil(1_000);
             latencies.get(rank.saturating_sub(1)).copied().unwrap_or_default()
         };
-        Ok(Said {
+        Ok(Self {
             requests: u64::try_from(latencies.len())?,
             p50_us: at(500),
             p99_us: at(990),
@@ -164,7 +159,8 @@ impl Load<'_> {
     }
 }
 
-fn output(command: &mut Command) -> anyhow::Result<String> {
+/// What a client prints, if it ends well.
+pub(crate) fn output(command: &mut Command) -> anyhow::Result<String> {
     let name = command.get_program().to_string_lossy().into_owned();
     let output = command
         .output()
@@ -176,10 +172,18 @@ fn output(command: &mut Command) -> anyhow::Result<String> {
     Ok(said)
 }
 
-fn word_before(said: &str, mark: &str) -> Option<u64> {
+/// The number that a line begins with, before these words.
+pub(crate) fn number_before(said: &str, mark: &str) -> Option<u64> {
     said.lines()
         .find_map(|line| line.trim().split_once(mark))
         .and_then(|(number, _)| number.parse().ok())
+}
+
+/// The number behind the words that a line begins with.
+pub(crate) fn number_after(said: &str, mark: &str) -> Option<u64> {
+    said.lines()
+        .find_map(|line| line.trim().strip_prefix(mark))
+        .and_then(|number| number.trim().parse().ok())
 }
 
 /// A line of wrk's latency table, in microseconds.

@@ -2,16 +2,18 @@
 //! turns. Run it through `make bench-edge`; `docs/performance.md` says how to read it.
 
 mod candidate;
+mod client;
 mod idle;
 mod load;
 mod process;
+mod proof;
 mod site;
 
 use std::io::Write as _;
 use std::path::PathBuf;
 
 use anyhow::Context as _;
-use candidate::{Candidate, Features};
+use candidate::{Candidate, Features, Row};
 use clap::Parser;
 use load::{Load, Result as Measured};
 use site::Site;
@@ -43,7 +45,7 @@ struct Arguments {
     /// Measure only rows whose name holds this
     #[arg(long, default_value = "")]
     only: String,
-    /// Measure instead what each feature costs (needs redis-server, too)
+    /// Measure instead what each feature costs, one at a time (needs redis-server, too)
     #[arg(long)]
     features: bool,
     /// Leave out nginx, haproxy and pingora alone
@@ -71,27 +73,42 @@ fn main() -> anyhow::Result<()> {
         "{:<44} {:>9} {:>10} {:>8} {:>8} {:>8} {:>8}",
         "row", "CPU µs", "requests/s", "p50 µs", "p99 µs", "p99.9 µs", "RSS MiB"
     )?;
-    for candidate in &candidates {
-        for row in candidate.rows() {
-            if !row.name.contains(&arguments.only) {
-                continue;
-            }
-            let load = Load {
-                url: candidate.url(row.path),
-                client: &row.client,
-                is_refused: row.is_refused,
-                notes: site.path("h2load.notes"),
-                seconds: arguments.seconds,
-                connections: arguments.connections,
-            };
-            if let Some(proof) = &row.proof {
-                load.prove(proof).with_context(|| row.name.clone())?;
-            }
-            let measured = measure(candidate, &load, arguments.turns).with_context(|| row.name.clone())?;
-            writeln!(out, "{:<44} {measured}", row.name)?;
+    for (candidate, row) in rows(&candidates, &arguments) {
+        let load = Load {
+            port: candidate.port_of(row),
+            path: row.path,
+            client: &row.client,
+            is_refused: row.is_refused,
+            notes: site.path("h2load.notes"),
+            seconds: arguments.seconds,
+            connections: arguments.connections,
+        };
+        if let Some(proof) = &row.proof {
+            proof.check(&load).with_context(|| row.name.clone())?;
         }
+        let measured = measure(candidate, &load, arguments.turns).with_context(|| row.name.clone())?;
+        writeln!(out, "{:<44} {measured}", row.name)?;
     }
     Ok(())
+}
+
+/// What is measured: candidate by candidate, or feature by feature.
+fn rows<'c>(candidates: &'c [Candidate], arguments: &Arguments) -> Vec<(&'c Candidate, &'c Row)> {
+    let of = |candidate: &'c Candidate| candidate.rows().iter().map(move |row| (candidate, row));
+    let mut rows: Vec<_> = candidates
+        .iter()
+        .flat_map(of)
+        .filter(|(_, row)| row.name.contains(&arguments.only))
+        .collect();
+    // The gateway is the last, and has every feature.
+    if let Some(all) = candidates.last().filter(|_| arguments.features) {
+        rows.sort_by_key(|(_, row)| {
+            all.rows()
+                .iter()
+                .position(|other| other.feature() == row.feature())
+        });
+    }
+    rows
 }
 
 /// Who is measured.
@@ -99,7 +116,10 @@ fn candidates(site: &Site, arguments: &Arguments) -> anyhow::Result<Vec<Candidat
     let mut candidates = Vec::new();
     if arguments.features {
         if !arguments.alone {
-            candidates.push(Candidate::nginx_features(site)?);
+            candidates.extend([
+                Candidate::nginx_features(site)?,
+                Candidate::haproxy_features(site)?,
+            ]);
         }
         candidates.push(Candidate::portico_features(site, &arguments.binary)?);
         return Ok(candidates);

@@ -4,12 +4,16 @@ use std::fs;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::{Duration, SystemTime};
 
 use anyhow::Context as _;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use keyring::{Algorithm, KeySet, KeyState, PublicKey, SigningKey};
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, CertifiedIssuer, DnType,
+    ExtendedKeyUsagePurpose, IsCa, KeyIdMethod, KeyPair, KeyUsagePurpose, SanType, SerialNumber,
+};
 use serde_json::json;
 use service_runtime::clock::Clock;
 
@@ -17,6 +21,9 @@ use crate::process::Process;
 
 /// Tokens that repeat, as those of real clients do.
 const REPEATING: u32 = 64;
+/// Who the client with a certificate is.
+pub(crate) const CLIENT: &str = "spiffe://bank.example/bench";
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// Tokens live for an hour: longer than a bench.
 const LIFETIME_S: i64 = 3_600;
 
@@ -47,7 +54,7 @@ impl Site {
         site.write("tls/gateway.pem", &certificate)?;
         site.write("tls/gateway.key", &key)?;
         site.write("both.pem", &format!("{certificate}{key}"))?;
-        site.write_upstream_certificate()?;
+        site.write_issued()?;
         let [es256, eddsa] = [Algorithm::ES256, Algorithm::EdDSA].map(SigningKey::generate);
         let (es256, eddsa) = (es256?, eddsa?);
         site.write("keys/bench.jwks.json", &key_set(&[&es256, &eddsa]))?;
@@ -75,18 +82,37 @@ impl Site {
         Ok(site)
     }
 
-    /// The service behind has a certificate of an authority, which is the one that the gateway believes there.
-    fn write_upstream_certificate(&self) -> anyhow::Result<()> {
+    /// An authority, which the gateway believes about the service behind and about clients; a certificate for either, and
+    /// a list that revokes none.
+    fn write_issued(&self) -> anyhow::Result<()> {
         let mut params = CertificateParams::new(Vec::<String>::new())?;
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         params.distinguished_name.push(DnType::CommonName, "Bench CA");
         let authority = CertifiedIssuer::self_signed(params, KeyPair::generate()?)?;
-        let key = KeyPair::generate()?;
-        let params = CertificateParams::new(vec!["localhost".to_owned()])?;
         self.write("tls/upstream.ca.pem", &authority.pem())?;
-        self.write("upstream.pem", &params.signed_by(&key, &authority)?.pem())?;
-        self.write("upstream.key", &key.serialize_pem())?;
+        self.write("tls/clients.ca.pem", &authority.pem())?;
+
+        let upstream = CertificateParams::new(vec!["localhost".to_owned()])?;
+        let mut client = CertificateParams::new(Vec::<String>::new())?;
+        client.subject_alt_names = vec![SanType::URI(CLIENT.try_into()?)];
+        client.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        for (name, params) in [("upstream", upstream), ("client", client)] {
+            let key = KeyPair::generate()?;
+            self.write(&format!("{name}.pem"), &params.signed_by(&key, &authority)?.pem())?;
+            self.write(&format!("{name}.key"), &key.serialize_pem())?;
+        }
+
+        let now = Clock::system().now();
+        let list = CertificateRevocationListParams {
+            this_update: SystemTime::from(now - DAY).into(),
+            next_update: SystemTime::from(now + DAY).into(),
+            crl_number: SerialNumber::from(1),
+            issuing_distribution_point: None,
+            revoked_certs: Vec::new(),
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        self.write("tls/clients.crl.pem", &list.signed_by(&authority)?.pem()?)?;
         Ok(())
     }
 
@@ -144,30 +170,6 @@ fn post(amount: &str) -> String {
 wrk.headers['Content-Type'] = 'application/json'
 wrk.body = '{{\"from_account_id\":\"acc_0123456789\",\"to_account_id\":\"acc_9876543210\",\"amount\":{amount},\"currency\":\"EUR\",\"reference\":\"invoice 4711\"}}'
 {LATENCY}"
-    )
-}
-
-/// Sends what another script sends, and counts answers whose field does not hold this.
-pub(crate) fn proof(script: &Path, field: &str, value: &str) -> String {
-    format!(
-        "dofile('{}')
-local threads = {{}}
-lacking = 0
-function setup(thread)
-  threads[#threads + 1] = thread
-end
-function response(status, headers, body)
-  local found = ''
-  for name, text in pairs(headers) do
-    if name:lower() == '{field}' then found = text end
-  end
-  if not found:find('{value}', 1, true) then lacking = lacking + 1 end
-end
-function done()
-  io.write('lacking ' .. threads[1]:get('lacking') .. '\\n')
-end
-",
-        script.display()
     )
 }
 

@@ -2,14 +2,15 @@
 
 mod features;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 
 use crate::load::Client;
 use crate::process::Process;
-use crate::site::{self, Site, free_port};
+use crate::proof::{self, Proof};
+use crate::site::{Site, free_port};
 
 /// A proxy that runs, and what is asked of it.
 #[derive(Debug)]
@@ -29,18 +30,17 @@ pub(crate) struct Row {
     pub(crate) path: &'static str,
     pub(crate) client: Client,
     pub(crate) is_refused: bool,
-    /// A script that counts answers without the field that shows what is measured.
-    pub(crate) proof: Option<PathBuf>,
+    /// What must be seen before it is measured.
+    pub(crate) proof: Option<Proof>,
+    /// Where it is asked, if not where the others are.
+    port: Option<u16>,
 }
 
 impl Row {
     fn closed(site: &Site, name: &str, path: &'static str, script: &str) -> Self {
         Self {
-            name: name.to_owned(),
             path,
-            client: Client::Closed(site.path(script)),
-            is_refused: false,
-            proof: None,
+            ..Self::by(Client::Closed(site.path(script)), name)
         }
     }
 
@@ -51,26 +51,40 @@ impl Row {
             client,
             is_refused: false,
             proof: None,
+            port: None,
         }
     }
 
-    /// Answers have this field with a value that holds this.
+    /// Answers have this field with a value that holds this; `status` is one.
     fn proven_by(self, site: &Site, (field, value): (&str, &str)) -> anyhow::Result<Self> {
-        let Client::Closed(script) = &self.client else {
-            anyhow::bail!("{}: only what wrk is told can be proven", self.name);
-        };
-        let proof = site::proof(script, field, value);
+        let script = proof::script(self.script()?, field, value);
+        let script = site.write(&format!("proof/{field}-{value}{}.lua", self.path), &script)?;
         Ok(Self {
-            proof: Some(site.write(&format!("proof/{field}{}.lua", self.path), &proof)?),
+            proof: Some(Proof::Answers(script)),
             ..self
         })
     }
 
-    fn refused(self) -> Self {
-        Self {
-            is_refused: true,
-            ..self
+    /// What wrk is told.
+    fn script(&self) -> anyhow::Result<&Path> {
+        match &self.client {
+            Client::Closed(script) => Ok(script),
+            _ => bail!("{}: only what wrk is told can be proven", self.name),
         }
+    }
+
+    /// All answers are this refusal.
+    fn refused(self, site: &Site, status: &str) -> anyhow::Result<Self> {
+        let row = self.proven_by(site, ("status", status))?;
+        Ok(Self {
+            is_refused: true,
+            ..row
+        })
+    }
+
+    /// What several candidates are asked alike.
+    pub(crate) fn feature(&self) -> &str {
+        self.name.split_once(": ").map_or("", |(_, feature)| feature)
     }
 }
 
@@ -117,8 +131,9 @@ impl Candidate {
         &self.rows
     }
 
-    pub(crate) fn url(&self, path: &str) -> String {
-        format!("https://localhost:{}{path}", self.port)
+    /// Where a row of it is asked.
+    pub(crate) fn port_of(&self, row: &Row) -> u16 {
+        row.port.unwrap_or(self.port)
     }
 
     /// nginx: headers, a limit for each address, an access log. It has no token checks in its open version.
@@ -233,7 +248,7 @@ backend core
             process,
             port,
             beside: None,
-            rows: haproxy_rows(site),
+            rows: haproxy_rows(site)?,
         })
     }
 
@@ -279,8 +294,8 @@ backend core
                 ),
                 row("portico: full policy, every token new", "/secured", "new.lua"),
                 row("portico: and EdDSA instead of ES256", "/secured", "new-eddsa.lua"),
-                row("portico: no token, 401", "/secured", "open.lua").refused(),
-                row("portico: beyond the limit, 429", "/scarce", "open.lua").refused(),
+                row("portico: no token, 401", "/secured", "open.lua").refused(site, "401")?,
+                row("portico: beyond the limit, 429", "/scarce", "open.lua").refused(site, "429")?,
                 Row::by(OPEN, "portico: open loop, 6,400/s"),
                 Row::by(STREAMS, "portico: HTTP/2"),
             ],
@@ -386,8 +401,8 @@ routes:
     )
 }
 
-fn haproxy_rows(site: &Site) -> Vec<Row> {
-    vec![
+fn haproxy_rows(site: &Site) -> anyhow::Result<Vec<Row>> {
+    Ok(vec![
         Row::closed(site, "haproxy: headers, limit", "/open", "open.lua"),
         Row::closed(
             site,
@@ -395,8 +410,8 @@ fn haproxy_rows(site: &Site) -> Vec<Row> {
             "/secured",
             "repeating.lua",
         ),
-        Row::closed(site, "haproxy: no token, 401", "/secured", "open.lua").refused(),
+        Row::closed(site, "haproxy: no token, 401", "/secured", "open.lua").refused(site, "401")?,
         Row::by(OPEN, "haproxy: open loop, 6,400/s"),
         Row::by(STREAMS, "haproxy: HTTP/2"),
-    ]
+    ])
 }

@@ -158,13 +158,17 @@ fn check_tokens(
     Ok(())
 }
 
-/// How many are tried; `make schedules` asks for a million.
-fn schedules() -> u32 {
-    std::env::var("SCHEDULES").map_or(2_000, |count| count.parse().unwrap())
+/// 2,000 schedules, or as many as `PROPTEST_CASES` asks for beyond: `make schedules` asks for a million.
+fn config() -> ProptestConfig {
+    let config = ProptestConfig::default();
+    ProptestConfig {
+        cases: config.cases.max(2_000),
+        ..config
+    }
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(schedules()))]
+    #![proptest_config(config())]
 
     #[test]
     fn inv4_one_active_one_standby_and_no_retired_key_verifies(acts in schedule(), bounds in any_bounds()) {
