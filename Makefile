@@ -135,7 +135,7 @@ bench: dependencies ## what the gateway adds to a request
 	$(or $(CARGO_TARGET_DIR),target)/release/bench --binary $(or $(CARGO_TARGET_DIR),target)/release/portico
 
 .PHONY: bench-edge
-bench-edge: dependencies ## the gateway beside nginx, haproxy and a bare pingora proxy (needs those two, wrk and h2load)
+bench-edge: dependencies ## the gateway beside nginx, haproxy and a bare pingora proxy (needs those two, wrk and h2load; EDGE=--features needs redis-server)
 	$(CARGO) build --release --locked --package portico --package bench
 	$(or $(CARGO_TARGET_DIR),target)/release/edge --binary $(or $(CARGO_TARGET_DIR),target)/release/portico \
 		--bare $(or $(CARGO_TARGET_DIR),target)/release/bare_proxy $(EDGE)
