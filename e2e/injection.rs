@@ -243,8 +243,13 @@ async fn mail_to(folder: &Path, address: &str) -> String {
         loop {
             ticks.tick().await;
             for file in std::fs::read_dir(folder).into_iter().flatten().flatten() {
-                let bytes = std::fs::read(file.path()).unwrap();
-                let mail = mail_parser::MessageParser::default().parse(&bytes).unwrap();
+                // A mail has another name while it is written.
+                let Ok(bytes) = std::fs::read(file.path()) else {
+                    continue;
+                };
+                let Some(mail) = mail_parser::MessageParser::default().parse(&bytes) else {
+                    continue;
+                };
                 let is_theirs = mail
                     .to()
                     .and_then(mail_parser::Address::first)

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use reqwest::Method;
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use trial::edge::eventually;
 use trial::{Customer, FrontDoor, Service};
@@ -62,6 +63,34 @@ async fn gateways_of_the_fleet_are_told_by_signed_statements_and_seen_in_sync() 
     assert_eq!(portico(&["fleet", "evict", "edge-2"]).await.0, Some(0));
     let (_, explained) = portico(&["fleet", "explain", "edge-2"]).await;
     assert!(explained.contains("evicted"), "{explained}");
+    system.stop().await.unwrap();
+}
+
+/// A gateway that stands still takes nothing over: what it lacks is shown, line by line, until it goes on.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_gateway_does_not_hold_yet_is_shown_line_by_line() {
+    let stage = Stage::new();
+    let (system, _) = stage.start().await;
+    let (gateway, _) = member::start(&stage, &system, "edge-2", json!({})).await;
+    let data_dir = stage.data_dir().display().to_string();
+    let portico = async |arguments: &[&str]| {
+        let arguments = [arguments, &["--data-dir", &data_dir]].concat();
+        system.portico(&arguments).await.unwrap()
+    };
+    let holds_all = async || portico(&["fleet", "diff", "edge-2"]).await.0 == Some(0);
+    eventually("it holds all", holds_all).await.unwrap();
+
+    let process = Pid::from_raw(i32::try_from(gateway.id().unwrap()).unwrap()).unwrap();
+    kill_process(process, Signal::STOP).unwrap();
+    let (code, said) = portico(&["block", "add", "192.0.2.7", "--for", "10m"]).await;
+    assert_eq!(code, Some(0), "{said}");
+    let (code, differs) = portico(&["fleet", "diff", "edge-2"]).await;
+    assert_eq!(code, Some(1), "{differs}");
+    assert!(differs.starts_with("blocks: holds 1."), "{differs}");
+    let added: Vec<&str> = differs.lines().filter(|line| line.starts_with('+')).collect();
+    assert!(added.iter().any(|line| line.contains("192.0.2.7")), "{differs}");
+    kill_process(process, Signal::CONT).unwrap();
+    eventually("it holds all again", holds_all).await.unwrap();
     system.stop().await.unwrap();
 }
 
