@@ -1,11 +1,12 @@
 //! The bank as its customers see it: HTTPS through the gateway, nothing else.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
 use reqwest::header::HeaderMap;
-use reqwest::{Certificate, Method, StatusCode, redirect};
+use reqwest::{Certificate, ClientBuilder, Method, StatusCode, redirect};
 use serde_json::{Value, json};
 use tokio::time::{Instant, interval};
 use uuid::Uuid;
@@ -88,7 +89,7 @@ impl FrontDoor {
     /// # Errors
     /// When the certificate authority's file cannot be read.
     pub fn of(endpoints: &Endpoints) -> anyhow::Result<Self> {
-        Self::open(endpoints, None)
+        Self::open(endpoints, client(&endpoints.ca_cert)?)
     }
 
     /// The same for somebody who calls from this address, one of this machine.
@@ -96,24 +97,30 @@ impl FrontDoor {
     /// # Errors
     /// When the certificate authority's file cannot be read.
     pub fn from_address(endpoints: &Endpoints, address: IpAddr) -> anyhow::Result<Self> {
-        Self::open(endpoints, Some(address))
+        Self::open(endpoints, client(&endpoints.ca_cert)?.local_address(address))
     }
 
-    fn open(endpoints: &Endpoints, from: Option<IpAddr>) -> anyhow::Result<Self> {
-        service_runtime::crypto::install_provider();
-        let authority = std::fs::read(&endpoints.ca_cert)
-            .with_context(|| format!("certificate authority {}", endpoints.ca_cert.display()))?;
-        let client = reqwest::Client::builder()
-            .tls_certs_only([Certificate::from_pem(&authority)?])
-            .redirect(redirect::Policy::none())
-            .local_address(from)
-            .timeout(CALL_TIMEOUT)
-            .build()?;
-        let plain = |address: &String| address.trim_end_matches('/').to_owned();
+    /// The front door of one of several gateways, which all have this name.
+    ///
+    /// # Errors
+    /// When the certificate authority's file cannot be read.
+    pub fn at(name: &str, address: SocketAddr, authority: &Path) -> anyhow::Result<Self> {
+        let place = format!("{name}:{}", address.port());
         Ok(Self {
-            client,
-            raw: RawDoor::new(&authority, &plain(&endpoints.gateway_https))?,
-            https: plain(&endpoints.gateway_https),
+            client: client(authority)?.resolve(name, address).build()?,
+            raw: RawDoor::new(&read(authority)?, &format!("https://{place}"))?.at(address),
+            https: format!("https://{place}"),
+            http: format!("http://{name}"),
+        })
+    }
+
+    fn open(endpoints: &Endpoints, client: ClientBuilder) -> anyhow::Result<Self> {
+        let plain = |address: &String| address.trim_end_matches('/').to_owned();
+        let https = plain(&endpoints.gateway_https);
+        Ok(Self {
+            client: client.build()?,
+            raw: RawDoor::new(&read(&endpoints.ca_cert)?, &https)?,
+            https,
             http: plain(&endpoints.gateway_http),
         })
     }
@@ -226,6 +233,20 @@ impl FrontDoor {
     }
 }
 
+fn read(authority: &Path) -> anyhow::Result<Vec<u8>> {
+    std::fs::read(authority).with_context(|| format!("certificate authority {}", authority.display()))
+}
+
+/// A client that trusts one certificate authority.
+fn client(authority: &Path) -> anyhow::Result<ClientBuilder> {
+    service_runtime::crypto::install_provider();
+    Ok(reqwest::Client::builder()
+        .tls_certs_only([Certificate::from_pem(&read(authority)?)?])
+        .redirect(redirect::Policy::none())
+        .timeout(CALL_TIMEOUT)
+        .no_proxy())
+}
+
 async fn answer(request: reqwest::RequestBuilder) -> reqwest::Result<Answer> {
     let response = request.send().await?;
     let (status, headers) = (response.status(), response.headers().clone());
@@ -238,6 +259,15 @@ async fn answer(request: reqwest::RequestBuilder) -> reqwest::Result<Answer> {
 }
 
 impl Customer {
+    /// The same customer, in the same session, who comes in through another door.
+    #[must_use]
+    pub fn through(&self, door: &FrontDoor) -> Self {
+        Self {
+            door: door.clone(),
+            ..self.clone()
+        }
+    }
+
     /// Fetches a path with this customer's token.
     ///
     /// # Errors

@@ -1,5 +1,6 @@
 //! Bytes as an attacker sends them: a TLS connection to the front door, and no HTTP client that would mend anything.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,13 +20,15 @@ const PATIENCE: Duration = Duration::from_secs(20);
 #[derive(Clone)]
 pub(crate) struct RawDoor {
     config: Arc<ClientConfig>,
-    /// Host and port.
+    /// Host and port, as a request names them.
+    authority: String,
+    /// Where to connect.
     address: String,
 }
 
 impl std::fmt::Debug for RawDoor {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "RawDoor({})", self.address)
+        write!(f, "RawDoor({})", self.authority)
     }
 }
 
@@ -39,13 +42,20 @@ impl RawDoor {
         let address = https.strip_prefix("https://").context("an https address")?;
         Ok(Self {
             config: Arc::new(config),
+            authority: address.to_owned(),
             address: address.to_owned(),
         })
     }
 
+    /// The same, where the name leads to this address.
+    pub(crate) fn at(mut self, address: SocketAddr) -> Self {
+        self.address = address.to_string();
+        self
+    }
+
     /// Host and port, as a request names them.
     pub(crate) fn authority(&self) -> &str {
-        &self.address
+        &self.authority
     }
 
     pub(crate) async fn handshake(&self, name: &str) -> anyhow::Result<Result<(), String>> {
@@ -59,7 +69,7 @@ impl RawDoor {
     }
 
     pub(crate) async fn send(&self, bytes: &[u8]) -> anyhow::Result<String> {
-        let host = self.address.rsplit_once(':').map_or("", |(host, _)| host);
+        let host = self.authority.rsplit_once(':').map_or("", |(host, _)| host);
         let name = ServerName::try_from(host.trim_matches(['[', ']']).to_owned())?;
         let stream = TcpStream::connect(&self.address).await?;
         let mut stream = TlsConnector::from(self.config.clone())

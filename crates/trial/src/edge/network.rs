@@ -15,6 +15,10 @@ const NAMESPACES: &str = "/run/netns";
 const PREFIX: &str = "portico-";
 /// The node in which it is tried what the kernel can do.
 const TRY: &str = "try";
+/// Ethernet address of nobody.
+const NOBODY: &str = "02:00:00:00:00:00";
+/// Classic BPF that drops (2) three of a hundred packets by the kernel's random word, and lets the others pass (0).
+const LOSS: &str = "4,32 0 0 4294963256,53 0 1 4166118277,6 0 0 2,6 0 0 0";
 
 /// Nodes on a bridge, and the thread that made it among them.
 #[derive(Debug)]
@@ -44,6 +48,15 @@ impl Network {
     #[must_use]
     pub fn cannot_be_bad() -> Option<String> {
         refused(|| spoil(TRY, "lo"))
+    }
+
+    /// How bad links are here.
+    #[must_use]
+    pub fn badness() -> &'static str {
+        match refused(|| delay(TRY, "lo")) {
+            None => "take 40 ms and lose 3 of 100 packets, by netem",
+            Some(_) => "carry 1 Mbit/s and lose 3 of 100 packets, as this kernel has no netem",
+        }
     }
 
     /// Makes a node for each name, the first with the address 10.77.0.11, and moves this thread into the node that the
@@ -120,10 +133,50 @@ impl Network {
         ip(&["-n", &namespace("hub"), "link", "set", node, "up"])
     }
 
+    /// Cuts two nodes off from each other: packets between them go to nobody, and nobody is told.
+    ///
+    /// # Errors
+    /// When there is no such node.
+    pub fn part(&self, one: &str, other: &str) -> anyhow::Result<()> {
+        self.misdirect(one, other)?;
+        self.misdirect(other, one)
+    }
+
+    /// Lets them hear each other again.
+    ///
+    /// # Errors
+    /// When they were not parted.
+    pub fn join(&self, one: &str, other: &str) -> anyhow::Result<()> {
+        self.direct(one, other)?;
+        self.direct(other, one)
+    }
+
+    fn misdirect(&self, from: &str, to: &str) -> anyhow::Result<()> {
+        let (from, to) = (namespace(from), self.address(to).to_string());
+        ip(&[
+            "-n",
+            &from,
+            "neigh",
+            "replace",
+            &to,
+            "lladdr",
+            NOBODY,
+            "dev",
+            "eth0",
+            "nud",
+            "permanent",
+        ])
+    }
+
+    fn direct(&self, from: &str, to: &str) -> anyhow::Result<()> {
+        let (from, to) = (namespace(from), self.address(to).to_string());
+        ip(&["-n", &from, "neigh", "del", &to, "dev", "eth0"])
+    }
+
     /// Makes the link of a node bad: in both directions packets are late, some by more than others, and some are lost.
     ///
     /// # Errors
-    /// When there is no such node, or the kernel has no netem.
+    /// When there is no such node, or the kernel can do neither netem nor what it is replaced with.
     pub fn make_bad(&self, node: &str) -> anyhow::Result<()> {
         spoil("hub", node)?;
         spoil(node, "eth0")
@@ -216,28 +269,35 @@ fn refused(attempt: impl FnOnce() -> anyhow::Result<()>) -> Option<String> {
     tried.err().map(|error| format!("{error:#}"))
 }
 
+/// With netem, or where the kernel has none with a narrow link in which packets wait, and a filter that drops some.
 fn spoil(node: &str, device: &str) -> anyhow::Result<()> {
-    let words = [
-        "-n",
-        &namespace(node),
-        "qdisc",
-        "add",
-        "dev",
-        device,
-        "root",
-        "netem",
-    ];
-    run(
-        "tc",
-        &[&words[..], &["delay", "40ms", "10ms", "loss", "3%"]].concat(),
-    )
+    if delay(node, device).is_ok() {
+        return Ok(());
+    }
+    let narrow = ["tbf", "rate", "1mbit", "burst", "2000", "latency", "200ms"];
+    qdisc(node, "add", device, &[&["root"][..], &narrow].concat())?;
+    qdisc(node, "add", device, &["clsact"])?;
+    let filter = ["egress", "bpf", "da", "bytecode", LOSS];
+    tc(node, &[&["filter", "add", "dev", device], &filter[..]].concat())
+}
+
+fn delay(node: &str, device: &str) -> anyhow::Result<()> {
+    let netem = ["root", "netem", "delay", "40ms", "10ms", "loss", "3%"];
+    qdisc(node, "add", device, &netem)
 }
 
 fn heal(node: &str, device: &str) -> anyhow::Result<()> {
-    run(
-        "tc",
-        &["-n", &namespace(node), "qdisc", "del", "dev", device, "root"],
-    )
+    // There is none where netem does both.
+    drop(qdisc(node, "del", device, &["clsact"]));
+    qdisc(node, "del", device, &["root"])
+}
+
+fn qdisc(node: &str, change: &str, device: &str, words: &[&str]) -> anyhow::Result<()> {
+    tc(node, &[&["qdisc", change, "dev", device], words].concat())
+}
+
+fn tc(node: &str, words: &[&str]) -> anyhow::Result<()> {
+    run("tc", &[&["-n", &namespace(node)], words].concat())
 }
 
 fn ip(words: &[&str]) -> anyhow::Result<()> {

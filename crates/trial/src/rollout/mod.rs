@@ -23,4 +23,6 @@ pub use operator::{Said, patiently, touched};
 pub use report::{RolloutReport, Row};
 pub use stage::{Members, Stage};
 
+pub(crate) use operator::words;
+
 pub use crate::rotation::clock::ClockFile;

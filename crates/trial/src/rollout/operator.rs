@@ -54,7 +54,7 @@ impl Said {
 }
 
 /// Runs a command of the binary.
-pub(super) async fn words(binary: &Path, words: &[&str]) -> anyhow::Result<Said> {
+pub(crate) async fn words(binary: &Path, words: &[&str]) -> anyhow::Result<Said> {
     let output = Command::new(binary)
         .args(words)
         .env("APP_ENV", "test")

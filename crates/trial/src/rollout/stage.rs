@@ -322,6 +322,7 @@ fn start(members: &Members, directory: &Path, command: &'static str) -> Start {
         name: command.to_owned(),
         directory: directory.to_owned(),
         clock: Offset(0),
+        inside: Vec::new(),
     }
 }
 

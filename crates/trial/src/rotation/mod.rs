@@ -24,7 +24,7 @@ mod stage;
 pub(crate) mod store;
 mod storm;
 mod thief;
-mod trust;
+pub(crate) mod trust;
 mod turns;
 
 pub use drill::{Control, Rotations, Turn};

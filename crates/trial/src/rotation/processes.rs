@@ -89,6 +89,7 @@ pub(super) async fn start_control_planes(
             name: format!("control-plane-{number}"),
             directory: directory.to_owned(),
             clock: Offset(offset_s),
+            inside: Vec::new(),
         };
         let (lifetime_s, skew_s) = setting.control_plane_believes;
         start.write_settings(json!({
@@ -123,6 +124,7 @@ pub(super) async fn start_issuers(setting: &Setting, directory: &Path) -> anyhow
             name: format!("core-api-{number}"),
             directory: directory.to_owned(),
             clock: Offset(sign * setting.terms.skew_s),
+            inside: Vec::new(),
         };
         start.write_settings(json!({
             "socket": sockets.join("core-api.sock"),

@@ -28,6 +28,8 @@ pub(crate) struct Start {
     pub(crate) directory: PathBuf,
     /// How wrong its clock is.
     pub(crate) clock: Offset,
+    /// Words before the program, such as `ip netns exec NAME`.
+    pub(crate) inside: Vec<String>,
 }
 
 /// A running process. It is killed when dropped.
@@ -47,10 +49,12 @@ impl Start {
         self.file("json")
     }
 
-    /// Writes the settings; what every process has is added.
+    /// Writes the settings; what every process has is added, the private listener on loopback unless they name another one.
     pub(crate) fn write_settings(&self, mut settings: Value) -> anyhow::Result<()> {
         let members = settings.as_object_mut().context("settings are a mapping")?;
-        members.insert("private_listen".to_owned(), "127.0.0.1:0".into());
+        members
+            .entry("private_listen")
+            .or_insert_with(|| "127.0.0.1:0".into());
         members.insert(
             "endpoints_file".to_owned(),
             self.endpoints().display().to_string().into(),
@@ -84,7 +88,7 @@ impl Service {
     }
 
     /// The sum of its metrics whose line begins so and has this in it.
-    pub(super) async fn sum(&self, beginning: &str, part: &str) -> anyhow::Result<usize> {
+    pub(crate) async fn sum(&self, beginning: &str, part: &str) -> anyhow::Result<usize> {
         let endpoints = self.start.endpoints();
         let address = private_address(&endpoints).with_context(|| endpoints.display().to_string())?;
         let client = reqwest::Client::builder().timeout(QUESTION).no_proxy().build()?;
@@ -126,9 +130,10 @@ fn spawn(start: &Start) -> anyhow::Result<Child> {
         .open(start.file("log"))?;
     let program = start.binary.as_os_str().to_owned();
     let mut words = start
-        .clock
-        .wrapper()?
-        .into_iter()
+        .inside
+        .iter()
+        .cloned()
+        .chain(start.clock.wrapper()?)
         .map(Into::into)
         .chain([program]);
     Command::new(words.next().context("no program")?)

@@ -157,7 +157,7 @@ impl Stage {
 
         let root = trust::make_root(&setting.binary, directory.path()).await?;
         let control_planes = processes::start_control_planes(setting, directory.path(), &root).await?;
-        trust::hand_over(&setting.binary, directory.path()).await?;
+        trust::hand_over(&setting.binary, directory.path(), "control-plane-0.yaml").await?;
         let issuers = processes::start_issuers(setting, directory.path()).await?;
         let last_socket = socket(directory.path(), 1);
         let lag = match setting.lag {

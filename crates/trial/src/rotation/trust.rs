@@ -6,12 +6,12 @@ use anyhow::{Context as _, ensure};
 use tokio::process::Command;
 
 /// The fleet of every stage.
-pub(super) const FLEET: &str = "drill";
+pub(crate) const FLEET: &str = "drill";
 const ROOT: &str = "root.key";
 const DOCUMENT: &str = "trust.json";
 
 /// Makes a root key; its public part.
-pub(super) async fn make_root(binary: &Path, directory: &Path) -> anyhow::Result<String> {
+pub(crate) async fn make_root(binary: &Path, directory: &Path) -> anyhow::Result<String> {
     let mut command = Command::new(binary);
     command
         .args(["trust", "init", "--root"])
@@ -21,9 +21,9 @@ pub(super) async fn make_root(binary: &Path, directory: &Path) -> anyhow::Result
     Ok(public.context("`trust init` tells no key")?.to_owned())
 }
 
-/// Signs which keys the first control plane may sign with, and hands it over.
-pub(super) async fn hand_over(binary: &Path, directory: &Path) -> anyhow::Result<()> {
-    let (settings, document) = (directory.join("control-plane-0.yaml"), directory.join(DOCUMENT));
+/// Signs which keys the control plane with these settings may sign with, and hands it over.
+pub(crate) async fn hand_over(binary: &Path, directory: &Path, settings: &str) -> anyhow::Result<()> {
+    let (settings, document) = (directory.join(settings), directory.join(DOCUMENT));
     let mut sign = Command::new(binary);
     sign.args(["trust", "sign", "--root"]).arg(directory.join(ROOT));
     sign.arg("--out").arg(&document).arg("--settings").arg(&settings);

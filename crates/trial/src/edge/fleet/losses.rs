@@ -1,35 +1,11 @@
 //! What a fleet loses, one thing after the other, and what became of requests.
 
-use std::fmt;
-
 use anyhow::Context as _;
 
 use super::super::client::Door;
 use super::super::flood::{Statuses, flood};
-use super::{BURST, Fleet};
-
-/// One thing that was lost or came back, and what was seen.
-#[derive(Debug)]
-pub struct Finding {
-    /// What was done, and what the policy says of it.
-    pub what: &'static str,
-    /// What was seen.
-    pub seen: Statuses,
-    /// Whether that is what the policy says.
-    pub holds: bool,
-}
-
-impl fmt::Display for Finding {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let seen: Vec<String> = self
-            .seen
-            .iter()
-            .map(|(status, count)| format!("{count} × {status}"))
-            .collect();
-        let verdict = if self.holds { "ok " } else { "BAD" };
-        write!(f, "{verdict}  {:<86} {}", self.what, seen.join(", "))
-    }
-}
+use super::super::network::Network;
+use super::{BURST, Finding, Fleet};
 
 impl Fleet {
     /// So many requests to each of these gateways, all at once.
@@ -50,12 +26,7 @@ impl Fleet {
         expected: &[(u16, usize)],
     ) -> anyhow::Result<Finding> {
         let seen = self.flood(gateways, path, each).await?;
-        let expected: Statuses = expected.iter().copied().filter(|(_, count)| *count > 0).collect();
-        Ok(Finding {
-            what,
-            holds: seen == expected,
-            seen,
-        })
+        Ok(Finding::of(what, seen, expected))
     }
 
     /// Loses one thing after the other, and says what became of requests.
@@ -76,6 +47,14 @@ impl Fleet {
             self.find(what, &[0, 1, 2], ("/exact", 30), &[(200, BURST), (429, 30)])
                 .await?,
         );
+        let what = "control: gateways that count alone: 60 for all of them";
+        let control = self.find(
+            what,
+            &[0, 1, 2],
+            ("/alone", 60),
+            &[(200, BURST), (429, 2 * BURST)],
+        );
+        found(control.await?.control());
         self.lose_processes(&mut found).await?;
         self.cut_links(&mut found).await?;
         self.lose_store(&mut found).await?;
@@ -140,6 +119,9 @@ impl Fleet {
         );
         let what = "… allow lets pass";
         found(self.find(what, all, ("/open", 80), &[(200, 240)]).await?);
+        let what = "control: that route as if it said deny";
+        let control = self.find(what, all, ("/open", 10), &[(503, 30)]);
+        found(control.await?.control());
         self.start_store()?;
         self.wait_for_store(true).await?;
         let what = "… it comes back empty: 60 for all of them, and not one more";
@@ -177,7 +159,9 @@ impl Fleet {
         let bad = ["gateway1", "core1", "store"];
         bad.iter().try_for_each(|node| self.network.make_bad(node))?;
         let what = "the links of a gateway, a core and the store are late and lose packets: all serve";
-        found(self.find(what, all, ("/fast", 40), &[(200, 120)]).await?);
+        let how = format!("they {}", Network::badness());
+        let served = self.find(what, all, ("/fast", 40), &[(200, 120)]);
+        found(served.await?.and_that((how, true)));
         let what = "… and 60 are 60 for all of them";
         found(
             self.find(what, all, ("/late", 30), &[(200, BURST), (429, 30)])

@@ -1,6 +1,10 @@
-//! The drill of EDG-15: three gateways on addresses of their own, two cores and one store, and what is lost of them.
+//! The drill of EDG-15: three gateways on addresses of their own, a bank of two cores and one store, and what is lost of them.
 
+mod bank;
+mod customers;
+mod finding;
 mod losses;
+mod transfers;
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -8,15 +12,20 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use rustix::process::Signal;
+use tokio::time::Instant;
 
 use super::network::{Network, Service};
 use super::process::Gateway;
-use super::site::{Place, Site, open_route};
+use super::site::{HOST, Place, Site, open_route};
 use super::store::Store;
 use super::upstream;
-pub use losses::Finding;
+use crate::FrontDoor;
+use bank::{Bank, CONTROL, CORES};
+pub use finding::Finding;
 
-const NODES: [&str; 6] = ["gateway1", "gateway2", "gateway3", "core1", "core2", "store"];
+const NODES: [&str; 7] = [
+    "gateway1", "gateway2", "gateway3", "core1", "core2", "store", CONTROL,
+];
 const GATEWAYS: [&str; 3] = ["gateway1", "gateway2", "gateway3"];
 /// What each limit of the policy allows at once.
 const BURST: usize = 60;
@@ -31,9 +40,13 @@ const LIMITED: [(&str, &str); 6] = [
     ("late", "deny"),
 ];
 
-/// Three gateways, two cores, a store, on a network of their own.
+/// Three gateways, the bank and a store, on a network of their own. In the node of each core is a stand-in as well, for routes
+/// without a token.
 pub struct Fleet {
     gateways: Vec<(Place, Gateway)>,
+    /// The ways of customers into them.
+    doors: Vec<FrontDoor>,
+    bank: Bank,
     cores: BTreeMap<&'static str, Service>,
     store: Option<Store>,
     site: Site,
@@ -48,6 +61,7 @@ impl Fleet {
     /// # Errors
     /// When no network can be made ([`Network::impossible`]), or something does not start.
     pub async fn start(binary: &Path) -> anyhow::Result<Self> {
+        let began = Instant::now();
         let network = Network::make(&NODES)?;
         let address = |core: &str| network.at(core, 80).to_string();
         let upstream = format!(
@@ -61,6 +75,8 @@ impl Fleet {
         site.write("hash-key", "the same secret of every gateway")?;
         let mut fleet = Self {
             gateways: Vec::new(),
+            doors: Vec::new(),
+            bank: Bank::start(&network, &site, binary).await?,
             cores: BTreeMap::new(),
             store: None,
             site,
@@ -68,27 +84,47 @@ impl Fleet {
             network,
         };
         fleet.start_store()?;
-        for core in ["core1", "core2"] {
+        for core in CORES {
             fleet.start_core(core)?;
         }
         for name in GATEWAYS {
-            let place = Place {
-                name: name.to_owned(),
-                https: fleet.network.at(name, 443),
-                private: fleet.network.at(name, 9901),
-                has_directory: true,
-                more: format!(
-                    "limit_store: {{ addresses: ['rediss://{}:6379'], ca_file: {}, hash_key_file: {}, timeout_ms: 5000 }}\n",
-                    store,
-                    fleet.site.path("ca.pem").display(),
-                    fleet.site.path("hash-key").display()
-                ),
-            };
+            fleet
+                .site
+                .write_certificate(&fleet.site.path("tls"), name, name)?;
+            let place = fleet.place(name, &store);
             let gateway = fleet.start_gateway(&place).await?;
+            let authority = fleet.site.path("ca.pem");
+            fleet.doors.push(FrontDoor::at(HOST, place.https, &authority)?);
             fleet.gateways.push((place, gateway));
         }
         fleet.wait_for_store(true).await?;
+        fleet.everybody_hears(began).await?;
         Ok(fleet)
+    }
+
+    fn place(&self, name: &str, store: &str) -> Place {
+        let limits = format!(
+            "limit_store: {{ addresses: ['rediss://{store}:6379'], ca_file: {}, hash_key_file: {}, timeout_ms: 5000 }}\n",
+            self.site.path("ca.pem").display(),
+            self.site.path("hash-key").display()
+        );
+        Place {
+            name: name.to_owned(),
+            https: self.network.at(name, 443),
+            private: self.network.at(name, 9901),
+            has_directory: true,
+            more: limits + &self.bank.settings_of(name, &self.network, &self.site),
+        }
+    }
+
+    /// Stops its database in order; everything else is killed.
+    ///
+    /// # Errors
+    /// When it does not stop.
+    pub async fn stop(self) -> anyhow::Result<()> {
+        let Self { gateways, bank, .. } = self;
+        drop(gateways);
+        bank.stop().await
     }
 
     /// What of the drill the kernel cannot do, and why; `None` when it can do all.
@@ -163,5 +199,7 @@ fn routes() -> String {
         );
         open_route(name, &format!("rate: {{ {name}: {limit} }}, upstream: core"))
     });
-    open_route("fast", "upstream: core") + &limited.collect::<String>()
+    let alone =
+        format!("rate: {{ alone: {{ limit: 1/h, burst: {BURST}, key: [address] }} }}, upstream: core");
+    open_route("fast", "upstream: core") + &open_route("alone", &alone) + &limited.collect::<String>()
 }
