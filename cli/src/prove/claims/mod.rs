@@ -92,13 +92,14 @@ pub(crate) enum Claim {
     OldKek,
     ForgedPolicy,
     Halt,
+    Outage,
     DatabaseLogin,
     Secrecy,
     Isolation,
 }
 
 impl Claim {
-    pub(crate) const ALL: [Self; 25] = [
+    pub(crate) const ALL: [Self; 26] = [
         Self::Refusal,
         Self::Forwarding,
         Self::Entrance,
@@ -121,6 +122,7 @@ impl Claim {
         Self::OldKek,
         Self::ForgedPolicy,
         Self::Halt,
+        Self::Outage,
         Self::DatabaseLogin,
         Self::Secrecy,
         Self::Isolation,
@@ -150,6 +152,7 @@ impl Claim {
             Self::OldKek => "old-kek",
             Self::ForgedPolicy => "forged-policy",
             Self::Halt => "halt",
+            Self::Outage => "outage",
             Self::DatabaseLogin => "database-login",
             Self::Secrecy => "secrecy",
             Self::Isolation => "isolation",
@@ -210,6 +213,9 @@ impl Claim {
                 "A gateway of a fleet runs no policy that its control plane has not signed, for it and for now."
             }
             Self::Halt => "A policy that does harm is taken back by itself, before every gateway has it.",
+            Self::Outage => {
+                "Without the control plane people log in, gateways start again and new ones begin, and not one request fails."
+            }
             Self::DatabaseLogin => "The password of the database is changed, and not one request fails.",
             Self::Secrecy => "No secret is in logs, metrics, files, environments or command lines.",
             Self::Isolation => {
@@ -299,6 +305,7 @@ impl Claim {
             }
             Self::ForgedPolicy => fleet_policy::FORGED,
             Self::Halt => fleet_policy::HALT,
+            Self::Outage => fleet_policy::OUTAGE,
             Self::DatabaseLogin => {
                 "The password of the core's role is changed, then the secret; connections of before are ended while they rest, and \
                  more clients than there are connections call at once. Every answer must be 200, over new connections."
@@ -337,6 +344,7 @@ impl Claim {
             Self::OldKek => "nothing is rewrapped",
             Self::ForgedPolicy => "the thief has the key that signs now",
             Self::Halt => "failures are not looked at",
+            Self::Outage => "the core is away as well",
             Self::DatabaseLogin => "nobody tells the core of the new password",
             Self::Secrecy => "a password is written into a log",
             Self::Isolation => "row-level security is switched off",
@@ -365,7 +373,7 @@ impl Claim {
             Self::StolenKey => &["INV-2", "INV-4"],
             Self::OldKek => &["CTL-10"],
             Self::ForgedPolicy => &["CTL-8", "POL-5"],
-            Self::Halt => &["CTL-8"],
+            Self::Halt | Self::Outage => &["CTL-8"],
             Self::DatabaseLogin => &["CTL-4"],
             Self::Secrecy => &["INV-A17"],
             Self::Isolation => &["I13"],
@@ -397,6 +405,7 @@ impl Claim {
             Self::OldKek => old_kek::check(ground).await,
             Self::ForgedPolicy => fleet_policy::forged(ground).await,
             Self::Halt => fleet_policy::halts(ground).await,
+            Self::Outage => fleet_policy::outage(ground).await,
             Self::DatabaseLogin => database_login::check(ground).await,
             Self::Secrecy => secrecy::check(ground).await,
             Self::Isolation => isolation::check(ground).await,
@@ -428,6 +437,7 @@ impl Claim {
             Self::OldKek => old_kek::control(ground).await,
             Self::ForgedPolicy => fleet_policy::signed(ground).await,
             Self::Halt => fleet_policy::unwatched(ground).await,
+            Self::Outage => fleet_policy::outage_of_the_core(ground).await,
             Self::DatabaseLogin => database_login::control(ground).await,
             Self::Secrecy => secrecy::control(ground).await,
             Self::Isolation => isolation::control(ground).await,

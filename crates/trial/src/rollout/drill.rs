@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::bundle::{Bundle, Fault};
 use super::forger::Forgery;
 use super::operator::touched;
-use super::outage::Moment;
+use super::outage::{Away, Moment};
 use super::report::{RolloutReport, percentile};
 use super::stage::{Members, Stage};
 use crate::edge::Load;
@@ -197,7 +197,9 @@ impl RolloutDrill {
     }
 
     async fn outage(&self, stage: &mut Stage, report: &mut RolloutReport) -> anyhow::Result<()> {
-        let outage = stage.outage(self.rate, self.connections, self.outage).await?;
+        let outage = stage
+            .outage(Away::ControlPlane, (self.rate, self.connections), self.outage)
+            .await?;
         report.add(
             format!(
                 "T-P6 errors while the control plane is away for {} s, with {} restarts of gateways and a new one",
@@ -205,13 +207,7 @@ impl RolloutDrill {
                 outage.restarts
             ),
             "0",
-            format!(
-                "{} of {} requests, {} log-ins, {} requests to the new gateway",
-                outage.load.failures(),
-                outage.load.sent,
-                outage.log_ins,
-                outage.to_newcomer
-            ),
+            outage.to_string(),
             outage.failures() == 0,
         );
         Ok(())

@@ -20,6 +20,7 @@ pub use drill::RolloutDrill;
 pub use forger::Forgery;
 pub use kill::Step;
 pub use operator::{Said, patiently, touched};
+pub use outage::{Away, Outage};
 pub use report::{RolloutReport, Row};
 pub use stage::{Members, Stage};
 

@@ -39,15 +39,26 @@ impl Moment {
     pub(super) const ALL: [Self; 4] = [Self::Written, Self::Reached, Self::InForce, Self::Proven];
 }
 
+/// What is away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Away {
+    /// The control plane.
+    ControlPlane,
+    /// The core as well, which is in the path of requests: people cannot log in.
+    CoreAsWell,
+}
+
 /// What clients saw while the control plane was away.
 #[derive(Debug)]
-pub(super) struct Outage {
-    pub(super) load: Tally,
-    pub(super) log_ins: Count,
-    pub(super) restarts: usize,
+pub struct Outage {
+    load: Tally,
+    log_ins: Count,
+    /// How many gateways were restarted meanwhile.
+    pub restarts: usize,
     /// Requests to the gateway that joined meanwhile; those fail that are not answered by the policy in force.
-    pub(super) to_newcomer: Count,
-    pub(super) lasted: Duration,
+    to_newcomer: Count,
+    /// How long it was away.
+    pub lasted: Duration,
 }
 
 /// How often something was asked for, and did not come.
@@ -81,8 +92,22 @@ impl fmt::Display for Count {
 
 impl Outage {
     /// Everything that was asked for and did not come.
-    pub(super) fn failures(&self) -> usize {
+    #[must_use]
+    pub fn failures(&self) -> usize {
         self.load.failures() + self.log_ins.failed + self.to_newcomer.failed
+    }
+}
+
+impl fmt::Display for Outage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} of {} requests, {} log-ins, {} requests to the new gateway",
+            self.load.failures(),
+            self.load.sent,
+            self.log_ins,
+            self.to_newcomer
+        )
     }
 }
 
@@ -150,10 +175,13 @@ impl Stage {
 
     /// Takes the control plane away while clients ask and log in, every gateway is restarted in order, and another one joins
     /// with what was exported before.
-    pub(super) async fn outage(
+    ///
+    /// # Errors
+    /// When a gateway does not serve again, or the fleet does not come together afterwards.
+    pub async fn outage(
         &mut self,
-        rate: u32,
-        connections: u32,
+        away: Away,
+        (rate, connections): (u32, u32),
         time: Duration,
     ) -> anyhow::Result<Outage> {
         let body = json!({ "email": EMAIL, "password": PASSWORD, "full_name": "Ada Byron" });
@@ -164,6 +192,9 @@ impl Stage {
         let begin_with = self.file("begin.json");
         std::fs::write(&begin_with, self.ask(&["fleet", "export"]).await?.done()?)?;
         self.control_plane.kill().await?;
+        if away == Away::CoreAsWell {
+            self.issuer.as_mut().context("no core")?.kill().await?;
+        }
         let began = Instant::now();
         let load = Load::start(&every_door, "/fast", rate, connections);
         let (mut log_ins, mut to_newcomer) = (Count::default(), Count::default());

@@ -55,7 +55,7 @@ pub struct Stage {
     pub(super) slow_upstream: Upstream,
     roots: Vec<String>,
     fleet_port: u16,
-    _issuer: Option<Service>,
+    pub(super) issuer: Option<Service>,
     cluster: PrivateCluster,
     /// Goes last: what runs has its files in it.
     directory: TempDir,
@@ -95,7 +95,7 @@ impl Stage {
             slow_upstream,
             roots,
             fleet_port,
-            _issuer: issuer,
+            issuer,
             cluster,
             directory,
         };
@@ -259,7 +259,7 @@ impl Stage {
         let Self {
             gateways,
             control_plane,
-            _issuer: issuer,
+            issuer,
             cluster,
             directory,
             ..
