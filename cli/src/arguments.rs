@@ -630,6 +630,33 @@ mod tests {
     }
 
     #[test]
+    fn the_names_of_keys_and_tokens_may_begin_with_a_hyphen() {
+        for kid in ["-Oq3", "--q3", "-h_3", "-V3-"] {
+            let parsed = Arguments::try_parse_from(["portico", "keys", "revoke", "--kid", kid]).unwrap();
+            let Command::Keys(KeysCommand::Revoke(key)) = parsed.command else {
+                panic!("not a key")
+            };
+            assert_eq!(key.kid, kid);
+        }
+        let words = [
+            "portico",
+            "revoke",
+            "key",
+            "-Oq3",
+            "--issuer",
+            "https://idp.example",
+        ];
+        let parsed = Arguments::try_parse_from(words).unwrap();
+        let Command::Revoke(RevokeCommand::Key(revoked)) = parsed.command else {
+            panic!("not a key")
+        };
+        assert_eq!(
+            (&*revoked.name, &*revoked.issuer),
+            ("-Oq3", "https://idp.example")
+        );
+    }
+
+    #[test]
     fn tail_takes_a_filter_only_with_an_equals_sign() {
         let parse = |words: &[&str]| {
             let Command::Up(up) = Arguments::try_parse_from(words).unwrap().command else {

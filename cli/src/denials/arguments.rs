@@ -40,7 +40,7 @@ pub(crate) enum RevokeCommand {
 #[derive(Debug, Args)]
 pub(crate) struct RevokeArguments {
     /// The `jti`, `sid`, `sub`, `client_id` or `kid`, exactly as tokens have it.
-    #[arg(value_name = "NAME")]
+    #[arg(value_name = "NAME", allow_hyphen_values = true)]
     pub(crate) name: String,
     /// The `iss` of the tokens.
     #[arg(long, value_name = "URL", default_value = "https://api.bank.example")]

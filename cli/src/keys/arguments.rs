@@ -62,7 +62,8 @@ pub(crate) struct KeyArguments {
     #[arg(long, value_name = "RING", default_value = "access")]
     pub(crate) ring: RingName,
     /// The kid of the key.
-    #[arg(long, value_name = "KID")]
+    // One in 64 begins with a hyphen: it is base64url.
+    #[arg(long, value_name = "KID", allow_hyphen_values = true)]
     pub(crate) kid: String,
     /// Why, for the audit record.
     #[arg(long, value_name = "TEXT")]
