@@ -64,7 +64,7 @@ pub(crate) struct Metrics {
     pub(crate) token_cache_misses: IntCounter,
     pub(crate) limit_decisions: IntCounterVec,
     pub(crate) limit_keys: IntGauge,
-    pub(crate) limit_store_up: IntGauge,
+    pub(crate) limit_store_up: IntGaugeVec,
     pub(crate) limit_store_gateways: IntGauge,
     pub(crate) limit_store_seconds: Histogram,
     pub(crate) limit_refunds_lost: IntCounter,
@@ -161,9 +161,11 @@ impl Metrics {
                 &["policy", "outcome", "store"],
             ),
             limit_keys: gauge("portico_limit_keys", "Keys in the rate-limit table."),
-            limit_store_up: gauge(
+            // Without labels, so that it is there from its first value on: without a store there is nothing to alert on.
+            limit_store_up: gauges(
                 "portico_limit_store_up",
-                "1 when the store of shared limits answers, 0 when it is down or there is none.",
+                "1 when the store of shared limits answers, 0 when it is down.",
+                &[],
             ),
             limit_store_gateways: gauge(
                 "portico_limit_store_gateways",

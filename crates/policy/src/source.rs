@@ -186,15 +186,22 @@ fn one_byte(bytes: &[u8], bad: &[u8]) -> Encoding {
     }
 }
 
-/// Request headers that the gateway removes before it forwards, in lower case: method and path overrides
-/// (PA-7), addresses a client claims for itself (AD-1), and identity that only the gateway may state (AD-7).
-pub const INBOUND_HEADERS_REMOVED: [&str; 22] = [
+/// Request headers that the gateway removes before it forwards, in lower case: method, host and path overrides
+/// (PA-7), addresses a client claims for itself (AD-1), and identity that only the gateway may state (AD-7), under every name
+/// that some server believes. `Proxy` becomes `HTTP_PROXY` of a CGI program; who has sent `Early-Data` (RFC 8470 §5.1) is a
+/// proxy in front, and there is none.
+pub const INBOUND_HEADERS_REMOVED: [&str; 38] = [
     "x-http-method",
     "x-http-method-override",
     "x-method-override",
     "x-original-url",
     "x-original-uri",
     "x-rewrite-url",
+    "x-envoy-original-path",
+    "x-host",
+    "x-original-host",
+    "proxy",
+    "early-data",
     "forwarded",
     "x-forwarded",
     "x-forwarded-by",
@@ -206,7 +213,18 @@ pub const INBOUND_HEADERS_REMOVED: [&str; 22] = [
     "x-real-ip",
     "true-client-ip",
     "cf-connecting-ip",
+    "client-ip",
+    "x-client-ip",
+    "x-cluster-client-ip",
+    "fastly-client-ip",
+    "x-envoy-external-address",
+    "x-original-forwarded-for",
     "x-client-cert",
+    "ssl-client-cert",
+    "x-ssl-client-cert",
+    "x-arr-clientcert",
+    "remote-user",
+    "x-remote-user",
     "x-auth-subject",
     "x-auth-session",
     "x-auth-tenant",

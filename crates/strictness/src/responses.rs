@@ -18,13 +18,15 @@ pub enum Expected {
     BadGateway,
     /// 200 with exactly this body.
     Body(&'static str),
+    /// Another status with this body.
+    Status(u16, &'static str),
     /// This status and no body.
     Empty(u16),
     /// A head has gone already: the answer is cut, so that nobody takes it for whole.
     Cut,
 }
 
-use Expected::{BadGateway, Body, Cut, Empty};
+use Expected::{BadGateway, Body, Cut, Empty, Status};
 
 const fn case(name: &'static str, bytes: &'static [u8], expected: Expected) -> Case {
     Case {
@@ -36,7 +38,7 @@ const fn case(name: &'static str, bytes: &'static [u8], expected: Expected) -> C
 
 /// Every case.
 #[rustfmt::skip]
-pub const CASES: [Case; 42] = [
+pub const CASES: [Case; 45] = [
     case("a good answer", b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", Body("ok")),
     case("chunks", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n", Body("ok")),
     case("until the end of the connection", b"HTTP/1.1 200 OK\r\n\r\nok", Body("ok")),
@@ -66,6 +68,9 @@ pub const CASES: [Case; 42] = [
     case("chunked, identity", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked, identity\r\n\r\n2\r\nok\r\n0\r\n\r\n", BadGateway),
     case("a folded header", b"HTTP/1.1 200 OK\r\nX: a\r\n b\r\nContent-Length: 2\r\n\r\nok", Body("ok")),
     case("a space before the colon", b"HTTP/1.1 200 OK\r\nContent-Length : 2\r\n\r\nok", Body("ok")),
+    case("bare LF", b"HTTP/1.1 200 OK\nContent-Length: 2\n\nok", Body("ok")),
+    case("a status above 599", b"HTTP/1.1 999 Odd\r\nContent-Length: 2\r\n\r\nok", Status(999, "ok")),
+    case("two fields about the connection", b"HTTP/1.1 200 OK\r\nConnection: close, content-length\r\nKeep-Alive: timeout=9\r\nContent-Length: 2\r\n\r\nok", Body("ok")),
     case("NUL in a header", b"HTTP/1.1 200 OK\r\nX: a\0b\r\nContent-Length: 2\r\n\r\nok", BadGateway),
     case("a bare CR in a header", b"HTTP/1.1 200 OK\r\nX: a\rb\r\nContent-Length: 2\r\n\r\nok", BadGateway),
     case("a header without a colon", b"HTTP/1.1 200 OK\r\nnonsense\r\nContent-Length: 2\r\n\r\nok", BadGateway),

@@ -24,8 +24,11 @@ use crate::server::Worker;
 
 /// Requests that break HTTP/2 itself, before the connection is closed.
 const MAX_MALFORMED: u32 = 32;
-/// How long a connection that was told to go away may take, when nothing else limits it.
+/// How long a client that was told to go away may begin requests: those that it sent before it heard of that. Its library
+/// says that it has heard; one that never does is not believed for longer.
 const GOODBYE: Duration = Duration::from_secs(5);
+/// REFUSED_STREAM (RFC 9113 §7): nothing was done, and the request may be sent again elsewhere.
+const REFUSED_STREAM: u32 = 7;
 
 /// Bytes of a stream's answer that wait here for a client that reads slowly, as many as are written at a time. The library
 /// keeps 400 KiB, which a hundred streams of one connection make 40 MiB of.
@@ -52,36 +55,37 @@ pub(super) async fn serve(worker: &Arc<Worker>, connection: Arc<Connection>, str
     };
 
     let streams = Arc::new(AtomicU32::new(0));
+    let is_at_rest = || streams.load(Ordering::Relaxed) == 0;
     let (mut served, mut malformed) = (0_u32, 0_u32);
-    let mut leaving = false;
-    loop {
-        let wait = if leaving { GOODBYE } else { bounds.idle_timeout() };
-        let now = Instant::now();
+    let mut goodbye = Goodbye::default();
+    while malformed < MAX_MALFORMED {
+        if goodbye.is_to_be_said() {
+            h2.graceful_shutdown();
+        }
         let accepted = tokio::select! {
             biased;
-            () = worker.shared.drain.closed(), if !leaving => {
-                h2.graceful_shutdown();
-                leaving = true;
+            () = worker.shared.drain.closed(), if !goodbye.is_begun() => {
+                goodbye.begin(is_at_rest());
                 continue;
             }
-            accepted = noting(&connection, HttpSession::from_h2_conn(&mut h2, digest.clone())) => accepted,
-            () = sleep_until(now.checked_add(wait).unwrap_or(now)) => {
-                if streams.load(Ordering::Relaxed) == 0 {
-                    if leaving {
-                        return;
-                    }
-                    h2.graceful_shutdown();
-                    leaving = true;
+            () = sleep_until(goodbye.look_at.unwrap_or_else(|| after(bounds.idle_timeout()))) => {
+                if goodbye.has_left(is_at_rest()) {
+                    return;
                 }
                 continue;
             }
+            accepted = noting(&connection, HttpSession::from_h2_conn(&mut h2, digest.clone())) => accepted,
         };
         match accepted {
+            Ok(Some(H2Accept::Session(mut session))) if goodbye.is_over => {
+                session.shutdown_with_reason(REFUSED_STREAM.into());
+                malformed = malformed.saturating_add(1);
+            }
             Ok(Some(H2Accept::Session(session))) => {
                 served = served.saturating_add(1);
-                if served >= bounds.max_requests && !leaving {
-                    h2.graceful_shutdown();
-                    leaving = true;
+                goodbye.was_at_rest = false;
+                if served >= bounds.max_requests {
+                    goodbye.begin(false);
                 }
                 match begin(&connection, &session) {
                     Ok(place) => {
@@ -93,15 +97,58 @@ pub(super) async fn serve(worker: &Arc<Worker>, connection: Arc<Connection>, str
                 }
             }
             // `EdgeStream` has seen the answer.
-            Ok(Some(H2Accept::Rejected)) => {
-                malformed = malformed.saturating_add(1);
-                if malformed >= MAX_MALFORMED {
-                    return;
-                }
-            }
+            Ok(Some(H2Accept::Rejected)) => malformed = malformed.saturating_add(1),
             Ok(None) | Err(_) => return,
         }
     }
+}
+
+/// How a client is told to go away, and how long that takes at most.
+#[derive(Default)]
+struct Goodbye {
+    /// When it is seen how far it has come; `None` before it is begun.
+    look_at: Option<Instant>,
+    is_said: bool,
+    /// Whether no stream is begun any more.
+    is_over: bool,
+    was_at_rest: bool,
+}
+
+impl Goodbye {
+    const fn is_begun(&self) -> bool {
+        self.look_at.is_some()
+    }
+
+    fn begin(&mut self, is_at_rest: bool) {
+        if self.look_at.is_none() {
+            (self.look_at, self.was_at_rest) = (Some(after(GOODBYE)), is_at_rest);
+        }
+    }
+
+    /// Once.
+    const fn is_to_be_said(&mut self) -> bool {
+        self.is_begun() && !std::mem::replace(&mut self.is_said, true)
+    }
+
+    /// Whether everything has been answered, and what was written last had the time to leave. Begins it for whom it has not
+    /// begun, and who has rested too long.
+    fn has_left(&mut self, is_at_rest: bool) -> bool {
+        if !self.is_begun() {
+            if is_at_rest {
+                self.begin(true);
+            }
+            return false;
+        }
+        let has_left = is_at_rest && self.was_at_rest;
+        (self.is_over, self.was_at_rest) = (true, is_at_rest);
+        self.look_at = Some(after(GOODBYE));
+        has_left
+    }
+}
+
+fn after(time: Duration) -> Instant {
+    let now = Instant::now();
+    now.checked_add(time).unwrap_or(now)
 }
 
 /// Polls the library, which writes what it can each time, and sees to it that what has left holds no place.

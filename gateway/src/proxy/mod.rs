@@ -7,6 +7,7 @@ mod access_log;
 mod answer;
 mod compress;
 mod context;
+mod hop_by_hop;
 mod kept;
 mod phases;
 mod request;
@@ -249,11 +250,13 @@ impl ProxyHttp for Gateway {
     ) -> Result<()> {
         upstream_answer::check(upstream_response)?;
         if upstream_response.status.is_informational() {
+            upstream_answer::forget_connection(upstream_response);
             return upstream::check_total_time(ctx);
         }
         let (status, headers) = (upstream_response.status, &upstream_response.headers);
         upstream::answered(session, ctx, status, headers)?;
         kept::examine(&self.shared, session, ctx, upstream_response);
+        upstream_answer::forget_connection(upstream_response);
         Ok(())
     }
 

@@ -1,8 +1,10 @@
 //! What an upstream answers against the rules is no answer (FR-12): two readers would read it differently.
 
-use http::{StatusCode, Version, header};
+use http::{HeaderName, StatusCode, Version, header};
 use pingora::http::ResponseHeader;
 use pingora::{Error, ErrorType, Result};
+
+use super::hop_by_hop::of_connection;
 
 /// Refuses a head that frames its body in no way or in two, and a switch of protocols, which is never asked for here.
 ///
@@ -31,4 +33,17 @@ pub(super) fn check(response: &mut ResponseHeader) -> Result<()> {
     // The version of an answer is that of the server that gives it, which is the gateway (RFC 9110 §6.2).
     response.set_version(Version::HTTP_11);
     Ok(())
+}
+
+/// Takes away what is about the connection to the upstream (RFC 9110 §7.6.1). Its framing stays: pingora reads it, and frames
+/// anew. `Alt-Svc` goes, too: where else clients reach the service, an upstream does not know.
+pub(super) fn forget_connection(response: &mut ResponseHeader) {
+    const FRAMING: [HeaderName; 2] = [header::CONTENT_LENGTH, header::TRANSFER_ENCODING];
+    let is_of_connection = of_connection(&response.headers);
+    let is_such =
+        |name: &&HeaderName| !FRAMING.contains(name) && (is_of_connection(name) || **name == header::ALT_SVC);
+    let found: Vec<HeaderName> = response.headers.keys().filter(is_such).cloned().collect();
+    for name in found {
+        response.remove_header(&name);
+    }
 }

@@ -10,6 +10,7 @@ use pingora::proxy::Session;
 use policy::{INBOUND_HEADERS_REMOVED, Permit, Principal, Scheme};
 
 use super::context::RequestContext;
+use super::hop_by_hop::{is_hop_by_hop, remove};
 use super::request;
 use crate::identity::{REQUEST_ID, TRACE_PARENT};
 
@@ -22,15 +23,6 @@ const X_AUTH_SESSION: HeaderName = HeaderName::from_static("x-auth-session");
 const X_AUTH_TENANT: HeaderName = HeaderName::from_static("x-auth-tenant");
 const X_AUTH_SCOPES: HeaderName = HeaderName::from_static("x-auth-scopes");
 const TRACE_STATE: HeaderName = HeaderName::from_static("tracestate");
-const OF_CONNECTION: [HeaderName; 7] = [
-    header::CONNECTION,
-    header::TE,
-    header::TRAILER,
-    header::TRANSFER_ENCODING,
-    header::UPGRADE,
-    header::PROXY_AUTHENTICATE,
-    header::PROXY_AUTHORIZATION,
-];
 const PREFIXES: [&str; 3] = ["x-forwarded-", "x-auth-", "x-client-cert"];
 /// Fields that are added at most, and those of pingora behind them.
 const OURS: usize = 14;
@@ -83,13 +75,14 @@ fn fill(fields: &mut HeaderMap, session: &Session, ctx: &RequestContext, permit:
     let keeps_authorization = permit.forwards_authorization();
     let keeps_state = ctx.identity().is_continued;
     remove(fields, |name| {
-        is_of_connection(name)
+        is_hop_by_hop(name)
             || is_only_ours(name)
             // FR-8: the client was told to go on by us.
             || *name == header::EXPECT
             || (*name == header::AUTHORIZATION && !keeps_authorization)
             || (*name == TRACE_STATE && !keeps_state)
     });
+    join_cookies(fields)?;
     fields.reserve(OURS);
 
     // AD-6: our own facts, never appended to what came in.
@@ -123,10 +116,12 @@ fn fill(fields: &mut HeaderMap, session: &Session, ctx: &RequestContext, permit:
 }
 
 fn value(text: &str) -> Result<HeaderValue> {
-    HeaderValue::from_str(text).map_err(|_| {
-        let kind = pingora::ErrorType::InternalError;
-        pingora::Error::explain(kind, "a value that cannot stand in a header")
-    })
+    HeaderValue::from_str(text).map_err(|_| cannot_stand())
+}
+
+fn cannot_stand() -> Box<pingora::Error> {
+    let kind = pingora::ErrorType::InternalError;
+    pingora::Error::explain(kind, "a value that cannot stand in a header")
 }
 
 /// The host as the policy spells it; only the port is the client's.
@@ -142,6 +137,20 @@ pub(super) fn forwarded_host<'h>(asked: &'h str, hosts: &[String]) -> Option<Cow
             }
         })
     })
+}
+
+/// HTTP/2 may split them over fields; elsewhere there is one (RFC 9113 §8.2.3).
+fn join_cookies(fields: &mut HeaderMap) -> Result<()> {
+    let cookies: Vec<&[u8]> = fields
+        .get_all(header::COOKIE)
+        .iter()
+        .map(HeaderValue::as_bytes)
+        .collect();
+    if cookies.len() > 1 {
+        let joined = HeaderValue::from_bytes(&cookies.join(&b"; "[..])).map_err(|_| cannot_stand())?;
+        fields.insert(header::COOKIE, joined);
+    }
+    Ok(())
 }
 
 /// The verified identity (AD-7, J46).
@@ -162,23 +171,6 @@ fn remove_all_but(fields: &mut HeaderMap, names: &[HeaderName]) {
     remove(fields, |name| *name != header::HOST && !names.contains(name));
 }
 
-/// Removes every field of such a name. A request has fewer fields than there are names to look for.
-fn remove(fields: &mut HeaderMap, is_such: impl Fn(&HeaderName) -> bool) {
-    let found: Vec<HeaderName> = fields.keys().filter(|name| is_such(name)).cloned().collect();
-    for name in found {
-        fields.remove(name);
-    }
-}
-
-/// Whether a field is about the client's connection (RFC 9110 §7.6.1): what `Connection` may name is among them (FR-10).
-fn is_of_connection(name: &HeaderName) -> bool {
-    OF_CONNECTION.contains(name)
-        || matches!(
-            name.as_str(),
-            "close" | "keep-alive" | "proxy-connection" | "http2-settings"
-        )
-}
-
 /// AD-1, AD-7, PA-7: what only we may say is removed before we say it.
 fn is_only_ours(name: &HeaderName) -> bool {
     let name = name.as_str();
@@ -190,7 +182,7 @@ mod tests {
     use http::HeaderMap;
     use policy::INBOUND_HEADERS_REMOVED;
 
-    use super::{forwarded_host, is_of_connection, is_only_ours, remove};
+    use super::{forwarded_host, is_only_ours, remove};
 
     #[test]
     fn ad1_ad7_pa7_what_only_we_say_is_removed_and_the_rest_stays() {
@@ -211,31 +203,6 @@ mod tests {
         let mut left: Vec<_> = fields.keys().map(http::HeaderName::as_str).collect();
         left.sort_unstable();
         assert_eq!(left, ["accept", "x-authority", "x-forward"]);
-    }
-
-    #[test]
-    fn fr10_what_is_about_the_connection_of_the_client_goes_no_further() {
-        let of_connection = [
-            "close",
-            "connection",
-            "http2-settings",
-            "keep-alive",
-            "proxy-authenticate",
-            "proxy-authorization",
-            "proxy-connection",
-            "te",
-            "trailer",
-            "transfer-encoding",
-            "upgrade",
-        ];
-        let mut fields = HeaderMap::new();
-        for name in of_connection.into_iter().chain(["content-length", "host"]) {
-            fields.append(name, "a".parse().unwrap());
-        }
-        remove(&mut fields, is_of_connection);
-        let mut left: Vec<_> = fields.keys().map(http::HeaderName::as_str).collect();
-        left.sort_unstable();
-        assert_eq!(left, ["content-length", "host"]);
     }
 
     #[test]

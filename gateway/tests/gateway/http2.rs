@@ -4,16 +4,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt as _;
+use gateway::settings::ConnectionSettings;
 use http::{Method, Version};
 use rustls_pki_types::ServerName;
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
+use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use crate::clients::{assert_dressed, problem};
-use crate::gateway_process::GatewayProcess;
+use crate::gateway_process::{GatewayProcess, eventually};
 
 fn client(gateway: &GatewayProcess) -> reqwest::Client {
     gateway.client_builder().build().unwrap()
@@ -157,6 +159,7 @@ const PING: u8 = 6;
 /// Bytes of a date, in Huffman code.
 const DATE: usize = 24;
 const END_STREAM: u8 = 1;
+const WINDOW_UPDATE: u8 = 8;
 const END_HEADERS: u8 = 4;
 
 /// One frame (RFC 9113 §4.1).
@@ -205,7 +208,7 @@ async fn next_frame(stream: &mut TlsStream<TcpStream>) -> (u8, u8, usize) {
 }
 
 async fn next_frame_soon(stream: &mut TlsStream<TcpStream>) -> (u8, u8, usize) {
-    let frame = tokio::time::timeout(Duration::from_secs(5), next_frame(stream));
+    let frame = timeout(Duration::from_secs(5), next_frame(stream));
     frame.await.expect("a frame comes")
 }
 
@@ -265,4 +268,96 @@ async fn a_stream_that_is_refused_before_its_body_came_is_not_reset() {
         }
     }
     assert_eq!(gateway.core.seen().len(), 0);
+}
+
+/// What became of the requests of a client that is told to go away, says nothing to that, and asks on and on.
+#[derive(Debug, Default)]
+struct Persistence {
+    answered: usize,
+    refused: usize,
+}
+
+async fn ask_on_and_on(mut stream: TlsStream<TcpStream>, asked: Vec<u8>) -> Persistence {
+    let mut seen = Persistence::default();
+    for number in (1..).step_by(2) {
+        let request = [
+            strictness::http2::frame::frame(HEADERS, END_HEADERS | END_STREAM, number, &asked),
+            // What was read makes room for what comes.
+            frame(WINDOW_UPDATE, 0, 0, &1_000_u32.to_be_bytes()),
+        ]
+        .concat();
+        if stream.write_all(&request).await.is_err() {
+            break;
+        }
+        let end = loop {
+            let mut head = [0; 9];
+            if stream.read_exact(&mut head).await.is_err() {
+                return seen;
+            }
+            let length = usize::from(head[0]) << 16 | usize::from(head[1]) << 8 | usize::from(head[2]);
+            stream.read_exact(&mut vec![0; length]).await.unwrap();
+            match head[3] {
+                RST_STREAM => break RST_STREAM,
+                kind @ (DATA | HEADERS) if head[4] & END_STREAM != 0 => break kind,
+                _ => {}
+            }
+        };
+        if end == RST_STREAM {
+            seen.refused += 1;
+        } else {
+            assert_eq!(seen.refused, 0, "nothing is served after the time is over");
+            seen.answered += 1;
+        }
+    }
+    seen
+}
+
+#[tokio::test]
+async fn a_client_that_goes_on_after_its_last_request_is_served_for_moments_and_then_cut() {
+    let bounds = ConnectionSettings {
+        max_requests: 3,
+        ..ConnectionSettings::default()
+    };
+    let gateway = GatewayProcess::with_connections(bounds).await;
+    let asked = fields(&gateway, "GET", "/health/live", &[]);
+    let stream = open(&gateway).await;
+    let seen = timeout(Duration::from_secs(60), ask_on_and_on(stream, asked)).await;
+    let seen = seen.expect("the connection is closed");
+    assert!(seen.answered >= 3 && seen.refused > 0, "{seen:?}");
+}
+
+#[tokio::test]
+async fn a_client_that_goes_when_it_is_told_loses_nothing() {
+    let bounds = ConnectionSettings {
+        max_requests: 3,
+        ..ConnectionSettings::default()
+    };
+    let gateway = GatewayProcess::with_connections(bounds).await;
+    let client = client(&gateway);
+    let handshakes = || gateway.metric(r#"portico_tls_handshakes_total{outcome="TLSv1_3"}"#);
+    let before = handshakes().await.unwrap_or_default();
+    for number in 0..30 {
+        let answer = client.get(gateway.url(&format!("/api/v1/rates/p{number}")));
+        assert_eq!(answer.send().await.unwrap().status(), 200);
+    }
+    let connections = handshakes().await.unwrap() - before;
+    assert!((8..=10).contains(&connections), "{connections} connections");
+}
+
+#[tokio::test]
+async fn a_client_that_goes_on_does_not_hold_a_gateway_that_stops() {
+    let mut gateway = GatewayProcess::start().await;
+    let asked = fields(&gateway, "GET", "/health/live", &[]);
+    let stream = open(&gateway).await;
+    let persistent = tokio::spawn(ask_on_and_on(stream, asked));
+    eventually("it is served", || async {
+        gateway
+            .metric(r#"portico_tls_handshakes_total{outcome="TLSv1_3"}"#)
+            .await
+            .is_some_and(|count| count >= 2)
+    })
+    .await;
+    assert!(gateway.stop().await, "no request was cut");
+    let seen = persistent.await.unwrap();
+    assert!(seen.answered > 0 && seen.refused > 0, "{seen:?}");
 }

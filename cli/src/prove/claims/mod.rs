@@ -251,7 +251,7 @@ impl Claim {
                  pointer to what is wrong, and core-api's own counter must not move; a good body must move it."
             }
             Self::Patience => {
-                "Many clients begin the head of a request and never end it, while others call a protected route. Each of the \
+                "Many clients begin a request and stop, some in its head and some in its body, while others call a protected route. Each of the \
                  first must be answered 408 and its connection closed; every other call must be answered 200."
             }
             Self::Limits => {

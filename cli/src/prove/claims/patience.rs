@@ -7,10 +7,10 @@ use super::Verdict;
 use super::callers::Callers;
 use crate::prove::ground::Ground;
 
-/// Clients that never finish, all at once.
+/// Clients that never finish, all at once; every other one stops in its head, the others in their body.
 const SLOW: usize = 64;
-/// As far as they come.
-const BEGUN: &str = "GET /api/v1/me HTTP/1.1\r\nHost: ";
+/// As far as the first come.
+const HALF_A_HEAD: &str = "GET /api/v1/me HTTP/1.1\r\nHost: ";
 /// Calls of others that must be answered meanwhile.
 const CALLS: u64 = 100;
 
@@ -18,16 +18,25 @@ pub(super) async fn check(ground: &Ground) -> anyhow::Result<Verdict> {
     wait_for_all(ground).await
 }
 
-/// Gives clients five minutes for a head: the same eyes must see that they are not cut off.
+fn half_a_body(host: &str) -> String {
+    format!(
+        "POST /api/v1/auth/login HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\nContent-Length: 40\r\n\r\n{{\"email\":"
+    )
+}
+
+/// Gives clients five minutes: the same eyes must see that they are not cut off.
 pub(super) async fn control(ground: &Ground) -> anyhow::Result<Verdict> {
     let plan = ground.plan()?;
-    let (file, promised) = (plan.floor().rule.file(), plan.floor().head_timeout);
-    let file = ground.policies.join(file.context("the floor stands in no file")?);
+    let floor = plan.floor();
+    let promised = [("head", floor.head_timeout), ("body", floor.body_timeout)];
+    let file = floor.rule.file().context("the floor stands in no file")?;
     let edit = ground
-        .edit_policy(&file, |text| {
-            let old = format!("head: {}s", promised.as_secs());
-            ensure!(text.contains(&old), "the floor has no `{old}`");
-            Ok(text.replace(&old, "head: 5min"))
+        .edit_policy(&ground.policies.join(file), |text| {
+            promised.iter().try_fold(text.to_owned(), |text, (part, time)| {
+                let old = format!("{part}: {}s", time.as_secs());
+                ensure!(text.contains(&old), "the floor has no `{old}`");
+                Ok(text.replace(&old, &format!("{part}: 5min")))
+            })
         })
         .await?;
     let verdict = wait_for_all(ground).await;
@@ -39,9 +48,13 @@ async fn wait_for_all(ground: &Ground) -> anyhow::Result<Verdict> {
     let mut verdict = Verdict::default();
     let customer = ground.door.sign_up().await?;
     let mut slow = JoinSet::new();
-    for _ in 0..SLOW {
+    for number in 0..SLOW {
         let door = ground.door.clone();
-        slow.spawn(async move { door.send_raw(BEGUN.as_bytes()).await });
+        let begun = match number % 2 {
+            0 => HALF_A_HEAD.to_owned(),
+            _ => half_a_body(door.authority()),
+        };
+        slow.spawn(async move { door.send_raw(begun.as_bytes()).await });
     }
     let callers = Callers::start(&customer);
     let answered = ground
@@ -63,7 +76,7 @@ async fn wait_for_all(ground: &Ground) -> anyhow::Result<Verdict> {
         });
     }
     verdict.fact(format!(
-        "{SLOW} clients began a request and never finished it: {cut} were answered 408 and cut off"
+        "{SLOW} clients began a request and stopped, half of them in its head, the others in its body: {cut} were answered 408 and cut off"
     ));
     verdict.fact(format!("meanwhile {good} calls of others were answered 200"));
     Ok(verdict)

@@ -121,35 +121,20 @@ pub(in crate::proxy) fn begin(shared: &Shared, ctx: &mut RequestContext, respons
     kept.fill = Some(Fill::new(shared.cache.clone(), head, kept.leader.take()));
 }
 
-/// The fields that belong to the answer, not to one connection, one request or one cache.
+/// The fields that belong to the answer, not to its framing, one request or one cache.
 fn of_the_answer(headers: &HeaderMap) -> HeaderMap {
-    const OTHERS: [&str; 12] = [
+    const OTHERS: [&str; 7] = [
         "age",
         "cache-status",
-        "connection",
         "content-length",
         "expires",
-        "keep-alive",
         "pragma",
-        "proxy-connection",
-        "te",
         "transfer-encoding",
-        "upgrade",
         "x-request-id",
     ];
-    // What `Connection` names was of the connection, too (RFC 9110 §7.6.1).
-    let named: Vec<String> = headers
-        .get_all(header::CONNECTION)
-        .iter()
-        .filter_map(|line| line.to_str().ok())
-        .flat_map(|line| line.split(',').map(|word| word.trim().to_ascii_lowercase()))
-        .collect();
-    let stays = |name: &HeaderName| {
-        !OTHERS.contains(&name.as_str()) && !named.iter().any(|named| named == name.as_str())
-    };
     headers
         .iter()
-        .filter(|(name, _)| stays(name))
+        .filter(|(name, _)| !OTHERS.contains(&name.as_str()))
         .map(|(name, value)| (name.clone(), value.clone()))
         .collect()
 }

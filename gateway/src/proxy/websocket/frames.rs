@@ -19,6 +19,8 @@ pub(super) struct Frames {
     is_extended: bool,
     /// Whether a message has begun and not ended.
     in_message: bool,
+    /// Whether this side has said that it closes.
+    is_closed: bool,
     /// Bytes of the header that is being read: two, the rest of the length, the mask.
     header: [u8; 14],
     read: usize,
@@ -41,6 +43,7 @@ impl Frames {
             most,
             is_extended,
             in_message: false,
+            is_closed: false,
             header: [0; 14],
             read: 0,
             payload_left: 0,
@@ -120,9 +123,16 @@ impl Frames {
         let first = self.header.first().copied().unwrap_or_default();
         let (is_last, is_short) = (first & 0x80 != 0, self.payload_left <= 125);
         let fits = match first & 0x0f {
+            // Behind a close frame comes no data (§5.5.1).
+            0..=2 if self.is_closed => false,
             0 => std::mem::replace(&mut self.in_message, !is_last),
             1 | 2 => !std::mem::replace(&mut self.in_message, !is_last),
-            8..=10 => is_last && is_short,
+            8 => {
+                self.is_closed = true;
+                // One byte is no code.
+                is_last && is_short && self.payload_left != 1
+            }
+            9 | 10 => is_last && is_short,
             _ => false,
         };
         let least = match self.second() & 0x7f {
@@ -271,12 +281,14 @@ mod tests {
     }
 
     /// Frames of an upstream, of which the last may not come, and those before may.
-    const MALFORMED: [(&str, &[&[u8]]); 11] = [
+    const MALFORMED: [(&str, &[&[u8]]); 13] = [
         ("masked", &[&[0x81, 0x80, 1, 2, 3, 4]]),
         ("reserved data", &[&[0x83, 0]]),
         ("reserved control", &[&[0x8b, 0]]),
         ("a ping in parts", &[&[0x09, 0]]),
         ("a long close", &[&[0x88, 126, 0, 126]]),
+        ("a close of one byte", &[&[0x88, 1]]),
+        ("data behind a close", &[&[0x88, 0], &[0x89, 0], &[0x82, 0]]),
         ("a part of nothing", &[&[0x80, 0]]),
         (
             "a part behind the last one",

@@ -22,6 +22,7 @@ use problem::{Problem, ProblemType, catalogue};
 use tokio::time::timeout;
 
 use super::context::RequestContext;
+use super::hop_by_hop::of_connection;
 use super::{answer, upstream, upstream_request};
 use crate::server::Shared;
 use crate::upstreams::Io;
@@ -34,18 +35,6 @@ pub(super) const UPGRADE_REQUIRED: ProblemType =
 
 /// An upstream that does not agree says why in no more than this.
 const MOST_REFUSAL: usize = 64 * 1024;
-
-/// Fields of one connection, which is not the other one (RFC 9110 §7.6.1).
-const HOP_BY_HOP: [HeaderName; 8] = [
-    header::CONNECTION,
-    header::UPGRADE,
-    header::TE,
-    header::TRAILER,
-    header::TRANSFER_ENCODING,
-    header::PROXY_AUTHENTICATE,
-    header::PROXY_AUTHORIZATION,
-    HeaderName::from_static("keep-alive"),
-];
 
 /// Whether a request asks for a WebSocket; HTTP/2 has another way (RFC 8441), which is not offered.
 pub(super) fn is_wanted(session: &Session) -> bool {
@@ -171,15 +160,6 @@ async fn connect(session: &Session, ctx: &mut RequestContext) -> Result<(Box<dyn
 /// What the upstream is asked: what every upstream is, and the upgrade.
 fn request(session: &Session, ctx: &RequestContext) -> Result<Request<Empty<Bytes>>> {
     let mut head = session.req_header().clone();
-    let nominated: Vec<String> = words(&head.headers, &header::CONNECTION)
-        .map(str::to_owned)
-        .collect();
-    for name in nominated {
-        head.remove_header(name.as_str());
-    }
-    for name in &HOP_BY_HOP {
-        head.remove_header(name);
-    }
     head.remove_header(&header::CONTENT_LENGTH);
     upstream_request::rewrite(session, &mut head, ctx)?;
     head.insert_header(header::CONNECTION, "Upgrade")?;
@@ -231,8 +211,9 @@ async fn ask(
 /// Tells the client that the upstream agreed.
 async fn agree(session: &mut Session, ctx: &RequestContext, head: &Response<()>) -> Result<()> {
     let mut response = ResponseHeader::build(StatusCode::SWITCHING_PROTOCOLS, None)?;
+    let is_of_connection = of_connection(head.headers());
     for (name, value) in head.headers() {
-        if !HOP_BY_HOP.contains(name) {
+        if !is_of_connection(name) {
             response.append_header(name.clone(), value.clone())?;
         }
     }

@@ -75,6 +75,13 @@ pub(crate) struct LimitStore {
     has_failed: Notify,
 }
 
+fn note_whether_up(is_up: bool) {
+    METRICS
+        .limit_store_up
+        .with_label_values::<&str>(&[])
+        .set(i64::from(is_up));
+}
+
 impl LimitStore {
     /// A store that nobody has asked yet; `None` without an address.
     ///
@@ -84,7 +91,7 @@ impl LimitStore {
         if settings.addresses.is_empty() {
             return Ok(None);
         }
-        METRICS.limit_store_up.set(0);
+        note_whether_up(false);
         Ok(Some(Arc::new(Self {
             keys: Keys::read(&settings.hash_key_file, &settings.prefix)?,
             settings: settings.clone(),
@@ -280,7 +287,7 @@ impl LimitStore {
             .as_ref()
             .is_some_and(|in_use| Arc::ptr_eq(in_use, connection))
         {
-            METRICS.limit_store_up.set(0);
+            note_whether_up(false);
             tracing::warn!(
                 failure,
                 "the limit store is down: limits do what `on_store_down` says"
@@ -353,7 +360,7 @@ impl LimitStore {
             self.settles_until.store(until.map(Arc::new));
         }
         self.connection.store(Some(Arc::new(connection)));
-        METRICS.limit_store_up.set(1);
+        note_whether_up(true);
         tracing::info!("the limit store is up");
     }
 

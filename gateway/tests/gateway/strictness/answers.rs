@@ -43,6 +43,9 @@ fn is_right(answers: &Answers, expected: Expected) -> bool {
         && match expected {
             Expected::BadGateway => answers.statuses == [502] && head.contains("strict-transport-security"),
             Expected::Body(expected) => answers.statuses == [200] && is_one && plain(&head, body) == expected,
+            Expected::Status(status, expected) => {
+                answers.statuses == [status] && is_one && plain(&head, body) == expected
+            }
             // A length would make some readers wait for a body (RFC 9110 §8.6).
             Expected::Empty(204) => {
                 answers.statuses == [204] && is_one && body.is_empty() && !head.contains("content-length")
@@ -127,6 +130,54 @@ fn answer_of(whole: usize, surplus: &str) -> Vec<u8> {
     let head = |length: usize| format!("HTTP/1.1 200 OK\r\nContent-Length: {length:05}\r\n\r\n");
     let length = whole - head(0).len();
     format!("{}{}{surplus}", head(length), "a".repeat(length)).into_bytes()
+}
+
+/// RFC 9110 §7.6.1. `TE` in an answer would even end a stream of HTTP/2.
+#[tokio::test]
+async fn fr12_what_is_about_the_connection_to_the_upstream_reaches_no_client() {
+    let of_connection = [
+        ("Connection", "X-Secret, close"),
+        ("X-Secret", "1"),
+        ("Keep-Alive", "timeout=600"),
+        ("Proxy-Connection", "keep-alive"),
+        ("Proxy-Authenticate", "Basic"),
+        ("Proxy-Authentication-Info", "a"),
+        ("Upgrade", "h2c"),
+        ("HTTP2-Settings", "AAMAAABkAAQAAP__"),
+        ("TE", "gzip"),
+        ("Trailer", "X-Trailer"),
+        ("Alt-Svc", "h3=\":443\""),
+    ];
+    let fields: String = of_connection
+        .map(|(name, value)| format!("{name}: {value}\r\n"))
+        .concat();
+    let answer = format!("HTTP/1.1 200 OK\r\n{fields}X-Kept: yes\r\nContent-Length: 2\r\n\r\nok");
+    let edge = Edge::start().await;
+    edge.upstream.answer_with(Some(answer.into_bytes()));
+    for builder in [
+        edge.gateway.client_builder(),
+        edge.gateway.client_builder().http1_only(),
+    ] {
+        let client = builder.build().unwrap();
+        let answer = client.get(edge.gateway.url("/v1/items/a")).send().await.unwrap();
+        let version = answer.version();
+        assert_eq!(
+            (answer.status().as_u16(), &answer.headers()["x-kept"]),
+            (200, &"yes".parse().unwrap())
+        );
+        let left: Vec<_> = of_connection[1..]
+            .iter()
+            .filter(|(name, _)| answer.headers().contains_key(*name))
+            .collect();
+        // The gateway has a connection of its own to tell of.
+        let own = answer
+            .headers()
+            .get("connection")
+            .map(|value| value.to_str().unwrap());
+        assert!(matches!(own, None | Some("keep-alive")), "{version:?}: {own:?}");
+        assert!(left.is_empty(), "{version:?}: {left:?}");
+        assert_eq!(answer.text().await.unwrap(), "ok", "{version:?}");
+    }
 }
 
 /// A small body without its framing.

@@ -156,7 +156,7 @@ async fn a_socket_on_which_nothing_is_sent_is_closed_and_one_in_use_is_not() {
 /// Frames, first bytes and payloads, of which the last may not come and those before may.
 type Sent = &'static [(u8, &'static [u8])];
 
-const VIOLATIONS: [(&str, Sent); 12] = [
+const VIOLATIONS: [(&str, Sent); 15] = [
     ("a reserved bit", &[(0xc1, b"not agreed")]),
     ("a reserved opcode of data", &[(0x83, b"")]),
     ("a reserved opcode of control", &[(0x8b, b"")]),
@@ -165,6 +165,15 @@ const VIOLATIONS: [(&str, Sent); 12] = [
     ("a ping of 126 bytes", &[(0x89, &[1; 126])]),
     ("a pong of 126 bytes", &[(0x8a, &[1; 126])]),
     ("a close of 126 bytes", &[(0x88, &[1; 126])]),
+    ("a close of one byte", &[(0x88, b"\x03")]),
+    (
+        "a message behind a close",
+        &[(0x88, b"\x03\xe8"), (0x81, b"more")],
+    ),
+    (
+        "the end of a message behind a close",
+        &[(0x01, b"a"), (0x88, b""), (0x80, b"b")],
+    ),
     ("a part of nothing", &[(0x80, b"end")]),
     (
         "a part behind the last one",
@@ -242,6 +251,28 @@ async fn an_upstream_that_breaks_the_protocol_ends_the_socket_and_both_are_told(
         assert_eq!(told, close(1002, MALFORMED), "{name}: nothing of it went through");
         let told = unmasked_close(&rest(&mut open.server).await);
         assert_eq!(told, (1002, MALFORMED.to_owned()), "{name}");
+    }
+}
+
+/// RFC 6455 §7.4 and §8.1 are for who reads payloads: what that side says of them comes back.
+#[tokio::test]
+async fn what_only_a_payload_tells_goes_through_and_so_does_the_refusal_of_the_other_side() {
+    let payloads: [(&str, u8, &[u8], u16); 5] = [
+        ("text that is no UTF-8", 0x81, b"\xc3\x28", 1007),
+        ("half a letter", 0x81, b"\xe2\x82", 1007),
+        ("a code that is reserved", 0x88, b"\x03\xed", 1002),
+        ("a code below 1000", 0x88, b"\x00\x01", 1002),
+        ("a reason that is no UTF-8", 0x88, b"\x03\xe8\xff", 1007),
+    ];
+    let sockets = Sockets::start(LIMITS).await;
+    for (name, first, payload, code) in payloads {
+        let mut open = sockets.open().await;
+        let sent = frame(first, payload, MASK);
+        open.client.write_all(&sent).await.unwrap();
+        expect(&mut open.server, &sent).await;
+        let refusal = close(code, name);
+        open.server.write_all(&refusal).await.unwrap();
+        expect(&mut open.client, &refusal).await;
     }
 }
 
