@@ -15,7 +15,8 @@ pub(super) fn run(arguments: &AskArguments) -> anyhow::Result<Outcome> {
         Format::Human => output::line(&page(&fleet)),
     }
     let is_well = |node: &Value| matches!(text(node, "standing").as_str(), "IN_SYNC" | "PENDING" | "-");
-    let is_all_well = list(&fleet, "nodes").iter().all(is_well) && !trust_ends_soon(&fleet);
+    let is_trust_well = !trust_ends_soon(&fleet) && list(&fleet, "trusted_too_long").is_empty();
+    let is_all_well = list(&fleet, "nodes").iter().all(is_well) && is_trust_well;
     Ok(match is_all_well {
         true => Outcome::Done,
         false => Outcome::Findings,
@@ -68,7 +69,11 @@ fn trust_ends_soon(fleet: &Value) -> bool {
 /// Until when the key that signs now may do so, where that is soon.
 fn trust_end(fleet: &Value) -> String {
     if !trust_ends_soon(fleet) {
-        return String::new();
+        return match list(fleet, "trusted_too_long").len() {
+            0 => String::new(),
+            1 => ", which trusts a key for too long: `portico trust sign`".to_owned(),
+            keys => format!(", which trusts {keys} keys for too long: `portico trust sign`"),
+        };
     }
     match trust_left_s(fleet) {
         None => ", which does not name the key that signs: `portico trust sign`".to_owned(),

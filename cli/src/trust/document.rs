@@ -16,7 +16,7 @@ use crate::control_plane::{list, text};
 const SKEW_S: i64 = 300;
 
 /// The document that follows the one in force. A key that it names already keeps its first moment: what it signed before
-/// must stay good.
+/// must stay good. One that retires may sign until it has: who steals it later has nothing.
 pub(crate) fn next(standing: &Value, now: DateTime<Utc>, days: u16) -> anyhow::Result<Trust> {
     let before: Option<Trust> = match standing.get("trust") {
         None | Some(Value::Null) => None,
@@ -31,19 +31,23 @@ pub(crate) fn next(standing: &Value, now: DateTime<Utc>, days: u16) -> anyhow::R
         .collect();
     let from = now.timestamp() - SKEW_S;
     let until = (now + TimeDelta::days(i64::from(days))).timestamp();
-    let keys = list(standing, "bundle_keys").iter().map(|key| {
+    let mut keys = Vec::new();
+    for key in list(standing, "bundle_keys") {
         let public = URL_SAFE_NO_PAD
             .decode(text(key, "public"))
             .context("a key of the bundle ring")?;
-        let key = TrustedKey::new(&public, from, until);
+        let sign_until = key.get("sign_until").and_then(Value::as_i64);
+        let key = TrustedKey::new(&public, from, until.min(sign_until.unwrap_or(until)));
         let not_before = known.get(key.keyid.as_str()).copied().unwrap_or(from);
-        anyhow::Ok(TrustedKey { not_before, ..key })
-    });
+        if not_before <= key.not_after {
+            keys.push(TrustedKey { not_before, ..key });
+        }
+    }
     Ok(Trust {
         version: standing.get("version").and_then(Value::as_u64).unwrap_or(0) + 1,
         fleet: fleet.to_owned(),
         created_at: now.timestamp(),
-        keys: keys.collect::<Result<_, _>>()?,
+        keys,
     })
 }
 
@@ -100,6 +104,18 @@ mod tests {
         let roots = Roots::new([root.public().as_str()], 1).unwrap();
         let bytes = sign(&second, &root).unwrap().to_bytes();
         assert_eq!(roots.read(&bytes, "bank", 2).unwrap(), second);
+        let mut retiring = named(&one);
+        retiring["sign_until"] = json!(later.timestamp() + 60);
+        let standing =
+            json!({"fleet": "bank", "version": 2, "trust": second, "bundle_keys": [retiring, named(&two)]});
+        let third = next(&standing, later, 90).unwrap();
+        let times = |key: &TrustedKey| (key.not_before, key.not_after);
+        assert_eq!(
+            times(&third.keys[0]),
+            (first.keys[0].not_before, later.timestamp() + 60),
+            "what it signed stays good, and it signs until it has retired"
+        );
+        assert_eq!(third.keys[1].not_after, (later + TimeDelta::days(90)).timestamp());
         assert!(next(&json!({"fleet": null, "bundle_keys": []}), now, 1).is_err());
     }
 }

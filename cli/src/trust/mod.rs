@@ -106,15 +106,15 @@ fn show(arguments: &AskArguments) -> anyhow::Result<Outcome> {
         Format::Json => output::line(&serde_json::to_string_pretty(&standing)?),
         Format::Human => output::line(&page(&standing)?),
     }
-    let is_well = |key: &Value| {
-        key.get("is_trusted") == Some(&Value::Bool(true)) && key.get("ends_soon") == Some(&Value::Bool(false))
-    };
-    let needs_another = !list(&standing, "bundle_keys").iter().all(is_well);
-    Ok(if needs_another {
-        Outcome::Findings
-    } else {
-        Outcome::Done
+    Ok(match needs_another(&standing) {
+        true => Outcome::Findings,
+        false => Outcome::Done,
     })
+}
+
+/// Whether the roots must sign another document.
+pub(crate) fn needs_another(standing: &Value) -> bool {
+    standing.get("needs_another") == Some(&Value::Bool(true))
 }
 
 fn page(standing: &Value) -> anyhow::Result<String> {
@@ -149,14 +149,29 @@ fn page(standing: &Value) -> anyhow::Result<String> {
         let until = until
             .map_or(Some("-".to_owned()), |until| until)
             .context("a date that no clock can show")?;
-        let is_trusted = if text(key, "is_trusted") == "true" {
-            "yes"
-        } else {
-            "NO"
+        let is_set = |name: &str| text(key, name) == "true";
+        let is_trusted = match (is_set("is_trusted"), text(key, "state") == "retiring") {
+            (true, _) if is_set("outlives") => "TOO LONG",
+            (true, _) => "yes",
+            (false, true) => "no more",
+            (false, false) => "NO",
         };
         rows.push(vec![text(key, "state"), is_trusted.to_owned(), until, keyid]);
     }
+    for former in list(standing, "former_keys") {
+        let keyid = former.as_str().unwrap_or_default().to_owned();
+        rows.push(vec![
+            "former".to_owned(),
+            "STILL".to_owned(),
+            "-".to_owned(),
+            keyid,
+        ]);
+    }
     lines.push(aligned(&rows));
+    if needs_another(standing) {
+        lines
+            .push("another document is wanted: `portico trust sign`, then `portico trust accept`".to_owned());
+    }
     Ok(lines.join("\n"))
 }
 
@@ -174,7 +189,10 @@ mod tests {
             "bundle_keys": [
                 {"keyid": "k1", "public": "p", "state": "active", "is_trusted": true},
                 {"keyid": "k2", "public": "q", "state": "published", "is_trusted": false},
+                {"keyid": "k3", "public": "r", "state": "retiring", "is_trusted": true, "outlives": true},
+                {"keyid": "k4", "public": "r", "state": "retiring", "is_trusted": false, "outlives": false},
             ],
+            "former_keys": ["k5"], "needs_another": true,
         });
         insta::assert_snapshot!(page(&standing).unwrap());
     }

@@ -6,14 +6,13 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use http::Method;
-use serde_json::Value;
 use service_runtime::clock::Clock;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use super::certificates::Leaf;
-use crate::control_plane::{ControlPlane, list};
-use crate::trust::{RootFile, next, sign};
+use crate::control_plane::ControlPlane;
+use crate::trust::{RootFile, needs_another, next, sign};
 
 /// The fleet of a data directory.
 pub(super) const NAME: &str = "portico";
@@ -43,14 +42,11 @@ pub(super) fn root(file: &Path) -> anyhow::Result<RootFile> {
     }
 }
 
-/// Signs a trust document and hands it over, if the one in force does not name every key of the bundle ring for a while.
+/// Signs a trust document and hands it over, if the one in force does not name every key of the bundle ring for a while, or one
+/// for too long.
 pub(super) async fn hand_over(control_plane: &ControlPlane, root: &RootFile) -> anyhow::Result<()> {
     let standing = control_plane.send(Method::GET, "/internal/trust", None).await??;
-    let keys = list(&standing, "bundle_keys");
-    let is_well = |key: &Value| {
-        key.get("is_trusted") == Some(&Value::Bool(true)) && key.get("ends_soon") == Some(&Value::Bool(false))
-    };
-    if keys.iter().all(is_well) {
+    if !needs_another(&standing) {
         return Ok(());
     }
     let document = sign(&next(&standing, Clock::system().now(), DAYS)?, root)?;

@@ -32,6 +32,8 @@ pub(crate) struct FleetView {
     trust_version: i64,
     /// The last moment in which the key that signs now may do so by that document, Unix seconds; null when it names another.
     trust_until: Option<i64>,
+    /// Keys that the trust document lets sign for longer than their ring does, or still although they have retired.
+    trusted_too_long: Vec<String>,
     /// The database's time when this was read.
     now: DateTime<Utc>,
     /// The newest statement of each stream.
@@ -155,6 +157,7 @@ pub(super) async fn view(state: &AppState) -> Result<FleetView, FleetError> {
     let nodes = store::nodes(&mut tx).await?;
     let processes = store::processes(&mut tx).await?;
     let now = store::database_time(&mut tx).await?;
+    let trusted_too_long = trust::trusted_too_long(state, &mut tx, now.timestamp()).await?;
     drop(tx);
 
     let heads = statements.iter().map(statement).collect::<Result<Vec<_>, _>>()?;
@@ -181,6 +184,7 @@ pub(super) async fn view(state: &AppState) -> Result<FleetView, FleetError> {
         epoch,
         trust_version,
         trust_until,
+        trusted_too_long,
         now,
         streams: heads,
         nodes,

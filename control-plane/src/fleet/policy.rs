@@ -109,8 +109,8 @@ pub(crate) async fn recall_policy(
 }
 
 /// Whether the policy in force must be stated again, because its statement is half-way to its expiry, of an earlier epoch,
-/// signed by a key that gateways no longer believe, or by one that was revoked: as long as they believe that one still, what it
-/// signed can be told from what a thief signs. A newer statement that was halted in shadow says nothing of it, but one that no
+/// signed by a key that gateways no longer believe, or by one that has retired or was revoked: as long as they believe that one
+/// still, what it signed can be told from what a thief signs. A newer statement that was halted in shadow says nothing of it, but one that no
 /// key of ours has signed does: a gateway that took it is only brought back by a newer one.
 ///
 /// # Errors
@@ -126,9 +126,9 @@ pub(crate) async fn is_policy_due(
     };
     let stands = store::standing_at(conn, Stream::Policy.as_str(), in_force).await?;
     let now = stands.now.timestamp();
-    let revoked = store::revoked_bundle_keys(conn).await?;
+    let former = store::former_bundle_keys(conn).await?;
     let is_believed =
-        |keyid: &str| trust::covers(&trust, keyid, now) && revoked.iter().all(|revoked| revoked != keyid);
+        |keyid: &str| trust::covers(&trust, keyid, now) && former.iter().all(|former| former != keyid);
     let newest = store::latest(conn, Stream::Policy.as_str()).await?.statement;
     Ok(is_due(&stands, 0, is_believed) || newest.is_some_and(|newest| !is_believed(&newest.keyid)))
 }

@@ -167,6 +167,8 @@ pub(super) struct NewStatement {
 pub(super) struct BundleKeyRow {
     pub(super) public_key: Vec<u8>,
     pub(super) state: String,
+    /// Of one that retires: until when it signs, Unix seconds.
+    pub(super) sign_until: Option<i64>,
 }
 
 /// Who handed the trust document in force over.
@@ -579,6 +581,15 @@ pub(super) async fn revoked_bundle_keys(conn: &mut PgConnection) -> sqlx::Result
         .await
 }
 
+/// Keys of the bundle ring that sign no more, and never will again.
+pub(super) async fn former_bundle_keys(conn: &mut PgConnection) -> sqlx::Result<Vec<String>> {
+    sqlx::query_scalar!(
+        "SELECT kid FROM control.signing_key WHERE ring = 'bundle' AND state IN ('retired', 'revoked', 'aborted')"
+    )
+    .fetch_all(conn)
+    .await
+}
+
 /// Who handed the trust document in force over, and when.
 pub(super) async fn trust_record(conn: &mut PgConnection) -> sqlx::Result<Option<TrustRecord>> {
     sqlx::query_as!(
@@ -612,7 +623,7 @@ pub(super) async fn bundle_keys(conn: &mut PgConnection) -> sqlx::Result<Vec<Bun
     sqlx::query_as!(
         BundleKeyRow,
         r#"
-        SELECT public_key, state FROM control.signing_key
+        SELECT public_key, state, ceil(extract(epoch FROM sign_until))::bigint AS "sign_until?" FROM control.signing_key
          WHERE ring = 'bundle' AND algorithm = 'EdDSA' AND state IN ('published', 'active', 'retiring')
          ORDER BY created_at
         "#

@@ -21,6 +21,10 @@ pub(crate) struct TrustStanding {
     fleet: Option<String>,
     /// The keys of the bundle ring that may still sign.
     bundle_keys: Vec<BundleKey>,
+    /// Keys that the document in force lets sign now although they have retired or were revoked.
+    former_keys: Vec<String>,
+    /// Whether the roots must sign another document: a key is not named, or not for long, or for longer than it signs.
+    needs_another: bool,
     /// The highest version that was accepted; 0 before there is one.
     version: i64,
     /// The document in force, read; null before there is one, and when other roots have signed it than those of today.
@@ -37,10 +41,39 @@ struct BundleKey {
     /// 32 bytes Ed25519, base64url.
     public: String,
     state: String,
+    /// Of one that retires: until when it signs, Unix seconds. The next document lets it sign until then.
+    sign_until: Option<i64>,
     /// Whether the document in force names it for this moment.
     is_trusted: bool,
     /// Whether it names it for less than [`Trust::NOTICE_S`] longer.
     ends_soon: bool,
+    /// Whether it lets it sign for longer than its ring does: who steals it then has a key that gateways believe.
+    outlives: bool,
+}
+
+impl BundleKey {
+    fn new(row: &store::BundleKeyRow, trust: Option<&Trust>, now: i64) -> Self {
+        let key = fleet::TrustedKey::new(&row.public_key, now, now);
+        let entry = trust.and_then(|trust| trust.key(&key.keyid));
+        Self {
+            is_trusted: entry.is_some_and(|entry| entry.covers(now)),
+            ends_soon: entry.is_some_and(|entry| ends_soon(entry.not_after, now)),
+            outlives: entry
+                .zip(row.sign_until)
+                .is_some_and(|(entry, until)| entry.not_after > until),
+            sign_until: row.sign_until,
+            keyid: key.keyid,
+            public: key.public,
+            state: row.state.clone(),
+        }
+    }
+
+    const fn needs_another(&self) -> bool {
+        match self.sign_until {
+            Some(_) => self.outlives,
+            None => !self.is_trusted || self.ends_soon,
+        }
+    }
 }
 
 /// Shows what is in force and what the next document should name.
@@ -49,22 +82,12 @@ pub(super) async fn show_standing(State(state): State<AppState>) -> Result<Json<
     let now = store::database_time(&mut conn).await?.timestamp();
     let version = store::trust_version(&mut conn).await?.unwrap_or(0);
     let trust = believed(&state, &mut conn).await?;
-    let bundle_keys = store::bundle_keys(&mut conn)
+    let bundle_keys: Vec<BundleKey> = store::bundle_keys(&mut conn)
         .await?
-        .into_iter()
-        .map(|row| {
-            let key = fleet::TrustedKey::new(&row.public_key, now, now);
-            let is_trusted = trust.as_ref().is_some_and(|trust| covers(trust, &key.keyid, now));
-            let until = trust.as_ref().and_then(|trust| trust.key(&key.keyid));
-            BundleKey {
-                ends_soon: until.is_some_and(|entry| ends_soon(entry.not_after, now)),
-                keyid: key.keyid,
-                public: key.public,
-                state: row.state,
-                is_trusted,
-            }
-        })
+        .iter()
+        .map(|row| BundleKey::new(row, trust.as_ref(), now))
         .collect();
+    let former_keys = former_keys(&mut conn, trust.as_ref(), now).await?;
     let record = store::trust_record(&mut conn).await?;
     Ok(Json(TrustStanding {
         fleet: state
@@ -72,12 +95,40 @@ pub(super) async fn show_standing(State(state): State<AppState>) -> Result<Json<
             .settings
             .as_ref()
             .map(|settings| settings.name.clone()),
+        needs_another: !former_keys.is_empty() || bundle_keys.iter().any(BundleKey::needs_another),
         bundle_keys,
+        former_keys,
         version,
         trust,
         author: record.as_ref().map(|record| record.author.clone()),
         accepted_at: record.map(|record| record.created_at),
     }))
+}
+
+/// Keys that have retired or were revoked, and that a document lets sign nevertheless.
+async fn former_keys(
+    conn: &mut PgConnection,
+    trust: Option<&Trust>,
+    now: i64,
+) -> Result<Vec<String>, FleetError> {
+    let Some(trust) = trust else { return Ok(Vec::new()) };
+    let mut former = store::former_bundle_keys(conn).await?;
+    former.retain(|keyid| covers(trust, keyid, now));
+    Ok(former)
+}
+
+/// The keys of the bundle ring that the document in force lets sign for longer than their ring does.
+pub(super) async fn trusted_too_long(
+    state: &AppState,
+    conn: &mut PgConnection,
+    now: i64,
+) -> Result<Vec<String>, FleetError> {
+    let trust = believed(state, conn).await?;
+    let mut keys = former_keys(conn, trust.as_ref(), now).await?;
+    let rows = store::bundle_keys(conn).await?;
+    let standing = rows.iter().map(|row| BundleKey::new(row, trust.as_ref(), now));
+    keys.extend(standing.filter(|key| key.outlives).map(|key| key.keyid));
+    Ok(keys)
 }
 
 /// Takes a document that the pinned roots have signed for this fleet, with a higher version than the one in force. The same

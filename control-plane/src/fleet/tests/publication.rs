@@ -248,6 +248,39 @@ async fn what_a_key_has_signed_that_is_trusted_no_more_is_signed_anew() {
     assert_eq!(trusted.count(), 1, "{standing}");
 }
 
+/// Who steals a key that has retired must not find gateways that believe it.
+#[tokio::test]
+async fn a_document_that_trusts_a_key_for_longer_than_it_signs_is_told_until_there_is_another() {
+    let plane = Plane::start().await;
+    let all = plane.bundle_keys().await;
+    assert_eq!(plane.hand_over(plane.trust(2, &all)).await.0, StatusCode::OK);
+    let told = async || {
+        let (_, standing) = plane.call("GET", "/internal/trust", None).await;
+        let (_, fleet) = plane.call("GET", "/internal/fleet", None).await;
+        let keys = fleet["trusted_too_long"].as_array().unwrap().len();
+        (standing["needs_another"].as_bool().unwrap(), keys)
+    };
+    assert_eq!(told().await, (false, 0));
+    plane
+        .run("UPDATE control.signing_key SET published_at = published_at - interval '400 s' WHERE state = 'published'")
+        .await;
+    let (status, _) = plane
+        .call("POST", "/internal/keys/rotate?ring=bundle", None)
+        .await;
+    assert_eq!(status, StatusCode::OK);
+    assert_eq!(told().await, (true, 1), "one retires, and a new one is not named");
+    plane
+        .run("UPDATE control.signing_key SET state = 'retired', retired_at = now(), sealed_private_key = NULL, wrapped_data_key = NULL WHERE state = 'retiring'")
+        .await;
+    assert_eq!(told().await, (true, 1), "it has retired");
+    let row = plane
+        .row("SELECT array_agg(public_key) FROM control.signing_key WHERE ring = 'bundle' AND state IN ('active', 'published')")
+        .await;
+    let named: Vec<Vec<u8>> = row.get(0);
+    assert_eq!(plane.hand_over(plane.trust(3, &named)).await.0, StatusCode::OK);
+    assert_eq!(told().await, (false, 0));
+}
+
 /// Nothing is stated any more once it is over: whoever looks hears of it two weeks before, and when it is over.
 #[tokio::test]
 async fn that_the_trust_document_ends_is_told_two_weeks_before() {

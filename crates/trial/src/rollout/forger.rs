@@ -39,8 +39,10 @@ pub enum Forgery {
     Unsigned,
     /// A key has signed it that the roots have never named.
     Stranger,
-    /// A key has signed it that the roots name no more.
+    /// A key has signed it that has retired in the course of things, and was stolen before.
     RetiredKey,
+    /// A key has signed it that was revoked, and that the roots name no more.
+    RevokedKey,
     /// It wants a gateway that nobody has built yet.
     TooNew,
     /// Nothing: it is signed with the stolen key that signs now. The control, which must be taken over.
@@ -49,7 +51,7 @@ pub enum Forgery {
 
 impl Forgery {
     /// Everything that must be refused.
-    pub const REFUSED: [Self; 10] = [
+    pub const REFUSED: [Self; 11] = [
         Self::Replayed,
         Self::OtherFleet,
         Self::OtherEnvironment,
@@ -59,6 +61,7 @@ impl Forgery {
         Self::Unsigned,
         Self::Stranger,
         Self::RetiredKey,
+        Self::RevokedKey,
         Self::TooNew,
     ];
 }
@@ -71,8 +74,10 @@ impl Stage {
     /// When neither comes about, or `portico fleet status` and `explain` do not show a refusal for what it is.
     pub async fn offer(&mut self, node: &str, forgery: Forgery) -> anyhow::Result<Option<String>> {
         let mut key = self.steal().await?;
-        if forgery == Forgery::RetiredKey {
-            self.retire(&key).await?;
+        match forgery {
+            Forgery::RetiredKey => self.retire(&key).await?,
+            Forgery::RevokedKey => self.revoke(&key).await?,
+            _ => {}
         }
         if forgery == Forgery::Stranger {
             key = SigningKey::generate(Algorithm::EdDSA)?;
@@ -151,15 +156,29 @@ impl Stage {
         row.open(&KeyEncryptionKeys::parse([(1, self.kek.as_slice())])?, BUNDLE)
     }
 
-    /// What an operator does about a stolen key: another one signs, it is revoked, and the roots name it no more.
-    async fn retire(&self, stolen: &SigningKey) -> anyhow::Result<()> {
-        let mut last = None;
-        patiently("the bundle ring turns", async || {
-            last = self.ask(&["keys", "rotate", "--ring", BUNDLE]).await.ok();
-            last.as_ref().is_some_and(|said| said.code == Some(0))
+    /// What an operator does from time to time, who knows of no theft: another key signs, and the roots say so.
+    async fn retire(&self, key: &SigningKey) -> anyhow::Result<()> {
+        self.turn_the_ring().await?;
+        let show = || self.ask(&["trust", "show"]);
+        ensure!(
+            show().await?.code == Some(1),
+            "nobody says that a key is trusted for too long"
+        );
+        self.trust_the_keys("trust-retired.json").await?;
+        patiently("the key signs no more", async || {
+            let standing = self.answer("/internal/trust").await.unwrap_or_default();
+            let keys = standing.get("bundle_keys").and_then(Value::as_array);
+            let is_it = |entry: &&Value| entry.get("keyid") == Some(&key.kid().into());
+            let entry = keys.into_iter().flatten().find(is_it);
+            entry.is_none_or(|entry| entry.get("is_trusted") == Some(&false.into()))
         })
-        .await
-        .with_context(|| format!("{last:?}"))?;
+        .await?;
+        show().await?.done().map(drop)
+    }
+
+    /// What an operator does about a stolen key: another one signs, it is revoked, and the roots name it no more.
+    async fn revoke(&self, stolen: &SigningKey) -> anyhow::Result<()> {
+        self.turn_the_ring().await?;
         self.ask(&[
             "keys",
             "revoke",
@@ -172,7 +191,17 @@ impl Stage {
         ])
         .await?
         .done()?;
-        self.trust_the_keys("trust-2.json").await
+        self.trust_the_keys("trust-revoked.json").await
+    }
+
+    async fn turn_the_ring(&self) -> anyhow::Result<()> {
+        let mut last = None;
+        patiently("the bundle ring turns", async || {
+            last = self.ask(&["keys", "rotate", "--ring", BUNDLE]).await.ok();
+            last.as_ref().is_some_and(|said| said.code == Some(0))
+        })
+        .await
+        .with_context(|| format!("{last:?}"))
     }
 }
 
