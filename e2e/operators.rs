@@ -159,6 +159,13 @@ async fn a_stolen_key_is_revoked_and_a_key_encryption_key_follows_another() {
     let customer = door.log_in(&customer.email, &customer.password).await.unwrap();
     assert_eq!(customer.get("/api/v1/me").await.unwrap().status, 200);
     system.stop().await.unwrap();
+
+    // Its secret is destroyed, and nothing misses it.
+    std::fs::remove_file(stage.data_dir().join("secrets/kek")).unwrap();
+    let (system, door) = stage.start().await;
+    let customer = door.log_in(&customer.email, &customer.password).await.unwrap();
+    assert_eq!(customer.get("/api/v1/me").await.unwrap().status, 200);
+    system.stop().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

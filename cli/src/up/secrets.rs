@@ -11,14 +11,15 @@ use crate::durable_file;
 
 /// Bytes of every secret: 256 bits.
 const LENGTH: usize = 32;
+/// The version of the key-encryption key that is made here.
+const FIRST_KEK: i32 = 1;
 
 /// The secrets that exist before anything is started.
 #[derive(Debug)]
 pub(super) struct Secrets {
-    /// The key-encryption key, raw bytes: its version 1.
-    pub(super) kek: PathBuf,
-    /// Further versions of it, which somebody put beside it as `kek-<version>`.
-    pub(super) newer_keks: Vec<(i32, PathBuf)>,
+    /// The versions of the key-encryption key, raw bytes: `kek` is the first, and whoever replaces it puts `kek-<version>`
+    /// beside it. One that has retired may be taken away.
+    pub(super) keks: Vec<(i32, PathBuf)>,
     /// The development root, which signs which keys may sign for gateways.
     pub(super) fleet_root: PathBuf,
     /// Its public part.
@@ -39,10 +40,15 @@ pub(super) struct Secrets {
 pub(super) fn prepare(directory: &DataDirectory) -> anyhow::Result<Secrets> {
     let secrets = directory.secrets();
     let (kek, pepper) = (secrets.join("kek"), secrets.join("pepper"));
+    let mut keks = newer_keks(&secrets)?;
     // A new key would not open what the old one sealed, and a new pepper would refuse every password.
-    if directory.postgres().join("data").exists() || directory.postgres().join("location").exists() {
+    let has_database =
+        directory.postgres().join("data").exists() || directory.postgres().join("location").exists();
+    if has_database {
         for path in [&kek, &pepper, &secrets.join("db_owner_password")] {
-            if !path.exists() {
+            // Which versions the database wants, the control plane knows.
+            let is_replaced = *path == kek && !keks.is_empty();
+            if !path.exists() && !is_replaced {
                 bail!(
                     "{} is missing, and the database of this data directory depends on it: restore it, or begin anew in another --data-dir",
                     path.display()
@@ -50,7 +56,10 @@ pub(super) fn prepare(directory: &DataDirectory) -> anyhow::Result<Secrets> {
             }
         }
     }
-    once(&kek, || Ok(random()?.to_vec()))?;
+    if kek.exists() || !has_database {
+        once(&kek, || Ok(random()?.to_vec()))?;
+        keks.insert(0, (FIRST_KEK, kek));
+    }
     once(&pepper, || Ok(hex(&random()?).into_bytes()))?;
     let password = |name: &str| {
         let path = secrets.join(name);
@@ -68,8 +77,7 @@ pub(super) fn prepare(directory: &DataDirectory) -> anyhow::Result<Secrets> {
         core_url: secrets.join("db_core"),
         control_url: secrets.join("db_control"),
         owner_url: secrets.join("db_owner"),
-        newer_keks: newer_keks(&secrets)?,
-        kek,
+        keks,
         pepper,
     })
 }
@@ -128,11 +136,12 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let directory = DataDirectory::make(&root.path().join("data")).unwrap();
         let first = prepare(&directory).unwrap();
-        let kek = fs::read(&first.kek).unwrap();
+        let kek_of = |secrets: &Secrets| fs::read(&secrets.keks[0].1).unwrap();
+        let kek = kek_of(&first);
         let second = prepare(&directory).unwrap();
 
         assert_eq!(kek.len(), LENGTH);
-        assert_eq!(fs::read(&second.kek).unwrap(), kek);
+        assert_eq!(kek_of(&second), kek);
         assert_eq!(second.core_password, first.core_password);
         assert_ne!(first.core_password, first.control_password);
         for entry in fs::read_dir(directory.secrets()).unwrap() {
@@ -154,13 +163,13 @@ mod tests {
     fn newer_key_encryption_keys_are_found_by_their_names() {
         let root = tempfile::tempdir().unwrap();
         let directory = DataDirectory::make(&root.path().join("data")).unwrap();
-        assert!(prepare(&directory).unwrap().newer_keks.is_empty());
+        assert_eq!(prepare(&directory).unwrap().keks.len(), 1);
         for version in ["10", "2"] {
             fs::write(directory.secrets().join(format!("kek-{version}")), [7; 32]).unwrap();
         }
         let versions: Vec<i32> = prepare(&directory)
             .unwrap()
-            .newer_keks
+            .keks
             .into_iter()
             .map(|(version, path)| {
                 let mode = fs::metadata(path).unwrap().permissions().mode();
@@ -168,7 +177,7 @@ mod tests {
                 version
             })
             .collect();
-        assert_eq!(versions, [2, 10]);
+        assert_eq!(versions, [1, 2, 10]);
         fs::write(directory.secrets().join("kek-new"), [7; 32]).unwrap();
         let refusal = prepare(&directory).unwrap_err().to_string();
         assert!(
@@ -196,10 +205,17 @@ mod tests {
         let directory = DataDirectory::make(&root.path().join("data")).unwrap();
         let secrets = prepare(&directory).unwrap();
         fs::create_dir_all(directory.postgres().join("data")).unwrap();
-        fs::remove_file(&secrets.kek).unwrap();
+        let kek = &secrets.keks[0].1;
+        fs::remove_file(kek).unwrap();
 
         let refusal = prepare(&directory).unwrap_err().to_string();
         assert!(refusal.contains("secrets/kek is missing"), "{refusal}");
-        assert!(!secrets.kek.exists());
+        assert!(!kek.exists());
+
+        // Another version is there: whether it is enough, the database says.
+        fs::write(directory.secrets().join("kek-2"), [7; 32]).unwrap();
+        let keks = prepare(&directory).unwrap().keks;
+        assert_eq!(keks.iter().map(|(version, _)| *version).collect::<Vec<_>>(), [2]);
+        assert!(!kek.exists());
     }
 }

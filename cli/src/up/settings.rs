@@ -64,8 +64,8 @@ fn secret(path: &Path) -> String {
     format!("file:{}", path.display())
 }
 
-fn newer_keks(inputs: &Inputs<'_>) -> Vec<Value> {
-    let keks = inputs.secrets.newer_keks.iter();
+fn keks(inputs: &Inputs<'_>) -> Vec<Value> {
+    let keks = inputs.secrets.keks.iter();
     keks.map(|(version, path)| json!({"version": version, "secret": secret(path)}))
         .collect()
 }
@@ -91,8 +91,7 @@ fn core_api(inputs: &Inputs<'_>) -> Value {
         "private_listen": private(inputs, "core-api"),
         "endpoints_file": endpoints_file(inputs.directory, "core-api"),
         "database": {"url": secret(&inputs.secrets.core_url)},
-        "kek": secret(&inputs.secrets.kek),
-        "keks": newer_keks(inputs),
+        "keks": keks(inputs),
         "policies_dir": inputs.policies,
         "password": password,
         "mail": mail,
@@ -109,8 +108,7 @@ fn control_plane(inputs: &Inputs<'_>) -> Value {
         "private_listen": private(inputs, "control-plane"),
         "endpoints_file": endpoints_file(inputs.directory, "control-plane"),
         "database": {"url": secret(&inputs.secrets.control_url)},
-        "kek": secret(&inputs.secrets.kek),
-        "keks": newer_keks(inputs),
+        "keks": keks(inputs),
         "fleet": {
             "name": fleet::NAME,
             "environment": inputs.environment.as_str(),
