@@ -3,7 +3,7 @@
 //! **Invariant:** every mistake is reported together, before anything listens. A [`Secret`] is never written in a
 //! setting: it is a [reference](secrets::Reference), and all of them are resolved before the settings are read.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -120,7 +120,8 @@ pub fn load_checked<T: DeserializeOwned>(
     let (providers, mut faults) = take_providers(&mut value, &overrides, &origin);
     let resolved = resolve(&value, service, &providers);
     let lent = ServiceSecrets::resolved(&resolved);
-    match resolved.within(|| parse_all(value, &overrides, &origin, &check)) {
+    let unresolved = unresolved(&value, &resolved);
+    match resolved.within(|| parse_all(value, &overrides, &origin, &unresolved, &check)) {
         Ok(settings) if faults.is_empty() => return Ok(settings),
         Ok(_) => {}
         Err(SettingsError(more)) => faults.extend(more),
@@ -173,9 +174,13 @@ fn take_providers(
     };
     let mut alone = Mapping::new();
     alone.insert(Value::from("secrets"), section);
-    let read = parse_all(Value::Mapping(alone), overrides, origin, &|section: &Section| {
-        section.secrets.faults()
-    });
+    let read = parse_all(
+        Value::Mapping(alone),
+        overrides,
+        origin,
+        &[],
+        &|section: &Section| section.secrets.faults(),
+    );
     match read {
         Ok(section) => (section.secrets, Vec::new()),
         Err(SettingsError(faults)) => (ProviderSettings::default(), faults),
@@ -193,6 +198,18 @@ fn resolve(value: &Value, service: &str, providers: &ProviderSettings) -> Resolv
             .push(consumer);
     });
     secrets::resolve(&references, providers, Clock::system().now())
+}
+
+/// The references that did not resolve, each with its path and the reason.
+fn unresolved(value: &Value, resolved: &Resolved) -> Vec<String> {
+    let reasons: BTreeMap<_, _> = resolved.faults().collect();
+    let mut lines = Vec::new();
+    collect_references(value, &mut Vec::new(), &mut |path, text| {
+        if let Some(reason) = reasons.get(text) {
+            lines.push(format!("{path}: {reason}"));
+        }
+    });
+    lines
 }
 
 fn collect_references(value: &Value, path: &mut Vec<String>, found: &mut impl FnMut(&str, &str)) {
@@ -267,21 +284,26 @@ fn set(value: &mut Value, path: &[String], leaf: Value) {
     }
 }
 
-/// Serde stops at the first fault; taking the faulty key away and trying again finds the next.
+/// Serde stops at the first fault; taking the faulty key away and trying again finds the next. One of a list is taken away as a
+/// whole: what else is missing in it stands in `unresolved`.
 fn parse_all<T: DeserializeOwned>(
     mut value: Value,
     overrides: &[Override],
     origin: &str,
+    unresolved: &[String],
     check: &impl Fn(&T) -> Vec<String>,
 ) -> Result<T, SettingsError> {
     let mut faults = Vec::new();
-    let mut faulty = Vec::new();
+    let mut taken = Taken::default();
     loop {
         let error = match serde_path_to_error::deserialize::<_, T>(value.clone()) {
             Ok(settings) => {
                 // What was taken away is not missed as well.
-                let is_told = |fault: &String| faulty.iter().any(|path| fault.starts_with(path));
-                faults.extend(check(&settings).into_iter().filter(|fault| !is_told(fault)));
+                faults.extend(
+                    check(&settings)
+                        .into_iter()
+                        .filter(|fault| !taken.has_told(fault)),
+                );
                 return if faults.is_empty() {
                     Ok(settings)
                 } else {
@@ -315,11 +337,75 @@ fn parse_all<T: DeserializeOwned>(
         }
         let place =
             from_variable.map_or_else(|| origin.to_owned(), |(name, _, _)| format!("variable {name}"));
-        faults.push(format!("{place}: {}: {message}", path.join(".")));
-        faulty.push(format!("{}: ", path.join(".")));
+        let written = taken.as_written(&path);
+        // A list without what was taken out of it may have a length that is wrong.
+        if !taken.paths.contains(&written.join(".")) {
+            faults.push(format!("{place}: {}: {message}", written.join(".")));
+        }
         if !remove(&mut value, &path) {
             return Err(SettingsError(faults));
         }
+        let Some(one) = taken.note(&written) else { continue };
+        for line in unresolved.iter().filter(|line| line.starts_with(&one)) {
+            if !line.starts_with(&format!("{}: ", written.join("."))) {
+                faults.push(format!("{origin}: {line}"));
+            }
+        }
+    }
+}
+
+/// What was taken out of settings because it is faulty, by where it is written.
+#[derive(Debug, Default)]
+struct Taken {
+    /// Dotted paths, and those of the lists that they are in.
+    paths: BTreeSet<String>,
+    /// Places in lists, each under the path of its list.
+    of_lists: BTreeSet<(String, usize)>,
+}
+
+impl Taken {
+    /// Whether a fault is about nothing but what was taken away.
+    fn has_told(&self, fault: &str) -> bool {
+        let subjects = fault.split_once(": ").map_or("", |(subjects, _)| subjects);
+        subjects.split(", ").any(|subject| self.paths.contains(subject))
+    }
+
+    /// A path as the file has it: a list from which something was taken counts otherwise.
+    fn as_written(&self, path: &[String]) -> Vec<String> {
+        let mut written: Vec<String> = Vec::new();
+        for part in path {
+            let list = written.join(".");
+            let place = part.parse::<usize>().map(|place| {
+                let before = self.of_lists.range((list.clone(), 0)..=(list, usize::MAX));
+                let shifted =
+                    |place, taken: &(String, usize)| if taken.1 <= place { place + 1 } else { place };
+                before.fold(place, shifted).to_string()
+            });
+            written.push(place.unwrap_or_else(|_| part.clone()));
+        }
+        written
+    }
+
+    /// The beginning of all paths that are gone with one of a list.
+    fn note(&mut self, written: &[String]) -> Option<String> {
+        let mut one = None;
+        let mut at = String::new();
+        for part in written {
+            if let Ok(place) = part.parse() {
+                self.paths.insert(at.clone());
+                self.of_lists.insert((at.clone(), place));
+            }
+            at = if at.is_empty() {
+                part.clone()
+            } else {
+                format!("{at}.{part}")
+            };
+            if part.parse::<usize>().is_ok() {
+                one = Some(format!("{at}."));
+            }
+        }
+        self.paths.insert(at);
+        one
     }
 }
 
@@ -339,12 +425,14 @@ fn remove(value: &mut Value, path: &[String]) -> bool {
     match value {
         Value::Mapping(map) if rest.is_empty() => map.remove(key.as_str()).is_some(),
         Value::Mapping(map) => map.get_mut(key.as_str()).is_some_and(|child| remove(child, rest)),
-        // A fault inside a list: the whole list goes, as its length may matter.
-        Value::Sequence(items) => {
-            let had = !items.is_empty();
-            items.clear();
-            had
-        }
+        // A fault in one of a list: that one goes, and the others are looked at.
+        Value::Sequence(items) => match key.parse::<usize>() {
+            Ok(place) if place < items.len() => {
+                items.remove(place);
+                true
+            }
+            _ => false,
+        },
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Tagged(_) => false,
     }
 }
@@ -383,7 +471,7 @@ mod tests {
             set(&mut value, &at, serde_yaml::from_str(text).unwrap());
             overrides.push((format!("VAR_{path}"), at, (*text).to_owned()));
         }
-        parse_all(value, &overrides, "sample.yaml", &|sample: &Sample| {
+        parse_all(value, &overrides, "sample.yaml", &[], &|sample: &Sample| {
             if sample.name.is_empty() {
                 vec!["sample.yaml: name: is required".to_owned()]
             } else {
@@ -442,6 +530,17 @@ mod tests {
         other: Secret,
         kek: WrappingKey,
         nested: BTreeMap<String, Secret>,
+        #[serde(default)]
+        older: Vec<Older>,
+    }
+
+    #[derive(Debug, serde::Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Older {
+        #[expect(dead_code, reason = "it is read")]
+        secret: Secret,
+        #[expect(dead_code, reason = "it is read")]
+        version: u8,
     }
 
     fn check(settings: &Secretive) -> Vec<String> {
@@ -449,7 +548,9 @@ mod tests {
             .pepper
             .is_empty()
             .then(|| "pepper: is required".to_owned());
-        missing.into_iter().collect()
+        let few = settings.older.len() == 1;
+        let few = few.then(|| "older, other: too few".to_owned());
+        missing.into_iter().chain(few).collect()
     }
 
     #[test]
@@ -459,6 +560,7 @@ mod tests {
         std::fs::write(
             &file,
             "pepper: env:PORTICO_NOT_SET\nother: hunter2\nkek: vault://kv/bank#kek\nnested: {a: 'file:///none#x', b: 'awssm:x'}\n\
+             older: [{version: 1, secret: 'env:PORTICO_A'}, {typo: 2, secret: 'file:/dev/null', version: 2}, {version: x, secret: 'env:PORTICO_C'}, {version: 4, secret: 'env:PORTICO_D'}, {version: 5, secret: 'file:/etc/hostname'}]\n\
              typo: 1\nsecrets: {refresh_every_s: 0, vault: {address: 'http://vault', auth: {token_file: /none}}}\n",
         )
         .unwrap();
@@ -471,11 +573,20 @@ mod tests {
             "other: a secret is not written here",
             "kek: vault://kv/bank#kek: ",
             "nested.a: file:///none#x: No such file",
+            "older.0.secret: env:PORTICO_A: is not set",
+            "older.1.typo: unknown field",
+            "older.1.secret: file:/dev/null: is empty",
+            "older.2.",
+            "older.3.secret: env:PORTICO_D: is not set",
             "typo: ",
         ] {
             assert!(all.contains(expected), "{expected} in\n{all}");
         }
         assert!(!all.contains("is required"), "not twice:\n{all}");
+        assert!(
+            !all.contains("too few"),
+            "nothing is said of what was taken away:\n{all}"
+        );
         assert!(!all.contains("hunter2"), "{all}");
     }
 
