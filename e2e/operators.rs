@@ -93,20 +93,20 @@ async fn a_rotation_changes_the_key_and_old_tokens_stay_good() {
     system.stop().await.unwrap();
 }
 
+/// What a command says as JSON, or as it is where that is none.
+async fn json_of(system: &System, data_dir: &str, arguments: &[&str]) -> (Option<i32>, Value) {
+    let all = [arguments, &["--data-dir", data_dir, "--format", "json"]].concat();
+    let (code, said) = system.portico(&all).await.unwrap();
+    (code, serde_json::from_str(&said).unwrap_or(Value::String(said)))
+}
+
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stolen_key_is_revoked_and_a_key_encryption_key_follows_another() {
+async fn a_stolen_key_is_revoked_and_its_tokens_are_refused() {
     let stage = Stage::new();
     let (system, door) = stage.start().await;
     let customer = door.sign_up().await.unwrap();
     let data_dir = stage.data_dir().display().to_string();
-    let portico = async |arguments: &[&str]| {
-        let all = [arguments, &["--data-dir", &data_dir, "--format", "json"]].concat();
-        let (code, said) = system.portico(&all).await.unwrap();
-        (
-            code,
-            serde_json::from_str::<Value>(&said).unwrap_or(Value::String(said)),
-        )
-    };
+    let portico = async |arguments: &[&str]| json_of(&system, &data_dir, arguments).await;
     let active = async || {
         let (_, ring) = portico(&["keys", "list"]).await;
         let keys = ring["keys"].as_array().unwrap().clone();
@@ -136,26 +136,42 @@ async fn a_stolen_key_is_revoked_and_a_key_encryption_key_follows_another() {
     );
     let (_, status) = portico(&["keys", "status"]).await;
     assert_eq!(status["rings"].as_array().unwrap().len(), 5, "{status}");
+    system.stop().await.unwrap();
+}
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_encryption_key_follows_another_and_the_old_one_is_destroyed() {
+    let stage = Stage::new();
+    let (system, door) = stage.start().await;
+    let customer = door.sign_up().await.unwrap();
+    let data_dir = stage.data_dir().display().to_string();
+    let portico = async |arguments: &[&str]| json_of(&system, &data_dir, arguments).await;
     let (code, said) = portico(&["kek", "rotate"]).await;
     assert_eq!(code, Some(1));
     assert!(said.to_string().contains("version 2"), "{said}");
     system.stop().await.unwrap();
     std::fs::write(stage.data_dir().join("secrets/kek-2"), [7; 32]).unwrap();
     let (system, door) = stage.start().await;
-    let portico = async |arguments: &[&str]| {
-        let all = [arguments, &["--data-dir", &data_dir, "--format", "json"]].concat();
-        let (code, said) = system.portico(&all).await.unwrap();
-        (
-            code,
-            serde_json::from_str::<Value>(&said).unwrap_or(Value::String(said)),
-        )
-    };
+    let portico = async |arguments: &[&str]| json_of(&system, &data_dir, arguments).await;
     assert_eq!(portico(&["kek", "rotate"]).await.1["active"], 2);
     assert_eq!(portico(&["kek", "retire", "1"]).await.0, Some(1));
     let (code, report) = portico(&["kek", "rewrap", "--batch", "3"]).await;
     assert_eq!((code, &report["remaining"]), (Some(0), &0.into()), "{report}");
     assert_eq!(portico(&["kek", "retire", "1"]).await.0, Some(0));
+    let (_, history) = portico(&["kek", "history"]).await;
+    let events = history["events"].as_array().unwrap().iter();
+    let newest: Vec<_> = events
+        .map(|event| (&event["action"], &event["kid"]))
+        .take(2)
+        .collect();
+    assert_eq!(
+        newest,
+        [
+            (&"kek.retired".into(), &"1".into()),
+            (&"kek.rotated".into(), &"2".into())
+        ],
+        "{history}"
+    );
     let customer = door.log_in(&customer.email, &customer.password).await.unwrap();
     assert_eq!(customer.get("/api/v1/me").await.unwrap().status, 200);
     system.stop().await.unwrap();

@@ -46,6 +46,8 @@ struct Arguments {
 
 /// Nobody reads more.
 const MOST_FAULTS: usize = 20;
+/// From a revocation until no gateway accepts the key, microseconds: the p99 of T-K4.
+const LONGEST_REVOCATION: i64 = 2_000_000;
 /// A gateway hears of every key late.
 const LATE: usize = 2;
 /// The address behind which this gateway and another one take turns.
@@ -123,6 +125,7 @@ async fn main() -> anyhow::Result<()> {
     let show = |line: &str| drop(writeln!(std::io::stdout(), "{line}"));
     let report = arguments.rotations().run(show).await?;
     let mut faults = report.faults();
+    faults.extend(missed(&report));
     let text = format!(
         "# Rotation drill\n\n{} verifications/s and {} log-ins/s asked for; days are compressed: a key signs for {} s instead of 30 days, \
          and A = 20 s, C = 5 s, S = 1 s, N = 1 s instead of 600, 300, 30 and 5 s\n\n{report}\n{}{}",
@@ -173,6 +176,22 @@ async fn controls(
     Ok(rows)
 }
 
+/// Targets of time that the run has missed. A p99 of so few revocations is their longest.
+fn missed(report: &Report) -> Vec<String> {
+    let mut missed = Vec::new();
+    let longest = report.revocations.iter().max().copied().unwrap_or_default();
+    if longest > LONGEST_REVOCATION {
+        missed.push(format!("T-K4: a revoked key was accepted for {longest} µs"));
+    }
+    let (quiet, rotating) = report.p99;
+    if quiet > 0 && rotating.saturating_mul(10) > quiet.saturating_mul(11) {
+        missed.push(format!(
+            "T-K5: p99 is {quiet} µs without rotations and {rotating} µs with them"
+        ));
+    }
+    missed
+}
+
 /// The rows of the targets that one run can tell.
 fn targets(report: &Report) -> String {
     let of = |wanted: &[Invariant]| {
@@ -195,7 +214,7 @@ fn targets(report: &Report) -> String {
         "| target | bound | measured |\n| --- | --- | --- |\n\
          | T-K1 valid tokens answered 401, over {} rotations and {} requests | 0 | {refused} |\n\
          | T-K2 tokens of retired or revoked keys accepted after the bound | 0 | {accepted} |\n\
-         | T-K4 revocation until no gateway accepts the key | 5,000 ms | {longest} ms |\n\
+         | T-K4 revocation until no gateway accepts the key | p99 2,000 ms, 5,000 ms at most | {longest} ms |\n\
          | T-K5 p99 of verification without and with rotations | ≤ 1.1 × | {quiet} µs, {rotating} µs |\n\
          | T-K6 times that a gateway asked for keys in {} ms, for {} tokens of keys that nobody knows | 0.2/s | {} |\n",
         report.rotations,

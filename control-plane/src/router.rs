@@ -16,6 +16,7 @@ pub(crate) fn router(state: AppState) -> Router {
         .route("/internal/keys/abort", post(signing_keys::abort_key))
         .route("/internal/keys/history", get(signing_keys::show_history))
         .route("/internal/kek", get(keks::show_keks))
+        .route("/internal/kek/history", get(signing_keys::show_kek_history))
         .route("/internal/kek/rotate", post(keks::rotate_kek))
         .route("/internal/kek/rewrap", post(keks::rewrap_keys))
         .route("/internal/kek/retire", post(keks::retire_kek))

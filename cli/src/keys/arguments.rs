@@ -84,6 +84,8 @@ pub(crate) enum KekCommand {
     Rewrap(RewrapArguments),
     /// End a version under which nothing is sealed any more.
     Retire(RetireArguments),
+    /// List what was done to the versions, when, and by whom.
+    History(AskArguments),
 }
 
 const KEK_HELP: &str = "\

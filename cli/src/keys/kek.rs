@@ -27,6 +27,10 @@ pub(crate) fn run(command: &KekCommand) -> anyhow::Result<Outcome> {
             })
         }
         KekCommand::Rewrap(arguments) => rewrap(arguments),
+        KekCommand::History(arguments) => {
+            let history = get(arguments, "/internal/kek/history")?;
+            show(arguments, &history, table::history)
+        }
         KekCommand::Retire(arguments) => {
             let path = format!("/internal/kek/retire?version={}", arguments.retired);
             let retired = post(&arguments.ask, &path)?;

@@ -75,7 +75,9 @@ pub(super) fn history(history: &Value) -> String {
             "{:<21} {:<24} {:<22} {}",
             moment(event, "at"),
             text(event, "actor"),
-            action.trim_start_matches("signing_key."),
+            action
+                .trim_start_matches("signing_key.")
+                .trim_start_matches("kek."),
             text(event, "kid"),
         );
         if let Some(reason) = event.get("reason").and_then(Value::as_str) {

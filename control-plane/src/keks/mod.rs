@@ -1,12 +1,13 @@
 //! The versions of the key-encryption key: which one seals, and how a new one takes the place of an old one.
 //!
 //! `rotate.rs` makes the newest version of the settings the one that seals, `rewrap.rs` brings what is sealed to it, and
-//! `retire.rs` ends a version under which nothing is sealed any more; `status.rs` says how far that is.
+//! `retire.rs` ends a version under which nothing is sealed any more; `status.rs` and `metrics.rs` say how far that is.
 //!
 //! **Invariant:** a version is retired only when no private key is sealed under it, and seals none then; the database
 //! refuses both.
 
 mod error;
+mod metrics;
 mod retire;
 mod rewrap;
 mod rotate;
@@ -19,6 +20,7 @@ use custody::{CustodyError, Keks};
 use sqlx::PgConnection;
 
 pub(crate) use error::{KekError, unavailable};
+pub(crate) use metrics::show_sealed;
 pub(crate) use retire::retire_kek;
 pub(crate) use rewrap::rewrap_keys;
 pub(crate) use rotate::rotate_kek;

@@ -135,7 +135,7 @@ fn postponed(gateways: &[String]) -> Problem {
     let named: Vec<&str> = gateways.iter().take(NAMED_GATEWAYS).map(String::as_str).collect();
     Problem::new(ROTATION_POSTPONED)
         .detail(format!(
-            "{} would refuse its tokens: mend or evict them, then try again; nothing was changed",
+            "{} would refuse its tokens: gateways are mended or evicted, a core reads the ring again within seconds; nothing was changed",
             named.join(", ")
         ))
         .member("gateways", named)

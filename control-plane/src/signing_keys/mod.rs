@@ -22,7 +22,7 @@ mod tests;
 mod vault;
 
 pub(crate) use error::KeyError;
-pub(crate) use history::show_history;
+pub(crate) use history::{show_history, show_kek_history};
 pub(crate) use keyset::key_set;
 pub(crate) use list::{list_keys, readiness, refuse_wrong_kek};
 pub(crate) use reinstate::reinstate_key;

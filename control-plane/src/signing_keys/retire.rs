@@ -41,6 +41,9 @@ pub(crate) async fn maintain(state: AppState, interval: Duration) {
                 tracing::warn!(ring = ring.as_str(), error = %error, cause = ?error, "signing-key maintenance failed; it is tried again");
             }
         }
+        if let Err(error) = keks::show_sealed(&state.db).await {
+            tracing::warn!(%error, "how many private keys need which key-encryption key is not known now");
+        }
     }
     lease.give_back(&state.db).await;
 }

@@ -567,12 +567,8 @@ pub(super) async fn list(conn: &mut PgConnection, ring: RingName) -> sqlx::Resul
     .await
 }
 
-/// What was done to a ring and its keys, newest first.
-pub(super) async fn history(
-    conn: &mut PgConnection,
-    ring: RingName,
-    limit: i64,
-) -> sqlx::Result<Vec<EventRow>> {
+/// What was done to a ring and its keys, or to the versions of the key-encryption key (`kek`), newest first.
+pub(super) async fn history(conn: &mut PgConnection, ring: &str, limit: i64) -> sqlx::Result<Vec<EventRow>> {
     sqlx::query_as!(
         EventRow,
         r#"
@@ -582,7 +578,7 @@ pub(super) async fn history(
          ORDER BY audit_event_id DESC
          LIMIT $2
         "#,
-        ring.as_str(),
+        ring,
         limit,
     )
     .fetch_all(conn)

@@ -12,7 +12,7 @@ use crate::prove::ground::Ground;
 /// How `forged-policy` is checked.
 pub(super) const FORGED: &str = "Somebody writes into the database of a control plane, and its real gateway is offered policies that were in force \
     before, are for another fleet, environment or gateway, have expired, were changed by a bit, or are signed by nobody, by a \
-    stranger, or by a key that the offline root names no more. It must refuse each with a code, and go on with what it has.";
+    stranger, by a key that was revoked, or by one that had been stolen before it retired. It must refuse each with a code, and go on with what it has.";
 /// How `halt` is checked.
 pub(super) const HALT: &str = "A policy whose upstream is away is published to two real gateways, the first of which is the canary, while clients ask. \
     The roll-out must be halted by itself, the other gateway must never have had the policy, and both must run the old one again.";
