@@ -1,4 +1,4 @@
-//! Secrets stay where they belong: after log-ins, refusals and a crash, no trace of one is anywhere else.
+//! Secrets and personal data stay where they belong: after log-ins, refusals and a crash, no trace of one is anywhere else.
 
 use std::path::Path;
 use std::time::Duration;
@@ -52,6 +52,55 @@ async fn traffic(system: &System, door: &trial::FrontDoor) -> Vec<Canary> {
         Canary::new("an access token", again.tokens.access.as_bytes()),
         Canary::new("a refresh token", again.tokens.refresh.as_bytes()),
     ]
+}
+
+/// What a person is known by, which is in the database and in mails alone, and what a mail says to that person only.
+struct Personal {
+    data: Vec<Canary>,
+    mailed: Canary,
+}
+
+/// Somebody registers, is refused, is mistaken for nobody, begins to add a second factor and forgets a password.
+async fn somebody(door: &trial::FrontDoor, mails: &Path, canaries: &mut Vec<Canary>) -> Personal {
+    let (email, name) = ("canary.person@customers.example", "Canary von Personenname");
+    let password = "seventeen quiet herons over glass";
+    let form = json!({"email": email, "password": password, "full_name": name});
+    let post = async |path: &str, body: &Value, status: u16| {
+        door.post(path, body).await.unwrap().expect(status).unwrap()
+    };
+    post("/api/v1/auth/register", &form, 202).await;
+    post("/api/v1/auth/register", &form, 202).await;
+    let wrong = json!({"email": email, "password": "canary person's wrong password"});
+    post("/api/v1/auth/login", &wrong, 401).await;
+    let customer = door.log_in(email, password).await.unwrap();
+    let proof = json!({"password": password});
+    let begun = customer
+        .post("/api/v1/me/factors/totp", None, &proof)
+        .await
+        .unwrap();
+    let secret = begun.expect(200).unwrap().text("/secret").unwrap().to_owned();
+    canaries.push(Canary::new("the secret of an authenticator", secret.as_bytes()));
+    post("/api/v1/auth/password/forgot", &json!({"email": email}), 202).await;
+    let mut token = None;
+    until(async || {
+        let files = std::fs::read_dir(mails).unwrap();
+        let texts = files.filter_map(|file| std::fs::read_to_string(file.unwrap().path()).ok());
+        // Long lines are broken (RFC 2045 §6.7).
+        let texts: Vec<String> = texts.map(|text| text.replace("=\r\n", "")).collect();
+        let links = texts.iter().flat_map(|text| text.split('#').skip(1));
+        let is_part = |letter: &char| letter.is_ascii_alphanumeric() || "-_".contains(*letter);
+        let mut tokens = links.map(|link| link.chars().take_while(is_part).collect::<String>());
+        token = tokens.find(|token| token.len() == 43);
+        token.is_some()
+    })
+    .await;
+    Personal {
+        data: vec![
+            Canary::new("an e-mail address", email.as_bytes()),
+            Canary::new("a name", name.as_bytes()),
+        ],
+        mailed: Canary::new("the token of a mail", token.unwrap().as_bytes()),
+    }
 }
 
 /// What each service says of itself, and what the kernel says of it.
@@ -197,18 +246,8 @@ async fn spoil_a_key(data: &Path, collector: &Collector) -> Canary {
     Canary::new("what was in the place of a key", wrong.as_bytes())
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn no_secret_is_found_outside_its_store() {
-    let stage = Stage::new();
-    let collector = Collector::start();
-    let tracker = stage.path().join("tracker");
-    let dsn = "0123456789abcdef-canary-of-the-tracker";
-    std::fs::create_dir(&tracker).unwrap();
-    std::fs::write(
-        tracker.join("dsn"),
-        format!("http://{dsn}@{}/1", collector.address),
-    )
-    .unwrap();
+/// Every service sends its traces and its error reports to the collector.
+fn observed_by(collector: &Collector, dsn: &Path) -> Vec<(&'static str, String)> {
     let mut variables = Vec::new();
     for (endpoint, tracked) in [
         (
@@ -225,8 +264,24 @@ async fn no_secret_is_found_outside_its_store() {
         ),
     ] {
         variables.push((endpoint, format!("http://{}", collector.address)));
-        variables.push((tracked, format!("file:{}", tracker.join("dsn").display())));
+        variables.push((tracked, format!("file:{}", dsn.display())));
     }
+    variables
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_secret_and_no_personal_datum_is_found_outside_its_store() {
+    let stage = Stage::new();
+    let collector = Collector::start();
+    let tracker = stage.path().join("tracker");
+    let dsn = "0123456789abcdef-canary-of-the-tracker";
+    std::fs::create_dir(&tracker).unwrap();
+    std::fs::write(
+        tracker.join("dsn"),
+        format!("http://{dsn}@{}/1", collector.address),
+    )
+    .unwrap();
+    let variables = observed_by(&collector, &tracker.join("dsn"));
     let (system, door) = stage.start_with(variables).await;
     let data = stage.data_dir();
     let secrets = data.join("secrets");
@@ -239,21 +294,38 @@ async fn no_secret_is_found_outside_its_store() {
     let mut canaries: Vec<Canary> = key_files.iter().flat_map(|file| private_key(file)).collect();
     canaries.extend(made(&secrets));
     canaries.push(Canary::new("the key of the tracker", dsn.as_bytes()));
+    let mails = data.join("mail");
+    let personal = somebody(&door, &mails, &mut canaries).await;
     canaries.extend(traffic(&system, &door).await);
-    let mut found = hits_in_commands(&system, &canaries).await;
     canaries.push(spoil_a_key(&data, &collector).await);
+    let mut found = hits(&canaries, "pg_dump", &dump(&secrets));
+    found.extend(hits(
+        std::slice::from_ref(&personal.mailed),
+        "pg_dump",
+        &dump(&secrets),
+    ));
+    let stores = [key_files.clone(), vec![secrets.clone(), tracker]].concat();
+    found.extend(hits_below(&canaries, stage.path(), &stores));
+    let beside_mails = [&stores[..], std::slice::from_ref(&mails)].concat();
+    found.extend(hits_below(
+        std::slice::from_ref(&personal.mailed),
+        stage.path(),
+        &beside_mails,
+    ));
+    let beside_both = [beside_mails, vec![data.join("postgres")]].concat();
+    found.extend(hits_below(&personal.data, stage.path(), &beside_both));
+    canaries.extend(personal.data);
+    canaries.push(personal.mailed);
+    found.extend(hits_in_commands(&system, &canaries).await);
     found.extend(hits_in_processes(&system, &canaries).await);
     found.extend(hits_in_family(&system, &canaries));
     let spans = ["POST login", "core-api", "control-plane"];
     until(async || spans.iter().all(|span| collector.has(span))).await;
-    found.extend(hits(&canaries, "pg_dump", &dump(&secrets)));
     found.extend(hits(
         &canaries,
         "what `up` printed",
         system.printed().unwrap().as_bytes(),
     ));
-    let stores = [key_files.clone(), vec![secrets.clone(), tracker]].concat();
-    found.extend(hits_below(&canaries, stage.path(), &stores));
     found.extend(hits(&canaries, "traces and error reports", &collector.kept()));
     assert_eq!(found, Vec::<String>::new());
 
