@@ -171,6 +171,7 @@ impl Vault {
         let expectations = Expectations {
             issuer: claims.iss.clone(),
             audiences: claims.aud.clone(),
+            clients: Vec::new(),
             algorithms: vec![key.algorithm().into()],
             token_type: "at+jwt".to_owned(),
             max_lifetime_s: 1,

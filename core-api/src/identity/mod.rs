@@ -122,6 +122,7 @@ impl Identity {
             expectations: Expectations {
                 issuer: settings.tokens.issuer.clone(),
                 audiences: vec![settings.tokens.audience.clone()],
+                clients: Vec::new(),
                 algorithms: vec![TokenAlgorithm::EdDSA, TokenAlgorithm::ES256],
                 token_type: "at+jwt".to_owned(),
                 max_lifetime_s: MAX_LIFETIME_S,

@@ -28,6 +28,8 @@ pub enum TokenRefusal {
     Issuer,
     /// `aud` names none of the expected audiences (J29).
     Audience,
+    /// `client_id` or `azp` names none of the expected programs (J33).
+    Client,
     /// `exp` is in the past.
     Expired,
     /// `nbf` is in the future.
@@ -46,7 +48,7 @@ pub enum TokenRefusal {
 
 impl TokenRefusal {
     /// Every reason, for documentation and for registering metrics.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::Malformed,
         Self::Algorithm,
         Self::Type,
@@ -58,6 +60,7 @@ impl TokenRefusal {
         Self::Signature,
         Self::Issuer,
         Self::Audience,
+        Self::Client,
         Self::Expired,
         Self::NotYetValid,
         Self::IssuedInFuture,
@@ -82,6 +85,7 @@ impl TokenRefusal {
             Self::Signature => "signature",
             Self::Issuer => "issuer",
             Self::Audience => "audience",
+            Self::Client => "client",
             Self::Expired => "expired",
             Self::NotYetValid => "not_yet_valid",
             Self::IssuedInFuture => "issued_in_future",

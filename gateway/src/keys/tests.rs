@@ -20,6 +20,7 @@ fn expectations() -> Expectations {
     Expectations {
         issuer: "https://issuer.example".to_owned(),
         audiences: vec!["core-api".to_owned()],
+        clients: Vec::new(),
         algorithms: vec![TokenAlgorithm::EdDSA],
         token_type: "at+jwt".to_owned(),
         max_lifetime_s: 900,

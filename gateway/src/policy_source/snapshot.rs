@@ -72,6 +72,7 @@ pub fn expectations(provider: &IdentityProvider) -> Expectations {
     Expectations {
         issuer: provider.issuer.clone(),
         audiences: provider.audiences.clone(),
+        clients: provider.clients.clone(),
         algorithms: provider
             .algorithms
             .iter()

@@ -507,6 +507,29 @@ async fn j31_j32_a_provider_that_writes_scp_and_no_jti_is_understood_where_the_p
     assert_eq!(platform.list(&token(json!({"scp": [1]}))).await, 401);
 }
 
+#[tokio::test]
+async fn j33_an_issuer_whose_programs_are_named_is_believed_for_theirs_alone() {
+    let provider = Provider::rsa("2026-11");
+    let keys = jwks(&[&provider]);
+    let platform = Platform::with(Some(&keys), |text| {
+        text.replace("    keys: file:", "    clients: [orders-app]\n    keys: file:")
+    })
+    .await;
+    let token = |changes: Value| {
+        let mut claims = foreign_claims("orders:read");
+        let members = claims.as_object_mut().unwrap();
+        members.extend(changes.as_object().unwrap().clone());
+        provider.sign(&claims)
+    };
+    assert_eq!(
+        platform.list(&token(json!({"client_id": "orders-app"}))).await,
+        200
+    );
+    assert_eq!(platform.list(&token(json!({"azp": "orders-app"}))).await, 200);
+    assert_eq!(platform.list(&token(json!({"client_id": "another"}))).await, 401);
+    assert_eq!(platform.list(&token(json!({}))).await, 401);
+}
+
 /// The foreign service beside the bank, on one listener: its policy is added to a gateway that runs.
 fn beside_the_bank(upstream: SocketAddr) -> String {
     let files = pages_policies();

@@ -140,6 +140,10 @@ fn reason(
             "`{name}` takes only tokens for {}",
             expectations.audiences.join(", ")
         ),
+        TokenRefusal::Client => format!(
+            "`{name}` takes only tokens of the programs {}",
+            expectations.clients.join(", ")
+        ),
         TokenRefusal::Expired => format!("it expired at {}", at(|claims| claims.exp)),
         TokenRefusal::NotYetValid => {
             format!(

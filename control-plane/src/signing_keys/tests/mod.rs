@@ -260,6 +260,7 @@ impl Plane {
         let expectations = Expectations {
             issuer: "https://api.bank.example".to_owned(),
             audiences: vec!["core-api".to_owned()],
+            clients: Vec::new(),
             algorithms: vec![TokenAlgorithm::EdDSA],
             token_type: "at+jwt".to_owned(),
             max_lifetime_s: 900,

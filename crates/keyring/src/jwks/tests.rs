@@ -68,6 +68,7 @@ fn expectations(issuer: &str) -> Expectations {
     Expectations {
         issuer: issuer.to_owned(),
         audiences: vec!["orders".to_owned()],
+        clients: Vec::new(),
         algorithms: ALL.to_vec(),
         token_type: "at+jwt".to_owned(),
         max_lifetime_s: 900,

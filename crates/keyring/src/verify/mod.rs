@@ -36,6 +36,8 @@ pub struct Expectations {
     pub issuer: String,
     /// The audiences this verifier is; `aud` must name one of them (J29).
     pub audiences: Vec<String>,
+    /// The programs whose tokens are accepted; those of any, and of none, when it is empty (J33).
+    pub clients: Vec<String>,
     /// The accepted algorithms (J7).
     pub algorithms: Vec<TokenAlgorithm>,
     /// The `typ`, without `application/`: `at+jwt` (J11).
@@ -303,7 +305,7 @@ fn is_type(found: Option<&str>, expected: &str) -> bool {
     })
 }
 
-/// `iss` and `aud` by exact comparison (J28, J29).
+/// `iss`, `aud` and the program by exact comparison (J28, J29, J33).
 fn check_parties(claims: &Claims, expectations: &Expectations) -> Result<(), TokenRefusal> {
     if claims.iss != expectations.issuer {
         return Err(TokenRefusal::Issuer);
@@ -314,6 +316,10 @@ fn check_parties(claims: &Claims, expectations: &Expectations) -> Result<(), Tok
         .any(|audience| expectations.audiences.contains(audience))
     {
         return Err(TokenRefusal::Audience);
+    }
+    let is_expected = |client: &String| expectations.clients.contains(client);
+    if !expectations.clients.is_empty() && !claims.client_id.as_ref().is_some_and(is_expected) {
+        return Err(TokenRefusal::Client);
     }
     Ok(())
 }

@@ -18,6 +18,7 @@ fn expectations() -> Expectations {
     Expectations {
         issuer: ISSUER.to_owned(),
         audiences: vec!["core-api".to_owned()],
+        clients: Vec::new(),
         algorithms: vec![TokenAlgorithm::EdDSA, TokenAlgorithm::ES256],
         token_type: "at+jwt".to_owned(),
         max_lifetime_s: 900,
@@ -691,6 +692,29 @@ fn j33_two_names_for_the_client_must_be_one() {
         &[("azp", json!(""))],
     ] {
         assert_eq!(client(names), Err(TokenRefusal::Claims));
+    }
+}
+
+#[test]
+fn j33_where_the_verifier_names_programs_only_their_tokens_are_accepted() {
+    let issuer = issuer();
+    let expectations = Expectations {
+        clients: vec!["app".to_owned(), "reports".to_owned()],
+        ..expectations()
+    };
+    for (claims, refusal) in [
+        (json!({"client_id": "app"}), None),
+        (json!({"azp": "reports"}), None),
+        (json!({"client_id": "App"}), Some(TokenRefusal::Client)),
+        (json!({"client_id": "apps"}), Some(TokenRefusal::Client)),
+        (json!({}), Some(TokenRefusal::Client)),
+    ] {
+        let mut payload = payload();
+        let members = payload.as_object_mut().unwrap();
+        members.extend(claims.as_object().unwrap().clone());
+        let token = issuer.key.sign(&payload).unwrap();
+        let found = issuer.verifier.examine(&token, &expectations, NOW);
+        assert_eq!(found.err(), refusal, "{claims}");
     }
 }
 

@@ -295,6 +295,7 @@ impl<'d> Compiler<'d> {
                 name: named.name.clone(),
                 issuer: written.issuer.clone(),
                 audiences: written.audiences.clone(),
+                clients: written.clients.clone(),
                 algorithms: written.algorithms.clone(),
                 token_type: written.token_type.clone(),
                 max_lifetime: written.max_lifetime,

@@ -125,7 +125,7 @@ impl Compiler<'_> {
                 RateKey::Body(_) if !has_body => {
                     ("this method has no body", "count by `address` or `subject`")
                 }
-                RateKey::Address { .. } | RateKey::Subject | RateKey::Body(_) => continue,
+                RateKey::Address { .. } | RateKey::Subject | RateKey::Body(_) | RateKey::All => continue,
             };
             self.findings
                 .error(code::KEY_NOT_AVAILABLE, key.at, what)

@@ -363,6 +363,7 @@ fn provider(provider: &IdentityProvider, places: &Places) -> Definition {
         name,
         issuer,
         audiences,
+        clients,
         algorithms,
         token_type,
         max_lifetime,
@@ -376,6 +377,14 @@ fn provider(provider: &IdentityProvider, places: &Places) -> Definition {
     let draft = open(Kind::Identity, &format!("identity.{name}"), places)
         .fact("issuer", Value::text(issuer))
         .fact("audiences", Value::set(audiences))
+        .fact(
+            "clients",
+            Value::text(if clients.is_empty() {
+                "any".to_owned()
+            } else {
+                clients.join(", ")
+            }),
+        )
         .fact(
             "algorithms",
             Value::set(algorithms.iter().map(|algorithm| algorithm.as_str())),
@@ -522,6 +531,7 @@ fn limit(limit: &RateLimit, owner: &str, places: &Places) -> Definition {
         RateKey::Address { ipv6_prefix } => format!("address/{ipv6_prefix}"),
         RateKey::Subject => "subject".to_owned(),
         RateKey::Body(pointer) => format!("body.{pointer}"),
+        RateKey::All => "all".to_owned(),
     };
     let count = match count {
         Count::Requests => "requests",

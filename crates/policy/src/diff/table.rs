@@ -73,6 +73,7 @@ static ROWS: &[Row] = &[
     Row(&[Identity], "issuer", Critical, Other("tokens of {new} are accepted, those of {old} no more")),
     Row(&[Identity], "audiences", High, Permits(
         "tokens made for {words} are accepted", "tokens made for {words} alone are refused")),
+    Row(&[Identity], "clients", High, Other("tokens are accepted of the programs {new}, no longer of {old}")),
     Row(&[Identity], "algorithms", High, Permits(
         "signatures with {words} are accepted", "signatures with {words} are refused")),
     Row(&[Identity], "type", High, Other("tokens of type {new} are accepted, those of type {old} no more")),

@@ -16,6 +16,8 @@ use std::{sync::Arc, time::Duration};
 pub(crate) struct ProviderDocument {
     pub(crate) issuer: String,
     pub(crate) audiences: Vec<String>,
+    /// Empty where it is not written.
+    pub(crate) clients: Vec<String>,
     pub(crate) algorithms: Vec<Algorithm>,
     pub(crate) token_type: String,
     pub(crate) max_lifetime: Duration,
@@ -37,6 +39,11 @@ impl ProviderDocument {
         let audiences = provider.key("audiences", findings).and_then(|field| {
             field.list(findings, |item, findings| {
                 item.word("an audience", |byte| byte.is_ascii_graphic(), findings)
+            })
+        });
+        let clients = provider.optional("clients").map_or(Some(Vec::new()), |field| {
+            field.list(findings, |item, findings| {
+                item.word("a client", |byte| byte.is_ascii_graphic(), findings)
             })
         });
         let algorithms = provider
@@ -82,6 +89,7 @@ impl ProviderDocument {
         Some(Self {
             issuer: issuer?.value,
             audiences: audiences?.into_iter().map(|item| item.value).collect(),
+            clients: clients?.into_iter().map(|item| item.value).collect(),
             algorithms: algorithms?.into_iter().map(|item| item.value).collect(),
             token_type: token_type?.value,
             max_lifetime: max_lifetime?.value,

@@ -60,6 +60,7 @@ impl RateDocument {
         let keys = limit
             .key("key", findings)
             .and_then(|field| field.list(findings, key));
+        alone(keys.as_deref().unwrap_or_default(), findings)?;
         let count = limit.optional("count").map_or(Some(Count::Requests), |field| {
             let choices = [("requests", Count::Requests), ("failures", Count::Failures)];
             field.choice(&choices, findings).map(|count| count.value)
@@ -90,6 +91,22 @@ impl RateDocument {
             mode: mode?,
         })
     }
+}
+
+/// Beside `all`, other parts would count apart what it counts together.
+fn alone(keys: &[At<RateKey>], findings: &mut Findings) -> Option<()> {
+    let Some(all) = keys
+        .iter()
+        .find(|key| key.value == RateKey::All)
+        .filter(|_| keys.len() > 1)
+    else {
+        return Some(());
+    };
+    findings
+        .error(code::BAD_RATE_KEY, all.at, "`all` stands alone in a key")
+        .why("with it everybody shares one counter, and with anything else they do not")
+        .fix("`key: [all]`, or leave `all` out");
+    None
 }
 
 fn takes_a_century(rate: Rate, burst: u64) -> bool {
@@ -150,6 +167,7 @@ fn key(field: &Field<'_>, findings: &mut Findings) -> Option<At<RateKey>> {
     let key = match text.value.as_str() {
         "address" => Some(RateKey::Address { ipv6_prefix: 64 }),
         "subject" => Some(RateKey::Subject),
+        "all" => Some(RateKey::All),
         other if other.starts_with("address/") => ipv6_prefix(other),
         other => other
             .strip_prefix("body.")
@@ -157,9 +175,9 @@ fn key(field: &Field<'_>, findings: &mut Findings) -> Option<At<RateKey>> {
             .map(|pointer| RateKey::Body(pointer.to_owned())),
     };
     if key.is_none() {
-        let fix = match crate::suggest::nearest(&text.value, ["address", "subject"]) {
+        let fix = match crate::suggest::nearest(&text.value, ["address", "subject", "all"]) {
             Some(near) if !text.value.contains('/') => format!("did you mean `{near}`?"),
-            _ => "`address`, `address/32` to `address/64`, `subject`, or `body.` and a JSON pointer: `body./email`".to_owned(),
+            _ => "`address`, `address/32` to `address/64`, `subject`, `body.` and a JSON pointer as `body./email`, or `all`".to_owned(),
         };
         findings
             .error(

@@ -277,6 +277,7 @@ impl KeyParts<'_> {
                     // A key of its own: never skipped.
                     Part::Absent => append(&mut key, ABSENT, &[]),
                 },
+                RateKey::All => {}
             }
         }
         Some(key)

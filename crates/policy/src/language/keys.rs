@@ -486,6 +486,12 @@ pub(crate) static PROVIDER: &[Key] = &[
         "[core-api]",
         "One of these must be in `aud`.",
     ),
+    may(
+        "clients",
+        list(&Form::Text(Text::Word)),
+        "[reports-app]",
+        "The programs whose tokens are accepted, by `client_id` or `azp`; without it, those of any, and of none.",
+    ),
     must(
         "algorithms",
         list(&Form::Choice(&["EdDSA", "ES256", "RS256", "PS256"])),
@@ -811,7 +817,7 @@ pub(crate) static RATE: &[Key] = &[
         "key",
         list(&Form::Text(Text::RateKey)),
         "[address]",
-        "What is counted together: `address` (IPv6 by its /64; `address/48` by its /48), `subject`, `body.` and a JSON pointer; several make one key.",
+        "What is counted together: `address` (IPv6 by its /64; `address/48` by its /48), `subject`, `body.` and a JSON pointer; several make one key. Or `all`: everybody together, as long as nobody else has used it up.",
     ),
     may(
         "count",

@@ -383,6 +383,8 @@ pub struct IdentityProvider {
     pub issuer: String,
     /// At least one of these must be in `aud`.
     pub audiences: Vec<String>,
+    /// The programs whose tokens are accepted; those of any when it is empty.
+    pub clients: Vec<String>,
     /// The only signature algorithms to accept; never taken from the token.
     pub algorithms: Vec<Algorithm>,
     /// Exact `typ` of the header.

@@ -44,6 +44,8 @@ pub enum RateKey {
     Subject,
     /// A member of the JSON body, as a JSON pointer (RFC 6901).
     Body(String),
+    /// Everybody: whoever asks, there is one counter. It stands alone.
+    All,
 }
 
 /// Which requests count.

@@ -377,8 +377,13 @@ pub(crate) fn facts(plan: &Plan) -> Vec<String> {
     // is a fact, not an answer.
     lines.extend(plan.identity_providers().iter().map(|provider| {
         format!(
-            "keys of {} {:?} {:?} {} {}",
-            provider.name, provider.keys, provider.scopes_claim, provider.requires_jti, provider.requires_cnf
+            "keys of {} {:?} {:?} {:?} {} {}",
+            provider.name,
+            provider.clients,
+            provider.keys,
+            provider.scopes_claim,
+            provider.requires_jti,
+            provider.requires_cnf
         )
     }));
     // How an upstream is watched decides about addresses, not about requests.

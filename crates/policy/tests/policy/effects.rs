@@ -34,7 +34,7 @@ upstreams:
   listing: { address: unix:listing.sock, authorization: strip, openapi: listing.openapi.json, timeouts: { connect: 1s, read: 15s, total: 30s } }
 identity:
   customers: { issuer: https://a.example, audiences: [core-api], algorithms: [EdDSA], type: at+jwt, max_lifetime: 15min, leeway: 30s, keys: portico }
-  partners: { issuer: https://b.example, audiences: [core-api], algorithms: [ES256], type: at+jwt, max_lifetime: 5min, leeway: 30s, scopes_claim: scp, require_jti: false, require_cnf: true, keys: file:partners.jwks.json }
+  partners: { issuer: https://b.example, audiences: [core-api], algorithms: [ES256], type: at+jwt, max_lifetime: 5min, leeway: 30s, clients: [reports-app], scopes_claim: scp, require_jti: false, require_cnf: true, keys: file:partners.jwks.json }
   suppliers: { issuer: https://d.example, audiences: [core-api], algorithms: [ES256], type: at+jwt, max_lifetime: 5min, leeway: 30s, keys: { url: "https://d.example/jwks.json", refresh: 5min, stale_for: 1h, addresses: [10.0.4.0/24] } }
 headers:
   api: { set: { X-Frame-Options: SAMEORIGIN }, remove: [Server] }
@@ -321,6 +321,11 @@ pub(crate) const CHANGES: &[(&str, &str, &str)] = &[
         "identity.*.scopes_claim",
         "scopes_claim: scp",
         "scopes_claim: roles",
+    ),
+    (
+        "identity.*.clients",
+        "clients: [reports-app]",
+        "clients: [reports-app, other]",
     ),
     ("identity.*.require_jti", ", require_jti: false", ""),
     ("identity.*.require_cnf", ", require_cnf: true", ""),
@@ -697,6 +702,10 @@ const ON_THE_WIRE: &[(&str, &str)] = &[
     (
         "identity.*.keys.stale_for",
         "gateway/tests/gateway/issuer_keys.rs::j38_an_issuer_that_is_away_closes_its_routes_late_with_503_and_opens_them_by_itself",
+    ),
+    (
+        "identity.*.clients",
+        "gateway/tests/gateway/platform.rs::j33_an_issuer_whose_programs_are_named_is_believed_for_theirs_alone",
     ),
     (
         "identity.*.require_jti",

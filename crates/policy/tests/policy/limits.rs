@@ -351,6 +351,22 @@ fn a_network_of_the_policys_choice_shares_one_counter() {
 }
 
 #[test]
+fn a_limit_for_everybody_is_one_counter_whoever_asks_and_from_wherever() {
+    let old = "openings: { limit: 10/h, burst: 5, key: [subject] }";
+    let new = "openings: { limit: 10/h, burst: 5, key: [all] }";
+    let plan = plan(&undescribed_with("routes/accounts.yaml", old, new), "production");
+    let world = World::with_scopes(&["accounts:write"]);
+    let open = |host: u8| {
+        let request = Request::new("POST", "/api/v1/accounts").token("good");
+        status(&request.client(&format!("198.51.100.{host}")).ask(&plan, &world))
+    };
+    for host in 0..5 {
+        assert_eq!(open(host), 200);
+    }
+    assert_eq!(open(9), 429);
+}
+
+#[test]
 fn a_request_that_costs_more_takes_more_from_the_floor_and_one_from_its_own() {
     let (old, new) = ("path: /api/v1/me }", "path: /api/v1/me }\n    cost: 30");
     let plan = plan(&undescribed_with("routes/identity.yaml", old, new), "production");

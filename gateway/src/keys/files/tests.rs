@@ -76,6 +76,7 @@ impl Desk {
         let expectations = Expectations {
             issuer: "https://idp.example".to_owned(),
             audiences: vec!["orders".to_owned()],
+            clients: Vec::new(),
             algorithms: vec![TokenAlgorithm::EdDSA],
             token_type: "at+jwt".to_owned(),
             max_lifetime_s: 3_600,

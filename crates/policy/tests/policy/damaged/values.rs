@@ -527,6 +527,13 @@ pub(super) const SLIPS: &[Slip] = &[
         "key: [§adress]",
     ),
     (
+        "limit by everybody and an address",
+        "P2011",
+        "floor.yaml",
+        "key: [address]",
+        "key: [address, §all]",
+    ),
+    (
         "limit by nothing",
         "P2012",
         "floor.yaml",
