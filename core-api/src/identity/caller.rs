@@ -15,6 +15,7 @@ use problem::{Problem, ProblemType, catalogue};
 use service_runtime::http::RequestId;
 use sqlx::{Postgres, Transaction};
 
+use super::browser::Browser;
 use super::keys::Verification;
 use super::store;
 use crate::ids::{SessionId, TenantId, UserId};
@@ -126,6 +127,28 @@ impl<S> Caller<S> {
             user: claims.sub.parse().ok()?,
             session: claims.sid.as_deref()?.parse().ok()?,
             tenant: claims.tid.as_deref()?.parse().ok()?,
+            request_id,
+            scope: PhantomData,
+        })
+    }
+
+    /// The caller behind the cookie of a browser. What a customer's token may, so may he.
+    ///
+    /// # Errors
+    /// 403 for a scope that customers do not have.
+    pub(super) fn of_browser(state: &AppState, browser: &Browser, request_id: String) -> Result<Self, Problem>
+    where
+        S: Scope,
+    {
+        if let Some(scope) = S::NAME
+            && !state.identity.terms.scopes.iter().any(|granted| granted == scope)
+        {
+            return Err(missing_scope(scope));
+        }
+        Ok(Self {
+            user: browser.user,
+            session: browser.session,
+            tenant: browser.tenant,
             request_id,
             scope: PhantomData,
         })

@@ -34,6 +34,16 @@ impl Language {
         }
     }
 
+    /// What its speakers call it.
+    pub(crate) const fn own_name(self) -> &'static str {
+        match self {
+            Self::English => "English",
+            Self::Spanish => "Español",
+            Self::French => "Français",
+            Self::German => "Deutsch",
+        }
+    }
+
     /// The language of a code; regions do not matter.
     pub(crate) fn parse(tag: &str) -> Option<Self> {
         let primary = tag.split('-').next()?;

@@ -181,7 +181,7 @@ pub(crate) async fn unlock(settings: &Settings, db: &Pool, name: &str) -> anyhow
     request_body = Address,
     responses((status = ACCEPTED, description = "Accepted", body = Accepted))
 )]
-pub(super) async fn send_unlock(
+pub(in crate::identity) async fn send_unlock(
     State(state): State<AppState>,
     parts: Parts,
     Json(address): Json<Address>,
@@ -203,7 +203,7 @@ pub(super) async fn send_unlock(
         TicketErrors
     )
 )]
-pub(super) async fn use_unlock(
+pub(in crate::identity) async fn use_unlock(
     State(state): State<AppState>,
     parts: Parts,
     Json(ticket): Json<TicketUse>,

@@ -10,6 +10,9 @@ mod store;
 #[cfg(test)]
 mod tests;
 
+pub(super) use self::end::{EndQuery, end_session, end_sessions};
+pub(super) use self::list::{SessionView, list_sessions};
+pub(super) use self::name::{SessionName, name_session};
 pub(super) use self::opened_from::OpenedFrom;
 
 use problem::ProblemType;
