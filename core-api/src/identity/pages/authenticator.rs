@@ -18,6 +18,8 @@ use crate::identity::factors::{
 use crate::state::AppState;
 
 const API: &str = "/api/v1/me/factors/totp";
+/// What an authenticator is opened with; nothing else is linked to.
+const SCHEME: &str = "otpauth://totp/";
 
 /// Asks for the password, and for a code of whoever has passkeys.
 pub(super) async fn show(State(state): State<AppState>, resident: Resident) -> Response {
@@ -76,7 +78,9 @@ pub(super) async fn confirm(State(state): State<AppState>, form: ResidentForm) -
         Ok(codes) => added(&state, resident, &codes.recovery_codes).await,
         Err(problem) if problem.kind().slug() == WRONG_CODE.slug() => {
             // The secret is nowhere in the clear but on the page that was shown: it comes back with the form.
-            let page = secret_page_of(&fields.text("secret"), &fields.text("uri"));
+            let uri = fields.text("uri");
+            let uri = Some(uri.as_str()).filter(|uri| uri.starts_with(SCHEME));
+            let page = secret_page_of(&fields.text("secret"), uri.unwrap_or_default());
             resident.refused(&state, page, &problem)
         }
         Err(problem) => resident.trouble(&state, &problem),

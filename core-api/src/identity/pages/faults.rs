@@ -16,6 +16,8 @@ pub(super) struct Faults {
     pub(super) form: Option<String>,
     /// Of fields, by their names.
     pub(super) fields: BTreeMap<String, Vec<String>>,
+    /// The field that gets the focus: the one that was found wrong first.
+    pub(super) first: Option<String>,
 }
 
 impl Faults {
@@ -25,6 +27,7 @@ impl Faults {
         let mut faults = Self::default();
         for error in &document.errors {
             let field = error.pointer.trim_start_matches('/').to_owned();
+            faults.first.get_or_insert_with(|| field.clone());
             let list = faults.fields.entry(field).or_default();
             list.push(said_of_field(error, texts));
         }
@@ -32,15 +35,6 @@ impl Faults {
             faults.form = Some(said_of_form(problem, texts));
         }
         faults
-    }
-
-    /// A fault of one field.
-    pub(super) fn of_field(field: &str, key: &str, texts: &Texts) -> Self {
-        let fields = [(field.to_owned(), vec![say(texts, key)])];
-        Self {
-            form: None,
-            fields: fields.into(),
-        }
     }
 }
 

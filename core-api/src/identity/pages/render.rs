@@ -14,9 +14,11 @@ use super::faults::Faults;
 use crate::languages::{Language, Texts};
 
 /// The templates by their names.
-pub(super) const TEMPLATES: [(&str, &str); 16] = [
+pub(super) const TEMPLATES: [(&str, &str); 18] = [
     ("layout.html", include_str!("templates/layout.html")),
+    ("token.html", include_str!("templates/token.html")),
     ("form.html", include_str!("templates/form.html")),
+    ("program.html", include_str!("templates/program.html")),
     ("log_in.html", include_str!("templates/log_in.html")),
     ("second_factor.html", include_str!("templates/second_factor.html")),
     ("passkey.html", include_str!("templates/passkey.html")),
