@@ -112,7 +112,7 @@ mod tests {
     #[test]
     fn no_translation_was_forgotten() {
         // Names of things, and what is the same word in another language.
-        let same = ["month-9", "passkeys-title"];
+        let same: [&str; 0] = [];
         let english = Texts::read(Language::English).unwrap();
         for language in [Language::Spanish, Language::French, Language::German] {
             let texts = Texts::read(language).unwrap();
