@@ -30,7 +30,7 @@ use zeroize::Zeroizing;
 
 pub(super) use self::enrol::{Enrolment, FirstCode, PasswordProof, confirm_enrolment, enrol};
 pub(super) use self::log_in::{HalfLogIn, SecondStep, challenge, finish_log_in};
-pub(super) use self::own::{FactorsView, drop_totp, list_factors};
+pub(super) use self::own::{FactorsView, drop_totp, list_factors as own_factors};
 pub use self::passkeys::PasskeySettings;
 pub(super) use self::passkeys::{
     Ceremony, Credential, NewCredential, NewPasskeyAnswer, PasskeyAnswer, PasskeyOrder, begin_passkey,

@@ -46,7 +46,7 @@ use self::store::Signed;
 pub(super) use self::suspicion::PasswordMark;
 use self::suspicion::Suspicions;
 pub(crate) use self::unlock::unlock;
-pub(super) use self::unlock::{DistrustedBy, UnlockedBy, send_unlock, use_unlock};
+pub(super) use self::unlock::{DistrustedBy, UnlockedBy, use_unlock};
 pub(crate) use self::visitor::Visitor;
 use super::error::hashing_busy;
 use super::hash_pool::PoolError;

@@ -181,7 +181,7 @@ pub(crate) async fn unlock(settings: &Settings, db: &Pool, name: &str) -> anyhow
     request_body = Address,
     responses((status = ACCEPTED, description = "Accepted", body = Accepted))
 )]
-pub(in crate::identity) async fn send_unlock(
+pub(super) async fn send_unlock(
     State(state): State<AppState>,
     parts: Parts,
     Json(address): Json<Address>,

@@ -10,11 +10,13 @@ use super::render::{Page, moment};
 use super::visit::{Resident, ResidentForm};
 use super::{LOG_IN, PAGE_OF_PERSON};
 use crate::extract::{Json, Path, Query};
-use crate::identity::factors::list_factors;
+use crate::identity::factors::own_factors;
 use crate::identity::gate::{DeviceView, list_devices, remove_device as distrust};
 use crate::identity::logout::logout;
 use crate::identity::me::show_me;
-use crate::identity::sessions::{self, EndQuery, SessionName, SessionView, list_sessions};
+use crate::identity::sessions::{
+    EndQuery, SessionName, SessionView, end_own_session, end_own_sessions, name_own_session, own_sessions,
+};
 use crate::identity::{browser, factors::FactorsView};
 use crate::state::AppState;
 
@@ -32,9 +34,9 @@ pub(super) async fn show(State(state): State<AppState>, resident: Resident) -> R
 async fn page(state: &AppState, resident: &Resident) -> Result<Page, Problem> {
     let shared = || State(state.clone());
     let Json(me) = show_me(shared(), resident.caller(state)?).await?;
-    let Json(sessions) = list_sessions(shared(), resident.caller(state)?).await?;
+    let Json(sessions) = own_sessions(shared(), resident.caller(state)?).await?;
     let Json(devices) = list_devices(shared(), resident.caller(state)?).await?;
-    let Json(factors) = list_factors(shared(), resident.caller(state)?).await?;
+    let Json(factors) = own_factors(shared(), resident.caller(state)?).await?;
     let sessions: Vec<_> = sessions.data.iter().map(session).collect();
     Ok(Page::new("security.html", "security-title").with(context! {
         email => me.email,
@@ -139,7 +141,7 @@ pub(super) async fn end_session(State(state): State<AppState>, form: ResidentFor
     let done = async {
         let id = id_of(&form.fields.text("id"))?;
         let caller = form.resident.caller(&state)?;
-        sessions::end_session(State(state.clone()), caller, Path(id)).await
+        end_own_session(State(state.clone()), caller, Path(id)).await
     };
     done_or_not(&state, &form, done.await.map(drop), "session-ended")
 }
@@ -148,7 +150,7 @@ pub(super) async fn end_session(State(state): State<AppState>, form: ResidentFor
 pub(super) async fn end_others(State(state): State<AppState>, form: ResidentForm) -> Response {
     let done = async {
         let caller = form.resident.caller(&state)?;
-        sessions::end_sessions(State(state.clone()), caller, Query(EndQuery::sparing_this())).await
+        end_own_sessions(State(state.clone()), caller, Query(EndQuery::sparing_this())).await
     };
     done_or_not(&state, &form, done.await.map(drop), "others-ended")
 }
@@ -161,7 +163,7 @@ pub(super) async fn name_session(State(state): State<AppState>, form: ResidentFo
         let order = SessionName {
             name: form.fields.text("name"),
         };
-        sessions::name_session(State(state.clone()), caller, Path(id), Json(order)).await
+        name_own_session(State(state.clone()), caller, Path(id), Json(order)).await
     };
     done_or_not(&state, &form, done.await.map(drop), "session-named")
 }
