@@ -168,9 +168,9 @@ impl Pages {
             is_signed_in => reader.is_signed_in,
             title => page.title,
             faults => Value::from_serialize(&page.faults),
-            styles => assets::STYLES.path(),
-            script => assets::SCRIPT.path(),
-            icon => assets::ICON.path(),
+            styles => Value::from_safe_string(assets::STYLES.path()),
+            script => Value::from_safe_string(assets::SCRIPT.path()),
+            icon => Value::from_safe_string(assets::ICON.path()),
             ..page.filling.clone()
         };
         Ok(edition.environment.get_template(page.template)?.render(frame)?)

@@ -122,7 +122,7 @@ async fn a_lock_is_told_with_its_time_and_not_for_whom() {
         locked.assert_status(429);
         let seconds: u32 = locked.headers["retry-after"].to_str().unwrap().parse().unwrap();
         let page = html(&locked);
-        let told = format!("Try again in {} minutes.", seconds.div_ceil(60));
+        let told = format!("Try again in {seconds} seconds.");
         assert!(
             page.contains("There were too many attempts.") && page.contains(&told),
             "{seconds} {page}"

@@ -85,10 +85,8 @@ impl<'b> Browser<'b> {
     }
 
     async fn send_form(&mut self, action: &str, token: &str, fields: &[(&str, &str)]) -> Answer {
-        let fields = fields.iter().chain([&("form_token", token)]);
-        let pairs: Vec<String> = fields
-            .map(|(name, value)| format!("{name}={}", encoded(value)))
-            .collect();
+        let mut pairs = vec![format!("form_token={}", encoded(token))];
+        pairs.extend(fields.iter().map(|(name, value)| format!("{name}={}", encoded(value))));
         self.send(Method::POST, action, Some(pairs.join("&"))).await
     }
 

@@ -46,7 +46,12 @@ const HANDLERS: [&str; 12] = [
 fn asked_for() -> BTreeSet<String> {
     let mut keys = BTreeSet::new();
     for (name, source) in TEMPLATES {
-        for call in source.split("t(").skip(1).filter(|call| !call.starts_with('"') || call.contains('"')) {
+        let is_call = |at: &usize| {
+            let before = source.split_at(*at).0.chars().next_back();
+            before.is_some_and(|letter| !letter.is_ascii_alphanumeric())
+        };
+        let calls = source.match_indices("t(").map(|(at, _)| at).filter(is_call);
+        for call in calls.map(|at| source.split_at(at + 2).1) {
             let end = call.find([',', ')']).unwrap();
             let asked = call.split_at(end).0.trim();
             match asked.strip_prefix('"').and_then(|asked| asked.strip_suffix('"')) {
