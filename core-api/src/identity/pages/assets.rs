@@ -1,9 +1,10 @@
-//! The one style sheet, the one script and the icon of pages, each under a path with the hash of what is in it: browsers keep
-//! them for good, and a new one has another path.
+//! The one style sheet, the one script and the icon of pages, each asked for with the hash of what is in it: browsers keep them
+//! for good, and ask for a new one by another name.
 
 use std::sync::LazyLock;
 
 use aws_lc_rs::digest;
+use axum::extract::RawQuery;
 use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -12,7 +13,7 @@ use problem::{Problem, catalogue};
 
 use crate::extract::Path;
 
-/// Letters of the hash in a path: 96 bits.
+/// Letters of the hash: 96 bits.
 const VERSION_CHARS: usize = 16;
 
 /// How pages look.
@@ -51,15 +52,16 @@ impl Asset {
 
     /// Where it is.
     pub(super) fn path(&self) -> String {
-        format!("/account/assets/{}/{}", self.version, self.name)
+        format!("/account/assets/{}?v={}", self.name, self.version)
     }
 }
 
 /// One of the files; another version of it is nowhere.
-pub(super) async fn show(Path((version, name)): Path<(String, String)>) -> Result<Response, Problem> {
+pub(super) async fn show(Path(name): Path<String>, RawQuery(query): RawQuery) -> Result<Response, Problem> {
+    let version = query.as_deref().and_then(|query| query.strip_prefix("v="));
     let asset = [&*STYLES, &*SCRIPT, &*ICON]
         .into_iter()
-        .find(|asset| asset.name == name && asset.version == version)
+        .find(|asset| asset.name == name && version == Some(&asset.version))
         .ok_or_else(|| Problem::new(catalogue::NOT_FOUND))?;
     let fields = [
         (

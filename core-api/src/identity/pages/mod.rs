@@ -87,5 +87,5 @@ pub(crate) fn routes() -> Router<AppState> {
         .route("/account/passkeys/finish", post(passkeys::finish))
         .route("/account/passkeys/remove", post(passkeys::remove))
         .route("/account/language", post(language::choose))
-        .route("/account/assets/{version}/{name}", get(assets::show))
+        .route("/account/assets/{name}", get(assets::show))
 }
