@@ -128,3 +128,25 @@ fn every_form_carries_the_token_and_goes_to_this_host() {
         }
     }
 }
+
+#[test]
+fn passwords_are_hidden_and_password_managers_know_them() {
+    let mut found = 0;
+    for (name, source) in TEMPLATES {
+        for field in source.split("{{ field(").skip(1) {
+            let field = field.split("}}").next().unwrap();
+            let is_password = field.contains("password\", t(");
+            assert_eq!(is_password, field.contains("type=\"password\""), "{name}: {field}");
+            if is_password {
+                found += 1;
+                let known = ["current-password", "new-password"];
+                let says = |known: &&str| field.contains(&format!("autocomplete=\"{known}\""));
+                assert_eq!(known.iter().filter(|known| says(known)).count(), 1, "{name}: {field}");
+            }
+        }
+        assert!(!source.contains("paste"), "{name}");
+    }
+    assert!(found >= 7, "{found}");
+    let script = include_str!("../assets/account.js");
+    assert!(!script.contains("paste\"") && !script.contains("fetch("));
+}
