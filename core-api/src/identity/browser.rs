@@ -104,18 +104,16 @@ impl Renewed {
 }
 
 /// What a browser gets that has signed in.
-///
-/// # Errors
-/// Never, but for a cookie that is no header.
-pub(super) fn enter_page(token: &RefreshToken) -> Result<Response, Problem> {
-    let cookie = set_cookie(COOKIE, &token.to_cookie(), None)
-        .ok_or_else(|| Problem::internal("a cookie is no header"))?;
+pub(super) fn enter_page(token: &RefreshToken) -> Response {
+    let Some(cookie) = set_cookie(COOKIE, &token.to_cookie(), None) else {
+        return Problem::internal("a cookie is no header").into_response();
+    };
     let fields = [
         (header::LOCATION, HeaderValue::from_static(PAGE_OF_PERSON)),
         (header::SET_COOKIE, cookie),
         (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
     ];
-    Ok((StatusCode::SEE_OTHER, fields).into_response())
+    (StatusCode::SEE_OTHER, fields).into_response()
 }
 
 /// The field that takes the cookie back.

@@ -67,6 +67,16 @@ scopes! {
     CashWrite = Some("cash:write");
 }
 
+/// What every customer may, and so whoever has signed in with a browser.
+pub(super) trait OfCustomers: Scope {}
+
+impl OfCustomers for AnyScope {}
+impl OfCustomers for DevicesWrite {}
+impl OfCustomers for FactorsWrite {}
+impl OfCustomers for SessionsRead {}
+impl OfCustomers for SessionsWrite {}
+impl OfCustomers for PasswordWrite {}
+
 /// A caller whose token is valid and carries the scope `S`.
 #[derive(Debug, Clone)]
 pub(crate) struct Caller<S> {
@@ -132,26 +142,18 @@ impl<S> Caller<S> {
         })
     }
 
-    /// The caller behind the cookie of a browser. What a customer's token may, so may he.
-    ///
-    /// # Errors
-    /// 403 for a scope that customers do not have.
-    pub(super) fn of_browser(state: &AppState, browser: &Browser, request_id: String) -> Result<Self, Problem>
+    /// The caller behind the cookie of a browser.
+    pub(super) fn of_browser(browser: &Browser, request_id: String) -> Self
     where
-        S: Scope,
+        S: OfCustomers,
     {
-        if let Some(scope) = S::NAME
-            && !state.identity.terms.scopes.iter().any(|granted| granted == scope)
-        {
-            return Err(missing_scope(scope));
-        }
-        Ok(Self {
+        Self {
             user: browser.user,
             session: browser.session,
             tenant: browser.tenant,
             request_id,
             scope: PhantomData,
-        })
+        }
     }
 
     /// Begins a read: checks that the session is live, and shows this user's rows and no others.
@@ -204,4 +206,28 @@ fn missing_scope(scope: &'static str) -> Problem {
 /// RFC 9110 §11.6.1: every 401 names the scheme.
 fn challenge(problem: Problem, value: &'static str) -> Problem {
     problem.header(header::WWW_AUTHENTICATE, HeaderValue::from_static(value))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::identity::CUSTOMER_SCOPES;
+
+    #[test]
+    fn a_browser_may_what_every_customer_may_and_no_more() {
+        const fn of<S: OfCustomers>() -> Option<&'static str> {
+            S::NAME
+        }
+        let scopes = [
+            of::<AnyScope>(),
+            of::<DevicesWrite>(),
+            of::<FactorsWrite>(),
+            of::<SessionsRead>(),
+            of::<SessionsWrite>(),
+            of::<PasswordWrite>(),
+        ];
+        for scope in scopes.into_iter().flatten() {
+            assert!(CUSTOMER_SCOPES.contains(&scope), "{scope}");
+        }
+    }
 }

@@ -105,7 +105,7 @@ impl OpenSession {
     /// 503 while the signing key cannot be had: the session is of use to nobody then.
     pub(super) async fn answer(self, state: &AppState) -> Result<Response, Problem> {
         if self.channel == Channel::Browser {
-            return browser::enter_page(&self.refresh);
+            return Ok(browser::enter_page(&self.refresh));
         }
         let identity = &state.identity;
         let access = identity

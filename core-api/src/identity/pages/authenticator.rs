@@ -21,6 +21,9 @@ const API: &str = "/api/v1/me/factors/totp";
 /// What an authenticator is opened with; nothing else is linked to.
 const SCHEME: &str = "otpauth://totp/";
 
+/// Letters of a secret between two spaces.
+const GROUP: usize = 4;
+
 /// Asks for the password, and for a code of whoever has passkeys.
 pub(super) async fn show(State(state): State<AppState>, resident: Resident) -> Response {
     match has_factor(&state, &resident).await {
@@ -46,7 +49,7 @@ pub(super) async fn begin(State(state): State<AppState>, form: ResidentForm) -> 
 }
 
 async fn begun(state: &AppState, resident: &Resident, fields: &Fields) -> Result<Enrolment, Problem> {
-    let caller = resident.caller(state)?;
+    let caller = resident.caller();
     let act = confirmed(state, resident, (&Method::POST, API, json!({})), fields).await?;
     let body = PasswordProof {
         password: fields.secret("password"),
@@ -59,22 +62,28 @@ fn secret_page(enrolment: &Enrolment) -> Page {
 }
 
 fn secret_page_of(secret: &str, uri: &str) -> Page {
-    Page::new("secret.html", "authenticator-title").with(context! { secret, uri })
+    Page::new("secret.html", "authenticator-title").with(context! { secret, groups => grouped(secret), uri })
+}
+
+/// The same, easier to type.
+fn grouped(secret: &str) -> String {
+    let mut groups = String::new();
+    for (place, letter) in secret.chars().enumerate() {
+        if place > 0 && place % GROUP == 0 {
+            groups.push(' ');
+        }
+        groups.push(letter);
+    }
+    groups
 }
 
 /// Takes the first code, and shows recovery codes: this once.
 pub(super) async fn confirm(State(state): State<AppState>, form: ResidentForm) -> Response {
     let ResidentForm { resident, fields } = form;
-    let confirmed = match resident.caller(&state) {
-        Ok(caller) => {
-            let first = FirstCode {
-                code: fields.secret("code"),
-            };
-            confirm_enrolment(&state, &caller, &resident.visit.parts, first).await
-        }
-        Err(problem) => Err(problem),
+    let first = FirstCode {
+        code: fields.secret("code"),
     };
-    match confirmed {
+    match confirm_enrolment(&state, &resident.caller(), &resident.visit.parts, first).await {
         Ok(codes) => added(&state, resident, &codes.recovery_codes).await,
         Err(problem) if problem.kind().slug() == WRONG_CODE.slug() => {
             // The secret is nowhere in the clear but on the page that was shown: it comes back with the form.
@@ -110,7 +119,7 @@ pub(super) async fn remove(State(state): State<AppState>, form: ResidentForm) ->
 }
 
 async fn removed(state: &AppState, resident: &Resident, fields: &Fields) -> Result<(), Problem> {
-    let caller = resident.caller(state)?;
+    let caller = resident.caller();
     let act = confirmed(state, resident, (&Method::DELETE, API, Value::Null), fields).await?;
     drop_totp(state, &caller, &resident.visit.parts, &act)
         .await

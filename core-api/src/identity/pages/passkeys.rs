@@ -49,7 +49,7 @@ pub(super) async fn confirmed(
         recovery_code: (!is_code).then_some(typed),
         passkey: None,
     };
-    let caller: Caller<FactorsWrite> = resident.caller(state)?;
+    let caller: Caller<FactorsWrite> = resident.caller();
     let given = give_step_up(state, &caller, &resident.visit.parts, request).await?;
     Ok(Act::of(method, path, body, Some(&given.token)))
 }
@@ -79,7 +79,7 @@ pub(super) async fn begin(State(state): State<AppState>, form: ResidentForm) -> 
 }
 
 async fn begun(state: &AppState, resident: &Resident, fields: &Fields) -> Result<Ceremony, Problem> {
-    let caller = resident.caller(state)?;
+    let caller = resident.caller();
     let act = confirmed(state, resident, (&Method::POST, API, json!({})), fields).await?;
     let password = fields.secret("password");
     let body = PasskeyOrder {
@@ -106,7 +106,7 @@ pub(super) async fn finish(State(state): State<AppState>, form: ResidentForm) ->
 }
 
 async fn finished(state: &AppState, resident: &Resident, fields: &Fields) -> Result<Vec<String>, Problem> {
-    let caller = resident.caller(state)?;
+    let caller = resident.caller();
     let credential: NewCredential = serde_json::from_str(&fields.secret("credential"))
         .map_err(|_| Problem::new(catalogue::MALFORMED_REQUEST))?;
     let new = NewPasskeyAnswer {
@@ -135,7 +135,7 @@ async fn removed(state: &AppState, resident: &Resident, fields: &Fields) -> Resu
         .text("id")
         .parse()
         .map_err(|_| Problem::new(catalogue::NOT_FOUND))?;
-    let caller = resident.caller(state)?;
+    let caller = resident.caller();
     let path = format!("{API}/{id}");
     let act = confirmed(state, resident, (&Method::DELETE, &path, Value::Null), fields).await?;
     drop_passkey(state, &caller, (id, &resident.visit.parts), &act)

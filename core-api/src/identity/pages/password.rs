@@ -22,14 +22,8 @@ pub(super) async fn submit(State(state): State<AppState>, form: ResidentForm) ->
         current_password: fields.secret("current_password"),
         new_password: fields.secret("new_password"),
     };
-    let changed = match resident.caller(&state) {
-        Ok(caller) => {
-            let parts = resident.visit.parts.clone();
-            change_password(State(state.clone()), caller, parts, Json(change)).await
-        }
-        Err(problem) => Err(problem),
-    };
-    match changed {
+    let parts = resident.visit.parts.clone();
+    match change_password(State(state.clone()), resident.caller(), parts, Json(change)).await {
         Ok(_) => match resident.renew(&state).await {
             Ok(resident) => resident.visit.go(PAGE_OF_PERSON, Some("password-changed")),
             Err(response) => response,

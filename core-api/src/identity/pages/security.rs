@@ -33,10 +33,10 @@ pub(super) async fn show(State(state): State<AppState>, resident: Resident) -> R
 
 async fn page(state: &AppState, resident: &Resident) -> Result<Page, Problem> {
     let shared = || State(state.clone());
-    let Json(me) = show_me(shared(), resident.caller(state)?).await?;
-    let Json(sessions) = own_sessions(shared(), resident.caller(state)?).await?;
-    let Json(devices) = list_devices(shared(), resident.caller(state)?).await?;
-    let Json(factors) = own_factors(shared(), resident.caller(state)?).await?;
+    let Json(me) = show_me(shared(), resident.caller()).await?;
+    let Json(sessions) = own_sessions(shared(), resident.caller()).await?;
+    let Json(devices) = list_devices(shared(), resident.caller()).await?;
+    let Json(factors) = own_factors(shared(), resident.caller()).await?;
     let sessions: Vec<_> = sessions.data.iter().map(session).collect();
     Ok(Page::new("security.html", "security-title").with(context! {
         email => me.email,
@@ -122,11 +122,7 @@ fn program(agent: &str) -> Value {
 /// Logs out.
 pub(super) async fn log_out(State(state): State<AppState>, form: ResidentForm) -> Response {
     let mut resident = form.resident;
-    let ended = match resident.caller(&state) {
-        Ok(caller) => logout(State(state.clone()), caller).await,
-        Err(problem) => Err(problem),
-    };
-    match ended {
+    match logout(State(state.clone()), resident.caller()).await {
         Ok(_) => {
             let forget: Option<HeaderValue> = browser::forget();
             resident.visit.set(forget);
@@ -139,8 +135,8 @@ pub(super) async fn log_out(State(state): State<AppState>, form: ResidentForm) -
 /// Ends a session.
 pub(super) async fn end_session(State(state): State<AppState>, form: ResidentForm) -> Response {
     let done = async {
-        let id = id_of(&form.fields.text("id"))?;
-        let caller = form.resident.caller(&state)?;
+        let id = form.fields.text("id").parse().map_err(nothing)?;
+        let caller = form.resident.caller();
         end_own_session(State(state.clone()), caller, Path(id)).await
     };
     done_or_not(&state, &form, done.await.map(drop), "session-ended")
@@ -149,7 +145,7 @@ pub(super) async fn end_session(State(state): State<AppState>, form: ResidentFor
 /// Ends every session but this one.
 pub(super) async fn end_others(State(state): State<AppState>, form: ResidentForm) -> Response {
     let done = async {
-        let caller = form.resident.caller(&state)?;
+        let caller = form.resident.caller();
         end_own_sessions(State(state.clone()), caller, Query(EndQuery::sparing_this())).await
     };
     done_or_not(&state, &form, done.await.map(drop), "others-ended")
@@ -158,8 +154,8 @@ pub(super) async fn end_others(State(state): State<AppState>, form: ResidentForm
 /// Names a session.
 pub(super) async fn name_session(State(state): State<AppState>, form: ResidentForm) -> Response {
     let done = async {
-        let id = id_of(&form.fields.text("id"))?;
-        let caller = form.resident.caller(&state)?;
+        let id = form.fields.text("id").parse().map_err(nothing)?;
+        let caller = form.resident.caller();
         let order = SessionName {
             name: form.fields.text("name"),
         };
@@ -171,15 +167,16 @@ pub(super) async fn name_session(State(state): State<AppState>, form: ResidentFo
 /// Trusts a device no more.
 pub(super) async fn remove_device(State(state): State<AppState>, form: ResidentForm) -> Response {
     let done = async {
-        let id = id_of(&form.fields.text("id"))?;
-        let caller = form.resident.caller(&state)?;
+        let id = form.fields.text("id").parse().map_err(nothing)?;
+        let caller = form.resident.caller();
         distrust(State(state.clone()), caller, Path(id)).await
     };
     done_or_not(&state, &form, done.await.map(drop), "device-removed")
 }
 
-fn id_of<T: std::str::FromStr>(text: &str) -> Result<T, Problem> {
-    text.parse().map_err(|_| Problem::new(catalogue::NOT_FOUND))
+/// A text that is no identifier names nothing.
+fn nothing<E>(_: E) -> Problem {
+    Problem::new(catalogue::NOT_FOUND)
 }
 
 /// Back to the page, which says so; or why not.

@@ -14,7 +14,7 @@ use super::language;
 use super::render::{Page, Reader};
 use super::{LOG_IN, PAGE_OF_PERSON};
 use crate::identity::browser::{self, Browser};
-use crate::identity::caller::{self, Caller, SESSION_ENDED, Scope};
+use crate::identity::caller::{self, Caller, OfCustomers, SESSION_ENDED};
 use crate::languages::Language;
 use crate::state::AppState;
 
@@ -140,13 +140,13 @@ fn said(query: Option<&str>) -> Option<&'static str> {
 pub(super) struct Guest(pub(super) Visit);
 
 impl Guest {
-    fn of(parts: Parts) -> Result<(Self, GuestSecret), Response> {
-        let secret = GuestSecret::of(&parts.headers)
-            .ok_or_else(|| Problem::internal("no random numbers").into_response())?;
+    /// None without random numbers.
+    fn of(parts: Parts) -> Option<(Self, GuestSecret)> {
+        let secret = GuestSecret::of(&parts.headers)?;
         let language = language::of(&parts.headers, None);
         let mut visit = Visit::new(parts, language, forgery::token(&secret.key()), false);
         visit.set(secret.cookie());
-        Ok((Self(visit), secret))
+        Some((Self(visit), secret))
     }
 }
 
@@ -154,8 +154,13 @@ impl FromRequestParts<AppState> for Guest {
     type Rejection = Response;
 
     async fn from_request_parts(parts: &mut Parts, _: &AppState) -> Result<Self, Response> {
-        Self::of(parts.clone()).map(|(guest, _)| guest)
+        let (guest, _) = Self::of(parts.clone()).ok_or_else(no_randomness)?;
+        Ok(guest)
     }
+}
+
+fn no_randomness() -> Response {
+    Problem::internal("no random numbers").into_response()
 }
 
 /// Somebody who has signed in.
@@ -179,11 +184,8 @@ impl Resident {
     }
 
     /// The person, for a use case that asks for this scope.
-    ///
-    /// # Errors
-    /// 403 for a scope that customers do not have.
-    pub(super) fn caller<S: Scope>(&self, state: &AppState) -> Result<Caller<S>, Problem> {
-        Caller::of_browser(state, &self.browser, caller::request_id(&self.visit.parts))
+    pub(super) fn caller<S: OfCustomers>(&self) -> Caller<S> {
+        Caller::of_browser(&self.browser, caller::request_id(&self.visit.parts))
     }
 
     /// What a use case refused: the form once more, or the way to the log-in when the session has ended.
@@ -272,7 +274,7 @@ impl FromRequest<AppState> for GuestForm {
 
     async fn from_request(request: Request, state: &AppState) -> Result<Self, Response> {
         let (parts, body) = request.into_parts();
-        let (Guest(visit), secret) = Guest::of(parts.clone())?;
+        let (Guest(visit), secret) = Guest::of(parts.clone()).ok_or_else(no_randomness)?;
         let is_from_here = forgery::is_from_here(&parts.headers);
         let fields = Fields::read(Request::from_parts(parts, body))
             .await

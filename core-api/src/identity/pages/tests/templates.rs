@@ -95,7 +95,7 @@ fn no_page_asks_for_a_text_that_is_not_there() {
 fn pages_have_no_script_and_no_style_in_them_and_ask_nobody_else() {
     for (name, source) in TEMPLATES {
         for bad in [
-            "<style", "style=", " onclick", " onsubmit", " onload", "javascript:", "http:", "https:", "|safe", "<img",
+            "<style", "style=", " onclick", " onsubmit", " onload", "javascript:", "http:", "https:", "|safe",
         ] {
             assert!(!source.contains(bad), "{name} has {bad}");
         }
