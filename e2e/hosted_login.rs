@@ -62,7 +62,12 @@ async fn without_javascript_one_registers_logs_in_with_two_factors_and_ends_sess
     // What is for passkeys says so, and nothing else needs a script.
     type_in_turn(&browser, "#full_name", &["Ada", "no address", "short"]).await;
     browser.until_title("Error: Open an account").await;
-    assert!(browser.text("#password-faults").await.contains("at least 15 characters"));
+    assert!(
+        browser
+            .text("#password-faults")
+            .await
+            .contains("at least 15 characters")
+    );
     assert_eq!(browser.focused().await, "email", "the first fault has the focus");
     browser.clear("#email").await;
     type_in_turn(&browser, "#email", &[EMAIL, PASSWORD]).await;
@@ -78,8 +83,15 @@ async fn without_javascript_one_registers_logs_in_with_two_factors_and_ends_sess
 
     // With the keyboard alone, from the top of the page: past the link to the content.
     browser.go(&url(&system, "/account/log-in")).await;
-    assert!(browser.text("noscript, main").await.contains("Passkeys need JavaScript"));
-    browser.press(&format!("{TAB}{TAB}{EMAIL}{TAB}{PASSWORD}{TAB}{ENTER}")).await;
+    assert!(
+        browser
+            .text("noscript, main")
+            .await
+            .contains("Passkeys need JavaScript")
+    );
+    browser
+        .press(&format!("{TAB}{TAB}{EMAIL}{TAB}{PASSWORD}{TAB}{ENTER}"))
+        .await;
     browser.until_title("Your account – Portico").await;
 
     let authenticator = add_authenticator(&browser, &system).await;
@@ -184,9 +196,13 @@ async fn a_passkey_is_added_and_logs_in_under_the_policy_of_the_pages() {
 /// What a browser says of statuses of errors is no complaint about pages.
 fn real(complaints: &[String]) -> Vec<&String> {
     let of_status = |complaint: &&String| {
-        complaint.contains("the server responded with a status of 401") && complaint.contains("/account/log-in")
+        complaint.contains("the server responded with a status of 401")
+            && complaint.contains("/account/log-in")
     };
-    complaints.iter().filter(|complaint| !of_status(complaint)).collect()
+    complaints
+        .iter()
+        .filter(|complaint| !of_status(complaint))
+        .collect()
 }
 
 /// What every page must have, whoever reads it and in whatever light: found out in the page itself.
@@ -256,7 +272,9 @@ async fn pages_are_readable_in_light_and_dark_wide_and_narrow_and_in_every_langu
     for language in ["en", "es", "fr", "de"] {
         browser.go(&url(&system, "/account/log-in")).await;
         browser.click(&format!("button[value='{language}']")).await;
-        browser.until(&format!("return document.documentElement.lang === '{language}'")).await;
+        browser
+            .until(&format!("return document.documentElement.lang === '{language}'"))
+            .await;
         for page in outside {
             browser.go(&url(&system, &format!("/account/{page}"))).await;
             look(&browser, &format!("{language}-{page}")).await;
@@ -264,7 +282,9 @@ async fn pages_are_readable_in_light_and_dark_wide_and_narrow_and_in_every_langu
     }
     browser.go(&url(&system, "/account/register")).await;
     browser.click("main form button[type=submit]").await;
-    browser.until("return document.querySelectorAll('.faults li').length > 2").await;
+    browser
+        .until("return document.querySelectorAll('.faults li').length > 2")
+        .await;
     look(&browser, "de-register-refused").await;
     browser.go(&url(&system, "/account/log-in")).await;
     type_in_turn(&browser, "#email", &[&customer.email]).await;
@@ -272,7 +292,9 @@ async fn pages_are_readable_in_light_and_dark_wide_and_narrow_and_in_every_langu
     look(&browser, "de-log-in-refused").await;
     browser.focus("#password").await;
     browser.press(&format!("{}{ENTER}", customer.password)).await;
-    browser.until("return !!document.querySelector('#sessions')").await;
+    browser
+        .until("return !!document.querySelector('#sessions')")
+        .await;
     for page in ["", "/password", "/authenticator", "/passkeys/add"] {
         browser.go(&url(&system, &format!("/account{page}"))).await;
         look(&browser, &format!("de-account{}", page.replace('/', "-"))).await;
@@ -289,7 +311,9 @@ async fn look(browser: &Browser, name: &str) {
             let faults = browser.call(LOOK, &[]).await;
             assert_eq!(faults, Value::Array(Vec::new()), "{name} {light} {width}");
             if width > 320 {
-                browser.screenshot(&format!("hosted-{name}-{light}-{width}.png")).await;
+                browser
+                    .screenshot(&format!("hosted-{name}-{light}-{width}.png"))
+                    .await;
             }
         }
     }

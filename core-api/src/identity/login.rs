@@ -122,8 +122,7 @@ pub(super) async fn sign_in(
                 rehashed: comparison.renewed.as_deref(),
             };
             let from = OpenedFrom::read(&parts.headers);
-            open(state, half, (&from, channel), &signed_in)
-            .await
+            open(state, half, (&from, channel), &signed_in).await
         }
         _ => fail(state, user_id, pass, mark).await,
     }

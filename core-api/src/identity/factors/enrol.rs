@@ -221,7 +221,9 @@ pub(super) async fn confirm_totp(
     parts: Parts,
     Json(first): Json<FirstCode>,
 ) -> Result<Response, Problem> {
-    confirm_enrolment(&state, &caller, &parts, first).await.map(answer)
+    confirm_enrolment(&state, &caller, &parts, first)
+        .await
+        .map(answer)
 }
 
 /// [`confirm_totp`], for any answer.

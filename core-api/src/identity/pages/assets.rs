@@ -64,10 +64,7 @@ pub(super) async fn show(Path(name): Path<String>, RawQuery(query): RawQuery) ->
         .find(|asset| asset.name == name && version == Some(&asset.version))
         .ok_or_else(|| Problem::new(catalogue::NOT_FOUND))?;
     let fields = [
-        (
-            header::CONTENT_TYPE,
-            HeaderValue::from_static(asset.content_type),
-        ),
+        (header::CONTENT_TYPE, HeaderValue::from_static(asset.content_type)),
         (
             header::CACHE_CONTROL,
             HeaderValue::from_static("public, max-age=31536000, immutable"),

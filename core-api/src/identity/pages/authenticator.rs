@@ -12,8 +12,7 @@ use super::passkeys::{confirmed, has_factor};
 use super::render::Page;
 use super::visit::{Fields, Resident, ResidentForm};
 use crate::identity::factors::{
-    Enrolment, FirstCode, Operation, PasswordProof, WRONG_CODE, confirm_enrolment, drop_totp,
-    enrol,
+    Enrolment, FirstCode, Operation, PasswordProof, WRONG_CODE, confirm_enrolment, drop_totp, enrol,
 };
 use crate::state::AppState;
 

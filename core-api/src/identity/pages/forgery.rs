@@ -143,10 +143,7 @@ mod tests {
     #[test]
     fn a_token_is_good_under_its_own_secret_alone() {
         let (ours, other) = (HeaderMap::new(), HeaderMap::new());
-        let (ours, other) = (
-            GuestSecret::of(&ours).unwrap(),
-            GuestSecret::of(&other).unwrap(),
-        );
+        let (ours, other) = (GuestSecret::of(&ours).unwrap(), GuestSecret::of(&other).unwrap());
         let token = token(&ours.key());
         assert!(is_signed(&ours.key(), &token));
         assert!(!is_signed(&other.key(), &token));

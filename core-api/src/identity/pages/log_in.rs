@@ -46,9 +46,7 @@ pub(super) async fn submit(State(state): State<AppState>, form: GuestForm) -> Re
 
 /// The form once more, and why.
 pub(super) fn refused(state: &AppState, visit: &Visit, email: &str, problem: &Problem) -> Response {
-    visit
-        .refused(state, page(state, email), problem)
-        .into_response()
+    visit.refused(state, page(state, email), problem).into_response()
 }
 
 fn page(state: &AppState, email: &str) -> Page {

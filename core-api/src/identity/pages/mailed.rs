@@ -122,12 +122,7 @@ fn ticket(form: &GuestForm) -> TicketUse {
     }
 }
 
-fn used_up(
-    state: &AppState,
-    form: &GuestForm,
-    what: &'static str,
-    used: Result<(), Problem>,
-) -> Response {
+fn used_up(state: &AppState, form: &GuestForm, what: &'static str, used: Result<(), Problem>) -> Response {
     let visit: &Visit = &form.visit;
     let said = match what {
         "verify" => "verified",

@@ -77,10 +77,7 @@ pub(crate) fn routes() -> Router<AppState> {
         .route("/account/sessions/end-others", post(security::end_others))
         .route("/account/devices/remove", post(security::remove_device))
         .route(PASSWORD, get(password::show).post(password::submit))
-        .route(
-            AUTHENTICATOR,
-            get(authenticator::show).post(authenticator::begin),
-        )
+        .route(AUTHENTICATOR, get(authenticator::show).post(authenticator::begin))
         .route("/account/authenticator/confirm", post(authenticator::confirm))
         .route("/account/authenticator/remove", post(authenticator::remove))
         .route(ADD_PASSKEY, get(passkeys::show).post(passkeys::begin))

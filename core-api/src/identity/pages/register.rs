@@ -26,11 +26,7 @@ pub(super) async fn submit(State(state): State<AppState>, form: GuestForm) -> Re
         full_name,
         password: fields.secret("password"),
     };
-    let registered = register::register(
-        State(state.clone()),
-        visit.parts.clone(),
-        Json(registration),
-    );
+    let registered = register::register(State(state.clone()), visit.parts.clone(), Json(registration));
     match registered.await {
         Ok(_) => visit.go(LOG_IN, Some("registered")),
         Err(problem) => visit.refused(&state, page, &problem),

@@ -30,7 +30,10 @@ pub(super) const TEMPLATES: [(&str, &str); 18] = [
     ("password.html", include_str!("templates/password.html")),
     ("authenticator.html", include_str!("templates/authenticator.html")),
     ("secret.html", include_str!("templates/secret.html")),
-    ("recovery_codes.html", include_str!("templates/recovery_codes.html")),
+    (
+        "recovery_codes.html",
+        include_str!("templates/recovery_codes.html"),
+    ),
     ("add_passkey.html", include_str!("templates/add_passkey.html")),
     ("trouble.html", include_str!("templates/trouble.html")),
 ];

@@ -23,7 +23,9 @@ use utoipa_axum::routes;
 use webauthn_rs::prelude::{Url, Webauthn, WebauthnBuilder};
 
 pub(in crate::identity) use self::credential::{Credential, NewCredential};
-pub(in crate::identity) use self::enrol::{NewPasskeyAnswer, PasskeyOrder, begin as begin_passkey, confirm as confirm_passkey};
+pub(in crate::identity) use self::enrol::{
+    NewPasskeyAnswer, PasskeyOrder, begin as begin_passkey, confirm as confirm_passkey,
+};
 pub(in crate::identity) use self::log_in::{
     PasskeyAnswer, begin_log_in as begin_passkey_log_in, finish_log_in as finish_passkey_log_in,
 };

@@ -26,7 +26,11 @@ async fn a_form_from_elsewhere_changes_nothing() {
         browser.fields = fields;
         let answer = browser.send_form("/account/log-out", token, &[]).await;
         answer.assert_status(403);
-        assert!(html(&answer).contains("Nothing was done."), "{:?}", browser.fields);
+        assert!(
+            html(&answer).contains("Nothing was done."),
+            "{:?}",
+            browser.fields
+        );
     }
     browser.fields = vec![
         ("sec-fetch-site", "same-origin".to_owned()),
@@ -174,10 +178,7 @@ async fn a_ticket_that_is_not_good_is_told_on_its_page() {
         answer.assert_status(403);
         assert!(html(&answer).contains("not valid, or not any more"), "{page}");
     }
-    let fields = [
-        ("token", "x"),
-        ("password", "correct horse battery"),
-    ];
+    let fields = [("token", "x"), ("password", "correct horse battery")];
     let answer = browser
         .submit("/account/reset-password", "/account/reset-password", &fields)
         .await;
@@ -198,7 +199,10 @@ async fn pages_are_in_the_language_that_was_chosen_or_asked_for() {
         browser.languages = asked;
         let answer = browser.get("/account/log-in").await;
         let page = html(&answer);
-        assert!(page.contains(&format!("<html lang=\"{code}\">")) && page.contains(title), "{page}");
+        assert!(
+            page.contains(&format!("<html lang=\"{code}\">")) && page.contains(title),
+            "{page}"
+        );
         assert_eq!(answer.headers[header::CONTENT_LANGUAGE], code);
     }
     let choice = |path: &'static str| [("language", "de"), ("path", path)];
@@ -243,7 +247,10 @@ async fn a_person_is_spoken_to_in_the_language_of_the_registration() {
     let mut elsewhere = signed_in(&bank, "ada@example.com").await;
     assert_eq!(elsewhere.languages, "en");
     let page = html(&elsewhere.get("/account").await);
-    assert!(page.contains("<html lang=\"fr\">") && page.contains("Où vous êtes connecté"), "{page}");
+    assert!(
+        page.contains("<html lang=\"fr\">") && page.contains("Où vous êtes connecté"),
+        "{page}"
+    );
     let chosen = [("language", "es"), ("path", "/account")];
     let chosen = elsewhere.submit("/account", "/account/language", &chosen).await;
     assert_eq!(target(&chosen), "/account");
@@ -262,7 +269,10 @@ async fn assets_are_asked_for_with_the_hash_of_their_content() {
     for (attribute, kind) in [
         ("<link rel=\"stylesheet\" href=\"", "text/css; charset=utf-8"),
         ("<script src=\"", "text/javascript; charset=utf-8"),
-        ("<link rel=\"icon\" type=\"image/svg+xml\" href=\"", "image/svg+xml"),
+        (
+            "<link rel=\"icon\" type=\"image/svg+xml\" href=\"",
+            "image/svg+xml",
+        ),
     ] {
         let path = page.split_once(attribute).unwrap().1.split('"').next().unwrap();
         let asset = browser.get(path).await;

@@ -86,7 +86,11 @@ impl<'b> Browser<'b> {
 
     async fn send_form(&mut self, action: &str, token: &str, fields: &[(&str, &str)]) -> Answer {
         let mut pairs = vec![format!("form_token={}", encoded(token))];
-        pairs.extend(fields.iter().map(|(name, value)| format!("{name}={}", encoded(value))));
+        pairs.extend(
+            fields
+                .iter()
+                .map(|(name, value)| format!("{name}={}", encoded(value))),
+        );
         self.send(Method::POST, action, Some(pairs.join("&"))).await
     }
 
@@ -116,7 +120,9 @@ fn html(answer: &Answer) -> String {
 #[track_caller]
 fn hidden(html: &str, name: &str) -> String {
     let mark = format!("name=\"{name}\" value=\"");
-    let (_, rest) = html.split_once(&mark).unwrap_or_else(|| panic!("no {name} in {html}"));
+    let (_, rest) = html
+        .split_once(&mark)
+        .unwrap_or_else(|| panic!("no {name} in {html}"));
     rest.split('"').next().unwrap().to_owned()
 }
 

@@ -48,23 +48,35 @@ async fn add_authenticator(browser: &mut Browser<'_>) -> (String, Vec<String>) {
         ]
     };
     let wrong = fields("000000");
-    let wrong: Vec<_> = wrong.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let wrong: Vec<_> = wrong
+        .iter()
+        .map(|(name, value)| (*name, value.as_str()))
+        .collect();
     let token = form_token(&asked);
     let answer = browser
         .send_form("/account/authenticator/confirm", &token, &wrong)
         .await;
     answer.assert_status(403);
     let again = html(&answer);
-    assert!(hidden(&again, "secret") == secret && again.contains("The code is wrong"), "{again}");
+    assert!(
+        hidden(&again, "secret") == secret && again.contains("The code is wrong"),
+        "{again}"
+    );
     assert!(!again.contains("javascript"), "{again}");
     let right = fields(&code(browser.bank, &secret, 0).await);
-    let right: Vec<_> = right.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let right: Vec<_> = right
+        .iter()
+        .map(|(name, value)| (*name, value.as_str()))
+        .collect();
     let before = browser.cookies[SESSION].clone();
     let added = browser
         .send_form("/account/authenticator/confirm", &token, &right)
         .await;
     added.assert_status(200);
-    assert_ne!(browser.cookies[SESSION], before, "a change of factors gives another cookie");
+    assert_ne!(
+        browser.cookies[SESSION], before,
+        "a change of factors gives another cookie"
+    );
     let codes = html(&added);
     let codes: Vec<String> = codes
         .split("<li><code>")
@@ -127,7 +139,10 @@ async fn a_log_in_with_too_many_wrong_codes_begins_anew() {
     let over = other.submit(step, step, &[("code", "000000")]).await;
     over.assert_status(403);
     let page = html(&over);
-    assert!(page.contains("Log in again.") && page.contains("action=\"/account/log-in\""), "{page}");
+    assert!(
+        page.contains("Log in again.") && page.contains("action=\"/account/log-in\""),
+        "{page}"
+    );
     assert!(!other.cookies.contains_key("__Host-challenge"));
 }
 
@@ -156,12 +171,13 @@ async fn a_passkey_is_asked_for_in_a_page_that_fetches_nothing() {
     let bank = TestBank::new().await;
     let email = registered(&bank, "ada").await;
     let mut browser = Browser::new(&bank);
-    let asked = browser
-        .submit("/account/log-in", "/account/passkey", &[])
-        .await;
+    let asked = browser.submit("/account/log-in", "/account/passkey", &[]).await;
     asked.assert_status(200);
     let page = html(&asked);
-    assert!(page.contains("data-passkey=\"get\" data-options=\"{&quot;"), "{page}");
+    assert!(
+        page.contains("data-passkey=\"get\" data-options=\"{&quot;"),
+        "{page}"
+    );
     let fields = [("ceremony", "x"), ("credential", "no credential")];
     let token = form_token(&asked);
     let refused = browser
@@ -171,7 +187,9 @@ async fn a_passkey_is_asked_for_in_a_page_that_fetches_nothing() {
 
     let mut browser = signed_in(&bank, &email).await;
     let add = "/account/passkeys/add";
-    let wrong = browser.submit(add, add, &[("password", "not the password")]).await;
+    let wrong = browser
+        .submit(add, add, &[("password", "not the password")])
+        .await;
     wrong.assert_status(403);
     assert!(html(&wrong).contains("The current password is wrong."));
     let nothing = browser.submit(add, add, &[("password", "")]).await;

@@ -85,9 +85,14 @@ async fn whatever_ends_a_session_ends_its_browser_at_once() {
     let access = access_token(&bank, &email).await;
     let ends: [&[&str]; 5] = [
         &["DELETE /api/v1/me/sessions?keep=current"],
-        &["UPDATE core.session SET absolute_expires_at = clock_timestamp() WHERE revoked_at IS NULL AND user_agent IS NULL"],
+        &[
+            "UPDATE core.session SET absolute_expires_at = clock_timestamp() WHERE revoked_at IS NULL AND user_agent IS NULL",
+        ],
         &["UPDATE core.refresh_token SET expires_at = clock_timestamp() WHERE consumed_at IS NULL"],
-        &["UPDATE core.user SET status = 'disabled'", "UPDATE core.user SET status = 'active'"],
+        &[
+            "UPDATE core.user SET status = 'disabled'",
+            "UPDATE core.user SET status = 'active'",
+        ],
         &["DELETE /api/v1/me/sessions"],
     ];
     for end in ends {
@@ -152,7 +157,11 @@ async fn one_ends_another_session_and_all_others_from_the_page() {
         .await;
     assert_eq!(target(&all), "/account?said=others-ended");
     assert!(browser.is_in().await);
-    bank.get("/api/v1/me").bearer(&access).send().await.assert_status(401);
+    bank.get("/api/v1/me")
+        .bearer(&access)
+        .send()
+        .await
+        .assert_status(401);
 
     // Nobody ends the sessions of somebody else.
     let stranger = registered(&bank, "eve").await;

@@ -95,12 +95,25 @@ fn no_page_asks_for_a_text_that_is_not_there() {
 fn pages_have_no_script_and_no_style_in_them_and_ask_nobody_else() {
     for (name, source) in TEMPLATES {
         for bad in [
-            "<style", "style=", " onclick", " onsubmit", " onload", "javascript:", "http:", "https:", "|safe",
+            "<style",
+            "style=",
+            " onclick",
+            " onsubmit",
+            " onload",
+            "javascript:",
+            "http:",
+            "https:",
+            "|safe",
         ] {
             assert!(!source.contains(bad), "{name} has {bad}");
         }
         let scripts = source.matches("<script").count();
-        assert_eq!(scripts, source.matches("<script src=\"{{ script }}\" defer></script>").count());
+        assert_eq!(
+            scripts,
+            source
+                .matches("<script src=\"{{ script }}\" defer></script>")
+                .count()
+        );
     }
 }
 
@@ -136,12 +149,20 @@ fn passwords_are_hidden_and_password_managers_know_them() {
         for field in source.split("{{ field(").skip(1) {
             let field = field.split("}}").next().unwrap();
             let is_password = field.contains("password\", t(");
-            assert_eq!(is_password, field.contains("type=\"password\""), "{name}: {field}");
+            assert_eq!(
+                is_password,
+                field.contains("type=\"password\""),
+                "{name}: {field}"
+            );
             if is_password {
                 found += 1;
                 let known = ["current-password", "new-password"];
                 let says = |known: &&str| field.contains(&format!("autocomplete=\"{known}\""));
-                assert_eq!(known.iter().filter(|known| says(known)).count(), 1, "{name}: {field}");
+                assert_eq!(
+                    known.iter().filter(|known| says(known)).count(),
+                    1,
+                    "{name}: {field}"
+                );
             }
         }
         assert!(!source.contains("paste"), "{name}");
