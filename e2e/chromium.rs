@@ -264,7 +264,11 @@ impl Browser {
 
     /// Shows the page to somebody who prefers light or dark, in a window of this width.
     pub(crate) async fn show_in(&self, light: &str, width: u32) {
-        let media = json!({"features": [{"name": "prefers-color-scheme", "value": light}]});
+        let media = json!({"features": [
+            {"name": "prefers-color-scheme", "value": light},
+            // Colours on their way from one light to the other are neither's.
+            {"name": "prefers-reduced-motion", "value": "reduce"},
+        ]});
         let size = json!({"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": false});
         for (command, parameters) in [
             ("Emulation.setEmulatedMedia", media),
