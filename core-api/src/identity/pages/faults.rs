@@ -38,6 +38,17 @@ impl Faults {
     }
 }
 
+impl Faults {
+    /// The same where no field is shown: all of it stands above.
+    pub(super) fn above(mut self) -> Self {
+        let of_fields: Vec<String> = std::mem::take(&mut self.fields).into_values().flatten().collect();
+        Self {
+            form: self.form.or_else(|| Some(of_fields.join(" "))),
+            ..Self::default()
+        }
+    }
+}
+
 /// A message without variables; what nobody has written a message for is told in general.
 fn say(texts: &Texts, key: &str) -> String {
     let none = FluentArgs::new();

@@ -36,6 +36,9 @@ const SAYABLE: [(&str, &str); 14] = [
     ("factor-removed", "said-factor-removed"),
 ];
 
+/// The page without a form.
+const TROUBLE: &str = "trouble.html";
+
 /// A request for a page, whoever makes it.
 pub(super) struct Visit {
     /// Its head, which asks for the language that the page is in.
@@ -83,7 +86,13 @@ impl Visit {
         let Some(texts) = state.identity.pages.texts(self.language) else {
             return problem_of(self.language).into_response();
         };
-        let page = page.refused(problem.status(), Faults::of(problem, texts));
+        let faults = Faults::of(problem, texts);
+        let faults = if page.template == TROUBLE {
+            faults.above()
+        } else {
+            faults
+        };
+        let page = page.refused(problem.status(), faults);
         let mut response = self.page(state, &page);
         for (name, value) in problem.headers() {
             response.headers_mut().insert(name, value.clone());
@@ -93,7 +102,7 @@ impl Visit {
 
     /// A page that says that something cannot be done, and nothing else.
     pub(super) fn trouble(&self, state: &AppState, problem: &Problem) -> Response {
-        self.refused(state, Page::new("trouble.html", "trouble-title"), problem)
+        self.refused(state, Page::new(TROUBLE, "trouble-title"), problem)
     }
 
     /// The way to another page of ours, which says that something was done.
@@ -198,7 +207,7 @@ impl Resident {
 
     /// The same where there is no form to show.
     pub(super) fn trouble(&self, state: &AppState, problem: &Problem) -> Response {
-        self.refused(state, Page::new("trouble.html", "trouble-title"), problem)
+        self.refused(state, Page::new(TROUBLE, "trouble-title"), problem)
     }
 
     /// Takes another cookie, after what protects the account has changed. Forms of the page that follows are signed anew with it.
@@ -315,7 +324,7 @@ impl FromRequest<AppState> for ResidentForm {
 /// A form that comes from elsewhere, or was shown too long ago: nothing was done.
 fn forged(state: &AppState, visit: &Visit, again: &'static str) -> Response {
     tracing::info!(event = "pages.form.refused", "a form was not from here");
-    let page = Page::new("trouble.html", "trouble-title").with(context! { again });
+    let page = Page::new(TROUBLE, "trouble-title").with(context! { again });
     visit.refused(state, page, &Problem::new(FORM_REFUSED))
 }
 

@@ -137,6 +137,11 @@ async fn one_ends_another_session_and_all_others_from_the_page() {
         )
         .await;
     assert_eq!(target(&named), "/account?said=session-named");
+    let nameless = browser
+        .submit("/account", "/account/sessions/name", &[("id", &id), ("name", " ")])
+        .await;
+    nameless.assert_status(422);
+    assert!(html(&nameless).contains("Enter a name: 1 to 64 characters."));
     let page = html(&browser.get("/account?said=session-named").await);
     assert!(page.contains("The &lt;old&gt; phone") && page.contains("The session has its new name."));
 
