@@ -138,7 +138,11 @@ async fn one_ends_another_session_and_all_others_from_the_page() {
         .await;
     assert_eq!(target(&named), "/account?said=session-named");
     let nameless = browser
-        .submit("/account", "/account/sessions/name", &[("id", &id), ("name", " ")])
+        .submit(
+            "/account",
+            "/account/sessions/name",
+            &[("id", &id), ("name", " ")],
+        )
         .await;
     nameless.assert_status(422);
     assert!(html(&nameless).contains("Enter a name: 1 to 64 characters."));
