@@ -12,6 +12,12 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
 
+/// The Tab key, and Enter (WebDriver §17.4.2).
+pub(crate) const TAB: char = '\u{e004}';
+pub(crate) const ENTER: char = '\u{e007}';
+/// By what the protocol knows an element.
+const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
+
 /// A headless Chromium with an empty profile.
 pub(crate) struct Browser {
     driver: Child,
@@ -21,6 +27,19 @@ pub(crate) struct Browser {
 
 impl Browser {
     pub(crate) async fn open(folder: &Path) -> Self {
+        Self::with(folder, json!({})).await
+    }
+
+    /// One in which no page runs a script.
+    pub(crate) async fn without_javascript(folder: &Path) -> Self {
+        Self::with(
+            folder,
+            json!({"profile.managed_default_content_settings.javascript": 2}),
+        )
+        .await
+    }
+
+    async fn with(folder: &Path, preferences: Value) -> Self {
         let mut driver = Command::new("chromedriver")
             .arg("--port=0")
             .stdout(Stdio::piped())
@@ -48,7 +67,7 @@ impl Browser {
         let options = json!({"capabilities": {"alwaysMatch": {
             "acceptInsecureCerts": true,
             "goog:loggingPrefs": {"browser": "ALL"},
-            "goog:chromeOptions": {"args": [
+            "goog:chromeOptions": {"prefs": preferences, "args": [
                 "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-dev-shm-usage",
                 "--disable-background-networking", "--disable-component-update", "--disable-sync", "--window-size=1280,1600",
                 format!("--user-data-dir={profile}")]},
@@ -121,6 +140,143 @@ impl Browser {
 
     pub(crate) async fn go(&self, url: &str) {
         self.post("url", &json!({"url": url})).await;
+    }
+
+    async fn read(&self, path: &str) -> Value {
+        let url = format!("{}/{path}", self.session);
+        let answer: Value = self.client.get(url).send().await.unwrap().json().await.unwrap();
+        answer["value"].clone()
+    }
+
+    /// The first element of a selector, as soon as it is there.
+    async fn find(&self, selector: &str) -> String {
+        let look = async {
+            let mut tick = tokio::time::interval(Duration::from_millis(100));
+            loop {
+                tick.tick().await;
+                let found = self.all(selector).await;
+                if let Some(first) = found.into_iter().next() {
+                    return first;
+                }
+            }
+        };
+        let found = tokio::time::timeout(Duration::from_secs(30), look).await;
+        found.unwrap_or_else(|_| panic!("no {selector}"))
+    }
+
+    async fn all(&self, selector: &str) -> Vec<String> {
+        let found = self
+            .post("elements", &json!({"using": "css selector", "value": selector}))
+            .await;
+        let ids = found.as_array().unwrap().iter();
+        ids.map(|found| found[ELEMENT].as_str().unwrap().to_owned())
+            .collect()
+    }
+
+    /// How many elements a selector finds.
+    pub(crate) async fn count(&self, selector: &str) -> usize {
+        self.all(selector).await.len()
+    }
+
+    /// What an element says. None of these needs a script of the page.
+    pub(crate) async fn text(&self, selector: &str) -> String {
+        let element = self.find(selector).await;
+        let text = self.read(&format!("element/{element}/text")).await;
+        text.as_str().unwrap_or_default().to_owned()
+    }
+
+    pub(crate) async fn click(&self, selector: &str) {
+        let element = self.find(selector).await;
+        self.post(&format!("element/{element}/click"), &json!({})).await;
+    }
+
+    /// Empties a field.
+    pub(crate) async fn clear(&self, selector: &str) {
+        let element = self.find(selector).await;
+        self.post(&format!("element/{element}/clear"), &json!({})).await;
+    }
+
+    /// Puts the focus on a field.
+    pub(crate) async fn focus(&self, selector: &str) {
+        self.click(selector).await;
+    }
+
+    /// The id of what has the focus.
+    pub(crate) async fn focused(&self) -> String {
+        let active = self.read("element/active").await;
+        let id = active[ELEMENT].as_str().unwrap();
+        let id = self.read(&format!("element/{id}/attribute/id")).await;
+        id.as_str().unwrap_or_default().to_owned()
+    }
+
+    /// Presses keys, wherever the focus is.
+    pub(crate) async fn press(&self, keys: &str) {
+        let presses = keys.chars().flat_map(|key| {
+            [
+                json!({"type": "keyDown", "value": key}),
+                json!({"type": "keyUp", "value": key}),
+            ]
+        });
+        let presses: Vec<Value> = presses.collect();
+        let actions = json!({"actions": [{"type": "key", "id": "keyboard", "actions": presses}]});
+        self.post("actions", &actions).await;
+    }
+
+    /// Waits until an element says something.
+    pub(crate) async fn until_text(&self, selector: &str, part: &str) {
+        self.until_read(part, async || {
+            let found = self.all(selector).await;
+            let mut texts = String::new();
+            for element in found {
+                let text = self.read(&format!("element/{element}/text")).await;
+                texts.push_str(text.as_str().unwrap_or_default());
+            }
+            texts.contains(part).then_some(()).ok_or(texts)
+        })
+        .await;
+    }
+
+    /// Waits for a page with this title.
+    pub(crate) async fn until_title(&self, title: &str) {
+        self.until_read(title, async || {
+            let found = self.read("title").await;
+            let found = found.as_str().unwrap_or_default().to_owned();
+            found.starts_with(title).then_some(()).ok_or(found)
+        })
+        .await;
+    }
+
+    async fn until_read(&self, wanted: &str, mut look: impl AsyncFnMut() -> Result<(), String>) {
+        let mut seen = String::new();
+        let wait = async {
+            let mut tick = tokio::time::interval(Duration::from_millis(100));
+            loop {
+                tick.tick().await;
+                match look().await {
+                    Ok(()) => return,
+                    Err(found) => seen = found,
+                }
+            }
+        };
+        let found = tokio::time::timeout(Duration::from_secs(30), wait).await;
+        assert!(found.is_ok(), "{wanted:?} in vain, but {seen:?}");
+    }
+
+    /// Shows the page to somebody who prefers light or dark, in a window of this width.
+    pub(crate) async fn show_in(&self, light: &str, width: u32) {
+        let media = json!({"features": [
+            {"name": "prefers-color-scheme", "value": light},
+            // Colours on their way from one light to the other are neither's.
+            {"name": "prefers-reduced-motion", "value": "reduce"},
+        ]});
+        let size = json!({"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": false});
+        for (command, parameters) in [
+            ("Emulation.setEmulatedMedia", media),
+            ("Emulation.setDeviceMetricsOverride", size),
+        ] {
+            self.post("goog/cdp/execute", &json!({"cmd": command, "params": parameters}))
+                .await;
+        }
     }
 
     pub(crate) async fn run(&self, script: &str) -> Value {

@@ -9,6 +9,7 @@ mod chromium;
 mod collector;
 mod customers;
 mod fleet;
+mod hosted_login;
 mod injection;
 mod lockouts;
 mod mail;

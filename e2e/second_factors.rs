@@ -9,13 +9,13 @@ use trial::{Answer, Customer, FrontDoor, System};
 use crate::stage::Stage;
 
 /// An authenticator (RFC 6238): each code is of a later step than the one before it.
-struct Authenticator {
+pub(crate) struct Authenticator {
     key: hmac::Key,
     last_step: u64,
 }
 
 impl Authenticator {
-    fn new(secret: &str) -> Self {
+    pub(crate) fn new(secret: &str) -> Self {
         Self {
             key: hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, &decoded(secret)),
             last_step: 0,
@@ -23,7 +23,7 @@ impl Authenticator {
     }
 
     /// The code of the present step, or of the one after the last: that is good already.
-    fn code(&mut self) -> String {
+    pub(crate) fn code(&mut self) -> String {
         let present = u64::try_from(Clock::system().now().timestamp()).unwrap() / 30;
         self.last_step = present.max(self.last_step + 1);
         let mac = hmac::sign(&self.key, &self.last_step.to_be_bytes());

@@ -16,6 +16,7 @@ mod hidden;
 mod idempotency;
 mod identity;
 mod ids;
+mod languages;
 mod ledger;
 mod mail;
 mod metrics;

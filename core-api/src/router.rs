@@ -25,11 +25,12 @@ pub(crate) fn openapi() -> OpenApi {
     documentation::complete(api().into_openapi())
 }
 
-/// The API and its pages, before the layers that every service has.
+/// The API, the pages of the log-in and those of the documentation, before the layers that every service has.
 pub(crate) fn router(state: AppState) -> serde_json::Result<Router> {
     let (router, document) = api().split_for_parts();
     let document = SharedDocument::new(&documentation::complete(document))?;
     Ok(router
+        .merge(identity::page_routes())
         .with_state(state)
         .merge(documentation::routes(document))
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES)))

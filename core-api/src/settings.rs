@@ -127,6 +127,10 @@ pub struct SessionSettings {
     pub idle_s: u32,
     /// A session is over after this long, whatever happens, seconds.
     pub absolute_s: u32,
+    /// `idle_s` for sessions of browsers on the bank's own pages.
+    pub browser_idle_s: u32,
+    /// `absolute_s` for those.
+    pub browser_absolute_s: u32,
 }
 
 impl Default for SessionSettings {
@@ -134,6 +138,8 @@ impl Default for SessionSettings {
         Self {
             idle_s: 7 * 86_400,
             absolute_s: 30 * 86_400,
+            browser_idle_s: 15 * 60,
+            browser_absolute_s: 12 * 3_600,
         }
     }
 }
@@ -385,6 +391,14 @@ impl SessionSettings {
             (
                 self.absolute_s > 366 * 86_400,
                 "sessions.absolute_s: must be at most one year",
+            ),
+            (
+                self.browser_idle_s == 0 || self.browser_idle_s > self.browser_absolute_s,
+                "sessions.browser_idle_s: must be above 0 and at most sessions.browser_absolute_s",
+            ),
+            (
+                self.browser_absolute_s > 366 * 86_400,
+                "sessions.browser_absolute_s: must be at most one year",
             ),
         ])
     }

@@ -80,7 +80,9 @@ fn core_api(inputs: &Inputs<'_>) -> Value {
     }
     // Production names its mail server in variables: CORE_API__MAIL__SMTP__HOST.
     let mail = if is_relaxed {
-        json!({"directory": inputs.directory.mail(), "app_url": inputs.app_url})
+        // The hosted log-in is the application.
+        let app_url = format!("{}/account", inputs.app_url);
+        json!({"directory": inputs.directory.mail(), "app_url": app_url})
     } else {
         json!({})
     };

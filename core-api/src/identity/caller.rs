@@ -15,6 +15,7 @@ use problem::{Problem, ProblemType, catalogue};
 use service_runtime::http::RequestId;
 use sqlx::{Postgres, Transaction};
 
+use super::browser::Browser;
 use super::keys::Verification;
 use super::store;
 use crate::ids::{SessionId, TenantId, UserId};
@@ -65,6 +66,16 @@ scopes! {
     /// Deposits and withdrawals.
     CashWrite = Some("cash:write");
 }
+
+/// What every customer may, and so whoever has signed in with a browser.
+pub(super) trait OfCustomers: Scope {}
+
+impl OfCustomers for AnyScope {}
+impl OfCustomers for DevicesWrite {}
+impl OfCustomers for FactorsWrite {}
+impl OfCustomers for SessionsRead {}
+impl OfCustomers for SessionsWrite {}
+impl OfCustomers for PasswordWrite {}
 
 /// A caller whose token is valid and carries the scope `S`.
 #[derive(Debug, Clone)]
@@ -131,6 +142,20 @@ impl<S> Caller<S> {
         })
     }
 
+    /// The caller behind the cookie of a browser.
+    pub(super) fn of_browser(browser: &Browser, request_id: String) -> Self
+    where
+        S: OfCustomers,
+    {
+        Self {
+            user: browser.user,
+            session: browser.session,
+            tenant: browser.tenant,
+            request_id,
+            scope: PhantomData,
+        }
+    }
+
     /// Begins a read: checks that the session is live, and shows this user's rows and no others.
     pub(crate) async fn begin_read(&self, db: &Pool) -> Result<Transaction<'static, Postgres>, Problem> {
         let mut tx = db.begin().await.map_err(crate::database_problem)?;
@@ -181,4 +206,28 @@ fn missing_scope(scope: &'static str) -> Problem {
 /// RFC 9110 §11.6.1: every 401 names the scheme.
 fn challenge(problem: Problem, value: &'static str) -> Problem {
     problem.header(header::WWW_AUTHENTICATE, HeaderValue::from_static(value))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::identity::CUSTOMER_SCOPES;
+
+    #[test]
+    fn a_browser_may_what_every_customer_may_and_no_more() {
+        const fn of<S: OfCustomers>() -> Option<&'static str> {
+            S::NAME
+        }
+        let scopes = [
+            of::<AnyScope>(),
+            of::<DevicesWrite>(),
+            of::<FactorsWrite>(),
+            of::<SessionsRead>(),
+            of::<SessionsWrite>(),
+            of::<PasswordWrite>(),
+        ];
+        for scope in scopes.into_iter().flatten() {
+            assert!(CUSTOMER_SCOPES.contains(&scope), "{scope}");
+        }
+    }
 }

@@ -29,11 +29,11 @@ pub(super) struct PasswordChange {
     /// The password in use: a stolen token alone must not change it.
     #[schema(format = Password, max_length = 1024, value_type = String)]
     #[serde(deserialize_with = "super::secret_text::deserialize")]
-    current_password: Zeroizing<String>,
+    pub(super) current_password: Zeroizing<String>,
     /// The new one. Every rule it breaks is told at once.
     #[schema(format = Password, max_length = 1024, value_type = String)]
     #[serde(deserialize_with = "super::secret_text::deserialize")]
-    new_password: Zeroizing<String>,
+    pub(super) new_password: Zeroizing<String>,
 }
 
 /// Change the password

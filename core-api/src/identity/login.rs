@@ -15,7 +15,7 @@ use super::error::{INVALID_CREDENTIALS, LoginErrors, hashing_busy};
 use super::factors;
 use super::gate::{Pass, PasswordMark, SignedIn, Visitor};
 use super::hash_pool::PoolError;
-use super::open_session::{self, LogIn};
+use super::open_session::{self, Channel, LogIn};
 use super::profile::Email;
 use super::sessions::OpenedFrom;
 use super::store;
@@ -34,11 +34,11 @@ const MAX_PASSWORD_BYTES: usize = 1_024;
 pub(super) struct Credentials {
     /// The address given at registration.
     #[schema(format = Email, max_length = 254)]
-    email: String,
+    pub(super) email: String,
     /// The password.
     #[schema(format = Password, max_length = 1024, value_type = String)]
     #[serde(deserialize_with = "super::secret_text::deserialize")]
-    password: Zeroizing<String>,
+    pub(super) password: Zeroizing<String>,
 }
 
 /// Log in
@@ -67,8 +67,21 @@ pub(super) async fn login(
     parts: Parts,
     Json(credentials): Json<Credentials>,
 ) -> Result<Response, Problem> {
+    sign_in(&state, &parts, credentials, Channel::Api).await
+}
+
+/// [`login`], for whoever signs in by whatever channel.
+///
+/// # Errors
+/// As there.
+pub(super) async fn sign_in(
+    state: &AppState,
+    parts: &Parts,
+    credentials: Credentials,
+    channel: Channel,
+) -> Result<Response, Problem> {
     let gate = &state.identity.gate;
-    let visitor = Visitor::new(&parts, &credentials.email);
+    let visitor = Visitor::new(parts, &credentials.email);
     // A place before anything is looked up: what finds none costs no query.
     let turn = state
         .identity
@@ -103,16 +116,15 @@ pub(super) async fn login(
     match candidate {
         Some(candidate) if comparison.matches && candidate.status == "active" => {
             let signed_in = gate.succeed_log_in(&state.db, pass).await?;
-            open(
-                &state,
-                (candidate.user_id, candidate.password_version),
-                comparison.renewed.as_deref(),
-                &OpenedFrom::read(&parts.headers),
-                &signed_in,
-            )
-            .await
+            let half = factors::HalfLogIn {
+                user: candidate.user_id,
+                password_version: candidate.password_version,
+                rehashed: comparison.renewed.as_deref(),
+            };
+            let from = OpenedFrom::read(&parts.headers);
+            open(state, half, (&from, channel), &signed_in).await
         }
-        _ => fail(&state, user_id, pass, mark).await,
+        _ => fail(state, user_id, pass, mark).await,
     }
 }
 
@@ -149,22 +161,17 @@ async fn refuse(state: &AppState, user_id: Option<Uuid>, request_id: &str) -> Re
 
 async fn open(
     state: &AppState,
-    (user_id, password_version): (Uuid, i32),
-    rehashed: Option<&str>,
-    from: &OpenedFrom,
+    half: factors::HalfLogIn<'_>,
+    (from, channel): (&OpenedFrom, Channel),
     signed_in: &SignedIn,
 ) -> Result<Response, Problem> {
+    let (user_id, rehashed) = (half.user, half.rehashed);
     let request_id = signed_in.request_id();
     let mut tx = state.db.begin().await.map_err(database_problem)?;
-    let is_held = store::hold_password(&mut *tx, user_id, password_version)
+    let is_held = store::hold_password(&mut *tx, user_id, half.password_version)
         .await
         .map_err(database_problem)?;
     let opened = if is_held {
-        let half = factors::HalfLogIn {
-            user: user_id,
-            password_version,
-            rehashed,
-        };
         // Behind the lock of the user: no session is opened past a factor that is being added.
         if let Some(challenge) = factors::challenge(&mut tx, half, request_id).await? {
             tx.commit().await.map_err(database_problem)?;
@@ -176,6 +183,7 @@ async fn open(
             rehashed,
             from,
             amr: &["pwd"],
+            channel,
         };
         open_session::open(state, &mut tx, &log_in, request_id).await?
     } else {

@@ -20,10 +20,10 @@ pub(super) struct MeView {
     id: UserId,
     /// The address that logs in.
     #[schema(example = "alice@example.com")]
-    email: String,
+    pub(super) email: String,
     /// The person's name.
     #[schema(example = "Alice Example")]
-    full_name: String,
+    pub(super) full_name: String,
     /// `active`: others cannot call this.
     #[schema(example = "active")]
     status: String,

@@ -5,10 +5,12 @@
 
 mod bcrypt_hash;
 mod breached_file;
+mod browser;
 mod calibrate;
 mod caller;
 mod change_password;
 mod client_network;
+mod cookies;
 mod email_change;
 mod error;
 mod factors;
@@ -25,6 +27,7 @@ mod open_session;
 mod operate;
 #[cfg(test)]
 mod operate_tests;
+mod pages;
 mod password_hash;
 mod password_reset;
 #[cfg(test)]
@@ -63,13 +66,16 @@ use self::gate::Gate;
 pub use self::gate::PolicyReader;
 pub(crate) use self::gate::{PolicyFolder, follow_policy, purge_gate, unlock};
 use self::keys::Keys;
+use self::open_session::Channel;
 pub(crate) use self::operate::operate;
 pub use self::operate::{AccountDeed, AccountDone};
+use self::pages::Pages;
+pub(crate) use self::pages::routes as page_routes;
 use self::passwords::Passwords;
 use self::tokens::TokenTerms;
 use crate::mail::Post;
 use crate::metrics;
-use crate::settings::Settings;
+use crate::settings::{SessionSettings, Settings};
 use crate::state::AppState;
 
 /// Verifiers and clocks differ by a little; more than this is wrong (J26).
@@ -106,8 +112,44 @@ pub(crate) struct Identity {
     passwords: Passwords,
     pub(crate) factors: Factors,
     auto_activate: bool,
+    lives: Lives,
+    pages: Pages,
+}
+
+/// How long a session lives, seconds.
+#[derive(Debug, Clone, Copy)]
+struct Life {
     idle_s: i32,
     absolute_s: i32,
+}
+
+/// The lives of sessions.
+#[derive(Debug, Clone, Copy)]
+struct Lives {
+    api: Life,
+    browser: Life,
+}
+
+impl Lives {
+    fn new(settings: &SessionSettings) -> anyhow::Result<Self> {
+        let life = |idle_s, absolute_s| -> anyhow::Result<Life> {
+            Ok(Life {
+                idle_s: i32::try_from(idle_s)?,
+                absolute_s: i32::try_from(absolute_s)?,
+            })
+        };
+        Ok(Self {
+            api: life(settings.idle_s, settings.absolute_s)?,
+            browser: life(settings.browser_idle_s, settings.browser_absolute_s)?,
+        })
+    }
+
+    const fn of(&self, channel: Channel) -> Life {
+        match channel {
+            Channel::Api => self.api,
+            Channel::Browser => self.browser,
+        }
+    }
 }
 
 impl Identity {
@@ -139,8 +181,8 @@ impl Identity {
             passwords: Passwords::start(&settings.password)?,
             factors: Factors::new(settings)?,
             auto_activate: settings.auto_activate,
-            idle_s: i32::try_from(settings.sessions.idle_s)?,
-            absolute_s: i32::try_from(settings.sessions.absolute_s)?,
+            lives: Lives::new(&settings.sessions)?,
+            pages: Pages::new(&settings.second_factor.bank)?,
         })
     }
 }

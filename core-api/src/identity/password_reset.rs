@@ -28,11 +28,11 @@ pub(super) struct PasswordReset {
     /// What stands behind the `#` of the link.
     #[schema(max_length = 128, value_type = String)]
     #[serde(deserialize_with = "super::secret_text::deserialize")]
-    token: Zeroizing<String>,
+    pub(super) token: Zeroizing<String>,
     /// As at registration. Every rule it breaks is told at once.
     #[schema(format = Password, max_length = 1024, value_type = String)]
     #[serde(deserialize_with = "super::secret_text::deserialize")]
-    password: Zeroizing<String>,
+    pub(super) password: Zeroizing<String>,
 }
 
 /// Ask for a new password

@@ -77,7 +77,7 @@ pub(super) async fn refresh(
         new_access_id: TokenId::new(now).uuid(),
         request_key_hash: key_hash.as_deref(),
         replay_sealed: &presented.seal(&successor).map_err(crypto_failure)?,
-        idle_s: state.identity.idle_s,
+        idle_s: state.identity.lives.api.idle_s,
     };
     let rotated = store::rotate(&state.db, rotation, &caller::request_id(&parts))
         .await

@@ -30,15 +30,15 @@ use crate::state::AppState;
 pub(super) struct Registration {
     /// An e-mail address; its case does not matter.
     #[schema(format = Email, max_length = 254)]
-    email: String,
+    pub(super) email: String,
     /// The person's name, 1 to 200 characters.
     #[schema(min_length = 1, max_length = 200)]
-    full_name: String,
+    pub(super) full_name: String,
     /// 15 to 128 characters, at least 6 of them different, hard to guess, without the names of the bank, the person and the
     /// e-mail address, and not among breached ones. Every rule it breaks is told at once.
     #[schema(format = Password, max_length = 1024, value_type = String)]
     #[serde(deserialize_with = "super::secret_text::deserialize")]
-    password: Zeroizing<String>,
+    pub(super) password: Zeroizing<String>,
 }
 
 /// Register

@@ -393,6 +393,34 @@ pub(super) async fn rotate(
     .await
 }
 
+/// Whose session a browser has.
+pub(super) struct EnteredBrowser {
+    pub(super) session_id: Uuid,
+    pub(super) user_id: Uuid,
+    pub(super) tenant_id: Uuid,
+    /// What the person has said to prefer.
+    pub(super) language: Option<String>,
+}
+
+/// The live session of a browser's cookie, which is in use by that; None when there is none.
+pub(super) async fn enter_browser(
+    db: impl PgExecutor<'_>,
+    token_id: Uuid,
+    secret_hash: &[u8],
+    idle_s: i32,
+) -> sqlx::Result<Option<EnteredBrowser>> {
+    sqlx::query_as!(
+        EnteredBrowser,
+        r#"SELECT session_id AS "session_id!", user_id AS "user_id!", tenant_public_id AS "tenant_id!", language
+             FROM core.enter_browser($1, $2, $3)"#,
+        token_id,
+        secret_hash,
+        idle_s,
+    )
+    .fetch_optional(db)
+    .await
+}
+
 /// Ends a session; false when it was over already.
 pub(super) async fn end_session(
     db: impl PgExecutor<'_>,

@@ -24,7 +24,7 @@ use crate::state::AppState;
 pub(super) struct Address {
     /// The address of the account.
     #[schema(format = Email, max_length = 254)]
-    email: String,
+    pub(super) email: String,
 }
 
 /// The ticket out of a mail.

@@ -15,6 +15,8 @@ use super::keys::{KeyError, Keys};
 use crate::ids::{SessionId, TenantId, TokenId, UserId};
 
 const REFRESH_VERSION: &str = "rt1";
+/// The same token as the cookie of a browser. Its hash is another one: neither is good in the place of the other.
+const BROWSER_VERSION: &str = "bs1";
 const SECRET_BYTES: usize = 32;
 
 /// What a log-in or a refresh gives.
@@ -149,9 +151,18 @@ impl RefreshToken {
 
     /// Reads a token; anything that is not exactly one is None.
     pub(super) fn parse(text: &str) -> Option<Self> {
+        Self::parse_as(REFRESH_VERSION, text)
+    }
+
+    /// The same for the cookie of a browser.
+    pub(super) fn parse_cookie(text: &str) -> Option<Self> {
+        Self::parse_as(BROWSER_VERSION, text)
+    }
+
+    fn parse_as(wanted: &str, text: &str) -> Option<Self> {
         let mut parts = text.split('.');
         let (version, id, secret) = (parts.next()?, parts.next()?, parts.next()?);
-        if version != REFRESH_VERSION || parts.next().is_some() {
+        if version != wanted || parts.next().is_some() {
             return None;
         }
         let id = format!("tok_{id}").parse().ok()?;
@@ -162,10 +173,19 @@ impl RefreshToken {
 
     /// The token as the client keeps it.
     pub(super) fn to_text(&self) -> Zeroizing<String> {
+        self.to_text_as(REFRESH_VERSION)
+    }
+
+    /// The same as the cookie of a browser.
+    pub(super) fn to_cookie(&self) -> Zeroizing<String> {
+        self.to_text_as(BROWSER_VERSION)
+    }
+
+    fn to_text_as(&self, version: &str) -> Zeroizing<String> {
         let id = self.id.to_string();
         let id = id.trim_start_matches("tok_");
         let secret = Zeroizing::new(URL_SAFE_NO_PAD.encode(self.secret.as_slice()));
-        Zeroizing::new(format!("{REFRESH_VERSION}.{id}.{}", secret.as_str()))
+        Zeroizing::new(format!("{version}.{id}.{}", secret.as_str()))
     }
 
     /// Its `jti`.
@@ -178,6 +198,19 @@ impl RefreshToken {
         digest::digest(&digest::SHA256, self.secret.as_slice())
             .as_ref()
             .to_vec()
+    }
+
+    /// What is stored of a browser's: of another text, so that a cookie buys no tokens where refresh tokens do.
+    pub(super) fn browser_hash(&self) -> Vec<u8> {
+        let mut context = digest::Context::new(&digest::SHA256);
+        context.update(b"portico browser v1");
+        context.update(self.secret.as_slice());
+        context.finish().as_ref().to_vec()
+    }
+
+    /// What the forms of a browser are signed with.
+    pub(super) fn form_key(&self) -> hmac::Key {
+        hmac::Key::new(hmac::HMAC_SHA256, self.secret.as_slice())
     }
 
     /// Seals a successor under a key that only the holder of this token's secret can derive: a repeated request can be
@@ -232,6 +265,16 @@ mod tests {
             (again.id(), again.secret_hash()),
             (token.id(), token.secret_hash())
         );
+    }
+
+    #[test]
+    fn a_cookie_and_a_refresh_token_are_not_good_for_each_other() {
+        let token = token();
+        let cookie = token.to_cookie();
+        assert_eq!(RefreshToken::parse_cookie(&cookie).unwrap().id(), token.id());
+        assert!(RefreshToken::parse(&cookie).is_none());
+        assert!(RefreshToken::parse_cookie(&token.to_text()).is_none());
+        assert_ne!(token.browser_hash(), token.secret_hash());
     }
 
     #[test]

@@ -105,6 +105,8 @@ impl Writer {
         };
         match token {
             Some(token) => format!("{}/{page}#{token}", self.app_url),
+            // A page is not a folder; a host alone is one.
+            None if self.app_url.matches('/').count() > 2 => self.app_url.clone(),
             None => format!("{}/", self.app_url),
         }
     }
@@ -183,6 +185,21 @@ mod tests {
     fn who_has_an_account_already_gets_no_ticket() {
         let known = letter(Kind::Registration, Template::AlreadyRegistered, "Alice");
         assert!(!known.contains("AAAA"), "{known}");
+    }
+
+    #[test]
+    fn a_link_without_a_token_leads_to_the_application_itself() {
+        for (app_url, wanted) in [
+            ("https://bank.example", "https://bank.example/"),
+            ("https://bank.example/account", "https://bank.example/account"),
+        ] {
+            let settings = MailSettings {
+                app_url: app_url.to_owned(),
+                ..MailSettings::default()
+            };
+            let writer = Writer::new(&settings).unwrap();
+            assert_eq!(writer.link(Template::AlreadyRegistered, None), wanted);
+        }
     }
 
     #[test]

@@ -8,7 +8,6 @@
 //! and its own note of it: the copy has the same `Message-ID`.
 
 mod file;
-mod language;
 mod message;
 mod sealed;
 mod settings;
@@ -29,7 +28,6 @@ use sqlx::PgConnection;
 use tokio::sync::Notify;
 use uuid::{NoContext, Timestamp, Uuid};
 
-pub(crate) use self::language::Language;
 use self::sealed::Envelopes;
 pub(crate) use self::sealed::SealFailure;
 pub use self::settings::{MailSettings, SmtpSettings, SmtpTls};
@@ -37,6 +35,7 @@ pub(crate) use self::token::MailToken;
 pub(crate) use self::upkeep::{count, purge};
 pub(crate) use self::worker::send_all;
 use crate::database_problem;
+pub(crate) use crate::languages::Language;
 
 /// What a mail is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -41,24 +41,24 @@ const MOST_FAILURES: i32 = 5;
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({"password": "correct horse battery"}))]
-pub(super) struct PasswordProof {
+pub(in crate::identity) struct PasswordProof {
     /// The caller's password: a stolen token alone adds no factor.
     #[schema(format = Password, max_length = 1024, value_type = String)]
     #[serde(deserialize_with = "crate::identity::secret_text::deserialize")]
-    password: Zeroizing<String>,
+    pub(in crate::identity) password: Zeroizing<String>,
 }
 
 /// A secret for an authenticator. It is shown here and never again.
 #[derive(Serialize, ToSchema)]
-pub(super) struct Enrolment {
+pub(in crate::identity) struct Enrolment {
     /// 160 bits in base32, to type.
     #[schema(example = "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ")]
-    secret: String,
+    pub(in crate::identity) secret: String,
     /// The same for a QR code (Key URI Format).
     #[schema(
         example = "otpauth://totp/Portico:alice%40example.com?secret=GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ&issuer=Portico&algorithm=SHA1&digits=6&period=30"
     )]
-    otpauth_uri: String,
+    pub(in crate::identity) otpauth_uri: String,
     /// How long it waits for its first code, seconds.
     #[schema(example = 900)]
     expires_in: i32,
@@ -68,19 +68,19 @@ pub(super) struct Enrolment {
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({"code": "287082"}))]
-pub(super) struct FirstCode {
+pub(in crate::identity) struct FirstCode {
     /// Six digits.
     #[schema(max_length = 16, value_type = String)]
     #[serde(deserialize_with = "crate::identity::secret_text::deserialize")]
-    code: Zeroizing<String>,
+    pub(in crate::identity) code: Zeroizing<String>,
 }
 
 /// Codes for whoever has lost the second factor. They are shown here and never again.
 #[derive(Serialize, ToSchema)]
-pub(super) struct RecoveryCodes {
+pub(in crate::identity) struct RecoveryCodes {
     /// Ten, each good once; none for whoever adds a second factor to another, whose codes stay good.
     #[schema(example = json!(["MFRGGZ-DFMZTW-Q2LKNN-WG23TP"]))]
-    pub(super) recovery_codes: Vec<String>,
+    pub(in crate::identity) recovery_codes: Vec<String>,
 }
 
 /// Begin to add an authenticator
@@ -101,7 +101,20 @@ pub(super) async fn begin_totp(
     parts: Parts,
     operation: Operation<PasswordProof>,
 ) -> Result<Response, Problem> {
-    let owner = prove_password(&state, &caller, &parts, operation.body.password).await?;
+    enrol(&state, &caller, &parts, operation).await.map(answer)
+}
+
+/// [`begin_totp`], for any answer.
+///
+/// # Errors
+/// As there.
+pub(in crate::identity) async fn enrol(
+    state: &AppState,
+    caller: &Caller<FactorsWrite>,
+    parts: &Parts,
+    operation: Operation<PasswordProof>,
+) -> Result<Enrolment, Problem> {
+    let owner = prove_password(state, caller, parts, operation.body.password).await?;
     let secret = Secret::generate().ok_or_else(no_randomness)?;
     let factors = &state.identity.factors;
     let sealed = factors
@@ -114,17 +127,17 @@ pub(super) async fn begin_totp(
         sealed: &sealed,
         for_s: ENROLMENT_S,
     };
-    let mut tx = beside_others(&state, &caller, &operation.act).await?;
+    let mut tx = beside_others(state, caller, &operation.act).await?;
     let begun = store::begin_totp(&mut tx, new, &caller.request_id)
         .await
         .map_err(database_problem)?;
     tx.commit().await.map_err(database_problem)?;
     match begun {
-        Begun::Done => Ok(answer(Enrolment {
+        Begun::Done => Ok(Enrolment {
             secret: secret.to_text().to_string(),
             otpauth_uri: secret.to_uri(&factors.bank, &owner.email).to_string(),
             expires_in: ENROLMENT_S,
-        })),
+        }),
         Begun::Exists => Err(Problem::new(FACTOR_EXISTS).detail("remove it first")),
         Begun::SessionEnded => Err(session_ended()),
     }
@@ -208,6 +221,21 @@ pub(super) async fn confirm_totp(
     parts: Parts,
     Json(first): Json<FirstCode>,
 ) -> Result<Response, Problem> {
+    confirm_enrolment(&state, &caller, &parts, first)
+        .await
+        .map(answer)
+}
+
+/// [`confirm_totp`], for any answer.
+///
+/// # Errors
+/// As there.
+pub(in crate::identity) async fn confirm_enrolment(
+    state: &AppState,
+    caller: &Caller<FactorsWrite>,
+    parts: &Parts,
+    first: FirstCode,
+) -> Result<RecoveryCodes, Problem> {
     let (user, session) = (caller.user.uuid(), caller.session.uuid());
     let mut tx = caller.begin_read(&state.db).await?;
     let email = store::hold_own_factors(&mut tx, session)
@@ -237,20 +265,20 @@ pub(super) async fn confirm_totp(
         session,
         step,
         code_hashes: &codes.hashes,
-        used_s: token_life_s(&state),
+        used_s: token_life_s(state),
     };
     let ended = store::confirm_totp(&mut tx, confirmation, &caller.request_id)
         .await
         .map_err(database_problem)?
         .ok_or_else(enrolment_over)?;
-    sessions::tell_gateways(&state, &mut tx, ended)
+    sessions::tell_gateways(state, &mut tx, ended)
         .await
         .map_err(database_problem)?;
     let mail = notice(Kind::FactorAdded, email, user, &parts.headers);
     state.post.enqueue(&mut tx, &mail, state.now()).await?;
     tx.commit().await.map_err(database_problem)?;
     state.post.wake();
-    Ok(answer(RecoveryCodes {
+    Ok(RecoveryCodes {
         recovery_codes: codes.texts,
-    }))
+    })
 }

@@ -18,7 +18,7 @@ use super::verify::{Prover, no_randomness, verify};
 use super::{INVALID_CHALLENGE, MFA_REQUIRED, Presented, SecondStepErrors, WRONG_CODE};
 use crate::extract::{Json, invalid};
 use crate::identity::gate::Visitor;
-use crate::identity::open_session::{self, LogIn};
+use crate::identity::open_session::{self, Channel, LogIn};
 use crate::identity::sessions::OpenedFrom;
 use crate::identity::tokens::TokenPair;
 use crate::identity::{caller, store as identity_store};
@@ -75,25 +75,25 @@ pub(in crate::identity) async fn challenge(
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({"challenge": "mZ1b0rWJ0kq3w1Vn4V0m8b7c6d5e4f3g2h1i0jKLMNO", "code": "287082"}))]
-pub(super) struct SecondStep {
+pub(in crate::identity) struct SecondStep {
     /// As the first step gave it.
     #[schema(max_length = 128, value_type = String)]
     #[serde(deserialize_with = "crate::identity::secret_text::deserialize")]
-    challenge: Zeroizing<String>,
+    pub(in crate::identity) challenge: Zeroizing<String>,
     /// Six digits of the authenticator; or else a recovery code.
     #[schema(max_length = 16, value_type = Option<String>, nullable = false)]
     #[serde(
         default,
         deserialize_with = "crate::identity::secret_text::deserialize_optional"
     )]
-    code: Option<Zeroizing<String>>,
+    pub(in crate::identity) code: Option<Zeroizing<String>>,
     /// A recovery code that was not used yet; case and dashes do not matter.
     #[schema(max_length = 64, value_type = Option<String>, nullable = false)]
     #[serde(
         default,
         deserialize_with = "crate::identity::secret_text::deserialize_optional"
     )]
-    recovery_code: Option<Zeroizing<String>>,
+    pub(in crate::identity) recovery_code: Option<Zeroizing<String>>,
 }
 
 /// Finish a log-in
@@ -116,9 +116,22 @@ pub(super) async fn complete_login(
     parts: Parts,
     Json(step): Json<SecondStep>,
 ) -> Result<Response, Problem> {
+    finish_log_in(&state, &parts, step, Channel::Api).await
+}
+
+/// [`complete_login`], for whoever signs in by whatever channel.
+///
+/// # Errors
+/// As there.
+pub(in crate::identity) async fn finish_log_in(
+    state: &AppState,
+    parts: &Parts,
+    step: SecondStep,
+    channel: Channel,
+) -> Result<Response, Problem> {
     let presented = Presented::one_of(step.code, step.recovery_code).map_err(invalid)?;
     let token_hash = MailToken::parse(&step.challenge).ok_or_else(not_good)?.hash();
-    let request_id = caller::request_id(&parts);
+    let request_id = caller::request_id(parts);
     let mut tx = state.db.begin().await.map_err(database_problem)?;
     let owner = store::hold_challenge(&mut tx, &token_hash, OTP_PER_LOGIN)
         .await
@@ -132,7 +145,7 @@ pub(super) async fn complete_login(
         headers: &parts.headers,
     };
     let turn = state.identity.gate.hold_codes(&mut tx, owner.user_id).await?;
-    let is_right = verify(&state, &mut tx, &prover, turn, &presented)
+    let is_right = verify(state, &mut tx, &prover, turn, &presented)
         .await
         .inspect_err(|_| metrics::login("throttled"))?;
     if !is_right {
@@ -155,14 +168,15 @@ pub(super) async fn complete_login(
         rehashed: None,
         from: &OpenedFrom::read(&parts.headers),
         amr: &["pwd", "otp", "mfa"],
+        channel,
     };
-    let opened = open_session::open(&state, &mut tx, &log_in, &request_id).await?;
+    let opened = open_session::open(state, &mut tx, &log_in, &request_id).await?;
     let opened = opened.filter(|_| is_first).ok_or_else(not_good)?;
     tx.commit().await.map_err(database_problem)?;
     state.post.wake();
-    let mut response = opened.answer(&state).await?;
+    let mut response = opened.answer(state).await?;
     metrics::login("success");
-    let visitor = Visitor::new(&parts, &owner.email);
+    let visitor = Visitor::new(parts, &owner.email);
     let device = state
         .identity
         .gate

@@ -28,12 +28,19 @@ use utoipa_axum::routes;
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
-pub(super) use self::log_in::{HalfLogIn, challenge};
+pub(super) use self::enrol::{Enrolment, FirstCode, PasswordProof, confirm_enrolment, enrol};
+pub(super) use self::log_in::{HalfLogIn, SecondStep, challenge, finish_log_in};
+pub(super) use self::own::{FactorsView, drop_totp, list_factors as own_factors};
 pub use self::passkeys::PasskeySettings;
+pub(super) use self::passkeys::{
+    Ceremony, Credential, NewCredential, NewPasskeyAnswer, PasskeyAnswer, PasskeyOrder, begin_passkey,
+    begin_passkey_log_in, confirm_passkey, drop_passkey, finish_passkey_log_in,
+};
 use self::passkeys::{PASSKEY_REFUSED, Passkeys};
 pub use self::reset::FactorReset;
 pub(crate) use self::reset::reset_factors;
 use self::sealer::Sealer;
+pub(super) use self::step_up::{Act, StepUpRequest, give as give_step_up};
 pub(crate) use self::step_up::{Operation, StepUpErrors, StepUpToken};
 use super::error::{AUTH_BUSY, WRONG_PASSWORD};
 use crate::database_problem;
@@ -47,10 +54,10 @@ use crate::state::AppState;
 pub(super) const MFA_REQUIRED: ProblemType =
     ProblemType::new("mfa-required", 401, "A second factor is required");
 /// The log-in that awaits a second factor is none, was finished, is over, or saw too many wrong codes.
-const INVALID_CHALLENGE: ProblemType =
+pub(super) const INVALID_CHALLENGE: ProblemType =
     ProblemType::new("invalid-challenge", 403, "The log-in cannot be finished any more");
 /// The code or the recovery code is wrong, or was used before.
-const WRONG_CODE: ProblemType = ProblemType::new("wrong-code", 403, "The code is wrong");
+pub(super) const WRONG_CODE: ProblemType = ProblemType::new("wrong-code", 403, "The code is wrong");
 /// The operation asks for a confirmation by a second factor.
 pub(super) const STEP_UP_REQUIRED: ProblemType = ProblemType::new(
     "step-up-required",
@@ -116,6 +123,11 @@ impl Factors {
             transfers_from_minor: settings.second_factor.transfers_from_minor,
             confirms_after_s: settings.second_factor.confirms_after_s,
         })
+    }
+
+    /// Whether there are passkeys here.
+    pub(super) const fn has_passkeys(&self) -> bool {
+        self.passkeys.is_some()
     }
 
     /// Whether a transfer of this amount must be confirmed.

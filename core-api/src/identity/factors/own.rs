@@ -29,36 +29,36 @@ use crate::state::AppState;
 
 /// A second factor.
 #[derive(Serialize, ToSchema)]
-pub(super) struct FactorView {
+pub(in crate::identity) struct FactorView {
     /// `totp` or `passkey`.
     #[schema(example = "totp")]
-    kind: &'static str,
+    pub(in crate::identity) kind: &'static str,
     /// Which passkey.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
-    id: Option<PasskeyId>,
+    pub(in crate::identity) id: Option<PasskeyId>,
     /// What its owner calls the passkey.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false, example = "My phone")]
-    name: Option<String>,
+    pub(in crate::identity) name: Option<String>,
     /// Whether the passkey is kept elsewhere, too, so that it is not lost with its device.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     is_backed_up: Option<bool>,
     /// Since when it counts.
-    created_at: DateTime<Utc>,
+    pub(in crate::identity) created_at: DateTime<Utc>,
     /// When it was last used.
-    last_used_at: Option<DateTime<Utc>>,
+    pub(in crate::identity) last_used_at: Option<DateTime<Utc>>,
 }
 
 /// All second factors of a person.
 #[derive(Serialize, ToSchema)]
-pub(super) struct FactorsView {
+pub(in crate::identity) struct FactorsView {
     /// None: the password alone logs in.
-    data: Vec<FactorView>,
+    pub(in crate::identity) data: Vec<FactorView>,
     /// Recovery codes that were not used yet.
     #[schema(example = 10)]
-    recovery_codes_left: i64,
+    pub(in crate::identity) recovery_codes_left: i64,
 }
 
 /// List second factors
@@ -69,7 +69,7 @@ pub(super) struct FactorsView {
     security(("bearer" = [])),
     responses((status = OK, description = "The second factors", body = FactorsView))
 )]
-pub(super) async fn list_factors(
+pub(in crate::identity) async fn list_factors(
     State(state): State<AppState>,
     caller: Caller<AnyScope>,
 ) -> Result<Json<FactorsView>, Problem> {
@@ -113,22 +113,36 @@ pub(super) async fn remove_totp(
     caller: Caller<FactorsWrite>,
     parts: Parts,
 ) -> Result<StatusCode, Problem> {
+    let act = Act::without_body(&parts);
+    drop_totp(&state, &caller, &parts, &act).await
+}
+
+/// [`remove_totp`], confirmed as it was.
+///
+/// # Errors
+/// As there.
+pub(in crate::identity) async fn drop_totp(
+    state: &AppState,
+    caller: &Caller<FactorsWrite>,
+    parts: &Parts,
+    act: &Act,
+) -> Result<StatusCode, Problem> {
     let user = caller.user.uuid();
-    let mut tx = confirmed(&state, &caller, &parts).await?;
+    let mut tx = confirmed(state, caller, act).await?;
     let removal = Removal {
         user,
         spared: Some(caller.session.uuid()),
         outcome: "owner",
-        used_s: token_life_s(&state),
+        used_s: token_life_s(state),
     };
     let removed = store::remove_factors(&mut tx, removal, &caller.request_id)
         .await
         .map_err(database_problem)?
         .ok_or_else(|| Problem::new(NO_SECOND_FACTOR))?;
-    sessions::tell_gateways(&state, &mut tx, removed.ended)
+    sessions::tell_gateways(state, &mut tx, removed.ended)
         .await
         .map_err(database_problem)?;
-    let mail = removal_notice(&mut tx, &caller, removed.email, &parts.headers).await?;
+    let mail = removal_notice(&mut tx, caller, removed.email, &parts.headers).await?;
     state.post.enqueue(&mut tx, &mail, state.now()).await?;
     tx.commit().await.map_err(database_problem)?;
     state.post.wake();
@@ -152,7 +166,8 @@ pub(super) async fn renew_recovery_codes(
 ) -> Result<Response, Problem> {
     let session = caller.session.uuid();
     let codes = NewCodes::generate().ok_or_else(no_randomness)?;
-    let mut tx = confirmed(&state, &caller, &parts).await?;
+    let act = Act::without_body(&parts);
+    let mut tx = confirmed(&state, &caller, &act).await?;
     let email = store::hold_own_factors(&mut tx, session)
         .await
         .map_err(database_problem)?
@@ -202,17 +217,14 @@ pub(super) async fn removal_notice(
 pub(super) async fn confirmed(
     state: &AppState,
     caller: &Caller<FactorsWrite>,
-    parts: &Parts,
+    act: &Act,
 ) -> Result<sqlx::Transaction<'static, sqlx::Postgres>, Problem> {
     let mut tx = caller.begin_read(&state.db).await?;
     store::hold_own_factors(&mut tx, caller.session.uuid())
         .await
         .map_err(database_problem)?
         .ok_or_else(session_ended)?;
-    if Act::without_body(parts)
-        .use_up(&mut tx, caller, Uuid::new_v4())
-        .await?
-    {
+    if act.use_up(&mut tx, caller, Uuid::new_v4()).await? {
         return Ok(tx);
     }
     tx.commit().await.map_err(database_problem)?; // the trace of it

@@ -4,7 +4,7 @@ use axum::extract::{FromRequest, Request, State};
 use axum::http::request::Parts;
 use axum::response::Response;
 use chrono::{DateTime, Utc};
-use http::{HeaderMap, Uri};
+use http::{HeaderMap, Method, Uri};
 use problem::{FieldError, Problem};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -132,6 +132,16 @@ impl Act {
         }
     }
 
+    /// An operation that a page does for its reader, as the request of the API that does the same, with its confirmation.
+    pub(in crate::identity) fn of(method: &Method, path: &str, body: Value, token: Option<&str>) -> Self {
+        Self {
+            method: method.to_string(),
+            path: path.to_owned(),
+            body,
+            token_hash: token.and_then(MailToken::parse).map(|token| token.hash()),
+        }
+    }
+
     /// An operation whose request has no body.
     pub(super) fn without_body(parts: &Parts) -> Self {
         Self {
@@ -196,41 +206,41 @@ pub(super) fn step_up_required() -> Problem {
         "amount": 2_500_000, "currency": "EUR"
     }
 }))]
-pub(super) struct StepUpRequest {
+pub(in crate::identity) struct StepUpRequest {
     /// The method of the request.
     #[schema(max_length = 16, example = "POST")]
-    method: String,
+    pub(in crate::identity) method: String,
     /// Its path, with the query where there is one.
     #[schema(max_length = 1024, example = "/api/v1/transfers")]
-    path: String,
+    pub(in crate::identity) path: String,
     /// Its body, without a password; nothing for a request without one.
     #[schema(value_type = Option<Object>)]
-    body: Option<Value>,
+    pub(in crate::identity) body: Option<Value>,
     /// Six digits of the authenticator; or else a recovery code.
     #[schema(max_length = 16, value_type = Option<String>, nullable = false)]
     #[serde(
         default,
         deserialize_with = "crate::identity::secret_text::deserialize_optional"
     )]
-    code: Option<Zeroizing<String>>,
+    pub(in crate::identity) code: Option<Zeroizing<String>>,
     /// A recovery code that was not used yet; case and dashes do not matter.
     #[schema(max_length = 64, value_type = Option<String>, nullable = false)]
     #[serde(
         default,
         deserialize_with = "crate::identity::secret_text::deserialize_optional"
     )]
-    recovery_code: Option<Zeroizing<String>>,
+    pub(in crate::identity) recovery_code: Option<Zeroizing<String>>,
     /// The answer of a passkey to what `/api/v1/me/step-up/passkey` gave for the same request.
     #[schema(value_type = Option<PasskeyAnswer>, nullable = false)]
-    passkey: Option<PasskeyAnswer>,
+    pub(in crate::identity) passkey: Option<PasskeyAnswer>,
 }
 
 /// A confirmation.
 #[derive(Serialize, ToSchema)]
-pub(super) struct StepUp {
+pub(in crate::identity) struct StepUp {
     /// Send it as `X-Step-Up` with that request.
     #[schema(example = "mZ1b0rWJ0kq3w1Vn4V0m8b7c6d5e4f3g2h1i0jKLMNO")]
-    token: String,
+    pub(in crate::identity) token: String,
     /// How long it is good, seconds.
     #[schema(example = 300)]
     expires_in: i32,
@@ -256,6 +266,19 @@ pub(super) async fn step_up(
     parts: Parts,
     Json(request): Json<StepUpRequest>,
 ) -> Result<Response, Problem> {
+    give(&state, &caller, &parts, request).await.map(answer)
+}
+
+/// [`step_up`], for any answer.
+///
+/// # Errors
+/// As there.
+pub(in crate::identity) async fn give(
+    state: &AppState,
+    caller: &Caller<FactorsWrite>,
+    parts: &Parts,
+    request: StepUpRequest,
+) -> Result<StepUp, Problem> {
     let proof = proof_of(request.code, request.recovery_code, request.passkey).map_err(invalid)?;
     let body = request.body.unwrap_or_default();
     let digest = digest(&request.method, &request.path, &body).ok_or_else(not_whole)?;
@@ -274,8 +297,8 @@ pub(super) async fn step_up(
         headers: &parts.headers,
     };
     let is_of_factors = request.path.starts_with(OWN_FACTORS);
-    if let Some(refusal) = prove(&state, &mut tx, &prover, (&digest, is_of_factors), proof).await? {
-        let refusal = refuse(&state, &mut tx, session, &caller.request_id, refusal).await?;
+    if let Some(refusal) = prove(state, &mut tx, &prover, (&digest, is_of_factors), proof).await? {
+        let refusal = refuse(state, &mut tx, session, &caller.request_id, refusal).await?;
         tx.commit().await.map_err(database_problem)?;
         state.post.wake();
         return Err(refusal);
@@ -292,10 +315,10 @@ pub(super) async fn step_up(
     tx.commit().await.map_err(database_problem)?;
     state.post.wake();
     metrics::step_up("given");
-    Ok(answer(StepUp {
+    Ok(StepUp {
         token: token.to_text().to_string(),
         expires_in: STEP_UP_S,
-    }))
+    })
 }
 
 /// What a person shows to confirm an operation.

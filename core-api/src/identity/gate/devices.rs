@@ -29,14 +29,14 @@ pub(crate) fn routes() -> OpenApiRouter<AppState> {
 #[derive(Serialize, ToSchema)]
 pub(crate) struct DeviceView {
     /// The device.
-    id: DeviceId,
+    pub(in crate::identity) id: DeviceId,
     /// What it called itself when it last signed in (`User-Agent`).
     #[schema(example = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0")]
-    description: String,
+    pub(in crate::identity) description: String,
     /// When it first signed in.
-    created_at: DateTime<Utc>,
+    pub(in crate::identity) created_at: DateTime<Utc>,
     /// When it last signed in.
-    last_used_at: DateTime<Utc>,
+    pub(in crate::identity) last_used_at: DateTime<Utc>,
     /// When it is trusted no more, unless it signs in before.
     expires_at: DateTime<Utc>,
 }
@@ -45,7 +45,7 @@ pub(crate) struct DeviceView {
 #[derive(Serialize, ToSchema)]
 pub(crate) struct DevicesView {
     /// The one that signed in last is first.
-    data: Vec<DeviceView>,
+    pub(in crate::identity) data: Vec<DeviceView>,
 }
 
 /// List devices
@@ -56,7 +56,7 @@ pub(crate) struct DevicesView {
     security(("bearer" = [])),
     responses((status = OK, description = "The devices", body = DevicesView))
 )]
-pub(super) async fn list_devices(
+pub(in crate::identity) async fn list_devices(
     State(state): State<AppState>,
     caller: Caller<AnyScope>,
 ) -> Result<Json<DevicesView>, Problem> {
@@ -83,7 +83,7 @@ pub(super) async fn list_devices(
     security(("bearer" = ["devices:write"])),
     responses((status = NO_CONTENT, description = "It is trusted no more"))
 )]
-pub(super) async fn remove_device(
+pub(in crate::identity) async fn remove_device(
     State(state): State<AppState>,
     caller: Caller<DevicesWrite>,
     Path(id): Path<DeviceId>,

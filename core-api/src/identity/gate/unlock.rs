@@ -203,7 +203,7 @@ pub(super) async fn send_unlock(
         TicketErrors
     )
 )]
-pub(super) async fn use_unlock(
+pub(in crate::identity) async fn use_unlock(
     State(state): State<AppState>,
     parts: Parts,
     Json(ticket): Json<TicketUse>,

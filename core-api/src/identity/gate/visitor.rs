@@ -6,6 +6,7 @@ use axum::http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
 use super::super::caller;
+use super::super::cookies::cookie;
 
 /// The cookie of a trusted device. The prefix holds it to this host, over TLS, for all paths.
 const COOKIE: &str = "__Host-dev";
@@ -33,7 +34,7 @@ impl Visitor {
     pub(crate) fn new(parts: &Parts, name: &str) -> Self {
         let header = parts.headers.get(&DEVICE_TOKEN);
         let token = header.map_or_else(
-            || cookie(&parts.headers),
+            || cookie(&parts.headers, COOKIE),
             |value| value.to_str().ok().map(str::to_owned),
         );
         Self {
@@ -52,18 +53,6 @@ pub(super) fn client(headers: &HeaderMap) -> Option<IpAddr> {
     let mut values = headers.get_all(CLIENT).iter();
     let value = values.next().filter(|_| values.next().is_none())?;
     value.to_str().ok()?.parse().ok()
-}
-
-/// RFC 6265 §5.4: pairs with `; ` between them, over as many fields as HTTP/2 made of it (RFC 9113 §8.2.3).
-fn cookie(headers: &HeaderMap) -> Option<String> {
-    headers
-        .get_all(header::COOKIE)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(';'))
-        .filter_map(|pair| pair.trim().split_once('='))
-        .find(|(name, _)| *name == COOKIE)
-        .map(|(_, value)| value.to_owned())
 }
 
 /// What a person recognises the device by, without anything that could be more than text.

@@ -16,7 +16,7 @@ use crate::ids::SessionId;
 use crate::state::AppState;
 
 /// Which sessions to spare.
-pub(super) struct EndQuery {
+pub(in crate::identity) struct EndQuery {
     keep: Option<KeepSession>,
 }
 
@@ -26,6 +26,15 @@ pub(super) struct EndQuery {
 enum KeepSession {
     /// That of this request.
     Current,
+}
+
+impl EndQuery {
+    /// All but the session of the request.
+    pub(in crate::identity) const fn sparing_this() -> Self {
+        Self {
+            keep: Some(KeepSession::Current),
+        }
+    }
 }
 
 impl QueryParameters for EndQuery {
@@ -56,7 +65,7 @@ impl QueryParameters for EndQuery {
 
 /// How many sessions have ended.
 #[derive(Serialize, ToSchema)]
-pub(super) struct Ended {
+pub(in crate::identity) struct Ended {
     /// Sessions that were live before this request.
     #[schema(example = 2)]
     ended: usize,
@@ -72,7 +81,7 @@ pub(super) struct Ended {
     params(("keep" = inline(Option<KeepSession>), Query, nullable = false, description = "`current` spares the session of this request")),
     responses((status = OK, description = "They have ended", body = Ended))
 )]
-pub(super) async fn end_sessions(
+pub(in crate::identity) async fn end_sessions(
     State(state): State<AppState>,
     caller: Caller<SessionsWrite>,
     Query(query): Query<EndQuery>,
@@ -91,7 +100,7 @@ pub(super) async fn end_sessions(
     params(("id" = SessionId, Path, description = "The session")),
     responses((status = NO_CONTENT, description = "It has ended"), SessionErrors)
 )]
-pub(super) async fn end_session(
+pub(in crate::identity) async fn end_session(
     State(state): State<AppState>,
     caller: Caller<SessionsWrite>,
     Path(id): Path<SessionId>,

@@ -18,33 +18,33 @@ const MOST_SHOWN: i32 = 100;
 
 /// A session: one log-in and its refresh tokens.
 #[derive(Serialize, ToSchema)]
-pub(super) struct SessionView {
+pub(in crate::identity) struct SessionView {
     /// The session.
-    id: SessionId,
+    pub(in crate::identity) id: SessionId,
     /// What its owner calls it.
     #[schema(example = "My phone")]
-    name: Option<String>,
+    pub(in crate::identity) name: Option<String>,
     /// The program that logged in, as it calls itself: the first 200 characters of its `User-Agent`.
     #[schema(example = "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0")]
-    user_agent: Option<String>,
+    pub(in crate::identity) user_agent: Option<String>,
     /// The network that the log-in came from, in CIDR notation; the address itself is not kept.
     #[schema(example = "192.0.2.0/24")]
-    network: Option<String>,
+    pub(in crate::identity) network: Option<String>,
     /// Whether this request belongs to it.
-    current: bool,
+    pub(in crate::identity) current: bool,
     /// The log-in.
-    created_at: DateTime<Utc>,
+    pub(in crate::identity) created_at: DateTime<Utc>,
     /// The last log-in or refresh.
-    last_used_at: DateTime<Utc>,
+    pub(in crate::identity) last_used_at: DateTime<Utc>,
     /// It ends then unless it is refreshed before.
-    expires_at: DateTime<Utc>,
+    pub(in crate::identity) expires_at: DateTime<Utc>,
 }
 
 /// The caller's live sessions.
 #[derive(Serialize, ToSchema)]
-pub(super) struct SessionsView {
+pub(in crate::identity) struct SessionsView {
     /// At most 100, the last used first.
-    data: Vec<SessionView>,
+    pub(in crate::identity) data: Vec<SessionView>,
 }
 
 /// List sessions
@@ -55,7 +55,7 @@ pub(super) struct SessionsView {
     security(("bearer" = ["sessions:read"])),
     responses((status = OK, description = "The live sessions", body = SessionsView))
 )]
-pub(super) async fn list_sessions(
+pub(in crate::identity) async fn list_sessions(
     State(state): State<AppState>,
     caller: Caller<SessionsRead>,
 ) -> Result<Json<SessionsView>, Problem> {

@@ -10,6 +10,9 @@ mod store;
 #[cfg(test)]
 mod tests;
 
+pub(super) use self::end::{EndQuery, end_session as end_own_session, end_sessions as end_own_sessions};
+pub(super) use self::list::{SessionView, list_sessions as own_sessions};
+pub(super) use self::name::{SessionName, name_session as name_own_session};
 pub(super) use self::opened_from::OpenedFrom;
 
 use problem::ProblemType;

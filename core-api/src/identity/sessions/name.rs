@@ -20,10 +20,10 @@ const MAX_NAME_CHARS: usize = 64;
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({"name": "My phone"}))]
-pub(super) struct SessionName {
+pub(in crate::identity) struct SessionName {
     /// 1 to 64 characters, all of which show.
     #[schema(min_length = 1, max_length = 64)]
-    name: String,
+    pub(in crate::identity) name: String,
 }
 
 /// Name a session
@@ -36,7 +36,7 @@ pub(super) struct SessionName {
     request_body = SessionName,
     responses((status = NO_CONTENT, description = "Named"), SessionErrors)
 )]
-pub(super) async fn name_session(
+pub(in crate::identity) async fn name_session(
     State(state): State<AppState>,
     caller: Caller<SessionsWrite>,
     Path(id): Path<SessionId>,

@@ -12,6 +12,11 @@ const PERMISSIONS: &str = "Permissions-Policy";
 const OPENER: &str = "Cross-Origin-Opener-Policy";
 const EMBEDDER: &str = "Cross-Origin-Embedder-Policy";
 
+/// The permissions of the profile `pages`.
+const OF_PAGES: &str = "      Permissions-Policy: >-
+        camera=(), geolocation=(), microphone=(), payment=(), usb=(), publickey-credentials-get=(self),
+        publickey-credentials-create=(self)";
+
 /// What every policy below says besides.
 const CLOSED: &str = "base-uri 'none'; form-action 'none'";
 
@@ -24,7 +29,13 @@ pub(crate) fn with(header: &str, value: &str) -> Vec<SourceFile> {
         .and_then(|file| file.text.lines().find(|line| line.starts_with(&start)))
         .expect("a header of the floor's profile");
     let quoted = value.replace('\'', "''");
-    edited(&[("headers.yaml", old, &format!("{start}'{quoted}'"))])
+    let new = format!("{start}'{quoted}'");
+    let mut edits = vec![("headers.yaml", old, new.as_str())];
+    if header == PERMISSIONS {
+        // Pages say more, and must not say less than the floor.
+        edits.push(("headers.yaml", OF_PAGES, new.as_str()));
+    }
+    edited(&edits)
 }
 
 fn found(audit: &Audit, header: &str) -> Vec<&'static str> {

@@ -15,7 +15,7 @@ type Expected = (
     &'static str,
 );
 
-const ROUTES: [Expected; 53] = [
+const ROUTES: [Expected; 95] = [
     ("register", "POST", "/api/v1/auth/register", None, "core"),
     ("login", "POST", "/api/v1/auth/login", None, "core"),
     (
@@ -261,6 +261,156 @@ const ROUTES: [Expected; 53] = [
     ("live", "GET", "/health/live", None, "live"),
     ("ready", "GET", "/health/ready", None, "ready"),
     ("core_health", "GET", "/health", None, "core"),
+    ("log_in_page", "GET", "/account/log-in", None, "pages"),
+    ("log_in_form", "POST", "/account/log-in", None, "pages"),
+    (
+        "second_factor_page",
+        "GET",
+        "/account/second-factor",
+        None,
+        "pages",
+    ),
+    (
+        "second_factor_form",
+        "POST",
+        "/account/second-factor",
+        None,
+        "pages",
+    ),
+    ("passkey_ask_form", "POST", "/account/passkey", None, "pages"),
+    ("passkey_form", "POST", "/account/passkey/finish", None, "pages"),
+    ("register_page", "GET", "/account/register", None, "pages"),
+    ("register_form", "POST", "/account/register", None, "pages"),
+    (
+        "forgot_password_page",
+        "GET",
+        "/account/forgot-password",
+        None,
+        "pages",
+    ),
+    (
+        "forgot_password_form",
+        "POST",
+        "/account/forgot-password",
+        None,
+        "pages",
+    ),
+    (
+        "resend_verification_page",
+        "GET",
+        "/account/resend-verification",
+        None,
+        "pages",
+    ),
+    (
+        "resend_verification_form",
+        "POST",
+        "/account/resend-verification",
+        None,
+        "pages",
+    ),
+    ("send_unlock_page", "GET", "/account/send-unlock", None, "pages"),
+    ("send_unlock_form", "POST", "/account/send-unlock", None, "pages"),
+    ("verify_email_page", "GET", "/account/verify-email", None, "pages"),
+    (
+        "verify_email_form",
+        "POST",
+        "/account/verify-email",
+        None,
+        "pages",
+    ),
+    ("unlock_page", "GET", "/account/unlock", None, "pages"),
+    ("unlock_form", "POST", "/account/unlock", None, "pages"),
+    ("keep_email_page", "GET", "/account/keep-email", None, "pages"),
+    ("keep_email_form", "POST", "/account/keep-email", None, "pages"),
+    (
+        "reset_password_page",
+        "GET",
+        "/account/reset-password",
+        None,
+        "pages",
+    ),
+    (
+        "reset_password_form",
+        "POST",
+        "/account/reset-password",
+        None,
+        "pages",
+    ),
+    ("account_page", "GET", "/account", None, "pages"),
+    ("log_out_form", "POST", "/account/log-out", None, "pages"),
+    (
+        "name_session_form",
+        "POST",
+        "/account/sessions/name",
+        None,
+        "pages",
+    ),
+    ("end_session_form", "POST", "/account/sessions/end", None, "pages"),
+    (
+        "end_other_sessions_form",
+        "POST",
+        "/account/sessions/end-others",
+        None,
+        "pages",
+    ),
+    (
+        "remove_device_form",
+        "POST",
+        "/account/devices/remove",
+        None,
+        "pages",
+    ),
+    ("password_page", "GET", "/account/password", None, "pages"),
+    ("password_form", "POST", "/account/password", None, "pages"),
+    (
+        "authenticator_page",
+        "GET",
+        "/account/authenticator",
+        None,
+        "pages",
+    ),
+    (
+        "authenticator_form",
+        "POST",
+        "/account/authenticator",
+        None,
+        "pages",
+    ),
+    (
+        "first_code_form",
+        "POST",
+        "/account/authenticator/confirm",
+        None,
+        "pages",
+    ),
+    (
+        "remove_authenticator_form",
+        "POST",
+        "/account/authenticator/remove",
+        None,
+        "pages",
+    ),
+    ("add_passkey_page", "GET", "/account/passkeys/add", None, "pages"),
+    ("add_passkey_form", "POST", "/account/passkeys/add", None, "pages"),
+    (
+        "new_passkey_form",
+        "POST",
+        "/account/passkeys/finish",
+        None,
+        "pages",
+    ),
+    (
+        "remove_passkey_form",
+        "POST",
+        "/account/passkeys/remove",
+        None,
+        "pages",
+    ),
+    ("language_form", "POST", "/account/language", None, "pages"),
+    ("page_styles", "GET", "/account/assets/account.css", None, "pages"),
+    ("page_script", "GET", "/account/assets/account.js", None, "pages"),
+    ("page_icon", "GET", "/account/assets/icon.svg", None, "pages"),
 ];
 
 /// A request of a route as the API describes it.
@@ -311,10 +461,17 @@ fn described(name: &str, method: &str, path: &str) -> Request {
         "create_transfer" => format!(
             r#"{{"from_account_id":"{ACCOUNT}","to_account_id":"{ACCOUNT}","amount":1,"currency":"EUR"}}"#
         ),
+        "log_in_form" => "form_token=x&email=a%40b.example&password=x".to_owned(),
+        form if form.ends_with("_form") => "form_token=x".to_owned(),
         _ => String::new(),
     };
+    let content_type = if name.ends_with("_form") {
+        "application/x-www-form-urlencoded"
+    } else {
+        "application/json"
+    };
     Request::new(method, path)
-        .header("content-type", "application/json")
+        .header("content-type", content_type)
         .header("idempotency-key", "order-1")
         .body(&body)
 }

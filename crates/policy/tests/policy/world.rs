@@ -27,7 +27,7 @@ pub(crate) fn shipped() -> Vec<SourceFile> {
     bundle
 }
 
-/// The shipped bundle without the document that describes its API, for tests of other phases: their requests are made up.
+/// The shipped bundle without the documents that describe its API and its pages, for tests of other phases: their requests are made up.
 pub(crate) fn undescribed() -> Vec<SourceFile> {
     let mut files = shipped();
     files.retain(|file| !SourceFile::is_api_document(&file.name));
@@ -35,6 +35,7 @@ pub(crate) fn undescribed() -> Vec<SourceFile> {
         file.text = file
             .text
             .replace("    openapi: core-api.openapi.json\n", "")
+            .replace("    openapi: pages.openapi.json\n", "")
             .replace("    openapi: none\n", "");
     }
     files

@@ -11,7 +11,7 @@ const TRANSPORTS: [&str; 5] = ["usb", "nfc", "ble", "internal", "hybrid"];
 /// A new credential.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
-pub(super) struct NewCredential {
+pub(in crate::identity) struct NewCredential {
     /// How the authenticator knows it, base64url.
     #[schema(min_length = 1, max_length = 1364, pattern = "^[A-Za-z0-9_-]+$")]
     id: String,
@@ -70,7 +70,7 @@ pub(super) struct Attestation {
 /// The answer of a credential.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
-pub(in crate::identity::factors) struct Credential {
+pub(in crate::identity) struct Credential {
     /// How the authenticator knows it, base64url.
     #[schema(min_length = 1, max_length = 1364, pattern = "^[A-Za-z0-9_-]+$")]
     id: String,

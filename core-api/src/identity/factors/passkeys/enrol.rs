@@ -42,14 +42,14 @@ const MAX_NAME_CHARS: usize = 64;
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({"password": "correct horse battery"}))]
-pub(super) struct PasskeyOrder {
+pub(in crate::identity) struct PasskeyOrder {
     /// The caller's password, for whoever has no second factor yet. Others confirm the request.
     #[schema(format = Password, max_length = 1024, value_type = Option<String>, nullable = false)]
     #[serde(
         default,
         deserialize_with = "crate::identity::secret_text::deserialize_optional"
     )]
-    password: Option<Zeroizing<String>>,
+    pub(in crate::identity) password: Option<Zeroizing<String>>,
 }
 
 /// The answer of a new authenticator.
@@ -62,26 +62,26 @@ pub(super) struct PasskeyOrder {
         "response": {"clientDataJSON": "eyJ0eXBlIjoid2ViYXV0aG4uY3JlYXRlIn0", "attestationObject": "o2NmbXRkbm9uZQ"}
     }
 }))]
-pub(super) struct NewPasskeyAnswer {
+pub(in crate::identity) struct NewPasskeyAnswer {
     /// As the beginning gave it.
     #[schema(max_length = 128, value_type = String)]
     #[serde(deserialize_with = "crate::identity::secret_text::deserialize")]
-    ceremony: Zeroizing<String>,
+    pub(in crate::identity) ceremony: Zeroizing<String>,
     /// What its owner calls it: 1 to 64 characters, all of which show.
     #[schema(min_length = 1, max_length = 64)]
-    name: String,
+    pub(in crate::identity) name: String,
     /// What `navigator.credentials.create()` gave, by its `toJSON()`.
-    credential: NewCredential,
+    pub(in crate::identity) credential: NewCredential,
 }
 
 /// A passkey that counts, and the recovery codes of whoever had no second factor before.
 #[derive(Serialize, ToSchema)]
-pub(super) struct AddedPasskey {
+pub(in crate::identity) struct AddedPasskey {
     /// The passkey.
     id: PasskeyId,
     /// Ten, each good once, shown here and never again; none for whoever has some already.
     #[schema(example = json!(["MFRGGZ-DFMZTW-Q2LKNN-WG23TP"]))]
-    recovery_codes: Vec<String>,
+    pub(in crate::identity) recovery_codes: Vec<String>,
 }
 
 /// Begin to add a passkey
@@ -102,8 +102,21 @@ pub(super) async fn begin_passkey(
     parts: Parts,
     operation: Operation<PasskeyOrder>,
 ) -> Result<Response, Problem> {
-    let passkeys = passkeys(&state).ok_or_else(passkeys_off)?;
-    let (mut tx, email) = proven(&state, &caller, &parts, operation).await?;
+    begin(&state, &caller, &parts, operation).await.map(answer)
+}
+
+/// [`begin_passkey`], for any answer.
+///
+/// # Errors
+/// As there.
+pub(in crate::identity) async fn begin(
+    state: &AppState,
+    caller: &Caller<FactorsWrite>,
+    parts: &Parts,
+    operation: Operation<PasskeyOrder>,
+) -> Result<Ceremony, Problem> {
+    let passkeys = passkeys(state).ok_or_else(passkeys_off)?;
+    let (mut tx, email) = proven(state, caller, parts, operation).await?;
     let own = store::own_passkeys(&mut tx).await.map_err(database_problem)?;
     if i64::try_from(own.len()).unwrap_or(i64::MAX) >= MOST {
         return Err(too_many());
@@ -120,7 +133,7 @@ pub(super) async fn begin_passkey(
     };
     store::begin_own(&mut tx, new).await.map_err(database_problem)?;
     tx.commit().await.map_err(database_problem)?;
-    Ok(answer(Ceremony::new(&asked.token.to_text(), asked.public_key)))
+    Ok(Ceremony::new(&asked.token.to_text(), asked.public_key))
 }
 
 /// A transaction in which the caller has proven who he is, by the password or by another factor, with his factors held; and his
@@ -182,7 +195,20 @@ pub(super) async fn confirm_passkey(
     parts: Parts,
     Json(new): Json<NewPasskeyAnswer>,
 ) -> Result<Response, Problem> {
-    let passkeys = passkeys(&state).ok_or_else(passkeys_off)?;
+    confirm(&state, &caller, &parts, new).await.map(answer)
+}
+
+/// [`confirm_passkey`], for any answer.
+///
+/// # Errors
+/// As there.
+pub(in crate::identity) async fn confirm(
+    state: &AppState,
+    caller: &Caller<FactorsWrite>,
+    parts: &Parts,
+    new: NewPasskeyAnswer,
+) -> Result<AddedPasskey, Problem> {
+    let passkeys = passkeys(state).ok_or_else(passkeys_off)?;
     let name = name_of(&new.name).ok_or_else(no_name)?;
     let token_hash = MailToken::parse(&new.ceremony).ok_or_else(not_good)?.hash();
     let (user, session) = (caller.user.uuid(), caller.session.uuid());
@@ -195,7 +221,7 @@ pub(super) async fn confirm_passkey(
     let used = used.await.map_err(database_problem)?.ok_or_else(not_good)?;
     let credential = new.credential.read();
     let Some(kept) = credential.and_then(|credential| passkeys.register(used.state, &credential)) else {
-        return refuse(tx, &caller).await;
+        return refuse(tx, caller).await;
     };
     let has_factor = factor_store::has_second_factor(&mut *tx, user)
         .await
@@ -209,8 +235,8 @@ pub(super) async fn confirm_passkey(
     let code_hashes = codes.as_ref().map(|codes| codes.hashes.as_slice());
     let added = add(
         &mut tx,
-        &state,
-        &caller,
+        state,
+        caller,
         (id, name),
         &kept,
         code_hashes.unwrap_or_default(),
@@ -219,19 +245,19 @@ pub(super) async fn confirm_passkey(
     let ended = match added {
         Added::Done(ended) => ended,
         Added::TooMany => return Err(too_many()),
-        Added::Known => return refuse(tx, &caller).await,
+        Added::Known => return refuse(tx, caller).await,
     };
-    sessions::tell_gateways(&state, &mut tx, ended)
+    sessions::tell_gateways(state, &mut tx, ended)
         .await
         .map_err(database_problem)?;
     let mail = notice(Kind::PasskeyAdded, email, user, &parts.headers);
     state.post.enqueue(&mut tx, &mail, state.now()).await?;
     tx.commit().await.map_err(database_problem)?;
     state.post.wake();
-    Ok(answer(AddedPasskey {
+    Ok(AddedPasskey {
         id,
         recovery_codes: codes.map(|codes| codes.texts).unwrap_or_default(),
-    }))
+    })
 }
 
 async fn add(
@@ -264,7 +290,7 @@ async fn add(
 async fn refuse(
     mut tx: Transaction<'static, Postgres>,
     caller: &Caller<FactorsWrite>,
-) -> Result<Response, Problem> {
+) -> Result<AddedPasskey, Problem> {
     let subject = Subject {
         user: caller.user.uuid(),
         session: Some(caller.session.uuid()),

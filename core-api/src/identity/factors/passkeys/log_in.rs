@@ -18,7 +18,7 @@ use super::{
 use crate::extract::Json;
 use crate::identity::gate::Visitor;
 use crate::identity::login::answer;
-use crate::identity::open_session::{self, LogIn};
+use crate::identity::open_session::{self, Channel, LogIn};
 use crate::identity::sessions::OpenedFrom;
 use crate::identity::tokens::TokenPair;
 use crate::identity::{caller, store as identity_store};
@@ -39,13 +39,13 @@ use crate::{database_problem, metrics};
         }
     }
 }))]
-pub(in crate::identity::factors) struct PasskeyAnswer {
+pub(in crate::identity) struct PasskeyAnswer {
     /// As the beginning gave it.
     #[schema(max_length = 128, value_type = String)]
     #[serde(deserialize_with = "crate::identity::secret_text::deserialize")]
-    pub(super) ceremony: Zeroizing<String>,
+    pub(in crate::identity) ceremony: Zeroizing<String>,
     /// What `navigator.credentials.get()` gave, by its `toJSON()`.
-    pub(super) credential: Credential,
+    pub(in crate::identity) credential: Credential,
 }
 
 /// Begin to sign in with a passkey
@@ -60,11 +60,19 @@ pub(super) async fn begin_passkey_login(
     State(state): State<AppState>,
     parts: Parts,
 ) -> Result<Response, Problem> {
-    let asked = passkeys(&state)
+    begin_log_in(&state, &parts).await.map(answer)
+}
+
+/// [`begin_passkey_login`], for whoever signs in by whatever channel.
+///
+/// # Errors
+/// As there.
+pub(in crate::identity) async fn begin_log_in(state: &AppState, parts: &Parts) -> Result<Ceremony, Problem> {
+    let asked = passkeys(state)
         .ok_or_else(passkeys_off)?
         .ask()
         .map_err(Problem::internal)?;
-    let room = state.identity.gate.room_of(&parts);
+    let room = state.identity.gate.room_of(parts);
     let new = LogInCeremony {
         token_hash: &asked.token.hash(),
         network: &room.network,
@@ -75,7 +83,7 @@ pub(super) async fn begin_passkey_login(
     store::begin_log_in(&mut conn, new)
         .await
         .map_err(database_problem)?;
-    Ok(answer(Ceremony::new(&asked.token.to_text(), asked.public_key)))
+    Ok(Ceremony::new(&asked.token.to_text(), asked.public_key))
 }
 
 /// Sign in with a passkey
@@ -98,13 +106,26 @@ pub(super) async fn complete_passkey_login(
     parts: Parts,
     Json(shown): Json<PasskeyAnswer>,
 ) -> Result<Response, Problem> {
-    let passkeys = passkeys(&state).ok_or_else(passkeys_off)?;
+    finish_log_in(&state, &parts, shown, Channel::Api).await
+}
+
+/// [`complete_passkey_login`], for whoever signs in by whatever channel.
+///
+/// # Errors
+/// As there.
+pub(in crate::identity) async fn finish_log_in(
+    state: &AppState,
+    parts: &Parts,
+    shown: PasskeyAnswer,
+    channel: Channel,
+) -> Result<Response, Problem> {
+    let passkeys = passkeys(state).ok_or_else(passkeys_off)?;
     let token_hash = MailToken::parse(&shown.ceremony).ok_or_else(not_good)?.hash();
-    let (gate, request_id) = (&state.identity.gate, caller::request_id(&parts));
+    let (gate, request_id) = (&state.identity.gate, caller::request_id(parts));
     let mut tx = state.db.begin().await.map_err(database_problem)?;
     let used = store::use_ceremony(&mut tx, &token_hash, Purpose::LogIn, None);
     let used = used.await.map_err(database_problem)?.ok_or_else(not_good)?;
-    let found = find(&state, passkeys, &mut tx, used.state, shown.credential).await?;
+    let found = find(state, passkeys, &mut tx, used.state, shown.credential).await?;
     let (user, opened) = match &found {
         Found::Right(user, held, right) => {
             right.note(&mut tx, *user, None, &request_id).await?;
@@ -115,8 +136,9 @@ pub(super) async fn complete_passkey_login(
                 rehashed: None,
                 from: &OpenedFrom::read(&parts.headers),
                 amr: &right.amr(),
+                channel,
             };
-            let opened = open_session::open(&state, &mut tx, &log_in, &request_id).await?;
+            let opened = open_session::open(state, &mut tx, &log_in, &request_id).await?;
             (Some(*user), opened.map(|opened| (opened, *user, held)))
         }
         Found::Wrong(user) => (*user, None),
@@ -131,9 +153,9 @@ pub(super) async fn complete_passkey_login(
         return Err(Problem::new(PASSKEY_REFUSED).detail("begin again, or sign in with the password"));
     };
     tx.commit().await.map_err(database_problem)?;
-    let mut response = opened.answer(&state).await?;
+    let mut response = opened.answer(state).await?;
     metrics::login("success");
-    let device = gate.trust_visitor(&state.db, user, Visitor::new(&parts, &held.email));
+    let device = gate.trust_visitor(&state.db, user, Visitor::new(parts, &held.email));
     // Without it the log-in stands: the device is only easier to lock out.
     response.headers_mut().extend(device.await.ok().flatten());
     Ok(response)

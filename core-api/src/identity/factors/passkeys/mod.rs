@@ -22,7 +22,14 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use webauthn_rs::prelude::{Url, Webauthn, WebauthnBuilder};
 
-pub(super) use self::log_in::PasskeyAnswer;
+pub(in crate::identity) use self::credential::{Credential, NewCredential};
+pub(in crate::identity) use self::enrol::{
+    NewPasskeyAnswer, PasskeyOrder, begin as begin_passkey, confirm as confirm_passkey,
+};
+pub(in crate::identity) use self::log_in::{
+    PasskeyAnswer, begin_log_in as begin_passkey_log_in, finish_log_in as finish_passkey_log_in,
+};
+pub(in crate::identity) use self::own::drop_passkey;
 pub use self::settings::PasskeySettings;
 pub(super) use self::step_up::answered;
 pub(super) use self::store::own_passkeys;
@@ -125,13 +132,13 @@ impl Purpose {
         "userVerification": "required", "allowCredentials": []
     }
 }))]
-pub(super) struct Ceremony {
+pub(in crate::identity) struct Ceremony {
     /// Send it with the answer, once.
-    ceremony: String,
+    pub(in crate::identity) ceremony: String,
     /// For `PublicKeyCredential.parseCreationOptionsFromJSON` or `parseRequestOptionsFromJSON` of a browser (WebAuthn §5.1.9 and
     /// §5.1.10).
     #[schema(value_type = Object)]
-    public_key: Value,
+    pub(in crate::identity) public_key: Value,
     /// How long it waits for the answer, seconds.
     expires_in: i32,
 }

@@ -14,7 +14,7 @@ use crate::database_problem;
 use crate::extract::{Json, Path};
 use crate::identity::caller::{Caller, FactorsWrite, session_ended};
 use crate::identity::factors::own::{confirmed, removal_notice};
-use crate::identity::factors::step_up::StepUpToken;
+use crate::identity::factors::step_up::{Act, StepUpToken};
 use crate::identity::factors::{store as factor_store, token_life_s};
 use crate::identity::sessions;
 use crate::ids::PasskeyId;
@@ -77,21 +77,35 @@ pub(super) async fn remove_passkey(
     Path(id): Path<PasskeyId>,
     parts: Parts,
 ) -> Result<StatusCode, Problem> {
+    let act = Act::without_body(&parts);
+    drop_passkey(&state, &caller, (id, &parts), &act).await
+}
+
+/// [`remove_passkey`], confirmed as it was.
+///
+/// # Errors
+/// As there.
+pub(in crate::identity) async fn drop_passkey(
+    state: &AppState,
+    caller: &Caller<FactorsWrite>,
+    (id, parts): (PasskeyId, &Parts),
+    act: &Act,
+) -> Result<StatusCode, Problem> {
     let session = caller.session.uuid();
-    let mut tx = confirmed(&state, &caller, &parts).await?;
+    let mut tx = confirmed(state, caller, act).await?;
     let email = factor_store::hold_own_factors(&mut tx, session)
         .await
         .map_err(database_problem)?
         .ok_or_else(session_ended)?;
-    let used_s = token_life_s(&state);
+    let used_s = token_life_s(state);
     let ended = store::remove_passkey(&mut tx, session, id.uuid(), used_s, &caller.request_id)
         .await
         .map_err(database_problem)?
         .ok_or_else(|| Problem::new(catalogue::NOT_FOUND))?;
-    sessions::tell_gateways(&state, &mut tx, ended)
+    sessions::tell_gateways(state, &mut tx, ended)
         .await
         .map_err(database_problem)?;
-    let mail = removal_notice(&mut tx, &caller, email, &parts.headers).await?;
+    let mail = removal_notice(&mut tx, caller, email, &parts.headers).await?;
     state.post.enqueue(&mut tx, &mail, state.now()).await?;
     tx.commit().await.map_err(database_problem)?;
     state.post.wake();

@@ -1,9 +1,9 @@
-//! The languages of mails, and which one a reader gets.
+//! The languages that people are spoken to in, and which one a reader gets.
 
 use http::{HeaderMap, header};
 use serde::{Deserialize, Serialize};
 
-/// A language that mails are written in (ISO 639-1).
+/// A language of mails and pages (ISO 639-1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub(crate) enum Language {
     /// English, for whoever asks for none of the others.
@@ -34,8 +34,18 @@ impl Language {
         }
     }
 
+    /// What its speakers call it.
+    pub(crate) const fn own_name(self) -> &'static str {
+        match self {
+            Self::English => "English",
+            Self::Spanish => "Español",
+            Self::French => "Français",
+            Self::German => "Deutsch",
+        }
+    }
+
     /// The language of a code; regions do not matter.
-    pub(super) fn parse(tag: &str) -> Option<Self> {
+    pub(crate) fn parse(tag: &str) -> Option<Self> {
         let primary = tag.split('-').next()?;
         Self::ALL
             .into_iter()
