@@ -2,13 +2,14 @@
 
 use std::collections::HashSet;
 
-use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, ED25519, ParsedPublicKey, VerificationAlgorithm};
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, ParsedPublicKey};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::algorithm::point_coordinates;
+use crate::verification_key::{Ed25519Key, PreparedKey};
 use crate::{Algorithm, KeyState, thumbprint};
 
 /// Most keys a set may hold (J35).
@@ -157,7 +158,7 @@ impl PublicKey {
     /// # Errors
     ///
     /// [`KeySetError::InvalidKey`] when the bytes are no key of the algorithm (J15).
-    pub(crate) fn parse(&self) -> Result<ParsedPublicKey, KeySetError> {
+    pub(crate) fn parse(&self) -> Result<PreparedKey, KeySetError> {
         let invalid = || KeySetError::InvalidKey(self.kid.clone());
         let raw = self.raw().ok_or_else(invalid)?;
         parse_public(self.algorithm, &raw).ok_or_else(invalid)
@@ -204,12 +205,17 @@ impl PublicKey {
 }
 
 /// A raw public key made ready for verification; `None` when the bytes are no key of the algorithm (J15).
-pub(crate) fn parse_public(algorithm: Algorithm, raw: &[u8]) -> Option<ParsedPublicKey> {
-    let algorithm: &'static dyn VerificationAlgorithm = match algorithm {
-        Algorithm::EdDSA => &ED25519,
-        Algorithm::ES256 => &ECDSA_P256_SHA256_FIXED,
-    };
-    ParsedPublicKey::new(algorithm, raw).ok()
+pub(crate) fn parse_public(algorithm: Algorithm, raw: &[u8]) -> Option<PreparedKey> {
+    match algorithm {
+        Algorithm::EdDSA => {
+            let key = Ed25519Key::new(raw.try_into().ok()?)?;
+            Some(PreparedKey::Ed25519(Box::new(key)))
+        }
+        Algorithm::ES256 => {
+            let key = ParsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, raw).ok()?;
+            Some(PreparedKey::Parsed(key))
+        }
+    }
 }
 
 /// Whether a text can be the `kid` of a key of Portico, which stands in names of other things too.

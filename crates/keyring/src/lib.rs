@@ -22,6 +22,7 @@ mod ring_name;
 mod seal;
 mod signing;
 mod state;
+mod verification_key;
 mod verify;
 
 pub use algorithm::{Algorithm, TokenAlgorithm, UnknownAlgorithm, thumbprint};

@@ -9,12 +9,13 @@ mod tests;
 
 use std::collections::HashSet;
 
-use aws_lc_rs::signature::{ParsedPublicKey, RSA_PKCS1_2048_8192_SHA256, RSA_PSS_2048_8192_SHA256};
+use aws_lc_rs::signature::{RSA_PKCS1_2048_8192_SHA256, RSA_PSS_2048_8192_SHA256};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use crate::json::{Json, Object};
 use crate::keyset::{is_kid_of_any_issuer, parse_public};
+use crate::verification_key::PreparedKey;
 use crate::verify::VerificationKey;
 use crate::{Algorithm, KeySetError, MAX_KEYS, TokenAlgorithm};
 
@@ -129,7 +130,7 @@ fn algorithm(key: &Object) -> Option<For> {
 
 /// The key of its members: 32 bytes Ed25519 (RFC 8037 §2), a point (RFC 7518 §6.2.1), or modulus and exponent
 /// (RFC 7518 §6.3.1). `None` when a member is missing, has another length, is not canonical base64url, or makes no key.
-fn public_key(key: &Object, algorithm: TokenAlgorithm) -> Option<ParsedPublicKey> {
+fn public_key(key: &Object, algorithm: TokenAlgorithm) -> Option<PreparedKey> {
     let bytes = |member: &str| URL_SAFE_NO_PAD.decode(key.text(member)?).ok();
     let coordinate = |member: &str| <[u8; 32]>::try_from(bytes(member)?).ok();
     match algorithm {

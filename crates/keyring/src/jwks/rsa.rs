@@ -5,6 +5,8 @@ use std::ops::RangeInclusive;
 use aws_lc_rs::encoding::{AsDer as _, PublicKeyX509Der};
 use aws_lc_rs::signature::{ParsedPublicKey, RsaParameters, RsaPublicKeyComponents};
 
+use crate::verification_key::PreparedKey;
+
 /// Bits of a modulus: below, it can be factored; above, every token would cost too much (RFC 7518 §3.3).
 const BITS: RangeInclusive<usize> = 2_048..=4_096;
 /// Smallest public exponent. Below lie the attacks on small ones, and no issuer that is alive uses another.
@@ -20,12 +22,13 @@ const ROCA_PRIMES: [u32; 17] = [
 const ROCA_GENERATOR: u32 = 65_537;
 
 /// A key of its modulus and exponent, both big-endian and without leading zeros (RFC 7518 §2, `Base64urlUInt`).
-pub(super) fn parse(parameters: &'static RsaParameters, n: &[u8], e: &[u8]) -> Option<ParsedPublicKey> {
+pub(super) fn parse(parameters: &'static RsaParameters, n: &[u8], e: &[u8]) -> Option<PreparedKey> {
     if !is_modulus(n) || !is_exponent(e) {
         return None;
     }
     let der: PublicKeyX509Der<'_> = RsaPublicKeyComponents { n, e }.as_der().ok()?;
-    ParsedPublicKey::new(parameters, der.as_ref()).ok()
+    let key = ParsedPublicKey::new(parameters, der.as_ref()).ok()?;
+    Some(PreparedKey::Parsed(key))
 }
 
 fn is_modulus(n: &[u8]) -> bool {

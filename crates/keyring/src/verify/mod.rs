@@ -12,13 +12,12 @@ use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 use std::sync::Arc;
 
-use aws_lc_rs::signature::ParsedPublicKey;
-
 use crate::binding::bound_to;
 use crate::compact::Compact;
 use crate::json::Object;
 use crate::jwks::Jwks;
 use crate::keyset::is_kid_of_any_issuer;
+use crate::verification_key::PreparedKey;
 use crate::{CertificateHash, Claims, ClaimsForm, KeySet, KeySetError, TokenAlgorithm, TokenRefusal};
 
 /// Longest token that is looked at, in bytes (J2).
@@ -74,17 +73,17 @@ pub struct Verifier {
 #[derive(Debug)]
 pub(crate) struct VerificationKey {
     algorithm: TokenAlgorithm,
-    parsed: ParsedPublicKey,
+    prepared: PreparedKey,
     sign_until: Option<i64>,
     verify_until: Option<i64>,
 }
 
 impl VerificationKey {
     /// A key that verifies for as long as it is published.
-    pub(crate) const fn unbounded(algorithm: TokenAlgorithm, parsed: ParsedPublicKey) -> Self {
+    pub(crate) const fn unbounded(algorithm: TokenAlgorithm, prepared: PreparedKey) -> Self {
         Self {
             algorithm,
-            parsed,
+            prepared,
             sign_until: None,
             verify_until: None,
         }
@@ -103,10 +102,10 @@ impl Verifier {
             .keys
             .into_iter()
             .map(|key| {
-                let parsed = key.parse()?;
+                let prepared = key.parse()?;
                 let ready = VerificationKey {
                     algorithm: key.algorithm.into(),
-                    parsed,
+                    prepared,
                     sign_until: key.sign_until,
                     verify_until: key.verify_until,
                 };
@@ -196,9 +195,13 @@ impl Verifier {
         let compact = Compact::parse(token)?;
         let algorithm = accepted_algorithm(&compact.header, expectations)?;
         let (kid, key) = self.key(&compact.header, algorithm, now_unix)?;
-        key.parsed
-            .verify_sig(compact.signing_input.as_bytes(), &compact.signature(algorithm)?)
-            .map_err(|_| TokenRefusal::Signature)?;
+        let signature = compact.signature(algorithm)?;
+        if !key
+            .prepared
+            .has_signed(compact.signing_input.as_bytes(), &signature)
+        {
+            return Err(TokenRefusal::Signature);
+        }
 
         let mut payload = compact.payload()?;
         let claims = Claims::read(&mut payload, expectations.form)?;
