@@ -28,7 +28,7 @@ async fn every_claim_is_proved_and_every_negative_control_is_red() {
 
     let report: Value = serde_json::from_slice(&std::fs::read(out.join("report.json")).unwrap()).unwrap();
     let results = report["results"].as_array().unwrap();
-    assert_eq!(results.len(), 26);
+    assert_eq!(results.len(), 30);
     for result in results {
         assert_eq!(result["status"], "proved", "{result}");
         assert_eq!(result["check"]["failures"], Value::Array(Vec::new()), "{result}");

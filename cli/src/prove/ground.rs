@@ -152,7 +152,17 @@ impl Ground {
         change: impl FnOnce(&str) -> anyhow::Result<String>,
     ) -> anyhow::Result<Edit> {
         let original = std::fs::read_to_string(file)?;
-        std::fs::write(file, change(&original)?)?;
+        let text = change(&original)?;
+        self.write_policy(file, Some(original), &text).await
+    }
+
+    /// Adds a policy file and waits until the gateway enforces it.
+    pub(super) async fn add_policy(&self, name: &str, text: &str) -> anyhow::Result<Edit> {
+        self.write_policy(&self.policies.join(name), None, text).await
+    }
+
+    async fn write_policy(&self, file: &Path, original: Option<String>, text: &str) -> anyhow::Result<Edit> {
+        std::fs::write(file, text)?;
         let edit = Edit {
             file: file.to_owned(),
             original,
@@ -215,13 +225,17 @@ impl Ground {
 #[must_use = "an edit must be undone"]
 pub(super) struct Edit {
     file: PathBuf,
-    original: String,
+    /// None when the file is new.
+    original: Option<String>,
 }
 
 impl Edit {
     /// Puts the original back and waits until the gateway enforces it.
     pub(super) async fn undo(self, ground: &Ground) -> anyhow::Result<()> {
-        std::fs::write(&self.file, &self.original)?;
+        match &self.original {
+            Some(original) => std::fs::write(&self.file, original)?,
+            None => std::fs::remove_file(&self.file)?,
+        }
         ground
             .wait_until("the gateway enforces the original policy", async || {
                 ground.policy_is_in_order().await

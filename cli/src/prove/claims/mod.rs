@@ -13,9 +13,13 @@ mod forwarding;
 mod guesses;
 mod headers;
 mod isolation;
+mod issuer;
+mod kept_answers;
 mod limits;
 mod old_kek;
+mod once;
 mod operator;
+mod partners;
 mod patience;
 mod policy_error;
 mod refusal;
@@ -25,6 +29,7 @@ mod revocation;
 mod rotation;
 mod secrecy;
 mod shared_limits;
+mod sockets;
 mod stolen_key;
 
 use serde::Serialize;
@@ -82,6 +87,10 @@ pub(crate) enum Claim {
     PolicyError,
     Reload,
     Certificates,
+    Partners,
+    Once,
+    KeptAnswers,
+    Sockets,
     Drain,
     Upgrade,
     Agreement,
@@ -99,7 +108,7 @@ pub(crate) enum Claim {
 }
 
 impl Claim {
-    pub(crate) const ALL: [Self; 26] = [
+    pub(crate) const ALL: [Self; 30] = [
         Self::Refusal,
         Self::Forwarding,
         Self::Entrance,
@@ -112,6 +121,10 @@ impl Claim {
         Self::PolicyError,
         Self::Reload,
         Self::Certificates,
+        Self::Partners,
+        Self::Once,
+        Self::KeptAnswers,
+        Self::Sockets,
         Self::Drain,
         Self::Upgrade,
         Self::Agreement,
@@ -142,6 +155,10 @@ impl Claim {
             Self::PolicyError => "policy-error",
             Self::Reload => "reload",
             Self::Certificates => "certificates",
+            Self::Partners => "partners",
+            Self::Once => "once",
+            Self::KeptAnswers => "kept-answers",
+            Self::Sockets => "sockets",
             Self::Drain => "drain",
             Self::Upgrade => "upgrade",
             Self::Agreement => "agreement",
@@ -190,6 +207,16 @@ impl Claim {
             Self::Reload => "Policies are replaced while requests go on, and not one request fails.",
             Self::Certificates => {
                 "Certificates are replaced while requests go on: new connections see the new one, and not one fails."
+            }
+            Self::Partners => {
+                "A route for partners is open to the certificates that the policy names, for as long as they stand, and to nothing else."
+            }
+            Self::Once => {
+                "What may change something is sent to the bank once, whatever becomes of the answer."
+            }
+            Self::KeptAnswers => "What a gateway keeps for one person is never given to another.",
+            Self::Sockets => {
+                "A WebSocket ends with the token that opened it: when it expires, and when it is revoked."
             }
             Self::Drain => "A gateway that is told to stop cuts no request and no WebSocket.",
             Self::Upgrade => {
@@ -273,6 +300,10 @@ impl Claim {
                  taken back. Calls must be answered under each of them, and every answer must be 200."
             }
             Self::Certificates => certificates::METHOD,
+            Self::Partners => partners::METHOD,
+            Self::Once => once::METHOD,
+            Self::KeptAnswers => kept_answers::METHOD,
+            Self::Sockets => sockets::METHOD,
             Self::Drain => replaced::DRAIN,
             Self::Upgrade => replaced::UPGRADE,
             Self::Agreement => {
@@ -335,6 +366,10 @@ impl Claim {
             Self::PolicyError => "the edit is a correct one",
             Self::Reload => "the edits ask for a scope that nobody has",
             Self::Certificates => "an authority that clients do not know issues the new ones",
+            Self::Partners => "the route asks for no certificate",
+            Self::Once => "the requests change nothing, by their method",
+            Self::KeptAnswers => "the answer is public, by policy",
+            Self::Sockets => "the sockets are open to anyone",
             Self::Drain | Self::Upgrade => "the process is killed",
             Self::Agreement => "one route of the running policy is not what the files said",
             Self::Durability => "clients repeat with a new idempotency key",
@@ -365,6 +400,10 @@ impl Claim {
             Self::PolicyError => &["POL-1", "POL-2"],
             Self::Reload => &["INV-A3", "EDG-16"],
             Self::Certificates => &["TLS-4", "EDG-2"],
+            Self::Partners => &["TLS-6", "TLS-3"],
+            Self::Once => &["EDG-12"],
+            Self::KeptAnswers => &["EDG-13"],
+            Self::Sockets => &["J47", "EDG-14"],
             Self::Drain | Self::Upgrade => &["EDG-16"],
             Self::Agreement => &["POL-1", "POL-3"],
             Self::Durability => &["I1", "I2", "I3", "I5", "I6"],
@@ -395,6 +434,10 @@ impl Claim {
             Self::PolicyError => policy_error::check(ground).await,
             Self::Reload => reload::check(ground).await,
             Self::Certificates => certificates::check(ground).await,
+            Self::Partners => partners::check(ground).await,
+            Self::Once => once::check(ground).await,
+            Self::KeptAnswers => kept_answers::check(ground).await,
+            Self::Sockets => sockets::check(ground).await,
             Self::Drain => replaced::drain(ground).await,
             Self::Upgrade => replaced::upgrade(ground).await,
             Self::Agreement => agreement::check(ground).await,
@@ -428,6 +471,10 @@ impl Claim {
             Self::PolicyError => policy_error::control(ground).await,
             Self::Reload => reload::control(ground).await,
             Self::Certificates => certificates::control(ground).await,
+            Self::Partners => partners::control(ground).await,
+            Self::Once => once::control(ground).await,
+            Self::KeptAnswers => kept_answers::control(ground).await,
+            Self::Sockets => sockets::control(ground).await,
             Self::Drain | Self::Upgrade => replaced::kill(ground).await,
             Self::Agreement => agreement::control(ground).await,
             Self::Durability => durability::control(ground).await,

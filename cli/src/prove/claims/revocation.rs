@@ -100,6 +100,20 @@ async fn revoke(ground: &Ground, kind: &str, name: &str, issuer: &str) -> anyhow
         .context("`revoke` tells no list")
 }
 
+/// Revokes the session of a customer.
+pub(super) async fn revoke_session(ground: &Ground, customer: &Customer) -> anyhow::Result<()> {
+    let claims = claims(customer)?;
+    let text = |name: &str| {
+        claims
+            .get(name)
+            .and_then(Value::as_str)
+            .context("a claim is missing")
+    };
+    revoke(ground, "session", text("sid")?, text("iss")?)
+        .await
+        .map(drop)
+}
+
 /// How long it took until a token was refused; none when the gateway has the list and takes it still.
 async fn refused_after(ground: &Ground, customer: &Customer, list: u64) -> anyhow::Result<Option<Duration>> {
     let begun = Instant::now();

@@ -83,7 +83,11 @@ impl Gateway {
         value.with_context(|| format!("{}: no {name}", self.endpoints.display()))
     }
 
-    fn address(&self, name: &str) -> anyhow::Result<SocketAddr> {
+    /// Where a side of a listener is, as in `edge.https`.
+    ///
+    /// # Errors
+    /// When it has not said so.
+    pub fn address(&self, name: &str) -> anyhow::Result<SocketAddr> {
         Ok(self.endpoint(name)?.as_str().unwrap_or_default().parse()?)
     }
 

@@ -1,4 +1,4 @@
-//! The service behind the gateway: answers at once, when it is told to, half, or as a WebSocket.
+//! The service behind the gateway: answers at once, when it is told to, half, never, with a number, or as a WebSocket.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -19,6 +19,12 @@ struct Behaviour {
     released: Semaphore,
     /// Requests that wait there, or have waited.
     held: AtomicUsize,
+    /// Requests to `/lost`, which get no answer.
+    lost: AtomicUsize,
+    /// Answers of `/numbered`.
+    numbered: AtomicUsize,
+    /// WebSockets that were opened.
+    sockets: AtomicUsize,
     /// How long every answer takes.
     delay: Duration,
 }
@@ -28,6 +34,9 @@ impl Behaviour {
         Arc::new(Self {
             released: Semaphore::new(0),
             held: AtomicUsize::new(0),
+            lost: AtomicUsize::new(0),
+            numbered: AtomicUsize::new(0),
+            sockets: AtomicUsize::new(0),
             delay,
         })
     }
@@ -89,7 +98,25 @@ impl Upstream {
         self.behaviour.held.load(Ordering::Relaxed)
     }
 
-    /// Answers so many of them.
+    /// How many requests have come to `/lost`: they were read, and then their connection was closed.
+    #[must_use]
+    pub fn lost(&self) -> usize {
+        self.behaviour.lost.load(Ordering::Relaxed)
+    }
+
+    /// How many answers `/numbered` has given, each with its own number.
+    #[must_use]
+    pub fn numbered(&self) -> usize {
+        self.behaviour.numbered.load(Ordering::Relaxed)
+    }
+
+    /// How many WebSockets were opened.
+    #[must_use]
+    pub fn sockets(&self) -> usize {
+        self.behaviour.sockets.load(Ordering::Relaxed)
+    }
+
+    /// Answers so many of those at `/held`.
     pub fn release(&self, requests: usize) {
         self.behaviour.released.add_permits(requests);
     }
@@ -134,6 +161,7 @@ async fn connection(stream: TcpStream, behaviour: &Behaviour) -> std::io::Result
     let mut stream = BufReader::new(stream);
     loop {
         let (mut target, mut wants_socket, mut line) = (String::new(), false, String::new());
+        let mut length = 0;
         loop {
             line.clear();
             if stream.read_line(&mut line).await? == 0 {
@@ -145,10 +173,27 @@ async fn connection(stream: TcpStream, behaviour: &Behaviour) -> std::io::Result
             if target.is_empty() {
                 line.split(' ').nth(1).unwrap_or_default().clone_into(&mut target);
             }
-            wants_socket |= line.to_ascii_lowercase().starts_with("upgrade: websocket");
+            let field = line.to_ascii_lowercase();
+            wants_socket |= field.starts_with("upgrade: websocket");
+            if let Some(value) = field.strip_prefix("content-length:") {
+                length = value.trim().parse().map_err(std::io::Error::other)?;
+            }
         }
+        stream.read_exact(&mut vec![0; length]).await?;
+        let mut body = BODY.to_owned();
         match target.as_str() {
-            _ if wants_socket => return echo(stream).await,
+            _ if wants_socket => {
+                behaviour.sockets.fetch_add(1, Ordering::Relaxed);
+                return echo(stream).await;
+            }
+            "/lost" => {
+                behaviour.lost.fetch_add(1, Ordering::Relaxed);
+                return Ok(());
+            }
+            "/numbered" => {
+                let number = behaviour.numbered.fetch_add(1, Ordering::Relaxed);
+                body = format!(r#"{{"number":{number}}}"#);
+            }
             "/held" => {
                 behaviour.held.fetch_add(1, Ordering::Relaxed);
                 if let Ok(released) = behaviour.released.acquire().await {
@@ -162,9 +207,9 @@ async fn connection(stream: TcpStream, behaviour: &Behaviour) -> std::io::Result
             _ => {}
         }
         behaviour.wait().await;
-        let length = BODY.len();
+        let length = body.len();
         let answer = format!(
-            "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n{BODY}"
+            "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}"
         );
         stream.write_all(answer.as_bytes()).await?;
         stream.flush().await?;

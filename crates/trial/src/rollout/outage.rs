@@ -107,7 +107,11 @@ impl fmt::Display for Outage {
             self.load.sent,
             self.log_ins,
             self.to_newcomer
-        )
+        )?;
+        for (reason, count) in &self.load.failed {
+            write!(f, "; {count} requests: {reason}")?;
+        }
+        Ok(())
     }
 }
 
