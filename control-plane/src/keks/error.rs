@@ -20,6 +20,12 @@ const KEK_NOT_IN_SETTINGS: ProblemType = ProblemType::new(
     409,
     "This control plane does not have the key-encryption key that seals",
 );
+/// A process that opens private keys could not open those that the version seals.
+const KEK_NOT_EVERYWHERE: ProblemType = ProblemType::new(
+    "kek-not-everywhere",
+    409,
+    "Not every process has the key-encryption key",
+);
 /// What keeps the key-encryption key does not answer.
 const KEK_UNAVAILABLE: ProblemType = ProblemType::new(
     "keys-unavailable",
@@ -33,6 +39,9 @@ pub(crate) enum KekError {
     /// Nothing to rotate to.
     #[error("version {active} seals, and the settings have nothing newer")]
     NotNewer { active: i32 },
+    /// Some who open private keys do not have it.
+    #[error("{} do not have version {version}", .lacking.join(", "))]
+    NotEverywhere { version: i32, lacking: Vec<String> },
     /// It seals new keys.
     #[error("version {version} seals")]
     Seals { version: i32 },
@@ -68,6 +77,7 @@ impl From<KekError> for Problem {
                     active.saturating_add(1)
                 ))
                 .member("active", active),
+            KekError::NotEverywhere { version, lacking } => not_everywhere(version, &lacking),
             KekError::Seals { version } => Self::new(KEK_IN_USE)
                 .detail(format!("version {version} seals new keys: rotate first; nothing was changed")),
             KekError::InUse { version, sealed } => Self::new(KEK_IN_USE)
@@ -88,6 +98,17 @@ impl From<KekError> for Problem {
             error => Self::internal(error),
         }
     }
+}
+
+/// Some processes could not open what the version seals.
+pub(crate) fn not_everywhere(version: i32, lacking: &[String]) -> Problem {
+    Problem::new(KEK_NOT_EVERYWHERE)
+        .detail(format!(
+            "{} could not open what version {version} seals: name it in `keks` in their settings and restart them; nothing was changed",
+            lacking.join(", ")
+        ))
+        .member("version", version)
+        .member("lacking", lacking)
 }
 
 /// Nobody answered who has the key-encryption key. What it said is for the log alone.

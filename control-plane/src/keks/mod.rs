@@ -3,10 +3,13 @@
 //! `rotate.rs` makes the newest version of the settings the one that seals, `rewrap.rs` brings what is sealed to it, and
 //! `retire.rs` ends a version under which nothing is sealed any more; `status.rs` and `metrics.rs` say how far that is.
 //!
-//! **Invariant:** a version is retired only when no private key is sealed under it, and seals none then; the database
+//! `holders.rs` says which processes have which version.
+//!
+//! **Invariant:** a version seals, and a key sealed under it signs, only when no process is known to lack it; a version is retired only when no private key is sealed under it, and seals none then; the database
 //! refuses both.
 
 mod error;
+mod holders;
 mod metrics;
 mod retire;
 mod rewrap;
@@ -19,13 +22,14 @@ use std::collections::BTreeSet;
 use custody::{CustodyError, Keks};
 use sqlx::PgConnection;
 
-pub(crate) use error::{KekError, unavailable};
+pub(crate) use error::{KekError, not_everywhere, unavailable};
+pub(crate) use holders::Holder;
 pub(crate) use metrics::show_sealed;
 pub(crate) use retire::retire_kek;
 pub(crate) use rewrap::rewrap_keys;
 pub(crate) use rotate::rotate_kek;
 pub(crate) use status::show_keks;
-pub(crate) use store::active_version;
+pub(crate) use store::{active_version, lacking};
 
 /// The version that seals new keys. The first control plane of all makes it: the newest of its settings.
 pub(crate) async fn sealing_version(conn: &mut PgConnection, keks: &Keks) -> Result<i32, KekError> {

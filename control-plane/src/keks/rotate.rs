@@ -21,7 +21,7 @@ pub(crate) struct KekRotation {
 
 /// Lets the newest version of the settings seal. What is sealed under older ones opens as before.
 ///
-/// 409 `kek-not-newer` when it seals already, 409 `kek-not-in-settings` when what seals is newer still and not here, each saying
+/// 409 `kek-not-newer` when it seals already, 409 `kek-not-everywhere` with the names of live cores and control planes that lack it, 409 `kek-not-in-settings` when what seals is newer still and not here, each saying
 /// what to do; 503 `keys-unavailable` when nobody answers who has it.
 pub(crate) async fn rotate_kek(
     State(state): State<AppState>,
@@ -45,6 +45,13 @@ async fn rotate(state: &AppState, actor: &Actor) -> Result<KekRotation, KekError
     let mut tx = state.db.begin().await?;
     let old = sealing_version(&mut tx, keks).await?;
     // Of two rotations at once the second waits here, and finds that it is not the old one that seals.
+    let lacking = store::lacking(&mut tx, active).await?;
+    if active > old && !lacking.is_empty() {
+        return Err(KekError::NotEverywhere {
+            version: active,
+            lacking,
+        });
+    }
     if active <= old || !store::begin_to_retire(&mut tx, old).await? {
         return Err(KekError::NotNewer { active: old });
     }

@@ -107,6 +107,34 @@ pub(super) async fn begin_to_retire(conn: &mut PgConnection, version: i32) -> sq
     Ok(done.rows_affected() == 1)
 }
 
+/// Says which versions a process has, and for how many seconds that counts; 0 takes it back.
+pub(super) async fn note_holder(
+    conn: &mut PgConnection,
+    name: &str,
+    versions: &[i32],
+    live_s: i32,
+) -> sqlx::Result<()> {
+    sqlx::query!(
+        "SELECT control.note_kek_holder($1, $2, $3)",
+        name,
+        versions,
+        live_s
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// The processes that live and lack a version.
+pub(crate) async fn lacking(conn: &mut PgConnection, version: i32) -> sqlx::Result<Vec<String>> {
+    sqlx::query_scalar!(
+        "SELECT name FROM control.kek_holder WHERE live_until > clock_timestamp() AND $1 <> ALL (versions) ORDER BY name",
+        version
+    )
+    .fetch_all(conn)
+    .await
+}
+
 /// Locks a version against whoever would seal under it, and gives its state.
 pub(super) async fn lock(conn: &mut PgConnection, version: i32) -> sqlx::Result<Option<String>> {
     sqlx::query_scalar!(

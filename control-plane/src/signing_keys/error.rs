@@ -45,6 +45,9 @@ pub(crate) enum KeyError {
     /// Guard G2, the gateways' part.
     #[error("live gateways do not know the successor: {}", .gateways.join(", "))]
     Postponed { gateways: Vec<String> },
+    /// Guard G2, the cores' other part: they could not open the successor.
+    #[error("live processes do not have version {version} of the key-encryption key: {}", .lacking.join(", "))]
+    KekNotEverywhere { version: i32, lacking: Vec<String> },
     /// No key of the ring has this kid.
     #[error("the ring has no such key")]
     UnknownKey,
@@ -102,6 +105,7 @@ impl From<KeyError> for Problem {
                 .detail("verifiers may still hold a key set without it; nothing was changed")
                 .retry_after(retry_after_s),
             KeyError::Postponed { gateways } => postponed(&gateways),
+            KeyError::KekNotEverywhere { version, lacking } => keks::not_everywhere(version, &lacking),
             KeyError::UnknownKey => Self::new(catalogue::NOT_FOUND)
                 .detail("the ring has no key with this kid; `portico keys list --ring …` shows those it has"),
             KeyError::Finished { state } => Self::new(KEY_FINISHED)

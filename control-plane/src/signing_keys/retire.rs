@@ -29,12 +29,16 @@ pub(super) struct Maintenance {
 /// harmless: each step is a transaction of compare-and-set statements under the lock of the ring.
 pub(crate) async fn maintain(state: AppState, interval: Duration) {
     let mut lease = Lease::new("signing-keys", interval);
+    let holder = keks::Holder::new(state.vault.keks().versions(), interval);
     let mut ticks = tokio::time::interval(interval);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             () = state.shutdown.cancelled() => break,
             _ = ticks.tick() => {}
+        }
+        if let Err(error) = holder.say(&state.db).await {
+            tracing::warn!(%error, "which key-encryption keys are here cannot be said now");
         }
         for ring in RingName::ALL {
             if let Err(error) = run_round(&state, ring, &mut lease).await {
@@ -45,6 +49,7 @@ pub(crate) async fn maintain(state: AppState, interval: Duration) {
             tracing::warn!(%error, "how many private keys need which key-encryption key is not known now");
         }
     }
+    holder.end(&state.db).await;
     lease.give_back(&state.db).await;
 }
 
@@ -93,8 +98,8 @@ pub(super) async fn maintain_once(
     done.activated = match turn(state, ring, fence).await {
         // Somebody will be told by the metric, and by whoever asks; the guards are tried again at the next round.
         Err(KeyError::TooEarly { .. }) => None,
-        Err(error @ KeyError::Postponed { .. }) => {
-            tracing::warn!(ring = ring.as_str(), %error, "a rotation that is due waits for gateways");
+        Err(error @ (KeyError::Postponed { .. } | KeyError::KekNotEverywhere { .. })) => {
+            tracing::warn!(ring = ring.as_str(), %error, "a rotation that is due waits");
             None
         }
         turned => turned?,

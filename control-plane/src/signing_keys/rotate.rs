@@ -13,8 +13,8 @@ use super::store::Successor;
 use super::vault::SealedKey;
 use super::{OfRing, metrics, store};
 use crate::extract::{Actor, Json, Query};
-use crate::fleet;
 use crate::state::AppState;
+use crate::{fleet, keks};
 
 /// A rotation that has happened.
 #[derive(Debug, Serialize)]
@@ -39,7 +39,8 @@ pub(crate) struct Rotation {
 /// old one was used up, in one transaction.
 ///
 /// 409 `rotation-too-early` with `retry_after` in seconds while some verifier may not know that key, 409
-/// `rotation-postponed` with the names of live gateways that do not (G2); 409 `standby-unusable` when it cannot be opened,
+/// `rotation-postponed` with the names of live gateways that do not (G2); 409 `kek-not-everywhere` with those of live cores and
+/// control planes that could not open it; 409 `standby-unusable` when it cannot be opened,
 /// 503 `keys-unavailable` when nobody could open it now. Nothing is changed then.
 pub(crate) async fn rotate_keys(
     State(state): State<AppState>,
@@ -128,6 +129,12 @@ pub(super) async fn rotate(
         .prove(ring, &sealed)
         .await
         .map_err(KeyError::StandbyUnusable)?;
+    let version = sealed.kek_version;
+    let lacking = keks::lacking(conn, version).await?;
+    if !lacking.is_empty() {
+        metrics::count_postponed(ring);
+        return Err(KeyError::KekNotEverywhere { version, lacking });
+    }
     refuse_untrusted(state, conn, ring, &sealed).await?;
     // The guards once more: a gateway may have come to life since.
     if !store::activate(conn, &successor.kid, now, dwell_s).await? {

@@ -149,7 +149,7 @@ pub(super) fn no_signing_key() -> Problem {
         .retry_after(1)
 }
 
-/// A token cannot be signed: 503 while nobody answers who has the key-encryption key or the key ring, and when the ring has
+/// A token cannot be signed: 503 while the key that signs cannot be opened or the key ring read, and when the ring has
 /// turned since the database named the key. What was written for the token is of use to nobody, so all of it may be repeated.
 pub(super) fn not_signed(error: KeyError) -> Problem {
     match error {
@@ -160,7 +160,8 @@ pub(super) fn not_signed(error: KeyError) -> Problem {
                 .detail("tokens cannot be issued now")
                 .retry_after(1)
         }
-        KeyError::Custody(error) if error.is_unavailable() => {
+        // Silence of its keeper, or a version that this process was not given: another process may have it.
+        KeyError::Custody(error) => {
             tracing::error!(%error, "the active signing key cannot be opened");
             Problem::new(catalogue::UNAVAILABLE)
                 .detail("tokens cannot be issued now")

@@ -84,14 +84,15 @@ impl Keys {
         }
     }
 
-    /// Reads the ring again, and says what this process has read of the rings that it verifies with: for so many seconds a
-    /// rotation waits for it where it is behind. 0 says that it ends.
+    /// Reads the ring again, and says what this process has read of the rings that it verifies with, and which key-encryption
+    /// keys it has: for so many seconds a rotation waits for it where it is behind. 0 says that it ends.
     pub(crate) async fn reload_and_say(&self, live_s: i32) -> Result<(), KeyError> {
         let seqs = store::ring_seqs(&self.db).await?;
         self.reload().await?;
         for (ring, seq) in seqs {
             store::note_verifier(&self.db, &self.name, &ring, seq, live_s).await?;
         }
+        store::note_kek_holder(&self.db, &self.name, &self.keks.versions(), live_s).await?;
         Ok(())
     }
 

@@ -614,6 +614,24 @@ pub(super) async fn note_verifier(
     Ok(())
 }
 
+/// Says which versions of the key-encryption key this process has, and for how many seconds that counts.
+pub(super) async fn note_kek_holder(
+    db: impl PgExecutor<'_>,
+    name: &str,
+    versions: &[i32],
+    live_s: i32,
+) -> sqlx::Result<()> {
+    sqlx::query!(
+        "SELECT control.note_kek_holder($1, $2, $3)",
+        name,
+        versions,
+        live_s
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
 /// The active key with its sealed private part.
 pub(super) struct SealedKey {
     pub(super) kid: String,

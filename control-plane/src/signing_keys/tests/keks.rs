@@ -61,6 +61,49 @@ impl Plane {
     }
 }
 
+/// A core that was not restarted with the new version could not sign with the next key, and every log-in would fail.
+#[tokio::test]
+async fn a_version_that_a_living_process_lacks_seals_nothing_and_no_key_sealed_under_it_signs() {
+    let plane = Plane::with_two_keks().await;
+    let core = plane.database.pool_as("portico_core");
+    let has = async |name: &str, versions: &str, live_s: i32| {
+        let sql = format!("SELECT control.note_kek_holder('{name}', '{versions}', {live_s})");
+        core.execute(sqlx::raw_sql(AssertSqlSafe(sql))).await.unwrap();
+    };
+    let refused = |answer: &(StatusCode, Value)| {
+        let (status, body) = answer;
+        let kind = body["type"].as_str().unwrap_or_default();
+        assert_eq!(
+            (*status, kind, &body["lacking"]),
+            (
+                StatusCode::CONFLICT,
+                "urn:portico:problem:kek-not-everywhere",
+                &json!(["core-1"])
+            ),
+            "{body}"
+        );
+    };
+    has("core-1", "{1}", 60).await;
+    has("core-2", "{1,2}", 60).await;
+    refused(&plane.kek("rotate").await);
+    assert_eq!(plane.sealed_under(2).await, 0);
+    has("core-1", "{1,2}", 60).await;
+    assert_eq!(plane.kek("rotate").await.0, StatusCode::OK);
+
+    // The next standby is sealed under the new version, and a core comes back without it.
+    plane.pass(330).await;
+    assert_eq!(plane.rotate().await.0, StatusCode::OK);
+    plane.pass(330).await;
+    has("core-1", "{1}", 60).await;
+    let (status, _, body) = plane.rotate().await;
+    refused(&(status, body));
+    let ring = maintain_once(&plane.state, RingName::Access, None).await.unwrap();
+    assert_eq!(ring.activated, None);
+    // One that ended is waited for no more.
+    has("core-1", "{1}", 0).await;
+    assert_eq!(plane.rotate().await.0, StatusCode::OK);
+}
+
 #[tokio::test]
 async fn a_new_version_seals_when_it_is_told_to_and_the_old_one_ends_when_nothing_needs_it() {
     let plane = Plane::with_two_keks().await;
