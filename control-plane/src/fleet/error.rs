@@ -51,6 +51,12 @@ pub(crate) enum FleetError {
     /// A policy in the database is not what a trusted key has signed.
     #[error("the policy at {position} in the database is not what was signed: {why}")]
     NotAsSigned { position: fleet::Position, why: String },
+    /// A policy was signed by a key that was revoked since: whoever stole it could have made the policy.
+    #[error("the policy at {position} was signed by {keyid}, which was revoked")]
+    SignerRevoked {
+        position: fleet::Position,
+        keyid: String,
+    },
     /// All streams are taken.
     #[error("all streams are taken")]
     Crowded,
@@ -85,6 +91,10 @@ impl From<FleetError> for Problem {
                 .detail("gateways would not believe what this control plane signs: `portico trust sign`"),
             error @ FleetError::NotAsSigned { .. } => Self::new(NOT_AS_SIGNED).detail(format!(
                 "{error}; nothing of it is signed again: find out who wrote it, and publish the policy from its files"
+            )),
+            error @ FleetError::SignerRevoked { .. } => Self::new(NOT_AS_SIGNED).detail(format!(
+                "{error}, and since then nothing has stated the same again: publish it from its files with `portico policy publish \
+                 --at-once`"
             )),
             FleetError::Crowded => Self::new(catalogue::UNAVAILABLE)
                 .detail("every stream is taken")

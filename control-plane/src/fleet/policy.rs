@@ -1,6 +1,6 @@
 //! The policy stream: it follows no table, but is stated by roll-outs.
 
-use fleet::{Member, PolicyContent, PolicyFile, Refusal, Stream, Version, readmit};
+use fleet::{Envelope, Member, PolicyContent, PolicyFile, Refusal, Stream, Version, readmit};
 use policy::SourceFile;
 use policy::language::oldest_reader;
 use serde_json::value::to_raw_value;
@@ -49,6 +49,7 @@ pub(crate) async fn state_policy(
     let draft = Draft {
         stream: Stream::Policy,
         content,
+        policy: Some(policy.content.digest()),
         source_seq: 0,
         features: Vec::new(),
         change_id: policy.change_id.to_owned(),
@@ -75,7 +76,7 @@ pub(crate) async fn state_policy(
 ///
 /// # Errors
 ///
-/// [`FleetError::NotAsSigned`] when that is not so; when there is no fleet, or the database does not answer.
+/// [`FleetError::NotAsSigned`] when that is not so, [`FleetError::SignerRevoked`] when its key was revoked since; when there is no fleet, or the database does not answer.
 pub(crate) async fn recall_policy(
     state: &AppState,
     conn: &mut PgConnection,
@@ -101,11 +102,26 @@ pub(crate) async fn recall_policy(
             break;
         }
     }
+    if matches!(read, Err(Refusal::Unsigned))
+        && let Some(keyid) = revoked_signer(conn, envelope).await?
+    {
+        return Err(FleetError::SignerRevoked { position, keyid });
+    }
     let statement = read.map_err(|error| refused(error.to_string()))?;
     if statement.position != position {
         return Err(refused(format!("it was signed for {}", statement.position)));
     }
     serde_json::from_str(statement.content.get()).map_err(|error| refused(error.to_string()))
+}
+
+/// The revoked key in whose name an envelope is signed. That the signature is not its own would change nothing.
+async fn revoked_signer(conn: &mut PgConnection, envelope: &[u8]) -> Result<Option<String>, FleetError> {
+    let Ok(envelope) = Envelope::parse(envelope) else {
+        return Ok(None);
+    };
+    let revoked = store::revoked_bundle_keys(conn).await?;
+    let mut signers = envelope.signatures.into_iter().map(|signature| signature.keyid);
+    Ok(signers.find(|keyid| revoked.contains(keyid)))
 }
 
 /// Whether the policy in force must be stated again, because its statement is half-way to its expiry, of an earlier epoch,

@@ -88,6 +88,7 @@ async fn publish_if_due(
     let draft = Draft {
         stream,
         content,
+        policy: None,
         source_seq,
         features,
         change_id: format!("{stream}-{source_seq}"),
@@ -213,6 +214,8 @@ fn raw<T: Serialize>(content: &T) -> Result<Box<RawValue>, FleetError> {
 pub(super) struct Draft {
     pub(super) stream: Stream,
     pub(super) content: Box<RawValue>,
+    /// The digest of a policy.
+    pub(super) policy: Option<Digest>,
     /// The `seq` of the ring or list whose content it is; 0 for a policy.
     pub(super) source_seq: i64,
     /// What a gateway must be able to do beyond the first version.
@@ -294,6 +297,7 @@ pub(super) async fn seal(
         approvers: draft.approvers,
         created_at: latest.now,
         expires_at,
+        policy: draft.policy,
     })
 }
 

@@ -160,6 +160,8 @@ pub(super) struct NewStatement {
     pub(super) approvers: Vec<String>,
     pub(super) created_at: DateTime<Utc>,
     pub(super) expires_at: DateTime<Utc>,
+    /// The digest of the policy that it states.
+    pub(super) policy: Option<Digest>,
 }
 
 /// A key of the bundle ring that may still sign.
@@ -505,7 +507,7 @@ pub(super) async fn note_keyset(
     Ok(())
 }
 
-/// Keeps the counters of a gateway as they came.
+/// Keeps the counters of a gateway as they came, and what they were five to fifteen minutes ago.
 pub(super) async fn note_traffic(
     conn: &mut PgConnection,
     node: &str,
@@ -513,7 +515,17 @@ pub(super) async fn note_traffic(
     shadow: Option<&Value>,
 ) -> sqlx::Result<()> {
     sqlx::query!(
-        "UPDATE control.node SET traffic = $2, shadow = $3 WHERE name = $1",
+        r#"
+        UPDATE control.node
+           SET traffic = $2, shadow = $3,
+               earlier_reading = CASE WHEN later_reading_at < now() - interval '15 minutes' THEN NULL
+                                      WHEN later_reading_at < now() - interval '5 minutes' THEN later_reading
+                                      ELSE earlier_reading END,
+               later_reading = CASE WHEN later_reading_at >= now() - interval '5 minutes' THEN later_reading
+                                    ELSE jsonb_build_object('boot_id', boot_id, 'traffic', $2::jsonb) END,
+               later_reading_at = CASE WHEN later_reading_at >= now() - interval '5 minutes' THEN later_reading_at ELSE now() END
+         WHERE name = $1
+        "#,
         node,
         traffic,
         shadow,
@@ -720,8 +732,8 @@ pub(super) async fn insert_statement(conn: &mut PgConnection, new: &NewStatement
     let done = sqlx::query!(
         r#"
         INSERT INTO control.statement
-               (stream, epoch, seq, digest, source_seq, keyid, envelope, change_id, author, approvers, created_at, expires_at)
-        SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12
+               (stream, epoch, seq, digest, source_seq, keyid, envelope, change_id, author, approvers, created_at, expires_at, content)
+        SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13
          WHERE NOT EXISTS (SELECT FROM control.statement newer WHERE newer.stream = $1 AND (newer.epoch, newer.seq) > ($2, $3))
         ON CONFLICT DO NOTHING
         "#,
@@ -737,6 +749,7 @@ pub(super) async fn insert_statement(conn: &mut PgConnection, new: &NewStatement
         &new.approvers,
         new.created_at,
         new.expires_at,
+        new.policy.map(|policy| policy.as_bytes().to_vec()),
     )
     .execute(conn)
     .await?;

@@ -152,12 +152,31 @@ fn refused(check: &'static str, found: &[Diagnostic]) -> PolicyError {
     }
 }
 
-/// What was stated at a position.
+/// What was stated at a position. Where the key that signed it was revoked since, the same policy counts as it was stated at
+/// another time.
 ///
 /// # Errors
 ///
 /// When nothing was, or it is not what was signed.
 pub(super) async fn stated(
+    state: &AppState,
+    conn: &mut PgConnection,
+    position: (i64, i64),
+) -> Result<PolicyContent, PolicyError> {
+    match stated_at(state, conn, position).await {
+        Err(PolicyError::Fleet(revoked @ FleetError::SignerRevoked { .. })) => {
+            for other in store::same_policy(conn, position).await? {
+                if let Ok(content) = stated_at(state, conn, other).await {
+                    return Ok(content);
+                }
+            }
+            Err(revoked.into())
+        }
+        stated => stated,
+    }
+}
+
+async fn stated_at(
     state: &AppState,
     conn: &mut PgConnection,
     position: (i64, i64),
@@ -177,6 +196,10 @@ pub(super) async fn believed(
     match stated(state, conn, position).await {
         Err(PolicyError::Fleet(error @ FleetError::NotAsSigned { .. })) => {
             tracing::error!(%error, "SOMEBODY ELSE HAS WRITTEN A POLICY INTO THE DATABASE, and nobody goes back to it");
+            Ok(None)
+        }
+        Err(PolicyError::Fleet(error @ FleetError::SignerRevoked { .. })) => {
+            tracing::error!(%error, "nobody goes back to this policy");
             Ok(None)
         }
         stated => stated.map(Some),

@@ -1,9 +1,10 @@
 //! What a gateway has served since a moment, told from counters that begin anew with every start.
 
 use fleet::{LATENCY_BOUNDS_US, Traffic};
+use serde::Deserialize;
 
 /// Counters as a gateway told them, and the start that they belong to.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub(super) struct Reading {
     pub(super) boot_id: String,
     pub(super) traffic: Traffic,

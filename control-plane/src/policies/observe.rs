@@ -4,7 +4,7 @@
 //! late.
 
 use chrono::{DateTime, TimeDelta, Utc};
-use fleet::{Next, Objection, Phase, Position, RolloutNode, Rules, ShadowCounts, Traffic, step};
+use fleet::{Next, Objection, Phase, Position, RolloutNode, Rules, ShadowCounts, Traffic, step, step_back};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use sqlx::PgConnection;
@@ -24,16 +24,22 @@ pub(super) struct Gateway {
     pub(super) is_live: bool,
     /// Whether it has the policy in this phase; none when the roll-out has not met it yet.
     pub(super) in_group: Option<bool>,
+    /// Whether its last heartbeat was sent with the policy in force: what it counts from there on is of the policy.
+    serves_it: bool,
     /// How long the phase had been watched when it was healthy last, or was given the policy.
     healthy_ms: i64,
     /// How far it is with the policy of the roll-out, in its own words.
     pub(super) stage: Option<String>,
     pub(super) reading: Option<Reading>,
+    /// What it had served some minutes ago.
+    earlier: Option<Reading>,
 }
 
 /// A roll-out, its gateways and the time.
 #[derive(Debug)]
 pub(super) struct Observed {
+    /// Whether it is a rollback.
+    is_back: bool,
     pub(super) phase: Phase,
     pub(super) phases: Vec<Phase>,
     pub(super) rules: Rules,
@@ -63,6 +69,7 @@ pub(super) async fn observe(conn: &mut PgConnection, row: &RolloutRow) -> Result
         .map(|row| gateway(row, position, phase, (now, watching_since), watched_ms))
         .collect::<Result<_, _>>()?;
     Ok(Observed {
+        is_back: row.kind == "rollback",
         phase,
         phases: row
             .phases
@@ -99,6 +106,12 @@ fn gateway(
         _ => watched_ms,
     };
     let unhealthy_ms = watched_ms.saturating_sub(healthy_ms);
+    let is_in = row.in_group == Some(true) && phase != Phase::Shadow;
+    let serves_it = (row.active_epoch, row.active_seq) == (Some(epoch), Some(seq))
+        && row
+            .heard_at
+            .zip(row.active_at)
+            .is_some_and(|(heard_at, active_at)| heard_at >= active_at);
     let objection = row
         .objection
         .filter(|_| is_ours)
@@ -119,10 +132,12 @@ fn gateway(
         }),
         _ => None,
     };
+    let earlier = row.earlier.map(read::<Reading>).transpose()?;
     let served = row.served.map(read::<Traffic>).transpose()?.unwrap_or_default();
     let served = match &reading {
-        Some(now) => count::counted(&served, before.as_ref(), now),
-        None => served,
+        // Between the pointer and the policy it serves with the old one, which says nothing of the new.
+        Some(now) if serves_it || !is_in => count::counted(&served, before.as_ref(), now),
+        _ => served,
     };
     let shadow = row.shadow.map(read::<ShadowCounts>).transpose()?;
     let shadow = shadow.filter(|counts| Some(counts.position) == position(epoch, seq));
@@ -139,9 +154,11 @@ fn gateway(
         },
         is_live: row.is_live,
         in_group: row.in_group,
+        serves_it,
         healthy_ms,
         stage,
         reading,
+        earlier,
     })
 }
 
@@ -178,6 +195,12 @@ impl Observed {
                 Next::Wait("no gateway is there to try it on".to_owned())
             };
         }
+        if self.is_back {
+            return match step_back(self.phase, &group, &self.rules) {
+                Next::Advance(_) => Next::Advance(self.following()),
+                other => other,
+            };
+        }
         let watched_s = self.watched_ms.checked_div(1_000).unwrap_or(0);
         match step(
             self.phase,
@@ -198,11 +221,13 @@ impl Observed {
         later.min().unwrap_or(Phase::Done)
     }
 
-    /// What is known of every gateway, to be written down; a phase that begins counts from here.
-    pub(super) fn served(&self, group: impl Fn(&Gateway) -> bool, begins: bool) -> ServedRows {
+    /// What is known of every gateway in a phase, to be written down; one that begins counts from here. Who has been given the
+    /// policy and does not serve it yet counts from the first word that it sends with it.
+    pub(super) fn served(&self, phase: Phase, group: impl Fn(&Gateway) -> bool, begins: bool) -> ServedRows {
         let mut rows = ServedRows::default();
         for gateway in &self.gateways {
-            let reading = gateway.reading.as_ref();
+            let counts = phase == Phase::Shadow || !group(gateway) || gateway.serves_it;
+            let reading = gateway.reading.as_ref().filter(|_| counts);
             let served = if begins {
                 Traffic::default()
             } else {
@@ -235,13 +260,13 @@ impl Observed {
         }
     }
 
-    /// What all of them served since their start.
-    pub(super) fn since_start(&self) -> Traffic {
-        let readings = self
-            .gateways
-            .iter()
-            .filter_map(|gateway| gateway.reading.as_ref());
-        count::sum(readings.map(|reading| &reading.traffic))
+    /// What all of them served in the last minutes, five to fifteen of them.
+    pub(super) fn lately(&self) -> Traffic {
+        let served = self.gateways.iter().filter_map(|gateway| {
+            let now = gateway.reading.as_ref()?;
+            Some(count::counted(&Traffic::default(), gateway.earlier.as_ref(), now))
+        });
+        count::sum(&served.collect::<Vec<_>>())
     }
 }
 

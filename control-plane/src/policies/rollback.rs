@@ -135,11 +135,13 @@ async fn begin(
     if found.is_same {
         return Ok(None);
     }
-    if asked.to.is_some()
-        && Some(wanted) != store::previous(conn).await?
-        && let Some(because) = found.approval_because
+    // The policy before may have been stated again, at another position.
+    let before = store::previous(conn).await?.map(|(_, content)| content);
+    if let Some(because) = &found.approval_because
+        && asked.to.is_some()
+        && before.as_deref() != Some(found.checked.digest.as_bytes().as_slice())
     {
-        return Err(PolicyError::PublishInstead(because));
+        return Err(PolicyError::PublishInstead(because.clone()));
     }
     let asked = Asked {
         proposal,
@@ -170,7 +172,8 @@ async fn goes_to(
 /// itself, means what they have already.
 async fn refuse_further(conn: &mut PgConnection) -> Result<(), PolicyError> {
     let last = store::rollouts(conn, 1).await?.into_iter().next();
-    let went_back = last.filter(|last| last.kind == "rollback" || last.phase == Phase::Halted.as_str());
+    // A rollback that was halted has gone nowhere.
+    let went_back = last.filter(|last| (last.kind == "rollback") != (last.phase == Phase::Halted.as_str()));
     went_back.map_or(Ok(()), |last| Err(PolicyError::WentBack(last.change_id)))
 }
 
@@ -190,9 +193,12 @@ async fn wanted(
             let number = |part: u64| i64::try_from(part).unwrap_or(i64::MAX);
             (number(to.epoch), number(to.seq))
         }
-        None => store::previous(conn).await?.ok_or(PolicyError::NotFound(
-            "no other policy was in force before this one",
-        ))?,
+        None => {
+            let before = store::previous(conn).await?.map(|(position, _)| position);
+            before.ok_or(PolicyError::NotFound(
+                "no other policy was in force before this one",
+            ))?
+        }
     };
     let content = bundle::stated(state, conn, position).await?;
     Ok((position, content))

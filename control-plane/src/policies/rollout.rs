@@ -66,7 +66,7 @@ pub(super) async fn begin(
     .await?;
     let row = reread(conn, beginning.change_id).await?;
     let mut observed = observe(conn, &row).await?;
-    observed.before = observed.since_start();
+    observed.before = observed.lately();
     enter(conn, &row, &observed, first).await?;
     reread(conn, beginning.change_id).await
 }
@@ -92,7 +92,8 @@ async fn enter(
         .map(|gateway| gateway.node.name.as_str())
         .chain(chosen)
         .collect();
-    let rows = observed.served(|gateway| group.contains(gateway.node.name.as_str()), true);
+    let is_in = |gateway: &observe::Gateway| group.contains(gateway.node.name.as_str());
+    let rows = observed.served(phase, is_in, true);
     store::enter(
         conn,
         &row.change_id,
@@ -159,7 +160,7 @@ pub(super) async fn keep(
         .collect();
     let is_in =
         |gateway: &observe::Gateway| gateway.in_group == Some(true) || new.contains(&gateway.node.name);
-    let rows = observed.served(is_in, false);
+    let rows = observed.served(observed.phase, is_in, false);
     store::note_served(conn, &row.change_id, &rows).await?;
     store::looked(
         conn,

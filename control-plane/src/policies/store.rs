@@ -59,6 +59,8 @@ pub(super) struct GatewayRow {
     pub(super) version: Option<String>,
     pub(super) boot_id: Option<String>,
     pub(super) traffic: Option<Value>,
+    /// What it had served some minutes ago.
+    pub(super) earlier: Option<Value>,
     pub(super) shadow: Option<Value>,
     pub(super) heard_at: Option<DateTime<Utc>>,
     pub(super) is_live: bool,
@@ -68,6 +70,10 @@ pub(super) struct GatewayRow {
     pub(super) stage_epoch: Option<i64>,
     pub(super) stage_seq: Option<i64>,
     pub(super) stage_shadow: bool,
+    /// What is in its memory, and since when.
+    pub(super) active_epoch: Option<i64>,
+    pub(super) active_seq: Option<i64>,
+    pub(super) active_at: Option<DateTime<Utc>>,
     pub(super) objection: Option<Value>,
     pub(super) in_group: Option<bool>,
     pub(super) healthy_ms: Option<i64>,
@@ -161,6 +167,26 @@ pub(super) async fn envelope(
     .await
 }
 
+/// Later and earlier statements of the policy that was stated at a position, the newest first.
+pub(super) async fn same_policy(
+    conn: &mut PgConnection,
+    (epoch, seq): (i64, i64),
+) -> sqlx::Result<Vec<(i64, i64)>> {
+    let rows = sqlx::query!(
+        r#"
+        SELECT other.epoch, other.seq
+          FROM control.statement one JOIN control.statement other USING (stream, content)
+         WHERE stream = 'policy' AND (one.epoch, one.seq) = ($1, $2) AND (other.epoch, other.seq) <> ($1, $2)
+         ORDER BY other.epoch DESC, other.seq DESC
+        "#,
+        epoch,
+        seq
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(rows.into_iter().map(|row| (row.epoch, row.seq)).collect())
+}
+
 /// The roll-out of a change.
 pub(super) async fn rollout(conn: &mut PgConnection, change_id: &str) -> sqlx::Result<Option<RolloutRow>> {
     sqlx::query_as!(
@@ -205,19 +231,20 @@ pub(super) async fn under_way(conn: &mut PgConnection) -> sqlx::Result<Option<Ro
     .await
 }
 
-/// The content of the policy before the one in force: that of the newest roll-out that was in force for all and has another.
-pub(super) async fn previous(conn: &mut PgConnection) -> sqlx::Result<Option<(i64, i64)>> {
+/// The policy before the one in force: that of the newest roll-out that was in force for all and has another content. Its
+/// position, and the digest of its content.
+pub(super) async fn previous(conn: &mut PgConnection) -> sqlx::Result<Option<((i64, i64), Vec<u8>)>> {
     let row = sqlx::query!(
         r#"
         WITH complete AS (SELECT epoch, seq, content, created_at FROM control.rollout WHERE phase = 'done')
-        SELECT epoch, seq FROM complete
+        SELECT epoch, seq, content FROM complete
          WHERE content <> (SELECT content FROM complete ORDER BY created_at DESC LIMIT 1)
          ORDER BY created_at DESC LIMIT 1
         "#
     )
     .fetch_optional(conn)
     .await?;
-    Ok(row.map(|row| (row.epoch, row.seq)))
+    Ok(row.map(|row| ((row.epoch, row.seq), row.content)))
 }
 
 /// Writes a roll-out down.
@@ -338,10 +365,10 @@ pub(super) async fn gateways(conn: &mut PgConnection, change_id: &str) -> sqlx::
     sqlx::query_as!(
         GatewayRow,
         r#"
-        SELECT node.name, node.version, node.boot_id, traffic, shadow,
+        SELECT node.name, node.version, node.boot_id, traffic, coalesce(earlier_reading, later_reading) AS earlier, shadow,
                node.last_heartbeat_at AS heard_at, live_node.name IS NOT NULL AND node_conflict.name IS NULL AS "is_live!",
                node_conflict.name IS NOT NULL AS "is_twofold!", stage AS "stage?", stage_epoch AS "stage_epoch?",
-               stage_seq AS "stage_seq?", coalesce(stage_shadow, false) AS "stage_shadow!", objection AS "objection?",
+               stage_seq AS "stage_seq?", coalesce(stage_shadow, false) AS "stage_shadow!", active_epoch AS "active_epoch?", active_seq AS "active_seq?", active_at AS "active_at?", objection AS "objection?",
                in_group AS "in_group?", healthy_ms AS "healthy_ms?", served AS "served?", counted AS "counted?", rollout_node.boot_id AS "counted_boot_id?"
           FROM control.node
           LEFT JOIN control.live_node USING (name)

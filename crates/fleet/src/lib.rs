@@ -33,7 +33,7 @@ pub use messages::{
     Acknowledgement, ActiveStatement, Exported, Heartbeat, LATENCY_BOUNDS_US, Objection, Pointer,
     ShadowCounts, Stage, Traffic,
 };
-pub use rollout::{Next, Phase, RolloutNode, Rules, members, step};
+pub use rollout::{Next, Phase, RolloutNode, Rules, members, step, step_back};
 pub use standing::{Active, LIVE_S, Observation, PENDING_S, Refused, Standing, Told, Verdict, judge};
 pub use statement::{PolicyContent, PolicyFile, Statement, Target, Version};
 pub use stream::{InvalidPosition, Position, Stream, UnknownStream};

@@ -128,6 +128,7 @@ async fn who_signed_and_then_stood_still_states_nothing_behind_the_newest_and_ta
         approvers: Vec::new(),
         created_at: now,
         expires_at: now + chrono::TimeDelta::days(1),
+        policy: None,
     };
     let mut conn = plane.state.db.acquire().await.unwrap();
     assert!(!store::insert_statement(&mut conn, &signed(1)).await.unwrap());

@@ -85,6 +85,7 @@ async fn a_phase_that_has_seen_nobody_is_watched_longer_and_goes_on_without() {
         .publish(publication("first", &bundle("100/min"), &["canary", "all"]))
         .await;
     plane.heal().await;
+    plane.join(&["edge-1", "edge-2"]).await;
     plane.step().await;
     let why = plane.status().await["rollout"]["why"].clone();
     let why = why.as_str().unwrap();

@@ -18,6 +18,14 @@ fn change() -> Value {
     publication("tighter", &bundle("90/min"), &["canary", "all"])
 }
 
+/// The canary has the policy, and what it counts from here on is of that.
+async fn serves(plane: &Plane, canary: &str) {
+    plane.acknowledge(canary, "active").await;
+    plane.beat(canary, "boot-1", [0, 0, 0]).await;
+    plane.step().await;
+    plane.acknowledge(canary, "healthy").await;
+}
+
 async fn is_taken_back(plane: &Plane, canary: &str, why: &str) {
     let status = plane.status().await;
     assert_eq!(status["rollout"]["phase"], "halted", "{status}");
@@ -66,7 +74,7 @@ async fn an_objection_halts_it_and_what_was_refused_is_not_sent_again() {
 async fn failures_of_the_canary_halt_it_and_those_of_all_do_not() {
     let plane = Plane::start().await;
     let canary = canary(&plane, change()).await;
-    plane.acknowledge(&canary, "healthy").await;
+    serves(&plane, &canary).await;
     // Everybody fails as often: the service behind is ill, not the policy.
     for node in FIVE {
         plane.beat(node, "boot-1", [1_000, 300, 20]).await;
@@ -91,7 +99,7 @@ async fn refusals_beyond_what_was_declared_halt_it() {
             change["denials_rise"] = json!(declared);
         }
         let canary = canary(&plane, change).await;
-        plane.acknowledge(&canary, "healthy").await;
+        serves(&plane, &canary).await;
         for node in FIVE {
             let denied = if node == canary { denied } else { 30 };
             plane.beat(node, "boot-1", [1_000, 0, denied]).await;
@@ -114,11 +122,12 @@ async fn refusals_beyond_what_was_declared_halt_it() {
 async fn a_canary_that_answers_slower_than_the_others_halts_it() {
     let plane = Plane::start().await;
     let canary = canary(&plane, change()).await;
-    plane.acknowledge(&canary, "healthy").await;
+    serves(&plane, &canary).await;
     // 30 of its 1,000 requests take a hundred times as long; of the others' 5 do.
     for node in FIVE {
         let slow = if node == canary { 30 } else { 5 };
         let mut said = heartbeat("boot-1", [1_000, 0, 0], &Value::Null);
+        said["active"] = plane.active(node).await;
         said["traffic"]["latency"][3] = json!(1_000 - slow);
         said["traffic"]["latency"][10] = json!(slow);
         plane.say(node, "/fleet/v1/heartbeats", said).await;
@@ -175,7 +184,7 @@ async fn the_patience_with_a_gateway_begins_when_it_stopped_being_healthy() {
     let alone = "UPDATE control.node_process SET first_heard_at = first_heard_at - interval '1 minute',
                         last_heard_at = last_heard_at - interval '1 minute' WHERE boot_id = 'boot-2'";
     let ill = ["boot-2", "boot-1"];
-    plane.acknowledge(&canary, "healthy").await;
+    serves(&plane, &canary).await;
     later(500, &["boot-1"]).await;
     later(0, &ill).await;
     let status = plane.status().await;
@@ -197,7 +206,8 @@ async fn the_patience_with_a_gateway_begins_when_it_stopped_being_healthy() {
 async fn counters_go_on_when_a_gateway_starts_anew() {
     let plane = Plane::start().await;
     let canary = canary(&plane, change()).await;
-    for (boot_id, requests) in [("boot-1", 150), ("boot-2", 20), ("boot-2", 50)] {
+    plane.acknowledge(&canary, "active").await;
+    for (boot_id, requests) in [("boot-1", 0), ("boot-1", 150), ("boot-2", 20), ("boot-2", 50)] {
         plane.beat(&canary, boot_id, [requests, 0, 0]).await;
         plane.step().await;
     }

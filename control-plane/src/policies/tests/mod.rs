@@ -215,14 +215,29 @@ impl Plane {
             .to_owned()
     }
 
-    /// A gateway lives, has served this, and has in memory what it was told.
+    /// A gateway lives, has served this, and has in memory what it said last that it has.
     pub(super) async fn beat(&self, node: &str, boot_id: &str, traffic: [u64; 3]) {
-        self.say(
-            node,
-            "/fleet/v1/heartbeats",
-            heartbeat(boot_id, traffic, &Value::Null),
-        )
-        .await;
+        let mut said = heartbeat(boot_id, traffic, &Value::Null);
+        said["active"] = self.active(node).await;
+        self.say(node, "/fleet/v1/heartbeats", said).await;
+    }
+
+    /// What a heartbeat says of the memory of a gateway.
+    pub(super) async fn active(&self, node: &str) -> Value {
+        let sql = format!(
+            "SELECT active_epoch || '.' || active_seq AS position, active_digest FROM control.node_stream
+              WHERE node = '{node}' AND stream = 'policy' AND active_seq IS NOT NULL"
+        );
+        let row = self
+            .owner
+            .fetch_optional(sqlx::raw_sql(AssertSqlSafe(sql)))
+            .await
+            .unwrap();
+        let active = row.map(|row| {
+            let digest = fleet::Digest::from(<[u8; 32]>::try_from(row.get::<Vec<u8>, _>(1)).unwrap());
+            json!({"stream": "policy", "position": row.get::<String, _>(0), "digest": digest, "fingerprint": "its"})
+        });
+        active.into_iter().collect()
     }
 
     pub(super) async fn say(&self, node: &str, path: &str, body: Value) {

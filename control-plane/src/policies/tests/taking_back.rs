@@ -169,6 +169,124 @@ async fn a_rollback_that_comes_after_a_halt_goes_no_further_back() {
     }
 }
 
+/// Everything is refused while gateways go back, as before: that is why they do.
+#[tokio::test]
+async fn a_rollback_ends_an_incident_however_much_fails_meanwhile() {
+    let plane = Plane::with(|policies| {
+        policies.rules.bake_s = 300;
+        policies.rules.evidence_s = 3_600;
+    })
+    .await;
+    let nodes = ["edge-1", "edge-2", "edge-3"];
+    plane.join(&nodes).await;
+    in_force_after_hours(&plane, "good", &bundle("100/min")).await;
+    in_force_after_hours(&plane, "bad", &bundle("90/min")).await;
+    for node in nodes {
+        plane.beat(node, "boot-1", [1_000, 600, 700]).await;
+    }
+    let rollback = json!({"author": "ada"});
+    let (status, back) = plane
+        .call("POST", "/internal/policies/rollback", rollback.clone())
+        .await;
+    assert_eq!(status, StatusCode::OK, "{back}");
+    // Of two that hear of it one is slow, and the third is dead.
+    plane
+        .run("UPDATE control.node SET last_heartbeat_at = clock_timestamp() - interval '1 minute' WHERE name = 'edge-3'")
+        .await;
+    plane.acknowledge("edge-1", "healthy").await;
+    for node in &nodes[..2] {
+        plane.beat(node, "boot-1", [3_000, 2_500, 2_600]).await;
+        plane.step().await;
+    }
+    let status = plane.status().await;
+    assert_eq!(status["rollout"]["why"], "edge-2 is not healthy yet", "{status}");
+    plane.acknowledge("edge-2", "healthy").await;
+    plane
+        .run("UPDATE control.rollout SET watching_since = watching_since - interval '1 minute' WHERE ended_at IS NULL")
+        .await;
+    plane.step().await;
+    let status = plane.status().await;
+    assert_eq!(
+        (&status["rollout"]["phase"], &status["in_force"]),
+        (&json!("done"), &json!("1.3")),
+        "{status}"
+    );
+    assert_eq!(plane.content(3).await, plane.content(1).await);
+}
+
+/// Publishes a policy and lets it come into force, as if its phases had been watched for as long as they are.
+async fn in_force_after_hours(plane: &Plane, change_id: &str, text: &str) {
+    plane.publish(publication(change_id, text, &["all"])).await;
+    plane.heal().await;
+    plane.step().await;
+    plane
+        .run("UPDATE control.rollout SET watched_ms = 4000000 WHERE ended_at IS NULL")
+        .await;
+    plane.step().await;
+    assert_eq!(plane.phase().await, "done");
+}
+
+/// What the old policy refused while the new one was on its way is not what the new one refuses.
+#[tokio::test]
+async fn a_policy_that_ends_an_incident_is_not_charged_with_it() {
+    let plane = Plane::with(|policies| policies.rules.bake_s = 300).await;
+    plane.join(&["edge-1", "edge-2"]).await;
+    in_force_after_hours(&plane, "bad", &bundle("90/min")).await;
+    for node in ["edge-1", "edge-2"] {
+        plane.beat(node, "boot-1", [1_000, 0, 300]).await;
+    }
+    let mut fix = publication("fix", &bundle("100/min"), &["all"]);
+    fix["denials_fall"] = json!(1_000);
+    plane.publish(fix).await;
+    // The incident grows until the fix is there.
+    for node in ["edge-1", "edge-2"] {
+        plane.beat(node, "boot-1", [3_000, 0, 2_200]).await;
+    }
+    plane.step().await;
+    plane.heal().await;
+    for requests in [3_100, 5_000] {
+        for node in ["edge-1", "edge-2"] {
+            plane.beat(node, "boot-1", [requests, 0, 2_300]).await;
+        }
+        plane.step().await;
+    }
+    assert_eq!(plane.phase().await, "all");
+    // What it refuses itself counts.
+    for node in ["edge-1", "edge-2"] {
+        plane.beat(node, "boot-1", [7_000, 0, 4_300]).await;
+    }
+    plane.step().await;
+    assert_eq!(plane.phase().await, "halted");
+}
+
+/// A rollback that somebody halts has gone nowhere, and can be asked for again.
+#[tokio::test]
+async fn a_rollback_that_was_halted_can_be_asked_for_again() {
+    let plane = Plane::start().await;
+    plane.join(&["edge-1", "edge-2"]).await;
+    plane.first().await;
+    plane
+        .publish(publication("bad", &bundle("90/min"), &["all"]))
+        .await;
+    until_done(&plane).await;
+    let rollback = json!({"author": "ada"});
+    for _ in 0..2 {
+        let (status, back) = plane
+            .call("POST", "/internal/policies/rollback", rollback.clone())
+            .await;
+        assert_eq!(
+            (status, &back["kind"]),
+            (StatusCode::OK, &json!("rollback")),
+            "{back}"
+        );
+        let halt = json!({"reason": "not yet"});
+        assert_eq!(
+            plane.call("POST", "/internal/policies/halt", halt).await.0,
+            StatusCode::OK
+        );
+    }
+}
+
 #[tokio::test]
 async fn an_operator_halts_what_is_under_way() {
     let plane = Plane::start().await;

@@ -162,15 +162,19 @@ async fn what_a_revoked_key_has_signed_is_signed_anew_in_time_and_counts_for_not
     let plane = Plane::start().await;
     plane.join(&["edge-1"]).await;
     plane.first().await;
+    plane
+        .publish(publication("second", &bundle("95/min"), &["all"]))
+        .await;
+    until_done(&plane).await;
     plane.revoke_the_signing_key().await;
     plane.step().await;
     assert_eq!(
         plane.status().await["in_force"],
-        "1.2",
+        "1.3",
         "the next key has signed it, while gateways believe both"
     );
     plane.step().await;
-    assert_eq!(plane.policies().await, 2, "once");
+    assert_eq!(plane.policies().await, 3, "once");
 
     plane.trust(2).await;
     plane
@@ -183,7 +187,19 @@ async fn what_a_revoked_key_has_signed_is_signed_anew_in_time_and_counts_for_not
         (StatusCode::CONFLICT, &json!(NOT_AS_SIGNED)),
         "{said}"
     );
-    assert_eq!(plane.back_to("1.2").await.0, StatusCode::OK);
+    let detail = said["detail"].as_str().unwrap();
+    assert!(detail.contains("which was revoked"), "{detail}");
+    // The policy before the one in force was stated again: as that it is gone back to, by whatever position.
+    for to in [json!({"author": "ada"}), json!({"author": "ada", "to": "1.2"})] {
+        let (status, back) = plane.call("POST", "/internal/policies/rollback", to).await;
+        assert_eq!(
+            (status, &back["kind"]),
+            (StatusCode::OK, &json!("rollback")),
+            "{back}"
+        );
+    }
+    until_done(&plane).await;
+    assert_eq!(plane.content(5).await, plane.content(3).await);
 }
 
 /// A key that has only retired is destroyed: what it signed counts, whether or not the document in force names it still.

@@ -7,8 +7,8 @@
 //!
 //! A pure function of what the gateways reported: [`step`] says what to do next, the control plane does it.
 //!
-//! **Invariant:** a roll-out goes on only when every gateway that has the policy said that it is healthy, and none has
-//! objected; from `done` and `halted` it goes nowhere.
+//! **Invariant:** a roll-out goes on only when every gateway that has the policy speaks and said that it is healthy, and none
+//! has objected; from `done` and `halted` it goes nowhere. A rollback is halted by people alone ([`step_back`]).
 
 #[cfg(test)]
 mod laws;
@@ -26,6 +26,8 @@ use crate::messages::{LATENCY_BOUNDS_US, Objection, ShadowCounts, Traffic};
 const FEW_REQUESTS: u64 = 20;
 /// That half, in thousandths.
 const MANIFEST: u64 = 500;
+/// Who has been silent for longer has missed two heartbeats, and the third is due, seconds.
+const MISSED_S: i64 = 9;
 /// Standard deviations that are put down to chance, squared: a phase is looked at every second.
 const CHANCE_SQUARED: u64 = 16;
 
@@ -160,7 +162,7 @@ pub struct RolloutNode {
     pub unhealthy_s: i64,
     /// Why it did not take the policy over.
     pub objection: Option<Objection>,
-    /// What it has served since this phase began.
+    /// What it has served since this phase began; in the group, since it has the policy.
     pub traffic: Traffic,
     /// How the policy compares in shadow.
     pub shadow: Option<ShadowCounts>,
@@ -178,7 +180,7 @@ pub enum Next {
 }
 
 /// What a roll-out that has been in `phase` for `since_s` seconds does next. `group` has the policy, `rest` has not;
-/// `before` is what the whole fleet served in a time before the roll-out, for when nobody is left to compare with.
+/// `before` is what the whole fleet served in the minutes before the roll-out, for when nobody is left to compare with.
 #[must_use]
 pub fn step(
     phase: Phase,
@@ -212,6 +214,13 @@ pub fn step(
     if let Some(late) = group.iter().find(|node| !node.is_healthy) {
         return Next::Wait(format!("{} is not healthy yet", late.name));
     }
+    // It may have died of the policy: what it said before counts no more, and others are not given it.
+    if let Some(silent) = group.iter().find(|node| node.silent_s > MISSED_S) {
+        return Next::Wait(format!(
+            "{} has been silent for {} s",
+            silent.name, silent.silent_s
+        ));
+    }
     let left_s = i64::from(rules.bake_s).saturating_sub(since_s);
     if left_s > 0 {
         return Next::Wait(format!("{left_s} s of watching are left"));
@@ -226,6 +235,26 @@ pub fn step(
         return Next::Wait(format!(
             "{seen} of {least} requests were seen; it goes on without more in {waits_s} s"
         ));
+    }
+    Next::Advance(phase.next())
+}
+
+/// What a rollback does next: it is over when every gateway that speaks has the policy. Nothing that clients see halts it, for
+/// they see the harm that it ends, and a halt would put that back. Who is silent is not waited for, and gets it when it speaks
+/// again; who refuses it is, for people to see.
+#[must_use]
+pub fn step_back(phase: Phase, group: &[RolloutNode], rules: &Rules) -> Next {
+    if phase.is_over() {
+        return Next::Wait(format!("the roll-out is {phase}"));
+    }
+    let is_silent = |node: &&RolloutNode| node.silent_s > i64::from(rules.silence_s);
+    for node in group.iter().filter(|node| !is_silent(node)) {
+        if let Some(objection) = &node.objection {
+            return Next::Wait(format!("{} refuses it: {}", node.name, objection.message));
+        }
+        if !node.is_healthy {
+            return Next::Wait(format!("{} is not healthy yet", node.name));
+        }
     }
     Next::Advance(phase.next())
 }

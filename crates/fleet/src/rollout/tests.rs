@@ -101,7 +101,7 @@ fn an_objection_and_silence_stop_it_at_once() {
         Next::Advance(Phase::Quarter)
     );
     silent.silent_s = 30;
-    assert_eq!(after(300, &[silent], &[]), Next::Advance(Phase::Quarter));
+    assert!(matches!(after(300, &[silent], &[]), Next::Wait(_)));
 }
 
 #[test]
@@ -520,4 +520,50 @@ fn in_shadow_all_that_try_it_count_together_and_what_they_serve_is_the_old_polic
     };
     assert_eq!(next(0, 10), Next::Advance(Phase::Canary));
     assert!(halts(&next(5, 6), "refuse 11 of 1000"));
+}
+
+/// A canary that dies just before its phase is over has not been seen to live with the policy.
+#[test]
+fn nothing_goes_on_while_a_gateway_that_has_the_policy_says_nothing() {
+    let rest = [node("b", traffic(2, 30, 3))];
+    let mut group = [node("a", traffic(2, 30, 3))];
+    for phase in [Phase::Shadow, Phase::Canary, Phase::Quarter, Phase::All] {
+        let mut next = |silent_s| {
+            group[0].silent_s = silent_s;
+            group[0].shadow = None;
+            step(phase, 300, &group, &rest, &Traffic::default(), &RULES)
+        };
+        assert_eq!(next(9), Next::Advance(phase.next()));
+        assert_eq!(next(10), Next::Wait("a has been silent for 10 s".to_owned()));
+        assert!(halts(&next(31), "a has been silent for 31 s"));
+    }
+}
+
+/// Whatever clients see while gateways go back, they see of the harm that this ends.
+#[test]
+fn a_rollback_is_halted_by_nothing_and_waits_for_those_who_speak() {
+    let harmed = traffic(900, 900, 10);
+    let mut group = [node("a", harmed.clone()), node("b", harmed)];
+    let next = |group: &[RolloutNode]| step_back(Phase::All, group, &RULES);
+    assert_eq!(next(&group), Next::Advance(Phase::Done));
+    group[0].silent_s = 31;
+    group[0].is_healthy = false;
+    assert_eq!(
+        next(&group),
+        Next::Advance(Phase::Done),
+        "a dead one is told when it is back"
+    );
+    group[1].is_healthy = false;
+    group[1].unhealthy_s = 10_000;
+    assert_eq!(next(&group), Next::Wait("b is not healthy yet".to_owned()));
+    group[1].objection = Some(Objection {
+        code: "compile".to_owned(),
+        path: None,
+        message: "no such key".to_owned(),
+    });
+    assert_eq!(next(&group), Next::Wait("b refuses it: no such key".to_owned()));
+    assert_eq!(
+        step_back(Phase::Halted, &group, &RULES),
+        Next::Wait("the roll-out is halted".to_owned())
+    );
 }
