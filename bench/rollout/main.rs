@@ -33,7 +33,7 @@ struct Arguments {
     #[arg(long, default_value_t = 1_000)]
     routes: usize,
     /// Gateways that are killed while they take a policy over
-    #[arg(long, default_value_t = 100)]
+    #[arg(long, default_value_t = 400)]
     kills: usize,
     /// Seconds without a control plane
     #[arg(long, value_name = "SECONDS", default_value_t = 300)]

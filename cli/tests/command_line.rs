@@ -3,6 +3,8 @@
 #![cfg(test)]
 
 use std::fs;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -864,5 +866,98 @@ fn a_service_that_lacks_secrets_says_all_of_them_at_once_and_does_not_start() {
     assert_eq!(said.code, Some(78), "{}", said.err);
     for missing in ["no-kek", "PORTICO_TEST_NOWHERE", "no-url"] {
         assert!(said.err.contains(missing), "{missing}: {}", said.err);
+    }
+}
+
+/// A control plane that answers one request so; where its settings are.
+fn answering(folder: &Path, answer: &serde_json::Value) -> String {
+    let socket = folder.join("control-plane.sock");
+    drop(fs::remove_file(&socket));
+    let listener = UnixListener::bind(&socket).unwrap();
+    let body = answer.to_string();
+    std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        read_request(&stream);
+        let length = body.len();
+        write!(
+            stream,
+            "HTTP/1.1 200 OK\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}"
+        )
+        .unwrap();
+    });
+    let settings = folder.join("control-plane.yaml");
+    fs::write(&settings, format!("socket: {}\n", socket.display())).unwrap();
+    settings.to_str().unwrap().to_owned()
+}
+
+fn read_request(stream: &UnixStream) {
+    let mut reader = BufReader::new(stream);
+    let mut length = 0;
+    loop {
+        let mut line = String::new();
+        reader.read_line(&mut line).unwrap();
+        let line = line.trim_end().to_ascii_lowercase();
+        if line.is_empty() {
+            break;
+        }
+        if let Some(value) = line.strip_prefix("content-length: ") {
+            length = value.parse().unwrap();
+        }
+    }
+    std::io::copy(&mut reader.take(length), &mut std::io::sink()).unwrap();
+}
+
+#[test]
+fn a_change_that_was_halted_is_1_when_it_is_published_once_more() {
+    let folder = tempfile::tempdir().unwrap();
+    let publish = |phase: &str, format: &str| {
+        let rollout = serde_json::json!({
+            "kind": "publish", "change_id": "BANK-471", "position": "1.5", "author": "ada", "author_signed": false,
+            "phase": phase, "phase_since": "2026-01-31T10:15:00.123456Z", "why": "edge-2 refuses it: unknown key",
+            "back": null, "gateways": [],
+        });
+        let settings = answering(folder.path(), &rollout);
+        let change = [
+            "policy",
+            "publish",
+            "--environment",
+            "test",
+            "--change-id",
+            "BANK-471",
+        ];
+        let how = ["--author", "ada", "--settings", &settings, "--format", format];
+        portico(&[&change[..], &how[..]].concat())
+    };
+    let halted = publish("halted", "human");
+    assert_eq!(halted.code, Some(1), "{}{}", halted.out, halted.err);
+    for said in [
+        "was halted: edge-2 refuses it: unknown key",
+        "another --change-id and with --again",
+    ] {
+        assert!(halted.out.contains(said), "{}", halted.out);
+    }
+    let halted = publish("halted", "json");
+    assert_eq!(halted.code, Some(1), "{}{}", halted.out, halted.err);
+    let document: serde_json::Value = serde_json::from_str(&halted.out).unwrap();
+    assert_eq!(document["phase"], "halted");
+
+    let begun = publish("canary", "human");
+    assert_eq!(begun.code, Some(0), "{}{}", begun.out, begun.err);
+    assert!(begun.out.contains("portico policy status"), "{}", begun.out);
+}
+
+#[test]
+fn what_is_revoked_or_blocked_is_told_without_a_number_that_nothing_else_shows() {
+    let folder = tempfile::tempdir().unwrap();
+    let answer = serde_json::json!({"id": 17, "network": "203.0.113.0/24", "seq": (1_u64 << 32) | 2});
+    for command in [
+        &["revoke", "token", "tok_1"][..],
+        &["block", "add", "203.0.113.0/24", "--for", "2h"],
+    ] {
+        let settings = answering(folder.path(), &answer);
+        let said = portico(&[command, &["--settings", &settings]].concat());
+        assert_eq!(said.code, Some(0), "{}{}", said.out, said.err);
+        assert!(!said.out.contains("4294967298"), "{}", said.out);
+        assert!(said.out.contains("`portico fleet status`"), "{}", said.out);
     }
 }

@@ -3,6 +3,7 @@
 use http::Method;
 use serde_json::{Value, json};
 
+use super::FOLLOWED;
 use super::arguments::{BlockArguments, BlockCommand, UnblockArguments};
 use crate::arguments::Format;
 use crate::control_plane::{AskArguments, ControlPlane, aligned, list, moment, text};
@@ -27,10 +28,9 @@ fn add(arguments: &BlockArguments) -> anyhow::Result<Outcome> {
     match arguments.format {
         Format::Json => output::line(&serde_json::to_string_pretty(&blocked)?),
         Format::Human => output::line(&format!(
-            "blocked {} for {} s; gateways with list {} refuse its clients",
+            "blocked {} for {} s; {FOLLOWED}",
             text(&blocked, "network"),
             arguments.for_s,
-            text(&blocked, "seq"),
         )),
     }
     Ok(Outcome::Done)

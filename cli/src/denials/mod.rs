@@ -8,6 +8,11 @@ pub(crate) use arguments::{BlockCommand, RevokeCommand};
 pub(crate) use block::run as block;
 pub(crate) use revoke::run as revoke;
 
+/// When it is in force. The `seq` of a list is no position: changes in a flood are stated once, and a list is stated again
+/// although nothing has changed.
+const FOLLOWED: &str =
+    "every gateway refuses it within a second, and `portico fleet status` shows one that does not follow";
+
 /// Seconds of `90s`, `15m`, `24h` or `30d`.
 fn seconds(text: &str) -> Result<u32, String> {
     let wrong = || "a time is a whole number and its unit, like 90s, 15m, 24h or 30d".to_owned();

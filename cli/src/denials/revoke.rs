@@ -3,6 +3,7 @@
 use http::Method;
 use serde_json::{Value, json};
 
+use super::FOLLOWED;
 use super::arguments::{RevokeArguments, RevokeCommand, UndoArguments};
 use crate::arguments::Format;
 use crate::control_plane::{AskArguments, ControlPlane, aligned, list, moment, text};
@@ -38,11 +39,10 @@ fn revoke(kind: &str, arguments: &RevokeArguments) -> anyhow::Result<Outcome> {
     match arguments.format {
         Format::Json => output::line(&serde_json::to_string_pretty(&revoked)?),
         Format::Human => output::line(&format!(
-            "revoked {kind} {} of {}\n  taken back with `portico revoke undo {}`; gateways with list {} refuse it",
+            "revoked {kind} {} of {}\n  taken back with `portico revoke undo {}`; {FOLLOWED}",
             arguments.name,
             arguments.issuer,
             text(&revoked, "id"),
-            text(&revoked, "seq"),
         )),
     }
     Ok(Outcome::Done)

@@ -316,14 +316,15 @@ fn node_view(
         .collect();
     let conflict = conflict(&node, &processes);
     let clock = wrong_clock(&node);
-    let worst = streams
-        .iter()
-        .map(|stream| &stream.verdict)
-        .chain(&conflict)
-        .chain(&clock)
+    let of_streams = streams.iter().map(|stream| Verdict {
+        reason: format!("{}: {}", stream.stream, stream.verdict.reason),
+        ..stream.verdict.clone()
+    });
+    let worst = of_streams
+        .chain(conflict)
+        .chain(clock)
         .max_by_key(|verdict| (verdict.standing, std::cmp::Reverse(verdict.since)))
-        .filter(|_| node.evicted_at.is_none())
-        .cloned();
+        .filter(|_| node.evicted_at.is_none());
     let reason = worst.as_ref().map(|worst| worst.reason.clone());
     NodeView {
         name: node.name,

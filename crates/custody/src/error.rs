@@ -7,10 +7,10 @@ use secrets::Fault;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CustodyError {
     /// The key is another one, or something was changed.
-    #[error("{0}")]
+    #[error(transparent)]
     Seal(#[from] SealError),
     /// What a key should sign, or how.
-    #[error("{0}")]
+    #[error(transparent)]
     Signing(#[from] SigningError),
     /// What keeps a signing key did not do as it was asked.
     #[error("the signing key: {0}")]

@@ -21,6 +21,7 @@ mod policy_stream;
 mod report;
 mod settings;
 mod shadow;
+mod state;
 mod take;
 mod time;
 mod traffic;
@@ -30,6 +31,7 @@ pub use settings::FleetSettings;
 
 pub(crate) use lists::fingerprint;
 pub(crate) use shadow::ShadowSlot;
+pub(crate) use state::FleetState;
 pub(crate) use time::FleetTime;
 pub(crate) use traffic::{Answered, Traffic};
 
@@ -90,6 +92,7 @@ pub(crate) struct Fleet {
     shadow: Arc<ShadowSlot>,
     standstill: Arc<Standstill>,
     time: Arc<FleetTime>,
+    state: Arc<FleetState>,
     policies: watch::Sender<Option<Arc<PolicySource>>>,
     /// The listeners, once they are open.
     open_sides: OnceLock<OpenSides>,
@@ -118,6 +121,19 @@ struct InForce {
     is_proven: bool,
 }
 
+impl InForce {
+    /// What the control plane had named it by.
+    const fn pointer(self, stream: Stream) -> Pointer {
+        Pointer {
+            stream,
+            position: self.position,
+            digest: self.digest,
+            bytes: 0,
+            shadow: false,
+        }
+    }
+}
+
 /// What the gateway brings to its fleet.
 pub(crate) struct Parts {
     pub(crate) sources: Arc<KeySources>,
@@ -127,6 +143,7 @@ pub(crate) struct Parts {
     pub(crate) shadow: Arc<ShadowSlot>,
     pub(crate) standstill: Arc<Standstill>,
     pub(crate) time: Arc<FleetTime>,
+    pub(crate) state: Arc<FleetState>,
 }
 
 impl Fleet {
@@ -144,7 +161,6 @@ impl Fleet {
         is_start: bool,
     ) -> anyhow::Result<Arc<Self>> {
         let disk = Disk::open(&gateway.state_dir)?;
-        METRICS.fleet_state_ok.set(i64::from(disk.is_good()));
         let boot_id = boot_id()?;
         let fleet = Self {
             gateway: gateway.clone(),
@@ -165,6 +181,7 @@ impl Fleet {
             shadow: parts.shadow,
             standstill: parts.standstill,
             time: parts.time,
+            state: parts.state,
             policies: watch::Sender::new(None),
             open_sides: OnceLock::new(),
             outbox: Outbox::default(),
@@ -181,6 +198,7 @@ impl Fleet {
         fleet.read_trust();
         fleet.boot(is_start);
         fleet.begin_with_file();
+        fleet.tell_what_it_holds();
         Ok(Arc::new(fleet))
     }
 
@@ -276,6 +294,20 @@ impl Fleet {
         let writing = lock(&self.writing);
         self.disk.claim();
         drop(writing);
+        if self.disk.is_ours() {
+            self.tell_what_it_holds();
+        }
+    }
+
+    /// The state was read from the disk. The control plane names no list that a gateway holds, so the gateway says by itself how far
+    /// it is with that: or else nobody would hear that it can take nothing more over, nor that it can again.
+    fn tell_what_it_holds(&self) {
+        self.state.set(self.disk.is_good());
+        for stream in self.streams() {
+            if let Some(in_force) = self.in_force(stream) {
+                self.tell(&in_force.pointer(stream), self.stage_of(in_force));
+            }
+        }
     }
 
     fn member(&self) -> Member<'_> {
@@ -302,9 +334,14 @@ impl Fleet {
         METRICS.fleet_seq.with_label_values(&[stream.as_str()]).set(seq);
     }
 
-    /// Tells the control plane how far it is with what a pointer names.
+    /// Tells the control plane how far it is with what a pointer names. Whoever can take nothing over is not shown as one that
+    /// does well, whatever it holds.
     fn tell(&self, pointer: &Pointer, stage: Stage) {
-        self.outbox.put(acknowledgement(pointer, stage, None));
+        if self.disk.is_good() {
+            self.outbox.put(acknowledgement(pointer, stage, None));
+        } else {
+            self.refuse(pointer, state::damaged());
+        }
     }
 
     /// Tells the control plane, the log and a metric why a statement is not in force.

@@ -10,6 +10,7 @@ use super::blobs::objection;
 use super::boot::MAX_TIMES;
 use super::compiled::{Compiled, compile};
 use super::disk::{Begun, GivenUp, Slot};
+use super::take::UNWRITTEN;
 use super::traffic::Sample;
 use super::{Fleet, InForce, lock};
 use crate::metrics::METRICS;
@@ -70,7 +71,7 @@ impl Fleet {
         let committed = self.beside(move |fleet| fleet.commit(&pointer, &bytes, compiled));
         committed
             .await
-            .map_err(|error| objection("disk", format!("{error:#}")))?
+            .map_err(|error| objection(UNWRITTEN, format!("{error:#}")))?
     }
 
     /// On the disk first, so that whatever happens in between a restart finds something signed; then in force. One that has waited
@@ -97,7 +98,7 @@ impl Fleet {
             self.give_up(digest, &failed);
             return Err(failed);
         }
-        let unwritten = |error: anyhow::Error| objection("disk", format!("{error:#}"));
+        let unwritten = |error: anyhow::Error| objection(UNWRITTEN, format!("{error:#}"));
         self.disk
             .begin_probation(Stream::Policy, bytes)
             .map_err(unwritten)?;
@@ -169,13 +170,7 @@ impl Fleet {
         let Some(in_force) = self.in_force(Stream::Policy) else {
             return;
         };
-        let pointer = Pointer {
-            stream: Stream::Policy,
-            position: in_force.position,
-            digest: in_force.digest,
-            bytes: 0,
-            shadow: false,
-        };
+        let pointer = in_force.pointer(Stream::Policy);
         self.tell(&pointer, Stage::Active);
         *lock(&self.trial) = Some(Trial {
             pointer,

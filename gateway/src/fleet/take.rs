@@ -11,14 +11,16 @@ use super::blobs::{Missing, Source, objection};
 use super::disk::Slot;
 use super::lists::List;
 use super::pages::{self, HeldPage};
-use super::{Fleet, InForce, lock};
+use super::{Fleet, InForce, lock, state};
 use crate::metrics::METRICS;
 use crate::pause::pause;
 
-/// First and longest wait before bytes that were not there are asked for again.
+/// First and longest wait before bytes that were not there are asked for again, and what could not be written is written again.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(10));
 /// Attempts after which the control plane is told that its bytes cannot be had.
 const PATIENT_FOR: u32 = 3;
+/// The code of a policy that the disk did not take.
+pub(super) const UNWRITTEN: &str = "disk";
 
 /// How often it is looked whether this process speaks for the gateway.
 const LOOK: Duration = Duration::from_secs(1);
@@ -63,12 +65,18 @@ pub(super) struct Unwritten {
 enum Failure {
     /// It may work later.
     NotYet(Objection),
+    /// The disk did not take it, which is told at once: there may be room later.
+    Unwritten(Objection),
     Refused(Objection),
 }
 
 impl From<Objection> for Failure {
     fn from(objection: Objection) -> Self {
-        Self::Refused(objection)
+        if objection.code == UNWRITTEN {
+            Self::Unwritten(objection)
+        } else {
+            Self::Refused(objection)
+        }
     }
 }
 
@@ -92,6 +100,7 @@ impl Fleet {
             match self.try_to_take(pointer).await {
                 Ok(()) => return,
                 Err(Failure::Refused(objection)) => return self.refuse(pointer, objection),
+                Err(Failure::Unwritten(objection)) => self.refuse(pointer, objection),
                 Err(Failure::NotYet(objection)) if attempt == PATIENT_FOR => self.refuse(pointer, objection),
                 Err(Failure::NotYet(objection)) => {
                     tracing::debug!(error = objection.message, "an envelope cannot be had yet");
@@ -175,8 +184,7 @@ impl Fleet {
         pointer: &Pointer,
     ) -> Result<Obtained, Failure> {
         if !self.disk.is_good() {
-            let message = "the state of this gateway is damaged: remove its folder `fleet` and restart it";
-            return Err(objection("state_damaged", message).into());
+            return Err(state::damaged().into());
         }
         self.refuse_given_up(pointer)?;
         if let Some(held) = self.obtained_before(pointer).await? {

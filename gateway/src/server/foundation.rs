@@ -1,6 +1,7 @@
 //! What a gateway has before it serves: keys, revocations, and a policy, from its own directory or stated by its fleet.
 
 use std::collections::BTreeMap;
+use std::future::ready;
 use std::os::fd::AsFd as _;
 use std::sync::{Arc, Mutex};
 
@@ -15,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::write_endpoints;
 use crate::acme;
-use crate::fleet::{Fleet, FleetTime, Parts, ShadowSlot, Traffic};
+use crate::fleet::{Fleet, FleetState, FleetTime, Parts, ShadowSlot, Traffic};
 use crate::keys::{KeyFiles, KeySources, KeyStore, KeyUrls};
 use crate::policy_source::PolicySource;
 use crate::revocations::Revocations;
@@ -33,6 +34,7 @@ pub(super) struct Foundation {
     pub(super) shadow: Arc<ShadowSlot>,
     pub(super) standstill: Arc<Standstill>,
     pub(super) time: Arc<FleetTime>,
+    pub(super) state: Arc<FleetState>,
 }
 
 impl Foundation {
@@ -55,6 +57,7 @@ impl Foundation {
             shadow: Arc::default(),
             standstill: Arc::new(Standstill::unwatched()),
             time: Arc::new(FleetTime::unknown(clock.clone())),
+            state: Arc::default(),
         }
     }
 
@@ -80,6 +83,7 @@ impl Foundation {
             shadow: self.shadow.clone(),
             standstill: self.standstill.clone(),
             time: self.time.clone(),
+            state: self.state.clone(),
         };
         let fleet = Fleet::open(settings, fleet, time_and_place, shutdown, parts, is_start)?;
         Ok(Some(fleet))
@@ -107,6 +111,7 @@ impl Foundation {
 /// When the gateway is to stop before.
 pub(super) async fn stated_policies(
     fleet: &Fleet,
+    state: &Arc<FleetState>,
     settings: &Settings,
     private: &TcpListener,
     shutdown: &Shutdown,
@@ -116,9 +121,12 @@ pub(super) async fn stated_policies(
     }
     tracing::warn!("there is no signed policy yet: nothing is served until the control plane has sent one");
     let twin = std::net::TcpListener::from(private.as_fd().try_clone_to_owned()?);
-    let readiness = Readiness::new().check("policy", || {
-        Box::pin(async { Err("there is no signed policy yet".to_owned()) })
-    });
+    let state = state.clone();
+    let readiness = Readiness::new()
+        .check("policy", || {
+            Box::pin(async { Err("there is no signed policy yet".to_owned()) })
+        })
+        .check("fleet_state", move || Box::pin(ready(state.check())));
     let waited = CancellationToken::new();
     private::serve_on(
         TcpListener::from_std(twin)?,

@@ -147,7 +147,7 @@ impl Prepared {
         }
         let policies = match &fleet {
             Some(fleet) if settings.follows(Stream::Policy) => {
-                stated_policies(fleet, settings, &private, &shutdown).await?
+                stated_policies(fleet, &base.state, settings, &private, &shutdown).await?
             }
             _ => base.policies(settings, environment, clock.clone()).await?,
         };
@@ -167,7 +167,7 @@ impl Prepared {
         let shared = Arc::new(Shared {
             policies: policies.clone(),
             keys: base.keys,
-            readiness: readiness::checks(&base.sources, &policies, &clock, base.time),
+            readiness: readiness::checks(&base.sources, &policies, &clock, base.time, base.state),
             tokens: Tokens::new(base.sources, base.revocations, settings.token_cache.max_tokens),
             shadow: base.shadow,
             traffic: base.traffic,

@@ -1,6 +1,7 @@
-//! Whether this gateway should get work (OPS-1): keys to verify with, a policy to enforce, upstreams to forward to, and a clock
-//! that is right.
+//! Whether this gateway should get work (OPS-1): keys to verify with, a policy to enforce, upstreams to forward to, a clock that
+//! is right, and a state by which it can take over what is revoked.
 
+use std::future::ready;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use policy::{Plan, Route, RouteTarget, Served, Upstream, UpstreamAddress};
 use service_runtime::clock::Clock;
 use service_runtime::health::Readiness;
 
-use crate::fleet::FleetTime;
+use crate::fleet::{FleetState, FleetTime};
 use crate::keys::KeySources;
 use crate::policy_source::PolicySource;
 
@@ -24,6 +25,7 @@ pub(super) fn checks(
     policies: &Arc<PolicySource>,
     clock: &Clock,
     time: Arc<FleetTime>,
+    state: Arc<FleetState>,
 ) -> Readiness {
     let (keys, clock) = (keys.clone(), clock.clone());
     let (needed, in_force, upstreams) = (policies.clone(), policies.clone(), policies.clone());
@@ -56,6 +58,7 @@ pub(super) fn checks(
                 })
             })
         })
+        .check("fleet_state", move || Box::pin(ready(state.check())))
         .check("upstreams", move || {
             let snapshot = upstreams.current();
             Box::pin(async move {

@@ -52,7 +52,7 @@ pub(crate) struct WayArguments {
     /// Halt the roll-out under way, and take its place; a second person must agree.
     #[arg(long)]
     pub(crate) emergency: bool,
-    /// Publish what was halted last.
+    /// Publish what was halted last; under another --change-id.
     #[arg(long)]
     pub(crate) again: bool,
 }
@@ -73,9 +73,9 @@ Examples:
 
 The compiler, the cases of the bundle and the audit of the control plane decide whether it goes out. It is halted by itself
 and taken back when a gateway refuses it or falls silent, when more requests fail, or when more or fewer are refused than
-declared. Asked twice, it goes out once.
+declared. Asked twice, it goes out once; what was halted goes out again under another id, with --again.
 
-Exit codes: 0 planned, or on its way; 1 refused; 2 wrong usage or unreadable input.")]
+Exit codes: 0 planned, or on its way; 1 refused, or halted before; 2 wrong usage or unreadable input.")]
 pub(crate) struct PolicyPublishArguments {
     #[command(flatten)]
     pub(crate) change: ChangeArguments,

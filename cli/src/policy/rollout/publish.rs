@@ -39,14 +39,28 @@ pub(crate) fn publish(arguments: &PolicyPublishArguments) -> anyhow::Result<Outc
     };
     let begun =
         ControlPlane::of(&arguments.control_plane)?.ask(Method::POST, "/internal/policies", Some(asked))?;
+    let is_halted = text(&begun, "phase") == "halted";
     match arguments.format {
         Format::Json => output::line(&serde_json::to_string_pretty(&begun)?),
-        Format::Human => output::line(&format!(
-            "{}\nfollow it with `portico policy status`",
-            show::rollout(&begun)
-        )),
+        Format::Human => output::line(&answer(&begun, is_halted)),
     }
-    Ok(Outcome::Done)
+    Ok(if is_halted {
+        Outcome::Findings
+    } else {
+        Outcome::Done
+    })
+}
+
+/// What became of it. Asked twice it goes out once, so a change whose roll-out was halted goes out no more.
+fn answer(begun: &Value, is_halted: bool) -> String {
+    let next = match is_halted {
+        true => format!(
+            "IT DOES NOT GO OUT: its roll-out was halted: {}\nwhen the cause is gone, publish it with another --change-id and with --again",
+            render::visible(&text(begun, "why"))
+        ),
+        false => "follow it with `portico policy status`".to_owned(),
+    };
+    format!("{}\n{next}", show::rollout(begun))
 }
 
 /// What to send; none when the bundle does not compile here already, which has been said then.
@@ -256,5 +270,22 @@ mod tests {
             "phases": [{"phase": "canary", "gateways": ["edge-2"]}, {"phase": "all", "gateways": ["edge-1", "edge-2"]}],
         });
         insta::assert_snapshot!(page(&plan));
+    }
+
+    #[test]
+    fn a_change_that_was_halted_is_said_to_go_out_no_more_and_what_to_do() {
+        let rollout = |phase: &str, why: &str| {
+            json!({
+                "kind": "publish", "change_id": "BANK-471", "position": "1.5", "author": "ada", "author_signed": true,
+                "phase": phase, "phase_since": "2026-01-31T10:15:00.123456Z", "why": why, "back": "1.6", "gateways": [],
+            })
+        };
+        let halted = answer(&rollout("halted", "edge-2 refuses it: unknown key"), true);
+        let says = "\nIT DOES NOT GO OUT: its roll-out was halted: edge-2 refuses it: unknown key\n\
+                    when the cause is gone, publish it with another --change-id and with --again";
+        assert!(halted.ends_with(says), "{halted}");
+        let under_way = answer(&rollout("canary", "112 s of watching are left"), false);
+        let says = "\nfollow it with `portico policy status`";
+        assert!(under_way.ends_with(says), "{under_way}");
     }
 }

@@ -165,7 +165,7 @@ async fn a_refusal_is_kept_and_shown_until_it_is_really_lifted() {
     let (found, reason) = standing(&plane, "edge-1", "").await;
     assert_eq!(
         (found.as_str(), reason.as_str()),
-        ("REFUSED", "compile: no such upstream")
+        ("REFUSED", "revocations: compile: no such upstream")
     );
     beat(&plane, "edge-1", heartbeat()).await;
     assert_eq!(

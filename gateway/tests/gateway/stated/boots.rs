@@ -363,6 +363,55 @@ async fn a_state_that_is_damaged_or_gone_ends_taking_over_and_not_serving() {
     assert_eq!(rates(&gateway).await, 401);
 }
 
+/// A control plane names no list that a gateway says it holds.
+#[tokio::test]
+async fn a_gateway_whose_state_is_damaged_is_not_ready_and_says_so_before_anything_is_named() {
+    let fleet = ControlPlane::start(POLICY).await;
+    let mut gateway = proven(&fleet).await;
+    let nobody = keyring::RevocationList::default();
+    let held = [
+        fleet.state(Stream::Revocations, &nobody),
+        fleet.state_policy(&format!("{POLICY}# held\n")),
+    ];
+    for held in &held {
+        fleet.told(held, Stage::Healthy).await;
+    }
+    assert_eq!(gateway.get("/health/ready").await.status(), 200);
+    let file = state(&gateway, "state.json");
+    gateway.stop().await;
+    let whole = std::fs::read(&file).unwrap();
+    std::fs::write(&file, "").unwrap();
+    fleet.forget_acknowledgements();
+    fleet.be_silent(true);
+    gateway.restart().await.unwrap();
+    for held in &held {
+        assert_eq!(fleet.refused(held).await, "state_damaged");
+    }
+    let report = not_ready(&gateway.private.to_string()).await;
+    let why = report["checks"]["fleet_state"].as_str().unwrap();
+    assert!(why.contains("not even what is revoked"), "{report}");
+    assert_eq!(gateway.get("/health/ready").await.status(), 503);
+    assert_eq!(rates(&gateway).await, 200, "what still comes is answered");
+
+    // That it holds what is named makes it no better.
+    fleet.speak();
+    fleet.beats("it has heard of it", |_| true).await;
+    for held in &held {
+        assert_eq!(fleet.stages(held), [Stage::Refused]);
+    }
+
+    // With its state again it says that it is well, which nobody else would.
+    gateway.stop().await;
+    std::fs::write(&file, whole).unwrap();
+    fleet.forget_acknowledgements();
+    fleet.be_silent(true);
+    gateway.restart().await.unwrap();
+    for held in &held {
+        fleet.told(held, Stage::Active).await;
+    }
+    assert_eq!(gateway.get("/health/ready").await.status(), 200);
+}
+
 #[tokio::test]
 async fn what_somebody_wrote_to_the_disk_is_not_believed() {
     let mut fleet = ControlPlane::start(POLICY).await;

@@ -236,6 +236,33 @@ async fn a_policy_that_waits_for_the_disk_holds_nothing_up_and_is_not_in_force_y
     assert!(!fleet.stages(&policy).contains(&Stage::Active));
     answers(drafts);
     assert_eq!(fleet.refused(&policy).await, "disk");
+    fleet.told(&policy, Stage::Active).await;
+    assert_eq!(rates(&gateway).await, 401);
+}
+
+#[tokio::test]
+async fn a_policy_that_the_disk_refuses_is_refused_and_in_force_as_soon_as_it_is_written() {
+    let fleet = ControlPlane::start(POLICY).await;
+    let gateway = member(&fleet, LONG).await;
+    settled(&fleet).await;
+    let answers = refuses(&gateway.directory.path().join("state/fleet/policy"));
+    let policy = fleet.state_policy(&stricter());
+    assert_eq!(fleet.refused(&policy).await, "disk");
+    let is_refusal = |told: &&Acknowledgement| told.digest == policy.digest && told.stage == Stage::Refused;
+    patiently(
+        || "it is tried more than once".to_owned(),
+        || {
+            let told = fleet.acknowledgements();
+            std::future::ready(told.iter().filter(is_refusal).count() > 1)
+        },
+    )
+    .await;
+    assert!(!fleet.stages(&policy).contains(&Stage::Active));
+    assert_eq!(rates(&gateway).await, 200, "what was in force stays");
+
+    answers();
+    fleet.told(&policy, Stage::Active).await;
+    assert_eq!(rates(&gateway).await, 401);
 }
 
 #[tokio::test]
