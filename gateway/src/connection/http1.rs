@@ -42,6 +42,7 @@ pub(super) async fn serve(worker: &Worker, connection: Arc<Connection>, stream: 
         });
         let place = match stream.next_head(limits, deadline, patience).await {
             Arrival::Closed => return,
+            Arrival::Ended => return stream.say_goodbye().await,
             Arrival::Refused(refusal) => Err(refusal),
             Arrival::Head => connection.places.of_connection(),
         };

@@ -58,8 +58,10 @@ pub(super) enum Arrival {
     Head,
     /// A head that does not.
     Refused(Refusal),
-    /// Nothing more.
+    /// Nothing more: the client has gone.
     Closed,
+    /// Nothing more is waited for.
+    Ended,
 }
 
 /// A connection to a client, in clear or not.
@@ -151,7 +153,7 @@ impl EdgeStream {
             let read = tokio::select! {
                 biased;
                 read = self.fill() => read,
-                () = patience => return Arrival::Closed,
+                () = patience => return Arrival::Ended,
             };
             if !matches!(read, Ok(bytes) if bytes > 0) {
                 return Arrival::Closed;
@@ -186,6 +188,16 @@ impl EdgeStream {
                 Err(_) => return Arrival::Refused(LATE_HEAD),
             }
         }
+    }
+
+    /// Closes our end of a connection at rest with `close_notify` (RFC 8446 §6.1), as far as the client takes it at once: the
+    /// client knows then that nothing was cut off.
+    pub(super) async fn say_goodbye(&mut self) {
+        poll_fn(|cx| {
+            let _ = Pin::new(&mut self.io).poll_shutdown(cx);
+            Poll::Ready(())
+        })
+        .await;
     }
 
     async fn fill(&mut self) -> io::Result<usize> {

@@ -82,9 +82,9 @@ async fn stopping_under_load_cuts_nothing() {
 }
 
 #[tokio::test]
-async fn idle_connections_do_not_hold_the_process() {
+async fn idle_connections_do_not_hold_the_process_and_are_closed_in_order() {
     let mut gateway = GatewayProcess::start().await;
-    let _http1 = gateway.raw_tls().await;
+    let mut http1 = gateway.raw_tls().await;
     let http2 = gateway.client_builder().build().unwrap();
     http2.get(gateway.url("/health/live")).send().await.unwrap();
 
@@ -95,6 +95,8 @@ async fn idle_connections_do_not_hold_the_process() {
         "{:?}",
         started.elapsed()
     );
+    // Without `close_notify` this would be an error (RFC 8446 §6.1).
+    assert_eq!(http1.read(&mut [0; 1]).await.unwrap(), 0);
 }
 
 /// Asks on one new connection after the other until the gateway is gone. How many were answered.
