@@ -1,7 +1,10 @@
 //! What a publication would do: how it differs from what is in force, how risky that is, and whether a second person must
 //! agree.
 
-use fleet::{Approval, PolicyContent};
+use std::collections::BTreeSet;
+
+use fleet::{Approval, PolicyContent, PolicyFile};
+use policy::cases::Suite;
 use policy::describe::describe;
 use policy::diff::{Risk, diff};
 use policy::{Date, SourceFile};
@@ -13,6 +16,9 @@ use super::error::PolicyError;
 use super::settings::People;
 use super::store;
 use crate::state::AppState;
+
+/// The risk of taking cases out.
+const DROPPING: Risk = Risk::High;
 
 /// A change that somebody wants to publish.
 #[derive(Debug)]
@@ -69,7 +75,7 @@ pub(super) async fn review(
         let checked = bundle::check(content, &environment, fail_on, today)?;
         let is_same = old.as_ref().is_some_and(|old| old.digest() == checked.digest);
         let (risk, changes) = match old {
-            Some(old) => differences(&old, &checked.files, &environment)?,
+            Some(old) => differences(&old, &checked, &environment)?,
             None => (Some(Risk::Critical), Vec::new()),
         };
         Ok::<_, PolicyError>((checked, is_same, risk, changes))
@@ -107,21 +113,18 @@ impl Review {
 /// What differs, the riskiest first. An old bundle that compiles no more, under a newer compiler, differs in everything.
 fn differences(
     old: &PolicyContent,
-    files: &[SourceFile],
+    new: &Checked,
     environment: &str,
 ) -> Result<(Option<Risk>, Vec<ChangeView>), PolicyError> {
-    let old: Vec<_> = old
-        .files
-        .iter()
-        .map(|file| SourceFile::from_bytes(&file.name, file.text.as_bytes()))
-        .collect();
-    let Ok(old) = describe(&old, environment) else {
+    let Ok(described) = describe(&sources(&old.files), environment) else {
         return Ok((Some(Risk::Critical), Vec::new()));
     };
-    let new = describe(files, environment)
+    let dropped = dropped_cases(&sources(&old.cases), &sources(&new.content.cases));
+    let new = describe(&new.files, environment)
         .map_err(|_| PolicyError::Inconsistent("a bundle that compiles cannot be described".to_owned()))?;
-    let changes = diff(&old, &new);
-    let risk = changes.iter().map(|change| change.risk).max();
+    let changes = diff(&described, &new);
+    let risks = changes.iter().map(|change| change.risk);
+    let risk = risks.chain(dropped.as_ref().map(|_| DROPPING)).max();
     let views = changes.into_iter().map(|change| ChangeView {
         risk: change.risk.as_str(),
         place: change.place.as_str().to_owned(),
@@ -131,7 +134,28 @@ fn differences(
         new: change.new,
         consequence: change.consequence,
     });
-    Ok((risk, views.collect()))
+    Ok((risk, dropped.into_iter().chain(views).collect()))
+}
+
+fn sources(files: &[PolicyFile]) -> Vec<SourceFile> {
+    let read = |file: &PolicyFile| SourceFile::from_bytes(&file.name, file.text.as_bytes());
+    files.iter().map(read).collect()
+}
+
+/// Cases of the old bundle that the new one does not have: whoever takes a case out gets a policy past it that it refuses.
+fn dropped_cases(old: &[SourceFile], new: &[SourceFile]) -> Option<ChangeView> {
+    let (old, new) = (Suite::read(old).ok()?, Suite::read(new).ok()?);
+    let kept: BTreeSet<&str> = new.names().collect();
+    let dropped: Vec<&str> = old.names().filter(|name| !kept.contains(name)).collect();
+    (!dropped.is_empty()).then(|| ChangeView {
+        risk: DROPPING.as_str(),
+        key: "tests".to_owned(),
+        was: None,
+        old: Some(dropped.join(", ")),
+        new: None,
+        consequence: "nothing asks any more for what these cases asked for".to_owned(),
+        place: "tests/".to_owned(),
+    })
 }
 
 fn approval_because(

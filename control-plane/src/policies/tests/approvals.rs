@@ -60,6 +60,27 @@ async fn said(
     serde_json::from_slice(&signed(payload_type, &approval, key)).unwrap()
 }
 
+/// A policy that its own case refuses must not get past it with nobody's eyes but its author's.
+#[tokio::test]
+async fn whoever_takes_a_case_out_needs_a_second_person() {
+    let plane = plane().await;
+    let mut without = publication("without", &bundle("90/min"), &["all"]);
+    without["cases"] = json!([]);
+    let (status, plan) = plane
+        .call("POST", "/internal/policies/plan", without.clone())
+        .await;
+    assert_eq!(
+        (status, &plan["risk"], &plan["changes"][0]["old"]),
+        (StatusCode::OK, &json!("high"), &json!("live-is-open")),
+        "{plan}"
+    );
+    let (status, refused) = plane.call("POST", "/internal/policies", without).await;
+    assert_eq!(status, StatusCode::FORBIDDEN, "{refused}");
+    plane
+        .publish(publication("with", &bundle("90/min"), &["all"]))
+        .await;
+}
+
 #[tokio::test]
 async fn a_risky_change_goes_out_with_the_consent_of_somebody_else_only() {
     let plane = plane().await;

@@ -78,6 +78,11 @@ impl Suite {
         self.cases.is_empty()
     }
 
+    /// The name of every case.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.each().map(|(named, _)| named.name.as_str())
+    }
+
     /// Every case with its name and place.
     fn each(&self) -> impl Iterator<Item = (&Named<Case>, &Case)> {
         self.cases
