@@ -37,20 +37,25 @@ pub(crate) async fn maintain(state: AppState, interval: Duration) {
             () = state.shutdown.cancelled() => break,
             _ = ticks.tick() => {}
         }
-        if let Err(error) = holder.say(&state.db).await {
-            tracing::warn!(%error, "which key-encryption keys are here cannot be said now");
-        }
+        tell_of_keks(&state, &holder).await;
         for ring in RingName::ALL {
             if let Err(error) = run_round(&state, ring, &mut lease).await {
                 tracing::warn!(ring = ring.as_str(), error = %error, cause = ?error, "signing-key maintenance failed; it is tried again");
             }
         }
-        if let Err(error) = keks::show_sealed(&state.db).await {
-            tracing::warn!(%error, "how many private keys need which key-encryption key is not known now");
-        }
     }
     holder.end(&state.db).await;
     lease.give_back(&state.db).await;
+}
+
+/// Which key-encryption keys are here, and how many private keys need which.
+async fn tell_of_keks(state: &AppState, holder: &keks::Holder) {
+    if let Err(error) = holder.say(&state.db).await {
+        tracing::warn!(%error, "which key-encryption keys are here cannot be said now");
+    }
+    if let Err(error) = keks::show_sealed(&state.db).await {
+        tracing::warn!(%error, "how many private keys need which key-encryption key is not known now");
+    }
 }
 
 async fn run_round(state: &AppState, ring: RingName, lease: &mut Lease) -> Result<(), KeyError> {

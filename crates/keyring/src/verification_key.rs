@@ -98,8 +98,11 @@ mod tests {
     ];
 
     fn bytes(hex: &str) -> Vec<u8> {
-        let digits = |at: usize| u8::from_str_radix(&hex[at..at + 2], 16).unwrap();
-        (0..hex.len()).step_by(2).map(digits).collect()
+        let digit = |digit: u8| char::from(digit).to_digit(16).unwrap();
+        let pairs = hex.as_bytes().chunks(2);
+        pairs
+            .map(|pair| u8::try_from(digit(pair[0]) * 16 + digit(pair[1])).unwrap())
+            .collect()
     }
 
     /// Our verdict, which must be that of aws-lc. A key that is no point is none to us, and verifies nothing with aws-lc.
