@@ -176,6 +176,7 @@ impl Claim {
         }
     }
 
+    #[expect(clippy::too_many_lines, reason = "one arm for each claim")]
     pub(crate) const fn statement(self) -> &'static str {
         match self {
             Self::Refusal => {

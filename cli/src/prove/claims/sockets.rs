@@ -1,7 +1,7 @@
 //! Claim `sockets`: a WebSocket ends with the token that opened it.
 
 use anyhow::Context as _;
-use tokio::task::JoinHandle;
+use tokio::task::JoinSet;
 use trial::FrontDoor;
 use trial::edge::{Gateway, HOST, Site, Upstream, eventually};
 
@@ -75,30 +75,34 @@ async fn expires(ground: &Ground, upstream: &Upstream, access: &str) -> anyhow::
     let gateway = Gateway::start(&site, &Issuer::place(&site), binary, &[]).await?;
     let door = FrontDoor::at(HOST, gateway.https()?, &site.path("ca.pem"))?;
     let token = issuer.token("usr_robin", "ses_robin", LIFETIME_S)?;
-    open(&door, &token, upstream)
-        .await?
-        .await
-        .context("the client panicked")
+    ended(open(&door, &token, upstream).await?).await
 }
 
 async fn revoke(ground: &Ground, upstream: &Upstream) -> anyhow::Result<Ended> {
     let customer = ground.door.sign_up().await?;
     let socket = open(&ground.door, &customer.tokens.access, upstream).await?;
     revocation::revoke_session(ground, &customer).await?;
-    socket.await.context("the client panicked")
+    ended(socket).await
+}
+
+/// What became of the socket.
+async fn ended(mut socket: JoinSet<Ended>) -> anyhow::Result<Ended> {
+    let ended = socket.join_next().await.context("there is no socket")?;
+    ended.context("the client panicked")
 }
 
 /// Opens a socket and waits until the service has it.
-async fn open(door: &FrontDoor, token: &str, upstream: &Upstream) -> anyhow::Result<JoinHandle<Ended>> {
+async fn open(door: &FrontDoor, token: &str, upstream: &Upstream) -> anyhow::Result<JoinSet<Ended>> {
     let before = upstream.sockets();
     let request = format!(
         "GET {LIVE} HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {token}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
         door.authority()
     );
     let door = door.clone();
-    let socket = tokio::spawn(async move { door.send_raw(request.as_bytes()).await });
+    let mut socket = JoinSet::new();
+    let client = socket.spawn(async move { door.send_raw(request.as_bytes()).await });
     eventually("the socket is open", async || {
-        upstream.sockets() > before || socket.is_finished()
+        upstream.sockets() > before || client.is_finished()
     })
     .await?;
     Ok(socket)
