@@ -28,7 +28,12 @@ async fn replace(ground: &Ground, rewraps: bool) -> anyhow::Result<Verdict> {
     let secrets = ground.system.launch().data_dir.join("secrets");
     let (old, new) = (newest(&secrets), newest(&secrets) + 1);
     name_in_settings(ground, &secrets, new).await?;
-    portico(ground, &["kek", "rotate"]).await?;
+    // A process that was killed counts until its time is over.
+    ground
+        .wait_until("every process has the new version", async || {
+            Ok(portico(ground, &["kek", "rotate"]).await.is_ok())
+        })
+        .await?;
     if rewraps {
         portico(ground, &["kek", "rewrap"]).await?;
         portico(ground, &["kek", "retire", &old.to_string()]).await?;

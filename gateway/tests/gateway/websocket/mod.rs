@@ -117,7 +117,7 @@ async fn read_head(client: &mut TlsStream<TcpStream>) -> String {
 /// Exactly these bytes come next.
 pub(crate) async fn expect(side: &mut (impl tokio::io::AsyncRead + Unpin), bytes: &[u8]) {
     let mut read = vec![0; bytes.len()];
-    tokio::time::timeout(Duration::from_secs(10), side.read_exact(&mut read))
+    tokio::time::timeout(Duration::from_secs(60), side.read_exact(&mut read))
         .await
         .expect("bytes in time")
         .unwrap();
